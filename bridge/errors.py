@@ -1,0 +1,108 @@
+"""Every exception that bridge raises on purpose.
+
+::
+
+    BridgeError
+    ├── ConfigurationError    the settings are wrong; carries every problem at once
+    ├── UnknownAdapter        no adapter of that name is configured or installed
+    ├── NotAuthentic          a callback did not prove where it comes from
+    ├── MalformedBody         a body is not a JSON object; says where it breaks
+    ├── Unreadable            one item of a body cannot be read; says where and why
+    ├── JournalError          an event could not be made durable, or be read back
+    ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
+    └── NotRunning            the bridge was used before it started or after it stopped
+
+An exception that is none of these and leaves `bridge` is a bug.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+class BridgeError(Exception):
+    """The root of all errors that bridge raises on purpose."""
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong with the settings, told so that it can be mended.
+
+    `line` counts from 1 and is None where the settings did not come from a file.
+    """
+
+    key: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """Return `file:line: key: message`, leaving out what is not known."""
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class ConfigurationError(BridgeError):
+    """The settings cannot be used; `problems` names everything wrong with them."""
+
+    def __init__(self, problems: tuple[Problem, ...] | str) -> None:
+        if isinstance(problems, str):
+            problems = (Problem(key="", message=problems),)
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class UnknownAdapter(BridgeError):
+    """No adapter of this name is configured or installed."""
+
+
+class NotAuthentic(BridgeError):
+    """A callback did not prove where it comes from.
+
+    The text never holds a secret, an expected signature or any of the body.
+    """
+
+
+class MalformedBody(BridgeError):
+    """A body is not a JSON object.
+
+    `line` and `column` count from 1; `offset` counts bytes from 0.
+    The text names the fault and the place, and quotes nothing of the body.
+    """
+
+    def __init__(self, reason: str, *, line: int = 1, column: int = 1, offset: int = 0) -> None:
+        self.reason = reason
+        self.line = line
+        self.column = column
+        self.offset = offset
+        super().__init__(f"{reason} (line {line}, column {column})")
+
+
+class Unreadable(BridgeError):
+    """One item of a body cannot be read.
+
+    Raised and caught inside an adapter, which turns it into an `Unrecognized` event.
+    `path` leads to the fault (`message.messages[2].text.body`); the text quotes nothing.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}" if path else reason)
+
+    def below(self, prefix: str) -> Unreadable:
+        """Return the same fault as seen from further out."""
+        joint = "" if not self.path or self.path.startswith("[") else "."
+        return Unreadable(f"{prefix}{joint}{self.path}", self.reason)
+
+
+class JournalError(BridgeError):
+    """An event could not be made durable, or the journal could not be read."""
+
+
+class CodecError(BridgeError):
+    """These bytes are not an event in our own JSON, or an event does not fit into it."""
+
+
+class NotRunning(BridgeError):
+    """The bridge was used before it was started or after it was stopped."""

@@ -1,0 +1,60 @@
+"""The names of happenings: one form for each, so that every adapter arrives at the same key.
+
+A key holds the provider's id, or a SHA-256 of the raw item; never a random number and never
+our own time. It leaves the account out, because one message is told under several names of
+the account (a phone number, INCS's channel number, Meta's phone number id).
+"""
+
+from __future__ import annotations
+
+from bridge.model import Status
+
+
+def message_key(channel: str, message_id: str, sender: str | None = None) -> str:
+    """Name a message.
+
+    Give `sender` where the channel's ids are unique per sender only (inbound RCS).
+    """
+    if sender is None:
+        return f"message/{channel}/{message_id}"
+    return f"message/{channel}/{sender}/{message_id}"
+
+
+def status_key(
+    channel: str,
+    message_id: str,
+    status: Status,
+    *,
+    participant: str | None = None,
+    provider_status: str | None = None,
+) -> str:
+    """Name the observation of a status; in a group each participant has one of their own.
+
+    An unknown status is told apart by `provider_status`, the provider's own word.
+    """
+    word: str = status
+    if status is Status.UNKNOWN and provider_status is not None:
+        word = f"unknown:{provider_status}"
+    if participant is None:
+        return f"status/{channel}/{message_id}/{word}"
+    return f"status/{channel}/{message_id}/{word}/{participant}"
+
+
+def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:
+    """Name a change of a template; `when` is the provider's time for it."""
+    return f"template/{channel}/{template_id}/{aspect}/{value}/{when}"
+
+
+def event_key(kind: str, channel: str, identity: str) -> str:
+    """Name any other happening by the provider's id for it, or by its item's digest."""
+    return f"{kind}/{channel}/{identity}"
+
+
+def conversation_id(channel: str, account: str | None, identity: str) -> str:
+    """Name a conversation with one user; `identity` is the phone if known, else the user id."""
+    return f"{channel}:{account or ''}:{identity}"
+
+
+def group_conversation_id(channel: str, account: str | None, group_id: str) -> str:
+    """Name a conversation in a group."""
+    return f"{channel}:{account or ''}:group:{group_id}"

@@ -1,0 +1,330 @@
+"""Read what a provider sent, trusting nothing about its shape.
+
+`read_object` turns bytes into a JSON object; the small readers below it take any JSON value
+and return the meaning, or None where there is none. They never raise and never guess.
+
+Two passes: orjson first; only where it refuses, the tolerant reader of the standard library,
+which also accepts what is valid JSON but cannot be represented as it stands (a lone surrogate,
+a number beyond a double), and which tells exactly where a body breaks.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Final, NoReturn
+
+import orjson
+
+from bridge.errors import MalformedBody
+from bridge.model import JsonValue
+
+MAX_DEPTH: Final = 200
+"""How deep a body may nest: what is deeper could not be written out again with our own JSON."""
+
+_WRAPPING: Final = 254 - MAX_DEPTH  # orjson writes 254 levels and no more
+_INTEGER_MIN: Final = -(2**63)
+_INTEGER_MAX: Final = 2**64 - 1
+_MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
+_MAX_DIGITS: Final = 400
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_RFC3339: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?"
+    r"([Zz]|[+-]\d\d:?\d\d)",
+    re.ASCII,
+)
+_PHONE_PUNCTUATION: Final = str.maketrans("", "", " -().\u00a0\u2011")
+_MIN_PHONE_DIGITS: Final = 5
+_MAX_PHONE_DIGITS: Final = 15  # E.164
+_SHA256_BYTES: Final = 32
+_JSON_NAMES: Final = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+
+
+class TooDeep(MalformedBody):
+    """A body nests deeper than `MAX_DEPTH`: valid, but only its text can be kept."""
+
+
+def read_object(body: bytes) -> dict[str, JsonValue]:
+    """Read a body that must be a JSON object.
+
+    Raises `MalformedBody` with the place where it breaks, or its subclass `TooDeep`.
+    A repeated name keeps its last value; a lone surrogate becomes U+FFFD.
+    """
+    try:
+        value: JsonValue = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = _read_tolerantly(body)
+    if type(value) is not dict:
+        name = _JSON_NAMES.get(type(value), "a number")
+        raise MalformedBody(f"the body is {name}, not a JSON object")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not _fits(value):
+        raise TooDeep(f"the body nests deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def read_embedded(text: str) -> JsonValue:
+    """Read JSON that stands inside a string; return the string itself where it is not JSON."""
+    try:
+        value: JsonValue = orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return text
+    if text.count("[") + text.count("{") > MAX_DEPTH // 2 and not _fits(value, MAX_DEPTH // 2):
+        return text
+    return value
+
+
+def _fits(value: JsonValue, depth: int = MAX_DEPTH) -> bool:
+    for _ in range(254 - depth):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _read_tolerantly(body: bytes) -> JsonValue:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _malformed("the body is not valid UTF-8", body, error.start) from None
+    try:
+        return _scrubbed(
+            json.loads(
+                text, parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer
+            )
+        )
+    except json.JSONDecodeError as error:
+        # The message names the fault and never quotes the body.
+        offset = len(text[: error.pos].encode("utf-8", "surrogatepass"))
+        offset += len(body) - len(text.encode("utf-8", "surrogatepass"))
+        reason = "the body is empty" if not text.strip() else f"not JSON: {error.msg}"
+        raise MalformedBody(
+            reason, line=error.lineno, column=error.colno, offset=offset
+        ) from None
+    except _Constant as error:
+        offset = max(body.find(str(error).encode()), 0)
+        raise _malformed(f"not JSON: {error} is not a JSON value", body, offset) from None
+    except RecursionError:
+        raise TooDeep(f"the body nests deeper than {MAX_DEPTH} levels") from None
+
+
+def _malformed(reason: str, body: bytes, offset: int) -> MalformedBody:
+    before = body[:offset]
+    line = before.count(b"\n") + 1
+    column = offset - (before.rfind(b"\n") + 1) + 1
+    return MalformedBody(reason, line=line, column=column, offset=offset)
+
+
+class _Constant(ValueError):
+    """NaN or an infinity, which JSON does not have."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _Constant(name)
+
+
+def _float(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _integer(text: str) -> int | float | str:
+    if len(text) > _MAX_DIGITS:
+        return text
+    number = int(text)
+    return number if _INTEGER_MIN <= number <= _INTEGER_MAX else _float(text)
+
+
+def _scrubbed(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_scrubbed(item) for item in value]
+    if isinstance(value, dict):
+        return {_LONE_SURROGATE.sub("\ufffd", k): _scrubbed(v) for k, v in value.items()}
+    return value
+
+
+# --- readers of single values ------------------------------------------------------------
+
+
+def mapping(value: JsonValue) -> dict[str, JsonValue]:
+    """Return an object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: JsonValue) -> list[JsonValue]:
+    """Return an array, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: JsonValue) -> str | None:
+    """Return a string, also an empty one; a number becomes its digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def filled(value: JsonValue) -> str | None:
+    """Return a string that is not empty; a number becomes its digits."""
+    return text(value) or None
+
+
+def identifier(value: JsonValue) -> str | None:
+    """Return an id: a string that is not empty, or a whole number's digits."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def integer(value: JsonValue) -> int | None:
+    """Return a whole number, also from its digits in a string."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= _INTEGER_MAX else None
+    if isinstance(value, str) and len(value) <= 20:  # noqa: PLR2004 - the digits of 2**64
+        digits = value.removeprefix("-")
+        if digits.isascii() and digits.isdigit():
+            number = int(value)
+            return number if _INTEGER_MIN <= number <= _INTEGER_MAX else None
+    return None
+
+
+def number(value: JsonValue) -> float | None:
+    """Return a finite number, also from its decimal form in a string."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, str) and len(value) <= _MAX_DIGITS:
+        try:
+            result = float(value)
+        except ValueError:
+            return None
+        return result if math.isfinite(result) else None
+    return None
+
+
+def decimal(value: JsonValue) -> Decimal | None:
+    """Return an exact decimal: a float by the digits it was written with."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+        return None
+    try:
+        result = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return result if result.is_finite() else None
+
+
+def boolean(value: JsonValue) -> bool | None:
+    """Return a boolean, also from 0, 1, "true" and "false"."""
+    if isinstance(value, bool):
+        return value
+    if value in (0, 1):
+        return bool(value)
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower())
+    return None
+
+
+def instant(value: JsonValue) -> datetime | None:
+    """Return a time in UTC from Unix seconds or milliseconds (number or digits) or RFC 3339.
+
+    A time without a zone is no instant, so it gives None. Nine digits of a second are cut to
+    the six that a `datetime` holds.
+    """
+    if isinstance(value, str) and "-" in value[1:]:
+        return _rfc3339(value)
+    seconds = number(value)
+    if seconds is None or seconds < 0:
+        return None
+    if seconds >= _MILLISECONDS_FROM:
+        seconds /= 1000
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _rfc3339(value: str) -> datetime | None:
+    match = _RFC3339.fullmatch(value)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    try:
+        local = datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            min(int(second), 59),  # a leap second is shown as the one before it
+            int((fraction or "0")[:6].ljust(6, "0")),
+            tzinfo=UTC,
+        )
+        if zone in "Zz":
+            return local
+        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+        return local - offset if zone[0] == "+" else local + offset
+    except (ValueError, OverflowError):
+        return None
+
+
+def phone(value: JsonValue) -> str | None:
+    """Return a phone number in E.164 with its plus sign, or None where it is none.
+
+    Digits with or without the plus and the usual punctuation are accepted; whether the number
+    is in use is nobody's business here. A masked number (`+628XXXXXXXXX`) gives None.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    digits = value.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()):
+        digits = value.translate(_PHONE_PUNCTUATION).removeprefix("+")
+        if not (digits.isascii() and digits.isdigit()):
+            return None
+    if _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS:
+        return f"+{digits}"
+    return None
+
+
+def sha256_hex(value: JsonValue) -> str | None:
+    """Return a SHA-256 in hexadecimal from its base64 form (or from hexadecimal itself)."""
+    if not isinstance(value, str):
+        return None
+    if len(value) == 2 * _SHA256_BYTES:
+        try:
+            return bytes.fromhex(value).hex()
+        except ValueError:
+            return None
+    try:
+        raw = base64.b64decode(value.translate(_URL_SAFE) + "=" * (-len(value) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return raw.hex() if len(raw) == _SHA256_BYTES else None
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def digest(item: JsonValue) -> str:
+    """Return the SHA-256 of an item, in hexadecimal; the order of its names does not matter."""
+    return hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest()
