@@ -15,7 +15,7 @@ import attrs
 import orjson
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
-from cattrs.gen import AttributeOverride, make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from bridge import model
 from bridge.errors import CodecError
@@ -80,9 +80,9 @@ def _passthrough(value: Any, _: object = None) -> Any:  # noqa: ANN401 - JSON is
     return value
 
 
-def _overrides(cls: type[attrs.AttrsInstance]) -> dict[str, AttributeOverride]:
-    """Leave out what is None, and touch no JSON that is carried as it came."""
-    result = {}
+def _overrides(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
+    """Leave out what is None, and touch no JSON that is carried as it came (cattrs overrides)."""
+    result: dict[str, Any] = {}
     for field in attrs.fields(cls):
         as_it_is: dict[str, Any] = {}
         if field.name in _JSON_FIELDS:

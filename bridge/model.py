@@ -14,9 +14,7 @@ from typing import ClassVar, TypeAlias, final
 
 import attrs
 
-JsonValue: TypeAlias = (
-    "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
-)
+JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
 """Anything that a JSON text can hold, as parsed."""
 
 

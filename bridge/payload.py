@@ -105,9 +105,7 @@ def _read_tolerantly(body: bytes) -> JsonValue:
         offset = len(text[: error.pos].encode("utf-8", "surrogatepass"))
         offset += len(body) - len(text.encode("utf-8", "surrogatepass"))
         reason = "the body is empty" if not text.strip() else f"not JSON: {error.msg}"
-        raise MalformedBody(
-            reason, line=error.lineno, column=error.colno, offset=offset
-        ) from None
+        raise MalformedBody(reason, line=error.lineno, column=error.colno, offset=offset) from None
     except _Constant as error:
         offset = max(body.find(str(error).encode()), 0)
         raise _malformed(f"not JSON: {error} is not a JSON value", body, offset) from None
