@@ -1,1 +1,1 @@
-
+"""Where events are made durable, deduplicated and correlated before anyone is told of them."""

@@ -1,0 +1,262 @@
+"""What a journal promises, whichever engine keeps it.
+
+A journal is an append-only sequence of events with a cursor for each subscriber. `append`
+returns when the events are as safe as the engine makes them; the bridge acknowledges only then.
+Delivery reads through a cursor, and gives back what became of the entries with `settle`:
+entries that wait for another try are *held* (their conversation waits, others do not), and what
+failed for good becomes a *dead letter*. All times are seconds since the epoch, so that a wait
+survives a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+import attrs
+
+from bridge.model import (
+    ConsentChange,
+    Event,
+    Message,
+    Notice,
+    Party,
+    StatusChange,
+    TemplateChange,
+    Typing,
+)
+
+
+class Start(StrEnum):
+    """Where a subscriber that the journal does not know yet begins."""
+
+    END = "end"
+    BEGINNING = "beginning"
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """An event in its place; positions count up from 1, with gaps.
+
+    Entries of one lane are delivered to a subscriber one at a time and in order.
+    """
+
+    position: int
+    lane: str
+    event: Event
+
+
+@attrs.frozen(kw_only=True)
+class Appended:
+    """What became of an append: how many events are new, and how many were known already."""
+
+    published: int
+    duplicates: int
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """An entry that waits: for its own next try, or behind an earlier entry of its lane.
+
+    `due_at` is None for one that only waits behind another. `tries` counts those made so far.
+    """
+
+    entry: Entry
+    tries: int = 0
+    due_at: float | None = None
+    first_failed_at: float | None = None
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """An entry that a subscriber could not take, after the last of its tries."""
+
+    entry: Entry
+    tries: int
+    first_failed_at: float
+    failed_at: float
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class Settlement:
+    """What became of the entries that a cursor gave out; applied as one, or not at all.
+
+    Up to and including `position`, every entry is done with, held or dead. `held` adds entries
+    or replaces what is known of them; `released` names the positions of held ones that are done.
+    """
+
+    position: int
+    held: Sequence[Held] = ()
+    released: Sequence[int] = ()
+    dead: Sequence[Failure] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DeadLetter:
+    """A failure as the journal keeps it; `id` is unique within the journal."""
+
+    id: int
+    subscriber: str
+    failure: Failure
+
+
+@attrs.frozen(kw_only=True)
+class SubscriberState:
+    """How far a subscriber is; `lag` counts the entries that it has yet to look at."""
+
+    name: str
+    position: int
+    lag: int
+    held: int
+    dead: int
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """Whether the journal takes events now; `reason` says why not."""
+
+    ready: bool
+    reason: str | None = None
+
+
+class Cursor(Protocol):
+    """One subscriber's place in the journal; used by one task at a time."""
+
+    async def read(self, limit: int) -> Sequence[Entry]:
+        """Return the next entries in journal order: at least one, waiting for it, at most `limit`.
+
+        Entries that are held are not among them. Raises `JournalError`.
+        """
+        ...
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Keep what became of entries. Raises `JournalError`, and then keeps nothing of it."""
+        ...
+
+    async def waiting(self) -> Mapping[str, float]:
+        """Return the lanes that hold entries, and when the first entry of each is due."""
+        ...
+
+    async def held(self, lane: str, limit: int) -> Sequence[Held]:
+        """Return a lane's held entries, first things first."""
+        ...
+
+
+class Journal(Protocol):
+    """Keeps events; an async context manager that is open while the bridge runs."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether what was appended survives the end of the process."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Open. Raises `JournalError` where the journal cannot be used."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; what was appended stays."""
+        ...
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """Make events durable, leaving out those whose happening is known already.
+
+        All or nothing: raises `JournalError`, and then none of them counts as known. Returns
+        only when the originals of duplicates are durable too.
+        """
+        ...
+
+    async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
+        """Return the subscriber's cursor where it stopped, or a new one at `start`.
+
+        A name is forgotten only by `forget`.
+        """
+        ...
+
+    async def follow(self, *, start: Start = Start.END) -> Cursor:
+        """Return a cursor that belongs to nobody: it is not kept, and holds nothing back."""
+        ...
+
+    async def forget(self, name: str) -> bool:
+        """Drop a subscriber with all that it held; return whether there was one."""
+        ...
+
+    async def subscribers(self) -> Sequence[SubscriberState]:
+        """Return every subscriber that the journal knows, by name."""
+        ...
+
+    async def find(self, key: str) -> Entry | None:
+        """Return the entry of the event with this key, while the journal keeps it."""
+        ...
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """Return dead letters with ids beyond `after`, oldest first."""
+        ...
+
+    async def retry(self, letter: int) -> bool:
+        """Give a dead letter its tries again: it is held once more, and due now.
+
+        Return whether there was one. Its subscriber's delivery has to be told.
+        """
+        ...
+
+    async def drop(self, letter: int) -> bool:
+        """Drop a dead letter; return whether there was one."""
+        ...
+
+    async def purge(self, subject: str) -> int:
+        """Erase every event about one phone number or user id; return how many there were.
+
+        Their keys stay known, so that a provider's late retry does not bring them back.
+        """
+        ...
+
+    async def health(self) -> Health:
+        """Return whether the journal would take an event now."""
+        ...
+
+
+def lane_of(event: Event) -> str:
+    """Return which events this one must stay in order with."""
+    match event:
+        case Message() | Typing():
+            return event.conversation.id
+        case StatusChange() | ConsentChange() if event.conversation is not None:
+            return event.conversation.id
+        case StatusChange():
+            return f"{event.channel}::message:{event.message_id}"
+        case TemplateChange():
+            return f"{event.channel}::template:{event.template_id}"
+        case Notice():
+            return f"{event.channel}:{event.account or ''}:notice:{event.topic}"
+        case _:
+            return event.key
+
+
+def concerns(event: Event, subject: str) -> bool:
+    """Return whether an event is about a phone number (E.164) or a user id."""
+    parties: tuple[Party, ...]
+    match event:
+        case Message():
+            parties = (event.sender, event.recipient)
+        case StatusChange():
+            parties = (event.recipient,) if event.recipient else ()
+        case ConsentChange() | Typing():
+            parties = (event.party,)
+        case _:
+            parties = ()
+    if any(subject in (party.phone, party.user_id) for party in parties):
+        return True
+    conversation = getattr(event, "conversation", None)
+    return conversation is not None and conversation.id.endswith(f":{subject}")

@@ -1,0 +1,297 @@
+"""A journal in memory: for tests, and for embedders who ask for it in so many words.
+
+It keeps every promise but one: what it holds is gone when the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from bridge.errors import JournalError
+from bridge.journal.base import (
+    Appended,
+    Cursor,
+    DeadLetter,
+    Entry,
+    Failure,
+    Health,
+    Held,
+    Settlement,
+    Start,
+    SubscriberState,
+    concerns,
+)
+from bridge.journal.correlation import Track, correlate
+from bridge.model import Event
+
+_REMEMBERED_PER_EVENT = 4
+"""How many keys and tracks are remembered for each event that may be kept."""
+
+
+class MemoryJournal:
+    """Keeps the last `max_events` events, and never drops one that a subscriber has yet to see.
+
+    While that many wait for a subscriber, `append` raises `JournalError`: the provider is told
+    to come again rather than an acknowledged event being lost.
+    """
+
+    durable = False
+
+    def __init__(self, *, max_events: int = 100_000) -> None:
+        self._max_events = max_events
+        self._entries: dict[int, Entry] = {}
+        self._first = 1
+        self._last = 0
+        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT)
+        self._by_key: dict[str, Entry] = {}
+        self._cursors: dict[str, _Cursor] = {}
+        self._grown = asyncio.Event()
+        self._letters: dict[int, DeadLetter] = {}
+        self._letter_ids = itertools.count(1)
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        """Open; a journal that was closed goes on with what it holds."""
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self._open = False
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """See `Journal.append`."""
+        if not self._open:
+            raise JournalError("the journal is not open")
+        self._make_room(len(events))
+        published = 0
+        for event in events:
+            outcome = correlate(event, self._ledger)
+            if outcome is None:
+                continue
+            new, lane = outcome
+            self._last += 1
+            entry = Entry(position=self._last, lane=lane, event=new)
+            self._entries[self._last] = entry
+            self._by_key[new.key] = entry
+            published += 1
+        if published:
+            self._grown.set()
+            self._grown = asyncio.Event()
+        return Appended(published=published, duplicates=len(events) - published)
+
+    def _make_room(self, coming: int) -> None:
+        done = min((cursor.position for cursor in self._cursors.values()), default=self._last)
+        while self._entries and len(self._entries) + coming > self._max_events:
+            if self._first > done:
+                raise JournalError(f"{len(self._entries)} events wait for their subscribers")
+            old = self._entries.pop(self._first, None)
+            self._first += 1
+            if old is not None:
+                self._by_key.pop(old.event.key, None)
+
+    async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
+        """See `Journal.subscribe`."""
+        cursor = self._cursors.get(name)
+        if cursor is None:
+            cursor = self._cursors[name] = _Cursor(self, self._begin(start))
+        cursor.rewind()
+        return cursor
+
+    async def follow(self, *, start: Start = Start.END) -> Cursor:
+        """See `Journal.follow`."""
+        return _Cursor(self, self._begin(start))
+
+    def _begin(self, start: Start) -> int:
+        return self._last if start is Start.END else 0
+
+    def after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return the entries beyond a position."""
+        places = range(max(position + 1, self._first), self._last + 1)
+        found = (self._entries[place] for place in places if place in self._entries)
+        return tuple(itertools.islice(found, limit))
+
+    async def grown(self) -> None:
+        """Wait until something has been appended."""
+        await self._grown.wait()
+
+    def bury(self, cursor: Cursor, failure: Failure) -> None:
+        """Keep a failure as a dead letter of the cursor's subscriber."""
+        name = next((name for name, known in self._cursors.items() if known is cursor), None)
+        if name is not None:
+            letter = DeadLetter(id=next(self._letter_ids), subscriber=name, failure=failure)
+            self._letters[letter.id] = letter
+
+    async def forget(self, name: str) -> bool:
+        """See `Journal.forget`."""
+        for letter in await self.dead_letters(name, limit=len(self._letters)):
+            del self._letters[letter.id]
+        return self._cursors.pop(name, None) is not None
+
+    async def subscribers(self) -> Sequence[SubscriberState]:
+        """See `Journal.subscribers`."""
+        return tuple(
+            SubscriberState(
+                name=name,
+                position=cursor.position,
+                lag=len(self.after(cursor.position, len(self._entries))),
+                held=cursor.holding,
+                dead=sum(letter.subscriber == name for letter in self._letters.values()),
+            )
+            for name, cursor in sorted(self._cursors.items())
+        )
+
+    async def find(self, key: str) -> Entry | None:
+        """See `Journal.find`."""
+        return self._by_key.get(key)
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """See `Journal.dead_letters`."""
+        letters = (
+            letter
+            for letter in self._letters.values()
+            if letter.id > after and subscriber in (None, letter.subscriber)
+        )
+        return tuple(itertools.islice(letters, limit))
+
+    async def retry(self, letter: int) -> bool:
+        """See `Journal.retry`."""
+        found = self._letters.pop(letter, None)
+        if found is None:
+            return False
+        self._cursors[found.subscriber].hold(Held(entry=found.failure.entry, due_at=time.time()))
+        return True
+
+    async def drop(self, letter: int) -> bool:
+        """See `Journal.drop`."""
+        return self._letters.pop(letter, None) is not None
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`."""
+        gone = {p for p, entry in self._entries.items() if concerns(entry.event, subject)}
+        for position in gone:
+            del self._by_key[self._entries.pop(position).event.key]
+        for cursor in self._cursors.values():
+            gone |= cursor.purge(subject)
+        for letter in list(self._letters.values()):
+            if concerns(letter.failure.entry.event, subject):
+                gone.add(letter.failure.entry.position)
+                del self._letters[letter.id]
+        return len(gone)
+
+    async def health(self) -> Health:
+        """See `Journal.health`."""
+        if not self._open:
+            return Health(ready=False, reason="the journal is not open")
+        try:
+            self._make_room(1)
+        except JournalError as error:
+            return Health(ready=False, reason=str(error))
+        return Health(ready=True)
+
+
+class _Cursor:
+    """A place in a `MemoryJournal`."""
+
+    def __init__(self, journal: MemoryJournal, position: int) -> None:
+        self.position = position
+        self._journal = journal
+        self._next = position
+        self._held: dict[int, Held] = {}
+
+    @property
+    def holding(self) -> int:
+        """Return how many entries are held."""
+        return len(self._held)
+
+    def rewind(self) -> None:
+        """Go back to what has been settled: what was given out and not settled comes again."""
+        self._next = self.position
+
+    async def read(self, limit: int) -> Sequence[Entry]:
+        """See `Cursor.read`."""
+        while not (entries := self._journal.after(self._next, limit)):
+            await self._journal.grown()
+        self._next = entries[-1].position
+        return entries
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See `Cursor.settle`."""
+        for held in settlement.held:
+            self.hold(held)
+        for position in settlement.released:
+            self._held.pop(position, None)
+        for failure in settlement.dead:
+            self._held.pop(failure.entry.position, None)
+            self._journal.bury(self, failure)
+        self.position = settlement.position
+
+    def hold(self, held: Held) -> None:
+        """Hold an entry, or replace what is known of one that is held."""
+        self._held[held.entry.position] = held
+
+    def purge(self, subject: str) -> set[int]:
+        """Let go of what is held about one subject."""
+        gone = {p for p, held in self._held.items() if concerns(held.entry.event, subject)}
+        self._held = {p: held for p, held in self._held.items() if p not in gone}
+        return gone
+
+    async def waiting(self) -> Mapping[str, float]:
+        """See `Cursor.waiting`."""
+        lanes: dict[str, float] = {}
+        for _, held in sorted(self._held.items()):
+            lanes.setdefault(held.entry.lane, held.due_at or 0.0)
+        return lanes
+
+    async def held(self, lane: str, limit: int) -> Sequence[Held]:
+        """See `Cursor.held`."""
+        mine = sorted(p for p, held in self._held.items() if held.entry.lane == lane)
+        return tuple(self._held[position] for position in mine[:limit])
+
+
+class _Ledger:
+    """What correlation remembers, bounded: the oldest is forgotten first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._keys: OrderedDict[str, None] = OrderedDict()
+        self._tracks: OrderedDict[str, Track | str] = OrderedDict()
+
+    def claim(self, key: str) -> bool:
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._limit:
+            self._keys.popitem(last=False)
+        return True
+
+    def track(self, name: str) -> Track | None:
+        found = self._tracks.get(name)
+        if isinstance(found, str):
+            found = self._tracks.get(found)
+        return found if isinstance(found, Track) else None
+
+    def save(self, track: Track) -> None:
+        self._keep(track.name, track)
+
+    def tie(self, name: str, to: Track) -> None:
+        self._keep(name, to.name)
+
+    def _keep(self, name: str, value: Track | str) -> None:
+        self._tracks[name] = value
+        self._tracks.move_to_end(name)
+        if len(self._tracks) > self._limit:
+            self._tracks.popitem(last=False)
