@@ -5,6 +5,8 @@
     BridgeError
     ├── ConfigurationError    the settings are wrong; carries every problem at once
     ├── UnknownAdapter        no adapter of that name is configured or installed
+    ├── MethodRefused         a provider used an HTTP method that its adapter does not know
+    ├── BodyRefused           a body is too large, encoded, late or broken off
     ├── NotAuthentic          a callback did not prove where it comes from
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
@@ -16,6 +18,8 @@ An exception that is none of these and leaves `bridge` is a bug.
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 import attrs
 
@@ -54,6 +58,31 @@ class ConfigurationError(BridgeError):
 
 class UnknownAdapter(BridgeError):
     """No adapter of this name is configured or installed."""
+
+
+class MethodRefused(BridgeError):
+    """The HTTP method is none that the adapter's provider uses; `allowed` names those."""
+
+    def __init__(self, allowed: frozenset[str]) -> None:
+        self.allowed = allowed
+        super().__init__(f"only {', '.join(sorted(allowed))} is understood here")
+
+
+class Fault(StrEnum):
+    """Why a body was refused before anybody looked into it."""
+
+    TOO_LARGE = "the body is larger than this server takes"
+    ENCODED = "the body has a Content-Encoding, and only identity is understood here"
+    LATE = "the body did not arrive in time"
+    BROKEN_OFF = "the body is not as long as announced, or its transfer encoding is broken"
+
+
+class BodyRefused(BridgeError):
+    """A body is too large, encoded, late or broken off."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        super().__init__(fault.value)
 
 
 class NotAuthentic(BridgeError):

@@ -124,7 +124,12 @@ class Health:
 
 
 class Cursor(Protocol):
-    """One subscriber's place in the journal; used by one task at a time."""
+    """One subscriber's place in the journal."""
+
+    @property
+    def position(self) -> int:
+        """Where the subscriber stands: the last position that was settled."""
+        ...
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """Return the next entries in journal order: at least one, waiting for it, at most `limit`.

@@ -1,0 +1,447 @@
+"""The bridge itself: it owns the journal, the bus, the adapters and the deliveries.
+
+A callback's way is told by `Bridge.receive`: verify, parse, make durable, and only then reply.
+Subscribers are served from the journal, on their own time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self, TypeVar, overload
+
+import attrs
+from aiohttp import web
+
+from bridge import registry
+from bridge.adapter import Adapter, Callback, Parsed, Reply, Scope
+from bridge.bus import Bus, Subscriber, name_of, raised_at
+from bridge.console import Console
+from bridge.delivery import Delivery
+from bridge.errors import (
+    CodecError,
+    ConfigurationError,
+    MalformedBody,
+    MethodRefused,
+    NotAuthentic,
+    NotRunning,
+    Problem,
+    UnknownAdapter,
+)
+from bridge.journal.base import Health, Journal, Start
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.sqlite import SqliteJournal
+from bridge.model import (
+    CONTENT_CLASSES,
+    EVENT_CLASSES,
+    Content,
+    Direction,
+    Event,
+    JsonValue,
+    Unrecognized,
+)
+from bridge.payload import read_object
+from bridge.settings import (
+    CONSOLE,
+    DeliverySettings,
+    JournalSettings,
+    ServerSettings,
+    Settings,
+    SubscriberEntry,
+    load,
+)
+from bridge.signing import Network
+from bridge.web import mount
+
+E = TypeVar("E", bound=Event)
+E2 = TypeVar("E2", bound=Event)
+E3 = TypeVar("E3", bound=Event)
+R = TypeVar("R")
+
+_SIGNALS: Final = "signals"  # the follower that feeds plain blinker receivers
+_NO_TIMEOUT: Final = 86_400.0  # seconds; blinker knows none
+_log: Final = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class _Door:
+    """An adapter and the networks that its callbacks may come from; none named means any."""
+
+    adapter: Adapter
+    networks: tuple[Network, ...] = ()
+
+
+class Bridge:
+    """Takes callbacks, keeps their events, and hands them to subscribers.
+
+    An async context manager: subscribe first, then enter, then `receive`. Without a `journal`
+    events are kept in `bridge.db` in the working directory. `policy` is for subscribers that
+    bring none of their own. On leaving, what is under way gets `server.drain_timeout` to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal | None = None,
+        policy: DeliverySettings | None = None,
+        server: ServerSettings | None = None,
+    ) -> None:
+        self.bus = Bus()
+        self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
+        self._policy = DeliverySettings() if policy is None else policy
+        self.server = ServerSettings() if server is None else server
+        self._doors: dict[str, _Door] = {}
+        self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._stack: AsyncExitStack | None = None
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Make a bridge as a TOML file describes it. Raises `ConfigurationError`."""
+        return cls.from_settings(
+            load(path, registry.settings_class, installed=registry.installed())
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make a bridge with everything that the settings name.
+
+        Raises `ConfigurationError` where an adapter refuses its settings or a subscriber's
+        function cannot be imported.
+        """
+        bridge = cls(
+            journal=_journal(settings.journal), policy=settings.delivery, server=settings.server
+        )
+        for name, entry in settings.adapters.items():
+            adapter = registry.load(entry.type)(name, entry.settings)
+            bridge.add_adapter(name, adapter, allow_networks=entry.allow_networks)
+        for listener in settings.subscribers.values():
+            bridge.subscribe(
+                _subscriber(listener), start=Start(listener.start), policy=listener.delivery
+            )
+        return bridge
+
+    # --- who takes part ------------------------------------------------------------------
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """Return the configured adapters by name."""
+        return MappingProxyType({name: door.adapter for name, door in self._doors.items()})
+
+    def add_adapter(
+        self, name: str, adapter: Adapter, *, allow_networks: Sequence[Network] = ()
+    ) -> None:
+        """Take callbacks for `name` with this adapter, from these networks only if any are given.
+
+        Raises `ConfigurationError` where the name is taken.
+        """
+        if name in self._doors:
+            raise ConfigurationError(f"two adapters are called {name!r}")
+        self._doors[name] = _Door(adapter=adapter, networks=tuple(allow_networks))
+
+    @overload
+    def on(
+        self,
+        event: type[E],
+        /,
+        *,
+        channel: str | None = ...,
+        account: str | None = ...,
+        content: type[Content] | tuple[type[Content], ...] | None = ...,
+        direction: Direction | str | None = ...,
+        name: str | None = ...,
+        start: Start | str = ...,
+        policy: DeliverySettings | None = ...,
+    ) -> Callable[[Callable[[E], R]], Callable[[E], R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[E],
+        second: type[E2],
+        /,
+        *,
+        channel: str | None = ...,
+        account: str | None = ...,
+        content: type[Content] | tuple[type[Content], ...] | None = ...,
+        direction: Direction | str | None = ...,
+        name: str | None = ...,
+        start: Start | str = ...,
+        policy: DeliverySettings | None = ...,
+    ) -> Callable[[Callable[[E | E2], R]], Callable[[E | E2], R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[E],
+        second: type[E2],
+        third: type[E3],
+        /,
+        *,
+        channel: str | None = ...,
+        account: str | None = ...,
+        content: type[Content] | tuple[type[Content], ...] | None = ...,
+        direction: Direction | str | None = ...,
+        name: str | None = ...,
+        start: Start | str = ...,
+        policy: DeliverySettings | None = ...,
+    ) -> Callable[[Callable[[E | E2 | E3], R]], Callable[[E | E2 | E3], R]]: ...
+
+    def on(
+        self,
+        *events: type[Event],
+        channel: str | None = None,
+        account: str | None = None,
+        content: type[Content] | tuple[type[Content], ...] | None = None,
+        direction: Direction | str | None = None,
+        name: str | None = None,
+        start: Start | str = Start.END,
+        policy: DeliverySettings | None = None,
+    ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
+        """Subscribe a function to the events of these classes; use `Event` for all of them.
+
+        An async function runs on the event loop, a plain one in a thread. Each subscriber has
+        its own progress in the journal under its `name`, by default `module:function`. A new
+        one begins with what comes next, or with all that is kept if `start` is "beginning".
+
+        Raises `ConfigurationError` where the name is taken or the bridge runs already.
+        """
+
+        def subscribe(function: Callable[[Any], R]) -> Callable[[Any], R]:
+            subscriber = Subscriber(
+                name=name or name_of(function),
+                function=function,
+                events=events,
+                channel=channel,
+                account=account,
+                direction=None if direction is None else Direction(direction),
+                content=content if isinstance(content, tuple) else (content,) if content else (),
+            )
+            self.subscribe(subscriber, start=Start(start), policy=policy)
+            return function
+
+        return subscribe
+
+    def subscribe(
+        self,
+        subscriber: Subscriber,
+        *,
+        start: Start = Start.END,
+        policy: DeliverySettings | None = None,
+    ) -> None:
+        """Add a subscriber, as `on` does. Raises `ConfigurationError`."""
+        if self._stack is not None:
+            raise ConfigurationError(f"subscribe {subscriber.name!r} before the bridge starts")
+        self.bus.add(subscriber)
+        self._policies[subscriber.name] = (policy or self._policy, start)
+
+    def mount(self, app: web.Application) -> None:
+        """Take callbacks in an aiohttp application, and run while it runs."""
+        mount(app, self, self.server)
+        app.cleanup_ctx.append(self._while_running)
+
+    async def _while_running(self, _: web.Application) -> AsyncIterator[None]:
+        async with self:
+            yield
+
+    # --- running -------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the journal and start serving the subscribers. Raises `JournalError`."""
+        if self._stack is not None:
+            raise ConfigurationError("the bridge runs already")
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.journal)
+            for subscriber in self.bus.subscribers:
+                policy, start = self._policies[subscriber.name]
+                delivery = Delivery(
+                    subscriber.name,
+                    subscriber.function,
+                    await self.journal.subscribe(subscriber.name, start=start),
+                    wants=partial(self.bus.listens, subscriber),
+                    policy=policy,
+                )
+                self._deliveries[subscriber.name] = await stack.enter_async_context(delivery)
+            threads = ThreadPoolExecutor(1, thread_name_prefix=_SIGNALS)
+            stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            signals = Delivery(
+                _SIGNALS,
+                as_published(self.bus, threads),
+                await self.journal.follow(),
+                wants=self.bus.heard,
+                policy=DeliverySettings(timeout=_NO_TIMEOUT, tries=1),
+            )
+            self._deliveries[_SIGNALS] = await stack.enter_async_context(signals)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
+        stack, self._stack = self._stack, None
+        if stack is None:
+            return
+        try:
+            await self._drain()
+        finally:
+            self._deliveries.clear()
+            await stack.aclose()
+
+    async def _drain(self) -> None:
+        # What a journal in memory still holds would be gone: deliver all of it first.
+        up_to = None if self.journal.durable else (await self.journal.follow()).position
+        drains = {
+            asyncio.create_task(delivery.drain(up_to=up_to)): name
+            for name, delivery in self._deliveries.items()
+        }
+        _, late = await asyncio.wait(drains, timeout=self.server.drain_timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning(
+                "subscribers did not finish in time",
+                extra={"subscribers": sorted(drains[task] for task in late)},
+            )
+
+    async def receive(self, name: str, callback: Callback, /) -> Reply:
+        """Take a callback for an adapter: return its reply once its events are durable.
+
+        Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody` or
+        `JournalError`, and then nothing of the callback has been kept. An adapter that fails on
+        an authentic body loses nothing: the whole body becomes an `Unrecognized`.
+        """
+        if self._stack is None:
+            raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
+        door = self._doors.get(name)
+        if door is None:
+            raise UnknownAdapter(f"no adapter is called {name!r}")
+        parsed = self._read(name, door, callback)
+        if parsed.malformed is not None:
+            raise parsed.malformed
+        if parsed.events:
+            try:
+                await self.journal.append(parsed.events)
+            except CodecError as error:
+                _log.error(  # a traceback could show what the body holds
+                    "an adapter made an event that is no JSON", extra={"adapter": name}
+                )
+                await self.journal.append([_unread(name, callback.body, callback, str(error))])
+        return parsed.reply
+
+    def _read(self, name: str, door: _Door, callback: Callback) -> Parsed:
+        if door.networks and not any(
+            callback.client is not None and callback.client in network for network in door.networks
+        ):
+            raise NotAuthentic("the callback comes from a network that is not allowed")
+        if callback.method not in door.adapter.methods:
+            raise MethodRefused(door.adapter.methods)
+        try:
+            verified = door.adapter.verify(callback)
+        except NotAuthentic:
+            raise
+        except Exception as error:  # noqa: BLE001 - what cannot be verified is not authentic
+            _crashed(name, "verify", error)
+            raise NotAuthentic("the callback could not be verified") from None
+        try:
+            return door.adapter.parse(verified)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the body is authentic
+            _crashed(name, "parse", error)
+            reason = f"the adapter failed with {type(error).__name__}"
+            return Parsed(events=(_unread(name, verified.payload, callback, reason),))
+
+    async def health(self) -> Health:
+        """Return whether a callback would be taken now."""
+        if self._stack is None:
+            return Health(ready=False, reason="the bridge is not running")
+        return await self.journal.health()
+
+
+def _journal(settings: JournalSettings) -> Journal:
+    if settings.engine == "memory":
+        return MemoryJournal()
+    return SqliteJournal(
+        settings.path,
+        keep=settings.keep,
+        max_size=settings.max_size,
+        absolute_limit=settings.absolute_limit,
+        min_free_space=settings.min_free_space,
+    )
+
+
+def _subscriber(entry: SubscriberEntry) -> Subscriber:
+    kinds = {cls.kind: cls for cls in EVENT_CLASSES}
+    contents = {cls.kind: cls for cls in CONTENT_CLASSES}
+    return Subscriber(
+        name=entry.name,
+        function=(
+            Console(show_personal_data=entry.show_personal_data)
+            if entry.use == CONSOLE
+            else _imported(entry)
+        ),
+        events=tuple(kinds[kind] for kind in entry.events) or (Event,),
+        channel=entry.channel,
+        account=entry.account,
+        direction=entry.direction,
+        content=() if entry.content is None else (contents[entry.content],),
+    )
+
+
+def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
+    """Return the function that a subscriber's `use` names."""
+    key = f"subscribers.{entry.name}.use"
+    module, _, path = entry.use.partition(":")
+    try:
+        found: object = importlib.import_module(module)
+    except Exception as error:
+        # Whatever the user's module raises while it is imported, its own words say it best.
+        problem = Problem(key, f"cannot import {module!r}: {type(error).__name__}: {error}")
+        raise ConfigurationError((problem,)) from error
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        raise ConfigurationError((Problem(key, f"{module!r} has no function {path!r}"),))
+    return found
+
+
+def as_published(bus: Bus, threads: ThreadPoolExecutor) -> Callable[[Event], object]:
+    """Return a function that hands an event to the plain receivers of the signals."""
+
+    async def publish(event: Event) -> None:
+        await bus.publish(event, threads)
+
+    return publish
+
+
+def _crashed(name: str, step: str, error: Exception) -> None:
+    # Neither the exception's text nor a traceback: either could hold what the body holds.
+    _log.error(
+        "an adapter failed: this is a bug in it",
+        extra={
+            "adapter": name,
+            "step": step,
+            "error": type(error).__name__,
+            "where": raised_at(error),
+        },
+    )
+
+
+def _unread(name: str, payload: bytes, callback: Callback, reason: str) -> Unrecognized:
+    """Return the event that keeps a whole body for a mended adapter."""
+    raw: JsonValue
+    try:
+        raw = read_object(payload)
+    except MalformedBody:
+        raw = payload.decode("utf-8", "replace")
+    scope = Scope(source=name, channel=name, received_at=callback.received_at)
+    return scope.unrecognized(raw, reason)
