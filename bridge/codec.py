@@ -1,140 +1,301 @@
 """The one place that spells our own JSON: events to bytes and back.
 
-The words are the model's field names and `kind` tells the class. Nulls are left out, times are
-RFC 3339 with `Z`, decimals are strings; `decode(encode(event)) == event`.
+The words are the model's field names in the model's order, save that `kind` stands first, to
+tell the class, and `raw` last, since it is long. Nulls are left out, times are RFC 3339 with
+`Z`, decimals are strings; `decode(encode(event)) == event`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any, Final
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 import orjson
-from cattrs import Converter
+from cattrs import Converter, transform_error
+from cattrs.cols import list_structure_factory
 from cattrs.errors import BaseValidationError
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.fns import identity
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn_from_attrs
 
-from bridge import model
 from bridge.errors import CodecError
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Event, JsonValue
 
+_Hint: TypeAlias = Any
+"""What an annotation may be: a class, a union, a generic alias."""
+
+_Write: TypeAlias = Callable[[Any], Any]
+_Read: TypeAlias = Callable[[Any, _Hint], Any]
+
 _OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
-_JSON_FIELDS: Final = frozenset({"raw", "details", "data"})
+_JSON: Final = get_type_hints(Event)["raw"]
 
 
 def encode(event: Event) -> bytes:
     """Write an event as one line of JSON in UTF-8, without a line break at the end.
 
-    Raises `CodecError` where its `raw` holds what JSON cannot (an adapter's fault).
+    Raises `CodecError` where the event holds what its annotations or JSON do not allow (an
+    adapter's fault).
     """
     try:
-        return orjson.dumps(_CONVERTER.unstructure(event), default=_default, option=_OPTIONS)
-    except (TypeError, ValueError) as error:
-        msg = f"event does not fit into JSON: {type(error).__name__}"
-        raise CodecError(msg) from error
+        return orjson.dumps(_WRITERS[type(event)](event), option=_OPTIONS)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise CodecError(f"the event does not fit into JSON: {type(error).__name__}") from error
 
 
 def decode(data: bytes | str) -> Event:
-    """Read an event that `encode` wrote. Raises `CodecError`."""
+    """Read an event that `encode` wrote.
+
+    Raises `CodecError`, which says what is wrong and where, and quotes nothing.
+    """
     try:
-        value = orjson.loads(data)
+        value: JsonValue = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        msg = f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise CodecError(msg) from error
+        place = f"line {error.lineno}, column {error.colno}"
+        raise CodecError(f"not JSON: {error.msg} ({place})") from None  # it carries the document
     return from_dict(value)
 
 
 def to_dict(event: Event) -> dict[str, JsonValue]:
-    """Return an event as plain JSON values."""
+    """Return an event as plain JSON values. Raises `CodecError`, like `encode`."""
     result: dict[str, JsonValue] = orjson.loads(encode(event))
     return result
 
 
 def from_dict(value: JsonValue) -> Event:
-    """Read an event from plain JSON values. Raises `CodecError`."""
-    if not isinstance(value, dict):
-        msg = "an event is a JSON object"
-        raise CodecError(msg)
-    kind = value.get("kind")
-    cls = _EVENTS.get(kind) if isinstance(kind, str) else None
-    if cls is None:
-        msg = "no event has this kind"
-        raise CodecError(msg)
+    """Read an event from plain JSON values. Raises `CodecError`, like `decode`."""
     try:
-        return _CONVERTER.structure(value, cls)
-    except (BaseValidationError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-        msg = f"not a valid {cls.kind}: {type(error).__name__}"
-        raise CodecError(msg) from error
+        event: Event = _READ(value, Event)
+    except RecursionError:
+        raise CodecError("not an event: it nests too deep") from None
+    except (_Misfit, KeyError):
+        raise CodecError(f"not an event: {_explanation(value)}") from None
+    return event
 
 
-def _default(value: object) -> str:
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(type(value).__name__)
+def _explanation(value: JsonValue) -> str:
+    # The quick reader stops at the first fault and does not know where it stood; the thorough
+    # one collects all of them with their paths, and is too slow for values that are sound.
+    try:
+        _READ_THOROUGHLY(value, Event)
+    except (_Misfit, BaseValidationError) as error:
+        return "; ".join(transform_error(error, "event", _description))
 
 
-def _passthrough(value: Any, _: object = None) -> Any:  # noqa: ANN401 - JSON is left as it is
+class _Misfit(Exception):  # noqa: N818 - it names what would have fitted
+    """A value is not what its field holds; the text says what would be, and quotes nothing."""
+
+
+def _description(error: BaseException, _: object) -> str:
+    return "missing" if isinstance(error, KeyError) else str(error)
+
+
+# --- events to plain values --------------------------------------------------------------
+
+
+def _writing() -> Mapping[type, _Write]:
+    """Return what turns each class of event into a dict that orjson can write."""
+    converter = Converter()
+    contents: dict[type, _Write] = {}
+
+    def write_class(cls: type[attrs.AttrsInstance]) -> _Write:
+        return make_dict_unstructure_fn_from_attrs(
+            _fields_as_written(cls), cls, converter, _cattrs_omit_if_default=True
+        )
+
+    def write_optional(hint: _Hint) -> _Write:
+        return converter.get_unstructure_hook(_present(hint))  # None has been left out by now
+
+    register = converter.register_unstructure_hook_func
+    converter.register_unstructure_hook_factory(attrs.has, write_class)
+    converter.register_unstructure_hook_factory(_is_optional, write_optional)
+    converter.register_unstructure_hook(datetime, _in_utc)
+    converter.register_unstructure_hook(Decimal, str)
+    converter.register_unstructure_hook(float, _finite)
+    register(_is_word, attrgetter("_value_"))  # `value` is the same behind a slow property
+    register(lambda hint: hint == _JSON, identity)
+    register(lambda hint: hint == Content, lambda content: contents[type(content)](content))
+    contents.update((cls, converter.get_unstructure_hook(cls)) for cls in CONTENT_CLASSES)
+    return {cls: converter.get_unstructure_hook(cls) for cls in EVENT_CLASSES}
+
+
+def _fields_as_written(cls: type[attrs.AttrsInstance]) -> list[attrs.Attribute[Any]]:
+    """Return the fields of a class in the order of our JSON, each with what stands for "unset".
+
+    cattrs writes fields without a default before those with one. So that they keep the
+    model's order, all get a default here: None where it is left out, else one equal to nothing.
+    """
+    always = object()
+    fields = [
+        field.evolve(default=None if field.default is None else always)
+        for field in attrs.fields(attrs.resolve_types(cls))
+    ]
+    fields.sort(key=lambda field: field.name == "raw")
+    if cls in _TAGGED:
+        fields.insert(0, fields[0].evolve(name="kind", alias="kind", type=str, default=always))
+    return fields
+
+
+_TAGGED: Final = frozenset((*EVENT_CLASSES, *CONTENT_CLASSES))
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo is UTC or value.tzinfo is None else value.astimezone(UTC)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")  # orjson would write null
     return value
 
 
-def _overrides(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
-    """Leave out what is None, and touch no JSON that is carried as it came (cattrs overrides)."""
-    result: dict[str, Any] = {}
-    for field in attrs.fields(cls):
-        as_it_is: dict[str, Any] = {}
-        if field.name in _JSON_FIELDS:
-            as_it_is = {"unstruct_hook": _passthrough, "struct_hook": _passthrough}
-        if field.default is None:
-            result[field.name] = override(omit_if_default=True, **as_it_is)
-        elif as_it_is:
-            result[field.name] = override(**as_it_is)
-    return result
+# --- plain values to events --------------------------------------------------------------
 
 
-def _tagged(unstructure: Callable[[Any], dict[str, Any]], kind: str) -> Callable[[Any], Any]:
-    def hook(value: object) -> dict[str, Any]:
-        return {"kind": kind, **unstructure(value)}
+def _reading(*, thorough: bool) -> _Read:
+    """Return what makes an event from plain values; the thorough way knows where it stood."""
+    converter = Converter(detailed_validation=thorough)
 
-    return hook
+    def read_class(cls: type[attrs.AttrsInstance]) -> _Read:
+        return _from_object(make_dict_structure_fn(cls, converter))
 
+    def read_optional(hint: _Hint) -> _Read:
+        return _or_none(converter.get_structure_hook(_present(hint)))
 
-def _converter() -> Converter:
-    converter = Converter(detailed_validation=False)
-    converter.register_structure_hook(datetime, lambda value, _: _instant(value))
-    converter.register_structure_hook(Decimal, lambda value, _: Decimal(value))
-    for name in ("unstructure", "structure"):
-        register = getattr(converter, f"register_{name}_hook_factory")
-        make = make_dict_unstructure_fn if name == "unstructure" else make_dict_structure_fn
+    def read_tuple(hint: _Hint) -> _Read:
+        return _from_array(list_structure_factory(hint, converter))
 
-        def factory(cls: Any, make: Any = make) -> Any:  # noqa: ANN401 - cattrs hands any class
-            hook = make(cls, converter, **_overrides(cls))
-            if make is make_dict_unstructure_fn and cls in (*EVENT_CLASSES, *CONTENT_CLASSES):
-                return _tagged(hook, cls.kind)
-            return hook
-
-        register(lambda cls: attrs.has(cls) and cls.__module__ == model.__name__, factory)
-    # A union is told apart by its tag; the class of the value says how to write it.
-    converter.register_unstructure_hook_func(
-        lambda hint: hint == Content, lambda value: converter.unstructure(value)
+    register = converter.register_structure_hook_func
+    converter.register_structure_hook_factory(attrs.has, read_class)
+    converter.register_structure_hook_factory(_is_optional, read_optional)
+    converter.register_structure_hook_factory(lambda hint: get_origin(hint) is tuple, read_tuple)
+    converter.register_structure_hook_factory(_is_word, _one_of)
+    converter.register_structure_hook(str, _exactly(str, "a string"))
+    converter.register_structure_hook(int, _exactly(int, "a whole number"))
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook(float, _float)
+    converter.register_structure_hook(Decimal, _decimal)
+    converter.register_structure_hook(datetime, _instant)
+    register(lambda hint: get_origin(hint) is dict, _exactly(dict, "an object"))
+    register(lambda hint: hint == _JSON, lambda value, _: value)
+    contents: dict[str, _Read] = {}
+    register(lambda hint: hint == Content, _by_kind(contents, "content"))
+    contents.update((cls.kind, converter.get_structure_hook(cls)) for cls in CONTENT_CLASSES)
+    return _by_kind(
+        {cls.kind: converter.get_structure_hook(cls) for cls in EVENT_CLASSES}, "event"
     )
-    converter.register_structure_hook_func(
-        lambda hint: hint == Content,
-        lambda value, _: converter.structure(value, _CONTENTS[value["kind"]]),
-    )
-    return converter
 
 
-def _instant(value: str) -> datetime:
-    result = datetime.fromisoformat(value)
-    if result.tzinfo is None:
-        msg = "a time without a zone"
-        raise ValueError(msg)
-    return result.astimezone(UTC)
+def _by_kind(readers: Mapping[str, _Read], noun: str) -> _Read:
+    def read(value: JsonValue, hint: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
+        if type(value) is not dict:
+            raise _Misfit("expected an object")
+        kind = value.get("kind")
+        reader = readers.get(kind) if type(kind) is str else None
+        if reader is None:
+            raise _Misfit(f"no {noun} has this kind")
+        return reader(value, hint)
+
+    return read
 
 
-_EVENTS: Final = {cls.kind: cls for cls in EVENT_CLASSES}
-_CONTENTS: Final = {cls.kind: cls for cls in CONTENT_CLASSES}
-_CONVERTER: Final = _converter()
+def _from_object(read_fields: _Read) -> _Read:
+    def read(value: JsonValue, hint: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
+        if type(value) is not dict:
+            raise _Misfit("expected an object")
+        return read_fields(value, hint)
+
+    return read
+
+
+def _from_array(read_items: _Read) -> _Read:
+    def read(value: JsonValue, hint: _Hint) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise _Misfit("expected an array")
+        return tuple(read_items(value, hint))
+
+    return read
+
+
+def _or_none(read_present: _Read) -> _Read:
+    def read(value: JsonValue, hint: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
+        return None if value is None else read_present(value, hint)
+
+    return read
+
+
+def _exactly(expected: type, article_and_noun: str) -> _Read:
+    def read(value: JsonValue, _: _Hint) -> JsonValue:
+        if type(value) is expected:
+            return value
+        raise _Misfit(f"expected {article_and_noun}")
+
+    return read
+
+
+def _one_of(enum: type[StrEnum]) -> _Read:
+    members: dict[JsonValue, StrEnum] = {member.value: member for member in enum}
+
+    def read(value: JsonValue, _: _Hint) -> StrEnum:
+        member = members.get(value) if type(value) is str else None
+        if member is None:
+            raise _Misfit(f"expected one of {', '.join(enum)}")
+        return member
+
+    return read
+
+
+def _float(value: JsonValue, _: _Hint) -> float:
+    if type(value) is float or type(value) is int:
+        return float(value)
+    raise _Misfit("expected a number")
+
+
+def _decimal(value: JsonValue, _: _Hint) -> Decimal:
+    if type(value) is str:
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            pass
+    raise _Misfit("expected a decimal number in a string")
+
+
+def _instant(value: JsonValue, _: _Hint) -> datetime:
+    if type(value) is str:
+        try:
+            result = datetime.fromisoformat(value)
+            if result.tzinfo is UTC:
+                return result
+            if result.tzinfo is not None:
+                return result.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise _Misfit("expected a time in RFC 3339")
+
+
+# --- annotations -------------------------------------------------------------------------
+
+
+def _is_optional(hint: _Hint) -> bool:
+    choices = get_args(hint)
+    return len(choices) == 2 and NoneType in choices  # noqa: PLR2004 - something and None
+
+
+def _present(hint: _Hint) -> _Hint:
+    first, second = get_args(hint)
+    return second if first is NoneType else first
+
+
+def _is_word(hint: _Hint) -> bool:
+    return isinstance(hint, type) and issubclass(hint, StrEnum)
+
+
+_WRITERS: Final = _writing()
+_READ: Final = _reading(thorough=False)
+_READ_THOROUGHLY: Final = _reading(thorough=True)

@@ -193,7 +193,8 @@ def integer(value: JsonValue) -> int | None:
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) <= _INTEGER_MAX else None
+        fits = value.is_integer() and _INTEGER_MIN <= value <= _INTEGER_MAX
+        return int(value) if fits else None
     if isinstance(value, str) and len(value) <= 20:  # noqa: PLR2004 - the digits of 2**64
         digits = value.removeprefix("-")
         if digits.isascii() and digits.isdigit():

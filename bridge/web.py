@@ -37,6 +37,9 @@ from bridge.signing import client_address
 _PROBLEM: Final = "application/problem+json"
 _HEADERS: Final = {"Server": "incs-bridge", "X-Content-Type-Options": "nosniff"}
 _RETRY_AFTER: Final = "5"  # seconds
+_SETTLING: Final = 3
+"""Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
+otherwise the end would wait for its first request for the whole of the drain's time."""
 _FAULTS: Final[Mapping[Fault, int]] = {
     Fault.TOO_LARGE: 413,
     Fault.ENCODED: 415,
@@ -220,6 +223,8 @@ async def serve(
                 ready(_url(server))
             await stop.wait()
             server.close()
+            for _ in range(_SETTLING):
+                await asyncio.sleep(0)
         finally:
             await runner.cleanup()
 

@@ -1,1 +1,182 @@
+"""RCS for Business, straight from Google: the adapter, its settings and its samples."""
 
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, final
+
+import attrs
+import orjson
+
+from adapters.rcs import samples, wire
+from adapters.rcs.translate import translate
+from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
+from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.model import JsonValue
+from bridge.payload import TooDeep, mapping, read_object
+from bridge.signing import Secret, Signatures, Tokens
+
+__all__ = ["Rcs", "RcsSettings"]
+
+_MAX_SECRET: Final = 1024
+"""How long a handshake's secret may be: it is sent back, so it must not be a payload."""
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+@attrs.frozen(kw_only=True)
+class RcsSettings:
+    """How Google, or a gateway that forwards its objects, proves itself."""
+
+    client_tokens: tuple[Secret, ...] = attrs.field(default=(), repr=False)
+    """The `clientToken` of the agent's or the partner's webhook, which signs each callback.
+    Several while one is being replaced, or where several agents share the address."""
+
+    bare: bool = False
+    """Take an inner object as the whole body too, as a gateway forwards it. Nothing signs it,
+    so that one of `tokens` must stand at the end of its address."""
+
+    tokens: tuple[Secret, ...] = attrs.field(default=(), repr=False)
+    """Words of your choice, one of which stands at the end of the address of bare objects."""
+
+    insecure: bool = False
+    """Take callbacks unproved where no token is given. Whoever knows the address can then
+    write messages; only for trying things out."""
+
+
+@final
+class Rcs:
+    """Callbacks of RCS for Business. Only `message.data` is signed, so only it is trusted."""
+
+    Settings = RcsSettings
+
+    methods: Final = frozenset({"POST"})
+
+    def __init__(self, name: str, settings: RcsSettings, /) -> None:
+        """Raise `ConfigurationError` where anybody could get in."""
+        self.name = name
+        self._client_tokens = Tokens(settings.client_tokens)
+        self._signatures = Signatures(wire.SIGNATURE_ALGORITHM, settings.client_tokens)
+        self._tokens = Tokens(settings.tokens)
+        self._first_token = next((token for token in settings.tokens if token), None)
+        self._bare = settings.bare
+        self._insecure = settings.insecure
+        problems = self._problems()
+        if problems:
+            raise ConfigurationError(problems)
+
+    def _problems(self) -> tuple[Problem, ...]:
+        if self._insecure:
+            return ()
+        problems = []
+        if not self._client_tokens and not self._bare:
+            problems.append(
+                Problem(
+                    key="client_tokens",
+                    message="empty; Google signs with the clientToken of the webhook's settings",
+                )
+            )
+        if self._bare and not self._tokens:
+            problems.append(
+                Problem(
+                    key="tokens",
+                    message="empty; bare bodies are not signed, so their address needs a token",
+                )
+            )
+        return tuple(problems)
+
+    def verify(self, callback: Callback, /) -> Verified:
+        """Check the signature over the decoded `message.data`, or a handshake's client token."""
+        try:
+            body = read_object(callback.body)
+        except MalformedBody:
+            body = {}
+        data = mapping(body.get("message")).get("data")
+        if type(data) is str:
+            return self._verify_envelope(data, callback)
+        if "clientToken" in body:
+            return self._verify_handshake(body, callback)
+        return self._verify_bare(callback)
+
+    def _verify_envelope(self, data: str, callback: Callback) -> Verified:
+        payload = _decoded(data)
+        if payload is None:
+            raise NotAuthentic("message.data is not base64")
+        if self._signatures:
+            presented = callback.headers.getall(wire.SIGNATURE_HEADER, ())
+            signature = _decoded(presented[0]) if len(presented) == 1 else None
+            if signature is None:
+                raise NotAuthentic("there is not exactly one well-formed signature")
+            if not self._signatures.match(payload, signature):
+                raise NotAuthentic("the signature does not match")
+        elif not self._insecure:
+            raise NotAuthentic("no client token is configured")
+        return Verified(payload=payload, received_at=callback.received_at, callback=callback)
+
+    def _verify_handshake(self, body: dict[str, JsonValue], callback: Callback) -> Verified:
+        token = body["clientToken"]
+        secret = body.get("secret")
+        if type(secret) is not str or len(secret) > _MAX_SECRET:
+            raise NotAuthentic("a handshake without a usable secret")
+        if type(token) is not str:
+            raise NotAuthentic("a handshake without a client token")
+        if self._client_tokens:
+            if not self._client_tokens.match(token):
+                raise NotAuthentic("the client token does not match")
+        elif not self._insecure:
+            raise NotAuthentic("no client token is configured")
+        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+
+    def _verify_bare(self, callback: Callback) -> Verified:
+        if not (self._bare or self._insecure):
+            raise NotAuthentic("neither a signed envelope nor a handshake")
+        if self._tokens and not self._tokens.match(callback.tail):
+            raise NotAuthentic("the token does not match")
+        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+
+    def parse(self, verified: Verified, /) -> Parsed:
+        """Translate the inner object; a handshake is answered with its secret and no event."""
+        scope = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
+        try:
+            item = read_object(verified.payload)
+        except TooDeep as error:
+            text = verified.payload.decode("utf-8", "replace")
+            return Parsed(events=(scope.unrecognized(text, error.reason),))
+        except MalformedBody as error:
+            return Parsed(malformed=error)
+        secret = item.get("secret")
+        if "clientToken" in item and type(secret) is str:
+            return Parsed(reply=Reply(body=secret.encode()))
+        return Parsed(events=tuple(translate(item, scope, raw=item)))
+
+    # --- samples -------------------------------------------------------------------------
+
+    def samples(self) -> Sequence[Sample]:
+        """Return the inner objects of Google's reference, one of each kind."""
+        return samples.load()
+
+    def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
+        """Give an inner object new ids and times."""
+        return samples.freshen(body, nonce, now) if type(body) is dict else body
+
+    def authenticate(self, body: bytes) -> Outgoing:
+        """Wrap an inner object in the envelope and sign it, or address it with the first token."""
+        if self._bare and not self._signatures:
+            return Outgoing(body=body, tail=self._first_token.reveal() if self._first_token else "")
+        envelope = orjson.dumps({"message": {"data": base64.b64encode(body).decode()}})
+        if not self._signatures:
+            return Outgoing(body=envelope)
+        signature = base64.b64encode(self._signatures.sign(body)).decode()
+        return Outgoing(body=envelope, headers={wire.SIGNATURE_HEADER: signature})
+
+
+def _decoded(text: str) -> bytes | None:
+    """Decode base64 of either alphabet, with or without its padding."""
+    padded = text.translate(_URL_SAFE).rstrip("=")
+    try:
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None

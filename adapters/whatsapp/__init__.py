@@ -1,1 +1,134 @@
+"""WhatsApp, straight from Meta's Cloud API.
 
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/create-webhook-endpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, final
+
+import attrs
+
+from adapters.whatsapp import samples
+from adapters.whatsapp.envelope import CHANNEL, translate_body
+from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
+from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.model import JsonValue
+from bridge.payload import TooDeep, read_object
+from bridge.signing import Secret, Signatures, Tokens
+
+__all__ = ["WhatsApp", "WhatsAppSettings"]
+
+_SIGNATURE: Final = "X-Hub-Signature-256"
+_ALGORITHM: Final = "sha256="
+_MAX_CHALLENGE: Final = 1024  # Meta sends some ten digits; what is echoed is bounded all the same
+
+
+@attrs.frozen(kw_only=True)
+class WhatsAppSettings:
+    """What the adapter needs to know about an app at Meta."""
+
+    app_secrets: tuple[Secret, ...] = ()
+    """The app's secret ("App settings, Basic"), which signs each callback. Several while one
+    is being replaced, or where several apps share the address."""
+
+    verify_tokens: tuple[Secret, ...] = ()
+    """The words of your choice that Meta repeats when you enter the callback address."""
+
+    insecure: bool = False
+    """Take callbacks without a signature where there is no app secret. Whoever knows the
+    address can then write messages; only for trying things out."""
+
+
+@final
+class WhatsApp:
+    """The adapter for callbacks of the WhatsApp Cloud API."""
+
+    Settings: Final = WhatsAppSettings
+
+    def __init__(self, name: str, settings: WhatsAppSettings) -> None:
+        self._name = name
+        self._signatures = Signatures("sha256", settings.app_secrets)
+        self._tokens = Tokens(settings.verify_tokens)
+        if not self._signatures and not settings.insecure:
+            message = "is empty, so no callback could be checked; give the app's secret"
+            raise ConfigurationError((Problem(key="app_secrets", message=message),))
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """GET for the handshake, POST for everything else."""
+        return frozenset({"GET", "POST"})
+
+    def verify(self, callback: Callback, /) -> Verified:
+        """Check the handshake's token, or the signature over the body.
+
+        Raises `NotAuthentic`, and nothing else.
+        """
+        if callback.method == "GET":
+            payload = self._challenge(callback)
+        else:
+            self._check_signature(callback)
+            payload = callback.body
+        return Verified(payload=payload, received_at=callback.received_at, callback=callback)
+
+    def _challenge(self, callback: Callback) -> bytes:
+        if not self._tokens.match(_single(callback.query.getall("hub.verify_token", []))):
+            raise NotAuthentic("the handshake does not carry our token")
+        if _single(callback.query.getall("hub.mode", [])) != "subscribe":
+            raise NotAuthentic("the handshake is not a subscription")
+        challenge = _single(callback.query.getall("hub.challenge", []))
+        if not challenge or len(challenge) > _MAX_CHALLENGE or not challenge.isascii():
+            raise NotAuthentic("the handshake's challenge is missing, repeated or not Meta's")
+        return challenge.encode("ascii")
+
+    def _check_signature(self, callback: Callback) -> None:
+        if not self._signatures:
+            return
+        presented = _single(callback.headers.getall(_SIGNATURE, []))
+        if presented is None or not presented.startswith(_ALGORITHM):
+            raise NotAuthentic(f"{_SIGNATURE} is missing, repeated or of another algorithm")
+        try:
+            signature = bytes.fromhex(presented.removeprefix(_ALGORITHM))
+        except ValueError:
+            # Said without the cause: its text quotes what was presented.
+            raise NotAuthentic(f"{_SIGNATURE} is not hexadecimal") from None
+        if not self._signatures.match(callback.body, signature):
+            raise NotAuthentic(f"{_SIGNATURE} does not match the body")
+
+    def parse(self, verified: Verified, /) -> Parsed:
+        """Translate every change of a callback, or answer the handshake; never raises."""
+        if verified.callback is not None and verified.callback.method == "GET":
+            return Parsed(reply=Reply(body=verified.payload))
+        try:
+            body = read_object(verified.payload)
+        except TooDeep as error:
+            scope = Scope(source=self._name, channel=CHANNEL, received_at=verified.received_at)
+            text = verified.payload.decode("utf-8", "replace")
+            return Parsed(events=(scope.unrecognized(text, error.reason),))
+        except MalformedBody as error:
+            return Parsed(malformed=error)
+        return Parsed(
+            events=tuple(translate_body(body, source=self._name, received_at=verified.received_at))
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """Every sample, simple ones first."""
+        return samples.load()
+
+    def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
+        """Give a sample new ids and times."""
+        return samples.freshen(body, nonce, now)
+
+    def authenticate(self, body: bytes) -> Outgoing:
+        """Sign a body as Meta would; without an app secret it stays unsigned."""
+        headers = {"Content-Type": "application/json"}
+        if self._signatures:
+            headers[_SIGNATURE] = _ALGORITHM + self._signatures.sign(body).hex()
+        return Outgoing(body=body, headers=headers)
+
+
+def _single(values: list[str]) -> str | None:
+    """Return the only value of a name; one that is repeated is as good as none."""
+    return values[0] if len(values) == 1 else None

@@ -20,6 +20,7 @@ import attrs
 from bridge.model import (
     ConsentChange,
     Event,
+    JsonValue,
     Message,
     Notice,
     Party,
@@ -250,18 +251,35 @@ def lane_of(event: Event) -> str:
 
 
 def concerns(event: Event, subject: str) -> bool:
-    """Return whether an event is about a phone number (E.164) or a user id."""
+    """Return whether an event is about a phone number (E.164) or a user id.
+
+    One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
+    """
     parties: tuple[Party, ...]
     match event:
         case Message():
-            parties = (event.sender, event.recipient)
+            quoted = event.reply_to.sender if event.reply_to else None
+            parties = (event.sender, event.recipient, *((quoted,) if quoted else ()))
         case StatusChange():
             parties = (event.recipient,) if event.recipient else ()
         case ConsentChange() | Typing():
             parties = (event.party,)
         case _:
-            parties = ()
+            return _carries(event.raw, (subject, subject.removeprefix("+")))
     if any(subject in (party.phone, party.user_id) for party in parties):
         return True
     conversation = getattr(event, "conversation", None)
     return conversation is not None and conversation.id.endswith(f":{subject}")
+
+
+def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, str | int) and str(value) in words:
+            return True
+    return False

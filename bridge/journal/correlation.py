@@ -52,7 +52,8 @@ class Track:
 
     `name` is unique: the id space and the id in it. `standing` is the furthest status by
     participant, "" standing for the only one there is in a direct conversation. `observed`
-    holds what was published under this name: status, participant, provider's word.
+    holds what was published under INCS's number while nothing better was known: status,
+    participant, provider's word.
     """
 
     name: str
@@ -126,7 +127,7 @@ def _learn(message: Message, ledger: Ledger) -> None:
     track = attrs.evolve(
         known,
         channel=message.channel if known.name == name else known.channel,
-        account=message.account,
+        account=message.account or known.account,
         conversation=message.conversation,
     )
     for alias in message.aliases:
@@ -155,8 +156,13 @@ def _join(track: Track, other: Track, ledger: Ledger) -> Track:
                 provider_status=word,
             )
         )
-    observed = dict.fromkeys((*track.observed, *other.observed))
-    return attrs.evolve(track, standing=standing, observed=tuple(observed))
+    return attrs.evolve(track, standing=standing)
+
+
+def tells_of(track: Track, subject: str) -> bool:
+    """Return whether a track names a phone number or a user id."""
+    place = track.conversation
+    return subject in track.standing or (place is not None and place.id.endswith(f":{subject}"))
 
 
 def _further(one: Status | None, other: Status) -> Status:
@@ -192,7 +198,9 @@ def _status(change: StatusChange, ledger: Ledger) -> StatusChange | None:
     before = track.standing.get(participant)
     current = before if change.status is Status.UNKNOWN else _further(before, change.status)
     standing = track.standing if current is None else {**track.standing, participant: current}
-    observed = (*track.observed, (change.status, participant, change.provider_status))
+    observed = track.observed
+    if track.name.startswith(f"{_INCS}/"):
+        observed = (*observed, (change.status, participant, change.provider_status))
     ledger.save(attrs.evolve(track, standing=standing, observed=observed))
     return attrs.evolve(
         change,

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from bridge.codec import encode
 from bridge.errors import JournalError
 from bridge.journal.base import (
     Appended,
@@ -27,7 +28,7 @@ from bridge.journal.base import (
     SubscriberState,
     concerns,
 )
-from bridge.journal.correlation import Track, correlate
+from bridge.journal.correlation import Track, correlate, tells_of
 from bridge.model import Event
 
 _REMEMBERED_PER_EVENT = 4
@@ -76,6 +77,8 @@ class MemoryJournal:
             raise JournalError("the journal is not open")
         self._make_room(len(events))
         published = 0
+        for event in events:
+            encode(event)  # an event that no other journal could keep is refused here too
         for event in events:
             outcome = correlate(event, self._ledger)
             if outcome is None:
@@ -186,6 +189,7 @@ class MemoryJournal:
             del self._by_key[self._entries.pop(position).event.key]
         for cursor in self._cursors.values():
             gone |= cursor.purge(subject)
+        self._ledger.purge(subject)
         for letter in list(self._letters.values()):
             if concerns(letter.failure.entry.event, subject):
                 gone.add(letter.failure.entry.position)
@@ -289,6 +293,14 @@ class _Ledger:
 
     def tie(self, name: str, to: Track) -> None:
         self._keep(name, to.name)
+
+    def purge(self, subject: str) -> None:
+        """Forget the tracks that tell of one subject."""
+        self._tracks = OrderedDict(
+            (name, found)
+            for name, found in self._tracks.items()
+            if isinstance(found, str) or not tells_of(found, subject)
+        )
 
     def _keep(self, name: str, value: Track | str) -> None:
         self._tracks[name] = value

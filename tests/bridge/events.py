@@ -1,13 +1,20 @@
-"""Events built by hand, for tests that need some."""
+"""Events made by hand, for tests of what carries events and does not look into them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.keys import conversation_id, message_key, status_key
+from bridge.keys import (
+    conversation_id,
+    event_key,
+    group_conversation_id,
+    message_key,
+    status_key,
+)
 from bridge.model import (
     Conversation,
+    ConversationKind,
     Direction,
     Message,
     Notice,
@@ -17,86 +24,141 @@ from bridge.model import (
     Status,
     StatusChange,
     Text,
+    Unrecognized,
 )
 
-NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
+NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 ACCOUNT = "30058"
-USER = "+6281519140327"
+USER_PHONE = "+16505551234"
+BUSINESS = Party(phone="+16505556666", role=Role.BUSINESS)
 
 
-def message(message_id: str = "wamid.1", *, user: str = USER, **changes: Any) -> Message:
-    """An inbound WhatsApp text."""
+def message(
+    message_id: str = "wamid.1",
+    *,
+    user: str = USER_PHONE,
+    text: str = "hello",
+    direction: Direction = Direction.INBOUND,
+    aliases: tuple[str, ...] = (),
+    channel: str = "whatsapp",
+    key: str | None = None,
+    **fields: Any,
+) -> Message:
+    """Return a text message of one user; outbound ones go the other way."""
+    party = Party(phone=user)
+    inbound = direction is Direction.INBOUND
     values: dict[str, Any] = {
-        "key": message_key("whatsapp", message_id),
-        "source": "incs",
-        "channel": "whatsapp",
+        "key": key or message_key(channel, message_id),
+        "source": "test",
+        "channel": channel,
         "account": ACCOUNT,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "raw": {"id": message_id},
+        "occurred_at": NOON,
+        "received_at": NOON + timedelta(seconds=1),
+        "raw": {"id": message_id, "from": user.removeprefix("+"), "text": {"body": text}},
         "message_id": message_id,
-        "direction": Direction.INBOUND,
-        "origin": Origin.USER,
-        "conversation": Conversation(id=conversation_id("whatsapp", ACCOUNT, user)),
-        "sender": Party(phone=user),
-        "recipient": Party(phone="+6281519236680", role=Role.BUSINESS),
-        "content": Text(text="hello"),
+        "aliases": aliases,
+        "direction": direction,
+        "origin": Origin.USER if inbound else Origin.API,
+        "conversation": Conversation(id=conversation_id(channel, ACCOUNT, user)),
+        "sender": party if inbound else BUSINESS,
+        "recipient": BUSINESS if inbound else party,
+        "content": Text(text=text),
     }
-    return Message(**{**values, **changes})
+    return Message(**(values | fields))
 
 
-def sent(message_id: str = "wamid.9", *, user: str = USER, **changes: Any) -> Message:
-    """An outbound WhatsApp text, written by an agent."""
-    values: dict[str, Any] = {
-        "direction": Direction.OUTBOUND,
-        "origin": Origin.AGENT,
-        "sender": Party(user_id="incs_1", role=Role.AGENT),
-        "recipient": Party(phone=user),
-    }
-    return message(message_id, user=user, **{**values, **changes})
+def sent(message_id: str = "wamid.1", **fields: Any) -> Message:
+    """Return a text message of the business."""
+    return message(message_id, direction=Direction.OUTBOUND, **fields)
+
+
+def created(number: str, message_id: str | None = None, **fields: Any) -> Message:
+    """Return the outbound message of INCS's `message_created`, which alone ties the two ids.
+
+    Without a channel's id the message goes by INCS's number.
+    """
+    if message_id is None:
+        return message(
+            number, direction=Direction.OUTBOUND, key=message_key("incs", number), **fields
+        )
+    return message(message_id, direction=Direction.OUTBOUND, aliases=(number,), **fields)
 
 
 def status(
-    status: Status = Status.SENT, message_id: str = "wamid.9", **changes: Any
+    status: Status = Status.DELIVERED,
+    message_id: str = "wamid.1",
+    *,
+    channel: str = "whatsapp",
+    word: str | None = None,
+    participant: str | None = None,
+    group: str = "group-1",
+    **fields: Any,
 ) -> StatusChange:
-    """A status of an outbound WhatsApp message, under the channel's id."""
+    """Return a status under the channel's id; with `participant`, that one's in a group."""
     values: dict[str, Any] = {
-        "key": status_key("whatsapp", message_id, status),
-        "source": "incs",
-        "channel": "whatsapp",
+        "key": status_key(
+            channel, message_id, status, participant=participant, provider_status=word
+        ),
+        "source": "test",
+        "channel": channel,
         "account": ACCOUNT,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "raw": {"id": message_id, "status": str(status)},
+        "occurred_at": NOON,
+        "received_at": NOON + timedelta(seconds=1),
+        "raw": {"id": message_id, "status": word or status},
         "message_id": message_id,
         "status": status,
-        "provider_status": str(status),
+        "provider_status": word or status,
     }
-    return StatusChange(**{**values, **changes})
+    if participant is not None:
+        values["recipient"] = Party(phone=participant)
+        values["conversation"] = Conversation(
+            id=group_conversation_id(channel, ACCOUNT, group), kind=ConversationKind.GROUP
+        )
+    return StatusChange(**(values | fields))
 
 
-def numbered_status(status_: Status = Status.SENT, number: str = "260400000084") -> StatusChange:
-    """The same under INCS's own number, with nothing known about the channel."""
-    return status(
-        status_,
-        number,
-        key=status_key("incs", number, status_),
+def numbered_status(
+    status: Status = Status.DELIVERED, number: str = "9001", *, word: str | None = None
+) -> StatusChange:
+    """Return a status of INCS's `message_status_updated`, which knows its own number only."""
+    return StatusChange(
+        key=status_key("incs", number, status, provider_status=word),
+        source="test",
         channel="incs",
-        account=None,
+        occurred_at=NOON,
+        received_at=NOON + timedelta(seconds=1),
+        raw={"message": {"id": number}, "status": word or status},
+        message_id=number,
+        status=status,
+        provider_status=word or status,
         resolved=False,
     )
 
 
-def notice(topic: str = "account_update", **changes: Any) -> Notice:
-    """Something that a provider tells an account."""
+def notice(identity: str = "1", **fields: Any) -> Notice:
+    """Return something that a provider tells an account."""
     values: dict[str, Any] = {
-        "key": f"notice/whatsapp/{topic}",
-        "source": "incs",
+        "key": event_key("notice", "whatsapp", identity),
+        "source": "test",
         "channel": "whatsapp",
         "account": ACCOUNT,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "raw": {"topic": topic},
-        "topic": topic,
+        "occurred_at": NOON,
+        "received_at": NOON,
+        "raw": {"event": "quality", "n": identity},
+        "topic": "quality",
     }
-    return Notice(**{**values, **changes})
+    return Notice(**(values | fields))
+
+
+def unrecognized(identity: str = "1", **fields: Any) -> Unrecognized:
+    """Return an item that could not be read."""
+    values: dict[str, Any] = {
+        "key": event_key("unrecognized", "whatsapp", identity),
+        "source": "test",
+        "channel": "whatsapp",
+        "occurred_at": NOON,
+        "received_at": NOON,
+        "raw": {"n": identity},
+        "reason": "no id",
+    }
+    return Unrecognized(**(values | fields))

@@ -126,7 +126,7 @@ class TestOrder:
         st.integers(1, 4),
     )
     def test_order_holds_whatever_fails(self, plan, concurrency):
-        """For any mix of conversations and failures: each event once, in its conversation's order."""
+        """For any mix of conversations and failures: each event once, in its lane's order."""
 
         async def run():
             taken, failures = defaultdict(list), {}
@@ -467,7 +467,7 @@ class Fragile:
 
 
 async def test_a_journal_in_trouble_is_asked_again(journal, monkeypatch, caplog):
-    """Reading, saving and fetching what is held each fail; nothing is lost, in the end all is told."""
+    """Reading, saving and fetching what is held each fail; in the end all is done."""
     monkeypatch.setattr("bridge.delivery._AFTER_JOURNAL_ERROR", 0.0)
     seen, failed = Seen(), []
 

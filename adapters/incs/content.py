@@ -1,0 +1,256 @@
+"""What an INCS message holds, by its type and custom type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from adapters.incs import wire
+from bridge.errors import Unreadable
+from bridge.model import (
+    Choice,
+    ChoiceSource,
+    Content,
+    JsonValue,
+    Media,
+    MediaKind,
+    ReplyTo,
+    Template,
+    TemplateParameter,
+    Text,
+    Thumbnail,
+    Unsupported,
+)
+from bridge.payload import (
+    filled,
+    identifier,
+    integer,
+    mapping,
+    number,
+    read_embedded,
+    sequence,
+)
+
+_ENCODINGS: Final = 2
+"""How often `content` may have been encoded: documented as a string, sampled as an object."""
+
+
+def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
+    """Return a message's content and what it answers.
+
+    A type that is not documented gives `Unsupported`. Raises `Unreadable` where a documented
+    one lacks what makes it up.
+    """
+    kind = message.get("type")
+    number_ = integer(kind)
+    if number_ == wire.TYPE_CUSTOM:
+        return _custom(message)
+    content = _unwrapped(message.get("content"))
+    if number_ == wire.TYPE_TEXT:
+        return _text(message, content), None
+    read = _MEDIA.get(number_) if number_ is not None else None
+    if read is not None:
+        media = read(mapping(content))
+        if media.url is None and media.media_id is None:
+            raise Unreadable("message.content", "no file is named")
+        return media, None
+    word = identifier(kind)
+    if word is None:
+        raise Unreadable("message.type", "missing")
+    return Unsupported(provider_type=word), None
+
+
+def custom_type_of(message: dict[str, JsonValue]) -> int | None:
+    """Return the custom type of a message, or None where it has none (0 or not type 110)."""
+    if integer(message.get("type")) != wire.TYPE_CUSTOM:
+        return None
+    return integer(message.get("custom_type")) or None
+
+
+def _unwrapped(value: JsonValue) -> JsonValue:
+    """Return content as an object, or else as it came: plain words may look like JSON too."""
+    inner = value
+    for _ in range(_ENCODINGS):
+        if type(inner) is not str:
+            break
+        inner = read_embedded(inner)
+    return inner if type(inner) is dict else value
+
+
+def _text(message: dict[str, JsonValue], content: JsonValue) -> Text:
+    words = content.get("content") if type(content) is dict else message.get("content")
+    if type(words) is not str or not words:
+        raise Unreadable("message.content.content", "no words")
+    return Text(text=words)
+
+
+# --- files -------------------------------------------------------------------------------
+
+
+def _image(content: dict[str, JsonValue]) -> Media:
+    source = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture"))
+    snapshot = mapping(content.get("snapshotPicture"))
+    picture = source or snapshot
+    return Media(
+        media=MediaKind.IMAGE,
+        url=filled(content.get("sourcePath")) or filled(picture.get("url")),
+        media_id=identifier(picture.get("uuid")),
+        mime_type=filled(picture.get("type")),
+        size=integer(picture.get("size")),
+        width=integer(picture.get("width")),
+        height=integer(picture.get("height")),
+        thumbnail=_thumbnail(
+            url=filled(snapshot.get("url")),
+            mime_type=filled(snapshot.get("type")),
+            size=integer(snapshot.get("size")),
+            width=integer(snapshot.get("width")),
+            height=integer(snapshot.get("height")),
+        ),
+    )
+
+
+def _audio(content: dict[str, JsonValue]) -> Media:
+    # INCS does not say whether this is a voice note; WhatsApp's own callback does.
+    return Media(
+        media=MediaKind.AUDIO,
+        url=filled(content.get("sourceUrl")) or filled(content.get("soundPath")),
+        media_id=identifier(content.get("uuid")),
+        mime_type=filled(content.get("soundType")),
+        size=integer(content.get("dataSize")),
+        duration=number(content.get("duration")),
+    )
+
+
+def _video(content: dict[str, JsonValue]) -> Media:
+    return Media(
+        media=MediaKind.VIDEO,
+        url=filled(content.get("videoUrl")),
+        media_id=identifier(content.get("videoUUID")),
+        mime_type=filled(content.get("videoType")),
+        size=integer(content.get("videoSize")),
+        duration=number(content.get("duration")),
+        thumbnail=_thumbnail(
+            url=filled(content.get("snapshotUrl")) or filled(content.get("snapshotPath")),
+            mime_type=filled(content.get("snapshotType")),
+            size=integer(content.get("snapshotSize")),
+            width=integer(content.get("snapshotWidth")),
+            height=integer(content.get("snapshotHeight")),
+        ),
+    )
+
+
+def _file(content: dict[str, JsonValue]) -> Media:
+    return Media(
+        media=MediaKind.DOCUMENT,
+        url=filled(content.get("sourceUrl")) or filled(content.get("filePath")),
+        media_id=identifier(content.get("uuid")),
+        mime_type=filled(content.get("fileType")),
+        size=integer(content.get("fileSize")),
+        filename=filled(content.get("fileName")),
+    )
+
+
+def _thumbnail(
+    *,
+    url: str | None,
+    mime_type: str | None,
+    size: int | None,
+    width: int | None,
+    height: int | None,
+) -> Thumbnail | None:
+    if url is None:
+        return None
+    return Thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
+
+
+_MEDIA: Final[dict[int, Callable[[dict[str, JsonValue]], Media]]] = {
+    wire.TYPE_IMAGE: _image,
+    wire.TYPE_AUDIO: _audio,
+    wire.TYPE_VIDEO: _video,
+    wire.TYPE_FILE: _file,
+}
+
+
+# --- custom messages ---------------------------------------------------------------------
+
+
+def _custom(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
+    content = mapping(_unwrapped(message.get("content")))
+    data = mapping(_unwrapped(content.get("data")))
+    custom_type = custom_type_of(message) or integer(data.get("custom_type"))
+    if custom_type == wire.CUSTOM_WHATSAPP_TEMPLATE:
+        if not data:
+            raise Unreadable("message.content.data", "missing")
+        return _template(data), None
+    if custom_type in (wire.CUSTOM_VIBER_OTP, wire.CUSTOM_RCS_TEMPLATE):
+        # Neither has a documented shape: what is there under WhatsApp's names is taken.
+        return _template(data), None
+    if custom_type == wire.CUSTOM_WHATSAPP_BUTTON:
+        return _choice(data, ChoiceSource.BUTTON), _quoted(message, data)
+    if custom_type == wire.CUSTOM_RCS_SUGGESTION:
+        return _choice(data, ChoiceSource.SUGGESTION), _quoted(message, data)
+    word = identifier(message.get("custom_type")) or "0"
+    return Unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
+
+
+def _template(data: dict[str, JsonValue]) -> Template:
+    return Template(
+        template_id=identifier(data.get("template_id")),
+        name=filled(data.get("name")),
+        language=filled(data.get("language")),
+        category=filled(data.get("category")),
+        body=_body(data),
+        parameters=_parameters(data),
+    )
+
+
+def _body(data: dict[str, JsonValue]) -> str | None:
+    for item in _array(data.get("components")):
+        component = mapping(item)
+        kind = component.get("type")
+        if type(kind) is str and kind.upper() == "BODY":
+            return filled(component.get("text"))
+    return None
+
+
+def _parameters(data: dict[str, JsonValue]) -> tuple[TemplateParameter, ...]:
+    parameters = []
+    for item in _array(data.get("raw_params")):
+        component = mapping(item)
+        for value in sequence(component.get("parameters")):
+            parameter = mapping(value)
+            kind = filled(parameter.get("type"))
+            parameters.append(
+                TemplateParameter(
+                    component=filled(component.get("type")),
+                    type=kind,
+                    # The value stands under the name of its type: {"type": "text", "text": 1}.
+                    value=filled(parameter.get(kind)) if kind is not None else None,
+                    sub_type=filled(component.get("sub_type")),
+                    index=integer(component.get("index")),
+                )
+            )
+    return tuple(parameters)
+
+
+def _array(value: JsonValue) -> list[JsonValue]:
+    return sequence(read_embedded(value) if type(value) is str else value)
+
+
+def _choice(data: dict[str, JsonValue], source: ChoiceSource) -> Choice:
+    # INCS hands on the label only; should it hand on Google's postback too, a bot wants that.
+    title = filled(data.get("text"))
+    chosen = filled(data.get("postbackData")) or title
+    if chosen is None:
+        raise Unreadable("message.content.data.text", "missing")
+    return Choice(source=source, id=chosen, title=title)
+
+
+def _quoted(message: dict[str, JsonValue], data: dict[str, JsonValue]) -> ReplyTo | None:
+    # `custom_id` is INCS's number of the message answered; its words stand in `replying_to`.
+    answered = message.get("custom_id")
+    message_id = identifier(answered) if answered not in ("0", 0) else None
+    words = filled(data.get("replying_to"))
+    if message_id is None and words is None:
+        return None
+    return ReplyTo(message_id=message_id, text=words)

@@ -1,0 +1,64 @@
+"""The words of RCS for Business, as Google's webhook spells them.
+
+The objects carry no type: which fields are there tells a message from an event.
+
+- UserMessage, UserFile, SuggestionResponse, UserEvent, ServerEvent:
+  https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/UserMessage
+- Handshake, envelope and signature:
+  https://developers.google.com/business-communications/rcs-business-messaging/guides/integrate/webhooks
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.model import ChoiceSource, JsonValue, MediaKind, Status
+
+CHANNEL: Final = "rcs"
+
+SIGNATURE_HEADER: Final = "X-Goog-Signature"
+SIGNATURE_ALGORITHM: Final = "sha512"
+
+# .../reference/rest/v1/UserEvent and .../reference/rest/v1/ServerEvent, `eventType`.
+# A revocation that failed says nothing about where the message stands: it may still arrive.
+# It stays a status, so that it is seen beside the message it is about.
+STATUSES: Final = {
+    "DELIVERED": Status.DELIVERED,
+    "READ": Status.READ,
+    "TTL_EXPIRATION_REVOKED": Status.EXPIRED,
+    "TTL_EXPIRATION_REVOKE_FAILED": Status.UNKNOWN,
+}
+CONSENTS: Final = {"SUBSCRIBE": True, "UNSUBSCRIBE": False}
+TYPING: Final = "IS_TYPING"
+
+# An agent launch event has no `eventType` in its data; its name stands in the attributes only,
+# which nobody signs.
+LAUNCH_STATE: Final = "newLaunchState"
+LAUNCH_TOPIC: Final = "agent_launch_event"
+
+# .../reference/rest/v1/SuggestionResponse, `type`.
+SUGGESTION_TYPES: Final = {"REPLY": ChoiceSource.SUGGESTION, "ACTION": ChoiceSource.ACTION}
+
+MEDIA_KINDS: Final = {
+    "image": MediaKind.IMAGE,
+    "video": MediaKind.VIDEO,
+    "audio": MediaKind.AUDIO,
+}
+
+# What a UserMessage holds beside its content: any other field is the content.
+ENVELOPE_FIELDS: Final = frozenset(
+    {
+        "senderPhoneNumber",
+        "messageId",
+        "eventId",
+        "sendTime",
+        "agentId",
+        "richMessageClassification",
+        "carrier",
+    }
+)
+
+
+def is_item(value: dict[str, JsonValue]) -> bool:
+    """Tell whether an object looks like one of Google's, whichever of them it is."""
+    return "senderPhoneNumber" in value or "agentId" in value

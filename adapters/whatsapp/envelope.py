@@ -1,0 +1,120 @@
+"""Walk a whole callback of the Cloud API: object, entries, changes, values.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
+
+`account` is the phone number's id where a value tells it, and the WhatsApp Business Account's
+where a change concerns all of its numbers (templates, reviews, alerts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final, Protocol
+
+from adapters.whatsapp.account import (
+    TEMPLATE_FIELDS,
+    Change,
+    translate_notice,
+    translate_preferences,
+    translate_template,
+)
+from adapters.whatsapp.coexistence import translate_echoes, translate_history
+from adapters.whatsapp.translate import Envelope, objects, replaced, translate_value
+from adapters.whatsapp.wire import JsonObject, fault
+from bridge.adapter import Scope
+from bridge.errors import Unreadable
+from bridge.model import Event, JsonValue
+from bridge.payload import identifier, mapping, phone
+
+CHANNEL: Final = "whatsapp"
+_OBJECT: Final = "whatsapp_business_account"
+
+
+def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
+    """Translate every change of a callback; never raises."""
+    scope = Scope(source=source, channel=CHANNEL, received_at=received_at)
+    product = body.get("object")
+    if product is not None and product != _OBJECT:
+        return [scope.unrecognized(body, "not a WhatsApp Business Account's", "object")]
+    events: list[Event] = []
+
+    def with_entries(part: JsonValue) -> JsonValue:
+        return replaced(body, "entry", part)
+
+    for entry, path in objects(
+        body.get("entry"), events, scope=scope, path="entry", body=with_entries
+    ):
+        events += _translate_entry(entry, scope, path=path, body=with_entries)
+    return events
+
+
+def _translate_entry(
+    entry: JsonObject, scope: Scope, *, path: str, body: Callable[[JsonValue], JsonValue]
+) -> list[Event]:
+    events: list[Event] = []
+
+    def with_changes(part: JsonValue) -> JsonValue:
+        return body([replaced(entry, "changes", part)])
+
+    for change, place in objects(
+        entry.get("changes"), events, scope=scope, path=f"{path}.changes", body=with_changes
+    ):
+        events += _translate_change(change, entry, scope, path=place, body=with_changes)
+    return events
+
+
+def _translate_change(
+    item: JsonObject,
+    entry: JsonObject,
+    scope: Scope,
+    *,
+    path: str,
+    body: Callable[[JsonValue], JsonValue],
+) -> list[Event]:
+    field, value = item.get("field"), item.get("value")
+    if type(field) is not str:
+        reason = fault(path, field, "a string").reason
+        return [scope.unrecognized(body([item]), reason, f"{path}.field")]
+    scope = _account_scope(mapping(mapping(value).get("metadata")), entry, scope)
+    change = Change(item=item, field=field, entry=entry, scope=scope)
+    translate = _TRANSLATORS.get(field)
+    if translate is None and field not in TEMPLATE_FIELDS:
+        return [translate_notice(change)]
+    path = f"{path}.value"
+    if type(value) is not dict:
+        reason = fault(path, value, "an object").reason
+        return [scope.unrecognized(body([item]), reason, path)]
+    if translate is not None:
+        return translate(
+            value, scope, envelope=lambda part: body([{**item, "value": part}]), path=path
+        )
+    try:
+        return [translate_template(change, value)]
+    except Unreadable as error:
+        seen = error.below(path)
+        return [scope.unrecognized(body([item]), seen.reason, seen.path)]
+
+
+def _account_scope(metadata: JsonObject, entry: JsonObject, scope: Scope) -> Scope:
+    return Scope(
+        source=scope.source,
+        channel=scope.channel,
+        account=identifier(metadata.get("phone_number_id")) or identifier(entry.get("id")),
+        business_phone=phone(metadata.get("display_phone_number")),
+        received_at=scope.received_at,
+    )
+
+
+class _Translator(Protocol):
+    def __call__(
+        self, value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
+    ) -> list[Event]: ...
+
+
+_TRANSLATORS: Final[Mapping[str, _Translator]] = {
+    "messages": translate_value,
+    "smb_message_echoes": translate_echoes,
+    "history": translate_history,
+    "user_preferences": translate_preferences,
+}

@@ -1,0 +1,113 @@
+"""One item of `messages`, `message_echoes` or a history thread: who, to whom, answering what.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+"""
+
+from __future__ import annotations
+
+from adapters.whatsapp.content import translate_content
+from adapters.whatsapp.surroundings import Surroundings
+from adapters.whatsapp.wire import (
+    JsonObject,
+    conversation,
+    fault,
+    quoted_party,
+    referral,
+    referred_product,
+    required_id,
+    user,
+)
+from bridge.keys import message_key
+from bridge.model import (
+    Direction,
+    Forwarded,
+    JsonValue,
+    Message,
+    Origin,
+    Party,
+    Product,
+    ReplyTo,
+)
+from bridge.payload import boolean, identifier, instant, mapping, phone
+
+
+def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue = None) -> Message:
+    """Translate one message. Raises `Unreadable` with a path from the item on.
+
+    `peer` is the user a thread is with, for an item that does not say whom it went to.
+    """
+    scope = around.scope
+    message_id = required_id(item, "id")
+    content = translate_content(item)
+    outbound = _is_outbound(item, around)
+    number, party = _user(item, around, outbound=outbound, peer=peer)
+    # A system message may tell only inside which of several groups it was posted.
+    group_id = identifier(item.get("group_id")) or identifier(
+        mapping(item.get("system")).get("group_id")
+    )
+    place = conversation(scope, party, number, group_id)
+    if place is None:
+        raise fault("to" if outbound else "from", number, "an id")
+    reply_to, forwarded, product = _context(item.get("context"), around)
+    return Message(
+        key=message_key(scope.channel, message_id),
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        occurred_at=instant(item.get("timestamp")) or scope.received_at,
+        received_at=scope.received_at,
+        raw=item,
+        message_id=message_id,
+        direction=Direction.OUTBOUND if outbound else Direction.INBOUND,
+        origin=around.origin,
+        conversation=place,
+        sender=around.business if outbound else party,
+        recipient=party if outbound else around.business,
+        content=content,
+        reply_to=reply_to,
+        forwarded=forwarded,
+        referral=referral(item.get("referral")),
+        product=product,
+    )
+
+
+def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
+    """Return whether the business wrote it: in a history only the numbers tell."""
+    if around.origin is Origin.APP:
+        return True
+    if around.origin is not Origin.HISTORY:
+        return False
+    sender = phone(item.get("from"))
+    return "to" in item or (sender is not None and sender in around.business_phones)
+
+
+def _user(
+    item: JsonObject, around: Surroundings, *, outbound: bool, peer: JsonValue
+) -> tuple[JsonValue, Party]:
+    end = "to" if outbound else "from"
+    number = item.get(end)
+    if number is None and item.get(f"{end}_user_id") is None:
+        number = peer
+    user_id = identifier(item.get(f"{end}_user_id")) or identifier(
+        item.get(f"{end}_parent_user_id")
+    )
+    return number, user(number, user_id, around.cards)
+
+
+def _context(
+    context: JsonValue, around: Surroundings
+) -> tuple[ReplyTo | None, Forwarded, Product | None]:
+    if type(context) is not dict:
+        return None, Forwarded.NO, None
+    reply_to: ReplyTo | None = None
+    quoted = identifier(context.get("id"))
+    if quoted is not None:  # what is forwarded has a context too, without an id
+        reply_to = ReplyTo(
+            message_id=quoted, sender=quoted_party(context.get("from"), around.business_phones)
+        )
+    forwarded = Forwarded.NO
+    if boolean(context.get("frequently_forwarded")):
+        forwarded = Forwarded.OFTEN
+    elif boolean(context.get("forwarded")):
+        forwarded = Forwarded.ONCE
+    return reply_to, forwarded, referred_product(context.get("referred_product"))

@@ -1,0 +1,124 @@
+"""One item of `statuses`: where a message of ours stands.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/status
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from adapters.whatsapp.surroundings import Surroundings
+from adapters.whatsapp.wire import (
+    JsonObject,
+    conversation,
+    fault,
+    first_error,
+    required_id,
+    required_text,
+    user,
+)
+from bridge.keys import event_key, status_key
+from bridge.model import Notice, Pricing, Status, StatusChange
+from bridge.payload import boolean, digest, filled, identifier, instant, mapping
+
+_STATUSES: Final = {
+    # From the On-Premises API: the platform has the message, and has not sent it yet.
+    "pending": Status.ACCEPTED,
+    "sent": Status.SENT,
+    "delivered": Status.DELIVERED,
+    "read": Status.READ,
+    "played": Status.PLAYED,
+    "failed": Status.FAILED,
+    "deleted": Status.DELETED,
+}
+_OTHER_KINDS: Final = frozenset({"call", "payment"})
+
+
+def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | Notice:
+    """Translate one status. Raises `Unreadable` with a path from the item on.
+
+    The statuses of calls and payments move no message: they are notices.
+    """
+    kind = item.get("type")
+    if type(kind) is str and kind in _OTHER_KINDS:
+        return _notice(item, kind, around)
+    scope = around.scope
+    message_id = required_id(item, "id")
+    word = required_text(item, "status")
+    if not word:
+        raise fault("status", word, "a status")
+    status = _STATUSES.get(word.lower(), Status.UNKNOWN)
+    number = item.get("recipient_id")
+    group_id: str | None = None
+    participant: str | None = None
+    if item.get("recipient_type") == "group":
+        group_id = identifier(number)
+        number = item.get("recipient_participant_id")
+        user_id = identifier(item.get("recipient_participant_user_id")) or identifier(
+            item.get("recipient_participant_parent_user_id")
+        )
+        participant = identifier(number) or user_id
+    else:
+        user_id = (
+            identifier(item.get("recipient_user_id"))
+            or identifier(item.get("recipient_parent_user_id"))
+            or identifier(item.get("parent_recipient_user_id"))  # seen in place of the former
+        )
+    named = identifier(number) is not None or user_id is not None
+    recipient = user(number, user_id, around.cards)
+    return StatusChange(
+        key=status_key(
+            scope.channel,
+            message_id,
+            status,
+            participant=participant,
+            provider_status=word.lower(),
+        ),
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        occurred_at=instant(item.get("timestamp")) or scope.received_at,
+        received_at=scope.received_at,
+        raw=item,
+        message_id=message_id,
+        status=status,
+        provider_status=word,
+        error=first_error(item.get("errors")),
+        recipient=recipient if named else None,
+        conversation=conversation(scope, recipient, number, group_id),
+        pricing=_pricing(item),
+        correlation=filled(item.get("biz_opaque_callback_data")),
+    )
+
+
+def _notice(item: JsonObject, topic: str, around: Surroundings) -> Notice:
+    scope = around.scope
+    return Notice(
+        key=event_key(Notice.kind, scope.channel, digest(item)),
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        occurred_at=instant(item.get("timestamp")) or scope.received_at,
+        received_at=scope.received_at,
+        raw=item,
+        topic=topic,
+        details=item,
+    )
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing
+def _pricing(item: JsonObject) -> Pricing | None:
+    pricing, billing = mapping(item.get("pricing")), mapping(item.get("conversation"))
+    if not pricing and not billing:
+        return None
+    category = filled(pricing.get("category"))
+    return Pricing(
+        billable=boolean(pricing.get("billable")),
+        model=filled(pricing.get("pricing_model")),
+        type=filled(pricing.get("type")),
+        # One category is spelled both `authentication-international` and with an underscore.
+        category=category.replace("-", "_") if category is not None else None,
+        conversation_id=identifier(billing.get("id")),
+        conversation_origin=filled(mapping(billing.get("origin")).get("type")),
+        conversation_expires_at=instant(billing.get("expiration_timestamp")),
+    )

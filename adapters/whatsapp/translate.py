@@ -1,0 +1,164 @@
+"""Turn the `value` of Meta's field `messages` into events, item by item.
+
+INCS wraps exactly this value in its `new_message`, so its adapter calls `translate_value` too.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, TypeAlias
+
+from adapters.whatsapp.messages import translate_message
+from adapters.whatsapp.statuses import translate_status
+from adapters.whatsapp.surroundings import Surroundings
+from adapters.whatsapp.wire import JsonObject, cards_of, fault
+from bridge.adapter import Scope
+from bridge.errors import Unreadable
+from bridge.keys import event_key
+from bridge.model import Event, JsonValue, Notice, Origin
+from bridge.payload import digest
+
+Envelope: TypeAlias = Callable[[JsonObject], JsonValue]
+"""Puts a value back into a whole callback body, so that it can be parsed again."""
+
+_READABLE: Final = ("messages", "statuses", "errors")
+_ITEMS: Final = frozenset({*_READABLE, "contacts", "message_echoes", "history", "user_preferences"})
+
+
+def translate_value(
+    value: JsonObject,
+    scope: Scope,
+    *,
+    envelope: Envelope,
+    path: str = "",
+    origin: Origin | None = None,
+) -> list[Event]:
+    """Translate every message, status and error of one value; never raises.
+
+    `envelope` makes the `raw` of what cannot be read: a body around the value, narrowed to that
+    item. `path` leads to the value. `origin` is `user` unless the caller knows better.
+    """
+    around = Surroundings.of(value, scope, origin or Origin.USER)
+    events: list[Event] = []
+    if value.get("messages") is not None:
+        translate = partial(translate_message, around=around)
+        events += translate_array(
+            value, "messages", translate, around=around, envelope=envelope, path=path
+        )
+    if value.get("statuses") is not None:
+        observe = partial(translate_status, around=around)
+        events += translate_array(
+            value, "statuses", observe, around=around, envelope=envelope, path=path
+        )
+    if value.get("errors"):
+        events.append(_errors(value, around))
+    if not any(name in value for name in _READABLE):
+        reason = "holds no messages, statuses or errors"
+        events.append(scope.unrecognized(envelope(value), reason, path or None))
+    return events
+
+
+def translate_array(
+    value: JsonObject,
+    name: str,
+    translate: Callable[[JsonObject], Event],
+    *,
+    around: Surroundings,
+    envelope: Envelope,
+    path: str,
+) -> list[Event]:
+    """Translate each item of one of a value's arrays by itself: one event for each."""
+
+    def body(part: JsonValue) -> JsonValue:
+        return envelope(narrowed(value, name, part, around))
+
+    place = f"{path}.{name}" if path else name
+    return translate_items(value.get(name), translate, scope=around.scope, path=place, body=body)
+
+
+def translate_items(
+    items: JsonValue,
+    translate: Callable[[JsonObject], Event],
+    *,
+    scope: Scope,
+    path: str,
+    body: Callable[[JsonValue], JsonValue],
+) -> list[Event]:
+    """Translate each item of an array by itself.
+
+    `body` makes a callback body that holds the given part of the array and nothing beside it.
+    """
+    events: list[Event] = []
+    for item, place in objects(items, events, scope=scope, path=path, body=body):
+        try:
+            events.append(translate(item))
+        except Unreadable as error:
+            seen = error.below(place)
+            events.append(scope.unrecognized(body([item]), seen.reason, seen.path))
+    return events
+
+
+def objects(
+    items: JsonValue,
+    events: list[Event],
+    *,
+    scope: Scope,
+    path: str,
+    body: Callable[[JsonValue], JsonValue],
+) -> Iterator[tuple[JsonObject, str]]:
+    """Yield each object of an array with its path; what is none is added to the events."""
+    if type(items) is not list:
+        reason = fault(path, items, "an array").reason
+        events.append(scope.unrecognized(body(items), reason, path))
+        return
+    for index, item in enumerate(items):
+        place = f"{path}[{index}]"
+        if type(item) is dict:
+            yield item, place
+        else:
+            events.append(scope.unrecognized(body([item]), "not an object", place))
+
+
+def narrowed(
+    value: JsonObject,
+    name: str,
+    part: JsonValue,
+    around: Surroundings,
+    named_in: JsonValue = None,
+) -> JsonObject:
+    """Return a value with this part alone, and of the cards only those that belong to it.
+
+    `named_in` is the array whose items name users, where it is not the part itself.
+    """
+    result = {key: entry for key, entry in value.items() if key not in _ITEMS}
+    contacts = cards_of(part if named_in is None else named_in, around.cards)
+    if contacts:
+        result["contacts"] = contacts
+    return replaced(result, name, part)
+
+
+def replaced(parent: JsonObject, name: str, part: JsonValue) -> JsonObject:
+    """Return an object with another value under a name; None stands for what was not there."""
+    return parent if part is None else {**parent, name: part}
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+def _errors(value: JsonObject, around: Surroundings) -> Notice:
+    scope = around.scope
+    errors = value["errors"]
+    raw = narrowed(value, "errors", errors, around)
+    # Meta gives these neither an id nor a time: the same error for the same number is one.
+    return Notice(
+        key=event_key(Notice.kind, scope.channel, digest(raw)),
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        occurred_at=scope.received_at,
+        received_at=scope.received_at,
+        raw=raw,
+        topic="errors",
+        details=errors,
+    )

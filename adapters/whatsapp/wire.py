@@ -1,0 +1,221 @@
+"""The parts that Meta's objects are made of, read into the words of our model.
+
+A required part that is missing or of another shape raises `Unreadable` with a path from the
+item on; an optional one is None, whatever stands in its place.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from bridge.adapter import Scope
+from bridge.errors import Unreadable
+from bridge.keys import group_conversation_id
+from bridge.model import (
+    Conversation,
+    ConversationKind,
+    JsonValue,
+    Party,
+    Product,
+    ProviderError,
+    Referral,
+    Role,
+)
+from bridge.payload import filled, identifier, mapping, phone, sequence
+
+JsonObject: TypeAlias = dict[str, JsonValue]
+Cards: TypeAlias = Mapping[str, JsonObject]
+"""The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""
+
+_COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
+_NAMED_BY: Final = (
+    "from",
+    "from_user_id",
+    "to",
+    "to_user_id",
+    "recipient_id",
+    "recipient_user_id",
+    "recipient_participant_id",
+    "recipient_participant_user_id",
+    "wa_id",
+    "user_id",
+)
+
+
+# --- required parts ----------------------------------------------------------------------
+
+
+def fault(path: str, found: JsonValue, wanted: str) -> Unreadable:
+    """Return the error for a required part that is not what it must be."""
+    return Unreadable(path, "missing" if found is None else f"not {wanted}")
+
+
+def required_object(parent: JsonObject, name: str, path: str = "") -> JsonObject:
+    """Return the object under a name; `path` leads to the parent. Raises `Unreadable`."""
+    value = parent.get(name)
+    if type(value) is dict:
+        return value
+    raise fault(f"{path}{name}", value, "an object")
+
+
+def required_text(parent: JsonObject, name: str, path: str = "") -> str:
+    """Return the string under a name, also an empty one. Raises `Unreadable`."""
+    value = parent.get(name)
+    if type(value) is str:
+        return value
+    raise fault(f"{path}{name}", value, "a string")
+
+
+def required_id(parent: JsonObject, name: str, path: str = "") -> str:
+    """Return the id under a name. Raises `Unreadable`."""
+    value = identifier(parent.get(name))
+    if value is None:
+        raise fault(f"{path}{name}", parent.get(name), "an id")
+    return value
+
+
+# --- who takes part ----------------------------------------------------------------------
+
+
+def index_cards(contacts: JsonValue) -> Cards:
+    """Return the cards under their ids.
+
+    Cards belong to items by id, never by position: a batch may hold fewer cards than messages,
+    and the card of a status may stand beside the message of somebody else.
+    """
+    if type(contacts) is not list:
+        return {}
+    index: dict[str, JsonObject] = {}
+    for card in contacts:
+        if type(card) is dict:
+            wa_id = identifier(card.get("wa_id"))
+            if wa_id is not None:
+                index[wa_id] = card
+            user_id = identifier(card.get("user_id"))
+            if user_id is not None:
+                index[user_id] = card
+    return index
+
+
+def cards_of(items: JsonValue, cards: Cards) -> list[JsonValue]:
+    """Return the cards of those whom the items of an array name."""
+    found: list[JsonValue] = []
+    for item in map(mapping, sequence(items)):
+        for name in _NAMED_BY:
+            key = identifier(item.get(name))
+            card = cards.get(key) if key is not None else None
+            if card is not None and card not in found:
+                found.append(card)
+    return found
+
+
+def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
+    """Return a user by what an item says (`from` and `from_user_id`, or their like).
+
+    `number` may hold a BSUID instead of digits, and is left out for those who hide it. Only
+    then does the card's `wa_id` stand in: where both are there and differ, it is no phone.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+    """
+    wa_id = identifier(number)
+    if user_id is None and wa_id is not None and _is_user_id(wa_id):
+        user_id = wa_id
+    card = cards.get(wa_id) if wa_id is not None else None
+    if card is None and user_id is not None:
+        card = cards.get(user_id)
+    if card is None:
+        return Party(phone=phone(wa_id), user_id=user_id)
+    profile = mapping(card.get("profile"))
+    username = filled(profile.get("username"))
+    return Party(
+        phone=phone(card.get("wa_id") if wa_id is None else wa_id),
+        user_id=user_id or identifier(card.get("user_id")),
+        name=filled(profile.get("name")),
+        username=username.removeprefix("@") or None if username is not None else None,
+    )
+
+
+def _is_user_id(value: str) -> bool:
+    country = value[:_COUNTRY]
+    return value[_COUNTRY : _COUNTRY + 1] == "." and country.isascii() and country.isalpha()
+
+
+def conversation(
+    scope: Scope, party: Party, fallback: JsonValue, group_id: str | None
+) -> Conversation | None:
+    """Return the conversation an item belongs to, or None where it names nobody.
+
+    `fallback` is the provider's own word for the user, for one whose number is masked.
+    """
+    if group_id is not None:
+        return Conversation(
+            id=group_conversation_id(scope.channel, scope.account, group_id),
+            kind=ConversationKind.GROUP,
+            provider_id=group_id,
+        )
+    identity = party.phone or party.user_id or identifier(fallback)
+    return scope.conversation(identity) if identity is not None else None
+
+
+def quoted_party(number: JsonValue, business_phones: tuple[str | None, ...]) -> Party | None:
+    """Return who wrote a quoted message, going by `context.from`."""
+    wa_id = identifier(number)
+    if wa_id is None:
+        return None
+    digits = phone(wa_id)
+    if digits is not None and digits in business_phones:
+        return Party(phone=digits, role=Role.BUSINESS)
+    return Party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
+
+
+# --- what stands beside the content --------------------------------------------------------
+
+
+def first_error(errors: JsonValue) -> ProviderError | None:
+    """Return the first of an array of errors.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+    """
+    for error in sequence(errors):
+        if type(error) is dict:
+            data = mapping(error.get("error_data"))
+            return ProviderError(
+                code=identifier(error.get("code")),
+                title=filled(error.get("title")) or filled(error.get("message")),
+                # Older versions put the details beside the code.
+                details=filled(data.get("details")) or filled(error.get("details")),
+                href=filled(error.get("href")),
+            )
+    return None
+
+
+def referral(value: JsonValue) -> Referral | None:
+    """Return the advertisement or post that led to a message."""
+    if type(value) is not dict or not value:
+        return None
+    return Referral(
+        source_type=filled(value.get("source_type")),
+        source_id=identifier(value.get("source_id")),
+        source_url=filled(value.get("source_url")),
+        headline=filled(value.get("headline")),
+        body=filled(value.get("body")),
+        media_type=filled(value.get("media_type")),
+        image_url=filled(value.get("image_url")),
+        video_url=filled(value.get("video_url")),
+        thumbnail_url=filled(value.get("thumbnail_url")),
+        click_id=filled(value.get("ctwa_clid")),
+        welcome_text=filled(mapping(value.get("welcome_message")).get("text")),
+    )
+
+
+def referred_product(value: JsonValue) -> Product | None:
+    """Return the catalogue item that a message asks about."""
+    if type(value) is not dict or not value:
+        return None
+    return Product(
+        catalog_id=identifier(value.get("catalog_id")),
+        product_id=identifier(value.get("product_retailer_id")),
+    )

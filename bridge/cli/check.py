@@ -1,0 +1,133 @@
+"""`bridge check`: whether the configuration is right, and whether it is wise."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+from bridge import toml
+from bridge.cli import config as configuration
+from bridge.cli.config import ConfigOption
+from bridge.cli.terminal import Exit, print_line, say
+from bridge.errors import ConfigurationError, Problem
+from bridge.masking import neutralise
+from bridge.references import Referenced, resolve
+from bridge.runtime import Bridge
+from bridge.settings import JournalSettings, Settings
+
+_EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
+_SHORTEST: Final = 16
+
+
+def check(*, config: ConfigOption = None) -> int:
+    """Check the configuration without starting anything.
+
+    Every mistake is told with its file and line, all of them at once. What is valid but
+    unwise, such as the example's token, is a warning.
+
+    Example: `bridge check --config config.toml`
+
+    Parameters
+    ----------
+    config
+        The configuration; by default $BRIDGE_CONFIG, then ./config.toml, then the example.
+    """
+    path = configuration.find(config, or_example=True)
+    try:
+        settings = configuration.read(path)
+        problems = mistakes(settings)
+    except ConfigurationError as error:
+        problems = error.problems
+    if problems:
+        _show(problems, "error", "red")
+        say(f"{path}: {_counted(len(problems), 'mistake')}", style="red")
+        return Exit.CONFIGURATION
+    found = tuple(doubts(settings))
+    _show(found, "warning", "yellow")
+    say(f"{path}: good" + (f", {_counted(len(found), 'warning')}" if found else ""), style="green")
+    return Exit.OK
+
+
+def mistakes(settings: Settings) -> tuple[Problem, ...]:
+    """Return what shows only when the adapters and subscribers are made: all of it at once."""
+    problems: list[Problem] = []
+    for name in settings.adapters:
+        try:
+            configuration.adapter(settings, name)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    for name, entry in settings.subscribers.items():
+        alone = Settings(journal=JournalSettings(engine="memory"), subscribers={name: entry})
+        try:
+            Bridge.from_settings(alone)
+        except ConfigurationError as error:
+            table = ("subscribers", name)
+            problems.extend(configuration.placed(error.problems, settings.path, table))
+    return tuple(sorted(problems, key=lambda problem: problem.line or 0))
+
+
+def doubts(settings: Settings) -> Iterator[Problem]:
+    """Return what is valid and yet unwise."""
+    if settings.path is None:
+        return
+    source = configuration.document(settings.path)
+    values, _ = resolve(source, os.environ, settings.path.parent)
+    is_open = bool(settings.path.stat().st_mode & stat.S_IROTH)
+    for path, secret in configuration.secrets(settings):
+        message = None
+        if _EXAMPLE in secret.reveal().lower():
+            message = "this is the example's, which everybody knows: set one of your own"
+        elif len(secret.reveal()) < _SHORTEST:
+            message = f"shorter than {_SHORTEST} characters, so it may be guessed"
+        elif is_open and not isinstance(_at(values, path), Referenced):
+            message = "a secret in a file that others may read: `chmod 600` it, or use ${VARIABLE}"
+        if message is not None:
+            yield _doubt(source, path, message)
+    for name, entry in settings.adapters.items():
+        if getattr(entry.settings, "insecure", False):
+            yield _doubt(source, ("adapters", name, "insecure"), "anybody can send callbacks")
+
+
+def _doubt(source: toml.Document, path: toml.Path, message: str) -> Problem:
+    return Problem(key=toml.dotted(path), message=message, file=source.file, line=source.line(path))
+
+
+def _at(values: object, path: toml.Path) -> object:
+    """Return what the document holds at a path, or None where a default took its place."""
+    for part in path:
+        try:
+            values = values[part]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return None
+    return values
+
+
+def _show(problems: Iterable[Problem], label: str, style: str) -> None:
+    out = Console(highlight=False, markup=False, emoji=False)
+    for problem in problems:
+        if not out.is_terminal:
+            is_warning = label == "warning"
+            message = f"warning: {problem.message}" if is_warning else problem.message
+            print_line(str(attrs.evolve(problem, message=message)))
+            continue
+        place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
+        out.print(
+            Text.assemble(
+                (f"{label:<7} ", f"bold {style}"),
+                (neutralise(problem.key), "bold"),
+                ("  " if problem.key and place else ""),
+                (neutralise(place), "dim"),
+                ("\n        " if problem.key or place else ""),
+                neutralise(problem.message),
+            )
+        )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

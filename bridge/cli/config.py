@@ -1,0 +1,120 @@
+"""Which configuration a command uses, and what is made of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import attrs
+from cyclopts import Parameter
+
+from bridge import registry, toml
+from bridge.adapter import Adapter
+from bridge.cli.terminal import say
+from bridge.errors import ConfigurationError, Problem, UnknownAdapter
+from bridge.settings import AdapterEntry, Settings, load
+from bridge.signing import Secret
+from bridge.wording import unknown
+
+VARIABLE: Final = "BRIDGE_CONFIG"
+DEFAULT: Final = Path("config.toml")
+EXAMPLE: Final = Path("config.example.toml")
+
+ConfigOption: TypeAlias = Annotated[Path | None, Parameter(name=["--config", "-c"])]
+"""The option of every command that has a configuration."""
+
+_KEY_PART: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
+def find(option: Path | None, *, or_example: bool) -> Path:
+    """Return the configuration's file: the option, `$BRIDGE_CONFIG` or `config.toml`.
+
+    With `or_example` the example stands in for a missing one, which is said on standard error.
+    Raises `ConfigurationError` where there is none.
+    """
+    if option is not None:
+        return option
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    if DEFAULT.exists():
+        return DEFAULT
+    if or_example and EXAMPLE.exists():
+        say(f"note: there is no {DEFAULT}, so {EXAMPLE} is used")
+        return EXAMPLE
+    raise ConfigurationError(
+        f"there is no configuration: make one with `cp {EXAMPLE} {DEFAULT}`, "
+        f"or name one with --config FILE or ${VARIABLE}"
+    )
+
+
+def read(path: Path) -> Settings:
+    """Read the settings. Raises `ConfigurationError` with everything that is wrong."""
+    return load(path, registry.settings_class, installed=registry.installed())
+
+
+def adapter(settings: Settings, name: str) -> Adapter:
+    """Make a configured adapter.
+
+    Raises `UnknownAdapter`, or `ConfigurationError` where it refuses its settings.
+    """
+    entry = entry_of(settings, name)
+    try:
+        return registry.load(entry.type)(name, entry.settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            placed(error.problems, settings.path, ("adapters", name))
+        ) from error
+
+
+def entry_of(settings: Settings, name: str) -> AdapterEntry:
+    """Return a configured adapter's entry. Raises `UnknownAdapter`."""
+    try:
+        return settings.adapters[name]
+    except KeyError:
+        raise UnknownAdapter(unknown("configured adapter", name, settings.adapters)) from None
+
+
+def secrets(settings: Settings) -> Iterator[tuple[toml.Path, Secret]]:
+    """Return every secret of the adapters, with where in the configuration it stands."""
+    for name, entry in settings.adapters.items():
+        yield from _secrets(entry.settings, ("adapters", name))
+
+
+def _secrets(value: object, path: toml.Path) -> Iterator[tuple[toml.Path, Secret]]:
+    if isinstance(value, Secret):
+        yield path, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _secrets(item, (*path, index))
+    elif attrs.has(cls := type(value)):
+        for field in attrs.fields(cls):
+            yield from _secrets(getattr(value, field.name), (*path, field.name))
+
+
+def document(path: Path | None) -> toml.Document:
+    """Return the configuration's file as it stands, to tell where something is in it."""
+    if path is None:
+        return toml.parse("")
+    return toml.parse(path.read_text("utf-8-sig"), str(path))
+
+
+def placed(problems: Iterable[Problem], path: Path | None, table: toml.Path) -> tuple[Problem, ...]:
+    """Return the problems of one table as seen from the whole file, with their lines."""
+    source = document(path)
+    prefix = toml.dotted(table)
+    return tuple(
+        _placed(problem, source, table, problem.key.removeprefix(prefix).removeprefix("."))
+        for problem in problems
+    )
+
+
+def _placed(problem: Problem, source: toml.Document, table: toml.Path, key: str) -> Problem:
+    below = tuple(int(index) if index else name for index, name in _KEY_PART.findall(key))
+    where = (*table, *below)
+    return Problem(
+        key=toml.dotted(where), message=problem.message, file=source.file, line=source.line(where)
+    )

@@ -1,0 +1,100 @@
+"""The command `bridge`, and the one place that turns errors into words and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated, Final, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from bridge.cli.terminal import Exit, UsageError, fail, say
+from bridge.errors import BridgeError, ConfigurationError, UnknownAdapter
+
+app = App(
+    name="bridge",
+    help="""Take callbacks from WhatsApp, RCS and INCS; hand out one kind of event.
+
+    A first try, in two terminals: `bridge serve --config config.example.toml`, then
+    `bridge trigger --all`. Without a server: `bridge normalize incs callback.json`.
+
+    Every command explains itself with `--help`.
+
+    Exit codes: 0 done, 1 failed, 2 called wrongly, 3 configured wrongly.""",
+    version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
+    help_format="markdown",
+    default_parameter=Parameter(negative="", show_default=False),
+    error_console=Console(stderr=True),
+)
+_COMMANDS: Final = ("serve", "check", "normalize", "trigger", "adapters")
+for _name in _COMMANDS:
+    # Named by its path, so that a command loads only what it needs itself.
+    app.command(f"bridge.cli.{_name}:{_name}", name=_name)
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    debug: bool = False,
+) -> int:
+    """Run a command; no traceback leaves it.
+
+    Parameters
+    ----------
+    debug
+        Show where in the program an error arose.
+    """
+    try:
+        code = app(tokens, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError:
+        return Exit.USAGE  # it has been explained already
+    except BrokenPipeError:
+        # The reader has seen enough (`bridge … | head`). What is still buffered goes nowhere,
+        # or the interpreter would complain about it as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last door: a person reads what comes out
+        return _explained(error, debug=debug)
+    return code or Exit.OK
+
+
+def _explained(error: Exception, *, debug: bool) -> Exit:
+    match error:
+        case ConfigurationError():
+            for problem in error.problems:
+                fail(str(problem))
+            code = Exit.CONFIGURATION
+        case UsageError() | UnknownAdapter():
+            fail(str(error))
+            code = Exit.USAGE
+        case BridgeError():
+            fail(str(error))
+            code = Exit.FAILURE
+        case _:
+            fail(f"this is a bug in bridge: {type(error).__name__}")
+            if not debug:
+                say("Please report it; `--debug` shows where it happened.")
+            code = Exit.FAILURE
+    if debug:
+        say("".join(traceback.format_exception(error)).rstrip())
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, and end the process with its exit code."""
+    tokens = sys.argv[1:] if arguments is None else arguments
+    if not tokens or tokens[0] in app.help_flags:
+        for name in _COMMANDS:
+            app[name]  # only a loaded command shows its summary
+    try:
+        code = app.meta(tokens, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        code = Exit.USAGE  # it has been explained already
+    sys.exit(code)

@@ -1,0 +1,50 @@
+"""How the command speaks: to people on standard error, to programs by its exit code."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import Final
+
+from rich.console import Console
+
+from bridge.errors import BridgeError
+from bridge.masking import neutralise
+
+
+class Exit(IntEnum):
+    """What the exit code says; 130 is what a shell says of a command that was interrupted."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    INTERRUPTED = 130
+
+
+class UsageError(BridgeError):
+    """The command was called in a way that cannot work; the text says what would."""
+
+
+talk: Final = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+"""Standard error. It knows `NO_COLOR` and `FORCE_COLOR`, and uses no colours in a pipe."""
+
+
+def say(text: str, *, style: str | None = None) -> None:
+    """Tell people a line, or several."""
+    talk.print("\n".join(neutralise(line) for line in text.split("\n")), style=style)
+
+
+def warn(text: str) -> None:
+    """Tell people what they had better know."""
+    say(f"warning: {text}", style="yellow")
+
+
+def fail(text: str) -> None:
+    """Tell people what went wrong."""
+    say(f"error: {text}", style="red")
+
+
+def print_line(*columns: str) -> None:
+    """Write a line of data, with tabs between its columns."""
+    sys.stdout.write("\t".join(map(neutralise, columns)) + "\n")

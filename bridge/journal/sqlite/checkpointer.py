@@ -1,0 +1,63 @@
+"""Keeps the write-ahead log short without keeping an append waiting.
+
+Copying the log into the database takes long, so a thread of its own does it, beside the writer.
+Under load the log has grown again by the time it is done, and an SQLite log starts over only
+when all of it has been copied: the writer copies that short rest itself, between two groups.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import Final
+
+import apsw
+
+from bridge.journal.sqlite.writer import Chore, Writer
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+
+class Checkpointer:
+    """The thread that owns the connection for checkpoints."""
+
+    def __init__(self, connection: apsw.Connection, writer: Writer) -> None:
+        self._connection = connection
+        self._writer = writer
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="journal-checkpoint", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait for the log to grow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return when the thread has ended, which needs the writer; blocks."""
+        self._stopping = True
+        self._writer.checkpoint_due.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = self._writer.checkpoint_due
+        while not self._stopping:
+            due.wait()
+            self._copy(self._connection)
+            rest_copied = threading.Event()
+            self._writer.put(Chore(partial(self._copy_rest, done=rest_copied)))
+            rest_copied.wait()
+
+    def _copy_rest(self, connection: apsw.Connection, done: threading.Event) -> None:
+        # Cleared by the writer, so that a log which is about to start over is not due again.
+        self._writer.checkpoint_due.clear()
+        try:
+            self._copy(connection)
+        finally:
+            done.set()
+
+    def _copy(self, connection: apsw.Connection) -> None:
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            # The log only grows meanwhile: appends do not fail for it, and it is tried again.
+            _LOG.warning("a checkpoint failed: %s", error)

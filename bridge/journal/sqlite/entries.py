@@ -1,0 +1,139 @@
+"""Entries as they are read back from the file."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Final, TypeAlias
+
+import apsw
+import orjson
+
+from bridge.codec import decode
+from bridge.errors import CodecError
+from bridge.journal.base import Entry, concerns
+from bridge.journal.sqlite.ledger import digest
+from bridge.model import Event, Unrecognized
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+EntryRow: TypeAlias = tuple[int, int, str, bytes]
+"""The columns `position`, `at`, `lane` and `event`."""
+
+_position: Final = attrgetter("position")
+
+
+class Tail:
+    """The newest entries in memory, for subscribers who keep up.
+
+    Holds every entry beyond `since`; which those are is bounded by their number and by the size
+    of their JSON, whichever is reached first.
+    """
+
+    def __init__(self, since: int, *, max_entries: int, max_size: int) -> None:
+        self.since = since
+        self.last = since
+        self._max_entries = max_entries
+        self._max_size = max_size
+        self._entries: list[Entry] = []
+        self._size = 0
+
+    def extend(self, entries: Sequence[Entry], size: int) -> None:
+        """Add what has been appended; `size` is that of its JSON."""
+        self._entries += entries
+        self._size += size
+        self.last = entries[-1].position
+        # Halved rather than trimmed at each append: cutting a list's head moves all of it.
+        while len(self._entries) > self._max_entries or self._size > self._max_size:
+            kept = len(self._entries) // 2
+            self._size = self._size * kept // len(self._entries)
+            self._keep(self._entries[len(self._entries) - kept :])
+
+    def _keep(self, entries: list[Entry]) -> None:
+        gone = self._entries[len(self._entries) - len(entries) - 1]
+        self.since = gone.position
+        self._entries = entries
+
+    def after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return entries beyond a position, which must not lie before `since`."""
+        first = bisect_right(self._entries, position, key=_position)
+        return self._entries[first : first + limit]
+
+    def erase(self, subject: str) -> None:
+        """Let go of entries about one subject."""
+        self._entries = [entry for entry in self._entries if not concerns(entry.event, subject)]
+
+
+def read_entry(row: EntryRow) -> Entry:
+    """Return a row's entry.
+
+    An event that cannot be read any more comes out as `Unrecognized`, so that it neither is
+    lost nor stops its subscribers.
+    """
+    position, at, lane, data = row
+    try:
+        event = decode(data)
+    except CodecError as error:
+        _LOG.error("entry %d cannot be read: %s", position, error)
+        event = _unreadable(position, at, data, str(error))
+    return Entry(position=position, lane=lane, event=event)
+
+
+def _unreadable(position: int, at: int, data: bytes, reason: str) -> Event:
+    try:
+        raw = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raw = data.decode("utf-8", "replace")
+    when = datetime.fromtimestamp(at, UTC)
+    return Unrecognized(
+        key=f"unrecognized/journal/{position}",
+        source="journal",
+        channel="journal",
+        occurred_at=when,
+        received_at=when,
+        raw=raw,
+        reason=reason,
+    )
+
+
+def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequence[Entry]:
+    """Return entries beyond a position."""
+    rows: Iterable[EntryRow] = connection.execute(
+        "SELECT position, at, lane, event FROM entries "
+        "WHERE position > ? AND event IS NOT NULL ORDER BY position LIMIT ?",
+        (position, limit),
+    )
+    return tuple(map(read_entry, rows))
+
+
+def find(connection: apsw.Connection, key: str) -> Entry | None:
+    """Return the entry of the event with this key."""
+    row: EntryRow | None = connection.execute(
+        "SELECT position, at, lane, event FROM entries WHERE key = ? AND event IS NOT NULL",
+        (digest(key),),
+    ).fetchone()
+    return None if row is None else read_entry(row)
+
+
+def about(connection: apsw.Connection, subject: str, span: tuple[int, int]) -> Sequence[tuple[int]]:
+    """Return the positions of entries about a subject, as rows, from within a span."""
+    needle = orjson.dumps(subject.removeprefix("+"))[1:-1]
+    rows: Iterable[EntryRow] = connection.execute(
+        "SELECT position, at, lane, event FROM entries "
+        "WHERE position > ? AND position <= ? AND instr(event, ?)",
+        (*span, needle),
+    )
+    found = map(read_entry, rows)
+    return [(entry.position,) for entry in found if concerns(entry.event, subject)]
+
+
+def erase(connection: apsw.Connection, positions: Sequence[tuple[int]]) -> None:
+    """Erase entries wherever they wait; their keys stay known."""
+    connection.executemany(
+        "UPDATE entries SET lane = NULL, event = NULL WHERE position = ?", positions
+    )
+    connection.executemany("DELETE FROM held WHERE position = ?", positions)
+    connection.executemany("DELETE FROM dead WHERE position = ?", positions)

@@ -1,0 +1,388 @@
+"""The journal that `bridge serve` keeps, and embedders too: a file, and no server to install.
+
+An append is one item of the writer's next group commit and returns when that is on disk. What
+was appended lately is also in memory, so that a subscriber who keeps up reads nothing from disk;
+one who lags reads on a connection of its own, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import apsw
+
+from bridge.errors import JournalError
+from bridge.journal.base import (
+    Appended,
+    Cursor,
+    DeadLetter,
+    Entry,
+    Health,
+    Start,
+    SubscriberState,
+)
+from bridge.journal.sqlite import entries, subscriptions
+from bridge.journal.sqlite.checkpointer import Checkpointer
+from bridge.journal.sqlite.cursor import PassingCursor, SubscriberCursor
+from bridge.journal.sqlite.entries import Tail
+from bridge.journal.sqlite.ledger import forget_tracks
+from bridge.journal.sqlite.retention import Retention, used_size
+from bridge.journal.sqlite.schema import Damaged, connect, exclusive, open_file, set_aside
+from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Sweep, Writer
+from bridge.model import Event
+
+T = TypeVar("T")
+
+_DAY: Final = 86400.0
+_TAIL_SIZE: Final = 16 << 20
+_SAVE_AFTER: Final = 0.05
+_WINDOW: Final = 2000  # rows that a purge looks at in one go
+
+
+class SqliteJournal:
+    """Keeps events in one SQLite file; what `append` returned for survives power loss.
+
+    Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
+    them, up to `absolute_limit`. Over `max_size` bytes (0: no limit) the oldest events that
+    everyone is done with go early, their keys stay; where nothing can go, `append` raises.
+    Below `min_free_space` bytes on the disk, `health` warns.
+
+    `set_aside` names the damaged file, if one was found on opening and put aside.
+    `busy_timeout` is how long another program may lock the file before appends fail,
+    `check_for` how many seconds opening may spend on checking a large file, and
+    `max_waiting` how many events may queue for the disk. `max_group` bounds one commit,
+    `tail` how many of the newest events stay in memory.
+    `clock` and `vfs` are for tests.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep: float = 8 * _DAY,
+        max_size: int = 0,
+        absolute_limit: float = 30 * _DAY,
+        min_free_space: int = 64 << 20,
+        retention_every: float = 60.0,
+        busy_timeout: float = 5.0,
+        check_for: float = 1.0,
+        max_waiting: int = 20_000,
+        max_group: int = 1024,
+        tail: int = 8192,
+        clock: Callable[[], float] = time.time,
+        vfs: str | None = None,
+    ) -> None:
+        self.set_aside: Path | None = None
+        self._path = Path(path)
+        self._max_size = max_size
+        self._min_free_space = min_free_space
+        self._busy_timeout = busy_timeout
+        self._check_for = check_for
+        self._max_waiting = max_waiting
+        self._max_group = max_group
+        self._tail_entries = tail
+        self._clock = clock
+        self._vfs = vfs
+        self._retention = Retention(
+            keep=keep,
+            max_size=max_size,
+            absolute_limit=absolute_limit,
+            every=retention_every,
+            clock=clock,
+        )
+        self._resources = ExitStack()
+        self._writer: Writer | None = None
+        self._cursors: dict[str, SubscriberCursor] = {}
+        self._progress: dict[str, int] = {}
+        self._saving: asyncio.TimerHandle | None = None
+        self._grown = asyncio.Event()
+        self._waiting = 0
+
+    # --- opening and closing ---------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open; a damaged file is set aside and said loudly."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._open)
+        return self
+
+    def _open(self) -> None:
+        with ExitStack() as resources:
+            resources.enter_context(exclusive(self._path))
+            try:
+                connection = self._open_file()
+            except Damaged as error:
+                self.set_aside = set_aside(self._path, str(error))
+                connection = self._open_file()
+            resources.callback(connection.close)
+            self._reader = self._connect(resources)
+            self._threads = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+            resources.callback(self._threads.shutdown)
+            writer = Writer(
+                connection,
+                retention=self._retention,
+                clock=self._clock,
+                max_group=self._max_group,
+                loop=self._loop,
+                answered=self._answered,
+            )
+            self._tail = Tail(writer.last, max_entries=self._tail_entries, max_size=_TAIL_SIZE)
+            checkpointer = Checkpointer(self._connect(resources), writer)
+            writer.start()
+            resources.callback(writer.stop)
+            checkpointer.start()
+            resources.callback(checkpointer.stop)
+            self._writer = writer
+            self._resources = resources.pop_all()
+
+    def _open_file(self) -> apsw.Connection:
+        return open_file(
+            self._path,
+            vfs=self._vfs,
+            busy_timeout=self._busy_timeout,
+            check_for=self._check_for,
+        )
+
+    def _connect(self, resources: ExitStack) -> apsw.Connection:
+        try:
+            connection = connect(self._path, vfs=self._vfs, busy_timeout=self._busy_timeout)
+        except apsw.Error as error:
+            raise JournalError(f"{self._path} cannot be opened: {error}") from error
+        resources.callback(connection.close)
+        return connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish what is queued, and close; readers that still wait get a `JournalError`."""
+        if self._saving is not None:
+            self._saving.cancel()
+            self._save_progress()
+        self._writer = None
+        self._cursors.clear()
+        self._grow()
+        await asyncio.to_thread(self._resources.close)
+
+    def _running(self) -> Writer:
+        if self._writer is None:
+            raise JournalError("the journal is not open")
+        return self._writer
+
+    # --- appending -------------------------------------------------------------------------
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """See `Journal.append`."""
+        writer = self._running()
+        if self._waiting >= self._max_waiting:
+            raise JournalError(f"{self._waiting} events wait for the disk")
+        done: asyncio.Future[Appended] = self._loop.create_future()
+        self._waiting += len(events)
+        writer.put(Append(tuple(events), done))
+        return await done
+
+    def _answered(self, items: Sequence[Item]) -> None:
+        """Tell everyone of a group what became of it; the writer calls this on the loop."""
+        fresh: list[Entry] = []
+        size = 0
+        for item in items:
+            if isinstance(item, Append):
+                self._waiting -= len(item.events)
+                if item.error is None:
+                    fresh += item.entries
+                    size += item.size
+        if fresh:
+            self._tail.extend(fresh, size)
+            self._grow()
+        for item in items:
+            if item.done is None or item.done.done():  # nobody asked, or has gone away
+                continue
+            if item.error is not None:
+                item.done.set_exception(item.error)
+            else:
+                item.done.set_result(item.result)
+
+    def _grow(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    # --- what cursors ask for ----------------------------------------------------------------
+
+    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return the entries beyond a position, waiting for at least one."""
+        while True:
+            self._running()
+            grown = self._grown
+            found = (
+                self._tail.after(position, limit)
+                if position >= self._tail.since
+                else await self.reading(partial(entries.read_after, position=position, limit=limit))
+            )
+            if found:
+                return found
+            await grown.wait()
+
+    async def reading(self, query: Callable[[apsw.Connection], T]) -> T:
+        """Run a query beside the writer. Raises `JournalError`."""
+        self._running()
+        try:
+            return await self._loop.run_in_executor(self._threads, query, self._reader)
+        except apsw.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
+
+    def writing(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        """Make a change with the next group commit. The future raises `JournalError`."""
+        writer = self._running()
+        done: asyncio.Future[T] = self._loop.create_future()
+        writer.put(Job(work, done))
+        return done
+
+    def save_soon(self, name: str, position: int) -> None:
+        """Keep how far a subscriber is, a little later and together with others."""
+        self._running()
+        self._progress[name] = position
+        if self._saving is None:
+            self._saving = self._loop.call_later(_SAVE_AFTER, self._save_progress)
+
+    def _save_progress(self) -> None:
+        self._saving = None
+        progress, self._progress = self._progress, {}
+
+        def save(connection: apsw.Connection) -> None:
+            for name, position in progress.items():
+                subscriptions.advance(connection, name, position)
+
+        def saved(done: asyncio.Future[None]) -> None:
+            if done.exception() is not None:  # comes again with whatever is settled next
+                self._progress = progress | self._progress
+
+        self.writing(save).add_done_callback(saved)
+
+    # --- subscribers ---------------------------------------------------------------------
+
+    async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
+        """See `Journal.subscribe`."""
+        cursor = self._cursors.get(name)
+        if cursor is None:
+            position = await self.writing(
+                partial(subscriptions.join, name=name, position=self._begin(start))
+            )
+            # Somebody else may have asked for the same name meanwhile.
+            cursor = self._cursors.setdefault(name, SubscriberCursor(self, name, position))
+        cursor.rewind()
+        return cursor
+
+    async def follow(self, *, start: Start = Start.END) -> Cursor:
+        """See `Journal.follow`."""
+        self._running()
+        return PassingCursor(self, self._begin(start))
+
+    def _begin(self, start: Start) -> int:
+        self._running()
+        return self._tail.last if start is Start.END else 0
+
+    async def forget(self, name: str) -> bool:
+        """See `Journal.forget`."""
+        self._cursors.pop(name, None)
+        self._progress.pop(name, None)
+        return await self.writing(partial(subscriptions.forget, name=name))
+
+    async def subscribers(self) -> Sequence[SubscriberState]:
+        """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
+        progress = {name: cursor.position for name, cursor in self._cursors.items()}
+        return await self.reading(partial(subscriptions.states, progress=progress))
+
+    async def find(self, key: str) -> Entry | None:
+        """See `Journal.find`."""
+        return await self.reading(partial(entries.find, key=key))
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """See `Journal.dead_letters`."""
+        return await self.reading(
+            partial(subscriptions.dead_letters, subscriber=subscriber, after=after, limit=limit)
+        )
+
+    async def retry(self, letter: int) -> bool:
+        """See `Journal.retry`."""
+        return await self.writing(partial(subscriptions.retry, letter=letter, now=self._clock()))
+
+    async def drop(self, letter: int) -> bool:
+        """See `Journal.drop`."""
+        return await self.writing(partial(subscriptions.drop, letter=letter))
+
+    # --- keeping house -------------------------------------------------------------------
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`; goes over the whole journal, a little at a time.
+
+        What is appended while it runs is not looked at. When it returns, nothing of what it
+        erased is left in the file or in its WAL.
+        """
+        last = self._tail.last
+        erased = 0
+        for start in range(0, last, _WINDOW):
+            span = (start, min(start + _WINDOW, last))
+            found = await self.reading(partial(entries.about, subject=subject, span=span))
+            if found:
+                await self.writing(partial(entries.erase, positions=found))
+                erased += len(found)
+        track: int | None = 0
+        while track is not None:
+            track = await self.writing(
+                partial(forget_tracks, subject=subject, after=track, limit=_WINDOW)
+            )
+        self._tail.erase(subject)
+        await self._chore(_truncate_wal)
+        return erased
+
+    async def retain(self) -> None:
+        """Go over the journal now, deleting what need not be kept, and return when done."""
+        writer = self._running()
+        sweep = Sweep(self._loop.create_future())
+        writer.put(sweep)
+        await sweep.done
+
+    def _chore(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        writer = self._running()
+        done: asyncio.Future[T] = self._loop.create_future()
+        writer.put(Chore(work, done))
+        return done
+
+    async def health(self) -> Health:
+        """See `Journal.health`; after a failure a rehearsal tells whether the disk is back."""
+        writer = self._writer
+        if writer is None:
+            return Health(ready=False, reason="the journal is not open")
+        try:
+            if writer.fault is not None:
+                await self._chore(writer.rehearse)
+            if self._max_size and await self.reading(used_size) > self._max_size:
+                return Health(ready=False, reason=f"it holds its limit of {self._max_size} bytes")
+            free = shutil.disk_usage(self._path.parent).free
+        except JournalError as error:
+            return Health(ready=False, reason=str(error))
+        except OSError as error:
+            return Health(ready=False, reason=f"the disk cannot be asked: {error.strerror}")
+        if free < self._min_free_space:
+            return Health(ready=False, reason=f"only {free} bytes are free on the disk")
+        return Health(ready=True)
+
+
+def _truncate_wal(connection: apsw.Connection) -> None:
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

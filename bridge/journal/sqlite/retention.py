@@ -1,0 +1,205 @@
+"""What a journal lets go of, in steps small enough that appends do not notice.
+
+Three limits. Older than `keep`, an entry goes once every subscriber is done with it, its key and
+the tracks with it. Over `max_size`, the oldest such entries lose their event and keep their key,
+so that deduplication still knows them. Past `absolute_limit` an entry goes whoever waits for it,
+and that is said loudly. Held entries and dead letters are not done with.
+The newest entry always stays: it is what positions count on from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import apsw
+import attrs
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_CHUNK: Final = 200
+_LOW_WATER: Final = 0.9  # how far a full journal is emptied, so that it is not full at once again
+
+_DELETE: Final = """
+DELETE FROM entries
+WHERE position > ? AND position <= ?
+    AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
+    AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
+"""
+_EMPTY: Final = """
+UPDATE entries SET lane = NULL, event = NULL
+WHERE position > ? AND position <= ? AND event IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
+    AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
+"""
+
+
+def used_size(connection: apsw.Connection) -> int:
+    """Return how many bytes of the file are in use; freed pages are used again."""
+    pages = connection.pragma("page_count") - connection.pragma("freelist_count")
+    return int(pages * connection.pragma("page_size"))
+
+
+@attrs.define
+class _Overdue:
+    """What went past the absolute limit before somebody was done with it."""
+
+    unseen: int = 0
+    held: int = 0
+    dead: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.unseen + self.held + self.dead
+
+
+class Retention:
+    """Goes over a journal, pass after pass; the writer calls `step` between its groups."""
+
+    def __init__(
+        self,
+        *,
+        keep: float,
+        max_size: int,
+        absolute_limit: float,
+        every: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.max_size = max_size
+        self.every = every
+        self._keep = keep
+        self._absolute_limit = absolute_limit
+        self._clock = clock
+        self._pass: Iterator[None] | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a pass has been begun and not ended."""
+        return self._pass is not None
+
+    def step(self, connection: apsw.Connection) -> bool:
+        """Do a little; return whether that was the end of the pass."""
+        if self._pass is None:
+            self._pass = self._sweep(connection)
+        try:
+            next(self._pass)
+        except StopIteration:
+            self._pass = None
+        except BaseException:
+            self._pass = None
+            raise
+        return self._pass is None
+
+    def _sweep(self, connection: apsw.Connection) -> Iterator[None]:
+        now = self._clock()
+        overdue = _Overdue()
+        try:
+            yield from self._give_up(connection, int(now - self._absolute_limit), overdue)
+        finally:
+            if overdue.total:
+                _LOG.warning(
+                    "past the absolute limit of %d s and deleted: "
+                    "%d entries unseen by a subscriber, %d held, %d dead letters",
+                    self._absolute_limit,
+                    overdue.unseen,
+                    overdue.held,
+                    overdue.dead,
+                )
+        yield from self._expire_entries(connection, int(now - self._keep))
+        yield from self._expire_tracks(connection, int(now - self._keep))
+        if self.max_size:
+            yield from self._shrink(connection)
+
+    def _give_up(
+        self, connection: apsw.Connection, before: int, overdue: _Overdue
+    ) -> Iterator[None]:
+        position = 0
+        while (upto := _old_until(connection, position, before)) is not None:
+            with connection:
+                span = (position, upto)
+                done = _done(connection)
+                unseen = connection.execute(
+                    "SELECT count(*) FROM entries "
+                    "WHERE position > ? AND position <= ? AND event IS NOT NULL",
+                    (max(position, done), upto),
+                ).get
+                held = _delete(connection, "held", span)
+                dead = _delete(connection, "dead", span)
+                _delete(connection, "entries", span)
+            overdue.unseen += unseen
+            overdue.held += held
+            overdue.dead += dead
+            position = upto
+            yield
+
+    def _expire_entries(self, connection: apsw.Connection, before: int) -> Iterator[None]:
+        position = 0
+        while (upto := _old_until(connection, position, before)) is not None:
+            done = _done(connection)
+            connection.execute(_DELETE, (position, min(upto, done)))
+            if upto > done:
+                return
+            position = upto
+            yield
+
+    def _expire_tracks(self, connection: apsw.Connection, before: int) -> Iterator[None]:
+        while True:
+            connection.execute(
+                "DELETE FROM tracks WHERE at < ?2 AND id IN "
+                "(SELECT id FROM tracks ORDER BY id LIMIT ?1)",
+                (_CHUNK, before),
+            )
+            if connection.changes() < _CHUNK:
+                return
+            yield
+
+    def _shrink(self, connection: apsw.Connection) -> Iterator[None]:
+        position = 0
+        while used_size(connection) > self.max_size * _LOW_WATER:
+            upto = connection.execute(
+                "SELECT max(position) FROM (SELECT position FROM entries "
+                "WHERE position > ? AND event IS NOT NULL ORDER BY position LIMIT ?)",
+                (position, _CHUNK),
+            ).get
+            done = _done(connection)
+            if upto is None:
+                return
+            connection.execute(_EMPTY, (position, min(upto, done)))
+            if upto > done:
+                return
+            position = upto
+            yield
+
+
+def _old_until(connection: apsw.Connection, position: int, before: int) -> int | None:
+    """Return the end of the next chunk of entries from before a time, or None.
+
+    A chunk ends before the newest entry of all. Positions are in the order of time, so what
+    follows an entry that is too young need not be looked at.
+    """
+    found: int | None = connection.execute(
+        "SELECT max(position) FROM (SELECT position, at FROM entries WHERE position > ?1 "
+        "AND position < (SELECT max(position) FROM entries) ORDER BY position LIMIT ?2) "
+        "WHERE at < ?3",
+        (position, _CHUNK, before),
+    ).get
+    return found
+
+
+def _done(connection: apsw.Connection) -> int:
+    """Return up to where every subscriber has looked at everything."""
+    return int(
+        connection.execute(
+            "SELECT ifnull((SELECT min(position) FROM subscribers), "
+            "(SELECT max(position) FROM entries))"
+        ).get
+    )
+
+
+def _delete(connection: apsw.Connection, table: str, span: tuple[int, int]) -> int:
+    connection.execute(
+        f"DELETE FROM {table} WHERE position > ? AND position <= ?",  # noqa: S608 - our own names
+        span,
+    )
+    return connection.changes()

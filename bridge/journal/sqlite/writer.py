@@ -1,0 +1,309 @@
+"""One thread writes, and whatever queued up during a commit goes into the next one.
+
+The writer alone changes the file. A group of appends and jobs is one transaction: it is on disk
+before anyone of the group hears of it, and if the disk refuses, nobody's part of it happened.
+Between groups the writer does what must not delay them: a chunk of retention, the rest of a
+checkpoint. It has no state that a failed commit could leave behind, so it goes on as soon as the
+disk does.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import apsw
+import attrs
+
+from bridge.codec import encode
+from bridge.errors import CodecError, JournalError
+from bridge.journal.base import Appended, Entry
+from bridge.journal.correlation import correlate
+from bridge.journal.sqlite.ledger import GroupLedger
+from bridge.journal.sqlite.retention import Retention, used_size
+from bridge.model import Event
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_CHECKPOINT_AT: Final = 1000  # pages in the WAL
+_REHEARSAL: Final = 64 << 10
+_FULL_SWEEP_EVERY: Final = 1.0
+
+_Row: TypeAlias = tuple[int, bytes, int, str | None, bytes | None]
+Work: TypeAlias = Callable[[apsw.Connection], Any]
+
+
+@attrs.define(eq=False)
+class Append:
+    """Events to be made durable, and who waits for it."""
+
+    events: Sequence[Event]
+    done: Future[Any]
+    entries: list[Entry] = attrs.field(factory=list)
+    size: int = 0
+    error: JournalError | CodecError | None = None
+
+    @property
+    def result(self) -> Appended:
+        """How many of the events are new."""
+        new = len(self.entries)
+        return Appended(published=new, duplicates=len(self.events) - new)
+
+
+@attrs.define(eq=False)
+class Job:
+    """A change beside the appends: part of its group's transaction, after the group's appends."""
+
+    work: Work
+    done: Future[Any]
+    result: object = None
+    error: JournalError | None = None
+
+
+@attrs.define(eq=False)
+class Chore:
+    """What has to be done outside a transaction, once its group is committed."""
+
+    work: Work
+    done: Future[Any] | None = None
+    result: object = None
+    error: JournalError | None = None
+
+
+@attrs.define(eq=False)
+class Sweep:
+    """A wish for a whole pass of retention now; done when it is."""
+
+    done: Future[Any]
+    result: None = None
+    error: JournalError | None = None
+
+
+Item: TypeAlias = Append | Job | Chore | Sweep
+
+
+class Writer:
+    """The thread that owns the writing connection.
+
+    `answered` is called on the event loop, once for each group, with its items.
+    `last` is the position of the newest entry on disk; `fault` says what went wrong with the
+    last write, until one succeeds.
+    """
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        retention: Retention,
+        clock: Callable[[], float],
+        max_group: int,
+        loop: AbstractEventLoop,
+        answered: Callable[[Sequence[Item]], None],
+    ) -> None:
+        self.fault: str | None = None
+        self.commits = 0
+        self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
+        self._connection = connection
+        self._retention = retention
+        self._clock = clock
+        self._max_group = max_group
+        self._loop = loop
+        self._answered = answered
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._swept_at = time.monotonic()
+        self._sweep_at = self._swept_at
+        self._wishes: list[Sweep] = []
+        self.checkpoint_due = threading.Event()
+        connection.set_wal_hook(self._committed)
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take what is put."""
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Queue an item; its future tells what became of it."""
+        self._queue.put(item)
+
+    def stop(self) -> None:
+        """Finish what is queued, and return when the thread has ended; blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def rehearse(self, connection: apsw.Connection) -> None:
+        """Write and erase as much as an append might; a chore, for when the last one failed."""
+        self._refuse_when_full()
+        connection.execute("INSERT INTO rehearsal VALUES (zeroblob(?))", (_REHEARSAL,))
+        connection.execute("DELETE FROM rehearsal")
+        self._recovered()
+
+    # --- the thread ----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            group, running = self._next_group()
+            if group:
+                self._commit(group)
+                for item in group:
+                    if isinstance(item, Chore):
+                        self._do(item)
+                self._answer([item for item in group if not isinstance(item, Sweep)])
+                self._wishes += [item for item in group if isinstance(item, Sweep)]
+            if self._wishes or time.monotonic() >= self._sweep_at:
+                self._sweep()
+        for wish in self._wishes:
+            wish.error = JournalError("the journal was closed")
+        self._answer(self._wishes)
+
+    def _next_group(self) -> tuple[list[Item], bool]:
+        """Return everything that is queued, waiting for something; False says it was the last."""
+        group: list[Item] = []
+        room = self._max_group
+        wait = not (self._retention.unfinished or self._wishes)
+        with suppress(queue.Empty):
+            while room > 0:
+                patience = max(0.0, self._sweep_at - time.monotonic())
+                item = self._queue.get(wait, patience)
+                if item is None:
+                    return group, False
+                group.append(item)
+                wait = False
+                room -= len(item.events) if isinstance(item, Append) else 1
+        return group, True
+
+    def _commit(self, group: Sequence[Item]) -> None:
+        """Write a group in one transaction, or fail all of it."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            last = self._write_appends([item for item in group if isinstance(item, Append)])
+            for job in group:
+                if isinstance(job, Job):
+                    job.result = job.work(connection)
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
+            self._roll_back()
+            fault = self._failed(error)
+            for item in group:
+                if item.error is None:
+                    item.error = JournalError(fault)
+        else:
+            self.last = last
+            self._recovered()
+
+    def _write_appends(self, appends: Sequence[Append]) -> int:
+        """Decide what is new, write it, and return the position of the last entry."""
+        last = self.last
+        if not appends:
+            return last
+        self._refuse_when_full()
+        now = int(self._clock())
+        ledger = GroupLedger(self._connection)
+        rows: list[_Row] = []
+        for append in appends:
+            try:
+                published = _decide(append.events, ledger)
+            except CodecError as error:
+                append.error = error
+                ledger.undo()
+                continue
+            claims = ledger.accept()
+            for event, lane, data in published:
+                last += 1
+                rows.append((last, claims.pop(event.key), now, lane, data))
+                append.entries.append(Entry(position=last, lane=lane, event=event))
+                append.size += len(data)
+            for name in claims.values():  # known from now on, and not published under this key
+                last += 1
+                rows.append((last, name, now, None, None))
+        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+        ledger.write_tracks(now)
+        return last
+
+    def _refuse_when_full(self) -> None:
+        limit = self._retention.max_size
+        if limit and used_size(self._connection) > limit:
+            self._sweep_at = min(self._sweep_at, self._swept_at + _FULL_SWEEP_EVERY)
+            raise JournalError(f"the journal holds its limit of {limit} bytes")
+
+    def _do(self, chore: Chore) -> None:
+        try:
+            chore.result = chore.work(self._connection)
+        except Exception as error:  # noqa: BLE001 - as in _commit
+            chore.error = JournalError(self._failed(error))
+
+    def _sweep(self) -> None:
+        """Take one step of a retention pass; a pass that fails is tried again at the next."""
+        try:
+            finished = self._retention.step(self._connection)
+        except Exception as error:  # noqa: BLE001 - as in _commit
+            fault = self._failed(error)
+            for wish in self._wishes:
+                wish.error = JournalError(fault)
+            finished = True
+        if finished:
+            self._swept_at = time.monotonic()
+            self._sweep_at = self._swept_at + self._retention.every
+            self._answer(self._wishes)
+            self._wishes = []
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with suppress(apsw.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _failed(self, error: Exception) -> str:
+        """Note what went wrong, once for each spell of it; return it in words."""
+        fault = (
+            str(error)
+            if isinstance(error, JournalError)
+            else f"the journal cannot be written: {_in_words(error)}"
+        )
+        if self.fault is None:
+            _LOG.error("%s", fault)
+        self.fault = fault
+        return fault
+
+    def _recovered(self) -> None:
+        if self.fault is not None:
+            _LOG.warning("the journal can be written again")
+            self.fault = None
+
+    def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self.commits += 1
+        if pages >= _CHECKPOINT_AT:
+            self.checkpoint_due.set()
+        return apsw.SQLITE_OK
+
+    def _answer(self, items: Sequence[Item]) -> None:
+        if items:
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                self._loop.call_soon_threadsafe(self._answered, items)
+
+
+def _decide(events: Sequence[Event], ledger: GroupLedger) -> list[tuple[Event, str, bytes]]:
+    """Return the events to publish with their lanes and their JSON. Raises `CodecError`."""
+    published = []
+    for event in events:
+        try:
+            outcome = correlate(event, ledger)
+            if outcome is not None:
+                published.append((*outcome, encode(outcome[0])))
+        except (apsw.Error, CodecError):
+            raise
+        except Exception as error:
+            # A third party's event that breaks the model must not fail its neighbours.
+            raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
+    return published
+
+
+def _in_words(error: Exception) -> str:
+    """Say what an engine's error is; SQLite's texts name tables and columns, never values."""
+    return f"{type(error).__name__.removesuffix('Error')}: {error}"

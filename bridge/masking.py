@@ -1,0 +1,68 @@
+"""Keep personal data and terminal tricks out of what people read: console lines and logs.
+
+What a user wrote may hold anything: a line break that forges a second log line, an escape
+sequence that rewrites the terminal, a bidirectional override that turns a sentence around.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+# Controls, formats (bidirectional overrides among them), lone surrogates, line and paragraph
+# separators: what a terminal or a log viewer may act on instead of showing.
+_HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Joiners are formats too, but emoji and several scripts are spelt with them.
+_JOINERS: Final = frozenset("\u200c\u200d")
+
+_PHONE_HEAD: Final = 4
+_PHONE_TAIL: Final = 3
+_SHORT_PHONE: Final = 10
+
+# A number with its plus is a phone wherever it stands. Without it, a run of digits that is no
+# part of a word may be one (WhatsApp writes them bare), save INCS's own message numbers in keys.
+_PHONE_RUN: Final = re.compile(
+    r"\+\d[\d ().-]{3,20}\d|(?<![0-9A-Za-z])(?<!/incs/)\d{9,15}(?![0-9A-Za-z])", re.ASCII
+)
+
+
+def neutralise(text: str) -> str:
+    """Return the text with everything that could act on a terminal written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        _escaped(character)
+        if unicodedata.category(character) in _HARMFUL and character not in _JOINERS
+        else character
+        for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def mask_phone(phone: str) -> str:
+    """Return a phone with its middle hidden, so that people who know it recognise it."""
+    digits = phone.removeprefix("+")
+    plus = phone[: len(phone) - len(digits)]
+    if len(digits) < _SHORT_PHONE:
+        return f"{plus}****{digits[-1:]}"
+    return f"{plus}{digits[:_PHONE_HEAD]}****{digits[-_PHONE_TAIL:]}"
+
+
+def mask_text(text: str) -> str:
+    """Return how long a text is, and nothing of it."""
+    return f"({len(text)} character{'' if len(text) == 1 else 's'})"
+
+
+def mask_phones_in(text: str) -> str:
+    """Return a text with everything in it masked that could be a phone number."""
+    return _PHONE_RUN.sub(_masked_run, text)
+
+
+def _masked_run(match: re.Match[str]) -> str:
+    run = match.group()
+    digits = "".join(filter(str.isdigit, run))
+    return mask_phone(f"+{digits}" if run.startswith("+") else digits)

@@ -1,0 +1,131 @@
+"""Adapters that are installed: the entry points of the group `bridge.adapters`.
+
+The built-in adapters come through the same door as anyone else's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Final, cast
+
+import attrs
+
+from bridge.adapter import AdapterClass
+from bridge.errors import ConfigurationError, UnknownAdapter
+from bridge.wording import unknown
+
+GROUP: Final = "bridge.adapters"
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """An adapter that some distribution offers; nothing of it is imported before `load`."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_points: tuple[metadata.EntryPoint, ...] = attrs.field(repr=False)
+
+    def load(self) -> AdapterClass:
+        """Import the adapter's class.
+
+        Raises `ConfigurationError` where it cannot be imported, is no adapter, or is offered by
+        several distributions that differ: which one is meant nobody could tell.
+        """
+        if len(self.entry_points) > 1:
+            values = ", ".join(_origin(entry_point) for entry_point in self.entry_points)
+            raise ConfigurationError(f"adapter {self.name} is offered more than once: {values}")
+        (entry_point,) = self.entry_points
+        try:
+            candidate = entry_point.load()
+        except Exception as error:  # a broken package may raise anything as it is imported
+            raise self._unusable(f"{type(error).__name__}: {error}") from error
+        fault = _fault(candidate)
+        if fault is not None:
+            raise self._unusable(fault)
+        return cast("AdapterClass", candidate)
+
+    def fault(self) -> str | None:
+        """Return why the adapter cannot be used, or None where it can; this imports it."""
+        try:
+            self.load()
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    def _unusable(self, reason: str) -> ConfigurationError:
+        origin = _origin(self.entry_points[0])
+        return ConfigurationError(f"adapter {self.name} cannot be used ({origin}): {reason}")
+
+
+def installed() -> Mapping[str, Installed]:
+    """Return every adapter that is offered, by name; a broken one is listed like any other."""
+    offers: dict[str, list[metadata.EntryPoint]] = {}
+    for entry_point in metadata.entry_points(group=GROUP):
+        same_name = offers.setdefault(entry_point.name, [])
+        # One distribution may be found twice, as a source tree and as what was built from it.
+        if all(entry_point.value != other.value for other in same_name):
+            same_name.append(entry_point)
+    return {name: _installed(name, tuple(offers[name])) for name in sorted(offers)}
+
+
+def load(name: str) -> AdapterClass:
+    """Return the class of an installed adapter.
+
+    Raises `UnknownAdapter` where there is none of this name, and `ConfigurationError` where it
+    is there but cannot be used.
+    """
+    offers = installed()
+    if name not in offers:
+        raise UnknownAdapter(unknown("adapter", name, offers))
+    return offers[name].load()
+
+
+def settings_class(name: str) -> type[Any] | None:
+    """Return the settings class of an adapter, or None where none of this name is installed.
+
+    This is what `settings.load` asks for. Raises `ConfigurationError` as `load` does.
+    """
+    offer = installed().get(name)
+    return None if offer is None else offer.load().Settings
+
+
+def _installed(name: str, entry_points: tuple[metadata.EntryPoint, ...]) -> Installed:
+    distribution = _distribution(entry_points[0])
+    return Installed(
+        name=name,
+        distribution=distribution.name,
+        version=distribution.version,
+        entry_points=entry_points,
+    )
+
+
+def _distribution(entry_point: metadata.EntryPoint) -> metadata.Distribution:
+    assert entry_point.dist is not None  # noqa: S101 - it was found through its distribution
+    return entry_point.dist
+
+
+def _origin(entry_point: metadata.EntryPoint) -> str:
+    distribution = _distribution(entry_point)
+    return f"{entry_point.value} of {distribution.name} {distribution.version}"
+
+
+def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry point names
+    """Return why something is not an `AdapterClass`, or None where it looks like one."""
+    if not callable(candidate):
+        return "it is not a class"
+    settings = getattr(candidate, "Settings", None)
+    if not (isinstance(settings, type) and attrs.has(settings)):
+        return "its Settings is not an attrs class"
+    try:
+        inspect.signature(candidate).bind("name", settings)
+    except (TypeError, ValueError):
+        return "it is not made from a name and its settings"
+    # A function that makes adapters is as good; what it makes shows only when it is called.
+    if isinstance(candidate, type):
+        missing = [name for name in ("verify", "parse") if not hasattr(candidate, name)]
+        if missing:
+            return f"it has no method {' and no method '.join(missing)}"
+    return None

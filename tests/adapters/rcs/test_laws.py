@@ -1,0 +1,62 @@
+"""What holds for every inner object that Google, or anybody, could send."""
+
+from __future__ import annotations
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.rcs import Rcs, RcsSettings
+from bridge import codec
+from bridge.adapter import Callback, Verified
+from bridge.errors import NotAuthentic
+from bridge.model import Unrecognized
+from bridge.signing import Secret
+from tests.adapters import cases, laws
+
+RCS = Rcs("rcs", RcsSettings(client_tokens=(Secret("token"),)))
+REAL = [orjson.loads(case.request) for case in cases.load("rcs")]
+items = laws.disturbed(REAL) | st.dictionaries(st.text(max_size=8), laws.json_values)
+
+
+def parse(payload: bytes):
+    return RCS.parse(Verified(payload=payload, received_at=cases.RECEIVED_AT))
+
+
+@given(items)
+def test_every_object_gives_one_event_that_survives_our_own_json(item):
+    """Any object gives one event, the same after our own JSON and after a retry."""
+    (event,) = parse(orjson.dumps(item)).events
+
+    assert codec.decode(codec.encode(event)) == event
+    assert parse(orjson.dumps(item)).events[0].key == event.key
+
+
+@given(items)
+def test_what_is_unrecognized_can_be_parsed_again(item):
+    """The raw of an unrecognized event is a payload that gives this event once more."""
+    (event,) = parse(orjson.dumps(item)).events
+    if isinstance(event, Unrecognized):
+        assert parse(orjson.dumps(event.raw)).events == (event,)
+
+
+@given(
+    st.binary() | laws.json_values.map(orjson.dumps),
+    st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=255)), max_size=2),
+)
+def test_nothing_unsigned_gets_in(body, signatures):
+    """Whatever comes with whatever header, the answer is a refusal and no other error."""
+    headers = [("X-Goog-Signature", value) for value in signatures]
+    try:
+        RCS.verify(Callback(body=body, received_at=cases.RECEIVED_AT, headers=headers))
+    except NotAuthentic:
+        return
+    raise AssertionError("let in")
+
+
+@given(items, st.text(max_size=5))
+def test_any_object_can_be_made_fresh(item, nonce):
+    """Making an object fresh returns for any object, the same one for the same nonce."""
+    fresh = RCS.freshen(item, nonce, cases.RECEIVED_AT)
+
+    assert fresh == RCS.freshen(item, nonce, cases.RECEIVED_AT)

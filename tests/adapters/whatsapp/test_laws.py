@@ -1,0 +1,94 @@
+"""What holds for any body, however it is made."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.adapter import Verified
+from bridge.codec import decode, encode
+from bridge.model import Unrecognized
+from tests.adapters import cases
+from tests.adapters.laws import disturbed, json_values
+
+ADAPTER = WhatsApp("whatsapp", WhatsAppSettings(insecure=True))
+SEEDS = [json.loads(case.request) for case in cases.load("whatsapp")]
+MESSAGE = {
+    "from": "16505551234",
+    "id": "wamid.SOUND",
+    "timestamp": "1749416383",
+    "type": "text",
+    "text": {"body": "Hi"},
+}
+STATUS = {
+    "id": "wamid.OURS",
+    "status": "sent",
+    "timestamp": "1749416383",
+    "recipient_id": "16505551234",
+}
+
+# How long an example takes says nothing here: the machine may be busy with something else.
+untimed = settings(deadline=None)
+
+bodies = st.dictionaries(st.sampled_from(["object", "entry", "x"]), json_values) | disturbed(SEEDS)
+
+
+def parse(body):
+    payload = orjson.dumps(body)
+    return ADAPTER.parse(Verified(payload=payload, received_at=cases.RECEIVED_AT))
+
+
+def batch(*messages, **arrays):
+    value = {"metadata": {}, "messages": list(messages), **arrays}
+    return {"entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]}
+
+
+@untimed
+@given(bodies)
+def test_parse_is_total(body):
+    """Whatever object a body holds, it is parsed and every event fits our own JSON."""
+    parsed = parse(body)
+    assert parsed.malformed is None
+    for event in parsed.events:
+        assert decode(encode(event)) == event
+
+
+@untimed
+@given(bodies)
+def test_the_same_bytes_give_the_same_events(body):
+    """A body that comes again gives the same keys, and the same everything else."""
+    assert parse(body).events == parse(body).events
+
+
+@untimed
+@given(bodies)
+def test_what_could_not_be_read_can_be_parsed_again(body):
+    """The `raw` of an `Unrecognized` is a body that holds that one item and nothing else."""
+    for event in parse(body).events:
+        if isinstance(event, Unrecognized):
+            (again,) = parse(event.raw).events
+            assert isinstance(again, Unrecognized)
+            assert (again.key, again.reason, again.raw) == (event.key, event.reason, event.raw)
+
+
+@untimed
+@given(
+    messages=st.lists(json_values | disturbed([MESSAGE]), max_size=4),
+    statuses=st.lists(json_values | disturbed([STATUS]), max_size=4),
+)
+def test_every_item_is_accounted_for(messages, statuses):
+    """Each item of a batch gives an event, whatever it is."""
+    body = batch(*messages, statuses=statuses)
+    assert len(parse(body).events) == len(messages) + len(statuses)
+
+
+@untimed
+@given(disturbed([{**MESSAGE, "id": "wamid.OTHER"}]))
+def test_a_broken_item_leaves_its_neighbours_alone(broken):
+    """A message arrives just the same beside one in which anything else stands anywhere."""
+    (alone,) = parse(batch(MESSAGE)).events
+    assert alone in parse(batch(broken, MESSAGE)).events

@@ -1,0 +1,83 @@
+"""Documents of settings to try the reading with, and an adapter with every type there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from ipaddress import IPv4Network
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import attrs
+import pytest
+
+from bridge import settings
+from bridge.errors import ConfigurationError, UnknownAdapter
+from bridge.signing import Network, Secret
+from bridge.structure import Duration, Size
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@attrs.frozen(kw_only=True)
+class Channel:
+    id: int
+    kind: Literal["whatsapp", "rcs"]
+    phone: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Acme:
+    """An adapter's settings, with everything that such a class may hold."""
+
+    tokens: tuple[Secret, ...] = ()
+    colour: Colour = Colour.RED
+    level: Literal[1, 2, "high"] = 1
+    ratio: float = 0.5
+    insecure: bool = False
+    code: int | str | None = None
+    number: int | float = 0
+    network: Network | None = None
+    v4: IPv4Network | None = None
+    pause: Duration | None = None
+    chunk: Size = 0
+    labels: Mapping[str, int] = MappingProxyType({})
+    names: list[str] = attrs.field(factory=list)
+    unique: frozenset[int] = frozenset()
+    channels: tuple[Channel, ...] = ()
+    owner: Channel | None = None
+    home: Path = Path("/")
+    _hidden: str = "x"
+    greeting: str = attrs.field(default="hello", validator=attrs.validators.max_len(10))
+    shout: str = attrs.field(default="", converter=str.upper)
+    low: int = 0
+    high: int = attrs.field(default=9)
+
+    @high.validator
+    def _check_high(self, _attribute, value):
+        if value < self.low:
+            raise ValueError("high is below low")
+
+
+def adapter_settings(name):
+    if name == "broken":
+        raise UnknownAdapter("adapter broken cannot be imported")
+    return Acme if name == "acme" else None
+
+
+def read(text, **environ):
+    return settings.loads(text, adapter_settings, environ, installed=["acme", "incs"])
+
+
+def acme(text, **environ):
+    return read(f"[adapters.acme]\n{text}", **environ).adapters["acme"].settings
+
+
+def problems(text, **environ):
+    with pytest.raises(ConfigurationError) as caught:
+        read(text, **environ)
+    return [(problem.line, problem.key, problem.message) for problem in caught.value.problems]

@@ -1,0 +1,102 @@
+"""The example of a configuration: complete, valid, and usable as it is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+
+from bridge import settings
+from bridge.settings import (
+    AdapterTable,
+    DeliverySettings,
+    JournalSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+    SubscriberTable,
+)
+from bridge.signing import Secret
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+
+
+def uncommented():
+    """Return the example with every setting in force: "#" and no space is a setting."""
+    return re.sub(r"(?m)^#(?=[^ #\n])", "", EXAMPLE.read_text())
+
+
+def built_in(name) -> Any:
+    return EntryPoint(name, f"adapters.{name}:{BUILT_IN[name]}", "bridge.adapters").load()
+
+
+BUILT_IN = {"incs": "Incs", "whatsapp": "WhatsApp", "rcs": "Rcs"}
+
+
+def built_in_settings(name):
+    return built_in(name).Settings if name in BUILT_IN else None
+
+
+def test_example_loads_as_it_is():
+    """The example works with nothing else set, and its adapter is made from it."""
+    result = settings.load(EXAMPLE, built_in_settings, {})
+    assert list(result.adapters) == ["incs"]
+    incs = result.adapters["incs"].settings
+    assert len(incs.tokens) == 1
+    (channel,) = incs.channels
+    assert (channel.id, channel.kind) == (30058, "whatsapp")
+    assert channel.business_phone == "6281519236680"
+    assert built_in("incs")("incs", incs).methods == {"POST"}
+    assert [entry.use for entry in result.subscribers.values()] == ["console"]
+
+
+def test_example_takes_the_token_from_the_environment():
+    """The example's token is replaced by the one in the environment."""
+    entry = settings.load(EXAMPLE, built_in_settings, {"INCS_TOKEN": "mine"}).adapters["incs"]
+    assert entry.settings.tokens == (Secret("mine"),)
+
+
+def test_example_holds_when_uncommented():
+    """Every setting that is commented out is a valid one; sections show the defaults."""
+    result = settings.loads(uncommented(), built_in_settings, {})
+    assert list(result.adapters) == ["incs", "whatsapp", "rcs"]
+    assert list(result.subscribers) == ["console", "crm"]
+    defaults = Settings()
+    assert result.server == defaults.server
+    assert result.journal == defaults.journal
+    assert result.log == defaults.log
+    assert result.delivery == defaults.delivery
+
+
+def test_example_shows_every_setting():
+    """Each field of each settings class stands in the example, commented out or not."""
+    document = tomllib.loads(uncommented())
+    tables = {
+        ServerSettings: document["server"],
+        JournalSettings: document["journal"],
+        LogSettings: document["log"],
+        DeliverySettings: document["delivery"],
+        AdapterTable: document["adapters"]["incs"],
+        SubscriberTable: document["subscribers"]["crm"] | document["subscribers"]["console"],
+        **{built_in_settings(name): document["adapters"][name] for name in BUILT_IN},
+    }
+    incs = attrs.resolve_types(built_in_settings("incs"))
+    (channel,) = get_args(attrs.fields(incs).channels.type)[:1]
+    tables[channel] = document["adapters"]["incs"]["channels"][0]
+    missing = {
+        f"{cls.__name__}.{field.alias}"
+        for cls, table in tables.items()
+        for field in attrs.fields(cls)
+        if field.alias not in table
+    }
+    assert missing == set()
+    own = {field.name for field in attrs.fields(DeliverySettings)}
+    assert own <= document["subscribers"]["crm"].keys()
+    assert {field.name for field in attrs.fields(Settings)} - {
+        "path",
+        "document",
+    } == document.keys()

@@ -1,0 +1,312 @@
+"""From plain values to attrs classes: every type, and every misfit."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+import attrs
+import pytest
+
+from bridge import settings
+from bridge.errors import ConfigurationError, Problem
+from tests.bridge.documents import Acme, Channel, Colour, acme, problems, read
+
+
+def test_every_type_of_an_adapters_settings():
+    """A third party's settings class may use every type that the settings know."""
+    result = acme(
+        """
+        colour = "blue"
+        level = "high"
+        ratio = 2
+        insecure = true
+        code = 7
+        number = 2
+        network = "2001:db8::/32"
+        v4 = "10.0.0.0/8"
+        pause = "500ms"
+        chunk = "64KiB"
+        labels = { a = 1, "b c" = 2 }
+        names = ["x"]
+        unique = [1, 2, 1]
+        channels = [{ id = 1, kind = "rcs" }, { id = 2, kind = "whatsapp", phone = "+62" }]
+        owner.id = 3
+        owner.kind = "rcs"
+        home = "/var"
+        hidden = "y"
+        shout = "loud"
+        low = 3
+        high = 4
+        """
+    )
+    assert result == Acme(
+        colour=Colour.BLUE,
+        level="high",
+        ratio=2.0,
+        insecure=True,
+        code=7,
+        number=2,
+        network=IPv6Network("2001:db8::/32"),
+        v4=IPv4Network("10.0.0.0/8"),
+        pause=0.5,
+        chunk=65536,
+        labels={"a": 1, "b c": 2},
+        names=["x"],
+        unique=frozenset({1, 2}),
+        channels=(Channel(id=1, kind="rcs"), Channel(id=2, kind="whatsapp", phone="+62")),
+        owner=Channel(id=3, kind="rcs"),
+        home=Path("/var"),
+        hidden="y",
+        shout="LOUD",
+        low=3,
+        high=4,
+    )
+    assert type(result.ratio) is float
+    assert type(result.number) is int
+    assert acme('code = "seven"').code == "seven"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("0", 0.0),
+        ("2.5", 2.5),
+        ('"30"', 30.0),
+        ('"250ms"', 0.25),
+        ('"30s"', 30.0),
+        ('"1.5m"', 90.0),
+        ('"12 h"', 43200.0),
+        ('"8d"', 691200.0),
+    ],
+)
+def test_durations(written, seconds):
+    """A duration is a number of seconds, or has a unit."""
+    assert acme(f"pause = {written}").pause == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("0", 0),
+        ('"512"', 512),
+        ('"10B"', 10),
+        ('"2kB"', 2000),
+        ('"3MB"', 3000000),
+        ('"1.5KiB"', 1536),
+        ('"4 MiB"', 4194304),
+        ('"1GiB"', 1073741824),
+    ],
+)
+def test_sizes(written, size):
+    """A size is a whole number of bytes, or has a unit."""
+    assert acme(f"chunk = {written}").chunk == size
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"soon"',
+        '"5 parsecs"',
+        '"-1s"',
+        "-1",
+        "inf",
+        "nan",
+        "true",
+        '""',
+        '"s"',
+        '"1e3s"',
+        '"1/2s"',
+        '"٣s"',
+        '"1.2.3s"',
+        f'"{"9" * 31}s"',
+        "1" + "0" * 400,
+        "[]",
+    ],
+)
+def test_what_is_no_duration(written):
+    """Anything else is refused as a duration, and what would do is said."""
+    ((line, key, message),) = problems(f"[adapters.acme]\npause = {written}")
+    assert (line, key) == (2, "adapters.acme.pause")
+    assert message.startswith('expected a duration in seconds, or one such as "500ms", "30s"')
+
+
+@pytest.mark.parametrize("written", ["1.5", '"0.3B"', '"5Mib"', '"1m"', "-1"])
+def test_what_is_no_size(written):
+    """A size is whole and has a unit of sizes."""
+    ((_, key, message),) = problems(f"[adapters.acme]\nchunk = {written}")
+    assert key == "adapters.acme.chunk"
+    assert message.startswith('expected a size in bytes, or one such as "512kB", "64KiB"')
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "message"),
+    [
+        ("[adapters]\nacme = 1", 2, "adapters.acme", "expected a table, found integer 1"),
+        (
+            "[adapters.acme]\nallow_networks = ['10.0.0.1/8']",
+            2,
+            "adapters.acme.allow_networks[0]",
+            (
+                "expected a network without an address in it, "
+                'found string "10.0.0.1/8"; did you mean "10.0.0.0/8"?'
+            ),
+        ),
+        (
+            "[adapters.acme]\nallow_networks = [10]",
+            2,
+            "adapters.acme.allow_networks[0]",
+            'expected a network such as "10.0.0.0/8" or "2001:db8::/32", found integer 10',
+        ),
+        (
+            "[adapters.acme]\nv4 = '2001:db8::/32'",
+            2,
+            "adapters.acme.v4",
+            'expected a network such as "10.0.0.0/8", found string "2001:db8::/32"',
+        ),
+        ("[adapters.x]\ntype = 1", 2, "adapters.x.type", "expected a string, found integer 1"),
+        (
+            "[adapters.acme]\nlabels = 1",
+            2,
+            "adapters.acme.labels",
+            "expected a table, found integer 1",
+        ),
+        (
+            "[adapters.acme.labels]\na = 1\nb = 'x'",
+            3,
+            "adapters.acme.labels.b",
+            'expected an integer, found string "x"',
+        ),
+        (
+            "[adapters.acme]\ncode = 1.5",
+            2,
+            "adapters.acme.code",
+            "expected an integer or a string, found number 1.5",
+        ),
+        (
+            "[adapters.acme]\nratio = 1" + "0" * 400,
+            2,
+            "adapters.acme.ratio",
+            "expected a number, found integer 1" + "0" * 59 + "…",
+        ),
+        (
+            "[adapters.acme]\nowner = 1",
+            2,
+            "adapters.acme.owner",
+            "expected a table, found integer 1",
+        ),
+        (
+            "[adapters.acme]\nlevel = true",
+            2,
+            "adapters.acme.level",
+            'expected one of 1, 2, "high", found boolean true',
+        ),
+        (
+            "[adapters.acme]\n[adapters.acme.owner]\nkind = 'rcs'",
+            2,
+            "adapters.acme.owner.id",
+            "is required: an integer",
+        ),
+        (
+            (
+                "[adapters.acme]\n[[adapters.acme.channels]]\nid = 1\nkind = 'rcs'\n"
+                "[[adapters.acme.channels]]\nid = 2"
+            ),
+            5,
+            "adapters.acme.channels[1].kind",
+            'is required: one of "whatsapp", "rcs"',
+        ),
+        (
+            (
+                "[[adapters.acme.channels]]\nid = 1\nkind = 'rcs'\n"
+                "[[adapters.acme.channels]]\nid = 1\nkind = 'rcs'"
+            ),
+            4,
+            "adapters.acme.channels[1]",
+            "has the same id as the item [0] before it",
+        ),
+        (
+            "[adapters.acme]\ngreeting = 'a long greeting'",
+            2,
+            "adapters.acme.greeting",
+            "Length of 'greeting' must be <= 10: 15",
+        ),
+        ("[adapters.acme]\nlow = 10", 1, "adapters.acme", "high is below low"),
+    ],
+)
+def test_each_misfit(text, line, key, message):
+    """A value that does not fit is told with what was found and what would do."""
+    assert problems(text) == [(line, key, message)]
+
+
+def test_unusable_settings_class():
+    """An adapter's settings class with a type that TOML cannot give is told as such."""
+
+    @attrs.frozen
+    class Odd:
+        callback: memoryview
+
+    with pytest.raises(ConfigurationError, match=r"Odd has fields that no settings can be"):
+        settings.loads("[adapters.odd]\ncallback = 1", lambda _: Odd)
+
+
+def test_class_that_names_its_keys():
+    """What a settings class itself refuses, key by key, is told with the place of each key."""
+
+    @attrs.frozen(kw_only=True)
+    class Pair:
+        names: tuple[str, ...] = ()
+
+        def __attrs_post_init__(self):
+            raise ConfigurationError((Problem("names[1]", "is odd"), Problem("", "no pair")))
+
+    with pytest.raises(ConfigurationError) as caught:
+        settings.loads("[adapters.x]\nnames = [\n'a',\n'b']", lambda _: Pair)
+    assert [(problem.line, str(problem)) for problem in caught.value.problems] == [
+        (1, "1: adapters.x: no pair"),
+        (4, "4: adapters.x.names[1]: is odd"),
+    ]
+
+
+def test_check_that_crashes():
+    """A crash in the check of an adapter's settings is told by its name alone."""
+
+    @attrs.frozen(kw_only=True)
+    class Crashing:
+        one: str = attrs.field(default="", validator=lambda *_: {}["secret"])
+        two: str = attrs.field(default="", validator=lambda *_: 1 // 0)
+
+    with pytest.raises(ConfigurationError) as caught:
+        settings.loads("[adapters.x]\none = 'a'\ntwo = 'b'", lambda _: Crashing)
+    assert [(problem.key, problem.message) for problem in caught.value.problems] == [
+        ("adapters.x.one", "its check failed with KeyError"),
+        ("adapters.x.two", "its check failed with ZeroDivisionError"),
+    ]
+
+
+def test_empty_secret():
+    """A secret that came out empty is refused: it would keep nobody out."""
+    assert problems('[adapters.acme]\ntokens = ["${T}", ""]', T="") == [
+        (2, "adapters.acme.tokens[0]", "is empty, and an empty secret keeps nobody out"),
+        (2, "adapters.acme.tokens[1]", "is empty, and an empty secret keeps nobody out"),
+    ]
+
+
+def test_no_secret_is_shown():
+    """Neither the settings nor any message about them shows a secret."""
+    assert "hush" not in repr(read('[adapters.acme]\ntokens = ["hush"]'))
+    told = problems(
+        """
+        [adapters.acme]
+        tokens = "hush"
+        token = "hush"
+        """
+    ) + problems(
+        """
+        [adapters.acme]
+        tokens = [918273, ["hush"]]
+        """
+    )
+    assert len(told) == 4
+    assert "hush" not in str(told)
+    assert "918273" not in str(told)

@@ -1,0 +1,319 @@
+"""The edge: requests in, responses out, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import asynccontextmanager
+from io import BytesIO
+from ipaddress import ip_address, ip_network
+
+import orjson
+import pytest
+from aiohttp import ClientSession, web
+
+from bridge.adapter import Callback, Parsed, Reply, Verified
+from bridge.errors import BridgeError, JournalError
+from bridge.journal.base import Health
+from bridge.journal.memory import MemoryJournal
+from bridge.model import Message
+from bridge.runtime import Bridge
+from bridge.settings import ServerSettings
+from bridge.web import reply_to, serve
+from tests.bridge.fakes import TOKEN, Plain
+
+URL = f"/callbacks/plain/{TOKEN}"
+BODY = orjson.dumps({"messages": [{"id": "1", "text": "hello"}]})
+
+
+def a_bridge(adapter=None, journal=None, **server) -> Bridge:
+    bridge = Bridge(journal=journal or MemoryJournal(), server=ServerSettings(**server))
+    bridge.add_adapter("plain", adapter or Plain())
+    return bridge
+
+
+@pytest.fixture
+def client_of(aiohttp_client):
+    async def make(bridge: Bridge):
+        app = web.Application()
+        bridge.mount(app)
+        return await aiohttp_client(app)
+
+    return make
+
+
+async def problem(response) -> dict:
+    assert response.content_type == "application/problem+json"
+    return orjson.loads(await response.read())
+
+
+class TestAnswers:
+    async def test_a_callback_is_acknowledged(self, client_of):
+        """A good callback gets the adapter's reply, and its message reaches the subscriber."""
+        got = []
+        bridge = a_bridge()
+        bridge.on(Message)(got.append)
+        client = await client_of(bridge)
+        response = await client.post(URL, data=BODY)
+        assert (response.status, await response.read()) == (200, b"ok")
+        await client.close()
+        assert [event.content.text for event in got] == ["hello"]
+
+    @pytest.mark.parametrize("path", ["/callbacks/plain", "/callbacks/plain/", URL + "x"])
+    async def test_without_the_token_the_answer_says_nothing(self, client_of, path):
+        """A wrong and a missing token get one and the same 401."""
+        client = await client_of(a_bridge())
+        response = await client.post(path, data=BODY)
+        assert response.status == 401
+        assert await problem(response) == {
+            "title": "Unauthorized",
+            "status": 401,
+            "detail": "the callback is not authentic",
+        }
+
+    async def test_what_is_not_json_is_told_where_it_breaks(self, client_of):
+        """The problem holds line, column and offset, and nothing of the body."""
+        client = await client_of(a_bridge())
+        response = await client.post(URL, data=b'{"messages":\n [secret]}')
+        assert response.status == 400
+        answer = await problem(response)
+        assert (answer["line"], answer["column"], answer["offset"]) == (2, 3, 15)
+        assert "secret" not in orjson.dumps(answer).decode()
+
+    async def test_a_body_over_the_limit_is_refused(self, client_of):
+        """Announced or chunked, a body that is too large gets 413."""
+
+        async def chunks():
+            for _ in range(11):
+                yield b"x" * 10
+
+        client = await client_of(a_bridge(max_body=100))
+        assert (await client.post(URL, data=b"x" * 101)).status == 413
+        assert (await client.post(URL, data=chunks())).status == 413
+
+    async def test_the_limit_is_the_bridges_and_not_the_applications(self, client_of):
+        """Two megabytes are taken in an application whose own limit is one."""
+        client = await client_of(a_bridge())
+        text = "x" * (2 * 1024 * 1024)
+        body = orjson.dumps({"messages": [{"id": "1", "text": text}]})
+        assert (await client.post(URL, data=BytesIO(body))).status == 200
+
+    async def test_a_chunked_body_is_taken(self, client_of):
+        """A body without a length is read to its end."""
+
+        async def chunks():
+            yield BODY[:7]
+            yield BODY[7:]
+
+        client = await client_of(a_bridge())
+        assert (await client.post(URL, data=chunks())).status == 200
+
+    async def test_an_encoded_body_is_refused(self, client_of):
+        """A Content-Encoding other than identity gets 415: signatures cover what was sent."""
+        client = await client_of(a_bridge())
+        headers = {"Content-Encoding": "gzip"}
+        assert (await client.post(URL, data=b"\x1f\x8b", headers=headers)).status == 415
+        headers = {"Content-Encoding": "identity"}
+        assert (await client.post(URL, data=BODY, headers=headers)).status == 200
+
+    async def test_another_method_is_refused_with_those_that_would_do(self, client_of):
+        """GET on an adapter that only takes POST gets 405 with Allow."""
+        client = await client_of(a_bridge())
+        response = await client.get(URL)
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+    @pytest.mark.parametrize("path", ["/callbacks", "/callbacks/", "/callbacks/other/x"])
+    async def test_an_unknown_path_is_not_found(self, client_of, path):
+        """Where no adapter is, there is nothing."""
+        client = await client_of(a_bridge())
+        assert (await client.post(path, data=BODY)).status == 404
+
+    async def test_a_body_that_does_not_arrive_in_time_is_given_up(self, client_of):
+        """A request whose body stalls gets 408."""
+        stalled = asyncio.Event()
+
+        async def chunks():
+            yield b"{"
+            await stalled.wait()
+
+        client = await client_of(a_bridge(body_timeout=0.05))
+        response = await client.post(URL, data=chunks())
+        assert response.status == 408
+        stalled.set()
+
+    async def test_a_lying_length_stores_nothing(self, client_of):
+        """A connection that ends before the announced length leaves no event behind."""
+        bridge = a_bridge()
+        got = []
+        bridge.on(Message)(got.append)
+        client = await client_of(bridge)
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY) + 10}\r\n\r\n"
+        writer.write(head.encode() + BODY)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await client.close()
+        assert got == []
+
+    async def test_what_cannot_be_stored_is_asked_for_again(self, client_of):
+        """A journal in trouble gives 503 with Retry-After, never 200."""
+
+        class Full(MemoryJournal):
+            async def append(self, events):
+                raise JournalError("disk full")
+
+        client = await client_of(a_bridge(journal=Full()))
+        response = await client.post(URL, data=BODY)
+        assert response.status == 503
+        assert response.headers["Retry-After"]
+        assert "disk" not in (await response.text())
+
+    async def test_other_errors_of_ours_are_asked_for_again_too(self):
+        """An error without a code of its own is 503: the provider will come again."""
+        assert reply_to(BridgeError()).status == 503
+
+
+class Recording(Plain):
+    """Remembers what it was asked to verify."""
+
+    methods = frozenset({"GET", "POST"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callbacks: list[Callback] = []
+
+    def verify(self, callback: Callback, /) -> Verified:
+        self.callbacks.append(callback)
+        return Verified(payload=callback.body, received_at=callback.received_at)
+
+    def parse(self, verified: Verified, /) -> Parsed:
+        return Parsed(reply=Reply(body=b"42", content_type="text/plain"))
+
+
+class TestCallbacks:
+    async def test_a_request_is_handed_over_as_it_came(self, client_of):
+        """Method, tail, query, repeated headers, raw body and client reach the adapter."""
+        adapter = Recording()
+        client = await client_of(a_bridge(adapter))
+        response = await client.get(
+            "/callbacks/plain/a/b?x=1&x=2", headers=[("X-Sig", "1"), ("X-Sig", "2")]
+        )
+        assert (await response.text(), response.content_type) == ("42", "text/plain")
+        (callback,) = adapter.callbacks
+        assert (callback.method, callback.tail, callback.body) == ("GET", "a/b", b"")
+        assert callback.query.getall("x") == ["1", "2"]
+        assert callback.headers.getall("x-sig") == ["1", "2"]
+        assert callback.client == ip_address("127.0.0.1")
+
+    async def test_a_trusted_proxy_is_believed(self, client_of):
+        """The client is whom the trusted proxy names; without trust it is the peer."""
+        adapter = Recording()
+        client = await client_of(a_bridge(adapter, trusted_proxies=(ip_network("127.0.0.0/8"),)))
+        await client.get(URL, headers={"X-Forwarded-For": "203.0.113.5, 192.0.2.1"})
+        assert adapter.callbacks[0].client == ip_address("192.0.2.1")
+
+
+@asynccontextmanager
+async def serving(bridge, **server):
+    """Run a server of our own on a free port until the block ends, then tell it to stop."""
+    ready = asyncio.get_running_loop().create_future()
+    settings = ServerSettings(port=0, **server)
+    task = asyncio.create_task(serve(bridge, settings, ready=ready.set_result))
+    done, _ = await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
+    if task in done:
+        task.result()
+    yield ready.result()
+    if not task.done():
+        os.kill(os.getpid(), signal.SIGTERM)
+    await task
+
+
+class TestServe:
+    async def test_it_serves_until_told_to_stop_and_finishes_what_came(self):
+        """SIGTERM ends the server after the subscriber has had the acknowledged event."""
+        got = []
+        bridge = a_bridge()
+        bridge.on(Message)(got.append)
+        async with serving(bridge) as url, ClientSession(url) as client:
+            assert (await client.post(URL, data=BODY)).status == 200
+        assert len(got) == 1
+
+    async def test_it_tells_whether_it_lives_and_whether_it_is_ready(self):
+        """/healthz asks nobody; /readyz says what keeps callbacks from being taken."""
+
+        class Sick(MemoryJournal):
+            async def health(self):
+                return Health(ready=False, reason="disk full")
+
+        bridge = a_bridge(journal=Sick())
+        async with serving(bridge) as url, ClientSession(url) as client:
+            assert (await client.get("/healthz")).status == 200
+            response = await client.get("/readyz")
+            assert (response.status, await response.text()) == (503, "not ready: disk full\n")
+            assert (await client.get("/")).status == 404
+        async with serving(a_bridge()) as url, ClientSession(url) as client:
+            assert (await client.get("/readyz")).status == 200
+
+    async def test_a_connection_too_many_is_turned_away(self):
+        """Beyond the limit a connection is closed unread; the others go on."""
+        async with serving(a_bridge(), max_connections=1) as url, ClientSession(url) as client:
+            assert (await client.get("/healthz")).status == 200
+            port = int(url.rsplit(":", 1)[1])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await reader.read() == b""
+            writer.close()
+            assert (await client.get("/healthz")).status == 200
+
+    async def test_an_address_that_is_taken_is_an_error(self):
+        """The server says so at once, and the bridge is left closed."""
+        bridge = a_bridge()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(OSError, match="address already in use"):
+                await serve(bridge, ServerSettings(port=port))
+        assert not (await bridge.health()).ready
+
+    async def test_a_second_signal_cuts_the_ending_short(self):
+        """Whoever does not want to wait for a hanging subscriber signals twice."""
+        bridge = a_bridge(drain_timeout=3600.0)
+        entered = asyncio.Event()
+
+        @bridge.on(Message)
+        async def hang(event: Message) -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+        with pytest.raises(asyncio.CancelledError):
+            async with serving(bridge) as url:
+                async with ClientSession(url) as client:
+                    assert (await client.post(URL, data=BODY)).status == 200
+                await entered.wait()
+                os.kill(os.getpid(), signal.SIGTERM)
+                while await _answers(url):
+                    pass
+                os.kill(os.getpid(), signal.SIGINT)
+
+    async def test_ipv6_addresses_are_shown_in_brackets(self):
+        """The base URL of a server on ::1 can be pasted."""
+        ready = asyncio.get_running_loop().create_future()
+        settings = ServerSettings(host="::1", port=0)
+        try:
+            task = asyncio.create_task(serve(a_bridge(), settings, ready=ready.set_result))
+            url = await ready
+        except OSError:
+            pytest.skip("no IPv6 here")
+        assert url.startswith("http://[::1]:")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with ClientSession(url) as client:
+            await client.get("/healthz")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""Code as a user writes it: mypy accepts all of it, and refuses each line marked with an error.
+
+Checked by the type checker, never run. `assert_type` says what a subscriber gets.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import assert_never, assert_type
+
+from aiohttp import web
+
+from bridge import (
+    Bridge,
+    Callback,
+    CallPermission,
+    Choice,
+    Contacts,
+    Content,
+    Deletion,
+    Direction,
+    Edit,
+    Event,
+    Form,
+    Location,
+    Media,
+    MemoryJournal,
+    Message,
+    Notice,
+    Order,
+    Party,
+    Reaction,
+    Reply,
+    Start,
+    StatusChange,
+    System,
+    Template,
+    Text,
+    Typing,
+    Unsupported,
+)
+
+bridge = Bridge.from_toml("config.toml")
+embedded = Bridge(journal=MemoryJournal())
+
+
+@bridge.on(Message, channel="whatsapp", content=Text)
+async def greet(message: Message) -> None:
+    assert_type(message.sender, Party)
+    assert_type(message.content, Content)
+    if isinstance(message.content, Text):
+        assert_type(message.content.text, str)
+
+
+@bridge.on(StatusChange, name="crm", start=Start.BEGINNING)
+def track(change: StatusChange) -> None:
+    assert_type(change.advanced, bool | None)
+
+
+@bridge.on(Message, StatusChange, direction=Direction.INBOUND)
+async def either(event: Message | StatusChange) -> None:
+    assert_type(event.message_id, str)
+
+
+@bridge.on(Message, Notice, Typing, account="30058")
+async def three(event: Message | Notice | Typing) -> None:
+    assert_type(event.channel, str)
+
+
+@bridge.on(Event)
+def everything(event: Event) -> None:
+    assert_type(event.key, str)
+
+
+# What listens to everything may listen to less.
+bridge.on(Message)(everything)
+bridge.on(Message)(track)  # type: ignore[arg-type]
+bridge.on(StatusChange)(greet)  # type: ignore[arg-type]
+bridge.on(Message, content=str)(greet)  # type: ignore[arg-type]
+
+
+# A decorated function stays what it was.
+async def again(message: Message) -> None:
+    await greet(message)
+    track(message)  # type: ignore[arg-type]
+
+
+def every_content(content: Content) -> str:
+    """Name every kind of content; a new one makes this fail."""
+    match content:
+        case Text() | Media() | Location() | Contacts() | Choice() | Form() | Reaction():
+            return content.kind
+        case Order() | Template() | Edit() | Deletion() | System():
+            return content.kind
+        case CallPermission() | Unsupported():
+            return content.kind
+        case _:
+            assert_never(content)
+
+
+async def embed() -> None:
+    app = web.Application()
+    bridge.mount(app)
+    async with embedded:
+        callback = Callback(body=b"{}", received_at=datetime.now(UTC), headers={"X-Token": "t"})
+        assert_type(await embedded.receive("incs", callback), Reply)
+
+
+def frozen(message: Message) -> None:
+    message.key = "other"  # type: ignore[misc]
