@@ -21,9 +21,10 @@ _PHONE_TAIL: Final = 3
 _SHORT_PHONE: Final = 10
 
 # A number with its plus is a phone wherever it stands. Without it, a run of digits that is no
-# part of a word may be one (WhatsApp writes them bare), save INCS's own message numbers in keys.
+# part of a word may be one (WhatsApp writes them bare). After a slash it is none: that is how
+# the numbers of messages and templates stand in our keys, whose phones have their plus.
 _PHONE_RUN: Final = re.compile(
-    r"\+\d[\d ().-]{3,20}\d|(?<![0-9A-Za-z])(?<!/incs/)\d{9,15}(?![0-9A-Za-z])", re.ASCII
+    r"\+\d[\d ().-]{3,20}\d|(?<![0-9A-Za-z/])\d{9,15}(?![0-9A-Za-z])", re.ASCII
 )
 
 

@@ -6,7 +6,7 @@ depending on the callback. The settings tie these together, so that events agree
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import attrs
@@ -38,37 +38,43 @@ class Channel:
     """What you call it; for people only."""
 
 
+@attrs.frozen(kw_only=True)
+class _Known:
+    """A channel of the settings, in the words of events."""
+
+    kind: str
+    account: str
+    business_phone: str | None
+
+
 class Channels:
     """Finds the channel of a callback by whatever the callback names."""
 
     __slots__ = ("_by_agent", "_by_id", "_by_phone", "problems")
 
     def __init__(self, channels: Iterable[Channel]) -> None:
-        self._by_id: dict[str, Channel] = {}
-        self._by_agent: dict[str, Channel] = {}
-        self._by_phone: dict[str, dict[str, Channel]] = {}
-        problems = []
+        self._by_id: dict[str, _Known] = {}
+        self._by_agent: dict[str, _Known] = {}
+        self._by_phone: dict[str, dict[str, _Known]] = {}
+        problems: list[Problem] = []
         for position, channel in enumerate(channels):
-            place = f"channels[{position}]"
-            if self._by_id.setdefault(str(channel.id), channel) is not channel:
-                problems.append(Problem(key=f"{place}.id", message="given to two channels"))
-            if channel.agent_id and (
-                self._by_agent.setdefault(channel.agent_id, channel) is not channel
-            ):
-                problems.append(Problem(key=f"{place}.agent_id", message="given to two channels"))
-            if channel.business_phone:
-                problem = self._add_phone(channel, channel.business_phone)
-                if problem:
-                    problems.append(Problem(key=f"{place}.business_phone", message=problem))
+            for name, message in self._add(channel):
+                problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
 
-    def _add_phone(self, channel: Channel, written: str) -> str | None:
-        number = phone(written)
-        if number is None:
-            return "not a phone number; write it in full, with the country's code"
-        if self._by_phone.setdefault(number, {}).setdefault(channel.kind, channel) is not channel:
-            return f"given to two {channel.kind} channels"
-        return None
+    def _add(self, channel: Channel) -> Iterator[tuple[str, str]]:
+        """Make a channel known, and yield each of its settings that is wrong, and why."""
+        number = phone(channel.business_phone)
+        known = _Known(kind=channel.kind, account=str(channel.id), business_phone=number)
+        if self._by_id.setdefault(known.account, known) is not known:
+            yield "id", "given to two channels"
+        if channel.agent_id and self._by_agent.setdefault(channel.agent_id, known) is not known:
+            yield "agent_id", "given to two channels"
+        if number is not None:
+            if self._by_phone.setdefault(number, {}).setdefault(known.kind, known) is not known:
+                yield "business_phone", f"given to two {known.kind} channels"
+        elif channel.business_phone:
+            yield "business_phone", "not a phone number; write it with the country's code"
 
     def scope(
         self,
@@ -85,29 +91,31 @@ class Channels:
         settings, so that a wrong setting cannot pull the two callbacks of one message apart.
         """
         # Empty fields are "" or 0 rather than missing.
-        number = identifier(channel_id) if channel_id not in ("0", 0) else None
-        written = phone(business_phone)
+        account = identifier(channel_id) if channel_id not in ("0", 0) else None
+        number = phone(business_phone) if business_phone else None
         agent = identifier(agent_id)
-        channel = self._find(number, written, agent, evidence)
-        if number is None and channel is not None:
-            number = str(channel.id)
-        if written is None and channel is not None and channel.business_phone:
-            written = phone(channel.business_phone)
+        known = self._find(account, number, agent, evidence)
+        if known is None:
+            channel = evidence or wire.CHANNEL
+        else:
+            channel = evidence or known.kind
+            account = known.account
+            number = number or known.business_phone
         return Scope(
             source=blank.source,
-            channel=evidence or (channel.kind if channel is not None else wire.CHANNEL),
-            account=number or written or agent,
-            business_phone=written,
+            channel=channel,
+            account=account or number or agent,
+            business_phone=number,
             received_at=blank.received_at,
         )
 
     def _find(
-        self, number: str | None, written: str | None, agent: str | None, evidence: str | None
-    ) -> Channel | None:
+        self, account: str | None, number: str | None, agent: str | None, evidence: str | None
+    ) -> _Known | None:
+        if account is not None:
+            return self._by_id.get(account)
         if number is not None:
-            return self._by_id.get(number)
-        if written is not None:
-            kinds = self._by_phone.get(written, {})
+            kinds = self._by_phone.get(number, {})
             if evidence is not None and evidence in kinds:
                 return kinds[evidence]
             if evidence is None and len(kinds) == 1:

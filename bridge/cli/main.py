@@ -28,6 +28,7 @@ app = App(
     version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
     help_format="markdown",
     default_parameter=Parameter(negative="", show_default=False),
+    suppress_keyboard_interrupt=False,  # the exit code is ours to give
     error_console=Console(stderr=True),
 )
 _COMMANDS: Final = ("serve", "check", "normalize", "trigger", "adapters")
@@ -78,7 +79,7 @@ def _explained(error: Exception, *, debug: bool) -> Exit:
             fail(str(error))
             code = Exit.FAILURE
         case _:
-            fail(f"this is a bug in bridge: {type(error).__name__}")
+            fail(f"this is a bug: {type(error).__name__}")
             if not debug:
                 say("Please report it; `--debug` shows where it happened.")
             code = Exit.FAILURE

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,8 +11,10 @@ import attrs
 from cyclopts import Parameter
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
+from bridge.bus import raised_at
 from bridge.cli import config as configuration
 from bridge.cli.adapters import without_secrets
+from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, fail, say
 from bridge.codec import encode
@@ -24,20 +23,6 @@ from bridge.payload import instant
 from bridge.signing import Secret
 
 STDIN: Final = "-"
-
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
-_SEPARATORS: Final = re.compile(r"[ \t\r\n,]*")
-# Only where a value ends is asked; numbers stay text, since some are too long to be converted.
-_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
-
-
-@attrs.frozen(kw_only=True)
-class Body:
-    """One body out of a file, and where in it the body begins (both counted from 1)."""
-
-    content: bytes
-    line: int = 1
-    column: int = 1
 
 
 def normalize(
@@ -108,24 +93,14 @@ def _normalize(adapter: Adapter, file: str, received_at: datetime) -> bool:
     except OSError as error:
         fail(f"{file}: cannot be read: {error.strerror}")
         return False
-    readable = True
+    is_readable = True
     for body in bodies(content):
-        parsed = _parsed(adapter, body.content, received_at)
-        for event in parsed.events:
-            try:
-                sys.stdout.buffer.write(encode(event) + b"\n")
-            except CodecError as error:
-                fail(f"{file}:{body.line}:{body.column}: {error}")
-                readable = False
-        if parsed.malformed is not None:
-            line = body.line + parsed.malformed.line - 1
-            column = parsed.malformed.column
-            if parsed.malformed.line == 1:
-                column += body.column - 1
-            fail(f"{file}:{line}:{column}: {parsed.malformed.reason}")
-            readable = False
+        fault = _print_events(adapter, body, received_at)
+        if fault is not None:
+            fail(f"{file}:{fault}")
+            is_readable = False
     sys.stdout.buffer.flush()
-    return readable
+    return is_readable
 
 
 def _content(file: str) -> bytes:
@@ -136,61 +111,27 @@ def _content(file: str) -> bytes:
     return sys.stdin.buffer.read()
 
 
+def _print_events(adapter: Adapter, body: Body, received_at: datetime) -> str | None:
+    """Print the events of a body; return what is wrong with it, and where in its file."""
+    try:
+        parsed = _parsed(adapter, body.content, received_at)
+        lines = [encode(event) + b"\n" for event in parsed.events]
+    except CodecError as error:
+        return f"{body.line}:{body.column}: {error}"
+    except Exception as error:  # noqa: BLE001 - a bug of the adapter's: the other bodies go on
+        where = f"{body.line}:{body.column}"
+        return f"{where}: the adapter failed: {type(error).__name__} at {raised_at(error)}"
+    sys.stdout.buffer.writelines(lines)
+    if parsed.malformed is None:
+        return None
+    line, column = body.place(parsed.malformed.line, parsed.malformed.column)
+    return f"{line}:{column}: {parsed.malformed.reason}"
+
+
 def _parsed(adapter: Adapter, content: bytes, received_at: datetime) -> Parsed:
     try:
-        # Also here, since `verify` is what unwraps an envelope.
+        # A file proves nothing, but `verify` is also what opens an envelope.
         verified = adapter.verify(Callback(body=content, received_at=received_at))
     except NotAuthentic:
         verified = Verified(payload=content, received_at=received_at)
     return adapter.parse(verified)
-
-
-def bodies(content: bytes) -> Iterator[Body]:
-    """Split a file's content into request bodies, each exactly as it is written there.
-
-    What cannot be told apart becomes one body up to the next line that begins with a brace:
-    whoever reads it says what is wrong, and where.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        yield Body(content=content)
-        return
-    line, line_start, seen = 1, 0, 0
-    for start, end in _spans(text):
-        breaks = text.count("\n", seen, start)
-        if breaks:
-            line += breaks
-            line_start = text.rindex("\n", seen, start) + 1
-        seen = start
-        yield Body(content=text[start:end].encode(), line=line, column=start - line_start + 1)
-
-
-def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Return where each value begins and ends; of an array, each of its elements."""
-    position = _skip(_BLANK, text, 0)
-    if position == len(text):
-        yield position, position  # nothing at all is no body
-    array: int | None = None
-    while position < len(text):
-        end = position + 1
-        if array is None and text[position] == "[":
-            array = position
-        elif array is not None and text[position] == "]":
-            array = None
-        else:
-            try:
-                end = _DECODER.raw_decode(text, position)[1]
-            except (ValueError, RecursionError):
-                end = text.find("\n{", position) + 1 or len(text)
-                if end == len(text):
-                    array = None  # one report of a broken end is enough
-            yield position, end
-        position = _skip(_BLANK if array is None else _SEPARATORS, text, end)
-    if array is not None:
-        yield array, len(text)  # its end is missing
-
-
-def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
-    match = pattern.match(text, position)
-    return position if match is None else match.end()

@@ -46,5 +46,5 @@ def fail(text: str) -> None:
 
 
 def print_line(*columns: str) -> None:
-    """Write a line of data, with tabs between its columns."""
-    sys.stdout.write("\t".join(map(neutralise, columns)) + "\n")
+    """Write a line of data, with tabs between its columns; empty ones at the end are left out."""
+    sys.stdout.write("\t".join(map(neutralise, columns)).rstrip("\t") + "\n")

@@ -78,6 +78,7 @@ def test_a_masked_text_tells_its_length_only():
         ("+1 (415) 555-0132", "+1415****132"),
         ("message/rcs/+85268415026/Ms1", "message/rcs/+8526****026/Ms1"),
         ("message/incs/260400000084", "message/incs/260400000084"),
+        ("template/whatsapp/1/status/A/1754466101", "template/whatsapp/1/status/A/1754466101"),
         ("message/whatsapp/wamid.HBgN6281519236680A", "message/whatsapp/wamid.HBgN6281519236680A"),
         ("8080 bytes in 30058", "8080 bytes in 30058"),
     ],

@@ -49,10 +49,11 @@ def test_the_same_bytes_give_the_same_keys(body):
 
 @given(bodies)
 def test_what_is_unrecognized_can_be_parsed_again(body):
-    """The raw of an unrecognized event is a body that gives this event once more."""
+    """The raw of an unrecognized event is a body that names the same happening once more."""
     for event in parse(orjson.dumps(body)).events:
         if isinstance(event, Unrecognized):
-            assert event in parse(orjson.dumps(event.raw)).events
+            again = parse(orjson.dumps(event.raw)).events
+            assert event.key in [other.key for other in again]
 
 
 @given(

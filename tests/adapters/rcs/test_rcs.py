@@ -294,9 +294,21 @@ def test_samples_are_new_in_each_run(rcs):
     assert set(first).isdisjoint(keys("b"))
 
 
-def test_a_sample_that_is_not_an_object_stays_as_it_is(rcs):
-    """What has no ids is left alone."""
-    assert rcs.freshen([1], "n", RECEIVED_AT) == [1]
+@pytest.mark.parametrize("body", [[1], {"messageId": 7}, {"suggestionResponse": {"trackdata": {}}}])
+def test_what_is_no_id_stays_as_it_is(rcs, body):
+    """A body without ids, or with something else in their place, is left alone."""
+    assert rcs.freshen(body, "n", RECEIVED_AT) == body
+
+
+def test_what_an_answer_points_at_moves_along(rcs):
+    """The message that a suggestion was shown in gets the id that it has everywhere."""
+    shown = {"suggestionResponse": {"trackdata": {"msgId": "a", "cardIndex": 1}}}
+    fresh = rcs.freshen(shown, "n", RECEIVED_AT)
+
+    assert fresh["suggestionResponse"]["trackdata"] == {
+        "msgId": rcs.freshen({"messageId": "a"}, "n", RECEIVED_AT)["messageId"],
+        "cardIndex": 1,
+    }
 
 
 def test_an_unsigned_adapter_wraps_without_a_signature():

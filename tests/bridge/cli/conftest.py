@@ -1,0 +1,126 @@
+"""The command as its users run it: in this process for speed, or as a process of its own."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import orjson
+import pytest
+
+import bridge
+from bridge.cli.main import main
+
+ROOT = Path(bridge.__file__).parents[1]
+
+CONFIG = """\
+[journal]
+engine = "memory"
+
+[adapters.incs]
+tokens = ["0123456789abcdef0123456789abcdef"]
+
+[[adapters.incs.channels]]
+id = 30058
+kind = "whatsapp"
+business_phone = "6281519236680"
+
+[subscribers.console]
+use = "console"
+"""
+
+
+@attrs.frozen
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def events(self) -> list[dict]:
+        return [orjson.loads(line) for line in self.lines]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Run in an empty directory, with nothing of the caller's environment in the way."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BRIDGE_CONFIG", "NO_COLOR", "FORCE_COLOR", "INCS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def command(capsysbinary, monkeypatch) -> Callable[..., Outcome]:
+    """Run the command in this process."""
+
+    def run(*arguments: str, stdin: bytes = b"") -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsysbinary.readouterr()
+        return Outcome(ended.value.code, captured.out.decode(), captured.err.decode())
+
+    return run
+
+
+@pytest.fixture
+def start(workplace):
+    """Start the command as a process; whatever still runs at the end of a test is ended."""
+    started = []
+
+    def run(*arguments: str, **environ: str) -> subprocess.Popen:
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=workplace,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environ,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def config(workplace) -> Path:
+    """Write a configuration that nothing is wrong with."""
+    path = workplace / "config.toml"
+    path.write_text(CONFIG)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def install(workplace, monkeypatch):
+    """Install somebody's adapter: a module, and the entry point that names it."""
+
+    def add(name: str, source: str, target: str = "Adapter") -> None:
+        site = workplace / "site"
+        info = site / f"{name}_bridge-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}-bridge\nVersion: 1.2\n"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[bridge.adapters]\n{name} = {name}_adapter:{target}\n"
+        )
+        (site / f"{name}_adapter.py").write_text(source)
+        monkeypatch.syspath_prepend(site)
+
+    return add

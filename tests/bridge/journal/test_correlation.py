@@ -1,0 +1,279 @@
+"""One happening, one event; and a message never moves back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.journal.correlation import RANK, Track, correlate, tells_of
+from bridge.model import Conversation, Event, Message, Status, StatusChange
+from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
+
+WAMID = "wamid.1"
+NUMBER = "9001"
+
+
+class Shelf:
+    """A ledger as plain as can be."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.tracks: dict[str, Track | str] = {}
+
+    def claim(self, key: str) -> bool:
+        new = key not in self.keys
+        self.keys.add(key)
+        return new
+
+    def track(self, name: str) -> Track | None:
+        found = self.tracks.get(name)
+        if isinstance(found, str):
+            found = self.tracks.get(found)
+        return found if isinstance(found, Track) else None
+
+    def save(self, track: Track) -> None:
+        self.tracks[track.name] = track
+
+    def tie(self, name: str, to: Track) -> None:
+        self.tracks[name] = to.name
+
+
+def published(events: Sequence[Event], shelf: Shelf | None = None) -> list[Event]:
+    shelf = shelf or Shelf()
+    outcomes = (correlate(event, shelf) for event in events)
+    return [outcome[0] for outcome in outcomes if outcome is not None]
+
+
+def changes(events: Sequence[Event], shelf: Shelf | None = None) -> list[StatusChange]:
+    return [event for event in published(events, shelf) if isinstance(event, StatusChange)]
+
+
+def seen(events: Sequence[Event]) -> list[tuple[Status, bool | None, Status | None]]:
+    return [(change.status, change.advanced, change.current) for change in changes(events)]
+
+
+# --- the laws ----------------------------------------------------------------------------
+
+STATUSES = st.lists(
+    st.sampled_from([each for each in Status if each is not Status.UNKNOWN]),
+    min_size=1,
+    max_size=6,
+    unique=True,
+)
+
+
+@st.composite
+def callbacks(draw: st.DrawFn, *, tied_first: bool) -> list[Event]:
+    """Return one message's callbacks of both INCS families, repeated and shuffled."""
+    told: list[Event] = []
+    for each in draw(STATUSES):
+        families = draw(st.sampled_from(("channel", "number", "both")))
+        if families != "number":
+            told.append(status(each, WAMID))
+        if families != "channel":
+            told.append(numbered_status(each, NUMBER))
+    told += draw(st.lists(st.sampled_from(told), max_size=8))
+    tie = created(NUMBER, WAMID)
+    if tied_first:
+        return [tie, *draw(st.permutations([*told, tie]))]
+    return draw(st.permutations([*told, tie]))
+
+
+def told_statuses(events: Sequence[Event]) -> set[Status]:
+    return {event.status for event in events if isinstance(event, StatusChange)}
+
+
+@given(callbacks(tied_first=True))
+def test_tied_messages_publish_each_fact_once(events: list[Event]) -> None:
+    """Where the tie is known, any order of callbacks gives each fact once, in one lane."""
+    shelf = Shelf()
+    facts = changes(events, shelf)
+    assert sorted(change.status for change in facts) == sorted(told_statuses(events))
+    assert {(change.message_id, change.resolved) for change in facts} == {(WAMID, True)}
+    assert {change.account for change in facts} == {ACCOUNT}
+    furthest = max(told_statuses(events), key=lambda each: RANK[each])
+    assert facts[-1].current is furthest
+    steps = [change.current for change in facts if change.advanced]
+    assert steps == sorted(set(steps), key=lambda each: RANK[each])
+
+
+@given(callbacks(tied_first=False))
+def test_any_interleaving_agrees(events: list[Event]) -> None:
+    """Whenever the tie is learned, the same facts are published and the message ends alike."""
+    shelf = Shelf()
+    everything = published(events, shelf)
+    facts = [event for event in everything if isinstance(event, StatusChange)]
+    assert sum(isinstance(event, Message) for event in everything) == 1
+    assert {change.status for change in facts} == told_statuses(events)
+    # Until the tie is known a fact may go out under either name, but under each only once.
+    names = [(change.message_id, change.status) for change in facts]
+    assert len(names) == len(set(names))
+    track = shelf.track(f"whatsapp/{WAMID}")
+    assert track is not None
+    furthest = max(told_statuses(events), key=lambda each: RANK[each])
+    assert track.standing == {"": furthest}
+    # Everything is known by now, under whichever name it is told.
+    assert published([*events, created(NUMBER, WAMID)], shelf) == []
+    for name in {change.message_id for change in facts}:
+        steps = [c.current for c in facts if c.advanced and c.message_id == name]
+        assert steps == sorted(set(steps), key=lambda each: RANK[each])
+
+
+@given(callbacks(tied_first=False))
+def test_after_the_tie_nothing_is_said_again(events: list[Event]) -> None:
+    """What was published before the tie was known is not published again after it."""
+    cut = next(place for place, event in enumerate(events) if isinstance(event, Message))
+    shelf = Shelf()
+    before = {change.status for change in changes(events[:cut], shelf)}
+    after = [change.status for change in changes(events[cut:], shelf)]
+    assert not before & set(after)
+    assert len(after) == len(set(after))
+
+
+# --- orders of arrival, by hand ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arrived", "expected"),
+    [
+        (
+            [Status.READ, Status.DELIVERED],
+            [(Status.READ, True, Status.READ), (Status.DELIVERED, False, Status.READ)],
+        ),
+        (
+            [Status.FAILED, Status.DELIVERED],
+            [(Status.FAILED, True, Status.FAILED), (Status.DELIVERED, True, Status.DELIVERED)],
+        ),
+        (
+            [Status.DELIVERED, Status.FAILED],
+            [(Status.DELIVERED, True, Status.DELIVERED), (Status.FAILED, False, Status.DELIVERED)],
+        ),
+        (
+            [Status.EXPIRED, Status.DELIVERED],
+            [(Status.EXPIRED, True, Status.EXPIRED), (Status.DELIVERED, True, Status.DELIVERED)],
+        ),
+        (
+            [Status.DELIVERED, Status.PLAYED, Status.READ],
+            [
+                (Status.DELIVERED, True, Status.DELIVERED),
+                (Status.PLAYED, True, Status.PLAYED),
+                (Status.READ, False, Status.PLAYED),
+            ],
+        ),
+    ],
+    ids=lambda case: " ".join(case) if isinstance(case[0], Status) else "",
+)
+def test_order_of_arrival(arrived, expected) -> None:
+    """A status that arrives late is published, and does not move the message back."""
+    assert seen([status(each) for each in arrived]) == expected
+
+
+def test_group() -> None:
+    """In a group each participant's statuses are facts of their own."""
+    anne, bert = "+16505551234", "+16505559876"
+    told = [
+        status(Status.READ, participant=anne),
+        status(Status.DELIVERED, participant=bert),
+        status(Status.READ, participant=anne),
+        status(Status.READ, participant=bert),
+    ]
+    assert seen(told) == [
+        (Status.READ, True, Status.READ),
+        (Status.DELIVERED, True, Status.DELIVERED),
+        (Status.READ, True, Status.READ),
+    ]
+
+
+def test_unknown_status() -> None:
+    """A word that nobody has documented is published and moves nothing."""
+    told = [
+        status(Status.SENT),
+        status(Status.UNKNOWN, word="warped"),
+        status(Status.UNKNOWN, word="woven"),
+        status(Status.UNKNOWN, word="warped"),
+    ]
+    assert seen(told) == [
+        (Status.SENT, True, Status.SENT),
+        (Status.UNKNOWN, False, Status.SENT),
+        (Status.UNKNOWN, False, Status.SENT),
+    ]
+
+
+def test_unresolved_says_so() -> None:
+    """Where the tie is not known, a status goes out under INCS's number and is unresolved."""
+    (change,) = changes([numbered_status(Status.SENT, NUMBER)])
+    assert (change.message_id, change.channel, change.resolved) == (NUMBER, "incs", False)
+    assert (change.advanced, change.current) == (True, Status.SENT)
+
+
+def test_tie_resolves() -> None:
+    """A status under INCS's number takes on the message's names, account and conversation."""
+    out = created(NUMBER, WAMID)
+    (change,) = changes([out, numbered_status(Status.SENT, NUMBER)])
+    assert change.key == "status/whatsapp/wamid.1/sent"
+    assert (change.channel, change.account, change.aliases) == ("whatsapp", ACCOUNT, (NUMBER,))
+    assert change.conversation == out.conversation
+
+
+def test_two_callbacks_for_one_message() -> None:
+    """`new_message` and `message_created` of one message come out once, in either order."""
+    for order in permutations([message(WAMID), created(NUMBER, WAMID), created(NUMBER)]):
+        assert len(published(order)) == 1
+
+
+def test_outbound_without_channel_id() -> None:
+    """A message first seen under INCS's number alone is tied when the channel's id comes."""
+    shelf = Shelf()
+    told = [
+        created(NUMBER),
+        numbered_status(Status.SENT, NUMBER),
+        created(NUMBER, WAMID),
+        status(Status.SENT, WAMID),
+        numbered_status(Status.READ, NUMBER),
+    ]
+    first, sent, read = published(told, shelf)
+    assert first == told[0]
+    assert isinstance(sent, StatusChange)
+    assert isinstance(read, StatusChange)
+    assert sent.message_id == NUMBER
+    assert (read.message_id, read.resolved, read.current) == (WAMID, True, Status.READ)
+
+
+def test_account_is_not_unlearned() -> None:
+    """A callback that does not tell the account does not take it away."""
+    told = [
+        created(NUMBER, WAMID),
+        created(NUMBER, WAMID, account=None),
+        status(Status.SENT, WAMID, account=None),
+    ]
+    (change,) = changes(told)
+    assert change.account == ACCOUNT
+
+
+def test_other_events() -> None:
+    """Any other happening comes out once, in a lane of its own kind."""
+    shelf = Shelf()
+    first = correlate(notice("1"), shelf)
+    assert first == (notice("1"), f"whatsapp:{ACCOUNT}:notice:quality")
+    assert correlate(notice("1"), shelf) is None
+
+
+def test_tells_of() -> None:
+    """A track tells of those in its conversation and of a group's participants."""
+    track = Track(
+        name="whatsapp/a",
+        channel="whatsapp",
+        account=None,
+        message_id="a",
+        standing={"+16505551234": Status.READ},
+    )
+    assert tells_of(track, "+16505551234")
+    assert not tells_of(track, "+1650555")
+    direct = attrs.evolve(track, standing={}, conversation=Conversation(id="whatsapp::+1650555"))
+    assert tells_of(direct, "+1650555")
+    assert not tells_of(direct, "+16505551234")

@@ -1,0 +1,108 @@
+"""`bridge serve` as a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+TOKEN = "a-token-for-the-promises"
+_LISTENING = re.compile(r"http://127\.0\.0\.1:\d+")
+
+CONFIG = f"""
+[server]
+port = 0
+
+[journal]
+path = "journal.db"
+
+[log]
+format = "json"
+
+[adapters.incs]
+tokens = ["{TOKEN}"]
+
+[subscribers.collector]
+use = "tests.promises.collecting:collect"
+events = ["message"]
+"""
+
+
+class Server:
+    """A server on a folder of its own; it may be started, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = ""
+        self.seconds_to_serve: list[float] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._log: asyncio.Task[None] | None = None
+        (folder / "config.toml").write_text(CONFIG)
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.db"
+
+    def collected(self) -> list[list[tuple[str, str]]]:
+        """Return (conversation, message id) in the order taken, for each life of the server."""
+        lives: list[list[tuple[str, str]]] = []
+        path = self.folder / "collected"
+        for line in path.read_text().splitlines() if path.exists() else ():
+            if line == "started":
+                lives.append([])
+            else:
+                conversation, _, message_id = line.rpartition(" ")
+                lives[-1].append((conversation, message_id))
+        return lives
+
+    async def start(self) -> None:
+        began = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bridge",
+            "serve",
+            "--config",
+            str(self.folder / "config.toml"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={
+                **os.environ,
+                "COLLECTED": str(self.folder / "collected"),
+                "PYTHONPATH": str(ROOT),
+            },
+        )
+        said = b""
+        assert self._process.stderr is not None
+        while True:
+            line = await self._process.stderr.readline()
+            assert line, said.decode()
+            said += line
+            if found := _LISTENING.search(line.decode()):
+                break
+        self.url = found[0]
+        self.seconds_to_serve.append(time.monotonic() - began)
+        self._log = asyncio.create_task(self._drain(self._process.stderr))
+
+    async def _drain(self, stream: asyncio.StreamReader) -> None:
+        with (self.folder / "log").open("ab") as log:
+            while line := await stream.readline():
+                log.write(line)
+
+    async def end(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        code = await process.wait()
+        if self._log is not None:
+            await self._log
+        return code
