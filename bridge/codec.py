@@ -8,6 +8,7 @@ tell the class, and `raw` last, since it is long. Nulls are left out, times are 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -33,6 +34,7 @@ _Write: TypeAlias = Callable[[Any], Any]
 _Read: TypeAlias = Callable[[Any, _Hint], Any]
 
 _MAX_PROBLEMS: Final = 5
+_FLOAT_MAX: Final = sys.float_info.max
 _OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 _JSON: Final = get_type_hints(Event)["raw"]
 
@@ -249,7 +251,7 @@ def _one_of(enum: type[StrEnum]) -> _Read:
 
 
 def _float(value: JsonValue, _: _Hint) -> float:
-    if type(value) is float or type(value) is int:
+    if (type(value) is float or type(value) is int) and -_FLOAT_MAX <= value <= _FLOAT_MAX:
         return float(value)
     raise _Misfit("expected a number")
 

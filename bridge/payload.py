@@ -28,15 +28,18 @@ from bridge.model import JsonValue
 MAX_DEPTH: Final = 200
 """How deep a body may nest: what is deeper could not be written out again with our own JSON."""
 
-_WRAPPING: Final = 254 - MAX_DEPTH  # orjson writes 254 levels and no more
+_WRITABLE_DEPTH: Final = 254  # orjson writes as many levels and no more
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
 _MAX_DIGITS: Final = 400
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_STRING_OR_CONSTANT: Final = re.compile(
+    rb'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<constant>NaN|-?Infinity)', re.DOTALL
+)
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?"
-    r"([Zz]|[+-]\d\d:?\d\d)",
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)",
     re.ASCII,
 )
 _PHONE_PUNCTUATION: Final = str.maketrans("", "", " -().\u00a0\u2011")
@@ -80,7 +83,7 @@ def read_embedded(text: str) -> JsonValue:
 
 
 def _fits(value: JsonValue, depth: int = MAX_DEPTH) -> bool:
-    for _ in range(254 - depth):
+    for _ in range(_WRITABLE_DEPTH - depth):
         value = [value]
     try:
         orjson.dumps(value)
@@ -93,7 +96,9 @@ def _read_tolerantly(body: bytes) -> JsonValue:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _malformed("the body is not valid UTF-8", body, error.start) from None
+        # Its positions are those of the body without its byte order mark.
+        offset = len(body) - len(error.object) + error.start
+        raise _malformed("the body is not valid UTF-8", body, offset) from None
     try:
         return _scrubbed(
             json.loads(
@@ -107,16 +112,17 @@ def _read_tolerantly(body: bytes) -> JsonValue:
         reason = "the body is empty" if not text.strip() else f"not JSON: {error.msg}"
         raise MalformedBody(reason, line=error.lineno, column=error.colno, offset=offset) from None
     except _Constant as error:
-        offset = max(body.find(str(error).encode()), 0)
-        raise _malformed(f"not JSON: {error} is not a JSON value", body, offset) from None
+        # The reader does not say where; up to here all was JSON, so that strings can be skipped.
+        found = next(match for match in _STRING_OR_CONSTANT.finditer(body) if match["constant"])
+        raise _malformed(f"not JSON: {error} is not a JSON value", body, found.start()) from None
     except RecursionError:
         raise TooDeep(f"the body nests deeper than {MAX_DEPTH} levels") from None
 
 
 def _malformed(reason: str, body: bytes, offset: int) -> MalformedBody:
-    before = body[:offset]
-    line = before.count(b"\n") + 1
-    column = offset - (before.rfind(b"\n") + 1) + 1
+    before = body[:offset].decode("utf-8-sig")
+    line = before.count("\n") + 1
+    column = len(before) - before.rfind("\n")
     return MalformedBody(reason, line=line, column=column, offset=offset)
 
 
@@ -209,7 +215,7 @@ def number(value: JsonValue) -> float | None:
         return None
     if isinstance(value, int | float):
         return float(value)
-    if isinstance(value, str) and len(value) <= _MAX_DIGITS:
+    if isinstance(value, str) and _is_plain(value):
         try:
             result = float(value)
         except ValueError:
@@ -222,13 +228,18 @@ def decimal(value: JsonValue) -> Decimal | None:
     """Return an exact decimal: a float by the digits it was written with."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+    if isinstance(value, str) and not _is_plain(value):
         return None
     try:
         result = Decimal(str(value).strip())
     except InvalidOperation:
         return None
     return result if result.is_finite() else None
+
+
+def _is_plain(digits: str) -> bool:
+    # Python also reads 1_000 and the digits of other scripts; no provider means a number by them.
+    return len(digits) <= _MAX_DIGITS and digits.isascii() and "_" not in digits
 
 
 def boolean(value: JsonValue) -> bool | None:
@@ -289,7 +300,8 @@ def phone(value: JsonValue) -> str | None:
     """Return a phone number in E.164 with its plus sign, or None where it is none.
 
     Digits with or without the plus and the usual punctuation are accepted; whether the number
-    is in use is nobody's business here. A masked number (`+628XXXXXXXXX`) gives None.
+    is in use is nobody's business here. A masked number (`+628XXXXXXXXX`) gives None, and so
+    does one that starts with a zero, since no country's does: it lacks its country.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -300,7 +312,7 @@ def phone(value: JsonValue) -> str | None:
         digits = value.translate(_PHONE_PUNCTUATION).removeprefix("+")
         if not (digits.isascii() and digits.isdigit()):
             return None
-    if _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS:
+    if _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS and digits[0] != "0":
         return f"+{digits}"
     return None
 
@@ -311,9 +323,10 @@ def sha256_hex(value: JsonValue) -> str | None:
         return None
     if len(value) == 2 * _SHA256_BYTES:
         try:
-            return bytes.fromhex(value).hex()
+            raw = bytes.fromhex(value)
         except ValueError:
             return None
+        return raw.hex() if len(raw) == _SHA256_BYTES else None  # it skips spaces
     try:
         raw = base64.b64decode(value.translate(_URL_SAFE) + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError):

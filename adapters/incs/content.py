@@ -42,13 +42,13 @@ def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     one lacks what makes it up.
     """
     kind = message.get("type")
-    number_ = integer(kind)
-    if number_ == wire.TYPE_CUSTOM:
+    type_number = integer(kind)
+    if type_number == wire.TYPE_CUSTOM:
         return _custom(message)
     content = _unwrapped(message.get("content"))
-    if number_ == wire.TYPE_TEXT:
+    if type_number == wire.TYPE_TEXT:
         return _text(message, content), None
-    read = _MEDIA.get(number_) if number_ is not None else None
+    read = _MEDIA.get(type_number) if type_number is not None else None
     if read is not None:
         media = read(mapping(content))
         if media.url is None and media.media_id is None:

@@ -41,10 +41,10 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     content = translate_content(item)
     outbound = _is_outbound(item, around)
     number, party = _user(item, around, outbound=outbound, peer=peer)
-    # A system message may tell only inside which of several groups it was posted.
-    group_id = identifier(item.get("group_id")) or identifier(
-        mapping(item.get("system")).get("group_id")
-    )
+    group_id = identifier(item.get("group_id"))
+    if group_id is None and "system" in item:
+        # Posted in each group that is shared with the user, and told only inside.
+        group_id = identifier(mapping(item["system"]).get("group_id"))
     place = conversation(scope, party, number, group_id)
     if place is None:
         raise fault("to" if outbound else "from", number, "an id")
@@ -78,7 +78,7 @@ def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
     if around.origin is not Origin.HISTORY:
         return False
     sender = phone(item.get("from"))
-    return "to" in item or (sender is not None and sender in around.business_phones)
+    return item.get("to") is not None or (sender is not None and sender in around.business_phones)
 
 
 def _user(

@@ -129,12 +129,12 @@ def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
     if card is None:
         return Party(phone=phone(wa_id), user_id=user_id)
     profile = mapping(card.get("profile"))
-    username = filled(profile.get("username"))
+    username = filled(profile.get("username")) or ""
     return Party(
         phone=phone(card.get("wa_id") if wa_id is None else wa_id),
         user_id=user_id or identifier(card.get("user_id")),
         name=filled(profile.get("name")),
-        username=username.removeprefix("@") or None if username is not None else None,
+        username=username.removeprefix("@") or None,
     )
 
 

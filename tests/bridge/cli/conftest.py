@@ -94,7 +94,9 @@ def start(workplace):
     yield run
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
 
 
 @pytest.fixture
