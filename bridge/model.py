@@ -561,7 +561,8 @@ class StatusChange(Event):
 
     `status` is the observation and `provider_status` its original word. `advanced` says
     whether it moved the message on, `current` where the message stands now; both are set by
-    the journal, and so are `aliases`, once known. `resolved` is False where only INCS's own number of the message is known.
+    the journal, and so are `aliases`, once known. `resolved` is False where only INCS's own
+    number of the message is known.
     `correlation` is the business's own string, echoed from the request that sent the message.
     """
 

@@ -38,7 +38,7 @@ from bridge.journal.sqlite.entries import Tail
 from bridge.journal.sqlite.ledger import forget_tracks
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import Damaged, connect, exclusive, open_file, set_aside
-from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Sweep, Writer
+from bridge.journal.sqlite.writer import FULL, Append, Chore, Item, Job, Sweep, Writer
 from bridge.model import Event
 
 T = TypeVar("T")
@@ -351,6 +351,15 @@ class SqliteJournal:
         await self._chore(_truncate_wal)
         return erased
 
+    @property
+    def commits(self) -> int:
+        """How many transactions have been committed since the journal was opened."""
+        return self._running().commits
+
+    def checkpoint_soon(self) -> None:
+        """Copy the write-ahead log into the database now, rather than when it has grown."""
+        self._running().checkpoint_due.set()
+
     async def retain(self) -> None:
         """Go over the journal now, deleting what need not be kept, and return when done."""
         writer = self._running()
@@ -373,7 +382,7 @@ class SqliteJournal:
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
             if self._max_size and await self.reading(used_size) > self._max_size:
-                return Health(ready=False, reason=f"it holds its limit of {self._max_size} bytes")
+                return Health(ready=False, reason=FULL.format(self._max_size))
             free = shutil.disk_usage(self._path.parent).free
         except JournalError as error:
             return Health(ready=False, reason=str(error))

@@ -31,6 +31,8 @@ from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
+FULL: Final = "the journal holds its limit of {} bytes"
+
 _CHECKPOINT_AT: Final = 1000  # pages in the WAL
 _REHEARSAL: Final = 64 << 10
 _FULL_SWEEP_EVERY: Final = 1.0
@@ -231,7 +233,7 @@ class Writer:
         limit = self._retention.max_size
         if limit and used_size(self._connection) > limit:
             self._sweep_at = min(self._sweep_at, self._swept_at + _FULL_SWEEP_EVERY)
-            raise JournalError(f"the journal holds its limit of {limit} bytes")
+            raise JournalError(FULL.format(limit))
 
     def _do(self, chore: Chore) -> None:
         try:

@@ -124,5 +124,6 @@ def install(workplace, monkeypatch):
         )
         (site / f"{name}_adapter.py").write_text(source)
         monkeypatch.syspath_prepend(site)
+        monkeypatch.delitem(sys.modules, f"{name}_adapter", raising=False)  # another test's
 
     return add

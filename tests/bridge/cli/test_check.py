@@ -1,0 +1,101 @@
+"""`bridge check` finds every mistake and every doubt, each with its place."""
+
+import re
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def test_a_good_configuration_is_said_to_be_good(command, config):
+    """Nothing is printed as data, and a person is told."""
+    outcome = command("check")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "config.toml: good\n")
+
+
+def test_all_mistakes_come_at_once(command, workplace):
+    """Unknown keys, wrong types and unknown adapters are each a line `file:line: key: message`."""
+    (workplace / "config.toml").write_text(
+        '[server]\nport = "many"\nprot = 1\n\n[adapters.inc]\ntokens = ["x"]\n'
+    )
+    outcome = command("check")
+    places = [line.split(": ")[:2] for line in outcome.lines]
+    assert places == [
+        ["config.toml:2", "server.port"],
+        ["config.toml:3", "server.prot"],
+        ["config.toml:5", "adapters.inc"],
+    ]
+    assert outcome.err == "config.toml: 3 mistakes\n"
+    assert outcome.code == 3
+
+
+def test_what_an_adapter_refuses_is_a_mistake_too(command, workplace):
+    """Settings that are well-formed but cannot be used are told with their place in the file."""
+    (workplace / "config.toml").write_text(
+        "[adapters.incs]\ntokens = []\n\n"
+        '[[adapters.incs.channels]]\nid = 1\nkind = "whatsapp"\n'
+        '[[adapters.incs.channels]]\nid = 1\nkind = "rcs"\n'
+    )
+    outcome = command("check")
+    places = [line.split(": ")[:2] for line in outcome.lines]
+    assert places == [
+        ["config.toml:2", "adapters.incs.tokens"],
+        ["config.toml:8", "adapters.incs.channels[1].id"],
+    ]
+    assert outcome.code == 3
+
+
+def test_a_subscriber_that_is_not_there_is_a_mistake(command, workplace):
+    """Every function that cannot be imported is told, not only the first."""
+    (workplace / "config.toml").write_text(
+        '[subscribers.a]\nuse = "nowhere.of_this_name:f"\n[subscribers.b]\nuse = "json:f"\n'
+    )
+    outcome = command("check")
+    places = [line.split(": ")[:2] for line in outcome.lines]
+    assert places == [
+        ["config.toml:2", "subscribers.a.use"],
+        ["config.toml:4", "subscribers.b.use"],
+    ]
+    assert outcome.code == 3
+
+
+def test_doubts_are_warnings(command, workplace):
+    """Example tokens, guessable tokens and open doors are told, and still the exit code is 0."""
+    path = workplace / "config.toml"
+    path.write_text(
+        "[adapters.incs]\n"
+        f'tokens = ["example-token-replace-me", "tooshort", "{SECRET}"]\n'
+        "insecure = true\n"
+    )
+    path.chmod(0o600)
+    outcome = command("check")
+    assert outcome.lines == [
+        "config.toml:2: adapters.incs.tokens[0]: warning: "
+        "this is the example's, which everybody knows: set one of your own",
+        "config.toml:2: adapters.incs.tokens[1]: warning: "
+        "shorter than 16 characters, so it may be guessed",
+        "config.toml:3: adapters.incs.insecure: warning: anybody can send callbacks",
+    ]
+    assert outcome.err == "config.toml: good, 3 warnings\n"
+    assert outcome.code == 0
+
+
+def test_a_secret_in_a_file_for_all_to_read_is_doubtful(command, config, monkeypatch):
+    """A literal secret wants a closed file; one that comes from elsewhere does not."""
+    config.chmod(0o644)
+    [line] = command("check").lines
+    assert line.startswith("config.toml:5: adapters.incs.tokens[0]: warning: ")
+    assert "chmod 600" in line
+    assert SECRET not in line
+    monkeypatch.setenv("INCS_TOKEN", SECRET)
+    config.write_text(config.read_text().replace(SECRET, "${INCS_TOKEN}"))
+    assert command("check").out == ""
+
+
+def test_a_terminal_gets_the_same_in_colours(command, workplace, monkeypatch):
+    """On a terminal a mistake is told over two lines, the place behind the key."""
+    (workplace / "config.toml").write_text("[servr]\n")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    plain = re.sub(r"\x1b\[[\d;]*m", "", command("check").out)
+    first, second = plain.splitlines()
+    assert first == "error   servr  config.toml:1"
+    assert second.startswith('        unknown key "servr"')

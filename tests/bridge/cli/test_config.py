@@ -1,0 +1,48 @@
+"""Every command finds its configuration in the same places."""
+
+import pytest
+
+from tests.bridge.cli.conftest import CONFIG
+
+MISTAKE = "[servr]\n"
+
+
+def test_the_option_comes_before_the_variable_and_that_before_the_file(
+    command, workplace, monkeypatch
+):
+    """--config wins over $BRIDGE_CONFIG, which wins over ./config.toml."""
+    for name in ("option.toml", "variable.toml", "config.toml", "config.example.toml"):
+        (workplace / name).write_text(MISTAKE)
+    monkeypatch.setenv("BRIDGE_CONFIG", "variable.toml")
+    assert command("check", "--config", "option.toml").out.startswith("option.toml:1: ")
+    assert command("check").out.startswith("variable.toml:1: ")
+    monkeypatch.delenv("BRIDGE_CONFIG")
+    assert command("check").out.startswith("config.toml:1: ")
+    (workplace / "config.toml").unlink()
+    outcome = command("check")
+    assert outcome.out.startswith("config.example.toml:1: ")
+    assert "note: there is no config.toml, so config.example.toml is used" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("serve",), ("trigger", "--all")])
+def test_without_any_configuration_it_says_how_to_make_one(command, arguments):
+    """No configuration at all exits with 3 and names the ways to one."""
+    outcome = command(*arguments)
+    assert outcome.code == 3
+    assert "cp config.example.toml config.toml" in outcome.err
+    assert "BRIDGE_CONFIG" in outcome.err
+
+
+def test_the_server_never_runs_on_the_example_by_itself(command, workplace):
+    """`serve` wants a configuration of the user's own, or the example by name."""
+    (workplace / "config.example.toml").write_text(CONFIG)
+    outcome = command("serve")
+    assert outcome.code == 3
+    assert "there is no configuration" in outcome.err
+
+
+def test_a_file_that_is_not_there_is_a_configuration_error(command):
+    """A missing file named on the command line is told by its name."""
+    outcome = command("trigger", "--all", "--config", "nowhere.toml")
+    assert outcome.code == 3
+    assert outcome.err == "error: nowhere.toml: cannot be read: No such file or directory\n"

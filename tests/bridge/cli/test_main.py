@@ -1,0 +1,127 @@
+"""The command as a whole: help, version, exit codes, and no traceback for anybody."""
+
+import re
+from importlib import metadata
+
+import pytest
+
+FAILING = """
+import attrs
+from tests_error import error
+
+@attrs.frozen
+class Settings:
+    insecure: bool = False
+
+class Adapter:
+    Settings = Settings
+    methods = frozenset({"POST"})
+
+    def __init__(self, name, settings): ...
+    def verify(self, callback): ...
+    def parse(self, verified): ...
+    def freshen(self, body, nonce, now): ...
+    def authenticate(self, body): ...
+
+    def samples(self):
+        raise error
+"""
+
+
+def failing(error):
+    return FAILING.replace("from tests_error import error", f"error = {error}")
+
+
+def test_the_help_names_every_command(command):
+    """The help shows each command with its summary, on standard output, and exits with 0."""
+    for arguments in ((), ("--help",), ("-h",)):
+        outcome = command(*arguments)
+        assert outcome.code == 0
+        for line in (
+            r"serve +Take callbacks over HTTP until Ctrl-C or SIGTERM\.",
+            r"check +Check the configuration without starting anything\.",
+            r"normalize +Print the events of request bodies, one JSON object per line\.",
+            r"trigger +Post sample callbacks to a running server, with new ids each time\.",
+            r"adapters +List the adapters that are installed\.",
+        ):
+            assert re.search(line, outcome.out), line
+
+
+@pytest.mark.parametrize("name", ["serve", "check", "normalize", "trigger", "adapters"])
+def test_every_command_has_an_example(command, name):
+    """A newcomer sees how each command is called."""
+    outcome = command(name, "--help")
+    assert f"Example: bridge {name}" in outcome.out
+    assert outcome.code == 0
+
+
+def test_the_version_is_the_distributions(command):
+    """`--version` prints what is installed."""
+    outcome = command("--version")
+    assert outcome.out == f"incs-bridge {metadata.version('incs-bridge')}\n"
+    assert outcome.code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serv",), "serve"),
+        (("check", "--confg", "x"), "--config"),
+        (("serve", "--port", "many"), "--port"),
+        (("serve", "--port", "65536"), "65535"),
+        (("normalize",), "ADAPTER"),
+        (("--debug=maybe", "adapters"), "--debug"),
+    ],
+)
+def test_a_wrong_call_exits_with_2(command, arguments, words):
+    """A misspelt command or option and a bad value are explained on standard error."""
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.out == ""
+
+
+def test_a_bug_shows_no_traceback_unless_asked(command, install):
+    """An unexpected exception is a short message; its traceback comes with --debug only."""
+    install("acme", failing("RuntimeError('inside')"))
+    outcome = command("trigger", "--list", "--adapter", "acme")
+    assert outcome.err.splitlines() == [
+        "error: this is a bug: RuntimeError",
+        "Please report it; `--debug` shows where it happened.",
+    ]
+    assert outcome.code == 1
+    outcome = command("trigger", "--list", "--adapter", "acme", "--debug")
+    assert "Traceback" in outcome.err
+    assert "RuntimeError: inside" in outcome.err
+    assert outcome.code == 1
+
+
+def test_an_error_of_ours_is_one_message(command, install):
+    """An error that bridge raises on purpose is its own words, with exit code 1."""
+    install("acme", failing("__import__('bridge.errors').errors.JournalError('the disk is full')"))
+    outcome = command("trigger", "--list", "--adapter", "acme")
+    assert outcome.err == "error: the disk is full\n"
+    assert outcome.code == 1
+
+
+def test_an_interrupt_exits_with_130(command, install):
+    """Ctrl-C says nothing and exits as a shell expects."""
+    install("acme", failing("KeyboardInterrupt()"))
+    outcome = command("trigger", "--list", "--adapter", "acme")
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
+
+
+def test_colours_are_for_terminals(start, workplace):
+    """In a pipe there are no colours, unless FORCE_COLOR wants them and NO_COLOR does not."""
+    (workplace / "config.toml").write_text("[servr]\n")
+    colour = re.compile(rb"\x1b\[[\d;]*3\dm")
+    for environ, is_coloured in (
+        ({}, False),
+        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}, False),
+    ):
+        process = start("check", **environ)
+        out, err = process.communicate()
+        assert process.returncode == 3
+        assert bool(colour.search(out)) is is_coloured
+        assert bool(colour.search(err)) is is_coloured
