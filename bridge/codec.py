@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import partial
+from operator import is_
 from types import NoneType
 from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -177,12 +179,8 @@ def _reading(*, thorough: bool) -> _Read:
     converter.register_structure_hook_factory(_is_optional, read_optional)
     converter.register_structure_hook_factory(_made_of(tuple), read_tuple)
     converter.register_structure_hook_factory(_is_word, _one_of)
-    converter.register_structure_hook(str, _exactly(str, "a string"))
-    converter.register_structure_hook(int, _exactly(int, "a whole number"))
-    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
-    converter.register_structure_hook(float, _float)
-    converter.register_structure_hook(Decimal, _decimal)
-    converter.register_structure_hook(datetime, _instant)
+    for cls, read in _SCALARS.items():
+        register(partial(is_, cls), read)  # a hook for the class itself would take its subclasses
     register(_made_of(dict), _exactly(dict, "an object"))
     register(lambda hint: hint == _JSON, lambda value, _: value)
     contents: dict[str, _Read] = {}
@@ -276,6 +274,16 @@ def _instant(value: JsonValue, _: _Hint) -> datetime:
         except (ValueError, OverflowError):
             pass
     raise _Misfit("expected a time in RFC 3339")
+
+
+_SCALARS: Final[Mapping[type, _Read]] = {
+    str: _exactly(str, "a string"),
+    int: _exactly(int, "a whole number"),
+    bool: _exactly(bool, "true or false"),
+    float: _float,
+    Decimal: _decimal,
+    datetime: _instant,
+}
 
 
 # --- annotations -------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final, NoReturn
@@ -31,6 +32,7 @@ MAX_DEPTH: Final = 200
 _WRITABLE_DEPTH: Final = 254  # orjson writes as many levels and no more
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
+_FLOAT_MAX: Final = sys.float_info.max
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
 _MAX_DIGITS: Final = 400
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -196,10 +198,8 @@ def integer(value: JsonValue) -> int | None:
     """Return a whole number, also from its digits in a string."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        fits = value.is_integer() and _INTEGER_MIN <= value <= _INTEGER_MAX
+    if isinstance(value, int | float):
+        fits = _INTEGER_MIN <= value <= _INTEGER_MAX and value == int(value)
         return int(value) if fits else None
     if isinstance(value, str) and len(value) <= 20:  # noqa: PLR2004 - the digits of 2**64
         digits = value.removeprefix("-")
@@ -214,7 +214,7 @@ def number(value: JsonValue) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        return float(value) if -_FLOAT_MAX <= value <= _FLOAT_MAX else None
     if isinstance(value, str) and _is_plain(value):
         try:
             result = float(value)

@@ -92,9 +92,9 @@ class ServerSettings:
     """The HTTP server of `bridge serve`.
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
-    believed from `trusted_proxies` only. A request must have arrived whole within
-    `body_timeout`. When the server is told to stop, `drain_timeout` is what it gives the
-    requests and deliveries that are under way.
+    believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
+    and then its body within `body_timeout`; otherwise the connection is closed. When the server
+    is told to stop, `drain_timeout` is what it gives the requests and deliveries under way.
     """
 
     host: str = "127.0.0.1"
@@ -105,6 +105,7 @@ class ServerSettings:
     )
     max_body: Size = attrs.field(default=4 * _MIB, validator=_between(1))
     trusted_proxies: tuple[Network, ...] = ()
+    header_timeout: Duration = attrs.field(default=10.0, validator=_between(0.001))
     body_timeout: Duration = attrs.field(default=10.0, validator=_between(0.001))
     keepalive_timeout: Duration = attrs.field(default=75.0, validator=_between(0))
     max_connections: int = attrs.field(default=1000, validator=_between(1))

@@ -7,7 +7,6 @@ receives callbacks (`Receiver`), so that the runtime can mount it without a circ
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import orjson
 from aiohttp import ClientPayloadError, web
 
 from bridge.adapter import Callback, Reply
+from bridge.connection import check_parser, connections, punctual
 from bridge.errors import (
     BodyRefused,
     BridgeError,
@@ -46,8 +46,6 @@ _FAULTS: Final[Mapping[Fault, int]] = {
     Fault.LATE: 408,
     Fault.BROKEN_OFF: 400,
 }
-
-_log: Final = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
@@ -112,8 +110,10 @@ def _handler(
 
 
 async def _body(request: web.Request, settings: ServerSettings) -> bytes:
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise BodyRefused(Fault.ENCODED)
+    # Each of them: aiohttp decodes by the last one, and without a limit.
+    for encoding in request.headers.getall("Content-Encoding", ()):
+        if encoding.lower() != "identity":
+            raise BodyRefused(Fault.ENCODED)
     if not request.body_exists:
         return b""
     length = request.content_length
@@ -123,6 +123,8 @@ async def _body(request: web.Request, settings: ServerSettings) -> bytes:
         async with asyncio.timeout(settings.body_timeout):
             if length is not None:
                 return await request.content.read()  # the parser ends it at its length
+            if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+                raise BodyRefused(Fault.BROKEN_OFF)  # a coding beneath the chunks stays undone
             return await _chunked(request, settings.max_body)
     except TimeoutError:
         raise BodyRefused(Fault.LATE) from None
@@ -202,22 +204,18 @@ async def serve(
     `ready` is called with the base URL once callbacks are taken; port 0 picks a free one.
     Raises `OSError` where the address cannot be had, `JournalError` where the journal cannot.
     """
-    app = web.Application()
+    check_parser()
+    app = web.Application(middlewares=[punctual])
     receiver.mount(app)
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/readyz", _readiness(receiver))
     app.router.add_route("*", "/{unknown:.*}", _not_found)
-    runner = web.AppRunner(
-        app,
-        access_log=None,  # a path may hold a token
-        keepalive_timeout=settings.keepalive_timeout,
-        shutdown_timeout=settings.drain_timeout,
-    )
+    runner = web.AppRunner(app, shutdown_timeout=settings.drain_timeout)
     with _stopping() as stop:
         await runner.setup()
         try:
             server = await asyncio.get_running_loop().create_server(
-                _limited(runner, settings.max_connections), settings.host, settings.port
+                connections(runner, settings, _refusal), settings.host, settings.port
             )
             if ready is not None:
                 ready(_url(server))
@@ -251,24 +249,11 @@ def _stopping() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _limited(runner: web.AppRunner, limit: int) -> Callable[[], asyncio.Protocol]:
-    """Return a protocol factory that turns away connections beyond the limit."""
-
-    def connect() -> asyncio.Protocol:
-        server = runner.server
-        if server is None or len(server.connections) >= limit:
-            return _TurnedAway()
-        return server()
-
-    return connect
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection too many: closed before a byte of it is read."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        _log.warning("too many connections: one was turned away")
-        transport.close()
+def _refusal(status: int) -> web.Response:
+    """Return the response to a request that never reached a handler, or that broke one."""
+    if status == HTTPStatus.BAD_REQUEST:
+        return _response(_problem(status, "this is not HTTP as it should be"))
+    return _response(reply_to(BridgeError()))
 
 
 def _url(server: asyncio.Server) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -17,7 +18,7 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.masking import neutralise
-from bridge.references import Referenced, resolve
+from bridge.references import resolve
 from bridge.runtime import Bridge
 from bridge.settings import JournalSettings, Settings
 
@@ -48,7 +49,7 @@ def check(*, config: ConfigOption = None) -> int:
         _show(problems, "error", "red")
         say(f"{path}: {_counted(len(problems), 'mistake')}", style="red")
         return Exit.CONFIGURATION
-    found = tuple(doubts(settings))
+    found = tuple(doubts(settings, path))
     _show(found, "warning", "yellow")
     say(f"{path}: good" + (f", {_counted(len(found), 'warning')}" if found else ""), style="green")
     return Exit.OK
@@ -72,23 +73,21 @@ def mistakes(settings: Settings) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda problem: problem.line or 0))
 
 
-def doubts(settings: Settings) -> Iterator[Problem]:
-    """Return what is valid and yet unwise."""
-    if settings.path is None:
-        return
-    source = configuration.document(settings.path)
-    values, _ = resolve(source, os.environ, settings.path.parent)
-    is_open = bool(settings.path.stat().st_mode & stat.S_IROTH)
-    for path, secret in configuration.secrets(settings):
+def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
+    """Return what is valid in the file that the settings are from, and yet unwise."""
+    source = configuration.document(path)
+    values, _ = resolve(source, os.environ, path.parent)
+    is_open = bool(path.stat().st_mode & stat.S_IROTH)
+    for place, secret in configuration.secrets(settings):
         message = None
         if _EXAMPLE in secret.reveal().lower():
             message = "this is the example's, which everybody knows: set one of your own"
         elif len(secret.reveal()) < _SHORTEST:
             message = f"shorter than {_SHORTEST} characters, so it may be guessed"
-        elif is_open and not isinstance(_at(values, path), Referenced):
+        elif is_open and type(_at(values, place)) is str:  # elsewhere's is a `Referenced`
             message = "a secret in a file that others may read: `chmod 600` it, or use ${VARIABLE}"
         if message is not None:
-            yield _doubt(source, path, message)
+            yield _doubt(source, place, message)
     for name, entry in settings.adapters.items():
         if getattr(entry.settings, "insecure", False):
             yield _doubt(source, ("adapters", name, "insecure"), "anybody can send callbacks")
@@ -125,7 +124,8 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
                 (neutralise(place), "dim"),
                 ("\n        " if problem.key or place else ""),
                 neutralise(problem.message),
-            )
+            ),
+            soft_wrap=True,
         )
 
 

@@ -98,4 +98,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = app.meta(tokens, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         code = Exit.USAGE  # it has been explained already
-    sys.exit(code)
+    sys.exit(code or Exit.OK)

@@ -51,13 +51,14 @@ def serve(
     port
         Listen on this port instead of the configured one; 0 picks a free one.
     """
-    settings = configuration.read(configuration.find(config, or_example=False))
+    path = configuration.find(config, or_example=False)
+    settings = configuration.read(path)
     problems = mistakes(settings)
     if problems:
         raise ConfigurationError(problems)
     settings = _overridden(settings, host, port)
     log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
-    for doubt in doubts(settings):
+    for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
     bridge = Bridge.from_settings(settings)
     try:
@@ -69,6 +70,7 @@ def serve(
         server = settings.server
         fail(f"cannot listen on {server.host} port {server.port}: {error.strerror or error}")
         return Exit.FAILURE
+    _log.info("stopped")
     return Exit.OK
 
 

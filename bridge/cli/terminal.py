@@ -35,11 +35,6 @@ def say(text: str, *, style: str | None = None) -> None:
     talk.print("\n".join(neutralise(line) for line in text.split("\n")), style=style)
 
 
-def warn(text: str) -> None:
-    """Tell people what they had better know."""
-    say(f"warning: {text}", style="yellow")
-
-
 def fail(text: str) -> None:
     """Tell people what went wrong."""
     say(f"error: {text}", style="red")

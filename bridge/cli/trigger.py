@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +17,7 @@ import attrs
 import orjson
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from cyclopts import Parameter
-from rich.progress import track
+from rich.progress import Progress
 from yarl import URL
 
 from bridge import registry
@@ -64,9 +64,10 @@ def trigger(
     adapter: str | None = None,
     keep_ids: bool = False,
 ) -> int:
-    """Post sample callbacks to a running server, with new ids each time.
+    """Post sample callbacks to a running server.
 
-    Prints a line for each: its name and what the server answered.
+    They get new ids and times in each run. Prints a line for each: its name and what the
+    server answered.
 
     Example: `bridge trigger whatsapp-text incs/status-read`
 
@@ -214,8 +215,12 @@ async def _detail(response: ClientResponse) -> str:
     return text(mapping(problem).get("detail")) or ""
 
 
-def _watched(targets: Sequence[Target]) -> Iterable[Target]:
-    # With standard output on the terminal too, the lines themselves show how far it is.
+def _watched(targets: Sequence[Target]) -> Iterator[Target]:
+    """Return the targets, with a bar that shows how far it is."""
+    # With standard output on the terminal too, the lines themselves show it.
     if len(targets) < _MANY or not talk.is_terminal or sys.stdout.isatty():
-        return targets
-    return track(targets, description="posting", console=talk, transient=True)
+        yield from targets
+        return
+    # Left to itself, rich would catch what goes to standard output.
+    with Progress(console=talk, transient=True, redirect_stdout=False) as progress:
+        yield from progress.track(targets, description="posting")

@@ -32,7 +32,7 @@ def names(cls):
 def test_values_are_slotted_and_keyword_only(cls):
     """Every class of the model is slotted, and made by keyword only."""
     assert "__slots__" in vars(cls)
-    assert not any(hasattr(base, "__dict__") and "__dict__" in vars(base) for base in cls.__mro__)
+    assert not any("__dict__" in vars(base) for base in cls.__mro__)
     assert all(field.kw_only for field in attrs.fields(cls))
 
 
@@ -101,13 +101,17 @@ def test_kinds_of_content():
     [
         (
             "message",
-            "message_id aliases direction origin conversation sender recipient content reply_to "
-            "forwarded referral product",
+            (
+                "message_id aliases direction origin conversation sender recipient content "
+                "reply_to forwarded referral product"
+            ),
         ),
         (
             "status_change",
-            "message_id aliases status provider_status error recipient conversation pricing "
-            "correlation resolved advanced current",
+            (
+                "message_id aliases status provider_status error recipient conversation pricing "
+                "correlation resolved advanced current"
+            ),
         ),
         (
             "template_change",
@@ -131,8 +135,10 @@ def test_fields_of_events(kind, own):
         ("text", "text"),
         (
             "media",
-            "media url media_id mime_type sha256 size filename caption width height duration "
-            "animated thumbnail",
+            (
+                "media url media_id mime_type sha256 size filename caption width height duration "
+                "animated thumbnail"
+            ),
         ),
         ("location", "latitude longitude name address url"),
         ("contacts", "contacts"),

@@ -34,6 +34,7 @@ def test_nothing_set_gives_the_defaults():
             prefix="/callbacks",
             max_body=4194304,
             trusted_proxies=(),
+            header_timeout=10.0,
             body_timeout=10.0,
             keepalive_timeout=75.0,
             max_connections=1000,

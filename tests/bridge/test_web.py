@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import asynccontextmanager
 from io import BytesIO
 from ipaddress import ip_address, ip_network
 
@@ -23,6 +22,7 @@ from bridge.runtime import Bridge
 from bridge.settings import ServerSettings
 from bridge.web import reply_to, serve
 from tests.bridge.fakes import TOKEN, Plain
+from tests.bridge.serving import serving
 
 URL = f"/callbacks/plain/{TOKEN}"
 BODY = orjson.dumps({"messages": [{"id": "1", "text": "hello"}]})
@@ -214,21 +214,6 @@ class TestCallbacks:
         client = await client_of(a_bridge(adapter, trusted_proxies=(ip_network("127.0.0.0/8"),)))
         await client.get(URL, headers={"X-Forwarded-For": "203.0.113.5, 192.0.2.1"})
         assert adapter.callbacks[0].client == ip_address("192.0.2.1")
-
-
-@asynccontextmanager
-async def serving(bridge, **server):
-    """Run a server of our own on a free port until the block ends, then tell it to stop."""
-    ready = asyncio.get_running_loop().create_future()
-    settings = ServerSettings(port=0, **server)
-    task = asyncio.create_task(serve(bridge, settings, ready=ready.set_result))
-    done, _ = await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
-    if task in done:
-        task.result()
-    yield ready.result()
-    if not task.done():
-        os.kill(os.getpid(), signal.SIGTERM)
-    await task
 
 
 class TestServe:

@@ -170,9 +170,7 @@ class SqliteJournal:
         traceback: TracebackType | None,
     ) -> None:
         """Finish what is queued, and close; readers that still wait get a `JournalError`."""
-        if self._saving is not None:
-            self._saving.cancel()
-            self._save_progress()
+        self._save_progress()
         self._writer = None
         self._cursors.clear()
         self._grow()
@@ -259,15 +257,19 @@ class SqliteJournal:
             self._saving = self._loop.call_later(_SAVE_AFTER, self._save_progress)
 
     def _save_progress(self) -> None:
-        self._saving = None
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
         progress, self._progress = self._progress, {}
+        if not progress:
+            return
 
         def save(connection: apsw.Connection) -> None:
             for name, position in progress.items():
                 subscriptions.advance(connection, name, position)
 
         def saved(done: asyncio.Future[None]) -> None:
-            if done.exception() is not None:  # comes again with whatever is settled next
+            if done.exception() is not None:  # comes again with what is settled next
                 self._progress = progress | self._progress
 
         self.writing(save).add_done_callback(saved)

@@ -7,7 +7,7 @@ and that a message whose statuses come together is written once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
@@ -18,6 +18,10 @@ from bridge.journal.correlation import Track, tells_of
 from bridge.model import Conversation, ConversationKind, Status
 
 _DIGEST_SIZE: Final = 16
+_TOGETHER: Final = 64
+_PLACES: Final = ", ".join("?" * _TOGETHER)
+_KEPT_AMONG: Final = f"SELECT key FROM entries WHERE key IN ({_PLACES})"  # noqa: S608 - constant
+
 _TrackRow: TypeAlias = tuple[bytes | None, bytes | None]
 
 
@@ -29,12 +33,15 @@ def digest(name: str) -> bytes:
 class GroupLedger:
     """The `Ledger` of one group commit.
 
-    After each append either `accept` or `undo` what it claimed; `write_tracks` at the end.
+    `expected` are the keys of the group's events, looked up together because that costs a tenth
+    of looking them up one by one. After each append either `accept` or `undo` what it claimed;
+    `write_tracks` at the end.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, expected: Iterable[str]) -> None:
         self._connection = connection
-        self._known: set[bytes] = set()
+        self._looked_up = {key: digest(key) for key in expected}
+        self._known = self._kept_among(list(self._looked_up.values()))
         self._claimed: dict[str, bytes] = {}
         self._tracks: dict[bytes, Track | bytes] = {}
         self._changed: dict[bytes, Track | bytes] = {}
@@ -43,15 +50,23 @@ class GroupLedger:
         """See `Ledger.claim`."""
         if key in self._claimed:
             return False
-        name = digest(key)
-        if name in self._known or self._is_kept(name):
+        name = self._looked_up.get(key)
+        if name is None:
+            name = self._looked_up[key] = digest(key)
+            self._known |= self._kept_among([name])
+        if name in self._known:
             return False
         self._claimed[key] = name
         return True
 
-    def _is_kept(self, name: bytes) -> bool:
-        rows = self._connection.execute("SELECT 1 FROM entries WHERE key = ?", (name,))
-        return rows.get is not None
+    def _kept_among(self, names: Sequence[bytes]) -> set[bytes]:
+        kept: set[bytes] = set()
+        for start in range(0, len(names), _TOGETHER):
+            some = names[start : start + _TOGETHER]
+            unused = (None,) * (_TOGETHER - len(some))
+            rows: Iterable[tuple[bytes]] = self._connection.execute(_KEPT_AMONG, (*some, *unused))
+            kept.update(name for (name,) in rows)
+        return kept
 
     def track(self, name: str) -> Track | None:
         """See `Ledger.track`."""

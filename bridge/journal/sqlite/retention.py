@@ -19,6 +19,7 @@ import attrs
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _CHUNK: Final = 200
+_BULKY_CHUNK: Final = 32  # rows whose events may be of any size
 _LOW_WATER: Final = 0.9  # how far a full journal is emptied, so that it is not full at once again
 
 _DELETE: Final = """
@@ -27,8 +28,8 @@ WHERE position > ? AND position <= ?
     AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
     AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
 """
-_EMPTY: Final = """
-UPDATE entries SET lane = NULL, event = NULL
+_BULKY: Final = """
+SELECT position, key, at FROM entries
 WHERE position > ? AND position <= ? AND event IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
     AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
@@ -77,6 +78,10 @@ class Retention:
     def unfinished(self) -> bool:
         """Whether a pass has been begun and not ended."""
         return self._pass is not None
+
+    def begin(self) -> None:
+        """Let the next step be the first of a pass, whatever has been done of another."""
+        self._pass = None
 
     def step(self, connection: apsw.Connection) -> bool:
         """Do a little; return whether that was the end of the pass."""
@@ -160,16 +165,26 @@ class Retention:
             upto = connection.execute(
                 "SELECT max(position) FROM (SELECT position FROM entries "
                 "WHERE position > ? AND event IS NOT NULL ORDER BY position LIMIT ?)",
-                (position, _CHUNK),
+                (position, _BULKY_CHUNK),
             ).get
-            done = _done(connection)
             if upto is None:
-                return
-            connection.execute(_EMPTY, (position, min(upto, done)))
+                break
+            done = _done(connection)
+            with connection:
+                # Deleted and put back: an update that shrinks a row gives no page free.
+                rows = connection.execute(_BULKY, (position, min(upto, done))).fetchall()
+                connection.executemany(
+                    "DELETE FROM entries WHERE position = ?", [row[:1] for row in rows]
+                )
+                connection.executemany(
+                    "INSERT INTO entries (position, key, at) VALUES (?, ?, ?)", rows
+                )
             if upto > done:
-                return
+                break
             position = upto
             yield
+        if used_size(connection) > self.max_size:
+            _LOG.warning("over the limit of %d bytes, and nothing more can go", self.max_size)
 
 
 def _old_until(connection: apsw.Connection, position: int, before: int) -> int | None:

@@ -169,7 +169,7 @@ def _check_pages(connection: apsw.Connection, seconds: float) -> None:
     finally:
         connection.set_progress_handler(None)
     if found != "ok":
-        raise apsw.CorruptError(str(found).splitlines()[0])
+        raise apsw.CorruptError(" ".join(str(found).split()))
 
 
 def _prepare(connection: apsw.Connection, path: Path) -> None:

@@ -140,10 +140,8 @@ class Writer:
 
     def rehearse(self, connection: apsw.Connection) -> None:
         """Write and erase as much as an append might; a chore, for when the last one failed."""
-        self._refuse_when_full()
         connection.execute("INSERT INTO rehearsal VALUES (zeroblob(?))", (_REHEARSAL,))
         connection.execute("DELETE FROM rehearsal")
-        self._recovered()
 
     # --- the thread ----------------------------------------------------------------------
 
@@ -152,12 +150,15 @@ class Writer:
         while running:
             group, running = self._next_group()
             if group:
-                self._commit(group)
+                if any(isinstance(item, Append | Job) for item in group):
+                    self._commit(group)
                 for item in group:
                     if isinstance(item, Chore):
                         self._do(item)
                 self._answer([item for item in group if not isinstance(item, Sweep)])
-                self._wishes += [item for item in group if isinstance(item, Sweep)]
+                if wishes := [item for item in group if isinstance(item, Sweep)]:
+                    self._wishes += wishes
+                    self._retention.begin()
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()
         for wish in self._wishes:
@@ -194,11 +195,10 @@ class Writer:
             self._roll_back()
             fault = self._failed(error)
             for item in group:
-                if item.error is None:
-                    item.error = JournalError(fault)
+                if isinstance(item, Append | Job):
+                    item.error = item.error or JournalError(fault)
         else:
             self.last = last
-            self._recovered()
 
     def _write_appends(self, appends: Sequence[Append]) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
@@ -207,7 +207,8 @@ class Writer:
             return last
         self._refuse_when_full()
         now = int(self._clock())
-        ledger = GroupLedger(self._connection)
+        expected = (event.key for append in appends for event in append.events)
+        ledger = GroupLedger(self._connection, expected)
         rows: list[_Row] = []
         for append in appends:
             try:
@@ -262,24 +263,23 @@ class Writer:
                 self._connection.execute("ROLLBACK")
 
     def _failed(self, error: Exception) -> str:
-        """Note what went wrong, once for each spell of it; return it in words."""
-        fault = (
-            str(error)
-            if isinstance(error, JournalError)
-            else f"the journal cannot be written: {_in_words(error)}"
-        )
+        """Note what went wrong with the disk, once for each spell of it; return it in words."""
+        if isinstance(error, JournalError):  # our own refusal: the disk is well
+            return str(error)
+        # SQLite's texts name tables and columns, never values.
+        name = type(error).__name__.removesuffix("Error")
+        fault = f"the journal cannot be written: {name}: {error}"
         if self.fault is None:
             _LOG.error("%s", fault)
         self.fault = fault
         return fault
 
-    def _recovered(self) -> None:
+    def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        """Take note of a commit that wrote something; SQLite's hook for the write-ahead log."""
+        self.commits += 1
         if self.fault is not None:
             _LOG.warning("the journal can be written again")
             self.fault = None
-
-    def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        self.commits += 1
         if pages >= _CHECKPOINT_AT:
             self.checkpoint_due.set()
         return apsw.SQLITE_OK
@@ -304,8 +304,3 @@ def _decide(events: Sequence[Event], ledger: GroupLedger) -> list[tuple[Event, s
             # A third party's event that breaks the model must not fail its neighbours.
             raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
     return published
-
-
-def _in_words(error: Exception) -> str:
-    """Say what an engine's error is; SQLite's texts name tables and columns, never values."""
-    return f"{type(error).__name__.removesuffix('Error')}: {error}"

@@ -50,6 +50,13 @@ class Outcome:
         return [orjson.loads(line) for line in self.lines]
 
 
+class _Typed(io.TextIOWrapper):
+    """Standard input where somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     """Run in an empty directory, with nothing of the caller's environment in the way."""
@@ -63,8 +70,9 @@ def workplace(tmp_path, monkeypatch):
 def command(capsysbinary, monkeypatch) -> Callable[..., Outcome]:
     """Run the command in this process."""
 
-    def run(*arguments: str, stdin: bytes = b"") -> Outcome:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    def run(*arguments: str, stdin: bytes = b"", typed: bool = False) -> Outcome:
+        stream = _Typed if typed else io.TextIOWrapper
+        monkeypatch.setattr(sys, "stdin", stream(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         captured = capsysbinary.readouterr()
@@ -93,7 +101,7 @@ def start(workplace):
 
     yield run
     for process in started:
-        process.kill()
+        process.terminate()
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             stream.close()

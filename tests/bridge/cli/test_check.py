@@ -2,6 +2,24 @@
 
 import re
 
+EXAMPLE = "this is the example's, which everybody knows: set one of your own"
+SHORT = "shorter than 16 characters, so it may be guessed"
+WITH_A_DEFAULT = """
+import attrs
+from bridge.signing import Secret
+
+@attrs.frozen
+class Settings:
+    secret: Secret = Secret("0123456789abcdef0123456789abcdef")
+
+class Adapter:
+    Settings = Settings
+    methods = frozenset({"POST"})
+
+    def __init__(self, name, settings): ...
+    def verify(self, callback): ...
+    def parse(self, verified): ...
+"""
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
@@ -30,15 +48,13 @@ def test_all_mistakes_come_at_once(command, workplace):
 def test_what_an_adapter_refuses_is_a_mistake_too(command, workplace):
     """Settings that are well-formed but cannot be used are told with their place in the file."""
     (workplace / "config.toml").write_text(
-        "[adapters.incs]\ntokens = []\n\n"
-        '[[adapters.incs.channels]]\nid = 1\nkind = "whatsapp"\n'
-        '[[adapters.incs.channels]]\nid = 1\nkind = "rcs"\n'
+        '[adapters.east]\ntype = "incs"\ntokens = []\n\n[adapters.west]\ntype = "incs"\n'
     )
     outcome = command("check")
     places = [line.split(": ")[:2] for line in outcome.lines]
     assert places == [
-        ["config.toml:2", "adapters.incs.tokens"],
-        ["config.toml:8", "adapters.incs.channels[1].id"],
+        ["config.toml:3", "adapters.east.tokens"],
+        ["config.toml:5", "adapters.west.tokens"],
     ]
     assert outcome.code == 3
 
@@ -68,10 +84,8 @@ def test_doubts_are_warnings(command, workplace):
     path.chmod(0o600)
     outcome = command("check")
     assert outcome.lines == [
-        "config.toml:2: adapters.incs.tokens[0]: warning: "
-        "this is the example's, which everybody knows: set one of your own",
-        "config.toml:2: adapters.incs.tokens[1]: warning: "
-        "shorter than 16 characters, so it may be guessed",
+        f"config.toml:2: adapters.incs.tokens[0]: warning: {EXAMPLE}",
+        f"config.toml:2: adapters.incs.tokens[1]: warning: {SHORT}",
         "config.toml:3: adapters.incs.insecure: warning: anybody can send callbacks",
     ]
     assert outcome.err == "config.toml: good, 3 warnings\n"
@@ -87,6 +101,15 @@ def test_a_secret_in_a_file_for_all_to_read_is_doubtful(command, config, monkeyp
     assert SECRET not in line
     monkeypatch.setenv("INCS_TOKEN", SECRET)
     config.write_text(config.read_text().replace(SECRET, "${INCS_TOKEN}"))
+    assert command("check").out == ""
+
+
+def test_a_secret_that_is_a_default_is_not_in_the_file(command, workplace, install):
+    """The file's mode matters for what stands in the file."""
+    install("acme", WITH_A_DEFAULT)
+    path = workplace / "config.toml"
+    path.write_text("[adapters.acme]\n")
+    path.chmod(0o644)
     assert command("check").out == ""
 
 

@@ -41,7 +41,7 @@ def test_the_help_names_every_command(command):
             r"serve +Take callbacks over HTTP until Ctrl-C or SIGTERM\.",
             r"check +Check the configuration without starting anything\.",
             r"normalize +Print the events of request bodies, one JSON object per line\.",
-            r"trigger +Post sample callbacks to a running server, with new ids each time\.",
+            r"trigger +Post sample callbacks to a running server\.",
             r"adapters +List the adapters that are installed\.",
         ):
             assert re.search(line, outcome.out), line

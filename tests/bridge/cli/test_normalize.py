@@ -60,6 +60,13 @@ def test_without_a_file_standard_input_is_read(command, arguments):
     assert outcome.code == 0
 
 
+def test_who_types_is_told_how_to_end(command):
+    """On a terminal, waiting for standard input is no riddle."""
+    outcome = command("normalize", "incs", stdin=BODY, typed=True)
+    assert "end with Ctrl-D" in outcome.err
+    assert ids(outcome) == ["wamid.A"]
+
+
 @pytest.mark.parametrize(
     "content",
     [b"\n".join([BODY, another("wamid.B")]), b"[" + BODY + b"," + another("wamid.B") + b"]"],
@@ -80,13 +87,14 @@ def test_files_are_read_in_the_order_given(command, workplace):
 def test_what_is_not_json_is_told_with_its_place(command, workplace):
     """File, line and column are named, nothing is quoted, and the neighbours arrive."""
     (workplace / "bad.json").write_bytes(
-        BODY + b'\n{"secret words" 1}\n' + another("wamid.B") + b"\n 5"
+        BODY + b'\n{"secret words" 1}\n' + another("wamid.B") + b'\n 5 {\n  "a": ?}'
     )
     outcome = command("normalize", "incs", "bad.json", "missing.json")
     assert ids(outcome) == ["wamid.A", "wamid.B"]
     assert outcome.err.splitlines() == [
         "error: bad.json:2:17: not JSON: Expecting ':' delimiter",
         "error: bad.json:4:2: the body is a number, not a JSON object",
+        "error: bad.json:5:8: not JSON: Expecting value",
         "error: missing.json: cannot be read: No such file or directory",
     ]
     assert outcome.code == 1
@@ -213,6 +221,15 @@ def test_settings_that_cannot_be_opened_are_used_as_they_are(command, install, w
     (workplace / "config.toml").write_text('[adapters.acme]\nword = "y"\n')
     outcome = command("normalize", "acme", "-c", "config.toml", stdin=b"{}")
     assert len(outcome.events) == 1
+
+
+def test_a_body_that_proves_nothing_is_read_all_the_same(command, install):
+    """An adapter that always wants a proof gets the body of a file without one."""
+    proof = "return Verified(payload=callback.body, received_at=callback.received_at)"
+    refusal = "from bridge.errors import NotAuthentic; raise NotAuthentic('unsigned')"
+    assert proof in CRASHING
+    install("acme", CRASHING.replace(proof, refusal))
+    assert len(command("normalize", "acme", stdin=b"{}").events) == 1
 
 
 def test_an_adapter_that_needs_settings_says_so(command, install):

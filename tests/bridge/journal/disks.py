@@ -27,6 +27,12 @@ class Disk(apsw.VFS):
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - apsw's name
         return _File(self, name, flags)
 
+    def xDelete(self, name: str, sync_directory: bool) -> None:  # noqa: N802 - apsw's name
+        # Counted as durable at once: the first sync of a new WAL is one of the directory too.
+        with self._lock:
+            self._synced.pop(Path(name).name, None)
+        super().xDelete(name, sync_directory)
+
     def note_sync(self, path: str) -> None:
         self.syncing.set()
         self.open_gate.wait()

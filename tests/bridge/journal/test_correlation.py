@@ -8,14 +8,11 @@ from itertools import permutations
 import attrs
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from bridge.journal.correlation import RANK, Track, correlate, tells_of
 from bridge.model import Conversation, Event, Message, Status, StatusChange
 from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
-
-WAMID = "wamid.1"
-NUMBER = "9001"
+from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
 
 
 class Shelf:
@@ -58,30 +55,6 @@ def seen(events: Sequence[Event]) -> list[tuple[Status, bool | None, Status | No
 
 
 # --- the laws ----------------------------------------------------------------------------
-
-STATUSES = st.lists(
-    st.sampled_from([each for each in Status if each is not Status.UNKNOWN]),
-    min_size=1,
-    max_size=6,
-    unique=True,
-)
-
-
-@st.composite
-def callbacks(draw: st.DrawFn, *, tied_first: bool) -> list[Event]:
-    """Return one message's callbacks of both INCS families, repeated and shuffled."""
-    told: list[Event] = []
-    for each in draw(STATUSES):
-        families = draw(st.sampled_from(("channel", "number", "both")))
-        if families != "number":
-            told.append(status(each, WAMID))
-        if families != "channel":
-            told.append(numbered_status(each, NUMBER))
-    told += draw(st.lists(st.sampled_from(told), max_size=8))
-    tie = created(NUMBER, WAMID)
-    if tied_first:
-        return [tie, *draw(st.permutations([*told, tie]))]
-    return draw(st.permutations([*told, tie]))
 
 
 def told_statuses(events: Sequence[Event]) -> set[Status]:

@@ -1,81 +1,30 @@
-# ruff: noqa: ASYNC220, ASYNC240 - small files on a local disk, and a child to be killed
-"""What the SQLite journal promises beyond the contract: the disk, restarts, what it lets go."""
+# ruff: noqa: ASYNC220 - a child to be killed
+"""What the SQLite journal promises beyond the contract: commits, restarts, reading."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import apsw
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.errors import JournalError
-from bridge.journal.base import Appended, Cursor, Entry, Failure, Held, Settlement, Start
+from bridge.journal.base import Appended, Held, Journal, Settlement, Start
+from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.entries import read_after
-from bridge.model import Message, Status, StatusChange, Unrecognized
-from tests.bridge.events import created, message, notice, status, unrecognized
-from tests.bridge.journal.disks import Disk, restore
-
-DAY = 86400.0
-FOREVER = 1_000_000
-
-
-@attrs.define
-class Clock:
-    """A clock that goes when it is told to."""
-
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.db"
-
-
-@pytest.fixture
-def disk() -> Iterator[Disk]:
-    disk = Disk()
-    yield disk
-    disk.unregister()
-
-
-async def everything(journal: SqliteJournal) -> list[Entry]:
-    """Return all that is in the file."""
-    return list(await journal.reading(partial(read_after, position=0, limit=FOREVER)))
-
-
-async def ids(journal: SqliteJournal) -> list[str]:
-    return [e.event.message_id for e in await everything(journal) if isinstance(e.event, Message)]
-
-
-async def read(cursor: Cursor, count: int) -> list[Entry]:
-    entries: list[Entry] = []
-    while len(entries) < count:
-        entries += await cursor.read(count - len(entries))
-    return entries
-
-
-async def run(journal: SqliteJournal, sql: str) -> object:
-    """Run SQL on the writer's connection, outside a transaction."""
-    return await journal._chore(lambda db: db.execute(sql).get)
-
-
-def failure(entry: Entry) -> Failure:
-    return Failure(entry=entry, tries=5, first_failed_at=1.5, failed_at=9.5, error="KeyError")
-
+from bridge.model import Event, Message, Status, StatusChange, Unrecognized
+from tests.bridge.events import created, message, status
+from tests.bridge.journal.disks import Disk
+from tests.bridge.journal.files import FOREVER, everything, failure, ids, read, run
+from tests.bridge.journal.interleavings import callbacks
 
 # --- group commit ----------------------------------------------------------------------------
 
@@ -160,289 +109,29 @@ async def test_caller_gives_up(path: Path, disk: Disk) -> None:
         assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
 
 
-# --- the disk ------------------------------------------------------------------------------
+@settings(max_examples=25, deadline=None)
+@given(told=callbacks(tied_first=False), data=st.data())
+def test_decides_as_memory_does(told: list[Event], data: st.DataObject) -> None:
+    """However callbacks fall into appends, the file publishes what the memory journal does."""
+    batches = []
+    while told:
+        size = data.draw(st.integers(min_value=1, max_value=len(told)))
+        batches.append(told[:size])
+        told = told[size:]
+
+    async def published(journal: Journal) -> list[Event]:
+        async with journal:
+            for batch in batches:
+                await journal.append(batch)
+            cursor = await journal.follow(start=Start.BEGINNING)
+            return [entry.event for entry in await cursor.read(FOREVER)]
+
+    with TemporaryDirectory() as place:
+        kept = asyncio.run(published(SqliteJournal(Path(place) / "journal.db", tail=0)))
+    assert kept == asyncio.run(published(MemoryJournal()))
 
 
-async def test_disk_full(path: Path) -> None:
-    """A full disk fails appends whole, readiness says why, and room brings it back."""
-    big = "x" * 3000
-    async with SqliteJournal(path) as journal:
-        await run(journal, "PRAGMA max_page_count = 40")
-        acknowledged = []
-        with pytest.raises(JournalError, match="database or disk is full"):
-            for n in range(1000):
-                await journal.append([message(f"m{n}", text=big), message(f"n{n}", text=big)])
-                acknowledged += [f"m{n}", f"n{n}"]
-        assert acknowledged
-        health = await journal.health()
-        assert not health.ready
-        assert health.reason is not None
-        assert "full" in health.reason
-        assert await ids(journal) == acknowledged
-        await run(journal, "PRAGMA max_page_count = 4000")
-        assert (await journal.health()).ready
-        refused = f"m{len(acknowledged) // 2}"
-        done = await journal.append([message(refused, text=big)])
-        assert done == Appended(published=1, duplicates=0)
-
-
-async def test_fsync_fails(path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
-    """What could not be synced is not acknowledged, and the journal recovers with the disk."""
-    async with SqliteJournal(path, vfs=disk.name) as journal:
-        await journal.append([message("a")])
-        disk.failing = True
-        with pytest.raises(JournalError, match="IO"):
-            await journal.append([message("b")])
-        assert not (await journal.health()).ready
-        disk.failing = False
-        assert (await journal.health()).ready
-        assert await journal.append([message("b")]) == Appended(published=1, duplicates=0)
-        assert await ids(journal) == ["a", "b"]
-    said = [(record.levelno, record.getMessage()) for record in caplog.records]
-    assert [level for level, _ in said] == [logging.ERROR, logging.WARNING]
-    assert said[1][1] == "the journal can be written again"
-
-
-async def test_fsync_fails_for_a_settlement(path: Path, disk: Disk) -> None:
-    """A settlement that could not be kept says so, and can be made again."""
-    async with SqliteJournal(path, vfs=disk.name) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message("a")])
-        (a,) = await read(cursor, 1)
-        settlement = Settlement(position=a.position, held=(Held(entry=a, due_at=5.0),))
-        disk.failing = True
-        with pytest.raises(JournalError):
-            await cursor.settle(settlement)
-        assert cursor.position < a.position
-        disk.failing = False
-        assert await cursor.waiting() == {}
-        await cursor.settle(settlement)
-        assert await cursor.waiting() == {a.lane: 5.0}
-
-
-async def test_progress_outlives_a_failing_disk(path: Path, disk: Disk) -> None:
-    """Progress that could not be saved at once is saved when the disk is back."""
-    async with SqliteJournal(path, vfs=disk.name) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message("a"), message("b")])
-        a, b = await read(cursor, 2)
-        disk.failing = True
-        await cursor.settle(Settlement(position=a.position))
-        journal._save_progress()
-        await asyncio.wait_for(until_failed(journal), 30)
-        disk.failing = False
-    async with SqliteJournal(path) as journal:
-        (state,) = await journal.subscribers()
-        assert state.position == a.position
-        assert (await read(await journal.subscribe("crm"), 1)) == [b]
-
-
-async def until_failed(journal: SqliteJournal) -> None:
-    """Return when everything that was queued has been tried."""
-    with pytest.raises(JournalError):
-        await journal.append([message("refused")])
-
-
-async def test_locked_by_another_program(path: Path) -> None:
-    """A file that another program keeps locked fails appends, until it lets go."""
-    async with SqliteJournal(path, busy_timeout=0.01) as journal:
-        other = apsw.Connection(str(path))
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalError, match="locked"):
-            await journal.append([message("a")])
-        assert not (await journal.health()).ready
-        other.execute("ROLLBACK")
-        other.close()
-        assert (await journal.health()).ready
-        assert await journal.append([message("a")]) == Appended(published=1, duplicates=0)
-
-
-async def test_little_space(path: Path) -> None:
-    """Readiness warns of a disk that is nearly full."""
-    async with SqliteJournal(path, min_free_space=1 << 60) as journal:
-        health = await journal.health()
-    assert not health.ready
-    assert health.reason is not None
-    assert health.reason.startswith("only ")
-
-
-async def test_disk_is_gone(path: Path) -> None:
-    """Readiness tells where the disk cannot even be asked."""
-    place = path.parent / "mounted"
-    place.mkdir()
-    async with SqliteJournal(place / "journal.db") as journal:
-        place.rename(path.parent / "elsewhere")
-        health = await journal.health()
-        assert health.reason == "the disk cannot be asked: No such file or directory"
-        (path.parent / "elsewhere").rename(place)
-        assert (await journal.health()).ready
-
-
-async def lose_power(path: Path, disk: Disk, synchronous: str) -> int:
-    """Cut the power at moments of a busy minute; return how many acknowledged events are lost."""
-    chance = random.Random(11)
-    acknowledged: set[str] = set()
-    moments = []
-
-    async def provider(number: int) -> None:
-        for n in range(40):
-            event = message(f"m{number}-{n}", text="x" * 2000)
-            await journal.append([event])
-            acknowledged.add(event.key)
-            if chance.random() < 0.02:
-                moments.append((frozenset(acknowledged), disk.after_power_loss()))
-            if chance.random() < 0.05:
-                journal.checkpoint_soon()
-
-    async with SqliteJournal(path, vfs=disk.name) as journal:
-        await run(journal, f"PRAGMA synchronous = {synchronous}")
-        await asyncio.gather(*map(provider, range(16)))
-    assert len(moments) > 5
-    lost = 0
-    for number, (promised, files) in enumerate(moments):
-        place = path.parent / f"restart-{number}"
-        restore(files, place)
-        async with SqliteJournal(place / path.name) as survivor:
-            assert survivor.set_aside is None
-            found = {entry.event.key for entry in await everything(survivor)}
-        lost += len(promised - found)
-    return lost
-
-
-async def test_power_loss(path: Path, disk: Disk) -> None:
-    """When the power goes, nothing that was acknowledged is lost."""
-    assert await lose_power(path, disk, "FULL") == 0
-
-
-async def test_power_loss_is_seen(path: Path, disk: Disk) -> None:
-    """The same disk does lose events of a journal that does not sync: the test can see a loss."""
-    assert await lose_power(path, disk, "OFF") > 0
-
-
-# --- opening -----------------------------------------------------------------------------------
-
-
-async def test_second_opener(path: Path) -> None:
-    """A journal that is open cannot be opened again, and can once it is closed."""
-    async with SqliteJournal(path):
-        with pytest.raises(JournalError, match="is open in another journal or process"):
-            await SqliteJournal(path).__aenter__()
-    async with SqliteJournal(path) as journal:
-        assert (await journal.health()).ready
-
-
-async def test_only_the_owner_may_read(path: Path) -> None:
-    """The files of a journal are nobody else's to read."""
-    async with SqliteJournal(path) as journal:
-        await journal.append([message()])
-        assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
-
-
-def torn_header(path: Path) -> None:
-    path.write_bytes(b"\0" * 512 + path.read_bytes()[512:])
-
-
-def truncated(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def overwritten(path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(random.Random(3).randbytes(size - 4096))
-
-
-def emptied(path: Path) -> None:
-    os.truncate(path, 0)
-    path.with_name(f"{path.name}-wal").write_bytes(b"acknowledged")
-
-
-@pytest.mark.parametrize("damage", [torn_header, truncated, overwritten, emptied])
-async def test_damaged_file(path: Path, damage, caplog: pytest.LogCaptureFixture) -> None:
-    """A damaged file is set aside as it is and reported, and a new journal begins."""
-    async with SqliteJournal(path) as journal:
-        await journal.append([message(f"m{n}") for n in range(100)])
-    damage(path)
-    content = path.read_bytes()
-    async with SqliteJournal(path) as journal:
-        assert await everything(journal) == []
-        assert await journal.append([message("m1")]) == Appended(published=1, duplicates=0)
-        aside = journal.set_aside
-    assert aside is not None
-    assert aside.name.startswith("journal.db.damaged-")
-    assert aside.read_bytes() == content
-    (record,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
-    assert aside.name in record.getMessage()
-    if damage is emptied:
-        assert aside.with_name(f"{aside.name}-wal").read_bytes() == b"acknowledged"
-
-
-async def test_damaged_twice(path: Path) -> None:
-    """Nothing that was set aside is overwritten by what is set aside next."""
-    for content in (b"first" * 99, b"second" * 99, b"third" * 99):
-        path.write_bytes(content)
-        async with SqliteJournal(path):
-            pass
-    kept = {file.read_bytes()[:5] for file in path.parent.glob("*.damaged-*")}
-    assert kept == {b"first", b"secon", b"third"}
-
-
-async def test_cannot_be_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A damaged file that cannot be set aside is not replaced."""
-    path.write_bytes(b"damaged" * 99)
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(JournalError, match="cannot be set aside: Permission denied"):
-        await SqliteJournal(path).__aenter__()
-    assert path.read_bytes() == b"damaged" * 99
-
-
-async def test_large_file_is_checked_in_part(path: Path) -> None:
-    """Opening does not wait for the check of a file that is too large for it."""
-    async with SqliteJournal(path) as journal:
-        await journal.append([message(f"m{n}", text="x" * 500) for n in range(5000)])
-    async with SqliteJournal(path, check_for=0.0) as journal:
-        assert journal.set_aside is None
-        assert await journal.append([message("m1")]) == Appended(published=0, duplicates=1)
-
-
-async def test_foreign_database(path: Path) -> None:
-    """Somebody else's database is refused and left as it is."""
-    with apsw.Connection(str(path)) as other:
-        other.execute("CREATE TABLE theirs (x)")
-    other.close()
-    content = path.read_bytes()
-    with pytest.raises(JournalError, match="but not a journal"):
-        await SqliteJournal(path).__aenter__()
-    assert path.read_bytes() == content
-
-
-async def test_other_version(path: Path) -> None:
-    """A journal of another version is refused and left as it is."""
-    async with SqliteJournal(path) as journal:
-        await run(journal, "PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="another version"):
-        await SqliteJournal(path).__aenter__()
-
-
-async def test_no_such_directory(tmp_path: Path) -> None:
-    """A path that leads nowhere is told as such."""
-    with pytest.raises(JournalError, match="No such file or directory"):
-        await SqliteJournal(tmp_path / "nowhere" / "journal.db").__aenter__()
-
-
-async def test_path_is_a_directory(path: Path) -> None:
-    """A directory in the file's place is told as such."""
-    path.mkdir()
-    with pytest.raises(JournalError, match="Is a directory"):
-        await SqliteJournal(path).__aenter__()
-
-
-# --- restarts ------------------------------------------------------------------------------
+# --- restarts --------------------------------------------------------------------------------
 
 
 async def test_restart(path: Path) -> None:
@@ -603,232 +292,3 @@ async def test_reading_fails(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         with pytest.raises(JournalError, match="cannot be read"):
             await journal.reading(lambda db: db.execute("SELECT * FROM nothing").get)
-
-
-# --- retention ---------------------------------------------------------------------------------
-
-
-async def test_keep(path: Path) -> None:
-    """What is older than the journal keeps goes with its key and its tracks; the newest stays."""
-    clock = Clock()
-    async with SqliteJournal(path, keep=8 * DAY, clock=clock) as journal:
-        old = [message(f"m{n}") for n in range(500)]
-        await journal.append([*old, created("9001", "wamid.1")])
-        clock.now += 7.9 * DAY
-        await journal.append([message("young")])
-        await journal.retain()
-        assert len(await everything(journal)) == 502
-        assert await journal.append(old) == Appended(published=0, duplicates=500)
-        clock.now += 0.2 * DAY
-        await journal.retain()
-        assert await ids(journal) == ["young"]
-        assert await run(journal, "SELECT count(*) FROM tracks") == 0
-        clock.now += 9 * DAY
-        await journal.retain()
-        assert await ids(journal) == ["young"]
-        assert await journal.append(old) == Appended(published=500, duplicates=0)
-
-
-async def test_keep_waits_for_subscribers(path: Path) -> None:
-    """What a subscriber has not seen, holds or has as a dead letter stays."""
-    clock = Clock()
-    async with SqliteJournal(path, keep=DAY, clock=clock) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message(f"m{n}") for n in range(6)])
-        entries = await read(cursor, 6)
-        clock.now += 2 * DAY
-        await journal.retain()
-        assert len(await everything(journal)) == 6
-        await cursor.settle(
-            Settlement(
-                position=entries[3].position,
-                held=(Held(entry=entries[0], due_at=1.0),),
-                dead=(failure(entries[1]),),
-            )
-        )
-        await journal.retain()
-        assert await ids(journal) == ["m0", "m1", "m4", "m5"]
-        (letter,) = await journal.dead_letters()
-        assert letter.failure.entry == entries[1]
-        await cursor.settle(
-            Settlement(position=entries[5].position, released=(entries[0].position,))
-        )
-        await journal.drop(letter.id)
-        await journal.retain()
-        assert await ids(journal) == ["m5"]
-
-
-async def test_absolute_limit(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Past the absolute limit an entry goes whoever waits for it, and that is said."""
-    clock = Clock()
-    async with SqliteJournal(path, absolute_limit=30 * DAY, clock=clock) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message(f"m{n}") for n in range(5)])
-        entries = await read(cursor, 5)
-        await cursor.settle(
-            Settlement(
-                position=entries[1].position,
-                held=(Held(entry=entries[0], due_at=1.0),),
-                dead=(failure(entries[1]),),
-            )
-        )
-        clock.now += 31 * DAY
-        await journal.append([message("young")])
-        await journal.retain()
-        assert await ids(journal) == ["young"]
-        assert await cursor.waiting() == {}
-        assert await journal.dead_letters() == ()
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage() == (
-        "past the absolute limit of 2592000 s and deleted: "
-        "3 entries unseen by a subscriber, 1 held, 1 dead letters"
-    )
-
-
-async def test_max_size(path: Path) -> None:
-    """Over its size a journal lets the oldest events go and still knows their keys."""
-    limit = 400_000
-    async with SqliteJournal(path, max_size=limit) as journal:
-        for n in range(1000):
-            try:
-                await journal.append([message(f"m{n}", text="x" * 1000)])
-            except JournalError:
-                await journal.retain()
-                await journal.append([message(f"m{n}", text="x" * 1000)])
-        await journal.retain()
-        kept = await ids(journal)
-        assert 50 < len(kept) < 400
-        assert kept == [f"m{n}" for n in range(1000 - len(kept), 1000)]
-        assert await journal.append([message("m0")]) == Appended(published=0, duplicates=1)
-        assert (await journal.health()).ready
-    assert path.stat().st_size < 1.5 * limit
-
-
-async def test_full_of_what_is_waited_for(path: Path) -> None:
-    """A journal full of what a subscriber waits for refuses more, until that is done with."""
-    async with SqliteJournal(path, max_size=300_000) as journal:
-        cursor = await journal.subscribe("slow")
-        count = 0
-        with pytest.raises(JournalError, match="holds its limit of 300000 bytes"):
-            for count in range(FOREVER):
-                await journal.append([message(f"m{count}", text="x" * 1000)])
-        await journal.retain()
-        health = await journal.health()
-        assert (health.ready, health.reason) == (
-            False,
-            "the journal holds its limit of 300000 bytes",
-        )
-        assert len(await ids(journal)) == count
-        entries = await read(cursor, count)
-        await cursor.settle(
-            Settlement(position=entries[-1].position, held=(Held(entry=entries[-1]),))
-        )
-        await journal.retain()
-        assert (await journal.health()).ready
-        assert await journal.append([message("more")]) == Appended(published=1, duplicates=0)
-
-
-async def test_retention_meets_a_failing_disk(path: Path, disk: Disk) -> None:
-    """A pass of retention that fails says so and is made again later."""
-    clock = Clock()
-    async with SqliteJournal(path, keep=DAY, clock=clock, vfs=disk.name) as journal:
-        await journal.append([message("a"), message("b")])
-        clock.now += 2 * DAY
-        disk.failing = True
-        with pytest.raises(JournalError):
-            await journal.retain()
-        disk.failing = False
-        await journal.retain()
-        assert await ids(journal) == ["b"]
-
-
-async def test_retention_comes_by_itself(path: Path) -> None:
-    """Nobody has to ask for retention."""
-    clock = Clock()
-    async with SqliteJournal(path, keep=DAY, clock=clock, retention_every=0.0) as journal:
-        await journal.append([message("a")])
-        clock.now += 2 * DAY
-        await journal.append([message("b")])
-        async with asyncio.timeout(30):
-            while await ids(journal) != ["b"]:
-                await journal.append([message("b")])
-
-
-async def test_log_starts_over(path: Path) -> None:
-    """The write-ahead log does not grow with what is written."""
-    async with SqliteJournal(path) as journal:
-        for n in range(60):
-            await journal.append([message(f"m{n}-{m}", text="x" * 2000) for m in range(100)])
-        wal = path.with_name("journal.db-wal").stat().st_size
-    written = path.stat().st_size
-    assert wal < written / 2
-
-
-# --- privacy -----------------------------------------------------------------------------------
-
-
-async def test_purge_leaves_no_bytes(path: Path) -> None:
-    """What is purged is in none of the journal's files any more."""
-    secret = "+16505550000"
-    async with SqliteJournal(path) as journal:
-        for n in range(50):
-            await journal.append([message(f"a{n}", user=secret, text=f"between us {n}")])
-            await journal.append([message(f"b{n}")])
-        await journal.append([created("9001", "wamid.9", user=secret, text="between us")])
-        await journal.append([unrecognized("1", raw={"entry": [{"from": 16505550000}]})])
-        await journal.append([unrecognized("2", raw={"entry": ["between others"]})])
-        await journal.append([notice("1", raw={"wa_id": "16505550000"})])
-        assert await journal.purge(secret) == 53
-        files = b"".join(file.read_bytes() for file in path.parent.iterdir())
-        assert b"6505550000" not in files
-        assert b"between us" not in files
-        assert b"between others" in files
-        assert len(await everything(journal)) == 51
-
-
-async def test_purge_and_the_tail(path: Path) -> None:
-    """Who keeps up does not get from memory what has been purged."""
-    async with SqliteJournal(path) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message("a", user="+16505550000"), message("b")])
-        await journal.purge("+16505550000")
-        assert [e.event for e in await cursor.read(10)] == [message("b")]
-
-
-async def test_settling_what_was_purged(path: Path) -> None:
-    """What was purged while a subscriber had it is neither held nor buried."""
-    async with SqliteJournal(path) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message("a"), message("b")])
-        a, b = await read(cursor, 2)
-        await journal.purge("+16505551234")
-        await cursor.settle(
-            Settlement(position=b.position, held=(Held(entry=a),), dead=(failure(b),))
-        )
-        assert await cursor.waiting() == {}
-        assert await journal.dead_letters() == ()
-
-
-async def test_forgotten_cursor(path: Path) -> None:
-    """The cursor of a forgotten subscriber keeps nothing."""
-    async with SqliteJournal(path) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message("a")])
-        (a,) = await read(cursor, 1)
-        await journal.forget("crm")
-        await cursor.settle(Settlement(position=a.position, held=(Held(entry=a),)))
-        assert await cursor.waiting() == {}
-        assert await journal.subscribers() == ()
-
-
-async def test_logs_name_nobody(path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
-    """What is logged of failures holds neither a phone number nor a text."""
-    async with SqliteJournal(path, vfs=disk.name) as journal:
-        disk.failing = True
-        with pytest.raises(JournalError) as caught:
-            await journal.append([message(text="between us")])
-        disk.failing = False
-    said = caplog.text + str(caught.value)
-    assert "6505551234" not in said
-    assert "between us" not in said

@@ -1,0 +1,50 @@
+"""What the tests of the SQLite journal share: reading all of a file, a clock, a failure."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import attrs
+
+from bridge.journal.base import Cursor, Entry, Failure
+from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.sqlite.entries import read_after
+from bridge.model import Message
+
+DAY = 86400.0
+FOREVER = 1_000_000
+
+
+@attrs.define
+class Clock:
+    """A clock that goes when it is told to."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def everything(journal: SqliteJournal) -> list[Entry]:
+    """Return all that is in the file."""
+    return list(await journal.reading(partial(read_after, position=0, limit=FOREVER)))
+
+
+async def ids(journal: SqliteJournal) -> list[str]:
+    return [e.event.message_id for e in await everything(journal) if isinstance(e.event, Message)]
+
+
+async def read(cursor: Cursor, count: int) -> list[Entry]:
+    entries: list[Entry] = []
+    while len(entries) < count:
+        entries += await cursor.read(count - len(entries))
+    return entries
+
+
+async def run(journal: SqliteJournal, sql: str) -> object:
+    """Run SQL on the writer's connection, outside a transaction."""
+    return await journal._chore(lambda db: db.execute(sql).get)
+
+
+def failure(entry: Entry) -> Failure:
+    return Failure(entry=entry, tries=5, first_failed_at=1.5, failed_at=9.5, error="KeyError")
