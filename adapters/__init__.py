@@ -1,0 +1,1 @@
+"""The adapters that come with the bridge; each comes through its entry point, as any other."""

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import partial
-from operator import is_
 from types import NoneType
 from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -169,7 +167,8 @@ def _reading(*, thorough: bool) -> _Read:
         return _from_object(make_dict_structure_fn(cls, converter))
 
     def read_optional(hint: _Hint) -> _Read:
-        return _or_none(converter.get_structure_hook(_present(hint)))
+        present = _present(hint)
+        return _or_none(converter.get_structure_hook(present), present)
 
     def read_tuple(hint: _Hint) -> _Read:
         return _from_array(list_structure_factory(hint, converter))
@@ -178,9 +177,8 @@ def _reading(*, thorough: bool) -> _Read:
     converter.register_structure_hook_factory(attrs.has, read_class)
     converter.register_structure_hook_factory(_is_optional, read_optional)
     converter.register_structure_hook_factory(_made_of(tuple), read_tuple)
-    converter.register_structure_hook_factory(_is_word, _one_of)
     for cls, read in _SCALARS.items():
-        register(partial(is_, cls), read)  # a hook for the class itself would take its subclasses
+        converter.register_structure_hook(cls, read)
     register(_made_of(dict), _exactly(dict, "an object"))
     register(lambda hint: hint == _JSON, lambda value, _: value)
     contents: dict[str, _Read] = {}
@@ -220,9 +218,9 @@ def _from_array(read_items: _Read) -> _Read:
     return read
 
 
-def _or_none(read_present: _Read) -> _Read:
-    def read(value: JsonValue, hint: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
-        return None if value is None else read_present(value, hint)
+def _or_none(read_present: _Read, present: _Hint) -> _Read:
+    def read(value: JsonValue, _: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
+        return None if value is None else read_present(value, present)
 
     return read
 
@@ -236,16 +234,11 @@ def _exactly(expected: type, article_and_noun: str) -> _Read:
     return read
 
 
-def _one_of(enum: type[StrEnum]) -> _Read:
-    members: dict[JsonValue, StrEnum] = {member.value: member for member in enum}
-
-    def read(value: JsonValue, _: _Hint) -> StrEnum:
-        member = members.get(value) if type(value) is str else None
-        if member is None:
-            raise _Misfit(f"expected one of {', '.join(enum)}")
-        return member
-
-    return read
+def _word(value: JsonValue, enum: type[StrEnum]) -> StrEnum:
+    member = _WORDS[enum].get(value) if type(value) is str else None
+    if member is None:
+        raise _Misfit(f"expected one of {', '.join(enum)}")
+    return member
 
 
 def _float(value: JsonValue, _: _Hint) -> float:
@@ -277,12 +270,18 @@ def _instant(value: JsonValue, _: _Hint) -> datetime:
 
 
 _SCALARS: Final[Mapping[type, _Read]] = {
+    StrEnum: _word,
     str: _exactly(str, "a string"),
     int: _exactly(int, "a whole number"),
     bool: _exactly(bool, "true or false"),
     float: _float,
     Decimal: _decimal,
     datetime: _instant,
+}
+_WORDS: Final[Mapping[type, Mapping[str, StrEnum]]] = {
+    enum: {member.value: member for member in enum}
+    for enum in vars(model).values()
+    if isinstance(enum, type) and issubclass(enum, StrEnum)
 }
 
 
@@ -301,10 +300,6 @@ def _present(hint: _Hint) -> _Hint:
 
 def _made_of(origin: object) -> Callable[[_Hint], bool]:
     return lambda hint: get_origin(hint) is origin
-
-
-def _is_word(hint: _Hint) -> bool:
-    return isinstance(hint, type) and issubclass(hint, StrEnum)
 
 
 _READ: Final = _reading(thorough=False)

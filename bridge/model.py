@@ -14,6 +14,8 @@ from typing import ClassVar, TypeAlias, final
 
 import attrs
 
+from bridge.frozen import quick_init
+
 JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
 """Anything that a JSON text can hold, as parsed."""
 
@@ -115,7 +117,9 @@ class TemplateAspect(StrEnum):
     COMPONENTS = "components"
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Party:
     """Somebody who takes part in a conversation.
 
@@ -130,7 +134,9 @@ class Party:
     role: Role = Role.USER
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Conversation:
     """Where a message belongs: events with one `id` are delivered one at a time, in order.
 
@@ -143,7 +149,9 @@ class Conversation:
     provider_id: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ReplyTo:
     """The message that this one answers, as far as the provider tells."""
 
@@ -152,7 +160,9 @@ class ReplyTo:
     text: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Referral:
     """The advertisement or post that led the user here."""
 
@@ -169,7 +179,9 @@ class Referral:
     welcome_text: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Product:
     """The catalogue item that a message asks about."""
 
@@ -177,7 +189,9 @@ class Product:
     product_id: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ProviderError:
     """An error in the provider's own words; `code` is a string so that every provider's fits."""
 
@@ -187,7 +201,9 @@ class ProviderError:
     href: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Pricing:
     """What the provider charges for a message, and the billing conversation it falls in."""
 
@@ -204,7 +220,8 @@ class Pricing:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Text:
     """Words."""
 
@@ -213,7 +230,9 @@ class Text:
     text: str
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Thumbnail:
     """A small picture that stands for a media file."""
 
@@ -225,7 +244,8 @@ class Thumbnail:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Media:
     """A file. `sha256` is hexadecimal, `size` in bytes, `duration` in seconds."""
 
@@ -247,7 +267,8 @@ class Media:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Location:
     """A place, in degrees (WGS 84); not necessarily where the user is."""
 
@@ -260,7 +281,9 @@ class Location:
     url: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ContactPhone:
     """A phone number on a card, as written there; `user_id` is the channel's id for it."""
 
@@ -269,7 +292,9 @@ class ContactPhone:
     type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ContactEmail:
     """An e-mail address on a card."""
 
@@ -277,7 +302,9 @@ class ContactEmail:
     type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ContactUrl:
     """A web address on a card."""
 
@@ -285,7 +312,9 @@ class ContactUrl:
     type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ContactAddress:
     """A postal address on a card."""
 
@@ -298,7 +327,9 @@ class ContactAddress:
     type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Organisation:
     """Where the person on a card works."""
 
@@ -307,7 +338,9 @@ class Organisation:
     title: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ContactCard:
     """One person's card; every field may be missing."""
 
@@ -323,7 +356,8 @@ class ContactCard:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Contacts:
     """Cards that the user shared."""
 
@@ -333,7 +367,8 @@ class Contacts:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Choice:
     """The user picked something that was offered.
 
@@ -353,7 +388,8 @@ class Choice:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Form:
     """A flow that the user filled in.
 
@@ -369,7 +405,8 @@ class Form:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Reaction:
     """An emoji put on a message; None takes it back."""
 
@@ -379,7 +416,9 @@ class Reaction:
     emoji: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class OrderItem:
     """One line of an order; `price` is for one piece, exact."""
 
@@ -390,7 +429,8 @@ class OrderItem:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Order:
     """A basket that the user sent off."""
 
@@ -401,7 +441,9 @@ class Order:
     items: tuple[OrderItem, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class TemplateParameter:
     """One value filled into a template; `index` counts buttons from 0."""
 
@@ -413,7 +455,8 @@ class TemplateParameter:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Template:
     """An outbound template message; `body` is the template's text as the provider gives it."""
 
@@ -428,7 +471,8 @@ class Template:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Edit:
     """An earlier message now reads differently."""
 
@@ -439,7 +483,8 @@ class Edit:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Deletion:
     """An earlier message was taken back."""
 
@@ -449,7 +494,8 @@ class Deletion:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class System:
     """The channel reports a change of the user's number, id or identity."""
 
@@ -462,7 +508,8 @@ class System:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class CallPermission:
     """The user answered a request to be called."""
 
@@ -474,7 +521,8 @@ class CallPermission:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Unsupported:
     """A message whose content could not be shown, by the provider or by us.
 
@@ -531,6 +579,7 @@ class Event:
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class Message(Event):
     """Somebody said something.
@@ -555,6 +604,7 @@ class Message(Event):
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class StatusChange(Event):
     """A message of ours moved, or was seen where it already stood.
@@ -583,6 +633,7 @@ class StatusChange(Event):
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class TemplateChange(Event):
     """A template was approved, recategorised, rescored or edited.
@@ -605,6 +656,7 @@ class TemplateChange(Event):
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class ConsentChange(Event):
     """The user opted in or out; `scope` says of what, None meaning everything."""
@@ -618,6 +670,7 @@ class ConsentChange(Event):
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class Typing(Event):
     """The user is typing."""
@@ -629,6 +682,7 @@ class Typing(Event):
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class Notice(Event):
     """Anything else that a provider tells an account; `topic` is its word for it."""
@@ -640,6 +694,7 @@ class Notice(Event):
 
 
 @final
+@quick_init
 @attrs.frozen(kw_only=True)
 class Unrecognized(Event):
     """Authentic, but unreadable.

@@ -35,6 +35,7 @@ _INTEGER_MAX: Final = 2**64 - 1
 _FLOAT_MAX: Final = sys.float_info.max
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
 _MAX_DIGITS: Final = 400
+_UNIX_DIGITS: Final = 10  # of the seconds from 2001 to 2286
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STRING_OR_CONSTANT: Final = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<constant>NaN|-?Infinity)', re.DOTALL
@@ -163,45 +164,43 @@ def _scrubbed(value: JsonValue) -> JsonValue:
 
 def mapping(value: JsonValue) -> dict[str, JsonValue]:
     """Return an object, or an empty one."""
-    return value if isinstance(value, dict) else {}
+    return value if type(value) is dict else {}
 
 
 def sequence(value: JsonValue) -> list[JsonValue]:
     """Return an array, or an empty one."""
-    return value if isinstance(value, list) else []
+    return value if type(value) is list else []
 
 
 def text(value: JsonValue) -> str | None:
     """Return a string, also an empty one; a number becomes its digits."""
-    if isinstance(value, str):
+    if type(value) is str:
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if type(value) is int or type(value) is float:
         return str(value)
     return None
 
 
 def filled(value: JsonValue) -> str | None:
     """Return a string that is not empty; a number becomes its digits."""
+    if value is None or type(value) is str:  # by far the most, so without another call
+        return value or None
     return text(value) or None
 
 
 def identifier(value: JsonValue) -> str | None:
     """Return an id: a string that is not empty, or a whole number's digits."""
-    if isinstance(value, str):
+    if type(value) is str:
         return value or None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return None
+    return str(value) if type(value) is int else None
 
 
 def integer(value: JsonValue) -> int | None:
     """Return a whole number, also from its digits in a string."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
+    if type(value) is int or type(value) is float:
         fits = _INTEGER_MIN <= value <= _INTEGER_MAX and value == int(value)
         return int(value) if fits else None
-    if isinstance(value, str) and len(value) <= 20:  # noqa: PLR2004 - the digits of 2**64
+    if type(value) is str and len(value) <= 20:  # noqa: PLR2004 - the digits of 2**64
         digits = value.removeprefix("-")
         if digits.isascii() and digits.isdigit():
             number = int(value)
@@ -211,11 +210,9 @@ def integer(value: JsonValue) -> int | None:
 
 def number(value: JsonValue) -> float | None:
     """Return a finite number, also from its decimal form in a string."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
+    if type(value) is int or type(value) is float:
         return float(value) if -_FLOAT_MAX <= value <= _FLOAT_MAX else None
-    if isinstance(value, str) and _is_plain(value):
+    if type(value) is str and _is_plain(value):
         try:
             result = float(value)
         except ValueError:
@@ -226,9 +223,9 @@ def number(value: JsonValue) -> float | None:
 
 def decimal(value: JsonValue) -> Decimal | None:
     """Return an exact decimal: a float by the digits it was written with."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if type(value) not in (int, float, str):
         return None
-    if isinstance(value, str) and not _is_plain(value):
+    if type(value) is str and not _is_plain(value):
         return None
     try:
         result = Decimal(str(value).strip())
@@ -244,11 +241,11 @@ def _is_plain(digits: str) -> bool:
 
 def boolean(value: JsonValue) -> bool | None:
     """Return a boolean, also from 0, 1, "true" and "false"."""
-    if isinstance(value, bool):
+    if value is None or type(value) is bool:
         return value
     if value in (0, 1):
         return bool(value)
-    if isinstance(value, str):
+    if type(value) is str:
         return {"true": True, "false": False}.get(value.lower())
     return None
 
@@ -259,8 +256,11 @@ def instant(value: JsonValue) -> datetime | None:
     A time without a zone is no instant, so it gives None. Nine digits of a second are cut to
     the six that a `datetime` holds.
     """
-    if isinstance(value, str) and "-" in value[1:]:
-        return _rfc3339(value)
+    if type(value) is str:
+        if len(value) == _UNIX_DIGITS and value.isdigit() and value.isascii():
+            return datetime.fromtimestamp(int(value), UTC)  # as most providers tell the time
+        if "-" in value[1:]:
+            return _rfc3339(value)
     seconds = number(value)
     if seconds is None or seconds < 0:
         return None
@@ -303,12 +303,12 @@ def phone(value: JsonValue) -> str | None:
     is in use is nobody's business here. A masked number (`+628XXXXXXXXX`) gives None, and so
     does one that starts with a zero, since no country's does: it lacks its country.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is not str:
+        if type(value) is not int:
+            return None
         value = str(value)
-    if not isinstance(value, str):
-        return None
     digits = value.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isdigit() and digits.isascii()):
         digits = value.translate(_PHONE_PUNCTUATION).removeprefix("+")
         if not (digits.isascii() and digits.isdigit()):
             return None
@@ -319,7 +319,7 @@ def phone(value: JsonValue) -> str | None:
 
 def sha256_hex(value: JsonValue) -> str | None:
     """Return a SHA-256 in hexadecimal from its base64 form (or from hexadecimal itself)."""
-    if not isinstance(value, str):
+    if type(value) is not str:
         return None
     if len(value) == 2 * _SHA256_BYTES:
         try:

@@ -14,7 +14,7 @@ import attrs
 
 from bridge.adapter import AdapterClass
 from bridge.errors import ConfigurationError, UnknownAdapter
-from bridge.wording import unknown
+from bridge.settings.wording import unknown
 
 GROUP: Final = "bridge.adapters"
 

@@ -113,19 +113,28 @@ class Bridge:
     def from_settings(cls, settings: Settings) -> Self:
         """Make a bridge with everything that the settings name.
 
-        Raises `ConfigurationError` where an adapter refuses its settings or a subscriber's
-        function cannot be imported.
+        Raises `ConfigurationError` with every adapter that refuses its settings and every
+        subscriber whose function cannot be imported.
         """
         bridge = cls(
             journal=_journal(settings.journal), policy=settings.delivery, server=settings.server
         )
+        problems: list[Problem] = []
         for name, entry in settings.adapters.items():
-            adapter = registry.load(entry.type)(name, entry.settings)
-            bridge.add_adapter(name, adapter, allow_networks=entry.allow_networks)
-        for listener in settings.subscribers.values():
-            bridge.subscribe(
-                _subscriber(listener), start=Start(listener.start), policy=listener.delivery
-            )
+            try:
+                adapter = registry.load(entry.type)(name, entry.settings)
+                bridge.add_adapter(name, adapter, allow_networks=entry.allow_networks)
+            except ConfigurationError as error:
+                problems += settings.locate(f"adapters.{name}", error)
+        for name, wanted in settings.subscribers.items():
+            try:
+                bridge.subscribe(
+                    _subscriber(wanted), start=Start(wanted.start), policy=wanted.delivery
+                )
+            except ConfigurationError as error:
+                problems += settings.locate(f"subscribers.{name}", error)
+        if problems:
+            raise ConfigurationError(tuple(problems))
         return bridge
 
     # --- who takes part ------------------------------------------------------------------
@@ -399,18 +408,17 @@ def _subscriber(entry: SubscriberEntry) -> Subscriber:
 
 def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
     """Return the function that a subscriber's `use` names."""
-    key = f"subscribers.{entry.name}.use"
     module, _, path = entry.use.partition(":")
     try:
         found: object = importlib.import_module(module)
     except Exception as error:
         # Whatever the user's module raises while it is imported, its own words say it best.
-        problem = Problem(key, f"cannot import {module!r}: {type(error).__name__}: {error}")
+        problem = Problem("use", f"cannot import {module!r}: {type(error).__name__}: {error}")
         raise ConfigurationError((problem,)) from error
     for name in path.split("."):
         found = getattr(found, name, None)
     if not callable(found):
-        raise ConfigurationError((Problem(key, f"{module!r} has no function {path!r}"),))
+        raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
     return found
 
 

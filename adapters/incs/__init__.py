@@ -41,6 +41,15 @@ class IncsSettings:
     channels: tuple[Channel, ...] = ()
     """The channels of the INCS console: they tie together the names that INCS has for one."""
 
+    def __attrs_post_init__(self) -> None:
+        """Raise `ConfigurationError` where anybody could get in, or channels contradict."""
+        problems = Channels(self.channels).problems
+        if not any(self.tokens) and not self.insecure:
+            message = "empty; INCS signs nothing, so the callback's address needs a token"
+            problems = (Problem(key="tokens", message=message), *problems)
+        if problems:
+            raise ConfigurationError(problems)
+
 
 @final
 class Incs:
@@ -51,18 +60,11 @@ class Incs:
     methods: Final = frozenset({"POST"})
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
-        """Raise `ConfigurationError` where anybody could get in, or channels contradict."""
         self.name = name
         self._tokens = Tokens(settings.tokens)
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
         self._channels = Channels(settings.channels)
-        problems = self._channels.problems
-        if not self._tokens and not settings.insecure:
-            message = "empty; INCS signs nothing, so the callback's address needs a token"
-            problems = (Problem(key="tokens", message=message), *problems)
-        if problems:
-            raise ConfigurationError(problems)
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""

@@ -46,6 +46,20 @@ class RcsSettings:
     """Take callbacks unproved where no token is given. Whoever knows the address can then
     write messages; only for trying things out."""
 
+    def __attrs_post_init__(self) -> None:
+        """Raise `ConfigurationError` where anybody could get in."""
+        if self.insecure:
+            return
+        problems = []
+        if not any(self.client_tokens) and not self.bare:
+            message = "empty; Google signs with the clientToken of the webhook's settings"
+            problems.append(Problem(key="client_tokens", message=message))
+        if self.bare and not any(self.tokens):
+            message = "empty; bare bodies are not signed, so their address needs a token"
+            problems.append(Problem(key="tokens", message=message))
+        if problems:
+            raise ConfigurationError(tuple(problems))
+
 
 @final
 class Rcs:
@@ -56,7 +70,6 @@ class Rcs:
     methods: Final = frozenset({"POST"})
 
     def __init__(self, name: str, settings: RcsSettings, /) -> None:
-        """Raise `ConfigurationError` where anybody could get in."""
         self.name = name
         self._client_tokens = Tokens(settings.client_tokens)
         self._signatures = Signatures(wire.SIGNATURE_ALGORITHM, settings.client_tokens)
@@ -64,29 +77,6 @@ class Rcs:
         self._first_token = next((token for token in settings.tokens if token), None)
         self._bare = settings.bare
         self._insecure = settings.insecure
-        problems = self._problems()
-        if problems:
-            raise ConfigurationError(problems)
-
-    def _problems(self) -> tuple[Problem, ...]:
-        if self._insecure:
-            return ()
-        problems = []
-        if not self._client_tokens and not self._bare:
-            problems.append(
-                Problem(
-                    key="client_tokens",
-                    message="empty; Google signs with the clientToken of the webhook's settings",
-                )
-            )
-        if self._bare and not self._tokens:
-            problems.append(
-                Problem(
-                    key="tokens",
-                    message="empty; bare bodies are not signed, so their address needs a token",
-                )
-            )
-        return tuple(problems)
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the signature over the decoded `message.data`, or a handshake's client token."""

@@ -41,6 +41,12 @@ class WhatsAppSettings:
     """Take callbacks without a signature where there is no app secret. Whoever knows the
     address can then write messages; only for trying things out."""
 
+    def __attrs_post_init__(self) -> None:
+        """Raise `ConfigurationError` where anybody could get in."""
+        if not any(self.app_secrets) and not self.insecure:
+            message = "empty; Meta signs each callback with the app's secret"
+            raise ConfigurationError((Problem(key="app_secrets", message=message),))
+
 
 @final
 class WhatsApp:
@@ -52,9 +58,6 @@ class WhatsApp:
         self._name = name
         self._signatures = Signatures("sha256", settings.app_secrets)
         self._tokens = Tokens(settings.verify_tokens)
-        if not self._signatures and not settings.insecure:
-            message = "is empty, so no callback could be checked; give the app's secret"
-            raise ConfigurationError((Problem(key="app_secrets", message=message),))
 
     @property
     def methods(self) -> frozenset[str]:

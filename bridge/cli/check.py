@@ -12,15 +12,14 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
-from bridge import toml
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.masking import neutralise
-from bridge.references import resolve
 from bridge.runtime import Bridge
-from bridge.settings import JournalSettings, Settings
+from bridge.settings import Settings, toml
+from bridge.settings.references import resolve
 
 _EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
 _SHORTEST: Final = 16
@@ -57,25 +56,16 @@ def check(*, config: ConfigOption = None) -> int:
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
     """Return what shows only when the adapters and subscribers are made: all of it at once."""
-    problems: list[Problem] = []
-    for name in settings.adapters:
-        try:
-            configuration.adapter(settings, name)
-        except ConfigurationError as error:
-            problems.extend(error.problems)
-    for name, entry in settings.subscribers.items():
-        alone = Settings(journal=JournalSettings(engine="memory"), subscribers={name: entry})
-        try:
-            Bridge.from_settings(alone)
-        except ConfigurationError as error:
-            table = ("subscribers", name)
-            problems.extend(configuration.placed(error.problems, settings.path, table))
-    return tuple(sorted(problems, key=lambda problem: problem.line or 0))
+    try:
+        Bridge.from_settings(settings)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
 
 
 def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
     """Return what is valid in the file that the settings are from, and yet unwise."""
-    source = configuration.document(path)
+    source = settings.document or toml.parse("")
     values, _ = resolve(source, os.environ, path.parent)
     is_open = bool(path.stat().st_mode & stat.S_IROTH)
     for place, secret in configuration.secrets(settings):

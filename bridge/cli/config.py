@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
-from bridge import registry, toml
+from bridge import registry
 from bridge.adapter import Adapter
 from bridge.cli.terminal import say
-from bridge.errors import ConfigurationError, Problem, UnknownAdapter
-from bridge.settings import AdapterEntry, Settings, load
+from bridge.errors import ConfigurationError, UnknownAdapter
+from bridge.settings import AdapterEntry, Settings, load, toml
+from bridge.settings.wording import unknown
 from bridge.signing import Secret
-from bridge.wording import unknown
 
 VARIABLE: Final = "BRIDGE_CONFIG"
 DEFAULT: Final = Path("config.toml")
@@ -25,8 +24,6 @@ EXAMPLE: Final = Path("config.example.toml")
 
 ConfigOption: TypeAlias = Annotated[Path | None, Parameter(name=["--config", "-c"])]
 """The option of every command that has a configuration."""
-
-_KEY_PART: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
 def find(option: Path | None, *, or_example: bool) -> Path:
@@ -65,9 +62,7 @@ def adapter(settings: Settings, name: str) -> Adapter:
     try:
         return registry.load(entry.type)(name, entry.settings)
     except ConfigurationError as error:
-        raise ConfigurationError(
-            placed(error.problems, settings.path, ("adapters", name))
-        ) from error
+        raise ConfigurationError(settings.locate(f"adapters.{name}", error)) from error
 
 
 def entry_of(settings: Settings, name: str) -> AdapterEntry:
@@ -93,28 +88,3 @@ def _secrets(value: object, path: toml.Path) -> Iterator[tuple[toml.Path, Secret
     elif attrs.has(cls := type(value)):
         for field in attrs.fields(cls):
             yield from _secrets(getattr(value, field.name), (*path, field.name))
-
-
-def document(path: Path | None) -> toml.Document:
-    """Return the configuration's file as it stands, to tell where something is in it."""
-    if path is None:
-        return toml.parse("")
-    return toml.parse(path.read_text("utf-8-sig"), str(path))
-
-
-def placed(problems: Iterable[Problem], path: Path | None, table: toml.Path) -> tuple[Problem, ...]:
-    """Return the problems of one table as seen from the whole file, with their lines."""
-    source = document(path)
-    prefix = toml.dotted(table)
-    return tuple(
-        _placed(problem, source, table, problem.key.removeprefix(prefix).removeprefix("."))
-        for problem in problems
-    )
-
-
-def _placed(problem: Problem, source: toml.Document, table: toml.Path, key: str) -> Problem:
-    below = tuple(int(index) if index else name for index, name in _KEY_PART.findall(key))
-    where = (*table, *below)
-    return Problem(
-        key=toml.dotted(where), message=problem.message, file=source.file, line=source.line(where)
-    )

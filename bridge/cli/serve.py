@@ -17,10 +17,9 @@ from cyclopts.validators import Number
 from bridge import log, web
 from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
-from bridge.cli.check import doubts, mistakes
+from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, fail, say
-from bridge.errors import ConfigurationError
 from bridge.runtime import Bridge
 from bridge.settings import Settings, SubscriberEntry
 
@@ -53,14 +52,11 @@ def serve(
     """
     path = configuration.find(config, or_example=False)
     settings = configuration.read(path)
-    problems = mistakes(settings)
-    if problems:
-        raise ConfigurationError(problems)
     settings = _overridden(settings, host, port)
+    bridge = Bridge.from_settings(settings)
     log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
     for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
-    bridge = Bridge.from_settings(settings)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(

@@ -55,7 +55,7 @@ from bridge.model import (
     Unrecognized,
     Unsupported,
 )
-from tests.bridge.strategies import events, instances, json_values
+from tests.bridge.strategies import events, instances, json_values, untimed
 
 OCCURRED = datetime(2025, 6, 8, 20, 59, 43, tzinfo=UTC)
 RECEIVED = datetime(2025, 6, 8, 20, 59, 44, 123_456, tzinfo=UTC)
@@ -299,6 +299,7 @@ def test_times_in_other_zones():
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.kind)
+@untimed
 @given(data=st.data())
 def test_every_event_round_trips(cls, data):
     """`decode(encode(event)) == event`, and of the same class, for every event there can be."""
@@ -310,6 +311,7 @@ def test_every_event_round_trips(cls, data):
 
 
 @pytest.mark.parametrize("cls", CONTENT_CLASSES, ids=lambda cls: cls.kind)
+@untimed
 @given(data=st.data())
 def test_every_content_round_trips(cls, data):
     """`decode(encode(event)) == event` for a message of every content there can be."""
@@ -320,6 +322,7 @@ def test_every_content_round_trips(cls, data):
     assert repr(result) == repr(event)
 
 
+@untimed
 @given(events)
 def test_plain_values_round_trip(event):
     """`from_dict(to_dict(event)) == event`, and both sides are the JSON that `encode` writes."""
@@ -328,6 +331,7 @@ def test_plain_values_round_trip(event):
     assert orjson.loads(encode(event)) == plain
 
 
+@untimed
 @given(events)
 def test_json_is_one_line_in_order(event):
     """An event is one line; `kind` stands first, `raw` last, and no null at the top but `raw`."""
@@ -339,6 +343,7 @@ def test_json_is_one_line_in_order(event):
     assert all(value is not None for name, value in plain.items() if name != "raw")
 
 
+@untimed
 @given(events)
 def test_times_are_in_utc(event):
     """What is read back is in UTC by name, so that no caller meets another zone."""
@@ -371,6 +376,7 @@ def test_whole_numbers_are_read_as_degrees():
 # --- what is refused ---------------------------------------------------------------------
 
 
+@untimed
 @given(st.binary() | st.text() | json_values.map(orjson.dumps))
 def test_garbage(data):
     """What is no event raises `CodecError` and nothing else."""
@@ -378,6 +384,7 @@ def test_garbage(data):
         decode(data)
 
 
+@untimed
 @given(events.map(to_dict), st.data())
 def test_damaged_events(plain, data):
     """An event with any one field replaced is read, or raises `CodecError` and nothing else."""

@@ -16,7 +16,7 @@ from bridge.codec import decode, encode
 from bridge.errors import MalformedBody
 from bridge.model import Form, Unrecognized
 from bridge.payload import MAX_DEPTH, TooDeep, read_embedded, read_object
-from tests.bridge.strategies import json_values
+from tests.bridge.strategies import json_values, untimed
 
 NOW = datetime(2025, 6, 8, 20, 59, 43, tzinfo=UTC)
 
@@ -165,6 +165,7 @@ def read_or_refused(body):
         return None, fault
 
 
+@untimed
 @given(st.binary() | any_json.map(lambda value: json.dumps(value).encode()))
 @example(b'{"a":"\\ud800"}')
 @example(b"\xef\xbb\xbf")
@@ -181,6 +182,7 @@ def test_any_bytes(body):
         assert fault.column >= 1
 
 
+@untimed
 @given(json_values)
 def test_tolerant_reader_agrees(value):
     """The tolerant reader gives what the fast one gives, wherever both can read."""
@@ -228,6 +230,7 @@ def test_deepest_embedded():
     orjson.dumps([[[[form.data]]]])
 
 
+@untimed
 @given(st.text(st.characters()) | any_json.map(json.dumps))
 def test_read_embedded_any_text(text):
     """Any string gives a value."""
@@ -253,6 +256,7 @@ READERS = [
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
+@untimed
 @given(value=any_json | numeric_text)
 def test_readers_are_total(reader, value):
     """No reader raises, whatever the JSON value."""
@@ -260,6 +264,7 @@ def test_readers_are_total(reader, value):
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
+@untimed
 @given(value=json_values | numeric_text)
 def test_readers_give_what_can_be_written(reader, value):
     """Whatever a reader gives has a place in our JSON."""
@@ -532,6 +537,7 @@ def test_sha256_hex(value, expected):
     assert payload.sha256_hex(value) == expected
 
 
+@untimed
 @given(st.binary(min_size=32, max_size=32))
 def test_sha256_hex_of_any_digest(raw):
     """Every digest is read from all three forms."""
@@ -546,6 +552,7 @@ def test_digest():
     assert payload.digest({"b": 1, "a": ["ü", None]}) == expected
 
 
+@untimed
 @given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_digest_ignores_the_order_of_names(item):
     """The same item gives the same digest, in whatever order its names came."""

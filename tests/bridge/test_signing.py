@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bridge.signing import Secret, Signatures, Tokens, client_address
+from tests.bridge.strategies import untimed
 
 anything = st.text(st.characters())
 
@@ -55,6 +56,7 @@ def test_empty_secret_is_none(value, expected):
 # --- tokens ------------------------------------------------------------------------------
 
 
+@untimed
 @given(st.lists(st.text(), max_size=4), anything)
 def test_token_matches_iff_it_is_one_of_ours(values, presented):
     """A presented string opens the door iff it is one of the tokens, and not empty."""
@@ -62,6 +64,7 @@ def test_token_matches_iff_it_is_one_of_ours(values, presented):
     assert tokens.match(presented) is (presented != "" and presented in values)
 
 
+@untimed
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4), st.data())
 def test_every_token_opens(values, data):
     """While tokens are rotated, each of them opens the door."""
@@ -107,6 +110,7 @@ def test_signature_of_rfc_4231(algorithm, expected):
     assert signatures.match(RFC_DATA, expected)
 
 
+@untimed
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=3), st.binary(), st.data())
 def test_every_secret_signs(values, payload, data):
     """While secrets are rotated, a signature under each of them matches, again and again."""
@@ -118,6 +122,7 @@ def test_every_secret_signs(values, payload, data):
     assert signatures.sign(payload) == hmac.digest(values[0].encode(), payload, "sha256")
 
 
+@untimed
 @given(st.binary(), st.integers(0, 255))
 def test_one_changed_bit_does_not_match(payload, bit):
     """A signature that differs in a single bit does not match."""
@@ -126,6 +131,7 @@ def test_one_changed_bit_does_not_match(payload, bit):
     assert not Signatures("sha256", secrets("secret")).match(payload, changed)
 
 
+@untimed
 @given(st.binary(), st.binary(min_size=1))
 def test_a_longer_payload_does_not_match(payload, suffix):
     """A signature stands for exactly the bytes that were signed."""
@@ -133,6 +139,7 @@ def test_a_longer_payload_does_not_match(payload, suffix):
     assert not signatures.match(payload + suffix, signatures.sign(payload))
 
 
+@untimed
 @given(st.binary())
 def test_any_signature(signature):
     """Whatever is presented as a signature, of any length, does not match and never raises."""
@@ -205,6 +212,7 @@ def test_client_address_without_proxies():
     assert address == ip_address("203.0.113.7")
 
 
+@untimed
 @given(anything, st.lists(anything | st.ip_addresses().map(str), max_size=4))
 def test_client_address_never_raises(peer, forwarded_for):
     """Whatever the header holds, there is an answer."""
@@ -212,6 +220,7 @@ def test_client_address_never_raises(peer, forwarded_for):
     client_address("10.0.0.1", forwarded_for, PROXIES)
 
 
+@untimed
 @given(st.ip_addresses(), st.lists(anything, max_size=2))
 def test_a_client_cannot_choose_its_address(client, forged):
     """Behind a trusted proxy, what the client itself put into the header changes nothing."""

@@ -109,6 +109,11 @@ def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequen
     return tuple(map(read_entry, rows))
 
 
+def first(connection: apsw.Connection) -> int:
+    """Return the first position that there is."""
+    return int(connection.execute("SELECT ifnull(min(position), 1) FROM entries").get)
+
+
 def find(connection: apsw.Connection, key: str) -> Entry | None:
     """Return the entry of the event with this key."""
     row: EntryRow | None = connection.execute(

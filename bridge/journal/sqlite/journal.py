@@ -336,9 +336,10 @@ class SqliteJournal:
         What is appended while it runs is not looked at. When it returns, nothing of what it
         erased is left in the file or in its WAL.
         """
+        first = await self.reading(entries.first)
         last = self._tail.last
         erased = 0
-        for start in range(0, last, _WINDOW):
+        for start in range(first - 1, last, _WINDOW):
             span = (start, min(start + _WINDOW, last))
             found = await self.reading(partial(entries.about, subject=subject, span=span))
             if found:

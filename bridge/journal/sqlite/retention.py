@@ -24,7 +24,7 @@ _LOW_WATER: Final = 0.9  # how far a full journal is emptied, so that it is not 
 
 _DELETE: Final = """
 DELETE FROM entries
-WHERE position > ? AND position <= ?
+WHERE position > ? AND position <= ? AND at < ?
     AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
     AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
 """
@@ -142,7 +142,7 @@ class Retention:
         position = 0
         while (upto := _old_until(connection, position, before)) is not None:
             done = _done(connection)
-            connection.execute(_DELETE, (position, min(upto, done)))
+            connection.execute(_DELETE, (position, min(upto, done), before))
             if upto > done:
                 return
             position = upto

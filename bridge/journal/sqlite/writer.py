@@ -33,7 +33,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 FULL: Final = "the journal holds its limit of {} bytes"
 
-_CHECKPOINT_AT: Final = 1000  # pages in the WAL
+_CHECKPOINT_AT: Final = 4000  # pages in the WAL: 16 MB, and an fsync of the database less often
 _REHEARSAL: Final = 64 << 10
 _FULL_SWEEP_EVERY: Final = 1.0
 
@@ -150,8 +150,10 @@ class Writer:
         while running:
             group, running = self._next_group()
             if group:
-                if any(isinstance(item, Append | Job) for item in group):
-                    self._commit(group)
+                appends = [item for item in group if isinstance(item, Append)]
+                jobs = [item for item in group if isinstance(item, Job)]
+                if appends or jobs:
+                    self._commit(appends, jobs)
                 for item in group:
                     if isinstance(item, Chore):
                         self._do(item)
@@ -181,31 +183,42 @@ class Writer:
                 room -= len(item.events) if isinstance(item, Append) else 1
         return group, True
 
-    def _commit(self, group: Sequence[Item]) -> None:
+    def _commit(self, appends: Sequence[Append], jobs: Sequence[Job]) -> None:
         """Write a group in one transaction, or fail all of it."""
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            last = self._write_appends([item for item in group if isinstance(item, Append)])
-            for job in group:
-                if isinstance(job, Job):
-                    job.result = job.work(connection)
+            last = self._write_appends(appends) if appends else self.last
+            for job in jobs:
+                self._work(job)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
             self._roll_back()
             fault = self._failed(error)
-            for item in group:
-                if isinstance(item, Append | Job):
-                    item.error = item.error or JournalError(fault)
+            for append in appends:
+                append.error = append.error or JournalError(fault)
+            if appends and jobs:
+                # Where nothing more fits, subscribers must still be able to make room.
+                self._commit((), jobs)
+            else:
+                for job in jobs:
+                    job.error = JournalError(fault)
         else:
             self.last = last
 
+    def _work(self, job: Job) -> None:
+        try:
+            with self._connection:
+                job.result = job.work(self._connection)
+        except apsw.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - what one caller gave must not fail others
+            job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
+
     def _write_appends(self, appends: Sequence[Append]) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
-        last = self.last
-        if not appends:
-            return last
         self._refuse_when_full()
+        last = self.last
         now = int(self._clock())
         expected = (event.key for append in appends for event in append.events)
         ledger = GroupLedger(self._connection, expected)
@@ -266,9 +279,9 @@ class Writer:
         """Note what went wrong with the disk, once for each spell of it; return it in words."""
         if isinstance(error, JournalError):  # our own refusal: the disk is well
             return str(error)
-        # SQLite's texts name tables and columns, never values.
-        name = type(error).__name__.removesuffix("Error")
-        fault = f"the journal cannot be written: {name}: {error}"
+        fault = f"the journal cannot be written: {type(error).__name__}"
+        if isinstance(error, apsw.Error):  # SQLite's texts name tables and columns, never values
+            fault += f": {error}"
         if self.fault is None:
             _LOG.error("%s", fault)
         self.fault = fault

@@ -96,34 +96,34 @@ def test_insecure_needs_no_token_but_checks_one():
 @pytest.mark.parametrize(
     ("settings", "keys"),
     [
-        (IncsSettings(), ["tokens"]),
-        (IncsSettings(tokens=(Secret(""),)), ["tokens"]),
+        ({}, ["tokens"]),
+        ({"tokens": (Secret(""),)}, ["tokens"]),
         (
-            IncsSettings(
-                channels=(Channel(id=1, kind="rcs"), Channel(id=1, kind="viber")),
-            ),
+            {
+                "channels": (Channel(id=1, kind="rcs"), Channel(id=1, kind="viber")),
+            },
             ["tokens", "channels[1].id"],
         ),
         (
-            IncsSettings(
-                insecure=True,
-                channels=(
+            {
+                "insecure": True,
+                "channels": (
                     Channel(id=1, kind="whatsapp", business_phone="6281519236680"),
                     Channel(id=2, kind="whatsapp", business_phone="+62 815-1923-6680"),
                     Channel(id=3, kind="viber", business_phone="6281519236680"),
                     Channel(id=4, kind="viber", business_phone="office"),
                 ),
-            ),
+            },
             ["channels[1].business_phone", "channels[3].business_phone"],
         ),
         (
-            IncsSettings(
-                insecure=True,
-                channels=(
+            {
+                "insecure": True,
+                "channels": (
                     Channel(id=1, kind="rcs", agent_id="shop"),
                     Channel(id=2, kind="rcs", agent_id="shop"),
                 ),
-            ),
+            },
             ["channels[1].agent_id"],
         ),
     ],
@@ -131,7 +131,7 @@ def test_insecure_needs_no_token_but_checks_one():
 def test_wrong_settings_are_told_all_at_once(settings, keys):
     """An open door and channels that contradict each other are named together."""
     with pytest.raises(ConfigurationError) as caught:
-        Incs("incs", settings)
+        IncsSettings(**settings)
 
     assert [problem.key for problem in caught.value.problems] == keys
 

@@ -222,16 +222,16 @@ def test_insecure_still_checks_what_is_configured():
 @pytest.mark.parametrize(
     ("settings", "keys"),
     [
-        (RcsSettings(), ["client_tokens"]),
-        (RcsSettings(client_tokens=(Secret(""),)), ["client_tokens"]),
-        (RcsSettings(bare=True), ["tokens"]),
-        (RcsSettings(bare=True, client_tokens=(Secret(TOKEN),)), ["tokens"]),
+        ({}, ["client_tokens"]),
+        ({"client_tokens": (Secret(""),)}, ["client_tokens"]),
+        ({"bare": True}, ["tokens"]),
+        ({"bare": True, "client_tokens": (Secret(TOKEN),)}, ["tokens"]),
     ],
 )
 def test_an_open_door_is_a_configuration_error(settings, keys):
     """Settings that let anybody in are refused, by the name of the setting."""
     with pytest.raises(ConfigurationError) as caught:
-        Rcs("rcs", settings)
+        RcsSettings(**settings)
 
     assert [problem.key for problem in caught.value.problems] == keys
 

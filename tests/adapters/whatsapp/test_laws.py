@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +12,7 @@ from bridge.adapter import Verified
 from bridge.codec import decode, encode
 from bridge.model import Unrecognized
 from tests.adapters import cases
-from tests.adapters.laws import disturbed, json_values
+from tests.adapters.laws import disturbed, json_values, payload
 
 ADAPTER = WhatsApp("whatsapp", WhatsAppSettings(insecure=True))
 SEEDS = [json.loads(case.request) for case in cases.load("whatsapp")]
@@ -38,8 +37,7 @@ bodies = st.dictionaries(st.sampled_from(["object", "entry", "x"]), json_values)
 
 
 def parse(body):
-    payload = orjson.dumps(body)
-    return ADAPTER.parse(Verified(payload=payload, received_at=cases.RECEIVED_AT))
+    return ADAPTER.parse(Verified(payload=payload(body), received_at=cases.RECEIVED_AT))
 
 
 def batch(*messages, **arrays):

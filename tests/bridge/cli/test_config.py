@@ -2,8 +2,6 @@
 
 import pytest
 
-from bridge.cli.config import placed
-from bridge.errors import Problem
 from tests.bridge.cli.conftest import CONFIG
 
 MISTAKE = "[servr]\n"
@@ -48,15 +46,3 @@ def test_a_file_that_is_not_there_is_a_configuration_error(command):
     outcome = command("trigger", "--all", "--config", "nowhere.toml")
     assert outcome.code == 3
     assert outcome.err == "error: nowhere.toml: cannot be read: No such file or directory\n"
-
-
-def test_an_adapters_problem_is_placed_in_the_file(workplace):
-    """A key below the adapter's table gets its line; one that is missing, its table's."""
-    path = workplace / "config.toml"
-    path.write_text("[adapters.acme]\n[[adapters.acme.doors]]\n[[adapters.acme.doors]]\nid = 1\n")
-    problems = (Problem(key="doors[1].id", message="taken"), Problem(key="", message="closed"))
-    assert [str(problem) for problem in placed(problems, path, ("adapters", "acme"))] == [
-        f"{path}:4: adapters.acme.doors[1].id: taken",
-        f"{path}:1: adapters.acme: closed",
-    ]
-    assert str(placed(problems, None, ("adapters", "acme"))[1]) == "adapters.acme: closed"

@@ -45,6 +45,47 @@ async def test_disk_full(path: Path) -> None:
         assert done == Appended(published=1, duplicates=0)
 
 
+async def test_full_disk_lets_subscribers_go_on(path: Path, disk: Disk) -> None:
+    """What does not fit fails alone: a settlement in the same commit is kept."""
+    async with SqliteJournal(path, vfs=disk.name) as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("a")])
+        (a,) = await read(cursor, 1)
+        await run(journal, "PRAGMA max_page_count = 1")
+        disk.syncing.clear()
+        disk.open_gate.clear()
+        first = asyncio.create_task(journal.append([message("b")]))
+        await asyncio.to_thread(disk.syncing.wait)
+        append = asyncio.create_task(journal.append([message("big", text="x" * 100_000)]))
+        settle = asyncio.create_task(
+            cursor.settle(Settlement(position=a.position, held=(Held(entry=a, due_at=5.0),)))
+        )
+        await asyncio.sleep(0)
+        disk.open_gate.set()
+        await first
+        with pytest.raises(JournalError, match="full"):
+            await append
+        await settle
+        assert await cursor.waiting() == {a.lane: 5.0}
+
+
+async def test_what_cannot_be_kept_fails_alone(path: Path) -> None:
+    """A settlement with a text that is no text fails, and its neighbours succeed."""
+    async with SqliteJournal(path) as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("a")])
+        (a,) = await read(cursor, 1)
+        broken = Held(entry=a, due_at=5.0, error="\ud800")
+        done = await asyncio.gather(
+            cursor.settle(Settlement(position=a.position, held=(broken,))),
+            journal.append([message("b")]),
+            return_exceptions=True,
+        )
+        assert str(done[0]) == "this cannot be kept: UnicodeEncodeError"
+        assert done[1] == Appended(published=1, duplicates=0)
+        assert await cursor.waiting() == {}
+
+
 async def test_fsync_fails(path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     """What could not be synced is not acknowledged, and the journal recovers with the disk."""
     async with SqliteJournal(path, vfs=disk.name) as journal:
@@ -100,6 +141,23 @@ async def until_failed(journal: SqliteJournal) -> None:
     """Return when everything that was queued has been tried."""
     with pytest.raises(JournalError):
         await journal.append([message("refused")])
+
+
+async def test_checkpoint_fails(path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    """A checkpoint that fails is said, costs nothing that was appended, and is made again."""
+    async with SqliteJournal(path, vfs=disk.name) as journal:
+        await journal.append([message("a")])
+        disk.failing = True
+        journal.checkpoint_soon()
+        async with asyncio.timeout(30):
+            while not caplog.records:
+                await run(journal, "SELECT 1")
+        disk.failing = False
+        journal.checkpoint_soon()
+        assert await journal.append([message("b")]) == Appended(published=1, duplicates=0)
+    assert caplog.records[0].getMessage().startswith("a checkpoint failed: ")
+    async with SqliteJournal(path) as journal:
+        assert await ids(journal) == ["a", "b"]
 
 
 async def test_locked_by_another_program(path: Path) -> None:

@@ -170,7 +170,7 @@ async def test_log_starts_over(path: Path) -> None:
     """The write-ahead log does not grow with what is written."""
     async with SqliteJournal(path) as journal:
         for n in range(60):
-            await journal.append([message(f"m{n}-{m}", text="x" * 2000) for m in range(100)])
+            await journal.append([message(f"m{n}-{m}", text="x" * 8000) for m in range(100)])
         wal = path.with_name("journal.db-wal").stat().st_size
     written = path.stat().st_size
     assert wal < written / 2

@@ -15,11 +15,11 @@ from cattrs.errors import (
     StructureHandlerNotFoundError,
 )
 
-from bridge import toml
 from bridge.errors import BridgeError, ConfigurationError, Problem
-from bridge.references import referenced, resolve
-from bridge.structure import expectation, structure
-from bridge.wording import mismatch, unknown
+from bridge.settings import toml
+from bridge.settings.references import referenced, resolve
+from bridge.settings.structure import expectation, structure
+from bridge.settings.wording import mismatch, unknown
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import toml
 from bridge.errors import ConfigurationError
+from bridge.settings import toml
 
 LAYOUTS = """\
 # a comment with [brackets] and key = "value"

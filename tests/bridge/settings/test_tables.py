@@ -22,7 +22,7 @@ from bridge.settings import (
     SubscriberTable,
 )
 from bridge.signing import Secret
-from tests.bridge.documents import Acme, adapter_settings, problems, read
+from tests.bridge.settings.documents import Acme, adapter_settings, problems, read
 
 
 def test_nothing_set_gives_the_defaults():
@@ -62,7 +62,7 @@ def test_sections_are_read():
     """Each table of the document sets what it names and leaves the rest alone."""
     result = read(
         """
-        server = { port = 0, prefix = "", max_body = "1MiB", trusted_proxies = ["10.0.0.0/8"] }
+        server = { port = 0, prefix = "/hooks", max_body = "1MiB", trusted_proxies = ["10.0.0.0/8"] }
         journal.engine = "memory"
         journal.keep = "12h"
         [log]
@@ -70,7 +70,7 @@ def test_sections_are_read():
         """
     )
     assert result.server == ServerSettings(
-        port=0, prefix="", max_body=1048576, trusted_proxies=(IPv4Network("10.0.0.0/8"),)
+        port=0, prefix="/hooks", max_body=1048576, trusted_proxies=(IPv4Network("10.0.0.0/8"),)
     )
     assert result.journal == JournalSettings(engine="memory", keep=43200.0)
     assert result.log == LogSettings(level="debug")
@@ -421,15 +421,15 @@ def test_adapters_objections_are_located(tmp_path):
             Problem(key="", message="all wrong"),
         )
     )
-    located = settings.load(config, adapter_settings).locate("acme", objection)
-    assert str(located) == (
+    located = settings.load(config, adapter_settings).locate("adapters.acme", objection)
+    assert "\n".join(map(str, located)) == (
         f"{config}:1: adapters.acme.tokens: empty\n"
         f"{config}:5: adapters.acme.channels[0].id: odd\n"
         f"{config}:4: adapters.acme.channels[0].phone: missing\n"
         f"{config}:1: adapters.acme: all wrong"
     )
-    assert str(Settings().locate("acme", objection)).startswith("adapters.acme.tokens: empty\n")
-    assert settings.loads("", adapter_settings).locate("gone", objection).problems[0].line is None
+    assert str(Settings().locate("adapters.acme", objection)[0]) == "adapters.acme.tokens: empty"
+    assert settings.loads("", adapter_settings).locate("gone", objection)[0].line is None
 
 
 # --- a law -------------------------------------------------------------------------------

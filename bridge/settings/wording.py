@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from bridge.references import Referenced
+from bridge.settings.references import Referenced
 
 _MAX_QUOTED: Final = 60
 

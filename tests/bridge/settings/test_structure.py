@@ -10,7 +10,7 @@ import pytest
 
 from bridge import settings
 from bridge.errors import ConfigurationError, Problem
-from tests.bridge.documents import Acme, Channel, Colour, acme, problems, read
+from tests.bridge.settings.documents import Acme, Channel, Colour, acme, problems, read
 
 
 def test_every_type_of_an_adapters_settings():

@@ -22,7 +22,7 @@ from bridge.settings import (
 )
 from bridge.signing import Secret
 
-EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 
 
 def uncommented():

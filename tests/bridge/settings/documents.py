@@ -14,8 +14,8 @@ import pytest
 
 from bridge import settings
 from bridge.errors import ConfigurationError, UnknownAdapter
+from bridge.settings.structure import Duration, Size
 from bridge.signing import Network, Secret
-from bridge.structure import Duration, Size
 
 
 class Colour(StrEnum):

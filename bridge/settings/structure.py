@@ -33,9 +33,9 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
 from bridge.errors import ConfigurationError
-from bridge.references import Referenced
+from bridge.settings.references import Referenced
+from bridge.settings.wording import mismatch, quoted, unknown
 from bridge.signing import Secret
-from bridge.wording import mismatch, quoted, unknown
 
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[Any, Any], Any]
@@ -104,8 +104,8 @@ def structure(table: dict[str, Any], cls: type[T]) -> T:
     """Make an instance of an attrs class.
 
     Raises the errors of cattrs, whose leaves are `ConfigurationError` for a misfit, `KeyError`
-    for what is missing, and whatever the class's own checks raise; `bridge.reader` turns them
-    into problems.
+    for what is missing, and whatever the class's own checks raise;
+    `bridge.settings.reader` turns them into problems.
     """
     return _CONVERTER.structure(table, cls)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bridge import toml
+from bridge.settings import toml
 
 MAX_FILE_BYTES: Final = 64 * 1024
 """How large a file behind `file:` may be: it holds a secret, not a data set."""

@@ -10,8 +10,8 @@ import pytest
 
 from bridge import settings
 from bridge.errors import ConfigurationError
-from bridge.references import MAX_FILE_BYTES
-from tests.bridge.documents import Colour, acme, adapter_settings, problems
+from bridge.settings.references import MAX_FILE_BYTES
+from tests.bridge.settings.documents import Colour, acme, adapter_settings, problems
 
 
 def test_variables_are_filled_in():

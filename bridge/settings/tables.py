@@ -8,23 +8,19 @@ would do.
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from bridge import toml
-from bridge.errors import BridgeError, ConfigurationError, Problem
+from bridge.errors import ConfigurationError, Problem
 from bridge.model import Direction
-from bridge.reader import Reader
+from bridge.settings import toml
+from bridge.settings.structure import Duration, Size
+from bridge.settings.wording import quoted
 from bridge.signing import Network
-from bridge.structure import Duration, Size
-from bridge.wording import quoted, unknown
-
-T = TypeVar("T")
 
 EventKind: TypeAlias = Literal[
     "message",
@@ -61,8 +57,7 @@ _DAY: Final = 24 * _HOUR
 _MIB: Final = 1024 * 1024
 _LAST_PORT: Final = 65535
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -242,145 +237,15 @@ class Settings:
     path: Path | None = None
     document: toml.Document | None = attrs.field(default=None, eq=False, repr=False)
 
-    def locate(self, adapter: str, error: ConfigurationError) -> ConfigurationError:
-        """Return what an adapter says against its settings, with the place of each key.
+    def locate(self, table: str, error: ConfigurationError) -> tuple[Problem, ...]:
+        """Return what is said against a table (`adapters.incs`), with the place of each key.
 
-        An adapter knows its own fields only, and raises as it is made, after the reading.
+        Who is made from a table knows its own keys only, and raises after the reading.
         """
+        file = self.document.file if self.document else None
         problems = []
         for problem in error.problems:
-            key = ".".join(filter(None, ("adapters", adapter, problem.key)))
-            file = self.document.file if self.document else None
+            key = ".".join(filter(None, (table, problem.key)))
             line = self.document.line_of(key) if self.document else None
             problems.append(Problem(key, problem.message, file, line))
-        return ConfigurationError(tuple(problems))
-
-
-_TABLES: Final = frozenset({"server", "journal", "log", "delivery", "adapters", "subscribers"})
-
-
-def load(
-    path: Path | str,
-    adapter_settings: Callable[[str], type | None],
-    environ: Mapping[str, str] = os.environ,
-    *,
-    installed: Iterable[str] = (),
-) -> Settings:
-    """Read the settings from a file.
-
-    `adapter_settings` gives the settings class of an adapter by its type, or None where no such
-    adapter is installed; `installed` names those that are. Relative paths in the file start
-    from its directory. Raises `ConfigurationError` with everything that is wrong.
-    """
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        problem = Problem("", f"cannot be read: {error.strerror}", file=str(path))
-        raise ConfigurationError((problem,)) from error
-    except UnicodeDecodeError:
-        problem = Problem("", "cannot be read: not text in UTF-8", file=str(path))
-        raise ConfigurationError((problem,)) from None
-    return loads(text, adapter_settings, environ, installed=installed, path=path)
-
-
-def loads(
-    text: str,
-    adapter_settings: Callable[[str], type | None],
-    environ: Mapping[str, str] = os.environ,
-    *,
-    installed: Iterable[str] = (),
-    path: Path | None = None,
-) -> Settings:
-    """Read the settings from a text, as `load` does; `path` says which file it came from."""
-    document = toml.parse(text, file=None if path is None else str(path))
-    directory = Path() if path is None else path.parent
-    reader = Reader(document, environ, directory)
-    for key in reader.values.keys() - _TABLES:
-        reader.report((key,), unknown("key", key, _TABLES))
-    journal = _section(reader, "journal", JournalSettings)
-    delivery = _section(reader, "delivery", DeliverySettings)
-    settings = Settings(
-        server=_section(reader, "server", ServerSettings),
-        journal=attrs.evolve(journal, path=directory / journal.path),
-        log=_section(reader, "log", LogSettings),
-        delivery=delivery,
-        adapters=_adapters(reader, adapter_settings, tuple(installed)),
-        subscribers=_subscribers(reader, delivery),
-        path=path,
-        document=document,
-    )
-    reader.finish()
-    return settings
-
-
-def _section(reader: Reader, name: str, cls: type[T]) -> T:
-    """Read a table of the root; the defaults stand in for one that is wrong, to go on reading."""
-    return reader.read(reader.table(name), cls, (name,)) or cls()
-
-
-def _adapters(
-    reader: Reader, adapter_settings: Callable[[str], type | None], installed: tuple[str, ...]
-) -> dict[str, AdapterEntry]:
-    entries = {}
-    for name, values in reader.tables("adapters"):
-        path = ("adapters", name)
-        _check_name(reader, path)
-        common, own = _split(values, _keys(AdapterTable))
-        table = reader.read(common, AdapterTable, path)
-        if table is None:
-            continue
-        type_name = table.type or name
-        try:
-            cls = adapter_settings(type_name)
-        except BridgeError as error:
-            reader.report(path, str(error))
-            continue
-        if cls is None:
-            key = path if table.type is None else (*path, "type")
-            reader.report(key, unknown("adapter", type_name, installed))
-            continue
-        settings = reader.read(own, cls, path, beside=_keys(AdapterTable))
-        entries[name] = AdapterEntry(
-            name=name,
-            type=type_name,
-            allow_networks=table.allow_networks,
-            settings=settings,
-        )
-    return entries
-
-
-def _subscribers(reader: Reader, defaults: DeliverySettings) -> dict[str, SubscriberEntry]:
-    entries = {}
-    for name, values in reader.tables("subscribers"):
-        path = ("subscribers", name)
-        _check_name(reader, path)
-        overrides, own = _split(values, _keys(DeliverySettings))
-        table = reader.read(own, SubscriberTable, path, beside=_keys(DeliverySettings))
-        delivery = reader.read(overrides, DeliverySettings, path)
-        if table is None or delivery is None:
-            continue
-        entries[name] = SubscriberEntry(
-            **attrs.asdict(table, recurse=False),
-            name=name,
-            delivery=attrs.evolve(defaults, **{key: getattr(delivery, key) for key in overrides}),
-        )
-    return entries
-
-
-def _check_name(reader: Reader, path: tuple[str, str]) -> None:
-    # A name stands in a URL's path, in metrics and in the journal.
-    if not _NAME.fullmatch(path[1]):
-        reader.report(path, 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9')
-
-
-def _keys(cls: type[attrs.AttrsInstance]) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(cls))
-
-
-def _split(
-    table: Mapping[str, Any], keys: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the part of a table that has these keys, and the rest."""
-    part = {key: value for key, value in table.items() if key in keys}
-    return part, {key: value for key, value in table.items() if key not in keys}
+        return tuple(problems)

@@ -1,0 +1,69 @@
+"""Bodies for the laws: any JSON, and real bodies with anything in any of their places.
+
+Needs hypothesis.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+from hypothesis import strategies as st
+
+from bridge.model import JsonValue
+
+_Place: TypeAlias = tuple[Any, ...]
+
+_text: Final = st.text(st.characters(codec="utf-8"), max_size=12)
+_names: Final = st.text(st.characters(codec="utf-8"), max_size=8)
+# Numbers that are none, what a mask leaves of them, JSON inside of strings, half a character.
+_tempting: Final = st.sampled_from(
+    ["", "0", "+628XXXXXXXXX", "6281519140327", "wamid.A", "{}", '"{}"', "X", "\ud800"]
+)
+
+json_values: Final[st.SearchStrategy[Any]] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _text
+    | _tempting,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(_names, children, max_size=4),
+    max_leaves=12,
+)
+"""Any value that a JSON text can hold, those included that Python's own types cannot."""
+
+json_objects: Final[st.SearchStrategy[dict[str, Any]]] = st.dictionaries(_names, json_values)
+"""Any JSON object."""
+
+
+@st.composite
+def disturbed(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> Any:  # noqa: ANN401 - any JSON
+    """Draw a real body, with one to three of its places replaced or removed."""
+    body: Any = copy.deepcopy(draw(st.sampled_from(bodies)))
+    for _ in range(draw(st.integers(1, 3))):
+        places = _places(body)
+        if not places:
+            break
+        *way, last = draw(st.sampled_from(places))
+        parent = body
+        for key in way:
+            parent = parent[key]
+        if draw(st.booleans()):
+            parent[last] = draw(json_values)
+        else:
+            del parent[last]
+    return body
+
+
+def _places(value: JsonValue, path: _Place = ()) -> list[_Place]:
+    """Return the way to each value below this one."""
+    places = [path] if path else []
+    if isinstance(value, dict):
+        for name, child in value.items():
+            places += _places(child, (*path, name))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            places += _places(child, (*path, index))
+    return places
