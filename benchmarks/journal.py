@@ -20,8 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -41,6 +41,9 @@ from bridge.keys import conversation_id, message_key
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
 
 CALLERS = (1, 16, 64)
+ROUNDS = 5
+GROUPED = "SQLite"
+SINGLE = "one commit each"
 _FASTEST = 60_000  # messages per second to prepare, so that making them is not measured
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -107,8 +110,8 @@ async def measure(journal: Journal, callers: int, seconds: float) -> Measured:
     return Measured(len(latencies) / took, sorted(latencies))
 
 
-def measure_disk(directory: Path, times: int = 500) -> float:
-    """Return the milliseconds of the median fdatasync of 4 KB that are written over."""
+def measure_disk(directory: Path, times: int = 50) -> list[float]:
+    """Return the seconds that each fdatasync of 4 KB, written over, took."""
     page = bytes(4096)
     took = []
     with (directory / "probe").open("wb+", buffering=0) as file:
@@ -117,7 +120,7 @@ def measure_disk(directory: Path, times: int = 500) -> float:
             os.pwrite(file.fileno(), page, 0)
             os.fdatasync(file.fileno())
             took.append(time.perf_counter() - start)
-    return statistics.median(took) * 1000
+    return took
 
 
 @asynccontextmanager
@@ -133,37 +136,52 @@ async def filled(journal: Journal, rows: int) -> AsyncIterator[Journal]:
 async def compare(directory: Path, seconds: float, rows: int) -> Table:
     """Measure everything in turns, and lay it out."""
     engines: dict[str, Journal] = {
-        "SQLite": SqliteJournal(directory / "group.db"),
-        "SQLite, one commit per event": SqliteJournal(directory / "single.db", max_group=1),
+        GROUPED: SqliteJournal(directory / "group.db"),
+        SINGLE: SqliteJournal(directory / "single.db", max_group=1),
         "memory": MemoryJournal(max_events=1_000_000),
     }
-    fdatasync = measure_disk(directory)
-    table = Table(title=f"append, after {rows:,} rows; one fdatasync of 4 KB: {fdatasync:.2f} ms")
-    for heading in ("callers", "journal", "per second", "x one commit each", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="left" if heading == "journal" else "right")
-    table.add_column("p50 in fdatasyncs", justify="right")
+    syncs: list[float] = []
+    results: dict[tuple[int, str], list[Measured]] = defaultdict(list)
     async with (
-        filled(engines["SQLite"], rows),
-        filled(engines["SQLite, one commit per event"], rows),
+        filled(engines[GROUPED], rows),
+        filled(engines[SINGLE], rows),
         engines["memory"],
     ):
         gc.freeze()
+        # Many short turns: a disk that others share changes its mind from second to second.
         for callers in CALLERS:
-            measured = {
-                name: await measure(journal, callers, seconds) for name, journal in engines.items()
-            }
-            single = measured["SQLite, one commit per event"].rate
-            for name, one in measured.items():
-                table.add_row(
-                    str(callers),
-                    name,
-                    f"{one.rate:,.0f}",
-                    f"{one.rate / single:.1f}",
-                    f"{one.percentile(0.5):.2f}",
-                    f"{one.percentile(0.99):.2f}",
-                    f"{one.percentile(0.5) / fdatasync:.1f}",
-                )
-            table.add_section()
+            for _ in range(ROUNDS):
+                syncs += measure_disk(directory)
+                for name, journal in engines.items():
+                    one = await measure(journal, callers, seconds / ROUNDS)
+                    results[callers, name].append(one)
+    return lay_out(results, statistics.median(syncs) * 1000, rows)
+
+
+def lay_out(
+    results: Mapping[tuple[int, str], Sequence[Measured]], fdatasync: float, rows: int
+) -> Table:
+    """Put the median of each figure's turns beside its ratios."""
+    table = Table(title=f"append, after {rows:,} rows; one fdatasync of 4 KB: {fdatasync:.2f} ms")
+    for heading in ("callers", "journal", "per second", f"x {SINGLE}", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="left" if heading == "journal" else "right")
+    table.add_column("p50 x fdatasync", justify="right")
+    for (callers, name), turns in results.items():
+        rate = statistics.median(turn.rate for turn in turns)
+        single = statistics.median(turn.rate for turn in results[callers, SINGLE])
+        p50, p99 = (
+            statistics.median(turn.percentile(share) for turn in turns) for share in (0.5, 0.99)
+        )
+        table.add_row(
+            str(callers),
+            name,
+            f"{rate:,.0f}",
+            f"{rate / single:.1f}",
+            f"{p50:.2f}",
+            f"{p99:.2f}",
+            f"{p50 / fdatasync:.1f}",
+            end_section=name == "memory",
+        )
     return table
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 
 from bridge.errors import MalformedBody
+from bridge.frozen import quick_init
 from bridge.keys import conversation_id, event_key
 from bridge.model import Conversation, Event, JsonValue, Party, Role, Unrecognized
 from bridge.payload import digest
@@ -51,7 +52,9 @@ class Callback:
     client: IPv4Address | IPv6Address | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Verified:
     """What a callback proved to be authentic: `payload` is exactly the bytes that are trusted."""
 
@@ -74,7 +77,9 @@ ACKNOWLEDGED = Reply()
 """The answer to a callback that has been made durable: 200 and nothing else."""
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Parsed:
     """The events of a callback and the reply it asks for.
 
@@ -86,7 +91,9 @@ class Parsed:
     malformed: MalformedBody | None = None
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Scope:
     """What all events of one callback share: where they came in, and for which account."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Final
 
 import attrs
@@ -72,9 +71,8 @@ def translate_preferences(
 ) -> list[Event]:
     """Translate each user's choice to stop or resume marketing messages."""
     around = Surroundings.of(value, scope)
-    translate = partial(_preference, around=around)
     return translate_array(
-        value, "user_preferences", translate, around=around, envelope=envelope, path=path
+        value, "user_preferences", _preference, around=around, envelope=envelope, path=path
     )
 
 

@@ -32,9 +32,8 @@ def translate_echoes(
 ) -> list[Event]:
     """Translate what the business wrote in its app."""
     around = Surroundings.of(value, scope, Origin.APP)
-    translate = partial(translate_message, around=around)
     return translate_array(
-        value, "message_echoes", translate, around=around, envelope=envelope, path=path
+        value, "message_echoes", translate_message, around=around, envelope=envelope, path=path
     )
 
 
@@ -90,8 +89,8 @@ def _translate_thread(
 
     return translate_items(
         thread.get("messages"),
-        partial(translate_message, around=around, peer=thread.get("id")),
-        scope=around.scope,
+        partial(translate_message, peer=thread.get("id")),
+        around=around,
         path=f"{path}.messages",
         body=with_messages,
     )

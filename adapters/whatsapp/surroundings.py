@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, final
 
 import attrs
 
 from adapters.whatsapp.wire import Cards, JsonObject, index_cards
 from bridge.adapter import Scope
+from bridge.frozen import quick_init
 from bridge.model import Origin, Party, Role
 from bridge.payload import mapping, phone
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Surroundings:
     """What an item cannot say about itself.
 

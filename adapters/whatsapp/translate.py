@@ -8,7 +8,6 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final, TypeAlias
 
 from adapters.whatsapp.messages import translate_message
@@ -24,7 +23,7 @@ from bridge.payload import digest
 Envelope: TypeAlias = Callable[[JsonObject], JsonValue]
 """Puts a value back into a whole callback body, so that it can be parsed again."""
 
-_READABLE: Final = ("messages", "statuses", "errors")
+_READABLE: Final = frozenset({"messages", "statuses", "errors"})
 _ITEMS: Final = frozenset({*_READABLE, "contacts", "message_echoes", "history", "user_preferences"})
 
 
@@ -44,18 +43,16 @@ def translate_value(
     around = Surroundings.of(value, scope, origin or Origin.USER)
     events: list[Event] = []
     if value.get("messages") is not None:
-        translate = partial(translate_message, around=around)
         events += translate_array(
-            value, "messages", translate, around=around, envelope=envelope, path=path
+            value, "messages", translate_message, around=around, envelope=envelope, path=path
         )
     if value.get("statuses") is not None:
-        observe = partial(translate_status, around=around)
         events += translate_array(
-            value, "statuses", observe, around=around, envelope=envelope, path=path
+            value, "statuses", translate_status, around=around, envelope=envelope, path=path
         )
     if value.get("errors"):
         events.append(_errors(value, around))
-    if not any(name in value for name in _READABLE):
+    if not events and _READABLE.isdisjoint(value):
         reason = "holds no messages, statuses or errors"
         events.append(scope.unrecognized(envelope(value), reason, path or None))
     return events
@@ -64,7 +61,7 @@ def translate_value(
 def translate_array(
     value: JsonObject,
     name: str,
-    translate: Callable[[JsonObject], Event],
+    translate: Callable[[JsonObject, Surroundings], Event],
     *,
     around: Surroundings,
     envelope: Envelope,
@@ -76,14 +73,14 @@ def translate_array(
         return envelope(narrowed(value, name, part, around))
 
     place = f"{path}.{name}" if path else name
-    return translate_items(value.get(name), translate, scope=around.scope, path=place, body=body)
+    return translate_items(value.get(name), translate, around=around, path=place, body=body)
 
 
 def translate_items(
     items: JsonValue,
-    translate: Callable[[JsonObject], Event],
+    translate: Callable[[JsonObject, Surroundings], Event],
     *,
-    scope: Scope,
+    around: Surroundings,
     path: str,
     body: Callable[[JsonValue], JsonValue],
 ) -> list[Event]:
@@ -92,12 +89,12 @@ def translate_items(
     `body` makes a callback body that holds the given part of the array and nothing beside it.
     """
     events: list[Event] = []
-    for item, place in objects(items, events, scope=scope, path=path, body=body):
+    for item, place in objects(items, events, scope=around.scope, path=path, body=body):
         try:
-            events.append(translate(item))
+            events.append(translate(item, around))
         except Unreadable as error:
             seen = error.below(place)
-            events.append(scope.unrecognized(body([item]), seen.reason, seen.path))
+            events.append(around.scope.unrecognized(body([item]), seen.reason, seen.path))
     return events
 
 
