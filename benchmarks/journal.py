@@ -42,6 +42,7 @@ from bridge.model import Conversation, Direction, Message, Origin, Party, Role, 
 
 CALLERS = (1, 16, 64)
 ROUNDS = 5
+ROWS = 20_000  # enough for the write-ahead log to have started over, as it has in service
 GROUPED = "SQLite"
 SINGLE = "one commit each"
 _FASTEST = 60_000  # messages per second to prepare, so that making them is not measured
@@ -189,7 +190,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="for each figure")
-    parser.add_argument("--rows", type=int, default=0, help="that the files hold before")
+    parser.add_argument("--rows", type=int, default=ROWS, help="that the files hold before")
     parser.add_argument("--directory", type=Path, default=Path.cwd(), help="on the disk to use")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="journal-") as place:

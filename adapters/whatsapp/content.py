@@ -83,8 +83,12 @@ _PERMISSION_ANSWERS: Final = {"accept": True, "reject": False}
 def translate_content(message: JsonObject) -> Content:
     """Return what a message holds. Raises `Unreadable` with a path from the message on."""
     kind = required_text(message, "type")
-    if kind == "text":
-        return Text(text=required_text(required_object(message, "text"), "body", "text."))
+    if kind == "text":  # by far the most
+        part = message.get("text")
+        body = part.get("body") if type(part) is dict else None
+        if type(body) is not str:
+            body = required_text(required_object(message, "text"), "body", "text.")
+        return Text(text=body)
     media = _MEDIA.get(kind)
     if media is not None:
         return _media(message, kind, media)

@@ -5,6 +5,8 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from typing import Final, TypeAlias
+
 from adapters.whatsapp.content import translate_content
 from adapters.whatsapp.surroundings import Surroundings
 from adapters.whatsapp.wire import (
@@ -24,11 +26,16 @@ from bridge.model import (
     JsonValue,
     Message,
     Origin,
-    Party,
     Product,
     ReplyTo,
 )
 from bridge.payload import boolean, identifier, instant, mapping, phone
+
+_FROM: Final = ("from", "from_user_id", "from_parent_user_id")
+_TO: Final = ("to", "to_user_id", "to_parent_user_id")
+
+_Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
+_NO_CONTEXT: Final[_Context] = (None, Forwarded.NO, None)
 
 
 def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue = None) -> Message:
@@ -39,8 +46,11 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     scope = around.scope
     message_id = required_id(item, "id")
     content = translate_content(item)
-    outbound = _is_outbound(item, around)
-    number, party = _user(item, around, outbound=outbound, peer=peer)
+    outbound = around.origin is not Origin.USER and _is_outbound(item, around)
+    number, user_id = _named(item, _TO if outbound else _FROM)
+    if number is None and user_id is None:
+        number = peer
+    party = user(number, user_id, around.cards)
     group_id = identifier(item.get("group_id"))
     if group_id is None and "system" in item:
         # Posted in each group that is shared with the user, and told only inside.
@@ -48,7 +58,9 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     place = conversation(scope, party, number, group_id)
     if place is None:
         raise fault("to" if outbound else "from", number, "an id")
-    reply_to, forwarded, product = _context(item.get("context"), around)
+    reply_to, forwarded, product = _NO_CONTEXT
+    if "context" in item:
+        reply_to, forwarded, product = _context(item["context"], around)
     return Message(
         key=message_key(scope.channel, message_id),
         source=scope.source,
@@ -66,7 +78,7 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
         content=content,
         reply_to=reply_to,
         forwarded=forwarded,
-        referral=referral(item.get("referral")),
+        referral=referral(item["referral"]) if "referral" in item else None,
         product=product,
     )
 
@@ -81,24 +93,18 @@ def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
     return item.get("to") is not None or (sender is not None and sender in around.business_phones)
 
 
-def _user(
-    item: JsonObject, around: Surroundings, *, outbound: bool, peer: JsonValue
-) -> tuple[JsonValue, Party]:
-    end = "to" if outbound else "from"
-    number = item.get(end)
-    if number is None and item.get(f"{end}_user_id") is None:
-        number = peer
-    user_id = identifier(item.get(f"{end}_user_id")) or identifier(
-        item.get(f"{end}_parent_user_id")
+def _named(item: JsonObject, end: tuple[str, str, str]) -> tuple[JsonValue, str | None]:
+    """Return how an item names the user at one end: the number, and the user's id."""
+    number, user_id, parent_user_id = end
+    return (
+        item.get(number),
+        identifier(item.get(user_id)) or identifier(item.get(parent_user_id)),
     )
-    return number, user(number, user_id, around.cards)
 
 
-def _context(
-    context: JsonValue, around: Surroundings
-) -> tuple[ReplyTo | None, Forwarded, Product | None]:
+def _context(context: JsonValue, around: Surroundings) -> _Context:
     if type(context) is not dict:
-        return None, Forwarded.NO, None
+        return _NO_CONTEXT
     reply_to: ReplyTo | None = None
     quoted = identifier(context.get("id"))
     if quoted is not None:  # what is forwarded has a context too, without an id

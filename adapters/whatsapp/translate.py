@@ -17,13 +17,14 @@ from adapters.whatsapp.wire import JsonObject, cards_of, fault
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
 from bridge.keys import event_key
-from bridge.model import Event, JsonValue, Notice, Origin
+from bridge.model import Event, JsonValue, Notice, Origin, Unrecognized
 from bridge.payload import digest
 
 Envelope: TypeAlias = Callable[[JsonObject], JsonValue]
 """Puts a value back into a whole callback body, so that it can be parsed again."""
 
 _READABLE: Final = frozenset({"messages", "statuses", "errors"})
+_NO_OBJECT: Final = "not an object"
 _ITEMS: Final = frozenset({*_READABLE, "contacts", "message_echoes", "history", "user_preferences"})
 
 
@@ -88,13 +89,18 @@ def translate_items(
 
     `body` makes a callback body that holds the given part of the array and nothing beside it.
     """
+    scope = around.scope
+    if type(items) is not list:
+        return [_no_array(items, scope, path, body)]
     events: list[Event] = []
-    for item, place in objects(items, events, scope=around.scope, path=path, body=body):
+    for item in items:
         try:
+            if type(item) is not dict:
+                raise Unreadable("", _NO_OBJECT)
             events.append(translate(item, around))
-        except Unreadable as error:
-            seen = error.below(place)
-            events.append(around.scope.unrecognized(body([item]), seen.reason, seen.path))
+        except Unreadable as error:  # each item gives one event, so their number is the place
+            seen = error.below(f"{path}[{len(events)}]")
+            events.append(scope.unrecognized(body([item]), seen.reason, seen.path))
     return events
 
 
@@ -108,15 +114,20 @@ def objects(
 ) -> Iterator[tuple[JsonObject, str]]:
     """Yield each object of an array with its path; what is none is added to the events."""
     if type(items) is not list:
-        reason = fault(path, items, "an array").reason
-        events.append(scope.unrecognized(body(items), reason, path))
+        events.append(_no_array(items, scope, path, body))
         return
     for index, item in enumerate(items):
         place = f"{path}[{index}]"
         if type(item) is dict:
             yield item, place
         else:
-            events.append(scope.unrecognized(body([item]), "not an object", place))
+            events.append(scope.unrecognized(body([item]), _NO_OBJECT, place))
+
+
+def _no_array(
+    items: JsonValue, scope: Scope, path: str, body: Callable[[JsonValue], JsonValue]
+) -> Unrecognized:
+    return scope.unrecognized(body(items), fault(path, items, "an array").reason, path)
 
 
 def narrowed(

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
-from bridge.keys import group_conversation_id
+from bridge.keys import conversation_id, group_conversation_id
 from bridge.model import (
     Conversation,
     ConversationKind,
@@ -31,6 +31,7 @@ Cards: TypeAlias = Mapping[str, JsonObject]
 """The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
+_CARD_IDS: Final = ("wa_id", "user_id")
 _NAMED_BY: Final = (
     "from",
     "from_user_id",
@@ -71,9 +72,10 @@ def required_text(parent: JsonObject, name: str, path: str = "") -> str:
 
 def required_id(parent: JsonObject, name: str, path: str = "") -> str:
     """Return the id under a name. Raises `Unreadable`."""
-    value = identifier(parent.get(name))
+    found = parent.get(name)
+    value = found if type(found) is str and found else identifier(found)
     if value is None:
-        raise fault(f"{path}{name}", parent.get(name), "an id")
+        raise fault(f"{path}{name}", found, "an id")
     return value
 
 
@@ -91,12 +93,10 @@ def index_cards(contacts: JsonValue) -> Cards:
     index: dict[str, JsonObject] = {}
     for card in contacts:
         if type(card) is dict:
-            wa_id = identifier(card.get("wa_id"))
-            if wa_id is not None:
-                index[wa_id] = card
-            user_id = identifier(card.get("user_id"))
-            if user_id is not None:
-                index[user_id] = card
+            for name in _CARD_IDS:
+                key = identifier(card.get(name)) if name in card else None
+                if key is not None:
+                    index[key] = card
     return index
 
 
@@ -129,18 +129,20 @@ def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
     if card is None:
         return Party(phone=phone(wa_id), user_id=user_id)
     profile = mapping(card.get("profile"))
-    username = filled(profile.get("username")) or ""
+    username = filled(profile.get("username"))
     return Party(
         phone=phone(card.get("wa_id") if wa_id is None else wa_id),
         user_id=user_id or identifier(card.get("user_id")),
         name=filled(profile.get("name")),
-        username=username.removeprefix("@") or None,
+        username=username.removeprefix("@") or None if username is not None else None,
     )
 
 
 def _is_user_id(value: str) -> bool:
+    if value[_COUNTRY : _COUNTRY + 1] != ".":
+        return False
     country = value[:_COUNTRY]
-    return value[_COUNTRY : _COUNTRY + 1] == "." and country.isascii() and country.isalpha()
+    return country.isascii() and country.isalpha()
 
 
 def conversation(
@@ -157,7 +159,9 @@ def conversation(
             provider_id=group_id,
         )
     identity = party.phone or party.user_id or identifier(fallback)
-    return scope.conversation(identity) if identity is not None else None
+    if identity is None:
+        return None
+    return Conversation(id=conversation_id(scope.channel, scope.account, identity))
 
 
 def quoted_party(number: JsonValue, business_phones: tuple[str | None, ...]) -> Party | None:

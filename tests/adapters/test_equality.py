@@ -45,9 +45,9 @@ def values() -> dict[str, dict]:
         for entry in objects(json.loads(case.request).get("entry")):
             for change in objects(entry.get("changes")):
                 value = change.get("value")
-                if change.get("field") == "messages" and isinstance(value, dict):
-                    if "messages" in value:
-                        found[f"{case.name}-{len(found)}"] = value
+                is_message = change.get("field") == "messages" and isinstance(value, dict)
+                if is_message and value.get("messages"):
+                    found[f"{case.name}-{len(found)}"] = value
     return found
 
 
