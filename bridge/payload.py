@@ -307,13 +307,13 @@ def phone(value: JsonValue) -> str | None:
         if type(value) is not int:
             return None
         value = str(value)
-    digits = value.removeprefix("+")
+    digits = value
     if not (digits.isdigit() and digits.isascii()):
         digits = value.translate(_PHONE_PUNCTUATION).removeprefix("+")
-        if not (digits.isascii() and digits.isdigit()):
+        if not (digits.isdigit() and digits.isascii()):
             return None
     if _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS and digits[0] != "0":
-        return f"+{digits}"
+        return "+" + digits
     return None
 
 

@@ -102,6 +102,10 @@ def _handler(
                 ),
             )
             reply = await receiver.receive(name, callback)
+        except BodyRefused as error:
+            response = _response(reply_to(error))
+            response.force_close()  # where the next request would begin is anybody's guess
+            return response
         except BridgeError as error:
             reply = reply_to(error)
         return _response(reply)

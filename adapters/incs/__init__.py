@@ -13,11 +13,15 @@ from adapters.incs.channels import Channel, Channels
 from adapters.incs.translate import translate
 from bridge.adapter import Callback, Outgoing, Parsed, Sample, Scope, Verified
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import TooDeep, read_object
 from bridge.signing import Secret, Tokens
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
+
+_new_scope: Final = builder(Scope)
+_new_parsed: Final = builder(Parsed)
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +81,7 @@ class Incs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""
-        blank = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
+        blank = _new_scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
         try:
             body = read_object(verified.payload)
         except TooDeep as error:
@@ -85,7 +89,7 @@ class Incs:
             return Parsed(events=(blank.unrecognized(text, error.reason),))
         except MalformedBody as error:
             return Parsed(malformed=error)
-        return Parsed(events=tuple(translate(body, blank, self._channels)))
+        return _new_parsed(events=tuple(translate(body, blank, self._channels)))
 
     # --- samples -------------------------------------------------------------------------
 

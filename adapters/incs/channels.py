@@ -7,15 +7,18 @@ depending on the callback. The settings tie these together, so that events agree
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
 from adapters.incs import wire
 from bridge.adapter import Scope
 from bridge.errors import Problem
+from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import identifier, phone
+
+_new_scope: Final = builder(Scope)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +104,7 @@ class Channels:
             channel = evidence or known.kind
             account = known.account
             number = number or known.business_phone
-        return Scope(
+        return _new_scope(
             source=blank.source,
             channel=channel,
             account=account or number or agent,

@@ -59,7 +59,7 @@ def _new_message(body: dict[str, JsonValue], blank: Scope, channels: Channels) -
     message = body.get("message")
     if type(message) is not dict:
         raise Unreadable("message", "not an object")
-    if not _WHATSAPP_FIELDS.isdisjoint(message):
+    if "messaging_product" in message or not _WHATSAPP_FIELDS.isdisjoint(message):
         # The envelope's phone comes first: some samples carry another one in the metadata.
         scope = channels.scope(
             blank,

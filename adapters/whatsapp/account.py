@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from adapters.whatsapp.surroundings import Surroundings
+from adapters.whatsapp.surroundings import Surroundings, surroundings_of
 from adapters.whatsapp.translate import Envelope, translate_array
 from adapters.whatsapp.wire import (
     JsonObject,
@@ -70,7 +70,7 @@ def translate_preferences(
     value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
 ) -> list[Event]:
     """Translate each user's choice to stop or resume marketing messages."""
-    around = Surroundings.of(value, scope)
+    around = surroundings_of(value, scope)
     return translate_array(
         value, "user_preferences", _preference, around=around, envelope=envelope, path=path
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from adapters.whatsapp.messages import translate_message
-from adapters.whatsapp.surroundings import Surroundings
+from adapters.whatsapp.surroundings import Surroundings, surroundings_of
 from adapters.whatsapp.translate import (
     Envelope,
     narrowed,
@@ -31,7 +31,7 @@ def translate_echoes(
     value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
 ) -> list[Event]:
     """Translate what the business wrote in its app."""
-    around = Surroundings.of(value, scope, Origin.APP)
+    around = surroundings_of(value, scope, Origin.APP)
     return translate_array(
         value, "message_echoes", translate_message, around=around, envelope=envelope, path=path
     )
@@ -43,7 +43,7 @@ def translate_history(
     """Translate imported messages: chunks of threads, or what is told of their media later."""
     if value.get("history") is None:
         return translate_value(value, scope, envelope=envelope, path=path, origin=Origin.HISTORY)
-    around = Surroundings.of(value, scope, Origin.HISTORY)
+    around = surroundings_of(value, scope, Origin.HISTORY)
     events: list[Event] = []
 
     def with_chunks(part: JsonValue, messages: JsonValue = None) -> JsonValue:

@@ -21,6 +21,7 @@ from adapters.whatsapp.wire import (
     required_text,
 )
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.model import (
     CallPermission,
     Choice,
@@ -63,6 +64,8 @@ from bridge.payload import (
     sha256_hex,
 )
 
+_new_text: Final = builder(Text)
+
 _MEDIA: Final = {
     "image": MediaKind.IMAGE,
     "audio": MediaKind.AUDIO,
@@ -88,7 +91,7 @@ def translate_content(message: JsonObject) -> Content:
         body = part.get("body") if type(part) is dict else None
         if type(body) is not str:
             body = required_text(required_object(message, "text"), "body", "text.")
-        return Text(text=body)
+        return _new_text(text=body)
     media = _MEDIA.get(kind)
     if media is not None:
         return _media(message, kind, media)

@@ -24,8 +24,11 @@ from adapters.whatsapp.translate import Envelope, objects, replaced, translate_v
 from adapters.whatsapp.wire import JsonObject, fault
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.model import Event, JsonValue
 from bridge.payload import identifier, mapping, phone
+
+_new_scope: Final = builder(Scope)
 
 CHANNEL: Final = "whatsapp"
 _OBJECT: Final = "whatsapp_business_account"
@@ -97,7 +100,7 @@ def _translate_change(
 
 
 def _account_scope(metadata: JsonObject, entry: JsonObject, scope: Scope) -> Scope:
-    return Scope(
+    return _new_scope(
         source=scope.source,
         channel=scope.channel,
         account=identifier(metadata.get("phone_number_id")) or identifier(entry.get("id")),

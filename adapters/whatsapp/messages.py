@@ -5,7 +5,9 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
+
+import attrs
 
 from adapters.whatsapp.content import translate_content
 from adapters.whatsapp.surroundings import Surroundings
@@ -19,6 +21,7 @@ from adapters.whatsapp.wire import (
     required_id,
     user,
 )
+from bridge.frozen import builder
 from bridge.keys import message_key
 from bridge.model import (
     Direction,
@@ -26,7 +29,6 @@ from bridge.model import (
     JsonValue,
     Message,
     Origin,
-    Product,
     ReplyTo,
 )
 from bridge.payload import boolean, identifier, instant, mapping, phone
@@ -34,8 +36,7 @@ from bridge.payload import boolean, identifier, instant, mapping, phone
 _FROM: Final = ("from", "from_user_id", "from_parent_user_id")
 _TO: Final = ("to", "to_user_id", "to_parent_user_id")
 
-_Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
-_NO_CONTEXT: Final[_Context] = (None, Forwarded.NO, None)
+_new_message: Final = builder(Message)
 
 
 def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue = None) -> Message:
@@ -58,10 +59,7 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     place = conversation(scope, party, number, group_id)
     if place is None:
         raise fault("to" if outbound else "from", number, "an id")
-    reply_to, forwarded, product = _NO_CONTEXT
-    if "context" in item:
-        reply_to, forwarded, product = _context(item["context"], around)
-    return Message(
+    message = _new_message(
         key=message_key(scope.channel, message_id),
         source=scope.source,
         channel=scope.channel,
@@ -76,11 +74,10 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
         sender=around.business if outbound else party,
         recipient=party if outbound else around.business,
         content=content,
-        reply_to=reply_to,
-        forwarded=forwarded,
-        referral=referral(item["referral"]) if "referral" in item else None,
-        product=product,
     )
+    if "context" in item or "referral" in item:
+        return _with_context(message, item, around)
+    return message
 
 
 def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
@@ -90,7 +87,7 @@ def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
     if around.origin is not Origin.HISTORY:
         return False
     sender = phone(item.get("from"))
-    return item.get("to") is not None or (sender is not None and sender in around.business_phones)
+    return item.get("to") is not None or (sender is not None and around.is_business(sender))
 
 
 def _named(item: JsonObject, end: tuple[str, str, str]) -> tuple[JsonValue, str | None]:
@@ -102,18 +99,24 @@ def _named(item: JsonObject, end: tuple[str, str, str]) -> tuple[JsonValue, str 
     )
 
 
-def _context(context: JsonValue, around: Surroundings) -> _Context:
-    if type(context) is not dict:
-        return _NO_CONTEXT
+def _with_context(message: Message, item: JsonObject, around: Surroundings) -> Message:
+    """Add what a message answers, and what led to it."""
+    context = mapping(item.get("context"))
     reply_to: ReplyTo | None = None
     quoted = identifier(context.get("id"))
     if quoted is not None:  # what is forwarded has a context too, without an id
         reply_to = ReplyTo(
-            message_id=quoted, sender=quoted_party(context.get("from"), around.business_phones)
+            message_id=quoted, sender=quoted_party(context.get("from"), around.is_business)
         )
     forwarded = Forwarded.NO
     if boolean(context.get("frequently_forwarded")):
         forwarded = Forwarded.OFTEN
     elif boolean(context.get("forwarded")):
         forwarded = Forwarded.ONCE
-    return reply_to, forwarded, referred_product(context.get("referred_product"))
+    return attrs.evolve(
+        message,
+        reply_to=reply_to,
+        forwarded=forwarded,
+        referral=referral(item.get("referral")),
+        product=referred_product(context.get("referred_product")),
+    )

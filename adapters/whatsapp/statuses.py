@@ -17,6 +17,7 @@ from adapters.whatsapp.wire import (
     required_text,
     user,
 )
+from bridge.frozen import builder
 from bridge.keys import event_key, status_key
 from bridge.model import Notice, Pricing, Status, StatusChange
 from bridge.payload import boolean, digest, filled, identifier, instant, mapping
@@ -31,6 +32,7 @@ _STATUSES: Final = {
     "failed": Status.FAILED,
     "deleted": Status.DELETED,
 }
+_new_status: Final = builder(StatusChange)
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 
@@ -66,7 +68,7 @@ def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | N
         )
     named = identifier(number) is not None or user_id is not None
     recipient = user(number, user_id, around.cards)
-    return StatusChange(
+    return _new_status(
         key=status_key(
             scope.channel,
             message_id,

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Self, final
+from typing import Final, final
 
 import attrs
 
 from adapters.whatsapp.wire import Cards, JsonObject, index_cards
 from bridge.adapter import Scope
-from bridge.frozen import quick_init
-from bridge.model import Origin, Party, Role
+from bridge.frozen import builder
+from bridge.model import JsonValue, Origin, Party, Role
 from bridge.payload import mapping, phone
 
 
 @final
-@quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Surroundings:
     """What an item cannot say about itself.
 
-    `business_phones` are all numbers the business goes by in this value: the configured one and
-    the one that Meta displays, which differ behind a gateway.
+    `displayed` is the business's number as Meta displays it, which behind a gateway is not the
+    configured one; it may be anything.
     """
 
     scope: Scope
     origin: Origin
     cards: Cards
     business: Party
-    business_phones: tuple[str | None, ...]
+    displayed: JsonValue
 
-    @classmethod
-    def of(cls, value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> Self:
-        """Read a value's `metadata` and `contacts`; the scope's own phone goes first."""
-        displayed = phone(mapping(value.get("metadata")).get("display_phone_number"))
-        return cls(
-            scope=scope,
-            origin=origin,
-            cards=index_cards(value.get("contacts")),
-            business=Party(phone=scope.business_phone or displayed, role=Role.BUSINESS),
-            business_phones=(scope.business_phone, displayed),
-        )
+    def is_business(self, number: str) -> bool:
+        """Return whether the business goes by this number (E.164), configured or displayed."""
+        return number in (self.scope.business_phone, phone(self.displayed))
+
+
+_new_party: Final = builder(Party)
+_new_surroundings: Final = builder(Surroundings)
+
+
+def surroundings_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> Surroundings:
+    """Read a value's `metadata` and `contacts`; the scope's own phone goes first."""
+    displayed = mapping(value.get("metadata")).get("display_phone_number")
+    return _new_surroundings(
+        scope=scope,
+        origin=origin,
+        cards=index_cards(value.get("contacts")),
+        business=_new_party(phone=scope.business_phone or phone(displayed), role=Role.BUSINESS),
+        displayed=displayed,
+    )

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from adapters.whatsapp.messages import translate_message
 from adapters.whatsapp.statuses import translate_status
-from adapters.whatsapp.surroundings import Surroundings
+from adapters.whatsapp.surroundings import Surroundings, surroundings_of
 from adapters.whatsapp.wire import JsonObject, cards_of, fault
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
@@ -41,7 +41,7 @@ def translate_value(
     `envelope` makes the `raw` of what cannot be read: a body around the value, narrowed to that
     item. `path` leads to the value. `origin` is `user` unless the caller knows better.
     """
-    around = Surroundings.of(value, scope, origin or Origin.USER)
+    around = surroundings_of(value, scope, origin or Origin.USER)
     events: list[Event] = []
     if value.get("messages") is not None:
         events += translate_array(
@@ -95,13 +95,17 @@ def translate_items(
     events: list[Event] = []
     for item in items:
         try:
-            if type(item) is not dict:
-                raise Unreadable("", _NO_OBJECT)
-            events.append(translate(item, around))
+            events.append(translate(_object(item), around))
         except Unreadable as error:  # each item gives one event, so their number is the place
             seen = error.below(f"{path}[{len(events)}]")
             events.append(scope.unrecognized(body([item]), seen.reason, seen.path))
     return events
+
+
+def _object(item: JsonValue) -> JsonObject:
+    if type(item) is dict:
+        return item
+    raise Unreadable("", _NO_OBJECT)
 
 
 def objects(

@@ -8,11 +8,12 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.keys import conversation_id, group_conversation_id
 from bridge.model import (
     Conversation,
@@ -29,6 +30,9 @@ from bridge.payload import filled, identifier, mapping, phone, sequence
 JsonObject: TypeAlias = dict[str, JsonValue]
 Cards: TypeAlias = Mapping[str, JsonObject]
 """The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""
+
+_new_party: Final = builder(Party)
+_new_conversation: Final = builder(Conversation)
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
 _CARD_IDS: Final = ("wa_id", "user_id")
@@ -121,20 +125,20 @@ def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
     https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
     """
     wa_id = identifier(number)
-    if user_id is None and wa_id is not None and _is_user_id(wa_id):
+    if wa_id is not None and user_id is None and _is_user_id(wa_id):
         user_id = wa_id
     card = cards.get(wa_id) if wa_id is not None else None
     if card is None and user_id is not None:
         card = cards.get(user_id)
     if card is None:
-        return Party(phone=phone(wa_id), user_id=user_id)
+        return _new_party(phone=phone(wa_id), user_id=user_id)
     profile = mapping(card.get("profile"))
-    username = filled(profile.get("username"))
-    return Party(
+    username = filled(profile["username"]) if "username" in profile else None
+    return _new_party(
         phone=phone(card.get("wa_id") if wa_id is None else wa_id),
-        user_id=user_id or identifier(card.get("user_id")),
+        user_id=identifier(card["user_id"]) if user_id is None and "user_id" in card else user_id,
         name=filled(profile.get("name")),
-        username=username.removeprefix("@") or None if username is not None else None,
+        username=None if username is None else username.removeprefix("@") or None,
     )
 
 
@@ -161,16 +165,16 @@ def conversation(
     identity = party.phone or party.user_id or identifier(fallback)
     if identity is None:
         return None
-    return Conversation(id=conversation_id(scope.channel, scope.account, identity))
+    return _new_conversation(id=conversation_id(scope.channel, scope.account, identity))
 
 
-def quoted_party(number: JsonValue, business_phones: tuple[str | None, ...]) -> Party | None:
+def quoted_party(number: JsonValue, is_business: Callable[[str], bool]) -> Party | None:
     """Return who wrote a quoted message, going by `context.from`."""
     wa_id = identifier(number)
     if wa_id is None:
         return None
     digits = phone(wa_id)
-    if digits is not None and digits in business_phones:
+    if digits is not None and is_business(digits):
         return Party(phone=digits, role=Role.BUSINESS)
     return Party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
 

@@ -27,7 +27,7 @@ import bridge
 from adapters.incs import Incs, IncsSettings
 from adapters.rcs import Rcs, RcsSettings
 from adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.adapter import Callback, Verified
+from bridge.adapter import Callback, Parsed, Reply, Verified
 from bridge.errors import NotAuthentic
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Event
@@ -211,8 +211,8 @@ class TestFraming:
         """Each gets 400 and a closed connection; nothing is published, or taken for a second."""
         made, published = plain_bridge()
         async with serving(made) as url:
-            request = post(PATH, CLOSE, *headers, body=body, length=False)
-            answer = await exchange(url, request + post(PATH, CLOSE, body=message("smuggled")))
+            request = post(PATH, *headers, body=body, length=False)
+            answer = await exchange(url, request + post(PATH, body=message("smuggled")))
         assert statuses(answer) == [400]
         assert b"never" not in answer
         assert published == []
@@ -257,7 +257,7 @@ class TestFraming:
         headers = [f"Content-Encoding: {encoding}" for encoding in encodings]
         made, published = plain_bridge()
         async with serving(made) as url:
-            answer = await exchange(url, post(PATH, CLOSE, *headers, body=BODY))
+            answer = await exchange(url, post(PATH, *headers, body=BODY))
         assert statuses(answer) == [415]
         assert published == []
 
@@ -476,6 +476,13 @@ class Talkative(Plain):
         raise RuntimeError(verified.payload, TOKEN)
 
 
+class Injecting(Plain):
+    """Replies with a header that would begin another one."""
+
+    def parse(self, verified, /):
+        return Parsed(reply=Reply(headers={"X-Broken": f"a\r\nX-Leak: {PRIVATE}"}))
+
+
 class Clumsy(Bridge):
     """Breaks outside of an adapter, with an exception that quotes the body."""
 
@@ -493,7 +500,6 @@ def private_bodies() -> list[bytes]:
         f'{{"{PRIVATE}": NaN}}'.encode(),
         f'"{PRIVATE}"'.encode(),
         PRIVATE.encode() + b"\xff",
-        orjson.dumps({"clientToken": PRIVATE, "secret": PRIVATE}),
     ]
 
 
@@ -514,7 +520,8 @@ class TestDiscretion:
         made = real_bridge()
         made.add_adapter("unverified", Talkative("verify"))
         made.add_adapter("unparsed", Talkative("parse"))
-        requests = []
+        handshake = orjson.dumps({"clientToken": "wrong", "secret": PRIVATE})
+        requests = [post("/callbacks/rcs", CLOSE, body=handshake)]
         for body in private_bodies():
             requests += [
                 post(path, CLOSE, header, body=body)
@@ -551,6 +558,18 @@ class TestDiscretion:
         (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert record.error == "RuntimeError"
         assert "test_door.py" in record.where
+        _check_discreet([answer], caplog, capfd)
+
+    async def test_a_reply_that_is_no_http_gives_nothing_away(self, caplog, capfd):
+        """An adapter whose reply cannot be sent ends the connection, and one line says where."""
+        caplog.set_level(logging.DEBUG)
+        made = Bridge(journal=MemoryJournal())
+        made.add_adapter("plain", Injecting())
+        async with serving(made) as url:
+            answer = await exchange(url, post(PATH, CLOSE, body=BODY))
+        assert statuses(answer) == []
+        (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert record.error == "ValueError"
         _check_discreet([answer], caplog, capfd)
 
     @pytest.mark.parametrize("body", private_bodies())
