@@ -5,7 +5,7 @@ Write subscribers against the model; `Bridge` brings the events to them::
     bridge = Bridge.from_toml("config.toml")
 
     @bridge.on(Message, content=Text)
-    async def greet(message: Message) -> None: ...
+    async def greet(message: Message[Text]) -> None: ...
 """
 
 from bridge.adapter import (

@@ -25,7 +25,7 @@ from cattrs.gen import make_dict_structure_fn
 
 from bridge import model
 from bridge.errors import CodecError
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Event, JsonValue
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event, JsonValue
 
 _Hint: TypeAlias = Any
 """What an annotation may be: a class, a union, a generic alias."""
@@ -182,7 +182,7 @@ def _reading(*, thorough: bool) -> _Read:
     register(_made_of(dict), _exactly(dict, "an object"))
     register(lambda hint: hint == _JSON, lambda value, _: value)
     contents: dict[str, _Read] = {}
-    register(lambda hint: hint == Content, _by_kind(contents, "content"))
+    register(lambda hint: hint in (Content, ContentT_co), _by_kind(contents, "content"))
     contents.update((cls.kind, converter.get_structure_hook(cls)) for cls in CONTENT_CLASSES)
     return _by_kind({cls.kind: converter.get_structure_hook(cls) for cls in EVENT_CLASSES}, "event")
 

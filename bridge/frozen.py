@@ -9,7 +9,7 @@ else sees it. How much that gives stands in `docs/performance.md`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 import attrs
 
@@ -47,7 +47,8 @@ def builder(cls: Callable[P, T]) -> Callable[P, T]:
 
 def _compiled(cls: Any, first: str, begin: str, end: str) -> Any:  # noqa: ANN401 - made at run time
     """Return a function with the fields as keywords, which assigns each of them to a draft."""
-    draft = type(cls.__name__, cls.__bases__, {**_MUTABLE, "__slots__": vars(cls)["__slots__"]})
+    bases = tuple(base for base in cls.__bases__ if base is not Generic)  # it adds no slots
+    draft = type(cls.__name__, bases, {**_MUTABLE, "__slots__": vars(cls)["__slots__"]})
     names = {
         "become": object.__setattr__,
         "new": object.__new__,

@@ -10,9 +10,10 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar, TypeAlias, final
+from typing import ClassVar, Generic, TypeAlias, final
 
 import attrs
+from typing_extensions import TypeVar
 
 from bridge.frozen import quick_init
 
@@ -553,6 +554,9 @@ Content: TypeAlias = (
 )
 """What a message may hold."""
 
+ContentT_co = TypeVar("ContentT_co", bound=Content, covariant=True, default=Content)
+"""What one message holds, to a type checker: `Message[Text]` is a message that holds a text."""
+
 
 # --- events ------------------------------------------------------------------------------
 
@@ -581,7 +585,7 @@ class Event:
 @final
 @quick_init
 @attrs.frozen(kw_only=True)
-class Message(Event):
+class Message(Event, Generic[ContentT_co]):
     """Somebody said something.
 
     `aliases` are the same message's ids in other id spaces (INCS's own number).
@@ -596,7 +600,7 @@ class Message(Event):
     conversation: Conversation
     sender: Party
     recipient: Party
-    content: Content
+    content: ContentT_co
     reply_to: ReplyTo | None = None
     forwarded: Forwarded = Forwarded.NO
     referral: Referral | None = None

@@ -35,6 +35,7 @@ _INTEGER_MAX: Final = 2**64 - 1
 _FLOAT_MAX: Final = sys.float_info.max
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
 _MAX_DIGITS: Final = 400
+_from_timestamp: Final = datetime.fromtimestamp
 _UNIX_DIGITS: Final = 10  # of the seconds from 2001 to 2286
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STRING_OR_CONSTANT: Final = re.compile(
@@ -258,7 +259,7 @@ def instant(value: JsonValue) -> datetime | None:
     """
     if type(value) is str:
         if len(value) == _UNIX_DIGITS and value.isdigit() and value.isascii():
-            return datetime.fromtimestamp(int(value), UTC)  # as most providers tell the time
+            return _from_timestamp(int(value), UTC)  # as most providers tell the time
         if "-" in value[1:]:
             return _rfc3339(value)
     seconds = number(value)
@@ -307,7 +308,7 @@ def phone(value: JsonValue) -> str | None:
         if type(value) is not int:
             return None
         value = str(value)
-    digits = value
+    digits = value if value[:1] != "+" else value[1:]
     if not (digits.isdigit() and digits.isascii()):
         digits = value.translate(_PHONE_PUNCTUATION).removeprefix("+")
         if not (digits.isdigit() and digits.isascii()):

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import attrs
 from aiohttp import web
@@ -45,6 +45,7 @@ from bridge.model import (
     Direction,
     Event,
     JsonValue,
+    Message,
     Unrecognized,
 )
 from bridge.payload import read_object
@@ -63,7 +64,10 @@ from bridge.web import mount
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
 E3 = TypeVar("E3", bound=Event)
+C = TypeVar("C", bound=Content)
 R = TypeVar("R")
+
+_Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 
 _SIGNALS: Final = "signals"  # the follower that feeds plain blinker receivers
 _NO_TIMEOUT: Final = 86_400.0  # seconds; blinker knows none
@@ -76,6 +80,21 @@ class _Door:
 
     adapter: Adapter
     networks: tuple[Network, ...] = ()
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a subscriber; see `Bridge.on`.
+
+    `channel`, `account` and `direction` leave out the events of others. `name` is what its
+    progress is kept under. `start` is "end" or "beginning". `policy` says how hard it is tried.
+    """
+
+    channel: str | None
+    account: str | None
+    direction: Direction | str | None
+    name: str | None
+    start: Start | str
+    policy: DeliverySettings | None
 
 
 class Bridge:
@@ -157,17 +176,27 @@ class Bridge:
 
     @overload
     def on(
+        self, event: type[Message[Any]], /, *, content: type[C], **options: Unpack[Options]
+    ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[Content], ...] | None = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message], R]], Callable[[Message], R]]: ...
+
+    @overload
+    def on(
         self,
         event: type[E],
         /,
         *,
-        channel: str | None = ...,
-        account: str | None = ...,
-        content: type[Content] | tuple[type[Content], ...] | None = ...,
-        direction: Direction | str | None = ...,
-        name: str | None = ...,
-        start: Start | str = ...,
-        policy: DeliverySettings | None = ...,
+        content: tuple[type[Content], ...] | None = ...,
+        **options: Unpack[Options],
     ) -> Callable[[Callable[[E], R]], Callable[[E], R]]: ...
 
     @overload
@@ -177,13 +206,8 @@ class Bridge:
         second: type[E2],
         /,
         *,
-        channel: str | None = ...,
-        account: str | None = ...,
-        content: type[Content] | tuple[type[Content], ...] | None = ...,
-        direction: Direction | str | None = ...,
-        name: str | None = ...,
-        start: Start | str = ...,
-        policy: DeliverySettings | None = ...,
+        content: _Contents = ...,
+        **options: Unpack[Options],
     ) -> Callable[[Callable[[E | E2], R]], Callable[[E | E2], R]]: ...
 
     @overload
@@ -194,27 +218,20 @@ class Bridge:
         third: type[E3],
         /,
         *,
-        channel: str | None = ...,
-        account: str | None = ...,
-        content: type[Content] | tuple[type[Content], ...] | None = ...,
-        direction: Direction | str | None = ...,
-        name: str | None = ...,
-        start: Start | str = ...,
-        policy: DeliverySettings | None = ...,
+        content: _Contents = ...,
+        **options: Unpack[Options],
     ) -> Callable[[Callable[[E | E2 | E3], R]], Callable[[E | E2 | E3], R]]: ...
 
     def on(
         self,
         *events: type[Event],
-        channel: str | None = None,
-        account: str | None = None,
-        content: type[Content] | tuple[type[Content], ...] | None = None,
-        direction: Direction | str | None = None,
-        name: str | None = None,
-        start: Start | str = Start.END,
-        policy: DeliverySettings | None = None,
+        content: type[Any] | tuple[type[Any], ...] | None = None,
+        **options: Unpack[Options],
     ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
         """Subscribe a function to the events of these classes; use `Event` for all of them.
+
+        With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
+        `Options` says what else there is to choose.
 
         An async function runs on the event loop, a plain one in a thread. Each subscriber has
         its own progress in the journal under its `name`, by default `module:function`. A new
@@ -224,16 +241,21 @@ class Bridge:
         """
 
         def subscribe(function: Callable[[Any], R]) -> Callable[[Any], R]:
+            direction = options.get("direction")
             subscriber = Subscriber(
-                name=name or name_of(function),
+                name=options.get("name") or name_of(function),
                 function=function,
                 events=events,
-                channel=channel,
-                account=account,
+                channel=options.get("channel"),
+                account=options.get("account"),
                 direction=None if direction is None else Direction(direction),
                 content=content if isinstance(content, tuple) else (content,) if content else (),
             )
-            self.subscribe(subscriber, start=Start(start), policy=policy)
+            self.subscribe(
+                subscriber,
+                start=Start(options.get("start", Start.END)),
+                policy=options.get("policy"),
+            )
             return function
 
         return subscribe

@@ -23,7 +23,7 @@ def make_app(config: Path = CONFIG) -> web.Application:
     bridge = Bridge.from_toml(config)
 
     @bridge.on(Message, content=Text, direction="inbound", name="greeter")
-    async def greet(message: Message) -> None:
+    async def greet(message: Message[Text]) -> None:
         print(f"{message.conversation.id} said something in {len(message.content.text)} letters")
 
     app = web.Application()

@@ -31,9 +31,8 @@ async def main(paths: list[str]) -> None:
     """Hand the callbacks in the files to the bridge."""
     async with make_bridge() as bridge:
         for path in paths:
-            callback = Callback(
-                body=Path(path).read_bytes(), received_at=datetime.now(UTC), tail=TOKEN
-            )
+            body = await asyncio.to_thread(Path(path).read_bytes)
+            callback = Callback(body=body, received_at=datetime.now(UTC), tail=TOKEN)
             reply = await bridge.receive("incs", callback)
             print(f"acknowledged with {reply.status}")
 

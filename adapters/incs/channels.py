@@ -6,8 +6,9 @@ depending on the callback. The settings tie these together, so that events agree
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -18,6 +19,7 @@ from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import identifier, phone
 
+_Resolved: TypeAlias = tuple[str, str | None, str | None]
 _new_scope: Final = builder(Scope)
 
 
@@ -53,7 +55,7 @@ class _Known:
 class Channels:
     """Finds the channel of a callback by whatever the callback names."""
 
-    __slots__ = ("_by_agent", "_by_id", "_by_phone", "problems")
+    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_remembered", "problems")
 
     def __init__(self, channels: Iterable[Channel]) -> None:
         self._by_id: dict[str, _Known] = {}
@@ -64,6 +66,10 @@ class Channels:
             for name, message in self._add(channel):
                 problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
+        # A business has few channels; `typed` tells the number 1 from `true`.
+        self._remembered: Callable[..., _Resolved] = lru_cache(maxsize=256, typed=True)(
+            self._resolve
+        )
 
     def _add(self, channel: Channel) -> Iterator[tuple[str, str]]:
         """Make a channel known, and yield each of its settings that is wrong, and why."""
@@ -93,24 +99,35 @@ class Channels:
         `evidence` is the channel that the callback's own shape proves. It goes before the
         settings, so that a wrong setting cannot pull the two callbacks of one message apart.
         """
+        try:
+            found = self._remembered(evidence, channel_id, business_phone, agent_id)
+        except TypeError:  # an array or an object, which cannot be remembered
+            found = self._resolve(evidence, channel_id, business_phone, agent_id)
+        channel, account, number = found
+        return _new_scope(
+            source=blank.source,
+            channel=channel,
+            account=account,
+            business_phone=number,
+            received_at=blank.received_at,
+        )
+
+    def _resolve(
+        self,
+        evidence: str | None,
+        channel_id: JsonValue,
+        business_phone: JsonValue,
+        agent_id: JsonValue,
+    ) -> _Resolved:
+        """Return the channel's kind, its account and the business's number."""
         # Empty fields are "" or 0 rather than missing.
         account = identifier(channel_id) if channel_id not in ("0", 0) else None
         number = phone(business_phone) if business_phone else None
         agent = identifier(agent_id)
         known = self._find(account, number, agent, evidence)
         if known is None:
-            channel = evidence or wire.CHANNEL
-        else:
-            channel = evidence or known.kind
-            account = known.account
-            number = number or known.business_phone
-        return _new_scope(
-            source=blank.source,
-            channel=channel,
-            account=account or number or agent,
-            business_phone=number,
-            received_at=blank.received_at,
-        )
+            return evidence or wire.CHANNEL, account or number or agent, number
+        return evidence or known.kind, known.account, number or known.business_phone
 
     def _find(
         self, account: str | None, number: str | None, agent: str | None, evidence: str | None

@@ -6,7 +6,7 @@ channel's id; INCS's number stays beside it as an alias.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, final
 
 import attrs
 
@@ -17,6 +17,7 @@ from adapters.incs.statuses import numbered_status, provider_error
 from adapters.rcs import wire as rcs
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
+from bridge.frozen import builder, quick_init
 from bridge.keys import group_conversation_id, message_key, status_key
 from bridge.model import (
     Conversation,
@@ -35,8 +36,13 @@ from bridge.payload import identifier, instant, integer, phone
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
 
+_new_message: Final = builder(Message)
+_new_status: Final = builder(StatusChange)
 
-@attrs.frozen(kw_only=True)
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class _Sides:
     """Who wrote to whom; `identity` is what the other side than the business's is known by."""
 
@@ -47,7 +53,9 @@ class _Sides:
     conversation: Conversation
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class _Name:
     """What a message is called: by its channel where it has answered, by INCS until then."""
 
@@ -112,7 +120,7 @@ def _message(
         key = message_key(scope.channel, name.message_id)
     by_api = integer(message.get("source")) == wire.SOURCE_API
     written_by_us = Origin.API if by_api else Origin.AGENT
-    return Message(
+    return _new_message(
         key=key,
         source=scope.source,
         channel=scope.channel,
@@ -143,7 +151,7 @@ def _status(
     if word is None or integer(word) == wire.STATUS_CREATED:
         return None
     status = numbered_status(word)
-    return StatusChange(
+    return _new_status(
         key=status_key(
             scope.channel if name.resolved else wire.CHANNEL,
             name.message_id,

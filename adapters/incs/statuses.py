@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from adapters.incs import wire
 from adapters.incs.channels import Channels
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.keys import status_key
 from bridge.model import JsonValue, ProviderError, Status, StatusChange
 from bridge.payload import filled, identifier, instant, integer
+
+_new_status: Final = builder(StatusChange)
 
 
 def message_status_update(
@@ -28,7 +33,7 @@ def message_status_update(
         business_phone=body.get("business_phone"),
     )
     status = wire.STATUS_WORDS.get(word.lower(), Status.UNKNOWN)
-    return StatusChange(
+    return _new_status(
         key=status_key(scope.channel, message_id, status, provider_status=word),
         source=scope.source,
         channel=scope.channel,
@@ -55,7 +60,7 @@ def message_status_updated(body: dict[str, JsonValue], blank: Scope) -> StatusCh
     if word is None:
         raise Unreadable("message_status", "missing")
     status = numbered_status(word)
-    return StatusChange(
+    return _new_status(
         key=status_key(wire.CHANNEL, incs_id, status, provider_status=word),
         source=blank.source,
         channel=wire.CHANNEL,

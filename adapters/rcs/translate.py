@@ -6,12 +6,14 @@ The same objects come signed from Google and bare inside INCS callbacks; `transl
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import attrs
 
 from adapters.rcs import wire
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.keys import event_key, message_key, status_key
 from bridge.model import (
     Choice,
@@ -40,13 +42,25 @@ from bridge.model import (
 from bridge.payload import digest, filled, identifier, instant, integer, mapping, number, phone
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class _User:
     """Who an item is about; `identity` is the phone, or what stands there while it is masked."""
 
     identity: str
     party: Party
     conversation: Conversation
+
+
+# Members of an enum are looked up once: each look-up takes as long as a call.
+_BY_USER: Final = Origin.USER
+_INBOUND: Final = Direction.INBOUND
+_BUSINESS: Final = Role.BUSINESS
+
+_new_message: Final = builder(Message)
+_new_party: Final = builder(Party)
+_new_status: Final = builder(StatusChange)
+_new_text: Final = builder(Text)
+_new_user: Final = builder(_User)
 
 
 def translate(
@@ -95,9 +109,9 @@ def _user(item: dict[str, JsonValue], scope: Scope) -> _User:
         raise Unreadable("senderPhoneNumber", "missing")
     number = phone(sender)
     identity = number or sender
-    return _User(
+    return _new_user(
         identity=identity,
-        party=Party(phone=number),
+        party=_new_party(phone=number),
         conversation=scope.conversation(identity),
     )
 
@@ -117,7 +131,7 @@ def _user_event(event_type: str, item: dict[str, JsonValue], scope: Scope, raw: 
         if message_id is None:
             raise Unreadable("messageId", "missing")
         user = _user(item, scope)
-        return StatusChange(
+        return _new_status(
             key=status_key(scope.channel, message_id, status, provider_status=event_type),
             source=scope.source,
             channel=scope.channel,
@@ -194,7 +208,7 @@ def _message(item: dict[str, JsonValue], scope: Scope, raw: JsonValue) -> Messag
         raise Unreadable("messageId", "missing")
     user = _user(item, scope)
     content, reply_to = _content(item)
-    return Message(
+    return _new_message(
         key=message_key(scope.channel, message_id, user.identity),
         source=scope.source,
         channel=scope.channel,
@@ -203,14 +217,14 @@ def _message(item: dict[str, JsonValue], scope: Scope, raw: JsonValue) -> Messag
         received_at=scope.received_at,
         raw=raw,
         message_id=message_id,
-        direction=Direction.INBOUND,
-        origin=Origin.USER,
+        direction=_INBOUND,
+        origin=_BY_USER,
         conversation=user.conversation,
         sender=user.party,
-        recipient=Party(
+        recipient=_new_party(
             phone=scope.business_phone,
             user_id=identifier(item.get("agentId")),
-            role=Role.BUSINESS,
+            role=_BUSINESS,
         ),
         content=content,
         reply_to=reply_to,
@@ -222,7 +236,7 @@ def _content(item: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     if words is not None:
         if type(words) is not str or not words:
             raise Unreadable("text", "no words")
-        return Text(text=words), None
+        return _new_text(text=words), None
     file = item.get("userFile")
     if file is not None:
         return _media(file), None

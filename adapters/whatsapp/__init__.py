@@ -15,11 +15,14 @@ from adapters.whatsapp import samples
 from adapters.whatsapp.envelope import CHANNEL, translate_body
 from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import TooDeep, read_object
 from bridge.signing import Secret, Signatures, Tokens
 
 __all__ = ["WhatsApp", "WhatsAppSettings"]
+
+_new_parsed: Final = builder(Parsed)
 
 _SIGNATURE: Final = "X-Hub-Signature-256"
 _ALGORITHM: Final = "sha256="
@@ -112,7 +115,7 @@ class WhatsApp:
             return Parsed(events=(scope.unrecognized(text, error.reason),))
         except MalformedBody as error:
             return Parsed(malformed=error)
-        return Parsed(
+        return _new_parsed(
             events=tuple(translate_body(body, source=self._name, received_at=verified.received_at))
         )
 

@@ -36,7 +36,7 @@ _OBJECT: Final = "whatsapp_business_account"
 
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
     """Translate every change of a callback; never raises."""
-    scope = Scope(source=source, channel=CHANNEL, received_at=received_at)
+    scope = _new_scope(source=source, channel=CHANNEL, received_at=received_at)
     product = body.get("object")
     if product is not None and product != _OBJECT:
         return [scope.unrecognized(body, "not a WhatsApp Business Account's", "object")]
@@ -80,10 +80,9 @@ def _translate_change(
         reason = fault(path, field, "a string").reason
         return [scope.unrecognized(body([item]), reason, f"{path}.field")]
     scope = _account_scope(mapping(mapping(value).get("metadata")), entry, scope)
-    change = Change(item=item, field=field, entry=entry, scope=scope)
     translate = _TRANSLATORS.get(field)
     if translate is None and field not in TEMPLATE_FIELDS:
-        return [translate_notice(change)]
+        return [translate_notice(Change(item=item, field=field, entry=entry, scope=scope))]
     path = f"{path}.value"
     if type(value) is not dict:
         reason = fault(path, value, "an object").reason
@@ -93,6 +92,7 @@ def _translate_change(
             value, scope, envelope=lambda part: body([{**item, "value": part}]), path=path
         )
     try:
+        change = Change(item=item, field=field, entry=entry, scope=scope)
         return [translate_template(change, value)]
     except Unreadable as error:
         seen = error.below(path)

@@ -36,6 +36,11 @@ from bridge.payload import boolean, identifier, instant, mapping, phone
 _FROM: Final = ("from", "from_user_id", "from_parent_user_id")
 _TO: Final = ("to", "to_user_id", "to_parent_user_id")
 
+# Members of an enum are looked up once: each look-up takes as long as a call.
+_BY_USER: Final = Origin.USER
+_INBOUND: Final = Direction.INBOUND
+_OUTBOUND: Final = Direction.OUTBOUND
+
 _new_message: Final = builder(Message)
 
 
@@ -47,12 +52,12 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     scope = around.scope
     message_id = required_id(item, "id")
     content = translate_content(item)
-    outbound = around.origin is not Origin.USER and _is_outbound(item, around)
+    outbound = around.origin is not _BY_USER and _is_outbound(item, around)
     number, user_id = _named(item, _TO if outbound else _FROM)
     if number is None and user_id is None:
         number = peer
     party = user(number, user_id, around.cards)
-    group_id = identifier(item.get("group_id"))
+    group_id = identifier(item["group_id"]) if "group_id" in item else None
     if group_id is None and "system" in item:
         # Posted in each group that is shared with the user, and told only inside.
         group_id = identifier(mapping(item["system"]).get("group_id"))
@@ -68,7 +73,7 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
         received_at=scope.received_at,
         raw=item,
         message_id=message_id,
-        direction=Direction.OUTBOUND if outbound else Direction.INBOUND,
+        direction=_OUTBOUND if outbound else _INBOUND,
         origin=around.origin,
         conversation=place,
         sender=around.business if outbound else party,
@@ -93,10 +98,11 @@ def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
 def _named(item: JsonObject, end: tuple[str, str, str]) -> tuple[JsonValue, str | None]:
     """Return how an item names the user at one end: the number, and the user's id."""
     number, user_id, parent_user_id = end
-    return (
-        item.get(number),
-        identifier(item.get(user_id)) or identifier(item.get(parent_user_id)),
-    )
+    if user_id in item or parent_user_id in item:
+        return item.get(number), identifier(item.get(user_id)) or identifier(
+            item.get(parent_user_id)
+        )
+    return item.get(number), None
 
 
 def _with_context(message: Message, item: JsonObject, around: Surroundings) -> Message:

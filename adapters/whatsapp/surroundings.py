@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, final
 
 import attrs
@@ -33,8 +34,12 @@ class Surroundings:
         return number in (self.scope.business_phone, phone(self.displayed))
 
 
-_new_party: Final = builder(Party)
 _new_surroundings: Final = builder(Surroundings)
+
+
+@lru_cache(maxsize=256)  # a business has few numbers, and many messages
+def _business(number: str | None) -> Party:
+    return Party(phone=number, role=Role.BUSINESS)
 
 
 def surroundings_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> Surroundings:
@@ -44,6 +49,6 @@ def surroundings_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USE
         scope=scope,
         origin=origin,
         cards=index_cards(value.get("contacts")),
-        business=_new_party(phone=scope.business_phone or phone(displayed), role=Role.BUSINESS),
+        business=_business(scope.business_phone or phone(displayed)),
         displayed=displayed,
     )

@@ -8,7 +8,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from adapters.whatsapp.messages import translate_message
 from adapters.whatsapp.statuses import translate_status
@@ -34,14 +34,14 @@ def translate_value(
     *,
     envelope: Envelope,
     path: str = "",
-    origin: Origin | None = None,
+    origin: Origin = Origin.USER,
 ) -> list[Event]:
     """Translate every message, status and error of one value; never raises.
 
     `envelope` makes the `raw` of what cannot be read: a body around the value, narrowed to that
     item. `path` leads to the value. `origin` is `user` unless the caller knows better.
     """
-    around = surroundings_of(value, scope, origin or Origin.USER)
+    around = surroundings_of(value, scope, origin)
     events: list[Event] = []
     if value.get("messages") is not None:
         events += translate_array(
@@ -69,12 +69,13 @@ def translate_array(
     path: str,
 ) -> list[Event]:
     """Translate each item of one of a value's arrays by itself: one event for each."""
-
-    def body(part: JsonValue) -> JsonValue:
-        return envelope(narrowed(value, name, part, around))
-
-    place = f"{path}.{name}" if path else name
-    return translate_items(value.get(name), translate, around=around, path=place, body=body)
+    return translate_items(
+        value.get(name),
+        translate,
+        around=around,
+        path=f"{path}.{name}" if path else name,
+        body=lambda part: envelope(narrowed(value, name, part, around)),
+    )
 
 
 def translate_items(
@@ -95,16 +96,14 @@ def translate_items(
     events: list[Event] = []
     for item in items:
         try:
-            events.append(translate(_object(item), around))
+            events.append(translate(item if type(item) is dict else _refuse(), around))
         except Unreadable as error:  # each item gives one event, so their number is the place
             seen = error.below(f"{path}[{len(events)}]")
             events.append(scope.unrecognized(body([item]), seen.reason, seen.path))
     return events
 
 
-def _object(item: JsonValue) -> JsonObject:
-    if type(item) is dict:
-        return item
+def _refuse() -> NoReturn:
     raise Unreadable("", _NO_OBJECT)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import attrs
 
@@ -27,6 +27,7 @@ from bridge.model import (
     StatusChange,
     TemplateChange,
     Typing,
+    Unrecognized,
 )
 
 
@@ -41,12 +42,15 @@ class Start(StrEnum):
 class Entry:
     """An event in its place; positions count up from 1, with gaps.
 
-    Entries of one lane are delivered to a subscriber one at a time and in order.
+    Entries of one lane are delivered to a subscriber one at a time and in order. `mended` says
+    of an event that could not be read that its body has been read since; only `find` and
+    `search` tell.
     """
 
     position: int
     lane: str
     event: Event
+    mended: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +66,7 @@ class Held:
     """An entry that waits: for its own next try, or behind an earlier entry of its lane.
 
     `due_at` is None for one that only waits behind another. `tries` counts those made so far.
+    `replayed` says that somebody asked for it again: the subscriber may have had it before.
     """
 
     entry: Entry
@@ -69,6 +74,7 @@ class Held:
     due_at: float | None = None
     first_failed_at: float | None = None
     error: str | None = None
+    replayed: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -103,6 +109,36 @@ class DeadLetter:
     id: int
     subscriber: str
     failure: Failure
+
+
+class Standing(StrEnum):
+    """How far a subscriber is with one entry.
+
+    `done` with it is also who never wanted it, and who began after it.
+    """
+
+    PENDING = "pending"
+    HELD = "held"
+    DEAD = "dead"
+    DONE = "done"
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of one entry with one subscriber.
+
+    Tries, times and error are known while it is held or dead; `letter` is the dead letter's id.
+    """
+
+    subscriber: str
+    standing: Standing
+    tries: int = 0
+    due_at: float | None = None
+    first_failed_at: float | None = None
+    failed_at: float | None = None
+    error: str | None = None
+    replayed: bool = False
+    letter: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -188,8 +224,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def follow(self, *, start: Start = Start.END) -> Cursor:
-        """Return a cursor that belongs to nobody: it is not kept, and holds nothing back."""
+    async def follow(self, *, start: Start | int = Start.END) -> Cursor:
+        """Return a cursor that belongs to nobody: it is not kept, and holds nothing back.
+
+        A number is the position to begin beyond.
+        """
         ...
 
     async def forget(self, name: str) -> bool:
@@ -204,6 +243,30 @@ class Journal(Protocol):
         """Return the entry of the event with this key, while the journal keeps it."""
         ...
 
+    async def search(self, query: Query) -> Sequence[Entry]:
+        """Return the entries that a query is for, in journal order or the newest first.
+
+        May take long where little is found: nobody else waits for it meanwhile.
+        """
+        ...
+
+    async def outcomes(self, position: int) -> Sequence[Outcome]:
+        """Return what became of the entry at a position, for each subscriber by name."""
+        ...
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """Give a subscriber entries again: they are held, due now, and marked as replayed.
+
+        Return how many. What it has yet to look at comes anyway and is left out, as is what
+        the journal does not keep; a dead letter of one of them is dropped. Its delivery has
+        to be told.
+        """
+        ...
+
+    async def mend(self, positions: Sequence[int]) -> None:
+        """Note of events that could not be read that their bodies have been read since."""
+        ...
+
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
     ) -> Sequence[DeadLetter]:
@@ -211,7 +274,7 @@ class Journal(Protocol):
         ...
 
     async def retry(self, letter: int) -> bool:
-        """Give a dead letter its tries again: it is held once more, and due now.
+        """Give a dead letter its tries again: it is held once more, due now, and replayed.
 
         Return whether there was one. Its subscriber's delivery has to be told.
         """
@@ -250,23 +313,28 @@ def lane_of(event: Event) -> str:
             return event.key
 
 
+def parties_of(event: Event) -> tuple[Party, ...]:
+    """Return everybody whom an event names, the author of a quoted message included."""
+    match event:
+        case Message():
+            quoted = event.reply_to.sender if event.reply_to else None
+            return (event.sender, event.recipient, *((quoted,) if quoted else ()))
+        case StatusChange():
+            return (event.recipient,) if event.recipient else ()
+        case ConsentChange() | Typing():
+            return (event.party,)
+        case _:
+            return ()
+
+
 def concerns(event: Event, subject: str) -> bool:
     """Return whether an event is about a phone number (E.164) or a user id.
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
-    parties: tuple[Party, ...]
-    match event:
-        case Message():
-            quoted = event.reply_to.sender if event.reply_to else None
-            parties = (event.sender, event.recipient, *((quoted,) if quoted else ()))
-        case StatusChange():
-            parties = (event.recipient,) if event.recipient else ()
-        case ConsentChange() | Typing():
-            parties = (event.party,)
-        case _:
-            return _carries(event.raw, (subject, subject.removeprefix("+")))
-    if any(subject in (party.phone, party.user_id) for party in parties):
+    if isinstance(event, TemplateChange | Notice | Unrecognized):
+        return _carries(event.raw, (subject, subject.removeprefix("+")))
+    if any(subject in (party.phone, party.user_id) for party in parties_of(event)):
         return True
     conversation = getattr(event, "conversation", None)
     return conversation is not None and conversation.id.endswith(f":{subject}")

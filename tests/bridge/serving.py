@@ -25,10 +25,12 @@ async def serving(bridge: Bridge, **server) -> AsyncIterator[str]:
     done, _ = await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
     if task in done:
         task.result()
-    yield ready.result()
-    if not task.done():
-        os.kill(os.getpid(), signal.SIGTERM)
-    await task
+    try:
+        yield ready.result()
+    finally:
+        if not task.done():
+            os.kill(os.getpid(), signal.SIGTERM)
+        await task
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -10,7 +10,7 @@ import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Event
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event
 
 # How fast a busy machine draws an example proves nothing.
 untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,7 +51,7 @@ def instances(cls: type[attrs.AttrsInstance]) -> st.SearchStrategy[Any]:
 def _annotated(hint: Any) -> st.SearchStrategy[Any]:
     if hint == _JSON:
         return json_values
-    if hint == Content:
+    if hint in (Content, ContentT_co):
         return st.deferred(lambda: contents)
     if hint in _SCALARS:
         return _SCALARS[hint]

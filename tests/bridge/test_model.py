@@ -55,7 +55,7 @@ def test_event_classes_are_complete():
     """`EVENT_CLASSES` holds every subclass of `Event`, and nothing is below those."""
     defined = {cls for cls in CLASSES if issubclass(cls, Event) and cls is not Event}
     assert set(EVENT_CLASSES) == defined
-    assert all(cls.__bases__ == (Event,) for cls in EVENT_CLASSES)
+    assert all(cls.__bases__[0] is Event for cls in EVENT_CLASSES)
 
 
 def test_content_classes_are_complete():

@@ -45,11 +45,27 @@ embedded = Bridge(journal=MemoryJournal())
 
 
 @bridge.on(Message, channel="whatsapp", content=Text)
-async def greet(message: Message) -> None:
+async def greet(message: Message[Text]) -> None:
     assert_type(message.sender, Party)
+    assert_type(message.content, Text)
+
+
+@bridge.on(Message)
+async def converse(message: Message) -> None:
     assert_type(message.content, Content)
     if isinstance(message.content, Text):
         assert_type(message.content.text, str)
+
+
+# Who takes any message takes one that holds a text too, and not the other way round.
+bridge.on(Message, content=Text)(converse)
+bridge.on(Message, content=Location)(greet)  # type: ignore[arg-type]
+bridge.on(Message)(greet)  # type: ignore[arg-type]
+
+
+@bridge.on(Message, content=(Text, Media))
+async def words_and_files(message: Message) -> None:
+    assert_type(message.content, Content)
 
 
 @bridge.on(StatusChange, name="crm", start=Start.BEGINNING)
@@ -75,13 +91,13 @@ def everything(event: Event) -> None:
 # What listens to everything may listen to less.
 bridge.on(Message)(everything)
 bridge.on(Message)(track)  # type: ignore[arg-type]
-bridge.on(StatusChange)(greet)  # type: ignore[arg-type]
-bridge.on(Message, content=str)(greet)  # type: ignore[arg-type]
+bridge.on(StatusChange)(converse)  # type: ignore[arg-type]
+bridge.on(Message, content=str)(converse)  # type: ignore[type-var]
 
 
 # A decorated function stays what it was.
 async def again(message: Message) -> None:
-    await greet(message)
+    await converse(message)
     track(message)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,80 @@
+"""What a search of a journal is for.
+
+One place says what matches, so that every engine finds alike: an engine may look at fewer
+entries than there are, and asks `Query.matches` about those that it looks at.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from bridge.journal.base import Entry, lane_of, parties_of
+from bridge.model import Event, Message, StatusChange, Typing
+
+MOST: Final = 1000
+"""How many entries one search gives at most; the next one goes on after the last of them."""
+
+
+@attrs.frozen(kw_only=True)
+class Query:
+    """Which entries are looked for; None and an empty tuple filter nothing.
+
+    `kinds` are kinds of events, `content` the kind of a message's content. `party` is a phone
+    number (E.164) or user id of anybody who takes part. `message_id` is looked for among the
+    aliases too. `since` (included) and `until` (not included) are about `received_at`; the
+    first relies on the journal's clock. Only positions beyond `after` and before `before` are
+    looked at. `mended` is about what could not be read: whether it has been read since.
+    """
+
+    kinds: tuple[str, ...] = ()
+    channel: str | None = None
+    account: str | None = None
+    content: str | None = None
+    conversation: str | None = None
+    party: str | None = None
+    message_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    mended: bool | None = None
+    after: int = 0
+    before: int | None = None
+    newest_first: bool = False
+    limit: int = attrs.field(default=100, validator=[attrs.validators.ge(1), attrs.validators.le(MOST)])
+
+    def matches(self, entry: Entry) -> bool:
+        """Return whether this entry is looked for, wherever it stands."""
+        event = entry.event
+        return (
+            (not self.kinds or event.kind in self.kinds)
+            and self.channel in (None, event.channel)
+            and self.account in (None, event.account)
+            and (self.since is None or event.received_at >= self.since)
+            and (self.until is None or event.received_at < self.until)
+            and self.mended in (None, entry.mended)
+            and (self.conversation is None or self.conversation == _conversation(event))
+            and (self.content is None or _is_content(event, self.content))
+            and (self.message_id is None or _is_named(event, self.message_id))
+            and (self.party is None or _takes_part(event, self.party))
+        )
+
+
+def _conversation(event: Event) -> str | None:
+    place = getattr(event, "conversation", None)
+    return None if place is None else lane_of(event)
+
+
+def _is_content(event: Event, kind: str) -> bool:
+    return isinstance(event, Message) and event.content.kind == kind
+
+
+def _is_named(event: Event, message_id: str) -> bool:
+    return isinstance(event, Message | StatusChange) and (
+        event.message_id == message_id or message_id in event.aliases
+    )
+
+
+def _takes_part(event: Event, identity: str) -> bool:
+    return any(identity in (party.phone, party.user_id) for party in parties_of(event))

@@ -1,0 +1,53 @@
+"""The README says what is true."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bridge.model import EVENT_CLASSES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_it_is_short():
+    """It stays under 120 lines."""
+    assert len(README.splitlines()) < 120
+
+
+def test_its_first_example_runs(tmp_path, monkeypatch):
+    """The code at its top works with a copy of the example configuration."""
+    shutil.copy(ROOT / "config.example.toml", tmp_path / "config.toml")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(blocks("python")[0], names)
+    assert {subscriber.name for subscriber in names["bridge"].bus.subscribers} >= {"crm"}
+
+
+def test_every_event_is_in_it():
+    """Each class of the model is explained."""
+    assert [cls.__name__ for cls in EVENT_CLASSES if f"`{cls.__name__}`" not in README] == []
+
+
+@pytest.mark.parametrize("name", re.findall(r"`((?:docs|examples)/[\w.-]*|[\w.]+\.toml)`", README))
+def test_what_it_names_exists(name):
+    """Each file that it points to is there (`config.toml` is the reader's own)."""
+    assert name == "config.toml" or (ROOT / name).exists()
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+)
+def test_one_sentence_a_line(page):
+    """In every page, a line of prose holds one sentence."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    prose = [line for line in text.splitlines() if not line.startswith(("|", "    ", "- ", "  "))]
+    assert [line for line in prose if re.search(r"[a-z)`]\. [A-Z]", line)] == []
