@@ -180,7 +180,7 @@ class Bridge:
     ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
 
     @overload
-    def on(
+    def on(  # type: ignore[overload-overlap] # a Message is an E too, yet its content is lost there
         self,
         event: type[Message[Any]],
         /,

@@ -138,7 +138,7 @@ class Rcs:
         except MalformedBody as error:
             return Parsed(malformed=error)
         secret = item.get("secret")
-        if "clientToken" in item and type(secret) is str:
+        if _is_whole_body(verified) and "clientToken" in item and type(secret) is str:
             return Parsed(reply=Reply(body=secret.encode()))
         return Parsed(events=tuple(translate(item, scope, raw=item)))
 
@@ -161,6 +161,11 @@ class Rcs:
             return Outgoing(body=envelope)
         signature = base64.b64encode(self._signatures.sign(body)).decode()
         return Outgoing(body=envelope, headers={wire.SIGNATURE_HEADER: signature})
+
+
+def _is_whole_body(verified: Verified) -> bool:
+    """Return whether a callback came without an envelope: what one holds is never a handshake."""
+    return verified.callback is not None and verified.payload == verified.callback.body
 
 
 def _decoded(text: str) -> bytes | None:

@@ -13,21 +13,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import attrs
 
+from bridge.journal.query import Query, conversation_of, parties_of
 from bridge.model import (
     ConsentChange,
     Event,
     JsonValue,
     Message,
     Notice,
-    Party,
     StatusChange,
     TemplateChange,
     Typing,
-    Unrecognized,
 )
 
 
@@ -298,11 +297,10 @@ class Journal(Protocol):
 
 def lane_of(event: Event) -> str:
     """Return which events this one must stay in order with."""
+    conversation = conversation_of(event)
+    if conversation is not None:
+        return conversation
     match event:
-        case Message() | Typing():
-            return event.conversation.id
-        case StatusChange() | ConsentChange() if event.conversation is not None:
-            return event.conversation.id
         case StatusChange():
             return f"{event.channel}::message:{event.message_id}"
         case TemplateChange():
@@ -313,31 +311,17 @@ def lane_of(event: Event) -> str:
             return event.key
 
 
-def parties_of(event: Event) -> tuple[Party, ...]:
-    """Return everybody whom an event names, the author of a quoted message included."""
-    match event:
-        case Message():
-            quoted = event.reply_to.sender if event.reply_to else None
-            return (event.sender, event.recipient, *((quoted,) if quoted else ()))
-        case StatusChange():
-            return (event.recipient,) if event.recipient else ()
-        case ConsentChange() | Typing():
-            return (event.party,)
-        case _:
-            return ()
-
-
 def concerns(event: Event, subject: str) -> bool:
     """Return whether an event is about a phone number (E.164) or a user id.
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
-    if isinstance(event, TemplateChange | Notice | Unrecognized):
+    if not isinstance(event, Message | StatusChange | ConsentChange | Typing):
         return _carries(event.raw, (subject, subject.removeprefix("+")))
     if any(subject in (party.phone, party.user_id) for party in parties_of(event)):
         return True
-    conversation = getattr(event, "conversation", None)
-    return conversation is not None and conversation.id.endswith(f":{subject}")
+    conversation = conversation_of(event)
+    return conversation is not None and conversation.endswith(f":{subject}")
 
 
 def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+import attrs
+
 from bridge.codec import encode
 from bridge.errors import JournalError
 from bridge.journal.base import (
@@ -23,11 +25,14 @@ from bridge.journal.base import (
     Failure,
     Health,
     Held,
+    Outcome,
     Settlement,
+    Standing,
     Start,
     SubscriberState,
     concerns,
 )
+from bridge.journal.query import Query
 from bridge.journal.correlation import Track, correlate, tells_of
 from bridge.model import Event
 
@@ -112,11 +117,13 @@ class MemoryJournal:
         cursor.rewind()
         return cursor
 
-    async def follow(self, *, start: Start = Start.END) -> Cursor:
+    async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         return _Cursor(self, self._begin(start))
 
-    def _begin(self, start: Start) -> int:
+    def _begin(self, start: Start | int) -> int:
+        if isinstance(start, int):
+            return start
         return self._last if start is Start.END else 0
 
     def after(self, position: int, limit: int) -> Sequence[Entry]:
@@ -159,6 +166,75 @@ class MemoryJournal:
         """See `Journal.find`."""
         return self._by_key.get(key)
 
+    async def search(self, query: Query) -> Sequence[Entry]:
+        """See `Journal.search`."""
+        last = self._last if query.before is None else min(self._last, query.before - 1)
+        places = range(max(self._first, query.after + 1), last + 1)
+        entries = map(self._entries.get, reversed(places) if query.newest_first else places)
+        found = (
+            entry
+            for entry in entries
+            if entry is not None and query.matches(entry.event, mended=entry.mended)
+        )
+        return tuple(itertools.islice(found, query.limit))
+
+    async def outcomes(self, position: int) -> Sequence[Outcome]:
+        """See `Journal.outcomes`."""
+        return tuple(
+            self._outcome(name, cursor, position) for name, cursor in sorted(self._cursors.items())
+        )
+
+    def _outcome(self, name: str, cursor: _Cursor, position: int) -> Outcome:
+        held = cursor.holds(position)
+        if held is not None:
+            return Outcome(
+                subscriber=name,
+                standing=Standing.HELD,
+                tries=held.tries,
+                due_at=held.due_at,
+                first_failed_at=held.first_failed_at,
+                error=held.error,
+                replayed=held.replayed,
+            )
+        for letter in self._letters.values():
+            failure = letter.failure
+            if letter.subscriber == name and failure.entry.position == position:
+                return Outcome(
+                    subscriber=name,
+                    standing=Standing.DEAD,
+                    tries=failure.tries,
+                    first_failed_at=failure.first_failed_at,
+                    failed_at=failure.failed_at,
+                    error=failure.error,
+                    letter=letter.id,
+                )
+        standing = Standing.PENDING if position > cursor.position else Standing.DONE
+        return Outcome(subscriber=name, standing=standing)
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """See `Journal.replay`."""
+        cursor = self._cursors.get(subscriber)
+        seen = () if cursor is None else [p for p in positions if p <= cursor.position]
+        entries = [self._entries[position] for position in seen if position in self._entries]
+        again = {entry.position for entry in entries}
+        self._letters = {
+            letter.id: letter
+            for letter in self._letters.values()
+            if letter.subscriber != subscriber or letter.failure.entry.position not in again
+        }
+        if cursor is not None:
+            for entry in entries:
+                cursor.hold(Held(entry=entry, due_at=time.time(), replayed=True))
+        return len(again)
+
+    async def mend(self, positions: Sequence[int]) -> None:
+        """See `Journal.mend`."""
+        for position in positions:
+            entry = self._entries.get(position)
+            if entry is not None:
+                mended = attrs.evolve(entry, mended=True)
+                self._entries[position] = self._by_key[entry.event.key] = mended
+
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
     ) -> Sequence[DeadLetter]:
@@ -175,7 +251,9 @@ class MemoryJournal:
         found = self._letters.pop(letter, None)
         if found is None:
             return False
-        self._cursors[found.subscriber].hold(Held(entry=found.failure.entry, due_at=time.time()))
+        self._cursors[found.subscriber].hold(
+            Held(entry=found.failure.entry, due_at=time.time(), replayed=True)
+        )
         return True
 
     async def drop(self, letter: int) -> bool:
@@ -220,6 +298,10 @@ class _Cursor:
     def holding(self) -> int:
         """Return how many entries are held."""
         return len(self._held)
+
+    def holds(self, position: int) -> Held | None:
+        """Return what is known of an entry if it is held."""
+        return self._held.get(position)
 
     def rewind(self) -> None:
         """Go back to what has been settled: what was given out and not settled comes again."""

@@ -11,8 +11,7 @@ from typing import Final
 
 import attrs
 
-from bridge.journal.base import Entry, lane_of, parties_of
-from bridge.model import Event, Message, StatusChange, Typing
+from bridge.model import ConsentChange, Event, Message, Party, StatusChange, Typing
 
 MOST: Final = 1000
 """How many entries one search gives at most; the next one goes on after the last of them."""
@@ -44,26 +43,45 @@ class Query:
     newest_first: bool = False
     limit: int = attrs.field(default=100, validator=[attrs.validators.ge(1), attrs.validators.le(MOST)])
 
-    def matches(self, entry: Entry) -> bool:
-        """Return whether this entry is looked for, wherever it stands."""
-        event = entry.event
+    def matches(self, event: Event, *, mended: bool = False) -> bool:
+        """Return whether this event is looked for, wherever it stands."""
         return (
             (not self.kinds or event.kind in self.kinds)
             and self.channel in (None, event.channel)
             and self.account in (None, event.account)
             and (self.since is None or event.received_at >= self.since)
             and (self.until is None or event.received_at < self.until)
-            and self.mended in (None, entry.mended)
-            and (self.conversation is None or self.conversation == _conversation(event))
+            and self.mended in (None, mended)
+            and (self.conversation is None or self.conversation == conversation_of(event))
             and (self.content is None or _is_content(event, self.content))
             and (self.message_id is None or _is_named(event, self.message_id))
             and (self.party is None or _takes_part(event, self.party))
         )
 
 
-def _conversation(event: Event) -> str | None:
-    place = getattr(event, "conversation", None)
-    return None if place is None else lane_of(event)
+def parties_of(event: Event) -> tuple[Party, ...]:
+    """Return everybody whom an event names, the author of a quoted message included."""
+    match event:
+        case Message():
+            quoted = event.reply_to.sender if event.reply_to else None
+            return (event.sender, event.recipient, *((quoted,) if quoted else ()))
+        case StatusChange():
+            return (event.recipient,) if event.recipient else ()
+        case ConsentChange() | Typing():
+            return (event.party,)
+        case _:
+            return ()
+
+
+def conversation_of(event: Event) -> str | None:
+    """Return the id of the conversation that an event belongs to, if it does to one."""
+    match event:
+        case Message() | Typing():
+            return event.conversation.id
+        case StatusChange() | ConsentChange() if event.conversation is not None:
+            return event.conversation.id
+        case _:
+            return None
 
 
 def _is_content(event: Event, kind: str) -> bool:

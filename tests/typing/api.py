@@ -92,7 +92,7 @@ def everything(event: Event) -> None:
 bridge.on(Message)(everything)
 bridge.on(Message)(track)  # type: ignore[arg-type]
 bridge.on(StatusChange)(converse)  # type: ignore[arg-type]
-bridge.on(Message, content=str)(converse)  # type: ignore[type-var]
+bridge.on(Message, content=str)(converse)  # type: ignore[type-var, arg-type]
 
 
 # A decorated function stays what it was.

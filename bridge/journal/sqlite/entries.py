@@ -20,8 +20,10 @@ from bridge.model import Event, Unrecognized
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-EntryRow: TypeAlias = tuple[int, int, str, bytes]
-"""The columns `position`, `at`, `lane` and `event`."""
+EntryRow: TypeAlias = tuple[int, int, str, bytes, int | None]
+"""What `COLUMNS` selects."""
+
+COLUMNS: Final = "entries.position, entries.at, entries.lane, event, mended"
 
 _position: Final = attrgetter("position")
 
@@ -73,13 +75,13 @@ def read_entry(row: EntryRow) -> Entry:
     An event that cannot be read any more comes out as `Unrecognized`, so that it neither is
     lost nor stops its subscribers.
     """
-    position, at, lane, data = row
+    position, at, lane, data, mended = row
     try:
         event = decode(data)
     except CodecError as error:
         _LOG.error("entry %d cannot be read: %s", position, error)
         event = _unreadable(position, at, data, str(error))
-    return Entry(position=position, lane=lane, event=event)
+    return Entry(position=position, lane=lane, event=event, mended=bool(mended))
 
 
 def _unreadable(position: int, at: int, data: bytes, reason: str) -> Event:
@@ -102,7 +104,7 @@ def _unreadable(position: int, at: int, data: bytes, reason: str) -> Event:
 def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequence[Entry]:
     """Return entries beyond a position."""
     rows: Iterable[EntryRow] = connection.execute(
-        "SELECT position, at, lane, event FROM entries "
+        f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
         "WHERE position > ? AND event IS NOT NULL ORDER BY position LIMIT ?",
         (position, limit),
     )
@@ -117,7 +119,8 @@ def first(connection: apsw.Connection) -> int:
 def find(connection: apsw.Connection, key: str) -> Entry | None:
     """Return the entry of the event with this key."""
     row: EntryRow | None = connection.execute(
-        "SELECT position, at, lane, event FROM entries WHERE key = ? AND event IS NOT NULL",
+        f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
+        "WHERE key = ? AND event IS NOT NULL",
         (digest(key),),
     ).fetchone()
     return None if row is None else read_entry(row)
@@ -127,12 +130,19 @@ def about(connection: apsw.Connection, subject: str, span: tuple[int, int]) -> S
     """Return the positions of entries about a subject, as rows, from within a span."""
     needle = orjson.dumps(subject.removeprefix("+"))[1:-1]
     rows: Iterable[EntryRow] = connection.execute(
-        "SELECT position, at, lane, event FROM entries "
+        f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
         "WHERE position > ? AND position <= ? AND instr(event, ?)",
         (*span, needle),
     )
     found = map(read_entry, rows)
     return [(entry.position,) for entry in found if concerns(entry.event, subject)]
+
+
+def mend(connection: apsw.Connection, positions: Sequence[int]) -> None:
+    """Note that what could not be read has been read since."""
+    connection.executemany(
+        "UPDATE entries SET mended = 1 WHERE position = ?", [(position,) for position in positions]
+    )
 
 
 def erase(connection: apsw.Connection, positions: Sequence[tuple[int]]) -> None:

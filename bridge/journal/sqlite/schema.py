@@ -23,7 +23,7 @@ from bridge.errors import JournalError
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _APPLICATION_ID: Final = 0x494E4353  # "INCS"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MAGIC: Final = b"SQLite format 3\x00"
 _SIBLINGS: Final = ("", "-wal", "-shm")
 _STEPS_BETWEEN_LOOKS: Final = 10_000
@@ -31,14 +31,17 @@ _PRIVATE: Final = 0o600  # what a journal holds is personal data
 
 # One row for each happening: what delivery reads and what deduplication knows are the same
 # table, because the unique index is what an append costs and one is enough. A key is the
-# BLAKE2b of the event's own. Where `event` is null only the key is still known.
+# BLAKE2b of the event's own. Where `event` is null only the key is still known. `mended` is 1
+# for what could not be read and has been read since. No index helps a search: each would cost
+# every append as much as the one there is.
 _TABLES: Final = """
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
     key BLOB NOT NULL UNIQUE,
     at INTEGER NOT NULL,
     lane TEXT,
-    event BLOB
+    event BLOB,
+    mended INTEGER
 ) STRICT;
 CREATE TABLE tracks (
     id INTEGER PRIMARY KEY,
@@ -59,6 +62,7 @@ CREATE TABLE held (
     due_at REAL,
     first_failed_at REAL,
     error TEXT,
+    replayed INTEGER NOT NULL,
     PRIMARY KEY (subscriber, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX held_by_lane ON held (subscriber, lane, position);

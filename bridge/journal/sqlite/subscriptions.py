@@ -11,12 +11,26 @@ from typing import Final, TypeAlias
 import apsw
 
 from bridge.journal.base import DeadLetter, Failure, Held, Settlement, SubscriberState
-from bridge.journal.sqlite.entries import read_entry
+from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_entry
 
 _LAG_COUNTED: Final = 10_000
 
-_HeldRow: TypeAlias = tuple[int, int, str, bytes, int, float | None, float | None, str | None]
-_DeadRow: TypeAlias = tuple[int, int, str, bytes, int, str, int, float, float, str]
+_HeldRow: TypeAlias = tuple[*EntryRow, int, float | None, float | None, str | None, int]
+_DeadRow: TypeAlias = tuple[*EntryRow, int, str, int, float, float, str]
+_OutcomeRow: TypeAlias = tuple[
+    str,
+    int,
+    int | None,
+    float | None,
+    float | None,
+    str | None,
+    int | None,
+    int | None,
+    int | None,
+    float | None,
+    float | None,
+    str | None,
+]
 
 
 def join(connection: apsw.Connection, name: str, position: int) -> int:
@@ -46,10 +60,18 @@ def settle(connection: apsw.Connection, name: str, settlement: Settlement) -> No
     if not advance(connection, name, settlement.position):
         return
     connection.executemany(
-        "REPLACE INTO held SELECT ?, position, lane, ?, ?, ?, ? "
+        "REPLACE INTO held SELECT ?, position, lane, ?, ?, ?, ?, ? "
         "FROM entries WHERE position = ? AND event IS NOT NULL",
         [
-            (name, held.tries, held.due_at, held.first_failed_at, held.error, held.entry.position)
+            (
+                name,
+                held.tries,
+                held.due_at,
+                held.first_failed_at,
+                held.error,
+                held.replayed,
+                held.entry.position,
+            )
             for held in settlement.held
         ],
     )
@@ -89,20 +111,21 @@ def waiting(connection: apsw.Connection, name: str) -> Mapping[str, float]:
 def held_in(connection: apsw.Connection, name: str, lane: str, limit: int) -> Sequence[Held]:
     """Return a lane's held entries, first things first."""
     rows: Iterable[_HeldRow] = connection.execute(
-        "SELECT position, entries.at, entries.lane, event, tries, due_at, first_failed_at, error "
+        f"SELECT {COLUMNS}, tries, due_at, first_failed_at, error, replayed "  # noqa: S608
         "FROM held JOIN entries USING (position) "
         "WHERE subscriber = ? AND held.lane = ? ORDER BY position LIMIT ?",
         (name, lane, limit),
     )
     return tuple(
         Held(
-            entry=read_entry((position, at, of, event)),
+            entry=read_entry(row),
             tries=tries,
             due_at=due_at,
             first_failed_at=first_failed_at,
             error=error,
+            replayed=bool(replayed),
         )
-        for position, at, of, event, tries, due_at, first_failed_at, error in rows
+        for *row, tries, due_at, first_failed_at, error, replayed in rows
     )
 
 
@@ -143,8 +166,8 @@ def dead_letters(
 ) -> Sequence[DeadLetter]:
     """Return dead letters with ids beyond `after`, oldest first."""
     rows: Iterable[_DeadRow] = connection.execute(
-        "SELECT position, at, lane, event, id, subscriber, tries, first_failed_at, failed_at, "
-        "error FROM dead JOIN entries USING (position) "
+        f"SELECT {COLUMNS}, id, subscriber, tries, first_failed_at, failed_at, error "  # noqa: S608
+        "FROM dead JOIN entries USING (position) "
         "WHERE id > ?1 AND (?2 IS NULL OR subscriber = ?2) ORDER BY id LIMIT ?3",
         (after, subscriber, limit),
     )
@@ -153,23 +176,21 @@ def dead_letters(
             id=letter,
             subscriber=name,
             failure=Failure(
-                entry=read_entry((position, at, lane, event)),
+                entry=read_entry(row),
                 tries=tries,
                 first_failed_at=first_failed_at,
                 failed_at=failed_at,
                 error=error,
             ),
         )
-        for position, at, lane, event, letter, name, tries, first_failed_at, failed_at, error in (
-            rows
-        )
+        for *row, letter, name, tries, first_failed_at, failed_at, error in rows
     )
 
 
 def retry(connection: apsw.Connection, letter: int, now: float) -> bool:
     """Hold a dead letter's entry once more, due now; return whether there was one."""
     connection.execute(
-        "REPLACE INTO held SELECT subscriber, position, lane, 0, ?, NULL, NULL "
+        "REPLACE INTO held SELECT subscriber, position, lane, 0, ?, NULL, NULL, 1 "
         "FROM dead JOIN entries USING (position) WHERE id = ?",
         (now, letter),
     )

@@ -35,6 +35,7 @@ FULL: Final = "the journal holds its limit of {} bytes"
 
 _CHECKPOINT_AT: Final = 4000  # pages in the WAL: 16 MB, and an fsync of the database less often
 _REHEARSAL: Final = 64 << 10
+_INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
 
 _Row: TypeAlias = tuple[int, bytes, int, str | None, bytes | None]
@@ -239,7 +240,7 @@ class Writer:
             for name in claims.values():  # known from now on, and not published under this key
                 last += 1
                 rows.append((last, name, now, None, None))
-        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+        self._connection.executemany(_INSERT, rows)
         ledger.write_tracks(now)
         return last
 

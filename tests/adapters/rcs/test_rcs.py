@@ -319,3 +319,13 @@ def test_an_unsigned_adapter_wraps_without_a_signature():
     )
     bare = Rcs("r", RcsSettings(bare=True, tokens=(Secret("t"),))).authenticate(b"{}")
     assert (bare.body, bare.tail) == (b"{}", "t")
+
+
+def test_what_an_envelope_holds_is_never_a_handshake(rcs):
+    """A signed object that looks like a handshake is kept as an event, and nothing is echoed."""
+    request = callback({"clientToken": TOKEN, "secret": "echo me"})
+    signed = Verified(payload=request.body, received_at=RECEIVED_AT, callback=callback(INNER))
+    parsed = rcs.parse(signed)
+
+    assert parsed.reply.body == b""
+    assert [event.kind for event in parsed.events] == ["unrecognized"]
