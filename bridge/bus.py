@@ -12,6 +12,7 @@ import logging
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
@@ -145,14 +146,15 @@ def as_async(
 ) -> Callable[..., Awaitable[object]]:
     """Return the function itself if it is async, else one that runs it in a thread.
 
-    A plain function may block, and must not hold up everyone else while it does.
+    A plain function may block, and must not hold up everyone else while it does. It sees the
+    caller's context variables.
     """
     if is_async(function):
         return cast("Callable[..., Awaitable[object]]", function)
 
     async def in_thread(*args: object, **kwargs: object) -> object:
         result = await get_running_loop().run_in_executor(
-            executor, partial(function, *args, **kwargs)
+            executor, partial(copy_context().run, function, *args, **kwargs)
         )
         return await result if inspect.isawaitable(result) else result
 

@@ -97,9 +97,10 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Begin to wait for the rest of a head where none is awaited and none is answered."""
-        if self._deadline is None and not self._is_answering:
-            self._expect_a_head()
         super().data_received(data)
+        # Most heads come whole, and need no timer.
+        if not (self._messages or self._is_answering) and self._deadline is None:
+            self._expect_a_head()
 
     def answering(self) -> None:
         """Note that a head has arrived: what comes now is that request's body."""

@@ -25,6 +25,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self
 
@@ -32,6 +33,7 @@ import attrs
 
 from bridge.bus import as_async, is_async, raised_at
 from bridge.errors import JournalError
+from bridge.instrumentation import Result, Tried
 from bridge.journal.base import Cursor, Entry, Failure, Held, Settlement
 from bridge.model import Event
 from bridge.settings import DeliverySettings
@@ -46,6 +48,27 @@ _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _ERROR_LENGTH: Final = 1000
 
 _log: Final = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Attempt:
+    """Which try of an event a subscriber is in.
+
+    `tries` counts those that failed before it. `replayed` says that somebody asked for the
+    event again, so that this subscriber may have taken it before; its key tells.
+    """
+
+    tries: int = 0
+    replayed: bool = False
+
+
+FIRST: Final = Attempt()
+_attempt: Final[ContextVar[Attempt]] = ContextVar("attempt", default=FIRST)
+
+
+def current() -> Attempt:
+    """Return which try of its event the calling subscriber is in; elsewhere, a first one."""
+    return _attempt.get()
 
 
 @attrs.define(eq=False)
@@ -75,11 +98,15 @@ class Delivery:
         *,
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
+        observe: Callable[[Tried], None] | None = None,
+        recall: Callable[[Event], None] | None = None,
     ) -> None:
         self.name = name
         self._cursor = cursor
         self._wants = wants
         self._policy = policy
+        self._observe = observe
+        self._recall = recall
         self._timeout = policy.timeout if is_async(function) else None
         self._threads = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=name)
         self._function = as_async(function, self._threads)
@@ -151,6 +178,11 @@ class Delivery:
             self._moved.clear()
             await self._moved.wait()
 
+    @property
+    def held_lanes(self) -> int:
+        """Return how many conversations wait for a retry."""
+        return self._waiting
+
     async def wake(self) -> None:
         """Look for held entries again, as after a dead letter was given back."""
         for name, due_at in (await self._cursor.waiting()).items():
@@ -217,7 +249,7 @@ class Delivery:
         """Deliver what a lane has in memory."""
         for _ in range(_BURST):
             entry = lane.entries[0]
-            error = await self._try(entry)
+            error = await self._try(entry, FIRST)
             lane.entries.popleft()
             if error is not None and not self._fail(lane, Held(entry=entry), error):
                 # What waited behind it now waits in the journal.
@@ -249,7 +281,7 @@ class Delivery:
             if held.due_at is not None and held.due_at > time.time():
                 self._schedule(lane, held.due_at)
                 return
-            error = await self._try(held.entry)
+            error = await self._try(held.entry, Attempt(held.tries, held.replayed))
             if error is None:
                 self._released.add(held.entry.position)
                 self._dirty.set()
@@ -257,9 +289,12 @@ class Delivery:
                 return
         self._enqueue(lane)
 
-    async def _try(self, entry: Entry) -> BaseException | None:
+    async def _try(self, entry: Entry, attempt: Attempt) -> BaseException | None:
         """Give the subscriber an event; return what went wrong, whatever it was."""
         task = asyncio.current_task()
+        _attempt.set(attempt)
+        if self._recall is not None:
+            self._recall(entry.event)
         try:
             async with asyncio.timeout(self._timeout):
                 await self._function(entry.event)
@@ -271,7 +306,15 @@ class Delivery:
             raise
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it is not theirs to exit
             return error
+        self._report(Result.DONE)
+        if _log.isEnabledFor(logging.DEBUG):
+            extra = {"subscriber": self.name, "key": entry.event.key}
+            _log.debug("delivered", extra=extra)
         return None
+
+    def _report(self, result: Result) -> None:
+        if self._observe is not None:
+            self._observe(Tried(subscriber=self.name, result=result))
 
     def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
         """Hold an entry for its next try; return True where it has had its last."""
@@ -279,6 +322,7 @@ class Delivery:
         tries = held.tries + 1
         first = held.first_failed_at or now
         final = tries >= self._policy.tries
+        self._report(Result.DEAD if final else Result.FAILED)
         text = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
         if isinstance(error, TimeoutError) and not str(error):
             text = f"no answer within {self._timeout} s"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
@@ -21,6 +21,7 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge.masking import mask_phone, mask_phones_in, neutralise
+from bridge.request_id import current
 from bridge.signing import Secret
 
 _HIDDEN: Final = "********"
@@ -70,6 +71,7 @@ def configure(
                 structlog.processors.format_exc_info,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _Discreet(secrets),
+                _with_request_id,  # after it: to be found by, an id has to stay as it is
                 _for_people(target)
                 if is_readable(settings, target)
                 else structlog.processors.JSONRenderer(),
@@ -88,6 +90,16 @@ def is_readable(settings: Format, stream: TextIO | None = None) -> bool:
     return settings.format == "console" or (settings.format == "auto" and target.isatty())
 
 
+def _with_request_id(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    # A handler writes in the thread and context of the one who logs, so this is that one's id.
+    request_id = current()
+    if request_id is not None:
+        fields["request_id"] = request_id
+    return fields
+
+
 class _Discreet:
     """A processor that masks secrets and personal data, and neutralises control characters."""
 
@@ -103,7 +115,7 @@ class _Discreet:
 
     def __call__(
         self, _logger: object, _method: str, fields: MutableMapping[str, Any]
-    ) -> Mapping[str, Any]:
+    ) -> MutableMapping[str, Any]:
         return {
             name: value if name in _KEPT else self._field(name, value)
             for name, value in fields.items()

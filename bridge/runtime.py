@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import attrs
+import orjson
 from aiohttp import web
 
-from bridge import registry
-from bridge.adapter import Adapter, Callback, Parsed, Reply, Scope
+from bridge import registry, request_id
+from bridge.adapter import Adapter, Callback, Parsed, Reply, Scope, Verified
 from bridge.bus import Bus, Subscriber, name_of, raised_at
 from bridge.console import Console
 from bridge.delivery import Delivery
 from bridge.errors import (
+    BridgeError,
     CodecError,
     ConfigurationError,
     MalformedBody,
@@ -35,7 +39,8 @@ from bridge.errors import (
     Problem,
     UnknownAdapter,
 )
-from bridge.journal.base import Health, Journal, Start
+from bridge.instrumentation import Answer, Hook, Received, Tried
+from bridge.journal.base import Appended, Entry, Health, Journal, Start
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
@@ -49,6 +54,7 @@ from bridge.model import (
     Unrecognized,
 )
 from bridge.payload import read_object
+from bridge.request_id import RequestIds
 from bridge.settings import (
     CONSOLE,
     DeliverySettings,
@@ -97,6 +103,18 @@ class Options(TypedDict, total=False):
     policy: DeliverySettings | None
 
 
+@attrs.frozen(kw_only=True)
+class Reparsed:
+    """What came of reading an unreadable body once more.
+
+    `events` are those that could be read; `appended` is None in a dry run.
+    """
+
+    mended: bool
+    events: tuple[Event, ...] = ()
+    appended: Appended | None = None
+
+
 class Bridge:
     """Takes callbacks, keeps their events, and hands them to subscribers.
 
@@ -119,6 +137,8 @@ class Bridge:
         self._doors: dict[str, _Door] = {}
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._hooks: list[Hook] = []
+        self._requests = RequestIds()
         self._stack: AsyncExitStack | None = None
 
     @classmethod
@@ -275,12 +295,18 @@ class Bridge:
 
     def mount(self, app: web.Application) -> None:
         """Take callbacks in an aiohttp application, and run while it runs."""
+        if self.server.trusted_proxies:
+            app.middlewares.append(request_id.middleware(self.server.trusted_proxies))
         mount(app, self, self.server)
         app.cleanup_ctx.append(self._while_running)
 
     async def _while_running(self, _: web.Application) -> AsyncIterator[None]:
         async with self:
             yield
+
+    def instrument(self, hook: Hook) -> None:
+        """Tell a hook of every callback and every try of a delivery, as each happens."""
+        self._hooks.append(hook)
 
     # --- running -------------------------------------------------------------------------
 
@@ -298,6 +324,8 @@ class Bridge:
                     await self.journal.subscribe(subscriber.name, start=start),
                     wants=partial(self.bus.listens, subscriber),
                     policy=policy,
+                    observe=self._observe,
+                    recall=self._requests.recall,
                 )
                 self._deliveries[subscriber.name] = await stack.enter_async_context(delivery)
             threads = ThreadPoolExecutor(1, thread_name_prefix=_SIGNALS)
@@ -308,6 +336,7 @@ class Bridge:
                 await self.journal.follow(),
                 wants=self.bus.heard,
                 policy=DeliverySettings(timeout=_NO_TIMEOUT, tries=1),
+                recall=self._requests.recall,
             )
             self._deliveries[_SIGNALS] = await stack.enter_async_context(signals)
             self._stack = stack.pop_all()
@@ -357,18 +386,60 @@ class Bridge:
         door = self._doors.get(name)
         if door is None:
             raise UnknownAdapter(f"no adapter is called {name!r}")
-        parsed = self._read(name, door, callback)
-        if parsed.malformed is not None:
-            raise parsed.malformed
+        is_new = request_id.begin()
+        try:
+            return await self._receive(name, door, callback)
+        finally:
+            if is_new:
+                request_id.end()
+
+    async def _receive(self, name: str, door: _Door, callback: Callback) -> Reply:
+        try:
+            parsed = self._read(name, door, callback)
+            if parsed.malformed is not None:
+                raise parsed.malformed
+        except (NotAuthentic, MethodRefused, MalformedBody) as error:
+            _log.info("callback refused", extra={"adapter": name, "reason": str(error)})
+            self._observe(Received(adapter=name, answer=_answer(error)))
+            raise
         if parsed.events:
+            await self._append(name, parsed.events, callback)
+        else:
+            self._observe(Received(adapter=name, answer=Answer.ACCEPTED))
+        if _log.isEnabledFor(logging.DEBUG):
+            keys = [event.key for event in parsed.events]
+            _log.debug("callback accepted", extra={"adapter": name, "keys": keys})
+        return parsed.reply
+
+    async def _append(self, name: str, events: Sequence[Event], callback: Callback) -> None:
+        # Before they are in the journal: a subscriber may be faster than what comes after it.
+        self._requests.remember(events)
+        began = time.perf_counter()
+        appended = None
+        try:
             try:
-                await self.journal.append(parsed.events)
+                appended = await self.journal.append(events)
             except CodecError as error:
                 _log.error(  # a traceback could show what the body holds
                     "an adapter made an event that is no JSON", extra={"adapter": name}
                 )
-                await self.journal.append([_unread(name, callback.body, callback, str(error))])
-        return parsed.reply
+                events = (_unread(name, callback.body, callback.received_at, str(error)),)
+                appended = await self.journal.append(events)
+        finally:
+            if self._hooks:
+                self._observe(
+                    Received(
+                        adapter=name,
+                        answer=Answer.NOT_STORED if appended is None else Answer.ACCEPTED,
+                        events=events,
+                        appended=appended,
+                        append_seconds=time.perf_counter() - began,
+                    )
+                )
+
+    def _observe(self, happening: Received | Tried) -> None:
+        for hook in self._hooks:
+            hook(happening)
 
     def _read(self, name: str, door: _Door, callback: Callback) -> Parsed:
         if door.networks and not any(
@@ -384,12 +455,52 @@ class Bridge:
         except Exception as error:  # noqa: BLE001 - what cannot be verified is not authentic
             _crashed(name, "verify", error)
             raise NotAuthentic("the callback could not be verified") from None
+        return self._parse(name, door, verified)
+
+    def _parse(self, name: str, door: _Door, verified: Verified) -> Parsed:
         try:
             return door.adapter.parse(verified)
         except Exception as error:  # noqa: BLE001 - whatever it is, the body is authentic
             _crashed(name, "parse", error)
             reason = f"the adapter failed with {type(error).__name__}"
-            return Parsed(events=(_unread(name, verified.payload, callback, reason),))
+            return Parsed(events=(_unread(name, verified.payload, verified.received_at, reason),))
+
+    # --- for operators -------------------------------------------------------------------
+
+    @property
+    def deliveries(self) -> Mapping[str, Delivery]:
+        """Return the deliveries that run, by their subscribers' names."""
+        return MappingProxyType(
+            {name: one for name, one in self._deliveries.items() if name != _SIGNALS}
+        )
+
+    async def reparse(self, entry: Entry, *, dry_run: bool = False) -> Reparsed:
+        """Let its adapter, mended meanwhile, read once more what it could not read.
+
+        New events are appended with the time at which the callback came, and the entry is
+        marked as mended; a dry run only tells which events there would be. Raises
+        `UnknownAdapter` where the adapter is not configured any more, and `JournalError`.
+        """
+        event = entry.event
+        door = self._doors.get(event.source)
+        if door is None:
+            raise UnknownAdapter(f"no adapter is called {event.source!r}")
+        payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
+        parsed = self._parse(
+            event.source, door, Verified(payload=payload, received_at=event.received_at)
+        )
+        news = tuple(
+            each
+            for each in parsed.events
+            if not (isinstance(each, Unrecognized) and each.raw == event.raw)
+        )
+        readable = parsed.malformed is None and len(news) == len(parsed.events)
+        if dry_run:
+            return Reparsed(mended=readable, events=news)
+        appended = await self.journal.append(news)
+        if readable:
+            await self.journal.mend([entry.position])
+        return Reparsed(mended=readable, events=news, appended=appended)
 
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
@@ -398,15 +509,51 @@ class Bridge:
         return await self.journal.health()
 
 
+def _answer(error: BridgeError) -> Answer:
+    match error:
+        case NotAuthentic():
+            return Answer.NOT_AUTHENTIC
+        case MethodRefused():
+            return Answer.METHOD_REFUSED
+        case _:
+            return Answer.MALFORMED
+
+
 def _journal(settings: JournalSettings) -> Journal:
     if settings.engine == "memory":
         return MemoryJournal()
+    if settings.engine == "nats":
+        return _nats_journal(settings)
     return SqliteJournal(
         settings.path,
         keep=settings.keep,
         max_size=settings.max_size,
         absolute_limit=settings.absolute_limit,
         min_free_space=settings.min_free_space,
+    )
+
+
+def _nats_journal(settings: JournalSettings) -> Journal:
+    try:
+        from bridge.journal.nats import NatsJournal  # noqa: PLC0415 - an extra of its own
+    except ModuleNotFoundError as error:
+        problem = Problem("journal.engine", "needs the extra: pip install incs-bridge[nats]")
+        raise ConfigurationError((problem,)) from error
+    nats = settings.nats
+    # What has flowed into the stream need not stay in the spool.
+    spool = SqliteJournal(nats.spool_path, keep=0, max_size=nats.spool_max_size)
+    return NatsJournal(
+        nats.servers,
+        credentials=nats.credentials,
+        stream=nats.stream,
+        partitions=nats.partitions,
+        replicas=nats.replicas,
+        keep=settings.keep,
+        remember=nats.remember,
+        max_bytes=settings.max_size,
+        synced=nats.synced,
+        timeout=nats.timeout,
+        spool=spool if nats.spool else None,
     )
 
 
@@ -466,12 +613,12 @@ def _crashed(name: str, step: str, error: Exception) -> None:
     )
 
 
-def _unread(name: str, payload: bytes, callback: Callback, reason: str) -> Unrecognized:
+def _unread(name: str, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
     """Return the event that keeps a whole body for a mended adapter."""
     raw: JsonValue
     try:
         raw = read_object(payload)
     except MalformedBody:
         raw = payload.decode("utf-8", "replace")
-    scope = Scope(source=name, channel=name, received_at=callback.received_at)
+    scope = Scope(source=name, channel=name, received_at=received_at)
     return scope.unrecognized(raw, reason)

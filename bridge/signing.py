@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -140,6 +141,7 @@ def client_address(
     return address
 
 
+@lru_cache(maxsize=1024)  # providers and proxies call from few addresses, again and again
 def _address(value: str | None) -> Address | None:
     if not value:
         return None

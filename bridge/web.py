@@ -17,8 +17,9 @@ from typing import Final, Protocol
 import attrs
 import orjson
 from aiohttp import ClientPayloadError, web
+from multidict import CIMultiDict, MultiDict, MultiDictProxy
 
-from bridge.adapter import Callback, Reply
+from bridge.adapter import ACKNOWLEDGED, Callback, Reply
 from bridge.connection import check_parser, connections, punctual
 from bridge.errors import (
     BodyRefused,
@@ -34,8 +35,10 @@ from bridge.journal.base import Health
 from bridge.settings import ServerSettings
 from bridge.signing import client_address
 
+_NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 _PROBLEM: Final = "application/problem+json"
 _HEADERS: Final = {"Server": "incs-bridge", "X-Content-Type-Options": "nosniff"}
+_ACKNOWLEDGING: Final = CIMultiDict({**_HEADERS, "Content-Type": ACKNOWLEDGED.content_type})
 _RETRY_AFTER: Final = "5"  # seconds
 _SETTLING: Final = 3
 """Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
@@ -92,7 +95,7 @@ def _handler(
                 method=request.method,
                 tail=request.match_info.get("tail", "").strip("/"),
                 headers=request.headers,
-                query=request.query,
+                query=request.query if "?" in request.raw_path else _NO_QUERY,
                 body=await _body(request, settings),
                 received_at=datetime.now(UTC),
                 client=client_address(
@@ -124,6 +127,8 @@ async def _body(request: web.Request, settings: ServerSettings) -> bytes:
     if length is not None and length > settings.max_body:
         raise BodyRefused(Fault.TOO_LARGE)
     try:
+        if length is not None and request.content.is_eof():
+            return request.content.read_nowait()  # it came with its head, as most do
         async with asyncio.timeout(settings.body_timeout):
             if length is not None:
                 return await request.content.read()  # the parser ends it at its length
@@ -186,7 +191,11 @@ def _response(reply: Reply) -> web.Response:
     return web.Response(
         status=reply.status,
         body=reply.body,
-        headers={**_HEADERS, **reply.headers, "Content-Type": reply.content_type},
+        headers=(
+            {**_HEADERS, **reply.headers, "Content-Type": reply.content_type}
+            if reply is not ACKNOWLEDGED
+            else _ACKNOWLEDGING
+        ),
     )
 
 

@@ -42,13 +42,21 @@ def _business(number: str | None) -> Party:
     return Party(phone=number, role=Role.BUSINESS)
 
 
+def business_of(value: JsonObject, scope: Scope) -> Party:
+    """Return the business by the scope's own phone, else by the one that Meta displays."""
+    return _business(scope.business_phone or phone(_displayed(value)))
+
+
+def _displayed(value: JsonObject) -> JsonValue:
+    return mapping(value.get("metadata")).get("display_phone_number")
+
+
 def surroundings_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> Surroundings:
-    """Read a value's `metadata` and `contacts`; the scope's own phone goes first."""
-    displayed = mapping(value.get("metadata")).get("display_phone_number")
+    """Read a value's `metadata` and `contacts`."""
     return _new_surroundings(
         scope=scope,
         origin=origin,
         cards=index_cards(value.get("contacts")),
-        business=_business(scope.business_phone or phone(displayed)),
-        displayed=displayed,
+        business=business_of(value, scope),
+        displayed=_displayed(value),
     )

@@ -43,7 +43,7 @@ def find(option: Path | None, *, or_example: bool) -> Path:
         say(f"note: there is no {DEFAULT}, so {EXAMPLE} is used")
         return EXAMPLE
     raise ConfigurationError(
-        f"there is no configuration: make one with `cp {EXAMPLE} {DEFAULT}`, "
+        "there is no configuration: make one with `bridge init`, "
         f"or name one with --config FILE or ${VARIABLE}"
     )
 
@@ -74,7 +74,8 @@ def entry_of(settings: Settings, name: str) -> AdapterEntry:
 
 
 def secrets(settings: Settings) -> Iterator[tuple[toml.Path, Secret]]:
-    """Return every secret of the adapters, with where in the configuration it stands."""
+    """Return every secret, with where in the configuration it stands."""
+    yield from _secrets(settings.admin, ("admin",))
     for name, entry in settings.adapters.items():
         yield from _secrets(entry.settings, ("adapters", name))
 

@@ -31,7 +31,10 @@ app = App(
     suppress_keyboard_interrupt=False,  # the exit code is ours to give
     error_console=Console(stderr=True),
 )
-_COMMANDS: Final = ("serve", "check", "normalize", "trigger", "adapters")
+_COMMANDS: Final = (
+    *("init", "serve", "check", "normalize", "trigger", "schema", "adapters"),
+    *("tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
+)
 for _name in _COMMANDS:
     # Named by its path, so that a command loads only what it needs itself.
     app.command(f"bridge.cli.{_name}:{_name}", name=_name)

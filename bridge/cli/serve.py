@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from bridge import log, web
+from bridge import admin, log, web
 from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
 from bridge.cli.check import doubts
@@ -24,6 +25,8 @@ from bridge.runtime import Bridge
 from bridge.settings import Settings, SubscriberEntry
 
 _LAST_PORT: Final = 65535
+# Events hold no cycles, so there is little to find; what there is may wait a little.
+_COLLECT_AFTER: Final = (20_000, 50, 100)
 _HIDDEN: Final = "********"
 
 _log: Final = logging.getLogger(__name__)
@@ -59,15 +62,20 @@ def serve(
         _log.warning("%s", doubt)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(
-                web.serve(bridge, settings.server, ready=partial(_announce, bridge, settings))
-            )
+            runner.run(_serve(bridge, settings))
     except OSError as error:
         server = settings.server
         fail(f"cannot listen on {server.host} port {server.port}: {error.strerror or error}")
         return Exit.FAILURE
     _log.info("stopped")
     return Exit.OK
+
+
+async def _serve(bridge: Bridge, settings: Settings) -> None:
+    # Operators can look in from before the first callback until after the last delivery.
+    async with admin.listening(bridge, settings.admin) as admin_url:
+        ready = partial(_announce, bridge, settings, admin_url)
+        await web.serve(bridge, settings.server, ready=ready)
 
 
 def _overridden(settings: Settings, host: str | None, port: int | None) -> Settings:
@@ -89,8 +97,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _announce(bridge: Bridge, settings: Settings, url: str) -> None:
+def _announce(bridge: Bridge, settings: Settings, admin_url: str | None, url: str) -> None:
     """Tell what runs: in lines for people, or as a record where the log is for machines."""
+    _spare_the_collector()
     version = metadata.version("incs-bridge")
     prefix = settings.server.prefix
     callbacks = {
@@ -109,6 +118,7 @@ def _announce(bridge: Bridge, settings: Settings, url: str) -> None:
                 "callbacks": list(callbacks.values()),
                 "journal": journal,
                 "subscribers": list(settings.subscribers),
+                "admin": admin_url,
             },
         )
         return
@@ -118,6 +128,14 @@ def _announce(bridge: Bridge, settings: Settings, url: str) -> None:
     say(f"  journal     {journal}")
     for name, entry in settings.subscribers.items():
         say(f"  subscriber  {name}: {_subscription(entry)}")
+    say(f"  admin       {admin_url or 'disabled'}")
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector look at what comes and goes, and not at the program over again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _masked_tail(adapter: Adapter) -> str:

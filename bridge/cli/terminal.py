@@ -43,3 +43,11 @@ def fail(text: str) -> None:
 def print_line(*columns: str) -> None:
     """Write a line of data, with tabs between its columns; empty ones at the end are left out."""
     sys.stdout.write("\t".join(map(neutralise, columns)).rstrip("\t") + "\n")
+
+
+def confirmed(question: str) -> bool:
+    """Ask somebody; only yes is yes. Raises `UsageError` where nobody is there to answer."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is here to confirm it: add --yes")
+    talk.print(f"{neutralise(question)} [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from http import HTTPStatus
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import attrs
 import orjson
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.progress import Progress
-from yarl import URL
 
-from bridge import registry
-from bridge.adapter import Adapter, Sample, SampleSource
 from bridge.cli import config as configuration
-from bridge.cli.adapters import without_secrets
+from bridge.cli import samples as sources
+from bridge.cli.changes import Change
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, UsageError, print_line, talk
-from bridge.errors import BridgeError, ConfigurationError
-from bridge.payload import mapping, text
-from bridge.settings import ServerSettings, Settings
+from bridge.cli.posting import Answer, Broken, Plan, post
+from bridge.cli.samples import Target
+from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
+from bridge.errors import BridgeError
+from bridge.settings import ServerSettings
 
 _MANY: Final = 10
-_MAX_ANSWER: Final = 64 * 1024
-_TIMEOUT: Final = ClientTimeout(total=30)
+_AT_ONCE: Final = 16
+_MOST_AT_ONCE: Final = 1000
+_SEEDS: Final = 10_000
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 
 
 class Unreachable(BridgeError):
     """Nobody answers at the server's address."""
-
-
-@attrs.frozen(kw_only=True)
-class Target:
-    """A sample, and the adapter that it is for."""
-
-    adapter: str
-    source: SampleSource = attrs.field(repr=False)
-    sample: Sample
-
-    @property
-    def name(self) -> str:
-        """The sample's name as it is unique among all adapters."""
-        return f"{self.adapter}/{self.sample.name}"
 
 
 def trigger(
@@ -62,14 +45,26 @@ def trigger(
     config: ConfigOption = None,
     url: str | None = None,
     adapter: str | None = None,
-    keep_ids: bool = False,
+    file: Annotated[Path | None, Parameter(name="--from")] = None,
+    changes: Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=False)] = (),
+    keep_ids: Annotated[bool | None, Parameter(negative="--new-ids")] = None,
+    count: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    rate: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    concurrency: Annotated[
+        int | None, Parameter(validator=Number(gte=1, lte=_MOST_AT_ONCE))
+    ] = None,
+    duplicate: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    shuffle: bool = False,
+    seed: int | None = None,
+    bad_signature: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Post sample callbacks to a running server.
 
-    They get new ids and times in each run. Prints a line for each: its name and what the
-    server answered.
+    Prints a line for each, its name and what the server answered, and at the end on standard
+    error how many were accepted and refused. Succeeds where all were accepted.
 
-    Example: `bridge trigger whatsapp-text incs/status-read`
+    Example: `bridge trigger whatsapp-text --count 100 --duplicate 1 --shuffle`
 
     Parameters
     ----------
@@ -87,81 +82,87 @@ def trigger(
         The server, such as http://127.0.0.1:8080; by default where the configuration says.
     adapter
         Take the samples of this configured adapter only.
+    file
+        Post the bodies of this file instead, signed as the adapter's provider would: one body,
+        several, or an array of them.
+    changes
+        Change a place of the body first, such as `message_status=read` or
+        `entry[0].changes[0].value.messages[0].text.body=hello`; can be repeated. The value is
+        JSON, or else a string.
     keep_ids
-        Post the samples as they are documented; the second time they are duplicates.
+        Post the ids and times as they stand there, so that the second time is a duplicate; or
+        make new ones for each run. Samples get new ones, bodies of a file keep theirs.
+    count
+        Post everything so many times, each time with new ids.
+    rate
+        Post so many in a second at most.
+    concurrency
+        How many may be under way at once. By default 1, so that they arrive in their order;
+        with --count or --rate, 16.
+    duplicate
+        Post each callback so many times more, byte for byte, as a provider does that has not
+        heard the answer.
+    shuffle
+        Post all of them in random order, as late callbacks come.
+    seed
+        With --shuffle: the same seed and samples give the same order.
+    bad_signature
+        Spoil the signature or token of each; it succeeds where all are refused with 401.
+    quiet
+        Print no line for what went as expected.
     """
     if listing:
-        _print_list(_listed(config, adapter), as_json=json)
+        _print_list(sources.listed(config, adapter), as_json=json)
         return Exit.OK
-    if every == bool(samples):
-        raise UsageError("give the names of samples, or --all for all of them; --list shows them")
+    if [every, bool(samples), file is not None].count(True) != 1:
+        raise UsageError(
+            "give the names of samples, or --all for all of them, or --from FILE; --list shows them"
+        )
+    if seed is not None and not shuffle:
+        raise UsageError("--seed goes with --shuffle")
     path = configuration.find(config, or_example=True)
     settings = configuration.read(path)
-    targets = _configured(settings, adapter)
-    chosen = targets if every else [_named(name, targets) for name in samples]
+    if file is not None:
+        targets = sources.from_file(file, settings, adapter)
+    else:
+        known = sources.configured(settings, adapter)
+        targets = known if every else [sources.named(name, known) for name in samples]
+    if concurrency is None:
+        concurrency = 1 if count == 1 and rate is None else _AT_ONCE
+    if shuffle and seed is None:
+        seed = secrets.randbelow(_SEEDS)
+        say(f"note: --seed {seed} repeats this order")
+    plan = Plan(
+        targets=tuple(targets),
+        changes=tuple(map(Change.parse, changes)),
+        rounds=count,
+        duplicates=duplicate,
+        rate=rate,
+        concurrency=concurrency,
+        seed=seed,
+        keep_ids=file is not None if keep_ids is None else keep_ids,
+        forged=bad_signature,
+    )
     server = _address(settings.server) if url is None else _checked(url)
     try:
-        accepted = asyncio.run(
-            _post_all(chosen, server + settings.server.prefix, keep_ids=keep_ids)
-        )
-    except (ClientError, TimeoutError) as error:
-        # Its type only: the text may hold the whole address, and with it the token.
+        with _watched(plan, quiet=quiet) as answered:
+            summary = asyncio.run(post(plan, server + settings.server.prefix, answered))
+    except Broken as error:
         raise Unreachable(
-            f"nobody answers at {server} ({type(error).__name__}); "
+            f"nobody answers at {server} ({error.reason}); "
             f"start the server with: bridge serve --config {path}"
         ) from error
-    return Exit.OK if accepted else Exit.FAILURE
-
-
-# --- which samples -------------------------------------------------------------------------
-
-
-def _listed(config: Path | None, adapter: str | None) -> Sequence[Target]:
-    """Return the configured adapters' samples; without a configuration, all there are."""
-    try:
-        path = configuration.find(config, or_example=True)
-    except ConfigurationError:
-        names = registry.installed() if adapter is None else (adapter,)
-        return [target for name in names for target in _samples(name, without_secrets(name))]
-    return _configured(configuration.read(path), adapter)
-
-
-def _configured(settings: Settings, only: str | None) -> Sequence[Target]:
-    names = settings.adapters if only is None else (only,)
-    return [
-        target for name in names for target in _samples(name, configuration.adapter(settings, name))
-    ]
-
-
-def _samples(name: str, adapter: Adapter) -> Iterable[Target]:
-    if isinstance(adapter, SampleSource):
-        for sample in adapter.samples():
-            yield Target(adapter=name, source=adapter, sample=sample)
-
-
-def _named(name: str, targets: Sequence[Target]) -> Target:
-    found = [target for target in targets if name in (target.name, target.sample.name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(target.name for target in found)
-        raise UsageError(f"several adapters have a sample {name!r}: {names}")
-    known = [target.name for target in targets] + [target.sample.name for target in targets]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "--list shows all of them"
-    raise UsageError(f"there is no sample {name!r}; {hint}")
+    if summary.sent > 1:
+        say(str(summary))
+    return Exit.OK if summary.is_as_expected(forged=bad_signature) else Exit.FAILURE
 
 
 def _print_list(targets: Iterable[Target], *, as_json: bool) -> None:
     if as_json:
-        rows = [{"name": target.name, "title": target.sample.title} for target in targets]
-        sys.stdout.write(orjson.dumps(rows).decode() + "\n")
+        sys.stdout.write(orjson.dumps(sources.names_of(targets)).decode() + "\n")
         return
     for target in targets:
-        print_line(target.name, target.sample.title)
-
-
-# --- posting them --------------------------------------------------------------------------
+        print_line(target.name, target.title)
 
 
 def _address(server: ServerSettings) -> str:
@@ -178,49 +179,25 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-async def _post_all(targets: Sequence[Target], base: str, *, keep_ids: bool) -> bool:
-    """Post samples one after the other; return whether all of them were accepted."""
-    nonce = secrets.token_hex(8)
-    accepted = True
-    async with ClientSession(timeout=_TIMEOUT) as session:
-        for target in _watched(targets):
-            body = target.sample.body
-            if not keep_ids:
-                body = target.source.freshen(body, nonce, datetime.now(UTC))
-            accepted &= await _post(session, base, target, orjson.dumps(body))
-    return accepted
+@contextmanager
+def _watched(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Answer], None]]:
+    """Give what is told each answer: it prints lines, and a bar shows how far it is."""
 
+    def show(answer: Answer) -> None:
+        if not quiet or answer.accepted is plan.forged:
+            print_line(answer.name, f"{answer.status} {answer.reason}", answer.detail)
 
-async def _post(session: ClientSession, base: str, target: Target, body: bytes) -> bool:
-    outgoing = target.source.authenticate(body)
-    url = f"{base}/{target.adapter}"
-    if outgoing.tail:
-        url += f"/{quote(outgoing.tail)}"
-    headers = {"Content-Type": "application/json", **outgoing.headers}
-    async with session.post(
-        URL(url, encoded=True), data=outgoing.body, headers=headers, allow_redirects=False
-    ) as response:
-        print_line(target.name, f"{response.status} {response.reason}", await _detail(response))
-        return HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
-
-
-async def _detail(response: ClientResponse) -> str:
-    """Return what a problem (RFC 9457) says is wrong, or nothing."""
-    if response.content_type != "application/problem+json":
-        return ""
-    try:
-        problem = orjson.loads(await response.content.read(_MAX_ANSWER))
-    except orjson.JSONDecodeError:
-        return ""
-    return text(mapping(problem).get("detail")) or ""
-
-
-def _watched(targets: Sequence[Target]) -> Iterator[Target]:
-    """Return the targets, with a bar that shows how far it is."""
-    # With standard output on the terminal too, the lines themselves show it.
-    if len(targets) < _MANY or not talk.is_terminal or sys.stdout.isatty():
-        yield from targets
+    # With the lines on the terminal too, they themselves show how far it is.
+    is_shown = sys.stdout.isatty() and not quiet
+    if len(plan) < _MANY or not talk.is_terminal or is_shown:
+        yield show
         return
     # Left to itself, rich would catch what goes to standard output.
     with Progress(console=talk, transient=True, redirect_stdout=False) as progress:
-        yield from progress.track(targets, description="posting")
+        task = progress.add_task("posting", total=len(plan))
+
+        def show_and_advance(answer: Answer) -> None:
+            show(answer)
+            progress.advance(task)
+
+        yield show_and_advance

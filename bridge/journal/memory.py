@@ -32,8 +32,8 @@ from bridge.journal.base import (
     SubscriberState,
     concerns,
 )
-from bridge.journal.query import Query
 from bridge.journal.correlation import Track, correlate, tells_of
+from bridge.journal.query import Query
 from bridge.model import Event
 
 _REMEMBERED_PER_EVENT = 4

@@ -17,6 +17,9 @@ MOST: Final = 1000
 """How many entries one search gives at most; the next one goes on after the last of them."""
 
 
+_at_most: Final = attrs.validators.and_(attrs.validators.ge(1), attrs.validators.le(MOST))
+
+
 @attrs.frozen(kw_only=True)
 class Query:
     """Which entries are looked for; None and an empty tuple filter nothing.
@@ -41,7 +44,9 @@ class Query:
     after: int = 0
     before: int | None = None
     newest_first: bool = False
-    limit: int = attrs.field(default=100, validator=[attrs.validators.ge(1), attrs.validators.le(MOST)])
+    limit: int = attrs.field(
+        default=100, validator=[attrs.validators.ge(1), attrs.validators.le(MOST)]
+    )
 
     def matches(self, event: Event, *, mended: bool = False) -> bool:
         """Return whether this event is looked for, wherever it stands."""

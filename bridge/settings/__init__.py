@@ -4,17 +4,19 @@
 (`${NAME}`, `file:PATH`), `structure` (values to classes) and `reader` (every misfit told).
 """
 
-from bridge.settings.loading import load, loads
-from bridge.settings.structure import Duration, Size
+from bridge.settings.loading import load, load_admin, loads
+from bridge.settings.structure import Duration, Size, seconds
 from bridge.settings.tables import (
     CONSOLE,
     AdapterEntry,
     AdapterTable,
+    AdminSettings,
     ContentKind,
     DeliverySettings,
     EventKind,
     JournalSettings,
     LogSettings,
+    NatsSettings,
     ServerSettings,
     Settings,
     SubscriberEntry,
@@ -25,17 +27,21 @@ __all__ = [
     "CONSOLE",
     "AdapterEntry",
     "AdapterTable",
+    "AdminSettings",
     "ContentKind",
     "DeliverySettings",
     "Duration",
     "EventKind",
     "JournalSettings",
     "LogSettings",
+    "NatsSettings",
     "ServerSettings",
     "Settings",
     "Size",
     "SubscriberEntry",
     "SubscriberTable",
     "load",
+    "load_admin",
     "loads",
+    "seconds",
 ]

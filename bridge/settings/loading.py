@@ -16,6 +16,7 @@ from bridge.settings.reader import Reader
 from bridge.settings.tables import (
     AdapterEntry,
     AdapterTable,
+    AdminSettings,
     DeliverySettings,
     JournalSettings,
     LogSettings,
@@ -29,7 +30,9 @@ from bridge.settings.wording import unknown
 T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_TABLES: Final = frozenset({"server", "journal", "log", "delivery", "adapters", "subscribers"})
+_TABLES: Final = frozenset(
+    {"server", "admin", "journal", "log", "delivery", "adapters", "subscribers"}
+)
 
 
 def load(
@@ -46,15 +49,31 @@ def load(
     from its directory. Raises `ConfigurationError` with everything that is wrong.
     """
     path = Path(path)
+    return loads(_text(path), adapter_settings, environ, installed=installed, path=path)
+
+
+def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:
+    """Read nothing but `[admin]`: who talks to a server needs none of its other secrets.
+
+    Raises `ConfigurationError`, as `load` does.
+    """
+    document = toml.parse(_text(path), file=str(path))
+    only = {key: value for key, value in document.value.items() if key == "admin"}
+    reader = Reader(attrs.evolve(document, value=only), environ, path.parent)
+    settings = _section(reader, "admin", AdminSettings)
+    reader.finish()
+    return settings
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         problem = Problem("", f"cannot be read: {error.strerror}", file=str(path))
         raise ConfigurationError((problem,)) from error
     except UnicodeDecodeError:
         problem = Problem("", "cannot be read: not text in UTF-8", file=str(path))
         raise ConfigurationError((problem,)) from None
-    return loads(text, adapter_settings, environ, installed=installed, path=path)
 
 
 def loads(
@@ -75,7 +94,8 @@ def loads(
     delivery = _section(reader, "delivery", DeliverySettings)
     settings = Settings(
         server=_section(reader, "server", ServerSettings),
-        journal=attrs.evolve(journal, path=directory / journal.path),
+        admin=_section(reader, "admin", AdminSettings),
+        journal=_placed(journal, directory),
         log=_section(reader, "log", LogSettings),
         delivery=delivery,
         adapters=_adapters(reader, adapter_settings, tuple(installed)),
@@ -85,6 +105,17 @@ def loads(
     )
     reader.finish()
     return settings
+
+
+def _placed(journal: JournalSettings, directory: Path) -> JournalSettings:
+    """Return the settings with their paths as seen from the directory of their file."""
+    nats = journal.nats
+    credentials = None if nats.credentials is None else directory / nats.credentials
+    return attrs.evolve(
+        journal,
+        path=directory / journal.path,
+        nats=attrs.evolve(nats, credentials=credentials, spool_path=directory / nats.spool_path),
+    )
 
 
 def _section(reader: Reader, name: str, cls: type[T]) -> T:

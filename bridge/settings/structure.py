@@ -110,6 +110,13 @@ def structure(table: dict[str, Any], cls: type[T]) -> T:
     return _CONVERTER.structure(table, cls)
 
 
+def seconds(text: str) -> float | None:
+    """Return a duration that is written with its unit, such as "90s" or "1h", or None."""
+    (scale,) = get_args(Duration)[1:]
+    value = _with_unit(text, scale)
+    return None if value is None else float(value)
+
+
 def expectation(hint: object) -> str:
     """Say what a type's values look like in a document."""
     if scale := _scale(hint):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -20,7 +21,7 @@ from bridge.model import Direction
 from bridge.settings import toml
 from bridge.settings.structure import Duration, Size
 from bridge.settings.wording import quoted
-from bridge.signing import Network
+from bridge.signing import Network, Secret
 
 EventKind: TypeAlias = Literal[
     "message",
@@ -56,7 +57,11 @@ _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 _MIB: Final = 1024 * 1024
 _LAST_PORT: Final = 65535
+_MOST_PARTITIONS: Final = 256
+_MOST_REPLICAS: Final = 5
 
+_STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
+_NATS_SERVER: Final = re.compile(r"(nats|tls|ws|wss)://[^@/\s]+/?")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -108,21 +113,93 @@ class ServerSettings:
 
 
 @attrs.frozen(kw_only=True)
+class AdminSettings:
+    """The listener for operators: commands, probes and metrics; never the callbacks' own port.
+
+    Whoever reaches it can read every event, so a `token` is required unless `host` is this
+    machine's loopback, which nobody else reaches.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = attrs.field(default=8081, validator=_between(0, _LAST_PORT))
+    token: Secret | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse an open door."""
+        if self.enabled and not self.token and not _is_loopback(self.host):
+            message = f"is required where host is not a loopback address, as {self.host!r} is not"
+            raise ConfigurationError((Problem("token", message),))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_servers(_instance: object, _attribute: object, servers: tuple[str, ...]) -> None:
+    if not servers:
+        raise ConfigurationError("expected at least one server")
+    for server in servers:
+        if not _NATS_SERVER.fullmatch(server):
+            # Not quoted: what stands where a host is expected may be a password.
+            raise ConfigurationError(
+                'expected servers such as "nats://127.0.0.1:4222" or "tls://nats.example.com", '
+                "without a password: that belongs into the file of `credentials`"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class NatsSettings:
+    """The NATS JetStream servers that keep the journal of several machines.
+
+    `credentials` is a file as `nsc` writes it. `stream` names the streams, `partitions` bounds
+    how many processes share the work for one subscriber. A stream that exists keeps its own
+    `replicas`. Keys are known for `remember`, at most as long as events are kept. `synced` says
+    that the servers sync to disk before they acknowledge, so that one replica is no risk.
+
+    While the servers are away, events go into the file `spool_path`, up to `spool_max_size`;
+    without the `spool`, callbacks are refused meanwhile. Paths are relative to the directory
+    of the settings' file.
+    """
+
+    servers: tuple[str, ...] = attrs.field(
+        default=("nats://127.0.0.1:4222",), validator=_check_servers
+    )
+    credentials: Path | None = None
+    stream: str = attrs.field(
+        default="bridge", validator=_matching(_STREAM, "letters, digits, - and _")
+    )
+    partitions: int = attrs.field(default=8, validator=_between(1, _MOST_PARTITIONS))
+    replicas: int = attrs.field(default=1, validator=_between(1, _MOST_REPLICAS))
+    remember: Duration = attrs.field(default=8 * _DAY, validator=_between(1))
+    synced: bool = False
+    timeout: Duration = attrs.field(default=3.0, validator=_between(0.1))
+    spool: bool = True
+    spool_path: Path = Path("spool.db")
+    spool_max_size: Size = attrs.field(default=1024 * _MIB, validator=_between(1))
+
+
+@attrs.frozen(kw_only=True)
 class JournalSettings:
     """Where events are made durable, and for how long they are kept.
 
     `path` is relative to the directory of the settings' file. What every subscriber has had
     is dropped after `keep`, or earlier where `max_size` (0: no limit) is reached; what one of
     them has not had stays until `absolute_limit`. With less than `min_free_space` on the disk
-    the bridge reports that it is not ready.
+    the bridge reports that it is not ready. With the engine `nats` and its settings, `keep` and
+    `max_size` are for everyone alike, `path` and the other limits mean nothing.
     """
 
-    engine: Literal["memory", "sqlite"] = "sqlite"
+    engine: Literal["memory", "sqlite", "nats"] = "sqlite"
     path: Path = Path("bridge.db")
     keep: Duration = attrs.field(default=8 * _DAY, validator=_between(0))
     max_size: Size = attrs.field(default=0, validator=_between(0))
     absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=_between(0))
     min_free_space: Size = attrs.field(default=64 * _MIB, validator=_between(0))
+    nats: NatsSettings = NatsSettings()
 
     def __attrs_post_init__(self) -> None:
         """Refuse limits that contradict each other."""
@@ -229,6 +306,7 @@ class Settings:
     """
 
     server: ServerSettings = ServerSettings()
+    admin: AdminSettings = AdminSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     delivery: DeliverySettings = DeliverySettings()

@@ -338,6 +338,24 @@ class TestIsolation:
             await good.drain(up_to=await end_of(journal))
         assert len(seen.ids) == 2000
 
+    async def test_a_subscriber_that_hangs_keeps_a_bounded_number_of_events(self, journal):
+        """Of ten thousand events, a subscriber that never returns holds one window in memory."""
+        entered = asyncio.Event()
+
+        async def hang(event):
+            entered.set()
+            await asyncio.Event().wait()
+
+        for number in range(10_000):
+            await journal.append([message(str(number), user=f"+2000000{number % 97:04}")])
+        async with delivering(journal, hang) as delivery:
+            await entered.wait()
+            for _ in range(2000):  # turns of the loop, many more than it takes to fill
+                await asyncio.sleep(0)
+            assert len(delivery._inflight) <= 1024 + 256
+            queued = sum(len(lane.entries) for lane in delivery._lanes.values())
+            assert queued <= 1024 + 256
+
     async def test_a_plain_function_that_blocks_does_not_block_the_loop(self, journal):
         """A plain function waits for something that only the event loop can bring about."""
         release, entered = threading.Event(), asyncio.Event()

@@ -19,6 +19,9 @@ CONFIG = f"""
 [server]
 port = 0
 
+[admin]
+port = 0
+
 [journal]
 path = "journal.db"
 

@@ -1,5 +1,8 @@
 """Every sample of the INCS documentation, payload for payload, to try a bridge with.
 
+The first 31 are those. What follows is of every other kind that its tables name: the remaining
+statuses, the types of WhatsApp and RCS messages, the numbers of templates and suggestions.
+
 https://document.infin8linx.com
 """
 

@@ -28,10 +28,12 @@ from bridge.journal.base import (
     DeadLetter,
     Entry,
     Health,
+    Outcome,
     Start,
     SubscriberState,
 )
-from bridge.journal.sqlite import entries, subscriptions
+from bridge.journal.query import Query
+from bridge.journal.sqlite import entries, search, subscriptions
 from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.cursor import PassingCursor, SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
@@ -288,13 +290,15 @@ class SqliteJournal:
         cursor.rewind()
         return cursor
 
-    async def follow(self, *, start: Start = Start.END) -> Cursor:
+    async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
         return PassingCursor(self, self._begin(start))
 
-    def _begin(self, start: Start) -> int:
+    def _begin(self, start: Start | int) -> int:
         self._running()
+        if isinstance(start, int):
+            return start
         return self._tail.last if start is Start.END else 0
 
     async def forget(self, name: str) -> bool:
@@ -305,12 +309,48 @@ class SqliteJournal:
 
     async def subscribers(self) -> Sequence[SubscriberState]:
         """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
-        progress = {name: cursor.position for name, cursor in self._cursors.items()}
-        return await self.reading(partial(subscriptions.states, progress=progress))
+        return await self.reading(partial(subscriptions.states, progress=self._positions()))
+
+    def _positions(self) -> dict[str, int]:
+        """Return how far subscribers are, which may not have been written yet."""
+        return {name: cursor.position for name, cursor in self._cursors.items()}
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         return await self.reading(partial(entries.find, key=key))
+
+    async def search(self, query: Query) -> Sequence[Entry]:
+        """See `Journal.search`."""
+        found: list[Entry] = []
+        span = await self.reading(partial(search.span_of, query=query))
+        for piece in search.steps(span, newest_first=query.newest_first):
+            room = query.limit - len(found)
+            found += await self.reading(partial(search.step, query=query, span=piece, limit=room))
+            if len(found) == query.limit:
+                break
+        return found
+
+    async def outcomes(self, position: int) -> Sequence[Outcome]:
+        """See `Journal.outcomes`."""
+        return await self.reading(
+            partial(subscriptions.outcomes, position=position, progress=self._positions())
+        )
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """See `Journal.replay`."""
+        return await self.writing(
+            partial(
+                subscriptions.replay,
+                positions=positions,
+                name=subscriber,
+                progress=self._positions(),
+                now=self._clock(),
+            )
+        )
+
+    async def mend(self, positions: Sequence[int]) -> None:
+        """See `Journal.mend`."""
+        await self.writing(partial(entries.mend, positions=positions))
 
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100

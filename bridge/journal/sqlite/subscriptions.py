@@ -10,7 +10,15 @@ from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.base import DeadLetter, Failure, Held, Settlement, SubscriberState
+from bridge.journal.base import (
+    DeadLetter,
+    Failure,
+    Held,
+    Outcome,
+    Settlement,
+    Standing,
+    SubscriberState,
+)
 from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_entry
 
 _LAG_COUNTED: Final = 10_000
@@ -116,16 +124,18 @@ def held_in(connection: apsw.Connection, name: str, lane: str, limit: int) -> Se
         "WHERE subscriber = ? AND held.lane = ? ORDER BY position LIMIT ?",
         (name, lane, limit),
     )
-    return tuple(
-        Held(
-            entry=read_entry(row),
-            tries=tries,
-            due_at=due_at,
-            first_failed_at=first_failed_at,
-            error=error,
-            replayed=bool(replayed),
-        )
-        for *row, tries, due_at, first_failed_at, error, replayed in rows
+    return tuple(map(_held, rows))
+
+
+def _held(row: _HeldRow) -> Held:
+    position, at, lane, event, mended, tries, due_at, first_failed_at, error, replayed = row
+    return Held(
+        entry=read_entry((position, at, lane, event, mended)),
+        tries=tries,
+        due_at=due_at,
+        first_failed_at=first_failed_at,
+        error=error,
+        replayed=bool(replayed),
     )
 
 
@@ -171,20 +181,95 @@ def dead_letters(
         "WHERE id > ?1 AND (?2 IS NULL OR subscriber = ?2) ORDER BY id LIMIT ?3",
         (after, subscriber, limit),
     )
-    return tuple(
-        DeadLetter(
-            id=letter,
-            subscriber=name,
-            failure=Failure(
-                entry=read_entry(row),
-                tries=tries,
-                first_failed_at=first_failed_at,
-                failed_at=failed_at,
-                error=error,
-            ),
-        )
-        for *row, letter, name, tries, first_failed_at, failed_at, error in rows
+    return tuple(map(_dead_letter, rows))
+
+
+def _dead_letter(row: _DeadRow) -> DeadLetter:
+    position, at, lane, event, mended, letter, subscriber, tries, first, last, error = row
+    return DeadLetter(
+        id=letter,
+        subscriber=subscriber,
+        failure=Failure(
+            entry=read_entry((position, at, lane, event, mended)),
+            tries=tries,
+            first_failed_at=first,
+            failed_at=last,
+            error=error,
+        ),
     )
+
+
+def outcomes(
+    connection: apsw.Connection, position: int, progress: Mapping[str, int]
+) -> Sequence[Outcome]:
+    """Return what became of an entry, by subscriber; `progress` as for `states`."""
+    # A subscriber that failed with a replay again may have several dead letters of one entry.
+    rows: Iterable[_OutcomeRow] = connection.execute(
+        "SELECT name, subscribers.position, held.tries, held.due_at, held.first_failed_at, "
+        "held.error, held.replayed, max(dead.id), dead.tries, dead.first_failed_at, "
+        "dead.failed_at, dead.error FROM subscribers "
+        "LEFT JOIN held ON held.subscriber = name AND held.position = ?1 "
+        "LEFT JOIN dead ON dead.subscriber = name AND dead.position = ?1 "
+        "GROUP BY name ORDER BY name",
+        (position,),
+    )
+    return tuple(_outcome(row, position, progress) for row in rows)
+
+
+def _outcome(row: _OutcomeRow, position: int, progress: Mapping[str, int]) -> Outcome:
+    name, settled, tries, due_at, first, error, replayed = row[:7]
+    letter, dead_tries, dead_first, failed_at, dead_error = row[7:]
+    if tries is not None:
+        return Outcome(
+            subscriber=name,
+            standing=Standing.HELD,
+            tries=tries,
+            due_at=due_at,
+            first_failed_at=first,
+            error=error,
+            replayed=bool(replayed),
+        )
+    if letter is not None and dead_tries is not None:
+        return Outcome(
+            subscriber=name,
+            standing=Standing.DEAD,
+            tries=dead_tries,
+            first_failed_at=dead_first,
+            failed_at=failed_at,
+            error=dead_error,
+            letter=letter,
+        )
+    done = position <= max(settled, progress.get(name, 0))
+    return Outcome(subscriber=name, standing=Standing.DONE if done else Standing.PENDING)
+
+
+def replay(
+    connection: apsw.Connection,
+    positions: Sequence[int],
+    name: str,
+    progress: Mapping[str, int],
+    now: float,
+) -> int:
+    """Hold entries again that a subscriber has had; return how many. See `Journal.replay`."""
+    known: int | None = connection.execute(
+        "SELECT position FROM subscribers WHERE name = ?", (name,)
+    ).get
+    if known is None:
+        return 0
+    settled = max(known, progress.get(name, 0))
+    count = 0
+    for position in dict.fromkeys(positions):
+        connection.execute(
+            "REPLACE INTO held SELECT ?, position, lane, 0, ?, NULL, NULL, 1 FROM entries "
+            "WHERE position = ? AND position <= ? AND event IS NOT NULL",
+            (name, now, position, settled),
+        )
+        if connection.changes():
+            count += 1
+            connection.execute(
+                "DELETE FROM dead WHERE subscriber = ? AND position = ?", (name, position)
+            )
+    return count
 
 
 def retry(connection: apsw.Connection, letter: int, now: float) -> bool:

@@ -185,15 +185,15 @@ def test_a_body_that_nests_too_deep_is_kept_as_text(incs):
 
 
 def test_the_samples_are_those_of_the_documentation(incs):
-    """All 31 samples are there, in order, and are the requests of the cases word for word."""
+    """The first 31 samples are those of the cases, in order and word for word."""
     folders = sorted(
         folder for folder in (cases.DATA / "incs").iterdir() if folder.name[:2].isdigit()
     )
     requests = [json.loads((folder / "request.json").read_bytes()) for folder in folders]
 
     assert len(requests) == 31
-    assert [sample.body for sample in incs.samples()] == requests
-    assert [sample.name for sample in incs.samples()] == [
+    assert [sample.body for sample in incs.samples()[:31]] == requests
+    assert [sample.name for sample in incs.samples()[:31]] == [
         folder.name.partition("-")[2] for folder in folders
     ]
     assert all(sample.title for sample in incs.samples())

@@ -11,7 +11,16 @@ import pytest
 
 from adapters.whatsapp import WhatsApp, WhatsAppSettings, samples
 from bridge.adapter import Callback, Verified
-from bridge.model import ConsentChange, Message, StatusChange, TemplateChange, Unrecognized
+from bridge.model import (
+    CONTENT_CLASSES,
+    ConsentChange,
+    Message,
+    Notice,
+    StatusChange,
+    Template,
+    TemplateChange,
+    Unrecognized,
+)
 from bridge.signing import Secret
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -39,7 +48,18 @@ def test_samples_are_understood(sample):
 def test_samples_show_every_kind_of_event():
     """Somebody who tries a bridge with the samples meets each kind that Meta has."""
     kinds = {type(event) for sample in ADAPTER.samples() for event in events(sample.body)}
-    assert kinds == {Message, StatusChange, TemplateChange, ConsentChange}
+    assert kinds == {Message, StatusChange, TemplateChange, ConsentChange, Notice}
+
+
+def test_samples_show_every_kind_of_content():
+    """Each kind of content that a WhatsApp message can have is met; templates only go out."""
+    contents = {
+        type(event.content)
+        for sample in ADAPTER.samples()
+        for event in events(sample.body)
+        if isinstance(event, Message)
+    }
+    assert contents == {*CONTENT_CLASSES} - {Template}
 
 
 @pytest.mark.parametrize("sample", ADAPTER.samples(), ids=lambda sample: sample.name)

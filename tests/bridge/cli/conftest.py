@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from bridge.cli.main import main
 ROOT = Path(bridge.__file__).parents[1]
 
 CONFIG = """\
+[admin]
+port = 0
+
 [journal]
 engine = "memory"
 
@@ -114,6 +118,23 @@ def config(workplace) -> Path:
     path.write_text(CONFIG)
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture
+def server(start, config):
+    """Start a server on a free port; return it and the address it tells."""
+
+    def run(*arguments):
+        process = start("serve", "--port", "0", *arguments)
+        told = []
+        for line in process.stderr:
+            told.append(line.decode())
+            found = re.search(r"listening on (http://127\.0\.0\.1:\d+)", told[-1])
+            if found:
+                return process, found[1], told
+        pytest.fail("".join(told))
+
+    return run
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_without_any_configuration_it_says_how_to_make_one(command, arguments):
     """No configuration at all exits with 3 and names the ways to one."""
     outcome = command(*arguments)
     assert outcome.code == 3
-    assert "cp config.example.toml config.toml" in outcome.err
+    assert "make one with `bridge init`" in outcome.err
     assert "BRIDGE_CONFIG" in outcome.err
 
 

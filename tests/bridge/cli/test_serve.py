@@ -15,33 +15,16 @@ from tests.bridge.cli.conftest import CONFIG
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
-@pytest.fixture
-def server(start, config):
-    """Start a server on a free port; return it and the address it tells."""
-
-    def run(*arguments):
-        process = start("serve", "--port", "0", *arguments)
-        told = []
-        for line in process.stderr:
-            told.append(line.decode())
-            found = re.search(r"listening on (http://127\.0\.0\.1:\d+)", told[-1])
-            if found:
-                return process, found[1], told
-        pytest.fail("".join(told))
-
-    return run
-
-
 def test_every_sample_is_accepted_and_shown(server, command):
-    """All 31 documented callbacks are answered with 200 and show as lines on the console."""
+    """All 56 documented callbacks are answered with 200 and show as lines on the console."""
     process, url, _ = server()
     outcome = command("trigger", "--all", "--url", url)
     assert outcome.code == 0, outcome.err
-    assert Counter(line.split("\t")[1] for line in outcome.lines) == {"200 OK": 31}
+    assert Counter(line.split("\t")[1] for line in outcome.lines) == {"200 OK": 56}
     process.send_signal(signal.SIGTERM)
     shown = process.stdout.read().decode().splitlines()
     assert process.wait() == 0
-    assert len(shown) >= 31
+    assert len(shown) >= 56
     # A text of five characters ("hello") from +85268415026: sample "whatsapp-text".
     assert any("← +8526****026 text (5 characters)  message/whatsapp/wamid." in x for x in shown)
     log = process.stderr.read().decode()

@@ -10,7 +10,7 @@ from tests.bridge.cli.test_check import WITH_A_DEFAULT
 def test_the_list_needs_no_server(command, config):
     """Every documented sample is a line of its name and title."""
     outcome = command("trigger", "--list")
-    assert len(outcome.lines) == 31
+    assert len(outcome.lines) == 56
     assert "incs/whatsapp-text" in [line.split("\t")[0] for line in outcome.lines]
     assert all(line.split("\t")[1] for line in outcome.lines)
     assert outcome.code == 0
@@ -25,7 +25,7 @@ def test_the_list_needs_no_configuration_either(command, install):
         row["name"] for row in orjson.loads(command("trigger", "--list", "--json").out)
     } == names
     only = orjson.loads(command("trigger", "--list", "--json", "--adapter", "incs").out)
-    assert len(only) == 31
+    assert len(only) == 56
 
 
 def test_a_misspelt_sample_is_a_wrong_call(command, config):

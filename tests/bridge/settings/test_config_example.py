@@ -13,9 +13,11 @@ import attrs
 from bridge import settings
 from bridge.settings import (
     AdapterTable,
+    AdminSettings,
     DeliverySettings,
     JournalSettings,
     LogSettings,
+    NatsSettings,
     ServerSettings,
     Settings,
     SubscriberTable,
@@ -67,7 +69,9 @@ def test_example_holds_when_uncommented():
     assert list(result.subscribers) == ["console", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
-    assert result.journal == defaults.journal
+    assert attrs.evolve(result.admin, token=None) == defaults.admin
+    nats = attrs.evolve(result.journal.nats, credentials=None)
+    assert attrs.evolve(result.journal, nats=nats) == defaults.journal
     assert result.log == defaults.log
     assert result.delivery == defaults.delivery
 
@@ -77,7 +81,9 @@ def test_example_shows_every_setting():
     document = tomllib.loads(uncommented())
     tables = {
         ServerSettings: document["server"],
+        AdminSettings: document["admin"],
         JournalSettings: document["journal"],
+        NatsSettings: document["journal"]["nats"],
         LogSettings: document["log"],
         DeliverySettings: document["delivery"],
         AdapterTable: document["adapters"]["incs"],

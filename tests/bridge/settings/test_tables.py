@@ -14,6 +14,7 @@ from bridge import settings
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import (
+    AdminSettings,
     DeliverySettings,
     JournalSettings,
     LogSettings,
@@ -40,6 +41,7 @@ def test_nothing_set_gives_the_defaults():
             max_connections=1000,
             drain_timeout=20.0,
         ),
+        admin=AdminSettings(enabled=True, host="127.0.0.1", port=8081, token=None),
         journal=JournalSettings(
             engine="sqlite",
             path=Path("bridge.db"),
@@ -62,7 +64,7 @@ def test_sections_are_read():
     """Each table of the document sets what it names and leaves the rest alone."""
     result = read(
         """
-        server = { port = 0, prefix = "/hooks", max_body = "1MiB", trusted_proxies = ["10.0.0.0/8"] }
+        server = { port = 0, prefix = "/in", max_body = "1MiB", trusted_proxies = ["10.0.0.0/8"] }
         journal.engine = "memory"
         journal.keep = "12h"
         [log]
@@ -70,7 +72,7 @@ def test_sections_are_read():
         """
     )
     assert result.server == ServerSettings(
-        port=0, prefix="/hooks", max_body=1048576, trusted_proxies=(IPv4Network("10.0.0.0/8"),)
+        port=0, prefix="/in", max_body=1048576, trusted_proxies=(IPv4Network("10.0.0.0/8"),)
     )
     assert result.journal == JournalSettings(engine="memory", keep=43200.0)
     assert result.log == LogSettings(level="debug")
@@ -143,7 +145,7 @@ def test_filters_know_every_kind():
             "sever",
             (
                 'unknown key "sever"; did you mean "server"? '
-                "Allowed: adapters, delivery, journal, log, server, subscribers"
+                "Allowed: adapters, admin, delivery, journal, log, server, subscribers"
             ),
         ),
         (
@@ -468,3 +470,18 @@ def test_any_document_is_read_or_told(table):
     except ConfigurationError as error:
         told = error.problems
     assert all(problem.line and problem.key for problem in told)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_loopback_needs_no_token(host):
+    """Whoever is on the machine itself gets in without a token."""
+    assert read(f'[admin]\nhost = "{host}"').admin.token is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "bridge.example.com"])
+def test_any_other_address_needs_a_token(host):
+    """An admin listener that others can reach is refused without a token, and taken with one."""
+    expected = f"is required where host is not a loopback address, as '{host}' is not"
+    assert problems(f'[admin]\nhost = "{host}"') == [(1, "admin.token", expected)]
+    assert read(f'[admin]\nhost = "{host}"\ntoken = "t"').admin.token == Secret("t")
+    assert read(f'[admin]\nhost = "{host}"\nenabled = false').admin.host == host

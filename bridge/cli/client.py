@@ -1,0 +1,133 @@
+"""The other end of `bridge.admin`: what the commands ask a running server.
+
+Commands never touch the journal's file: the server has it, and it alone may write to it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from bridge.cli import config as configuration
+from bridge.cli.config import ConfigOption
+from bridge.errors import BridgeError, ConfigurationError, Problem
+from bridge.settings import AdminSettings, load_admin
+
+Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
+
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
+_PATIENCE: Final = 60.0  # seconds; a search of a large journal may take a while
+_SILENCE: Final = 30.0  # seconds; a stream says every ten that it is still there
+_FAULTS: Final = (OSError, http.client.HTTPException)
+
+
+class NoServer(BridgeError):
+    """Nobody answers at the admin address."""
+
+
+class Refused(BridgeError):
+    """The server answered that it will not; `status` is HTTP's."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        self.status = status
+        super().__init__(detail)
+
+
+class Broken(BridgeError):
+    """A stream ended before its time."""
+
+
+class Client:
+    """Asks a server's admin listener; every method raises `NoServer` and `Refused`."""
+
+    def __init__(self, settings: AdminSettings) -> None:
+        self._host = _EVERYWHERE.get(settings.host, settings.host)
+        self._port = settings.port
+        self._headers = {"Accept": "application/json"}
+        if settings.token is not None:
+            self._headers["Authorization"] = f"Bearer {settings.token.reveal()}"
+
+    def get(self, path: str, **parameters: str | int | tuple[str, ...] | None) -> Any:  # noqa: ANN401 - JSON
+        """Return what is there."""
+        return self._ask("GET", _target(path, parameters))
+
+    def post(self, path: str, **body: object) -> Any:  # noqa: ANN401 - JSON
+        """Ask for something to be done."""
+        return self._ask("POST", path, orjson.dumps(body))
+
+    def delete(self, path: str, name: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask for something to be gone."""
+        return self._ask("DELETE", f"{path}/{quote(name, safe='')}")
+
+    def lines(self, path: str, parameters: Parameters) -> Iterator[Any]:
+        """Return the objects of a stream as they come. Raises `Broken` where it ends."""
+        connection, response = self._open("GET", _target(path, parameters), None, _SILENCE)
+        try:
+            while line := response.readline():
+                yield orjson.loads(line)
+        except (*_FAULTS, orjson.JSONDecodeError) as error:
+            raise Broken("the connection broke") from error
+        finally:
+            connection.close()
+        raise Broken("the server ended the stream")
+
+    def _ask(self, method: str, target: str, body: bytes | None = None) -> Any:  # noqa: ANN401
+        connection, response = self._open(method, target, body, _PATIENCE)
+        try:
+            return orjson.loads(response.read())
+        except (*_FAULTS, orjson.JSONDecodeError) as error:
+            raise NoServer(f"{self._place} does not answer as a bridge does") from error
+        finally:
+            connection.close()
+
+    @property
+    def _place(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    def _open(
+        self, method: str, target: str, body: bytes | None, timeout: float
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        try:
+            connection.request(method, target, body, self._headers)
+            response = connection.getresponse()
+            if response.status == HTTPStatus.OK:
+                return connection, response
+            detail = _detail(response.status, response.read())
+        except _FAULTS as error:
+            connection.close()
+            raise NoServer(
+                f"no server answers at {self._place}: is `bridge serve` running, "
+                "and with this configuration?"
+            ) from error
+        connection.close()
+        raise Refused(response.status, detail)
+
+
+def connect(config: ConfigOption) -> Client:
+    """Return a client for the server of a configuration. Raises `ConfigurationError`."""
+    path = configuration.find(config, or_example=True)
+    settings = load_admin(path, os.environ)
+    if not settings.enabled:
+        problem = Problem("admin.enabled", "is false, so no command can ask it", file=str(path))
+        raise ConfigurationError((problem,))
+    return Client(settings)
+
+
+def _target(path: str, parameters: Parameters) -> str:
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def _detail(status: int, body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["detail"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"the server answered {status}"

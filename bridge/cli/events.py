@@ -1,0 +1,81 @@
+"""`bridge events`: a search of a running server's journal."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from bridge.cli.client import Client, Parameters, connect
+from bridge.cli.config import ConfigOption
+from bridge.cli.filters import Filters, moment
+from bridge.cli.rendering import EventPrinter
+from bridge.cli.terminal import say
+
+_PAGE: Final = 1000
+
+
+def events(
+    *,
+    filters: Filters = Filters(),  # noqa: B008 - frozen
+    config: ConfigOption = None,
+    party: str | None = None,
+    message_id: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=1))] = 50,
+    json: bool = False,
+    show_personal_data: bool = False,
+) -> None:
+    """Search the events that a running server keeps, the newest of them coming last.
+
+    Example: `bridge events --party +6281519236680 --since 2d`
+
+    Parameters
+    ----------
+    config
+        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
+    party
+        Only with this phone number (+ and digits) or user id taking part.
+    message_id
+        Only about the message with this id.
+    since
+        Only from this time on: 2026-01-31T12:00:00Z, or one ago such as 1h.
+    until
+        Only before this time.
+    limit
+        How many of the newest are shown.
+    json
+        Print each as JSON.
+    show_personal_data
+        Show names, numbers and texts instead of masking them.
+    """
+    printer = EventPrinter(form="json" if json else "text", show_personal_data=show_personal_data)
+    query = {
+        **filters.parameters(),
+        "party": party,
+        "message_id": message_id,
+        "since": moment(since, "--since"),
+        "until": moment(until, "--until"),
+        "newest_first": "true",
+    }
+    found = _newest(connect(config), query, limit)
+    for entry in reversed(found):
+        printer(entry["event"])
+    if not found:
+        say("nothing found")
+    elif len(found) == limit:
+        say(f"the newest {limit}; there may be more: --limit")
+
+
+def _newest(client: Client, query: Parameters, limit: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    before = None
+    while True:
+        size = min(limit - len(found), _PAGE)
+        page = client.get("/events", **query, limit=size, before=before)
+        found += page["entries"]
+        before = page["next"]
+        if before is None or len(found) == limit:
+            return found

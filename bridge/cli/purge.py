@@ -1,0 +1,41 @@
+"""`bridge purge`: everything about one person, gone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from bridge.cli.client import connect
+from bridge.cli.config import ConfigOption
+from bridge.cli.terminal import Exit, confirmed, say
+from bridge.masking import mask_phone
+
+
+def purge(
+    *,
+    subject: str,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+    config: ConfigOption = None,
+) -> int:
+    """Erase every event about one person from a running server's journal, for good.
+
+    Only the keys of the events stay known, so that a provider's late retry brings nothing back.
+
+    Example: `bridge purge --subject +6281519236680`
+
+    Parameters
+    ----------
+    subject
+        The phone number (+ and digits) or the user id.
+    yes
+        Do not ask.
+    config
+        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
+    """
+    client = connect(config)
+    if not yes and not confirmed(f"Erase everything about {mask_phone(subject)} for good?"):
+        return Exit.FAILURE
+    erased = client.post("/purge", subject=subject)["erased"]
+    say(f"erased {erased} event{'' if erased == 1 else 's'}")
+    return Exit.OK

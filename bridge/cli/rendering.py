@@ -1,0 +1,115 @@
+"""Events as the commands show them: a line for people, JSON for programs, masked or whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+import rich.console
+from rich.box import SIMPLE
+from rich.table import Table
+
+from bridge.cli.terminal import UsageError, print_line
+from bridge.codec import from_dict
+from bridge.console import Console
+from bridge.masking import mask_phone, mask_phones_in, mask_text, neutralise
+
+Format: TypeAlias = Literal["text", "json", "raw"]
+
+# What the bridge or a provider says, as opposed to what a person does or is. Anything else that
+# an event may hold is masked, so that a field that is added one day is not shown by oversight.
+_PLAIN: Final = frozenset(
+    (
+        *("kind", "source", "channel", "occurred_at", "received_at", "direction", "origin", "role"),
+        *("status", "provider_status", "code", "forwarded", "media", "mime_type", "sha256"),
+        *("language", "category", "aspect", "template_id", "template_name", "topic", "change"),
+        *("source_type", "media_type", "provider_type", "currency", "model", "type"),
+        *("expires_at", "effective_at", "message_id", "aliases"),
+    )
+)
+# Names that may hold a phone number, and say nothing else of anybody.
+_NAMES: Final = frozenset(("key", "account", "id", "reason", "path", "current"))
+_HIDDEN: Final = frozenset(("raw", "details"))
+
+
+def masked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
+    """Return an event's JSON with personal data masked and the provider's item left out."""
+    if isinstance(value, dict):
+        return {key: masked(item, key) for key, item in value.items() if key not in _HIDDEN}
+    if isinstance(value, list):
+        return [masked(item, name) for item in value]
+    if not isinstance(value, str) or name in _PLAIN:
+        return value
+    if name in _NAMES:
+        return mask_phones_in(value)
+    return mask_phone(value) if name in ("phone", "user_id") else mask_text(value)
+
+
+class EventPrinter:
+    """Prints events one after another in the chosen format.
+
+    Raises `UsageError` for a format that cannot be masked.
+    """
+
+    def __init__(self, *, form: Format, show_personal_data: bool) -> None:
+        if form == "raw" and not show_personal_data:
+            raise UsageError(
+                "what the provider sent cannot be masked: add --show-personal-data to see it"
+            )
+        self._form = form
+        self._shown = show_personal_data
+        self._console = Console(show_personal_data=show_personal_data)
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Print an event, given as JSON, and flush."""
+        match self._form:
+            case "text":
+                self._console(from_dict(dict(event)))
+                return
+            case "json":
+                value: Any = event if self._shown else masked(event)
+            case "raw":
+                value = event["raw"]
+        print_json(value)
+
+
+def print_json(value: object) -> None:
+    """Write a value as one line of JSON that no terminal acts upon, and flush."""
+    sys.stdout.write(_safe(orjson.dumps(value).decode()) + "\n")
+    sys.stdout.flush()
+
+
+def pretty(value: object) -> str:
+    """Return a value as indented JSON that no terminal acts upon."""
+    lines = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode().split("\n")
+    return "\n".join(map(_safe, lines))
+
+
+def _safe(line: str) -> str:
+    r"""Write what a terminal may act upon as JSON's own escapes: `\u202e`, not `\\u202e`."""
+    if line.isprintable():
+        return line
+    return "".join(
+        character
+        if character == neutralise(character)
+        else "".join(
+            f"\\u{unit:04x}"
+            for unit in memoryview(character.encode("utf-16-le", "surrogatepass")).cast("H")
+        )
+        for character in line
+    )
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table in a terminal, and as columns between tabs elsewhere."""
+    out = rich.console.Console(highlight=False, markup=False, emoji=False)
+    if not out.is_terminal:
+        for row in rows:
+            print_line(*row)
+        return
+    table = Table(*headings, box=SIMPLE)
+    for row in rows:
+        table.add_row(*map(neutralise, row))
+    out.print(table)

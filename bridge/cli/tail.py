@@ -1,0 +1,72 @@
+"""`bridge tail`: a running server's events, as they come."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from bridge.cli.client import Broken, NoServer, connect
+from bridge.cli.config import ConfigOption
+from bridge.cli.filters import Filters, moment
+from bridge.cli.rendering import EventPrinter, Format
+from bridge.cli.terminal import UsageError, say
+
+_FIRST_PAUSE: Final = 0.2  # seconds
+_LONGEST_PAUSE: Final = 5.0
+
+
+def tail(
+    *,
+    filters: Filters = Filters(),  # noqa: B008 - frozen
+    config: ConfigOption = None,
+    form: Annotated[Format, Parameter(name=["--format", "-f"])] = "text",
+    since: str | None = None,
+    beginning: bool = False,
+    show_personal_data: bool = False,
+) -> None:
+    """Follow a running server's events until Ctrl-C.
+
+    Where the connection breaks, it goes on from where it was as soon as the server is back.
+
+    Example: `bridge tail --kind message --channel whatsapp --since 1h`
+
+    Parameters
+    ----------
+    config
+        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
+    form
+        A line for people, our JSON, or the provider's own.
+    since
+        Start in the past: a time such as 2026-01-31T12:00:00Z, or one ago such as 1h.
+    beginning
+        Start with the oldest event that is kept.
+    show_personal_data
+        Show names, numbers and texts instead of masking them.
+    """
+    if beginning and since is not None:
+        raise UsageError("--beginning and --since contradict each other")
+    printer = EventPrinter(form=form, show_personal_data=show_personal_data)
+    client = connect(config)
+    wanted = dict(filters.parameters())
+    start: dict[str, str | int | None] = {"since": moment(since, "--since")}
+    if beginning:
+        start["after"] = 0
+    pause = 0.0
+    while True:
+        try:
+            for line in client.lines("/events/follow", wanted | start):
+                if pause:
+                    say("the server is back")
+                    pause = 0.0
+                if "event" in line:
+                    printer(line["event"])
+                start = {"after": line["position"]}
+        except (Broken, NoServer):
+            if "after" not in start:
+                raise  # nothing has ever come
+            if not pause:
+                say("the connection broke: waiting for the server")
+            pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            time.sleep(pause)

@@ -1,0 +1,115 @@
+"""One id for all that a callback gives rise to: in every log line, up to the subscribers'.
+
+The id is made anew for each callback, or taken from `X-Request-Id` where a trusted proxy says
+it. It is no part of an event: what was delivered long after, or by another process, has none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from bridge.model import Event
+from bridge.signing import Network, client_address
+
+HEADER: Final = "X-Request-Id"
+
+_LONGEST: Final = 64
+_PUNCTUATION: Final = frozenset("-_.:")
+_BITS: Final = 40
+_REMEMBERED: Final = 8192  # events, and as many again before they are forgotten
+
+# A number is an id of ours that nobody has asked for yet; most are never written out.
+_current: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
+# Only to tell requests apart; the system's own randomness takes longer than all of the rest.
+_new_number: Final = random.Random().getrandbits  # noqa: S311
+
+
+def current() -> str | None:
+    """Return the id of the callback that is being taken, or whose event is being delivered."""
+    request_id = _current.get()
+    # Its first letter keeps an id that has digits only from being taken for a phone.
+    return f"r{request_id:010x}" if isinstance(request_id, int) else request_id
+
+
+@contextmanager
+def using(request_id: str) -> Iterator[None]:
+    """Call what happens in the block by this id; for those who take requests themselves."""
+    token = _current.set(request_id)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class RequestIds:
+    """Remembers which request brought which of the latest events, so many and no more."""
+
+    __slots__ = ("_latest", "_older")
+
+    def __init__(self) -> None:
+        self._latest: dict[str, int | str] = {}
+        self._older: dict[str, int | str] = {}
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Tie events to the current request; a repeated one stays with the first for a while."""
+        request_id = _current.get()
+        if request_id is None:
+            return
+        latest = self._latest
+        for event in events:
+            latest.setdefault(event.key, request_id)
+        if len(latest) >= _REMEMBERED:
+            self._older, self._latest = latest, {}
+
+    def recall(self, event: Event) -> None:
+        """Make the request that brought an event the current one, or none."""
+        key = event.key
+        _current.set(self._latest.get(key) or self._older.get(key))
+
+
+def begin() -> bool:
+    """Give the current request a new id, unless it has one; return whether to `end` it."""
+    if _current.get() is not None:
+        return False
+    _current.set(_new_number(_BITS))
+    return True
+
+
+def end() -> None:
+    """Forget the id: what this task does next is another request."""
+    _current.set(None)
+
+
+def middleware(trusted: tuple[Network, ...]) -> Middleware:
+    """Return an aiohttp middleware that believes these proxies' `X-Request-Id`."""
+
+    @web.middleware
+    async def name(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = _sane(request.headers.getall(HEADER, ()))
+        if request_id is None or not _is_within(client_address(request.remote, (), ()), trusted):
+            return await handler(request)
+        with using(request_id):
+            return await handler(request)
+
+    return name
+
+
+def _sane(values: Sequence[str]) -> str | None:
+    """Return the header's only value where it is short and can do no harm in a log."""
+    if len(values) != 1 or not 0 < len(values[0]) <= _LONGEST:
+        return None
+    (value,) = values
+    plain = all(char in _PUNCTUATION or (char.isascii() and char.isalnum()) for char in value)
+    return value if plain else None
+
+
+def _is_within(address: IPv4Address | IPv6Address | None, networks: tuple[Network, ...]) -> bool:
+    return address is not None and any(address in network for network in networks)

@@ -1,0 +1,145 @@
+"""A whole run says nothing of what people wrote, who they are, or what opens the door."""
+
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+
+from bridge.adapter import Verified
+from bridge.cli.adapters import without_secrets
+from bridge.model import Event, Location, Message, Party, ReplyTo, Template
+
+INCS = "incs-token-2f9a4c6e8b1d"
+META = "meta-secret-7c5e3a1f9b2d"
+VERIFY = "verify-token-4d8f2b6a0c1e"
+GOOGLE = "google-token-1a3c5e7f9b2d"
+
+CONFIG = f"""\
+[server]
+trusted_proxies = ["127.0.0.1/32"]
+
+[journal]
+engine = "memory"
+
+[log]
+format = "%s"
+level = "debug"
+
+[delivery]
+tries = 2
+first_delay = 0
+
+[adapters.incs]
+tokens = ["{INCS}"]
+
+[adapters.whatsapp]
+app_secrets = ["{META}"]
+verify_tokens = ["{VERIFY}"]
+
+[adapters.rcs]
+client_tokens = ["{GOOGLE}"]
+
+[subscribers.console]
+use = "console"
+
+[subscribers.careless]
+use = "careless:note"
+
+[subscribers.broken]
+use = "careless:fail"
+"""
+CARELESS = """
+import logging
+
+log = logging.getLogger("careless")
+
+
+def note(event):
+    log.info("took %s", event.kind, extra={"it": event, "raw": event.raw, "text": str(event.raw)})
+    log.debug("from %s", getattr(getattr(event, "sender", None), "phone", None))
+
+
+async def fail(event):
+    raise ValueError(f"cannot take {event.raw}")
+"""
+# What names a thing and not a person; keys, which are logged, are made of such.
+IMPERSONAL = {
+    *("id", "message_id", "media_id", "catalog_id", "product_id", "template_id", "template"),
+    *("media", "source", "mime_type", "sha256", "kind", "type", "sub_type", "component", "role"),
+    *("language", "category", "currency", "price", "change", "provider_type", "error", "index"),
+    *("media_type", "source_type"),
+}
+
+
+def personal(value: Any) -> Iterator[str]:
+    """Every string and number of a value that tells something of a person."""
+    if isinstance(value, str | float):
+        yield str(value)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from personal(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from personal(item)
+    elif attrs.has(type(value)):
+        skipped = IMPERSONAL | ({"name"} if isinstance(value, Template) else set())
+        for field in attrs.fields(type(value)):
+            if field.name not in skipped:
+                yield from personal(getattr(value, field.name))
+
+
+def told(event: Event) -> Iterator[str]:
+    """What an event tells of people: who they are, and what they wrote."""
+    for field in attrs.fields(type(event)):
+        value = getattr(event, field.name)
+        if isinstance(value, Party | ReplyTo) or field.name == "content":
+            yield from personal(value)
+
+
+def samples() -> Iterator[Event]:
+    for name in ("incs", "rcs", "whatsapp"):
+        adapter = without_secrets(name)
+        for sample in adapter.samples():
+            payload = orjson.dumps(sample.body)
+            yield from adapter.parse(
+                Verified(payload=payload, received_at=datetime.now(UTC))
+            ).events
+
+
+def needles() -> set[str]:
+    found = {text for event in samples() for text in told(event)}
+    found |= {text.removeprefix("+") for text in found}
+    # What is shorter stands in every other word, and times and ports.
+    return {text for text in found if len(text) > 4}
+
+
+def test_the_search_knows_what_it_looks_for():
+    """Phones, names, texts, places and one-time passwords of the samples are among the needles."""
+    looked_for = needles()
+    assert {"85268415026", "+85268415026", "Sheena Nelson", "123456"} <= looked_for
+    assert any(isinstance(e, Message) and isinstance(e.content, Location) for e in samples())
+    assert len(looked_for) > 100
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_nothing_personal_is_in_the_log(server, command, config, workplace, form):
+    """With every sample, at DEBUG, failing subscribers and forged callbacks: none of it shows."""
+    config.write_text(CONFIG % form)
+    (workplace / "careless.py").write_text(CARELESS)
+    process, url, said = server()
+    assert command("trigger", "--all", "--url", url, "--quiet").code == 0
+    assert command("trigger", "--all", "--url", url, "--quiet", "--bad-signature").code == 0
+    process.send_signal(signal.SIGTERM)
+    shown, log = (stream.decode() for stream in process.communicate())
+    assert process.returncode == 0
+    log = "".join(said) + log
+    for words in ("callback accepted", "callback refused", "gave up: dead letter", "took message"):
+        assert words in log
+    assert "ValueError" in log
+    for needle in (*needles(), INCS, META, VERIFY, GOOGLE):
+        assert needle not in log, needle
+        assert needle not in shown, needle

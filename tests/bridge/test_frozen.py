@@ -1,0 +1,85 @@
+"""Frozen classes that are quick to create are frozen all the same."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import final
+
+import attrs
+import pytest
+
+from bridge.frozen import builder, quick_init
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Place:
+    name: str
+    country: str | None = None
+
+
+new_place = builder(Place)
+
+
+@pytest.fixture(params=[Place, new_place], ids=["class", "builder"])
+def make(request):
+    return request.param
+
+
+def test_fields_are_set(make):
+    """Every field holds what was given, and its default otherwise."""
+    place = make(name="Jakarta")
+    assert (type(place), place.name, place.country) == (Place, "Jakarta", None)
+    assert make(name="Jakarta", country="ID").country == "ID"
+
+
+def test_nothing_can_be_changed_afterwards(make):
+    """An instance refuses assignment and deletion as soon as anybody has it."""
+    place = make(name="Jakarta")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        place.name = "Surabaya"
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del place.name
+
+
+def test_keywords_are_checked(make):
+    """A missing, an unknown and a positional argument are type errors, as attrs makes them."""
+    with pytest.raises(TypeError, match="name"):
+        make()
+    with pytest.raises(TypeError, match="city"):
+        make(name="Jakarta", city="Jakarta")
+    with pytest.raises(TypeError):
+        make("Jakarta")
+
+
+def test_equality_and_copies_stay():
+    """What attrs adds besides works on: equality, hashes, copies with changes, pickling."""
+    place = Place(name="Jakarta")
+    assert place == new_place(name="Jakarta")
+    assert hash(place) == hash(new_place(name="Jakarta"))
+    assert attrs.evolve(place, country="ID") == Place(name="Jakarta", country="ID")
+    assert pickle.loads(pickle.dumps(place)) == place
+
+
+def test_the_signature_stays():
+    """Tools that look at the signature see the fields and their defaults."""
+    parameters = inspect.signature(Place).parameters
+    assert list(parameters) == ["name", "country"]
+    assert parameters["country"].default is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        attrs.field(converter=str),
+        attrs.field(validator=attrs.validators.instance_of(str)),
+        attrs.field(factory=list),
+    ],
+)
+def test_what_an_assignment_cannot_do_is_refused(field):
+    """A class with a converter, a validator or a factory is refused, and not silently broken."""
+    cls = attrs.make_class("Broken", {"part": field}, frozen=True, kw_only=True, slots=True)
+    with pytest.raises(TypeError, match=r"Broken\.part"):
+        quick_init(cls)
