@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, get_type_hints
 from urllib.parse import quote, urlsplit
@@ -161,11 +161,14 @@ def init(
 # --- asking --------------------------------------------------------------------------------
 
 
-def _ask(question: str, *, read: Callable[[str], str] = input) -> str:
+def _ask(question: str, *, hidden: bool = False) -> str:
     say(question)
-    talk.print("> ", end="")  # `read` would write it to standard output, which is for data
     try:
-        return read("").strip()
+        if hidden:
+            # It prompts by itself once nothing shows any more: what is typed earlier is lost.
+            return getpass.getpass("> ").strip()
+        talk.print("> ", end="")  # `input` would write it to standard output, which is for data
+        return input().strip()
     except EOFError:  # Ctrl-D: nothing more will be said
         return ""
 
@@ -203,7 +206,7 @@ def _table(name: str, channels: tuple[_Channel, ...], *, asking: bool) -> _Table
     if asking:
         for key, description in recipe.given.items():
             question = f"{name}: {description}? (it does not show; empty: later)"
-            given = _ask(question, read=getpass.getpass)
+            given = _ask(question, hidden=True)
             if given:
                 values[key] = _escaped(given)
                 del missing[key]
