@@ -67,7 +67,12 @@ class Bus:
     def __init__(self) -> None:
         self._signals = {cls: Signal(cls.__doc__) for cls in (Event, *EVENT_CLASSES)}
         self._subscribers: dict[str, Subscriber] = {}
+        # blinker's own look-ups cost more than a whole delivery; the answers only change when
+        # somebody connects. (They also do when somebody goes, and then are only cautious.)
         self._listening: dict[tuple[type[Event], str], frozenset[Subscriber]] = {}
+        self._heard: dict[tuple[type[Event], str], bool] = {}
+        for signal in self._signals.values():
+            signal.receiver_connected.connect(self._forget)
 
     def signal(self, cls: type[Event]) -> Signal:
         """Return the signal of an event class; that of `Event` itself carries every event."""
@@ -104,16 +109,22 @@ class Bus:
         place = (type(event), event.channel)
         listening = self._listening.get(place)
         if listening is None:
-            # blinker's own look-up costs more than a whole delivery; the answer only changes
-            # when somebody subscribes.
             listening = self._listening[place] = frozenset(
                 receiver for receiver in self._receivers(event) if isinstance(receiver, Subscriber)
             )
         return subscriber in listening and subscriber.wants(event)
 
     def heard(self, event: Event) -> bool:
-        """Return whether any plain receiver gets this event."""
-        return any(True for _ in self._plain(event))
+        """Return whether any plain receiver gets this event, or did lately."""
+        place = (type(event), event.channel)
+        heard = self._heard.get(place)
+        if heard is None:
+            heard = self._heard[place] = any(True for _ in self._plain(event))
+        return heard
+
+    def _forget(self, _: Signal, **_connected: object) -> None:
+        self._listening.clear()
+        self._heard.clear()
 
     async def publish(self, event: Event, executor: Executor) -> None:
         """Send an event to the plain receivers, each on its own; a failing one is logged."""

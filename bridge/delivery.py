@@ -22,12 +22,13 @@ import logging
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Final, Self
+from functools import partial
+from types import CoroutineType, TracebackType, coroutine
+from typing import Any, Final, Self
 
 import attrs
 
@@ -43,6 +44,7 @@ _WINDOW: Final = 1024  # entries read and not settled
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _BURST: Final = 8  # entries of one lane before another lane has its turn
+_SLICE: Final = 0.0005  # seconds that a worker goes on for while it need not wait
 _SAVE_EVERY: Final = 0.05  # seconds; progress is at-least-once anyway
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _ERROR_LENGTH: Final = 1000
@@ -106,6 +108,7 @@ class Delivery:
         self._wants = wants
         self._policy = policy
         self._observe = observe
+        self._results = {result: Tried(subscriber=name, result=result) for result in Result}
         self._recall = recall
         self._timeout = policy.timeout if is_async(function) else None
         self._threads = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=name)
@@ -233,6 +236,7 @@ class Delivery:
     # --- giving out ----------------------------------------------------------------------
 
     async def _work(self) -> None:
+        since = time.monotonic()
         while True:
             lane = await self._ready.get()
             try:
@@ -243,7 +247,9 @@ class Delivery:
             except JournalError as error:
                 self._complain("cannot reach what is held", error)
                 self._schedule(lane, time.time() + _AFTER_JOURNAL_ERROR)
-            await asyncio.sleep(0)  # nor does a subscriber that never waits
+            if time.monotonic() - since > _SLICE:
+                await asyncio.sleep(0)  # a subscriber that never waits must not hold up others
+                since = time.monotonic()
 
     async def _advance(self, lane: _Lane) -> None:
         """Deliver what a lane has in memory."""
@@ -296,8 +302,7 @@ class Delivery:
         if self._recall is not None:
             self._recall(entry.event)
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._function(entry.event)
+            await self._run(entry.event)
         except asyncio.CancelledError as error:
             if task is not None and task.cancelling():
                 raise
@@ -312,9 +317,21 @@ class Delivery:
             _log.debug("delivered", extra=extra)
         return None
 
+    async def _run(self, event: Event) -> None:
+        """Run the function; its time runs from where it first waits."""
+        awaitable = self._function(event)
+        if type(awaitable) is CoroutineType:
+            try:
+                waits_for = awaitable.send(None)
+            except StopIteration:
+                return  # most never wait, and need no timer
+            awaitable = _resumed(awaitable, waits_for)
+        async with asyncio.timeout(self._timeout):
+            await awaitable
+
     def _report(self, result: Result) -> None:
         if self._observe is not None:
-            self._observe(Tried(subscriber=self.name, result=result))
+            self._observe(self._results[result])
 
     def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
         """Hold an entry for its next try; return True where it has had its last."""
@@ -430,6 +447,24 @@ class Delivery:
 
     def _complain(self, what: str, error: JournalError) -> None:
         _log.error(what, extra={"subscriber": self.name, "error": str(error)})
+
+
+@coroutine
+def _resumed(
+    started: CoroutineType[Any, Any, object], waits_for: object
+) -> Generator[object, Any, object]:
+    """Go on with a coroutine that waits for something already."""
+    while True:
+        try:
+            sent = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - the coroutine's to handle
+            step = partial(started.throw, error)
+        else:
+            step = partial(started.send, sent)
+        try:
+            waits_for = step()
+        except StopIteration as end:
+            return end.value
 
 
 def delay(policy: DeliverySettings, tries: int) -> float:

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bridge.model import Event
+from bridge.recent import Recent
 from bridge.signing import Network, client_address
 
 HEADER: Final = "X-Request-Id"
@@ -24,7 +25,6 @@ HEADER: Final = "X-Request-Id"
 _LONGEST: Final = 64
 _PUNCTUATION: Final = frozenset("-_.:")
 _BITS: Final = 40
-_REMEMBERED: Final = 8192  # events, and as many again before they are forgotten
 
 # A number is an id of ours that nobody has asked for yet; most are never written out.
 _current: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
@@ -50,29 +50,22 @@ def using(request_id: str) -> Iterator[None]:
 
 
 class RequestIds:
-    """Remembers which request brought which of the latest events, so many and no more."""
+    """Which request brought which of the latest events."""
 
-    __slots__ = ("_latest", "_older")
+    __slots__ = ("_recent",)
 
     def __init__(self) -> None:
-        self._latest: dict[str, int | str] = {}
-        self._older: dict[str, int | str] = {}
+        self._recent: Recent[int | str] = Recent()
 
     def remember(self, events: Sequence[Event]) -> None:
-        """Tie events to the current request; a repeated one stays with the first for a while."""
+        """Tie events to the current request, if there is one."""
         request_id = _current.get()
-        if request_id is None:
-            return
-        latest = self._latest
-        for event in events:
-            latest.setdefault(event.key, request_id)
-        if len(latest) >= _REMEMBERED:
-            self._older, self._latest = latest, {}
+        if request_id is not None:
+            self._recent.tie(events, request_id)
 
     def recall(self, event: Event) -> None:
         """Make the request that brought an event the current one, or none."""
-        key = event.key
-        _current.set(self._latest.get(key) or self._older.get(key))
+        _current.set(self._recent.of(event))
 
 
 def begin() -> bool:

@@ -7,13 +7,11 @@ Subscribers are served from the journal, on their own time.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -24,10 +22,11 @@ import orjson
 from aiohttp import web
 
 from bridge import registry, request_id
-from bridge.adapter import Adapter, Callback, Parsed, Reply, Scope, Verified
-from bridge.bus import Bus, Subscriber, name_of, raised_at
-from bridge.console import Console
+from bridge.adapter import Adapter, Callback, Reply, Verified
+from bridge.bus import Bus, Subscriber, name_of
+from bridge.construction import journal_of, subscriber_of
 from bridge.delivery import Delivery
+from bridge.door import Door
 from bridge.errors import (
     BridgeError,
     CodecError,
@@ -40,31 +39,24 @@ from bridge.errors import (
     UnknownAdapter,
 )
 from bridge.instrumentation import Answer, Hook, Received, Tried
-from bridge.journal.base import Appended, Entry, Health, Journal, Start
-from bridge.journal.memory import MemoryJournal
+from bridge.journal.base import Appended, Entry, Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
-    CONTENT_CLASSES,
-    EVENT_CLASSES,
     Content,
     Direction,
     Event,
-    JsonValue,
     Message,
     Unrecognized,
 )
-from bridge.payload import read_object
 from bridge.request_id import RequestIds
 from bridge.settings import (
-    CONSOLE,
     DeliverySettings,
-    JournalSettings,
     ServerSettings,
     Settings,
-    SubscriberEntry,
     load,
 )
 from bridge.signing import Network
+from bridge.tracing import Append, Tracing
 from bridge.web import mount
 
 E = TypeVar("E", bound=Event)
@@ -78,14 +70,6 @@ _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 _SIGNALS: Final = "signals"  # the follower that feeds plain blinker receivers
 _NO_TIMEOUT: Final = 86_400.0  # seconds; blinker knows none
 _log: Final = logging.getLogger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class _Door:
-    """An adapter and the networks that its callbacks may come from; none named means any."""
-
-    adapter: Adapter
-    networks: tuple[Network, ...] = ()
 
 
 class Options(TypedDict, total=False):
@@ -129,16 +113,18 @@ class Bridge:
         journal: Journal | None = None,
         policy: DeliverySettings | None = None,
         server: ServerSettings | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self._policy = DeliverySettings() if policy is None else policy
         self.server = ServerSettings() if server is None else server
-        self._doors: dict[str, _Door] = {}
+        self._doors: dict[str, Door] = {}
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._hooks: list[Hook] = []
         self._requests = RequestIds()
+        self._tracing = tracing
         self._stack: AsyncExitStack | None = None
 
     @classmethod
@@ -156,7 +142,10 @@ class Bridge:
         subscriber whose function cannot be imported.
         """
         bridge = cls(
-            journal=_journal(settings.journal), policy=settings.delivery, server=settings.server
+            journal=journal_of(settings.journal),
+            policy=settings.delivery,
+            server=settings.server,
+            tracing=Tracing.exporting() if settings.tracing.enabled else None,
         )
         problems: list[Problem] = []
         for name, entry in settings.adapters.items():
@@ -168,7 +157,7 @@ class Bridge:
         for name, wanted in settings.subscribers.items():
             try:
                 bridge.subscribe(
-                    _subscriber(wanted), start=Start(wanted.start), policy=wanted.delivery
+                    subscriber_of(wanted), start=Start(wanted.start), policy=wanted.delivery
                 )
             except ConfigurationError as error:
                 problems += settings.locate(f"subscribers.{name}", error)
@@ -192,7 +181,10 @@ class Bridge:
         """
         if name in self._doors:
             raise ConfigurationError(f"two adapters are called {name!r}")
-        self._doors[name] = _Door(adapter=adapter, networks=tuple(allow_networks))
+        reader = adapter if self._tracing is None else self._tracing.reading(adapter)
+        self._doors[name] = Door(
+            name=name, adapter=adapter, reader=reader, networks=tuple(allow_networks)
+        )
 
     @overload
     def on(
@@ -315,12 +307,16 @@ class Bridge:
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already")
         async with AsyncExitStack() as stack:
+            tracing = self._tracing
+            if tracing is not None:
+                await stack.enter_async_context(tracing)
             await stack.enter_async_context(self.journal)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
+                name, function = subscriber.name, subscriber.function
                 delivery = Delivery(
-                    subscriber.name,
-                    subscriber.function,
+                    name,
+                    function if tracing is None else tracing.delivering(name, function),
                     await self.journal.subscribe(subscriber.name, start=start),
                     wants=partial(self.bus.listens, subscriber),
                     policy=policy,
@@ -339,8 +335,15 @@ class Bridge:
                 recall=self._requests.recall,
             )
             self._deliveries[_SIGNALS] = await stack.enter_async_context(signals)
+            if isinstance(self.journal, SharedJournal):
+                self.journal.watch(self._wake)
             self._stack = stack.pop_all()
         return self
+
+    async def _wake(self, subscriber: str) -> None:
+        delivery = self._deliveries.get(subscriber)
+        if delivery is not None:
+            await delivery.wake()
 
     async def __aexit__(
         self,
@@ -388,48 +391,54 @@ class Bridge:
             raise UnknownAdapter(f"no adapter is called {name!r}")
         is_new = request_id.begin()
         try:
-            return await self._receive(name, door, callback)
+            if self._tracing is None:
+                return await self._receive(door, callback)
+            with self._tracing.callback(name):
+                return await self._receive(door, callback)
         finally:
             if is_new:
                 request_id.end()
 
-    async def _receive(self, name: str, door: _Door, callback: Callback) -> Reply:
+    async def _receive(self, door: Door, callback: Callback) -> Reply:
         try:
-            parsed = self._read(name, door, callback)
+            parsed = door.read(callback)
             if parsed.malformed is not None:
                 raise parsed.malformed
         except (NotAuthentic, MethodRefused, MalformedBody) as error:
-            _log.info("callback refused", extra={"adapter": name, "reason": str(error)})
-            self._observe(Received(adapter=name, answer=_answer(error)))
+            _log.info("callback refused", extra={"adapter": door.name, "reason": str(error)})
+            self._observe(Received(adapter=door.name, answer=_answer(error)))
             raise
         if parsed.events:
-            await self._append(name, parsed.events, callback)
+            await self._append(door, parsed.events, callback)
         else:
-            self._observe(Received(adapter=name, answer=Answer.ACCEPTED))
+            self._observe(Received(adapter=door.name, answer=Answer.ACCEPTED))
         if _log.isEnabledFor(logging.DEBUG):
             keys = [event.key for event in parsed.events]
-            _log.debug("callback accepted", extra={"adapter": name, "keys": keys})
+            _log.debug("callback accepted", extra={"adapter": door.name, "keys": keys})
         return parsed.reply
 
-    async def _append(self, name: str, events: Sequence[Event], callback: Callback) -> None:
+    async def _append(self, door: Door, events: Sequence[Event], callback: Callback) -> None:
         # Before they are in the journal: a subscriber may be faster than what comes after it.
         self._requests.remember(events)
+        append: Append = self.journal.append
+        if self._tracing is not None:
+            append = self._tracing.appending(append)
         began = time.perf_counter()
         appended = None
         try:
             try:
-                appended = await self.journal.append(events)
+                appended = await append(events)
             except CodecError as error:
                 _log.error(  # a traceback could show what the body holds
-                    "an adapter made an event that is no JSON", extra={"adapter": name}
+                    "an adapter made an event that is no JSON", extra={"adapter": door.name}
                 )
-                events = (_unread(name, callback.body, callback.received_at, str(error)),)
-                appended = await self.journal.append(events)
+                events = (door.unread(callback.body, callback.received_at, str(error)),)
+                appended = await append(events)
         finally:
             if self._hooks:
                 self._observe(
                     Received(
-                        adapter=name,
+                        adapter=door.name,
                         answer=Answer.NOT_STORED if appended is None else Answer.ACCEPTED,
                         events=events,
                         appended=appended,
@@ -437,33 +446,13 @@ class Bridge:
                     )
                 )
 
+    def refused(self, name: str, /) -> None:
+        """Count a callback whose body was refused before there was anything to receive."""
+        self._observe(Received(adapter=name, answer=Answer.BODY_REFUSED))
+
     def _observe(self, happening: Received | Tried) -> None:
         for hook in self._hooks:
             hook(happening)
-
-    def _read(self, name: str, door: _Door, callback: Callback) -> Parsed:
-        if door.networks and not any(
-            callback.client is not None and callback.client in network for network in door.networks
-        ):
-            raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in door.adapter.methods:
-            raise MethodRefused(door.adapter.methods)
-        try:
-            verified = door.adapter.verify(callback)
-        except NotAuthentic:
-            raise
-        except Exception as error:  # noqa: BLE001 - what cannot be verified is not authentic
-            _crashed(name, "verify", error)
-            raise NotAuthentic("the callback could not be verified") from None
-        return self._parse(name, door, verified)
-
-    def _parse(self, name: str, door: _Door, verified: Verified) -> Parsed:
-        try:
-            return door.adapter.parse(verified)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the body is authentic
-            _crashed(name, "parse", error)
-            reason = f"the adapter failed with {type(error).__name__}"
-            return Parsed(events=(_unread(name, verified.payload, verified.received_at, reason),))
 
     # --- for operators -------------------------------------------------------------------
 
@@ -486,9 +475,7 @@ class Bridge:
         if door is None:
             raise UnknownAdapter(f"no adapter is called {event.source!r}")
         payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
-        parsed = self._parse(
-            event.source, door, Verified(payload=payload, received_at=event.received_at)
-        )
+        parsed = door.parse(Verified(payload=payload, received_at=event.received_at))
         news = tuple(
             each
             for each in parsed.events
@@ -519,78 +506,6 @@ def _answer(error: BridgeError) -> Answer:
             return Answer.MALFORMED
 
 
-def _journal(settings: JournalSettings) -> Journal:
-    if settings.engine == "memory":
-        return MemoryJournal()
-    if settings.engine == "nats":
-        return _nats_journal(settings)
-    return SqliteJournal(
-        settings.path,
-        keep=settings.keep,
-        max_size=settings.max_size,
-        absolute_limit=settings.absolute_limit,
-        min_free_space=settings.min_free_space,
-    )
-
-
-def _nats_journal(settings: JournalSettings) -> Journal:
-    try:
-        from bridge.journal.nats import NatsJournal  # noqa: PLC0415 - an extra of its own
-    except ModuleNotFoundError as error:
-        problem = Problem("journal.engine", "needs the extra: pip install incs-bridge[nats]")
-        raise ConfigurationError((problem,)) from error
-    nats = settings.nats
-    # What has flowed into the stream need not stay in the spool.
-    spool = SqliteJournal(nats.spool_path, keep=0, max_size=nats.spool_max_size)
-    return NatsJournal(
-        nats.servers,
-        credentials=nats.credentials,
-        stream=nats.stream,
-        partitions=nats.partitions,
-        replicas=nats.replicas,
-        keep=settings.keep,
-        remember=nats.remember,
-        max_bytes=settings.max_size,
-        synced=nats.synced,
-        timeout=nats.timeout,
-        spool=spool if nats.spool else None,
-    )
-
-
-def _subscriber(entry: SubscriberEntry) -> Subscriber:
-    kinds = {cls.kind: cls for cls in EVENT_CLASSES}
-    contents = {cls.kind: cls for cls in CONTENT_CLASSES}
-    return Subscriber(
-        name=entry.name,
-        function=(
-            Console(show_personal_data=entry.show_personal_data)
-            if entry.use == CONSOLE
-            else _imported(entry)
-        ),
-        events=tuple(kinds[kind] for kind in entry.events) or (Event,),
-        channel=entry.channel,
-        account=entry.account,
-        direction=entry.direction,
-        content=() if entry.content is None else (contents[entry.content],),
-    )
-
-
-def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
-    """Return the function that a subscriber's `use` names."""
-    module, _, path = entry.use.partition(":")
-    try:
-        found: object = importlib.import_module(module)
-    except Exception as error:
-        # Whatever the user's module raises while it is imported, its own words say it best.
-        problem = Problem("use", f"cannot import {module!r}: {type(error).__name__}: {error}")
-        raise ConfigurationError((problem,)) from error
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    if not callable(found):
-        raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
-    return found
-
-
 def as_published(bus: Bus, threads: ThreadPoolExecutor) -> Callable[[Event], object]:
     """Return a function that hands an event to the plain receivers of the signals."""
 
@@ -598,27 +513,3 @@ def as_published(bus: Bus, threads: ThreadPoolExecutor) -> Callable[[Event], obj
         await bus.publish(event, threads)
 
     return publish
-
-
-def _crashed(name: str, step: str, error: Exception) -> None:
-    # Neither the exception's text nor a traceback: either could hold what the body holds.
-    _log.error(
-        "an adapter failed: this is a bug in it",
-        extra={
-            "adapter": name,
-            "step": step,
-            "error": type(error).__name__,
-            "where": raised_at(error),
-        },
-    )
-
-
-def _unread(name: str, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
-    """Return the event that keeps a whole body for a mended adapter."""
-    raw: JsonValue
-    try:
-        raw = read_object(payload)
-    except MalformedBody:
-        raw = payload.decode("utf-8", "replace")
-    scope = Scope(source=name, channel=name, received_at=received_at)
-    return scope.unrecognized(raw, reason)

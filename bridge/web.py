@@ -63,6 +63,10 @@ class Receiver(Protocol):
         """Return the reply to a callback once its events are durable."""
         ...
 
+    def refused(self, name: str, /) -> None:
+        """Take note of a callback whose body was refused, so that it was never received."""
+        ...
+
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
         ...
@@ -106,6 +110,7 @@ def _handler(
             )
             reply = await receiver.receive(name, callback)
         except BodyRefused as error:
+            receiver.refused(name)
             response = _response(reply_to(error))
             response.force_close()  # where the next request would begin is anybody's guess
             return response

@@ -5,9 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from typing import Final
-
-import attrs
+from typing import Final, TypeAlias
 
 from adapters.whatsapp.content import translate_content
 from adapters.whatsapp.surroundings import Surroundings
@@ -29,6 +27,7 @@ from bridge.model import (
     JsonValue,
     Message,
     Origin,
+    Product,
     ReplyTo,
 )
 from bridge.payload import boolean, identifier, instant, mapping, phone
@@ -40,6 +39,9 @@ _TO: Final = ("to", "to_user_id", "to_parent_user_id")
 _BY_USER: Final = Origin.USER
 _INBOUND: Final = Direction.INBOUND
 _OUTBOUND: Final = Direction.OUTBOUND
+
+_Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
+_NO_CONTEXT: Final[_Context] = (None, Forwarded.NO, None)
 
 _new_message: Final = builder(Message)
 
@@ -53,9 +55,7 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     message_id = required_id(item, "id")
     content = translate_content(item)
     outbound = around.origin is not _BY_USER and _is_outbound(item, around)
-    number, user_id = _named(item, _TO if outbound else _FROM)
-    if number is None and user_id is None:
-        number = peer
+    number, user_id = _named(item, _TO if outbound else _FROM, peer)
     party = user(number, user_id, around.cards)
     group_id = identifier(item["group_id"]) if "group_id" in item else None
     if group_id is None and "system" in item:
@@ -64,7 +64,10 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     place = conversation(scope, party, number, group_id)
     if place is None:
         raise fault("to" if outbound else "from", number, "an id")
-    message = _new_message(
+    reply_to, forwarded, product = _NO_CONTEXT
+    if "context" in item:
+        reply_to, forwarded, product = _context(item["context"], around)
+    return _new_message(
         key=message_key(scope.channel, message_id),
         source=scope.source,
         channel=scope.channel,
@@ -79,10 +82,11 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
         sender=around.business if outbound else party,
         recipient=party if outbound else around.business,
         content=content,
+        reply_to=reply_to,
+        forwarded=forwarded,
+        referral=referral(item.get("referral")),
+        product=product,
     )
-    if "context" in item or "referral" in item:
-        return _with_context(message, item, around)
-    return message
 
 
 def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
@@ -95,19 +99,21 @@ def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
     return item.get("to") is not None or (sender is not None and around.is_business(sender))
 
 
-def _named(item: JsonObject, end: tuple[str, str, str]) -> tuple[JsonValue, str | None]:
+def _named(
+    item: JsonObject, end: tuple[str, str, str], peer: JsonValue
+) -> tuple[JsonValue, str | None]:
     """Return how an item names the user at one end: the number, and the user's id."""
-    number, user_id, parent_user_id = end
+    name, user_id, parent_user_id = end
+    number = item.get(name)
     if user_id in item or parent_user_id in item:
-        return item.get(number), identifier(item.get(user_id)) or identifier(
-            item.get(parent_user_id)
-        )
-    return item.get(number), None
+        found = identifier(item.get(user_id)) or identifier(item.get(parent_user_id))
+        return (peer if number is None and item.get(user_id) is None else number), found
+    return (peer if number is None else number), None
 
 
-def _with_context(message: Message, item: JsonObject, around: Surroundings) -> Message:
-    """Add what a message answers, and what led to it."""
-    context = mapping(item.get("context"))
+def _context(context: JsonValue, around: Surroundings) -> _Context:
+    if type(context) is not dict:
+        return _NO_CONTEXT
     reply_to: ReplyTo | None = None
     quoted = identifier(context.get("id"))
     if quoted is not None:  # what is forwarded has a context too, without an id
@@ -119,10 +125,4 @@ def _with_context(message: Message, item: JsonObject, around: Surroundings) -> M
         forwarded = Forwarded.OFTEN
     elif boolean(context.get("forwarded")):
         forwarded = Forwarded.ONCE
-    return attrs.evolve(
-        message,
-        reply_to=reply_to,
-        forwarded=forwarded,
-        referral=referral(item.get("referral")),
-        product=referred_product(context.get("referred_product")),
-    )
+    return reply_to, forwarded, referred_product(context.get("referred_product"))

@@ -122,7 +122,7 @@ def connect(config: ConfigOption) -> Client:
 
 
 def _target(path: str, parameters: Parameters) -> str:
-    given = {name: value for name, value in parameters.items() if value is not None}
+    given = {name: value for name, value in parameters.items() if value not in (None, ())}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 

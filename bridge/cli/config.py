@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -49,7 +50,13 @@ def find(option: Path | None, *, or_example: bool) -> Path:
 
 
 def read(path: Path) -> Settings:
-    """Read the settings. Raises `ConfigurationError` with everything that is wrong."""
+    """Read the settings. Raises `ConfigurationError` with everything that is wrong.
+
+    From then on, modules beside the file can be imported: a subscriber's often stands there.
+    """
+    directory = str(path.parent.absolute())
+    if directory not in sys.path:
+        sys.path.append(directory)  # last, so that nothing there hides what is installed
     return load(path, registry.settings_class, installed=registry.installed())
 
 

@@ -15,7 +15,12 @@ from bridge.cli.show import outcome_of
 from bridge.cli.terminal import Exit, UsageError, confirmed, fail, say
 from bridge.masking import mask_phones_in
 
-dead = App(name="dead", help="List, show, retry or drop what subscribers could not take.")
+dead = App(
+    name="dead",
+    help="""List, show, retry or drop what subscribers could not take.
+
+    Example: `bridge dead list`""",
+)
 
 _PAGE: Final = 500
 _HEADINGS: Final = ("id", "subscriber", "gave up at", "tries", "key", "error")

@@ -28,7 +28,9 @@ def events(
     json: bool = False,
     show_personal_data: bool = False,
 ) -> None:
-    """Search the events that a running server keeps, the newest of them coming last.
+    """Search the events that a running server keeps.
+
+    The newest come last.
 
     Example: `bridge events --party +6281519236680 --since 2d`
 

@@ -48,7 +48,7 @@ def moment(text: str | None, option: str) -> str | None:
     """Return a time that is written as one, or as how long ago. Raises `UsageError`."""
     if text is None:
         return None
-    ago = seconds(text)
+    ago = None if text.isdigit() else seconds(text)  # bare digits are a time, if anything
     if ago is not None:
         try:
             return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()

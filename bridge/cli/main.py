@@ -19,7 +19,7 @@ app = App(
     name="bridge",
     help="""Take callbacks from WhatsApp, RCS and INCS; hand out one kind of event.
 
-    A first try, in two terminals: `bridge serve --config config.example.toml`, then
+    A first try, in two terminals: `bridge init --yes && bridge serve`, then
     `bridge trigger --all`. Without a server: `bridge normalize incs callback.json`.
 
     Every command explains itself with `--help`.
@@ -34,6 +34,7 @@ app = App(
 _COMMANDS: Final = (
     *("init", "serve", "check", "normalize", "trigger", "schema", "adapters"),
     *("tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
+    "completion",
 )
 for _name in _COMMANDS:
     # Named by its path, so that a command loads only what it needs itself.

@@ -18,7 +18,7 @@ def purge(
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     config: ConfigOption = None,
 ) -> int:
-    """Erase every event about one person from a running server's journal, for good.
+    """Erase every event about one person, for good.
 
     Only the keys of the events stay known, so that a provider's late retry brings nothing back.
 

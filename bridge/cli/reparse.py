@@ -25,10 +25,11 @@ def reparse(
     config: ConfigOption = None,
     json: bool = False,
 ) -> int:
-    """Read once more what could not be read, after an adapter was mended.
+    """Read once more what could not be read.
 
-    The events come out with the time at which their callback came, and what was read is marked,
-    so that --all leaves it out the next time. Succeeds where everything could be read.
+    For after an adapter was mended. The events come out with the time at which their callback
+    came, and what was read is marked, so that --all leaves it out the next time. Succeeds where
+    everything could be read.
 
     Example: `bridge reparse --all --dry-run`
 

@@ -32,7 +32,7 @@ def replay(
     config: ConfigOption = None,
     json: bool = False,
 ) -> int:
-    """Give events once more to subscribers that had them already.
+    """Give subscribers events once more.
 
     The events keep their keys, and a subscriber is told that this is a replay. What it does not
     want, or has yet to get for the first time, is left out. Prints how many each subscriber

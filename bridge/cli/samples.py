@@ -69,7 +69,7 @@ def listed(config: Path | None, adapter: str | None) -> Sequence[Target]:
         path = configuration.find(config, or_example=True)
     except ConfigurationError:
         names = registry.installed() if adapter is None else (adapter,)
-        return [target for name in names for target in _samples(name, without_secrets(name))]
+        return [target for name in names for target in samples_of(name, without_secrets(name))]
     return configured(configuration.read(path), adapter)
 
 
@@ -77,7 +77,9 @@ def configured(settings: Settings, only: str | None) -> Sequence[Target]:
     """Return the samples of the configured adapters, or those of one of them."""
     names = settings.adapters if only is None else (only,)
     return [
-        target for name in names for target in _samples(name, configuration.adapter(settings, name))
+        target
+        for name in names
+        for target in samples_of(name, configuration.adapter(settings, name))
     ]
 
 
@@ -119,7 +121,8 @@ def from_file(file: Path, settings: Settings, only: str | None) -> Sequence[Targ
     ]
 
 
-def _samples(name: str, adapter: Adapter) -> Iterator[Target]:
+def samples_of(name: str, adapter: Adapter) -> Iterator[Target]:
+    """Return an adapter's samples, if it brings some."""
     if isinstance(adapter, SampleSource):
         for sample in adapter.samples():
             yield Target(

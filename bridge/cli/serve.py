@@ -6,10 +6,11 @@ import asyncio
 import gc
 import importlib
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -20,9 +21,11 @@ from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
 from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
+from bridge.cli.reload import files_of, supervise
+from bridge.cli.samples import samples_of
 from bridge.cli.terminal import Exit, fail, say
 from bridge.runtime import Bridge
-from bridge.settings import Settings, SubscriberEntry
+from bridge.settings import JournalSettings, Settings, SubscriberEntry
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
@@ -37,6 +40,8 @@ def serve(
     config: ConfigOption = None,
     host: str | None = None,
     port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=_LAST_PORT))] = None,
+    log_format: Literal["auto", "console", "json"] | None = None,
+    dev: bool = False,
 ) -> int:
     """Take callbacks over HTTP until Ctrl-C or SIGTERM.
 
@@ -52,17 +57,25 @@ def serve(
         Listen on this address instead of the configured one; 0.0.0.0 is every one.
     port
         Listen on this port instead of the configured one; 0 picks a free one.
+    log_format
+        Write the log so instead of as configured: `console` is for people, `json` for machines.
+    dev
+        While you write subscribers: a log for people, and the server starts again when the
+        configuration or a subscriber's code changes.
     """
     path = configuration.find(config, or_example=False)
-    settings = configuration.read(path)
-    settings = _overridden(settings, host, port)
+    if dev:
+        options = {"--config": path, "--host": host, "--port": port}
+        return supervise(_command(options, log_format or "console"), partial(files_of, path))
+    settings = _overridden(configuration.read(path), host, port, log_format)
+    is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
     log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
     for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(bridge, settings))
+            runner.run(_serve(bridge, settings, is_elsewhere=is_elsewhere))
     except OSError as error:
         server = settings.server
         fail(f"cannot listen on {server.host} port {server.port}: {error.strerror or error}")
@@ -71,15 +84,28 @@ def serve(
     return Exit.OK
 
 
-async def _serve(bridge: Bridge, settings: Settings) -> None:
+async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:
     # Operators can look in from before the first callback until after the last delivery.
     async with admin.listening(bridge, settings.admin) as admin_url:
-        ready = partial(_announce, bridge, settings, admin_url)
+        ready = partial(_announce, bridge, settings, is_elsewhere, admin_url)
         await web.serve(bridge, settings.server, ready=ready)
 
 
-def _overridden(settings: Settings, host: str | None, port: int | None) -> Settings:
+def _command(options: Mapping[str, object], log_format: str) -> list[str]:
+    """Return how this very program serves with these options, and without --dev."""
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    return [sys.executable, "-m", "bridge", "serve", f"--log-format={log_format}", *given]
+
+
+def _overridden(
+    settings: Settings,
+    host: str | None,
+    port: int | None,
+    log_format: Literal["auto", "console", "json"] | None,
+) -> Settings:
     server = settings.server
+    if log_format is not None:
+        settings = attrs.evolve(settings, log=attrs.evolve(settings.log, format=log_format))
     if host is not None:
         server = attrs.evolve(server, host=host)
     if port is not None:
@@ -97,8 +123,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _announce(bridge: Bridge, settings: Settings, admin_url: str | None, url: str) -> None:
-    """Tell what runs: in lines for people, or as a record where the log is for machines."""
+def _announce(
+    bridge: Bridge, settings: Settings, is_elsewhere: bool, admin_url: str | None, url: str
+) -> None:
+    """Tell what runs: in lines for people, or as a record where the log is for machines.
+
+    `is_elsewhere` says that the configuration does not tell where the server listens.
+    """
     _spare_the_collector()
     version = metadata.version("incs-bridge")
     prefix = settings.server.prefix
@@ -106,9 +137,7 @@ def _announce(bridge: Bridge, settings: Settings, admin_url: str | None, url: st
         name: f"{url}{prefix}/{name}{_masked_tail(adapter)}"
         for name, adapter in bridge.adapters.items()
     }
-    journal: str = settings.journal.engine
-    if journal != "memory":
-        journal = f"{journal} in {settings.journal.path}"
+    journal = _place(settings.journal)
     if not log.is_readable(settings.log):
         _log.info(
             "listening on %s",
@@ -129,6 +158,11 @@ def _announce(bridge: Bridge, settings: Settings, admin_url: str | None, url: st
     for name, entry in settings.subscribers.items():
         say(f"  subscriber  {name}: {_subscription(entry)}")
     say(f"  admin       {admin_url or 'disabled'}")
+    sample = _sample(bridge)
+    if sample is not None:
+        config = "" if settings.path == configuration.DEFAULT else f" --config {settings.path}"
+        elsewhere = f" --url {url}" if is_elsewhere else ""
+        say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
 
 
 def _spare_the_collector() -> None:
@@ -136,6 +170,29 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
+
+
+def _place(journal: JournalSettings) -> str:
+    """Return where the journal is, in words."""
+    match journal.engine:
+        case "memory":
+            return "memory"
+        case "nats":
+            return f"{journal.nats.stream} on {', '.join(journal.nats.servers)}"
+        case "sqlite":
+            return f"sqlite in {journal.path}"
+
+
+def _sample(bridge: Bridge) -> str | None:
+    """Return the name of a sample to begin with: a text, where there is one."""
+    targets = [
+        target for name, adapter in bridge.adapters.items() for target in samples_of(name, adapter)
+    ]
+    if not targets:
+        return None
+    first = next((target for target in targets if target.label.endswith("text")), targets[0])
+    labels = [target.label for target in targets]
+    return first.label if labels.count(first.label) == 1 else first.name
 
 
 def _masked_tail(adapter: Adapter) -> str:

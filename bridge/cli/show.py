@@ -22,10 +22,11 @@ def show(
     json: bool = False,
     show_personal_data: bool = False,
 ) -> None:
-    """Show one event whole: itself, what the provider sent, and what became of it.
+    """Show one event whole, and what became of it.
 
-    Then come every subscriber's outcome with its tries, times and error, and all that is known
-    about the same message, in the order in which it came.
+    Beside it stands what the provider sent. Then come every subscriber's outcome with its
+    tries, times and error, and all that is known about the same message, in the order in which
+    it came.
 
     Example: `bridge show message/whatsapp/wamid.HBgNODE1 --show-personal-data`
 

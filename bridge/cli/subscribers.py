@@ -12,7 +12,12 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.rendering import print_json, print_table
 from bridge.cli.terminal import say
 
-subscribers = App(name="subscribers", help="List the subscribers, or forget one.")
+subscribers = App(
+    name="subscribers",
+    help="""List the subscribers, or forget one.
+
+    Example: `bridge subscribers --json`""",
+)
 
 _HEADINGS: Final = ("name", "state", "position", "lag", "held", "dead", "failed tries")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from http.client import SERVICE_UNAVAILABLE
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from bridge.cli.client import Broken, NoServer, connect
+from bridge.cli.client import Broken, NoServer, Refused, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.filters import Filters, moment
 from bridge.cli.rendering import EventPrinter, Format
@@ -53,6 +54,7 @@ def tail(
     start: dict[str, str | int | None] = {"since": moment(since, "--since")}
     if beginning:
         start["after"] = 0
+    is_connected = False
     pause = 0.0
     while True:
         try:
@@ -63,9 +65,11 @@ def tail(
                 if "event" in line:
                     printer(line["event"])
                 start = {"after": line["position"]}
-        except (Broken, NoServer):
-            if "after" not in start:
-                raise  # nothing has ever come
+                is_connected = True
+        except (Broken, NoServer, Refused) as error:
+            is_away = not isinstance(error, Refused) or error.status == SERVICE_UNAVAILABLE
+            if not is_connected or not is_away:
+                raise
             if not pause:
                 say("the connection broke: waiting for the server")
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)

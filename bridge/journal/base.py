@@ -10,10 +10,10 @@ survives a restart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -292,6 +292,19 @@ class Journal(Protocol):
 
     async def health(self) -> Health:
         """Return whether the journal would take an event now."""
+        ...
+
+
+@runtime_checkable
+class SharedJournal(Protocol):
+    """A journal whose subscribers other processes serve and change as well."""
+
+    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
+        """Tell of every subscriber whose held entries may be others than delivery knows.
+
+        They come and go with the lanes that this process is given to serve. Until `told`
+        returns without a `JournalError`, it is told again.
+        """
         ...
 
 

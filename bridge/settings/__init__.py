@@ -21,6 +21,7 @@ from bridge.settings.tables import (
     Settings,
     SubscriberEntry,
     SubscriberTable,
+    TracingSettings,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Size",
     "SubscriberEntry",
     "SubscriberTable",
+    "TracingSettings",
     "load",
     "load_admin",
     "loads",

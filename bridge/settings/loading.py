@@ -24,6 +24,7 @@ from bridge.settings.tables import (
     Settings,
     SubscriberEntry,
     SubscriberTable,
+    TracingSettings,
 )
 from bridge.settings.wording import unknown
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _TABLES: Final = frozenset(
-    {"server", "admin", "journal", "log", "delivery", "adapters", "subscribers"}
+    {"server", "admin", "journal", "log", "tracing", "delivery", "adapters", "subscribers"}
 )
 
 
@@ -97,6 +98,7 @@ def loads(
         admin=_section(reader, "admin", AdminSettings),
         journal=_placed(journal, directory),
         log=_section(reader, "log", LogSettings),
+        tracing=_section(reader, "tracing", TracingSettings),
         delivery=delivery,
         adapters=_adapters(reader, adapter_settings, tuple(installed)),
         subscribers=_subscribers(reader, delivery),

@@ -111,7 +111,7 @@ def structure(table: dict[str, Any], cls: type[T]) -> T:
 
 
 def seconds(text: str) -> float | None:
-    """Return a duration that is written with its unit, such as "90s" or "1h", or None."""
+    """Return a duration that is written as in a document, such as "90s" or "1h", or None."""
     (scale,) = get_args(Duration)[1:]
     value = _with_unit(text, scale)
     return None if value is None else float(value)

@@ -216,6 +216,13 @@ class LogSettings:
 
 
 @attrs.frozen(kw_only=True)
+class TracingSettings:
+    """Whether spans are sent; where to, the environment's `OTEL_…` variables say."""
+
+    enabled: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class DeliverySettings:
     """How events reach a subscriber.
 
@@ -309,6 +316,7 @@ class Settings:
     admin: AdminSettings = AdminSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     delivery: DeliverySettings = DeliverySettings()
     adapters: Mapping[str, AdapterEntry] = attrs.field(factory=dict)
     subscribers: Mapping[str, SubscriberEntry] = attrs.field(factory=dict)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.delivery import Delivery, delay
+from bridge.delivery import Attempt, Delivery, current, delay
 from bridge.errors import JournalError
+from bridge.instrumentation import Result, Tried
 from bridge.journal.base import Settlement, Start
 from bridge.journal.memory import MemoryJournal
 from bridge.settings import DeliverySettings
@@ -508,3 +509,87 @@ async def test_a_journal_in_trouble_is_asked_again(journal, monkeypatch, caplog)
         "cannot read the journal",
         "cannot reach what is held",
     }
+
+
+class TestAttempts:
+    async def test_a_subscriber_knows_which_try_it_is_in(self, journal):
+        """The first try says so, and each one after it how many have failed."""
+        attempts = []
+
+        async def function(event):
+            attempts.append(current())
+            if len(attempts) < 3:
+                raise ValueError
+
+        await journal.append([message("a")])
+        async with delivering(journal, function):
+            while len(attempts) < 3:
+                await asyncio.sleep(0)
+        assert attempts == [Attempt(tries=0), Attempt(tries=1), Attempt(tries=2)]
+
+    async def test_a_function_in_a_thread_knows_it_too(self, journal):
+        """A plain function asks in its thread, and is told the same."""
+        attempts = []
+
+        def function(event):
+            attempts.append(current())
+            if len(attempts) < 2:
+                raise ValueError
+
+        await journal.append([message("a")])
+        async with delivering(journal, function):
+            while len(attempts) < 2:
+                await asyncio.sleep(0)
+        assert attempts == [Attempt(tries=0), Attempt(tries=1)]
+
+    async def test_a_replay_is_marked_in_each_of_its_tries(self, journal):
+        """A replayed event stays marked while it fails, and the next event is not."""
+        attempts = []
+
+        async def function(event):
+            attempts.append((event.message_id, current()))
+            if len(attempts) == 2:
+                raise ValueError
+
+        await journal.append([message("a")])
+        async with delivering(journal, function) as delivery:
+            while (await journal.subscribers())[0].lag:
+                await asyncio.sleep(0)
+            assert await journal.replay([1], "crm") == 1
+            await delivery.wake()
+            while len(attempts) < 3:
+                await asyncio.sleep(0)
+            await journal.append([message("b")])
+            await delivery.drain(up_to=await end_of(journal))
+        assert attempts == [
+            ("a", Attempt()),
+            ("a", Attempt(tries=0, replayed=True)),
+            ("a", Attempt(tries=1, replayed=True)),
+            ("b", Attempt()),
+        ]
+
+    def test_elsewhere_it_is_a_first_one(self):
+        """Called by hand, as in a test of its own, a subscriber sees a first try."""
+        assert current() == Attempt(tries=0, replayed=False)
+
+    async def test_every_try_is_told(self, journal):
+        """Who measures hears of each try: one that failed, one that was the last, one that went."""
+        told = []
+
+        async def function(event):
+            if event.message_id == "bad":
+                raise ValueError
+
+        await journal.append([message("bad"), message("good")])
+        cursor = await journal.subscribe("crm", start=Start.BEGINNING)
+        policy = DeliverySettings(first_delay=0.0, jitter=0.0, tries=2)
+        delivery = Delivery(
+            "crm", function, cursor, wants=lambda _: True, policy=policy, observe=told.append
+        )
+        async with delivery, asyncio.timeout(WITHIN):
+            while delivery.held_lanes or len(told) < 3:
+                await asyncio.sleep(0)
+        assert told == [
+            Tried(subscriber="crm", result=result)
+            for result in (Result.FAILED, Result.DEAD, Result.DONE)
+        ]

@@ -198,7 +198,7 @@ def test_what_is_remembered_is_bounded():
                 assert recalled(ids, message("0")) == "first"
     assert recalled(ids, message("29999")) == "later"
     assert recalled(ids, message("0")) is None
-    assert len(ids._latest) + len(ids._older) <= 2 * 8192
+    assert len(ids._recent) <= 2 * 8192
 
 
 def test_a_repeated_event_stays_with_its_first_request():

@@ -4,6 +4,7 @@ import copy
 from datetime import UTC, datetime
 from typing import Any
 
+import jsonschema
 import orjson
 import pytest
 from hypothesis import given
@@ -16,8 +17,6 @@ from bridge.schema import asyncapi, json_schema
 from tests.adapters import cases
 from tests.bridge.events import message, notice, status
 from tests.bridge.strategies import events, untimed
-
-jsonschema = pytest.importorskip("jsonschema")
 
 ADAPTERS = ("incs", "rcs", "whatsapp")
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.whatsapp.messages import translate_message
@@ -43,6 +43,7 @@ NAMED = {
     "contacts": [{**CARD, "user_id": "US.13491208655302741918"}],
     "messages": [{**ITEM, "from_user_id": "US.13491208655302741918"}],
 }
+NAMELESS = {**VALUE, "contacts": [{**CARD, "profile": {"name": ""}}]}
 CARD_ALONE_NAMES = {**NAMED, "messages": [ITEM]}
 
 
@@ -95,6 +96,8 @@ def test_anything_else_is_left_to_the_thorough_reader(item):
     disturbed([VALUE, NAMED, CARD_ALONE_NAMES]),
     st.sampled_from([SCOPE, attrs.evolve(SCOPE, business_phone=None)]),
 )
+@example(NAMELESS, SCOPE)
+@example(VALUE, attrs.evolve(SCOPE, business_phone=None))
 def test_both_readers_agree(value, scope):
     """Whatever stands in a value, a message that is read quickly is the one read thoroughly."""
     message = plain_message(value, scope) if isinstance(value, dict) else None

@@ -5,7 +5,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -156,3 +160,211 @@ def install(workplace, monkeypatch):
         monkeypatch.delitem(sys.modules, f"{name}_adapter", raising=False)  # another test's
 
     return add
+
+
+class Operated:
+    """A server process with the subscriber `crm`, which fails while the file `broken` exists."""
+
+    def __init__(self, folder: Path, start: Callable[..., subprocess.Popen]) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen | None = None
+        self._start = start
+        self._log: list[str] = []
+        self._text = OPERATED
+        (folder / "crm.py").write_text(CRM)
+        self.config = folder / "config.toml"
+
+    def start(self, port: int = 0) -> None:
+        """Start it; the configuration then names the port that operators find it at."""
+        self._write_config(port)
+        self.process = self._start("serve", "--port", "0")
+        for line in self.process.stderr:
+            self._log.append(line.decode())
+            if b"listening on " in line:
+                said = orjson.loads(line)
+                self.url = said["event"].removeprefix("listening on ")
+                self.port = int(said["admin"].rsplit(":", 1)[1])
+                break
+        else:
+            pytest.fail("".join(self._log))
+        threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True).start()
+        self._write_config(self.port)
+
+    def _write_config(self, port: int) -> None:
+        self.config.write_text(self._text.replace("PORT", str(port)))
+
+    def _read_log(self, stream) -> None:
+        with suppress(ValueError):  # closed at the end of the test
+            self._log += (line.decode() for line in stream)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait() == 0
+
+    def rename(self, subscriber: str, name: str) -> None:
+        """Let the subscriber go by another name from the next start on."""
+        self._text = self._text.replace(f"subscribers.{subscriber}", f"subscribers.{name}")
+
+    def add_fickle(self) -> None:
+        """Let there be an adapter, from the next start on, that the file `mended` mends."""
+        info = self.folder / "fickle_bridge-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fickle-bridge\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[bridge.adapters]\nfickle = fickle:Fickle\n")
+        (self.folder / "fickle.py").write_text(FICKLE)
+        self._text += "\n[adapters.fickle]\n"
+
+    def break_crm(self) -> None:
+        (self.folder / "broken").touch()
+
+    def mend_crm(self) -> None:
+        (self.folder / "broken").unlink()
+
+    def receive(self, *ids: str, phone: str = "6281500000001", text: str = "hello") -> None:
+        """Post a callback for each message id, all of one user, and see it accepted."""
+        for message_id in ids:
+            self.post(_new_message(message_id, phone, text))
+
+    def receive_together(self, ids: list[str], phone: str = "6281500000001") -> None:
+        """Post one callback with a message for each id."""
+        body = _new_message(ids[0], phone, "hello")
+        (first,) = body["message"]["messages"]
+        body["message"]["messages"] = [{**first, "id": message_id} for message_id in ids]
+        self.post(body)
+
+    def post(self, body: dict, path: str = f"incs/{'0123456789abcdef' * 2}") -> None:
+        """Post any body, and see it accepted."""
+        url = f"{self.url}/callbacks/{path}"
+        with urllib.request.urlopen(url, orjson.dumps(body)) as response:
+            assert response.status == 200
+
+    def taken(self) -> list[list[str]]:
+        """Return key, tries and whether it was a replay, of each event that crm took."""
+        path = self.folder / "taken"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def ask(self, path: str) -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as response:
+            return orjson.loads(response.read())
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        give_up = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < give_up, "".join(self._log)
+            time.sleep(0.01)
+
+    def settled(self) -> None:
+        """Wait until whoever runs has looked at everything, and holds nothing."""
+        self.until(
+            lambda: not any(s["running"] and (s["lag"] or s["held"]) for s in self.subscribers())
+        )
+
+    def subscribers(self) -> list[dict]:
+        return self.ask("/subscribers")["subscribers"]
+
+
+CRM = """\
+import os
+from bridge.delivery import current
+
+async def take(event):
+    if os.path.exists("broken"):
+        raise ValueError("the database of +6281519236680 is away")
+    with open("taken", "a") as file:
+        file.write(f"{event.key} {current().tries} {current().replayed}\\n")
+"""
+
+FICKLE = """\
+import os
+import attrs, orjson
+from bridge.adapter import Parsed, Scope, Verified
+from bridge.keys import message_key
+from bridge.model import Direction, Message, Origin, Text
+
+@attrs.frozen
+class Settings: ...
+
+class Fickle:
+    Settings = Settings
+    methods = frozenset({"POST"})
+
+    def __init__(self, name, settings):
+        self.name = name
+
+    def verify(self, callback):
+        return Verified(payload=callback.body, received_at=callback.received_at)
+
+    def parse(self, verified):
+        body = orjson.loads(verified.payload)
+        scope = Scope(source=self.name, channel="whatsapp", received_at=verified.received_at)
+        if not os.path.exists("mended"):
+            return Parsed(events=(scope.unrecognized(body, "no idea"),))
+        return Parsed(events=(Message(
+            key=message_key("whatsapp", body["id"]),
+            source=self.name,
+            channel="whatsapp",
+            occurred_at=verified.received_at,
+            received_at=verified.received_at,
+            raw=body,
+            message_id=body["id"],
+            direction=Direction.INBOUND,
+            origin=Origin.USER,
+            conversation=scope.conversation("somebody"),
+            sender=scope.business(),
+            recipient=scope.business(),
+            content=Text(text="hello"),
+        ),))
+"""
+
+OPERATED = """\
+[admin]
+port = PORT
+
+[journal]
+path = "journal.db"
+
+[log]
+format = "json"
+
+[adapters.incs]
+tokens = ["0123456789abcdef0123456789abcdef"]
+
+[subscribers.crm]
+use = "crm:take"
+events = ["message", "status_change"]
+tries = 2
+first_delay = 0.0
+"""
+
+
+def _new_message(message_id: str, phone: str, text: str) -> dict:
+    return {
+        "event": "new_message",
+        "business_phone": "6281519236680",
+        "message": {
+            "messaging_product": "whatsapp",
+            "metadata": {
+                "display_phone_number": "6281519236680",
+                "phone_number_id": "302702419599374",
+            },
+            "contacts": [{"profile": {"name": "Lessie Laytoya"}, "wa_id": phone}],
+            "messages": [
+                {
+                    "from": phone,
+                    "id": message_id,
+                    "timestamp": "1756109460",
+                    "text": {"body": text},
+                    "type": "text",
+                }
+            ],
+        },
+    }
+
+
+@pytest.fixture
+def operated(start, workplace) -> Operated:
+    """Start a server for operators to look at."""
+    server = Operated(workplace, start)
+    server.start()
+    return server

@@ -96,7 +96,7 @@ def test_a_secret_in_a_file_for_all_to_read_is_doubtful(command, config, monkeyp
     """A literal secret wants a closed file; one that comes from elsewhere does not."""
     config.chmod(0o644)
     [line] = command("check").lines
-    assert line.startswith("config.toml:5: adapters.incs.tokens[0]: warning: ")
+    assert line.startswith("config.toml:8: adapters.incs.tokens[0]: warning: ")
     assert "chmod 600" in line
     assert SECRET not in line
     monkeypatch.setenv("INCS_TOKEN", SECRET)

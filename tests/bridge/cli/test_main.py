@@ -43,6 +43,14 @@ def test_the_help_names_every_command(command):
             r"normalize +Print the events of request bodies, one JSON object per line\.",
             r"trigger +Post sample callbacks to a running server\.",
             r"adapters +List the adapters that are installed\.",
+            r"tail +Follow a running server's events until Ctrl-C\.",
+            r"show +Show one event whole, and what became of it\.",
+            r"events +Search the events that a running server keeps\.",
+            r"dead +List, show, retry or drop what subscribers could not take\.",
+            r"replay +Give subscribers events once more\.",
+            r"reparse +Read once more what could not be read\.",
+            r"subscribers +List the subscribers, or forget one\.",
+            r"purge +Erase every event about one person, for good\.",
         ):
             assert re.search(line, outcome.out), line
 

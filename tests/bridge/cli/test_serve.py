@@ -152,3 +152,47 @@ async def test_strange_answers_are_refusals(start, config, answer, line):
     await runner.cleanup()
     assert out.decode() == f"incs/status-read\t{line}\n"
     assert process.returncode == 1
+
+
+def test_the_next_command_ends_the_banner(server, config, workplace):
+    """A person is told what to type next, and it reaches this very server."""
+    process, url, _ = server("--log-format", "console")
+    *_, last = [process.stderr.readline().decode() for _ in range(5)]
+    assert last == f"Next, in another terminal: bridge trigger whatsapp-text --url {url}\n"
+
+
+def test_a_subscriber_may_stand_beside_the_configuration(start, config, workplace):
+    """Its module is found where the configuration is, wherever the command was called."""
+    elsewhere = workplace / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "shop.py").write_text("def receive(event): ...\n")
+    (elsewhere / "config.toml").write_text(
+        CONFIG.replace('use = "console"', 'use = "shop:receive"')
+    )
+    process = start("check", "--config", "elsewhere/config.toml")
+    _, err = process.communicate()
+    assert process.returncode == 0, err.decode()
+
+
+def test_without_samples_there_is_no_next_command(server, config):
+    """Where there is nothing to trigger, nothing is suggested."""
+    config.write_text("[server]\nport = 0\n" + CONFIG.partition("[adapters")[0])
+    process, _, told = server("--log-format", "console")
+    process.send_signal(signal.SIGTERM)
+    assert "Next" not in "".join(told) + process.stderr.read().decode()
+
+
+def test_traces_are_sent_where_the_environment_says(start, command, config):
+    """With [tracing] enabled, the spans of a callback go to the exporter that is named."""
+    config.write_text("[tracing]\nenabled = true\n\n" + CONFIG)
+    process = start("serve", "--port", "0", OTEL_TRACES_EXPORTER="console")
+    for line in process.stderr:
+        if found := re.search(r"listening on (http://127\.0\.0\.1:\d+)", line.decode()):
+            break
+    assert command("trigger", "status-read", "--url", found[1]).code == 0
+    process.send_signal(signal.SIGTERM)
+    spans = process.stdout.read().decode()
+    assert process.wait() == 0
+    assert '"name": "callback incs"' in spans
+    assert '"name": "deliver console"' in spans
+    assert TOKEN not in spans

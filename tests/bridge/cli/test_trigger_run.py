@@ -9,6 +9,9 @@ import pytest
 from tests.bridge.cli.conftest import CONFIG
 
 THREE = """\
+[admin]
+port = 0
+
 [journal]
 engine = "memory"
 
@@ -111,7 +114,9 @@ def test_a_forged_callback_is_refused_and_that_succeeds(command, shown):
 
 def test_a_forgery_that_gets_in_fails(command, server, config):
     """Where anybody is let in, --bad-signature fails and shows what was accepted."""
-    config.write_text('[adapters.whatsapp]\ninsecure = true\n[journal]\nengine = "memory"\n')
+    config.write_text(
+        '[admin]\nport = 0\n[adapters.whatsapp]\ninsecure = true\n[journal]\nengine = "memory"\n'
+    )
     _, url, _ = server()
     outcome = command("trigger", "whatsapp/text", "--url", url, "--bad-signature", "--quiet")
     assert outcome.out == "whatsapp/text\t200 OK\n"

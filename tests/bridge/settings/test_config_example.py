@@ -21,6 +21,7 @@ from bridge.settings import (
     ServerSettings,
     Settings,
     SubscriberTable,
+    TracingSettings,
 )
 from bridge.signing import Secret
 
@@ -73,6 +74,7 @@ def test_example_holds_when_uncommented():
     nats = attrs.evolve(result.journal.nats, credentials=None)
     assert attrs.evolve(result.journal, nats=nats) == defaults.journal
     assert result.log == defaults.log
+    assert result.tracing == defaults.tracing
     assert result.delivery == defaults.delivery
 
 
@@ -85,6 +87,7 @@ def test_example_shows_every_setting():
         JournalSettings: document["journal"],
         NatsSettings: document["journal"]["nats"],
         LogSettings: document["log"],
+        TracingSettings: document["tracing"],
         DeliverySettings: document["delivery"],
         AdapterTable: document["adapters"]["incs"],
         SubscriberTable: document["subscribers"]["crm"] | document["subscribers"]["console"],

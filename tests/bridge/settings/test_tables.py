@@ -145,7 +145,7 @@ def test_filters_know_every_kind():
             "sever",
             (
                 'unknown key "sever"; did you mean "server"? '
-                "Allowed: adapters, admin, delivery, journal, log, server, subscribers"
+                "Allowed: adapters, admin, delivery, journal, log, server, subscribers, tracing"
             ),
         ),
         (

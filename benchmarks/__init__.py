@@ -1,0 +1,1 @@
+"""What the bridge costs beside its peers; `python -m benchmarks` runs everything."""

@@ -1,0 +1,385 @@
+"""The connection to the servers: what the journal asks of JetStream, and how that can fail.
+
+This is the only module that speaks nats-py. It has no calls for atomic batches, for reading
+several subjects at once and for pulling as one of a group, so these are spoken here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import attrs
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bridge.errors import JournalError
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_PING_EVERY: Final = 5  # seconds; a server that is gone without a word is noticed after two
+_RECONNECT_EVERY: Final = 1
+_NOT_FOUND: Final = 404
+_UNAVAILABLE: Final = 503
+_NO_MESSAGE: Final = 10037
+_NO_STREAM: Final = 10059
+_WRONG_LAST_SEQUENCE: Final = frozenset((10071, 10164))
+_STATUS: Final = "Status"
+
+EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+TTL: Final = "Nats-TTL"
+
+Headers: TypeAlias = Mapping[str, str]
+Fields: TypeAlias = dict[str, Any]
+
+
+class Away(JournalError):
+    """The servers cannot be reached, or have no leader; whether a write happened is unknown."""
+
+
+class NoStream(Away):
+    """The stream is not there: not yet, or not any more."""
+
+
+class Conflict(JournalError):
+    """Somebody else wrote to a subject meanwhile, so nothing of the batch was written."""
+
+
+class Refused(JournalError):
+    """A server said no; `status` is its kind of no, `code` the exact one."""
+
+    def __init__(self, status: int, code: int, description: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(f"the NATS server refused: {description}")
+
+    @property
+    def not_found(self) -> bool:
+        """Whether what was asked for does not exist."""
+        return self.status == _NOT_FOUND
+
+
+@attrs.frozen(kw_only=True)
+class Stored:
+    """A message as a stream keeps it."""
+
+    subject: str
+    sequence: int
+    data: bytes
+
+
+@attrs.frozen
+class Draft:
+    """A message to be written."""
+
+    subject: str
+    data: bytes
+    headers: Headers = attrs.field(factory=dict)
+
+
+class Broker:
+    """A connection that comes back by itself; every call raises `Away` while it is gone.
+
+    `timeout` is how long a server may take for an answer.
+    """
+
+    def __init__(self, servers: Sequence[str], *, credentials: Path | None, timeout: float) -> None:
+        self._servers = list(servers)
+        self._credentials = credentials
+        self._timeout = timeout
+        self._client = Client()
+        self._connected = asyncio.Event()
+        self._spells = 0
+
+    # --- the connection ------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server is there."""
+        return self._connected.is_set()
+
+    @property
+    def spell(self) -> int:
+        """Which connection this is: another number, another connection."""
+        return self._spells
+
+    @property
+    def max_payload(self) -> int:
+        """How large a message the server takes."""
+        return self._client.max_payload
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Return the server's version."""
+        found = self._client.connected_server_version
+        return found.major, found.minor
+
+    async def connect(self) -> None:
+        """Connect to one of the servers. Raises `Away` where none answers in time."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._client.connect(
+                    servers=self._servers,
+                    name="incs-bridge",
+                    user_credentials=None if self._credentials is None else str(self._credentials),
+                    connect_timeout=max(1, int(self._timeout)),
+                    ping_interval=_PING_EVERY,
+                    reconnect_time_wait=_RECONNECT_EVERY,
+                    max_reconnect_attempts=-1,
+                    error_cb=self._failed,
+                    disconnected_cb=self._gone,
+                    reconnected_cb=self._back,
+                )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            await self._client.close()
+            self._client = Client()
+            raise Away(f"no NATS server answers: {type(error).__name__}") from error
+        await self._back()
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+        self._connected.clear()
+        if self._spells:  # a client that was never connected cannot be closed
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._client.close()
+
+    async def until_connected(self) -> None:
+        """Wait for a server to be there."""
+        await self._connected.wait()
+
+    async def _failed(self, error: Exception) -> None:
+        _LOG.debug("the connection to NATS: %s", type(error).__name__)
+
+    async def _gone(self) -> None:
+        if self._connected.is_set():
+            self._connected.clear()
+            _LOG.warning("the connection to NATS is lost")
+
+    async def _back(self) -> None:
+        self._spells += 1
+        self._connected.set()
+        if self._spells > 1:
+            _LOG.warning("the connection to NATS is back")
+
+    # --- asking ----------------------------------------------------------------------------
+
+    async def request(self, subject: str, data: bytes, headers: Headers | None = None) -> Msg:
+        """Ask, and return the answer."""
+        with self._border():
+            return await self._client.request(
+                subject,
+                data,
+                timeout=self._timeout,
+                headers=None if headers is None else dict(headers),
+            )
+
+    async def send(
+        self, subject: str, data: bytes, *, headers: Headers | None = None, reply: str = ""
+    ) -> None:
+        """Send something without waiting for an answer."""
+        with self._border():
+            await self._client.publish(
+                subject, data, reply=reply, headers=None if headers is None else dict(headers)
+            )
+
+    async def listen(
+        self, subject: str | None, heard: Callable[[Msg], Awaitable[None]]
+    ) -> Listening:
+        """Hear what is sent to a subject, one message at a time; None makes one up."""
+        subject = subject or self._client.new_inbox()
+        with self._border():
+            subscription = await self._client.subscribe(subject, cb=heard)
+        return Listening(subject, subscription.unsubscribe)
+
+    @contextlib.contextmanager
+    def _border(self) -> Iterator[None]:
+        """Let nothing of nats-py's out: its errors are ours, and a cancelled task ends."""
+        if not self.connected:
+            raise Away("no NATS server is connected")
+        try:
+            with _heeding_cancellation():
+                yield
+        except nats.errors.MaxPayloadError as error:
+            raise JournalError(
+                f"a message is larger than the {self.max_payload} bytes that the server takes"
+            ) from error
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise Away(f"NATS does not answer: {type(error).__name__}") from error
+
+    async def api(self, name: str, fields: Fields | None = None) -> Fields:
+        """Call JetStream. Raises `Refused`, or `Away` where it has no leader now."""
+        answer = await self.request(f"$JS.API.{name}", orjson.dumps(fields or {}))
+        return _result(orjson.loads(answer.data))
+
+    # --- writing -----------------------------------------------------------------------------
+
+    async def write(self, draft: Draft) -> int:
+        """Store one message and return its sequence."""
+        answer = await self.request(draft.subject, draft.data, draft.headers)
+        return int(_result(orjson.loads(answer.data))["seq"])
+
+    async def write_as_one(self, drafts: Sequence[Draft]) -> None:
+        """Store all of these messages, one directly after the other, or none.
+
+        Raises `Conflict` where one of them expected another last sequence of its subject.
+        """
+        batch = self._client._nuid.next().decode()  # noqa: SLF001 - as nats-py's own calls do
+        last = len(drafts)
+        for number, draft in enumerate(drafts, 1):
+            headers = {
+                **draft.headers,
+                "Nats-Batch-Id": batch,
+                "Nats-Batch-Sequence": str(number),
+            }
+            if number < last:
+                await self.send(draft.subject, draft.data, headers=headers)
+                continue
+            headers["Nats-Batch-Commit"] = "1"
+            answer = await self.request(draft.subject, draft.data, headers)
+            _result(orjson.loads(answer.data))
+
+    async def delete(self, stream: str, sequence: int) -> bool:
+        """Erase a message for good; return whether there was one."""
+        try:
+            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+        except Refused as error:
+            if error.status in (_NOT_FOUND, 400, 500):  # servers have not agreed on one
+                return False
+            raise
+        return True
+
+    async def empty(self, stream: str, subject: str) -> None:
+        """Erase all that was written to the matching subjects."""
+        await self.api(f"STREAM.PURGE.{stream}", {"filter": subject})
+
+    # --- reading -----------------------------------------------------------------------------
+
+    async def stored(self, stream: str, **wanted: Any) -> Stored | None:  # noqa: ANN401 - JSON
+        """Return a message by `seq`, by `last_by_subj`, or the `next_by_subj` from a `seq` on.
+
+        The stream's leader is asked, so that what has been acknowledged is seen.
+        """
+        try:
+            found = (await self.api(f"STREAM.MSG.GET.{stream}", wanted))["message"]
+        except Refused as error:
+            if error.code == _NO_MESSAGE or error.not_found:
+                return None
+            raise
+        return Stored(
+            subject=found["subject"],
+            sequence=found["seq"],
+            data=_unbase64(found.get("data", "")),
+        )
+
+    async def last_of(self, stream: str, subjects: Sequence[str]) -> dict[str, Stored]:
+        """Return the last message of each of these subjects that has one.
+
+        Any replica may answer, and one that lags tells the past: write with `EXPECTED`.
+        """
+        return {found.subject: found for found in await self._many(stream, multi_last=subjects)}
+
+    async def next_of(
+        self, stream: str, subject: str, sequence: int, limit: int
+    ) -> Sequence[Stored]:
+        """Return messages of the matching subjects from a sequence on, as any replica has them."""
+        return await self._many(stream, seq=sequence, next_by_subj=subject, batch=limit)
+
+    async def next_since(self, stream: str, subject: str, when: str) -> Stored | None:
+        """Return the first message of the matching subjects that was stored since a time."""
+        found = await self._many(stream, start_time=when, next_by_subj=subject, batch=1)
+        return found[0] if found else None
+
+    async def _many(self, stream: str, **wanted: object) -> list[Stored]:
+        found: list[Stored] = []
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def heard(message: Msg) -> None:
+            headers = message.headers or {}
+            if _STATUS in headers:
+                if done.done():
+                    return
+                if headers[_STATUS] == str(_UNAVAILABLE):
+                    done.set_exception(Away(f"nobody answers for the stream {stream}"))
+                else:
+                    done.set_result(None)
+                return
+            found.append(
+                Stored(
+                    subject=headers["Nats-Subject"],
+                    sequence=int(headers["Nats-Sequence"]),
+                    data=message.data,
+                )
+            )
+
+        listening = await self.listen(None, heard)
+        try:
+            await self.send(
+                f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(wanted), reply=listening.subject
+            )
+            async with asyncio.timeout(self._timeout):
+                await done
+        except TimeoutError as error:
+            raise Away("NATS does not answer: TimeoutError") from error
+        finally:
+            await listening.stop()
+        return found
+
+
+@attrs.frozen
+class Listening:
+    """A subject that is being listened to."""
+
+    subject: str
+    _unsubscribe: Callable[[], Awaitable[None]]
+
+    async def stop(self) -> None:
+        """Hear no more."""
+        with (
+            contextlib.suppress(nats.errors.Error, OSError),  # gone with the connection
+            _heeding_cancellation(),
+        ):
+            await self._unsubscribe()
+
+
+@contextlib.contextmanager
+def _heeding_cancellation() -> Iterator[None]:
+    """Raise what nats-py swallows: a task that is cancelled while it writes goes on there.
+
+    Whoever waited for the end of that task would wait for good.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+def status_of(message: Msg) -> str | None:
+    """Return the status of a message that carries one instead of something stored."""
+    return message.headers.get(_STATUS) if message.headers else None
+
+
+def _result(answer: Fields) -> Fields:
+    error = answer.get("error")
+    if error is None:
+        return answer
+    status, code = error.get("code", 0), error.get("err_code", 0)
+    description = error.get("description", "")
+    if code in _WRONG_LAST_SEQUENCE:
+        raise Conflict(f"written by another process meanwhile: {description}")
+    if code == _NO_STREAM:
+        raise NoStream("the stream is not there")
+    if status == _UNAVAILABLE:
+        raise Away(f"NATS is not available: {description}")
+    raise Refused(status, code, description)
+
+
+def _unbase64(text: str) -> bytes:
+    return base64.b64decode(text)

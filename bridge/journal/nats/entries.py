@@ -1,0 +1,103 @@
+"""Events as messages of the stream, and back.
+
+A position is twice the sequence in the stream. Delivery names the place before an entry by the
+number below its position; a place between two messages, which that number would otherwise be
+taken for one of, has a number of its own this way.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote
+
+import orjson
+
+from bridge.codec import decode
+from bridge.errors import CodecError
+from bridge.journal.base import Entry, lane_of
+from bridge.journal.nats.broker import Draft, Stored
+from bridge.journal.nats.subjects import Names
+from bridge.model import Event, Unrecognized
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_STRIDE: Final = 2
+_SCHEMA: Final = "1"
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "").replace('"', "")
+
+
+def position_of(sequence: int) -> int:
+    """Return the position of the entry with this sequence in the stream."""
+    return sequence * _STRIDE
+
+
+def sequence_of(position: int) -> int:
+    """Return the sequence of the last entry that is not beyond a position."""
+    return position // _STRIDE
+
+
+def is_between(position: int) -> bool:
+    """Return whether this is the place before an entry rather than an entry's."""
+    return position % _STRIDE != 0
+
+
+# https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/nats-protocol-binding.md
+def draft_of(names: Names, event: Event, lane: str, data: bytes) -> Draft:
+    """Return the message of an event, with the CloudEvents attributes that `docs/nats.md` names."""
+    return Draft(
+        names.event(event, lane),
+        data,
+        {
+            "Content-Type": "application/json",
+            "ce-specversion": "1.0",
+            "ce-id": _header(event.key),
+            "ce-source": _header(event.source),
+            "ce-type": f"incs-bridge.{event.kind}",
+            "ce-time": event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "ce-channel": _header(event.channel),
+            "ce-partitionkey": _header(lane),
+            "ce-schemaversion": _SCHEMA,
+        },
+    )
+
+
+def _header(value: str) -> str:
+    return quote(value, safe=_PRINTABLE)
+
+
+def entry_of(sequence: int, data: bytes, *, mended: bool = False) -> Entry:
+    """Return the entry of a message.
+
+    An event that cannot be read any more comes out as `Unrecognized`, so that it neither is
+    lost nor stops its subscribers.
+    """
+    try:
+        event = decode(data)
+    except CodecError as error:
+        _LOG.error("message %d cannot be read: %s", sequence, error)
+        event = _unreadable(sequence, data, str(error))
+    return Entry(position=position_of(sequence), lane=lane_of(event), event=event, mended=mended)
+
+
+def _unreadable(sequence: int, data: bytes, reason: str) -> Event:
+    try:
+        raw = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raw = data.decode("utf-8", "replace")
+    now = datetime.now(UTC)
+    return Unrecognized(
+        key=f"unrecognized/journal/{sequence}",
+        source="journal",
+        channel="journal",
+        occurred_at=now,
+        received_at=now,
+        raw=raw,
+        reason=reason,
+    )
+
+
+def is_event(names: Names, stored: Stored) -> bool:
+    """Return whether a message of the stream is an event."""
+    return stored.subject.startswith(f"{names.stream}.events.")

@@ -1,0 +1,51 @@
+"""What a cursor holds: entries that wait, by lane, as far as they are known here."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+
+from bridge.journal.nats.records import HeldRecord
+
+
+class Holding:
+    """Held entries by sequence and by lane."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, HeldRecord] = {}
+        self._lanes: dict[str, set[int]] = {}
+
+    def __contains__(self, sequence: int) -> bool:
+        """Return whether this entry is held."""
+        return sequence in self._records
+
+    def put(self, sequence: int, record: HeldRecord) -> None:
+        """Hold an entry, or replace what is known of it."""
+        self._records[sequence] = record
+        self._lanes.setdefault(record.lane, set()).add(sequence)
+
+    def remove(self, sequence: int) -> None:
+        """Let go of an entry, if it is held."""
+        record = self._records.pop(sequence, None)
+        if record is not None:
+            lane = self._lanes[record.lane]
+            lane.discard(sequence)
+            if not lane:
+                del self._lanes[record.lane]
+
+    def replace(self, records: Mapping[int, HeldRecord]) -> None:
+        """Hold these, and nothing else."""
+        self._records = {}
+        self._lanes = {}
+        for sequence, record in records.items():
+            self.put(sequence, record)
+
+    def waiting(self) -> Mapping[str, float]:
+        """Return when the first entry of each lane is due."""
+        first = sorted((min(sequences), lane) for lane, sequences in self._lanes.items())
+        return {lane: self._records[sequence].due_at or 0.0 for sequence, lane in first}
+
+    def first(self, lane: str, limit: int) -> Sequence[tuple[int, HeldRecord]]:
+        """Return the first held entries of a lane."""
+        found = heapq.nsmallest(limit, self._lanes.get(lane, ()))
+        return [(sequence, self._records[sequence]) for sequence in found]

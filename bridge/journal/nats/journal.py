@@ -1,0 +1,418 @@
+"""The journal on NATS JetStream, for any number of bridge processes.
+
+Every process may append, and does so as one with what dedup and correlation remember; every
+process may serve any subscriber, and is given partitions of the events to read. While the
+servers are away, events go into a spool on this machine, if there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from nats.aio.msg import Msg
+
+from bridge.errors import JournalError
+from bridge.journal.base import (
+    Appended,
+    Cursor,
+    DeadLetter,
+    Entry,
+    Health,
+    Held,
+    Journal,
+    Outcome,
+    Start,
+    SubscriberState,
+)
+from bridge.journal.nats import inquiries, purging
+from bridge.journal.nats.broker import Away, Broker, Draft
+from bridge.journal.nats.cursor import SubscriberCursor
+from bridge.journal.nats.entries import sequence_of
+from bridge.journal.nats.following import Growth, PassingCursor
+from bridge.journal.nats.partition import consumer_info
+from bridge.journal.nats.publisher import Publisher
+from bridge.journal.nats.records import HeldRecord
+from bridge.journal.nats.spool import Spool
+from bridge.journal.nats.streams import Streams
+from bridge.journal.nats.subjects import Names, name_of, token
+from bridge.journal.nats.topology import Limits
+from bridge.journal.query import Query
+from bridge.model import Event
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_DAY: Final = 86400.0
+_AFTER_ERROR: Final = 0.5
+
+
+class NatsJournal:
+    """Keeps events in a JetStream stream; an append returns when the stream has it.
+
+    `stream` names it, and everything else after it. `partitions` is how many processes can
+    share the work for one subscriber at most; it cannot be changed while the stream lives.
+    Events are kept for `keep` seconds and, with `max_bytes`, only the newest that fit, whether
+    every subscriber has had them or not. Their keys are known for `remember` seconds.
+    `replicas`, `keep` and `max_bytes` are for making the streams: one that exists keeps its own.
+    `synced` says that the servers sync to disk before they acknowledge.
+
+    With a `spool`, another journal, the servers may be away: events go there meanwhile.
+    `timeout` is how long a server may take for an answer, and `max_waiting` how many events may
+    wait for one.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        servers: Sequence[str] = ("nats://127.0.0.1:4222",),
+        *,
+        credentials: Path | None = None,
+        stream: str = "bridge",
+        partitions: int = 8,
+        replicas: int = 1,
+        keep: float = 8 * _DAY,
+        remember: float | None = None,
+        max_bytes: int = 0,
+        synced: bool = False,
+        spool: Journal | None = None,
+        timeout: float = 3.0,
+        max_waiting: int = 20_000,
+    ) -> None:
+        remember = keep if remember is None else min(keep, remember)
+        self._names = Names(stream=stream, partitions=partitions)
+        self._broker = Broker(servers, credentials=credentials, timeout=timeout)
+        self._streams = Streams(
+            self._broker,
+            self._names,
+            Limits(
+                replicas=replicas,
+                keep=keep,
+                remember=remember,
+                max_bytes=max_bytes,
+                synced=synced,
+            ),
+        )
+        self._publisher = Publisher(
+            self._broker,
+            self._names,
+            ttl=None if remember >= keep else int(remember),
+            max_waiting=max_waiting,
+            lost=self._lost,
+        )
+        self._spool = None if spool is None else Spool(spool, append=self._publisher.append)
+        self._cursors: dict[str, SubscriberCursor] = {}
+        self._growth: Growth | None = None
+        self._joining: dict[str, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._resources = AsyncExitStack()
+        self._told: Callable[[str], Awaitable[None]] | None = None
+        self._origin = secrets.token_hex(4)
+        self._open = False
+
+    # --- opening and closing ---------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open. Without a spool the servers have to be there; with one, they may come later."""
+        async with AsyncExitStack() as resources:
+            resources.push_async_callback(self._broker.close)
+            if self._spool is not None:
+                await self._spool.open()
+                resources.push_async_callback(self._spool.close)
+            connecting = None
+            try:
+                await self._connect()
+            except Away:
+                if self._spool is None:
+                    raise
+                self._spool.activate()
+                connecting = self._keep_connecting()
+            resources.push_async_callback(self._stop)
+            running = [self._streams.run(), self._publisher.run()]
+            if connecting is not None:
+                running.append(connecting)
+            if self._spool is not None:
+                running.append(self._spool.run(self._streams.until_ready))
+            self._tasks = [asyncio.create_task(each) for each in running]
+            self._open = True
+            self._resources = resources.pop_all()
+        return self
+
+    async def _connect(self) -> None:
+        if not self._broker.spell:
+            await self._broker.connect()
+            await self._broker.listen(self._names.stirred, self._hear)
+        await self._streams.prepare()
+
+    async def _keep_connecting(self) -> None:
+        while True:
+            try:
+                await self._connect()
+            except JournalError as error:
+                _LOG.debug("the servers are away: %s", error)
+                await asyncio.sleep(_AFTER_ERROR)
+            else:
+                return
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop reading and writing, and disconnect; who still waits gets a `JournalError`."""
+        self._open = False
+        await self._resources.aclose()
+
+    async def _stop(self) -> None:
+        for cursor in self._cursors.values():
+            await cursor.close()
+        if self._growth is not None:
+            self._growth.close()
+            self._growth = None
+        tasks = [*self._tasks, *self._joining.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._publisher.fail("the journal was closed")
+        self._cursors.clear()
+        self._joining.clear()
+
+    def _running(self) -> None:
+        if not self._open:
+            raise JournalError("the journal is not open")
+
+    # --- appending -------------------------------------------------------------------------
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """See `Journal.append`; more than 128 events at once are several writes."""
+        self._running()
+        if self._spool is None:
+            return await self._publisher.append(events)
+        if not self._spool.active:
+            try:
+                return await self._publisher.append(events)
+            except Away:
+                self._running()
+        self._publisher.refuse_too_large(events)  # it would never leave the spool
+        return await self._spool.take(events)
+
+    def _lost(self) -> None:
+        self._publisher.forget_known()
+        self._streams.doubt()
+        if self._spool is not None:
+            self._spool.activate()
+
+    # --- cursors -----------------------------------------------------------------------------
+
+    async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
+        """See `Journal.subscribe`; while the servers are away, the place is taken later."""
+        self._running()
+        cursor = self._cursors.get(name)
+        if cursor is not None:
+            cursor.rewind()
+            return cursor
+        cursor = self._cursors[name] = SubscriberCursor(self._streams, name)
+        try:
+            await cursor.join(start)
+        except Away:
+            if self._spool is None:
+                del self._cursors[name]
+                raise
+            self._joining[name] = asyncio.create_task(self._join_later(cursor, start))
+        else:
+            cursor.serve()
+        if self._told is not None:
+            self._tasks.append(asyncio.create_task(self._tell(cursor, self._told)))
+        return cursor
+
+    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
+        """See `SharedJournal.watch`."""
+        self._told = told
+        for cursor in self._cursors.values():
+            self._tasks.append(asyncio.create_task(self._tell(cursor, told)))
+
+    async def _tell(self, cursor: SubscriberCursor, told: Callable[[str], Awaitable[None]]) -> None:
+        while True:
+            await cursor.stirred()
+            try:
+                await told(cursor.name)
+            except JournalError:
+                await asyncio.sleep(_AFTER_ERROR)
+                cursor.stir()
+
+    async def _join_later(self, cursor: SubscriberCursor, start: Start) -> None:
+        while True:
+            await self._streams.until_ready()
+            try:
+                await cursor.join(start)
+            except JournalError as error:
+                _LOG.debug("%s cannot join: %s", cursor.name, error)
+                await asyncio.sleep(_AFTER_ERROR)
+            else:
+                cursor.serve()
+                return
+
+    async def follow(self, *, start: Start | int = Start.END) -> Cursor:
+        """See `Journal.follow`."""
+        self._running()
+        if self._growth is None:
+            self._growth = Growth(self._streams)
+            self._tasks.append(asyncio.create_task(self._growth.run()))
+        if start is Start.END:
+            sequence = await self._last()
+        else:
+            sequence = 0 if start is Start.BEGINNING else sequence_of(int(start))
+        return PassingCursor(self._streams, self._growth, sequence)
+
+    async def _last(self) -> int | None:
+        try:
+            return await self._streams.last()
+        except Away:
+            if self._spool is None:
+                raise
+            return None
+
+    async def forget(self, name: str) -> bool:
+        """See `Journal.forget`."""
+        self._running()
+        cursor = self._cursors.pop(name, None)
+        if cursor is not None:
+            await cursor.close()
+        known = await self._known(name)
+        for subject in (
+            self._names.subscriber(name),
+            self._names.held(name),
+            self._names.dead(name),
+        ):
+            await self._broker.empty(self._names.state, subject)
+        for number in range(self._names.partitions):
+            consumer = self._names.consumer(name, number)
+            if await consumer_info(self._streams, consumer) is not None:
+                await self._broker.api(f"CONSUMER.DELETE.{self._names.stream}.{consumer}")
+        return known
+
+    async def _known(self, name: str) -> bool:
+        subject = self._names.subscriber(name)
+        return await self._broker.stored(self._names.state, last_by_subj=subject) is not None
+
+    # --- asking ----------------------------------------------------------------------------
+
+    async def subscribers(self) -> Sequence[SubscriberState]:
+        """See `Journal.subscribers`; a lag counts what is being worked on as well."""
+        self._running()
+        return await inquiries.subscribers(self._streams)
+
+    async def find(self, key: str) -> Entry | None:
+        """See `Journal.find`."""
+        self._running()
+        return await inquiries.find(self._streams, key)
+
+    async def search(self, query: Query) -> Sequence[Entry]:
+        """See `Journal.search`."""
+        self._running()
+        return await inquiries.search(self._streams, query)
+
+    async def outcomes(self, position: int) -> Sequence[Outcome]:
+        """See `Journal.outcomes`."""
+        self._running()
+        return await inquiries.outcomes(self._streams, position)
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """See `Journal.dead_letters`."""
+        self._running()
+        return await inquiries.dead_letters(self._streams, subscriber, after=after, limit=limit)
+
+    # --- deciding ----------------------------------------------------------------------------
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """See `Journal.replay`."""
+        self._running()
+        if not await self._known(subscriber):
+            return 0
+        entries = await inquiries.looked_at(self._streams, subscriber, positions)
+        for entry in entries:
+            await self._hold_again(entry, subscriber)
+            subject = self._names.dead(subscriber, sequence_of(entry.position))
+            await self._broker.empty(self._names.state, subject)
+        if entries:
+            await self._stir(subscriber)
+        return len(entries)
+
+    async def _hold_again(self, entry: Entry, subscriber: str) -> None:
+        held = Held(entry=entry, due_at=time.time(), replayed=True)
+        subject = self._names.held(
+            subscriber, self._names.partition_of(entry.lane), sequence_of(entry.position)
+        )
+        record = HeldRecord.of(held).encode()
+        await self._broker.write(Draft(subject, record, self._streams.as_long_as_events))
+
+    async def mend(self, positions: Sequence[int]) -> None:
+        """See `Journal.mend`."""
+        self._running()
+        for position in positions:
+            subject = self._names.mended(sequence_of(position))
+            await self._broker.write(Draft(subject, b"1"))
+
+    async def retry(self, letter: int) -> bool:
+        """See `Journal.retry`."""
+        self._running()
+        found = await inquiries.dead_letter(self._streams, letter)
+        if found is None or not await self._broker.delete(self._names.state, letter):
+            return False
+        await self._hold_again(found.failure.entry, found.subscriber)
+        await self._stir(found.subscriber)
+        return True
+
+    async def drop(self, letter: int) -> bool:
+        """See `Journal.drop`."""
+        self._running()
+        if await inquiries.dead_letter(self._streams, letter) is None:
+            return False
+        return await self._broker.delete(self._names.state, letter)
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`; goes over the whole stream."""
+        self._running()
+        erased = await purging.purge(self._streams, subject)
+        if self._spool is not None:
+            erased += await self._spool.purge(subject)
+        for name in await inquiries.names(self._streams):
+            await self._stir(name)
+        return erased
+
+    async def _stir(self, subscriber: str) -> None:
+        """Let every process know that what a subscriber holds has been changed from outside."""
+        cursor = self._cursors.get(subscriber)
+        if cursor is not None:
+            await cursor.look_again()
+        message = f"{self._origin} {token(subscriber)}"
+        await self._broker.send(self._names.stirred, message.encode())
+
+    async def _hear(self, message: Msg) -> None:
+        origin, _, subscriber = message.data.decode("utf-8", "replace").partition(" ")
+        cursor = self._cursors.get(name_of(subscriber))
+        if cursor is not None and origin != self._origin:
+            with suppress(JournalError):  # it looks again when it is pinned again
+                await cursor.look_again()
+
+    # --- health ------------------------------------------------------------------------------
+
+    async def health(self) -> Health:
+        """See `Journal.health`; with a reason, a ready journal fills its spool."""
+        if not self._open:
+            return Health(ready=False, reason="the journal is not open")
+        if self._spool is not None and (self._spool.active or not self._streams.ready):
+            return await self._spool.health()
+        if not self._streams.ready:
+            return Health(ready=False, reason="NATS is away")
+        return Health(ready=True)

@@ -1,0 +1,279 @@
+"""From `append` to the stream: whatever queued up during a write goes into the next one.
+
+A group is one atomic batch: the keys on condition that they are unknown, the events, and the
+tracks of messages on condition that nobody moved them meanwhile. So any number of processes may
+write at once, and each decides upon the truth or learns that it did not, and decides again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from bridge.codec import encode
+from bridge.errors import CodecError, JournalError
+from bridge.journal.base import Appended
+from bridge.journal.correlation import correlate
+from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored
+from bridge.journal.nats.entries import draft_of
+from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, claim_of
+from bridge.journal.nats.subjects import Names
+from bridge.model import Event
+
+_GROUP: Final = 128  # events; a batch has at most 1000 messages, and an event needs up to seven
+_LOOKED_UP: Final = 512  # subjects in one request
+_TRIES: Final = 20
+_QUICK_TRIES: Final = 3  # a replica that lags would say the same for as long as it does
+_PAUSE: Final = 0.005  # seconds; so that whoever lost a race does not lose the next one too
+_HEADERS: Final = 4096  # bytes that an event's headers may take
+_KNOWN: Final = Stored(subject="", sequence=0, data=b"")  # written by this process
+_REMEMBERED: Final = 100_000  # keys written by this process, which need not be looked up
+
+
+@attrs.define(eq=False)
+class _Append:
+    """Events that wait to be written, and who waits for them."""
+
+    events: Sequence[Event]
+    done: asyncio.Future[Appended]
+    published: int = 0
+    error: JournalError | CodecError | None = None
+
+
+class Publisher:
+    """Writes to the stream while its task runs.
+
+    `max_waiting` bounds the events in the queue. `lost` is called before anybody hears that the
+    servers are away, so that nobody overtakes those who do. `ttl` is how long keys are known,
+    in seconds, if that is less than the stream keeps what it holds.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        names: Names,
+        *,
+        ttl: int | None,
+        max_waiting: int,
+        lost: Callable[[], None],
+    ) -> None:
+        self._broker = broker
+        self._names = names
+        self._ttl = ttl
+        self._max_waiting = max_waiting
+        self._lost = lost
+        self._queue: deque[_Append] = deque()
+        self._waiting = 0
+        self._filled = asyncio.Event()
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """Return when the events are in the stream.
+
+        Those of one call are written as one, up to 128 of them; a call with more is several
+        batches, and one that fails in between is completed by its repetition.
+        """
+        if self._waiting >= self._max_waiting:
+            raise JournalError(f"{self._waiting} events wait for NATS")
+        published = 0
+        for start in range(0, len(events), _GROUP):
+            published += (await self._append(events[start : start + _GROUP])).published
+        return Appended(published=published, duplicates=len(events) - published)
+
+    async def _append(self, events: Sequence[Event]) -> Appended:
+        append = _Append(events, asyncio.get_running_loop().create_future())
+        self._queue.append(append)
+        self._waiting += len(events)
+        self._filled.set()
+        return await append.done
+
+    def refuse_too_large(self, events: Sequence[Event]) -> None:
+        """Raise `JournalError` where an event is larger than the servers take."""
+        for event in events:
+            _check_size(len(encode(event)), self._broker.max_payload)
+
+    def forget_known(self) -> None:
+        """Look keys up again: the stream may be another one."""
+        self._known.clear()
+
+    def fail(self, reason: str) -> None:
+        """Let everyone who waits know that nothing more is written."""
+        self._answer(list(self._queue), JournalError(reason))
+        self._queue.clear()
+
+    async def run(self) -> None:
+        """Write groups, one after the other."""
+        while True:
+            await self._filled.wait()
+            group = self._next_group()
+            try:
+                await self._write(group)
+            except Away as error:
+                # Those behind it must not overtake this group on its way into the spool.
+                self._lost()
+                group += self._queue
+                self._queue.clear()
+                self._answer(group, error)
+            except JournalError as error:
+                self._answer(group, error)
+            except BaseException:
+                self._answer(group, JournalError("the journal was closed"))
+                raise
+            else:
+                self._answer(group, None)
+
+    def _next_group(self) -> list[_Append]:
+        group: list[_Append] = []
+        room = _GROUP
+        while self._queue and (not group or len(self._queue[0].events) <= room):
+            append = self._queue.popleft()
+            room -= len(append.events)
+            group.append(append)
+        if not self._queue:
+            self._filled.clear()
+        return group
+
+    def _answer(self, group: Sequence[_Append], error: JournalError | None) -> None:
+        for append in group:
+            self._waiting -= len(append.events)
+            failed = append.error or error
+            if append.done.done():  # who asked has gone away
+                continue
+            if failed is not None:
+                append.done.set_exception(failed)
+            else:
+                duplicates = len(append.events) - append.published
+                append.done.set_result(Appended(published=append.published, duplicates=duplicates))
+
+    # --- one group -------------------------------------------------------------------------
+
+    async def _write(self, group: Sequence[_Append]) -> None:
+        for number in range(_TRIES):
+            drafts, claimed = await self._decide(group, certain=number >= _QUICK_TRIES)
+            if not drafts:
+                return
+            try:
+                await self._broker.write_as_one(drafts)
+            except Conflict:
+                self._known.clear()
+                await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - no secret
+                continue
+            except Refused as error:
+                # A stream that is gone, or has just got another leader, refuses batches.
+                raise Away(str(error)) from error
+            self._remember(claimed)
+            return
+        raise JournalError("too many processes write about the same messages")
+
+    async def _decide(
+        self, group: Sequence[_Append], *, certain: bool
+    ) -> tuple[list[Draft], set[str]]:
+        """Return what to write, reading what the decision needs."""
+        keys = {self._names.key(event.key) for append in group for event in append.events}
+        view: View = {}
+        unseen = keys
+        while True:
+            view |= await self._look_up(unseen, certain=certain)
+            decision = _Decision(self._names, view, self._ttl, self._broker.max_payload)
+            for append in group:
+                decision.take(append)
+            if not decision.unseen:
+                return decision.drafts(), decision.claimed
+            unseen = decision.unseen
+
+    async def _look_up(self, subjects: set[str], *, certain: bool) -> View:
+        """Read subjects: quickly, from whichever replica, or for certain, from the leader."""
+        view: View = dict.fromkeys(subjects)
+        asked = [subject for subject in subjects if subject not in self._known]
+        for subject in subjects - set(asked):
+            view[subject] = _KNOWN
+        if certain:
+            stream = self._names.stream
+            found = await asyncio.gather(
+                *(self._broker.stored(stream, last_by_subj=subject) for subject in asked)
+            )
+            return view | dict(zip(asked, found, strict=True))
+        for start in range(0, len(asked), _LOOKED_UP):
+            some = asked[start : start + _LOOKED_UP]
+            view |= await self._broker.last_of(self._names.stream, some)
+        return view
+
+    def _remember(self, claimed: set[str]) -> None:
+        for subject in claimed:
+            self._known[subject] = None
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+class _Decision:
+    """What a group comes to, upon one view of the stream."""
+
+    def __init__(self, names: Names, view: View, ttl: int | None, max_payload: int) -> None:
+        self.unseen: set[str] = set()
+        self.claimed: set[str] = set()
+        self._names = names
+        self._ttl = ttl
+        self._max_payload = max_payload
+        self._ledger = GroupLedger(names, view)
+        self._drafts: list[Draft] = []
+
+    def take(self, append: _Append) -> None:
+        """Decide which events of an append are new."""
+        append.error = None
+        append.published = 0
+        try:
+            published = self._correlate(append.events)
+            if self.unseen:
+                return
+            drafts = [self._draft(event, lane) for event, lane in published]
+        except (CodecError, JournalError) as error:
+            append.error = error
+            return
+        finally:
+            if self.unseen or append.error is not None:
+                self._ledger.undo()
+        claims = set(self._ledger.accept())
+        self.claimed |= claims
+        for (event, _), draft in zip(published, drafts, strict=True):
+            key = self._names.key(event.key)
+            claims.discard(key)
+            self._drafts += (claim_of(key, before_its_event=True, ttl=self._ttl), draft)
+        for key in claims:  # known from now on, and not published under this key
+            self._drafts.append(claim_of(key, before_its_event=False, ttl=self._ttl))
+        append.published = len(published)
+
+    def _correlate(self, events: Sequence[Event]) -> list[tuple[Event, str]]:
+        published = []
+        for event in events:
+            try:
+                outcome = correlate(event, self._ledger)
+            except NotSeen as error:
+                self.unseen.add(error.subject)
+                continue
+            except JournalError:
+                raise
+            except Exception as error:
+                # A third party's event that breaks the model must not fail its neighbours.
+                raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
+            if outcome is not None:
+                published.append(outcome)
+        return published
+
+    def _draft(self, event: Event, lane: str) -> Draft:
+        data = encode(event)
+        _check_size(len(data), self._max_payload)
+        return draft_of(self._names, event, lane, data)
+
+    def drafts(self) -> list[Draft]:
+        """Return the messages to write."""
+        return [*self._drafts, *self._ledger.changes()]
+
+
+def _check_size(size: int, max_payload: int) -> None:
+    if size > max_payload - _HEADERS:
+        raise JournalError(f"an event of {size} bytes is larger than the server takes")

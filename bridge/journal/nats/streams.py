@@ -1,0 +1,97 @@
+"""The two streams as all parts of the journal share them, and which two they are.
+
+A server whose storage was lost comes back with nothing, and sequences begin again: that is
+another *generation*. Whoever remembers sequences asks which one they belong to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from bridge.errors import JournalError
+from bridge.journal.nats.broker import TTL, Broker, Headers, Stored
+from bridge.journal.nats.subjects import Names
+from bridge.journal.nats.topology import Limits, prepare
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_AFTER_ERROR: Final = 0.5
+
+
+class Streams:
+    """Keeps the streams there while its task runs."""
+
+    def __init__(self, broker: Broker, names: Names, limits: Limits) -> None:
+        self.generation = 0
+        self.broker = broker
+        self.names = names
+        self._limits = limits
+        self._created: str | None = None
+        self._ready = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._spell = 0
+
+    @property
+    def as_long_as_events(self) -> Headers:
+        """Return the headers of a record that means nothing once its event is gone."""
+        return {TTL: f"{max(1, int(self._limits.keep))}s"}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the streams are there, as far as is known."""
+        return self.broker.connected and self._ready.is_set()
+
+    async def until_ready(self) -> None:
+        """Wait for the streams to be there."""
+        while not self.ready:
+            await self.broker.until_connected()
+            await self._ready.wait()
+
+    def doubt(self) -> None:
+        """Look again whether the streams are there, before anybody relies on it."""
+        self._ready.clear()
+        self._doubted.set()
+
+    async def prepare(self) -> None:
+        """See that the streams are there. Raises `JournalError`."""
+        self._doubted.clear()
+        self._spell = self.broker.spell
+        created = await prepare(self.broker, self.names, self._limits)
+        if created != self._created:
+            self.generation += 1
+            if self._created is not None:
+                _LOG.error("the stream %s has been lost: a new one begins", self.names.stream)
+            self._created = created
+        self._ready.set()
+
+    async def run(self) -> None:
+        """Prepare again after every doubt, and with every new connection."""
+        while True:
+            await self.broker.until_connected()
+            if self.broker.spell == self._spell and self._ready.is_set():
+                await self._doubted.wait()
+                continue
+            try:
+                await self.prepare()
+            except JournalError as error:
+                _LOG.warning("the streams are not ready: %s", error)
+                await asyncio.sleep(_AFTER_ERROR)
+
+    async def last(self) -> int:
+        """Return the last sequence of the events' stream."""
+        info = await self.broker.api(f"STREAM.INFO.{self.names.stream}")
+        return int(info["state"]["last_seq"])
+
+    async def recorded(self, subject: str) -> AsyncIterator[Stored]:
+        """Go over what is at the matching subjects of the state, oldest first."""
+        sequence = 1
+        while True:
+            stored = await self.broker.stored(self.names.state, seq=sequence, next_by_subj=subject)
+            if stored is None:
+                return
+            if stored.data:  # nothing written means that it is done with
+                yield stored
+            sequence = stored.sequence + 1

@@ -1,0 +1,108 @@
+"""What the streams, subjects and consumers are called; `docs/nats.md` is the same for readers.
+
+The conversation decides the partition, and the partition is a token of the subject, so that a
+server can give each partition to one reader. Personal data is in no subject: what would hold
+any is a digest there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from typing import Final
+from urllib.parse import quote, unquote
+
+import attrs
+
+from bridge.model import Event
+
+_DIGEST_SIZE: Final = 16
+
+
+def token(name: str) -> str:
+    """Write any name as one token of a subject, such that `name_of` reads it."""
+    return quote(name, safe="").replace(".", "%2E") or "%"
+
+
+def name_of(written: str) -> str:
+    """Return the name that a token stands for."""
+    return "" if written == "%" else unquote(written)
+
+
+def _digest(name: str) -> str:
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+@attrs.frozen(kw_only=True)
+class Names:
+    """The names of one journal.
+
+    Events, the keys that are known and the tracks of messages share one stream, because only
+    within a stream can they be written as one. What subscribers leave behind is in another.
+    """
+
+    stream: str
+    partitions: int
+
+    @property
+    def state(self) -> str:
+        """Return the name of the stream that keeps what is known of subscribers."""
+        return f"{self.stream}-state"
+
+    @property
+    def stirred(self) -> str:
+        """Return where is told, not stored, that somebody changed what a subscriber holds."""
+        return f"{self.stream}-stirred"
+
+    def partition_of(self, lane: str) -> int:
+        """Return which partition a lane belongs to."""
+        return zlib.crc32(lane.encode("utf-8", "surrogatepass")) % self.partitions
+
+    def event(self, event: Event, lane: str) -> str:
+        """Return where an event goes."""
+        partition = self.partition_of(lane)
+        return f"{self.stream}.events.{partition}.{event.kind}.{token(event.channel)}"
+
+    def events(self, partition: int | None = None) -> str:
+        """Return what matches the events of one partition, or of all."""
+        return f"{self.stream}.events.{'*' if partition is None else partition}.*.*"
+
+    def call(self, partition: int, subscriber: str) -> str:
+        """Return where a reader calls for a partition that nobody reads."""
+        return f"{self.stream}.calls.{partition}.{token(subscriber)}"
+
+    def key(self, key: str) -> str:
+        """Return where a key is marked as known."""
+        return f"{self.stream}.keys.{_digest(key)}"
+
+    def track(self, name: str) -> str:
+        """Return where the track of a message is."""
+        return f"{self.stream}.tracks.{_digest(name)}"
+
+    def consumer(self, subscriber: str, partition: int) -> str:
+        """Return the name of the consumer that remembers a subscriber's place in a partition."""
+        return f"{token(subscriber)}-{partition}"
+
+    def subscriber(self, name: str = "*") -> str:
+        """Return where a subscriber is noted, or what matches all."""
+        return f"{self.state}.subscribers.{_or_any(name)}"
+
+    def held(
+        self, subscriber: str = "*", partition: int | str = "*", sequence: int | str = "*"
+    ) -> str:
+        """Return where an entry is held for a subscriber, or what matches several."""
+        return f"{self.state}.held.{_or_any(subscriber)}.{partition}.{sequence}"
+
+    def dead(self, subscriber: str = "*", sequence: int | str = "*") -> str:
+        """Return where a dead letter of a subscriber is, or what matches several."""
+        return f"{self.state}.dead.{_or_any(subscriber)}.{sequence}"
+
+    def mended(self, sequence: int | str = "*") -> str:
+        """Return where is noted that an unreadable body has been read, or what matches all."""
+        return f"{self.state}.mended.{sequence}"
+
+
+def _or_any(name: str) -> str:
+    return name if name == "*" else token(name)

@@ -1,0 +1,135 @@
+"""The streams: made where there are none, brought up to date where there are.
+
+What an operator may have decided (replicas, placement, limits, storage) is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from bridge.errors import JournalError
+from bridge.journal.nats.broker import Broker, NoStream, Refused
+from bridge.journal.nats.subjects import Names
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_NANOSECONDS: Final = 1_000_000_000
+_NEEDED_VERSION: Final = (2, 12)  # atomic batches
+_NEEDED_PAYLOAD: Final = 4 << 20  # what the bridge takes as a body by default
+_PARTITIONS: Final = "bridge.partitions"
+_WINDOW: Final = 0.1  # seconds; keys are known by subjects of their own, for as long as asked
+
+_Config = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What the streams are made with; an existing stream keeps what it has.
+
+    `keep` is how long events are kept, and `remember` how long their keys are known.
+    `synced` says that the servers sync to disk before they acknowledge.
+    """
+
+    replicas: int = 1
+    keep: float
+    remember: float
+    max_bytes: int = 0
+    synced: bool = False
+
+
+async def prepare(broker: Broker, names: Names, limits: Limits) -> str:
+    """See that both streams are there; return which stream of events it is, by its creation.
+
+    Raises `JournalError` where they cannot serve.
+    """
+    if broker.version < _NEEDED_VERSION:
+        found, needed = (".".join(map(str, each)) for each in (broker.version, _NEEDED_VERSION))
+        raise JournalError(f"NATS server {found} is too old: atomic batches need {needed}")
+    info = await _stream(broker, _events(names, limits))
+    config = info["config"]
+    partitions = config.get("metadata", {}).get(_PARTITIONS)
+    if partitions != str(names.partitions):
+        raise JournalError(
+            f"the stream {names.stream} has {partitions} partitions, not {names.partitions}: "
+            "a conversation would change its reader; see docs/scale.md"
+        )
+    await _stream(broker, _state(names, limits))
+    if broker.spell == 1:
+        _warn(broker, names, config, limits)
+    return str(info["created"])
+
+
+def _events(names: Names, limits: Limits) -> _Config:
+    return {
+        "name": names.stream,
+        "description": "events of incs-bridge, the keys that are known, and tracks of messages",
+        "subjects": [f"{names.stream}.>"],
+        "num_replicas": limits.replicas,
+        "max_age": int(limits.keep * _NANOSECONDS),
+        "max_bytes": limits.max_bytes or -1,
+        # Old events go first; a refusal instead would stop the bridge for a subscriber's sake.
+        "discard": "old",
+        "duplicate_window": int(_WINDOW * _NANOSECONDS),
+        "allow_atomic": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "metadata": {_PARTITIONS: str(names.partitions)},
+    }
+
+
+def _state(names: Names, limits: Limits) -> _Config:
+    return {
+        "name": names.state,
+        "description": "what incs-bridge knows of subscribers: held entries and dead letters",
+        "subjects": [f"{names.state}.>"],
+        "num_replicas": limits.replicas,
+        "max_msgs_per_subject": 1,
+        "duplicate_window": int(_WINDOW * _NANOSECONDS),
+        "allow_atomic": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+    }
+
+
+async def _stream(broker: Broker, wanted: _Config) -> _Config:
+    name = wanted["name"]
+    try:
+        info = await broker.api(f"STREAM.INFO.{name}")
+    except NoStream:
+        return await _make(broker, wanted)
+    found = info["config"]
+    missing: _Config = {
+        key: True for key in ("allow_atomic", "allow_direct", "allow_msg_ttl") if not found.get(key)
+    }
+    if _PARTITIONS in wanted.get("metadata", {}) and _PARTITIONS not in found.get("metadata", {}):
+        missing["metadata"] = {**found.get("metadata", {}), **wanted["metadata"]}
+    if missing:
+        info = await broker.api(f"STREAM.UPDATE.{name}", {**found, **missing})
+    return info
+
+
+async def _make(broker: Broker, wanted: _Config) -> _Config:
+    try:
+        return await broker.api(f"STREAM.CREATE.{wanted['name']}", wanted)
+    except Refused:
+        # Another process may have made it in the same moment, with what it thinks right.
+        return await broker.api(f"STREAM.INFO.{wanted['name']}")
+
+
+def _warn(broker: Broker, names: Names, config: Mapping[str, Any], limits: Limits) -> None:
+    if config.get("num_replicas", 1) == 1 and not limits.synced:
+        _LOG.warning(
+            "the stream %s has one replica: unless the server syncs before it acknowledges "
+            "(sync_interval: always), what was acknowledged last is lost with its power",
+            names.stream,
+        )
+    if broker.max_payload < _NEEDED_PAYLOAD:
+        _LOG.warning(
+            "the NATS server takes messages of up to %d bytes: larger events are refused "
+            "(max_payload)",
+            broker.max_payload,
+        )

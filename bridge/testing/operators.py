@@ -1,0 +1,227 @@
+# ruff: noqa: S101, PLR2004 - this is a suite: asserting is what it does, on literal values
+"""What every journal must do for operators, as tests: to search, to replay, to forget.
+
+A part of `JournalContract`, on which see there.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from bridge.journal.base import (
+    Appended,
+    Held,
+    Journal,
+    Outcome,
+    Settlement,
+    Standing,
+    Start,
+)
+from bridge.journal.query import Query
+from bridge.model import (
+    Direction,
+    Event,
+    Status,
+    Template,
+)
+from bridge.testing.happenings import (
+    ANNE,
+    BERT,
+    failure,
+    ids,
+    message,
+    read,
+    status,
+    unread,
+)
+
+_PLENTY: Final = 1000
+
+
+class OperatorsContract(ABC):
+    """The part of the suite that is about what operators ask for."""
+
+    @abstractmethod
+    def make_journal(self, place: Path) -> Journal:
+        """Return a journal that is not open yet; the same `place` means the same journal."""
+
+    async def test_retried_is_replayed(self, tmp_path: Path) -> None:
+        """A dead letter that is given back says that its subscriber may have had it before."""
+        async with self.make_journal(tmp_path) as journal:
+            cursor = await journal.subscribe("crm")
+            await journal.append([message("a")])
+            (a,) = await read(cursor, 1)
+            await cursor.settle(Settlement(position=a.position, dead=(failure(a),)))
+            (letter,) = await journal.dead_letters()
+            await journal.retry(letter.id)
+            (held,) = await cursor.held(a.lane, 10)
+            assert held.replayed
+
+    # --- searching -------------------------------------------------------------------------
+
+    async def test_search_order(self, tmp_path: Path) -> None:
+        """A search without filters finds everything in journal order, or the newest first."""
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([message(name) for name in "abcd"])
+            assert ids(await journal.search(Query())) == ["a", "b", "c", "d"]
+            assert ids(await journal.search(Query(newest_first=True, limit=2))) == ["d", "c"]
+
+    async def test_search_filters(self, tmp_path: Path) -> None:
+        """Each filter lets through what it names, and several only what all of them do."""
+        now = datetime.now(UTC)
+        half_past = now - timedelta(minutes=90)
+        answer = message("c", direction=Direction.OUTBOUND, aliases=("9001",))
+        events: dict[str, Event] = {
+            "a": attrs.evolve(message("a"), received_at=now - timedelta(hours=3)),
+            "b": attrs.evolve(message("b", phone=BERT), received_at=now - timedelta(hours=2)),
+            "c": attrs.evolve(answer, content=Template(name="offer"), received_at=now),
+            "s": attrs.evolve(status(Status.SENT, "c"), received_at=now),
+            "x": attrs.evolve(unread("x"), received_at=now),
+        }
+        expected = (
+            (Query(kinds=("status_change", "unrecognized")), "sx"),
+            (Query(channel="rcs"), "x"),
+            (Query(account="123456123"), "abcs"),
+            (Query(content="template"), "c"),
+            (Query(content="text"), "ab"),
+            (Query(conversation=f"whatsapp:123456123:{ANNE}"), "acs"),
+            (Query(party=BERT), "b"),
+            (Query(party="+16505556666", kinds=("message",)), "abc"),
+            (Query(message_id="c"), "cs"),
+            (Query(message_id="9001"), "cs"),
+            (Query(since=half_past), "csx"),
+            (Query(until=half_past), "ab"),
+            (Query(mended=True), ""),
+            (Query(kinds=("notice",)), ""),
+        )
+        names = {event.key: name for name, event in events.items()}
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append(list(events.values()))
+            for query, found in expected:
+                entries = await journal.search(query)
+                assert "".join(names[entry.event.key] for entry in entries) == found, query
+
+    async def test_search_between_positions(self, tmp_path: Path) -> None:
+        """A search goes on beyond a position, and ends before another."""
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([message(name) for name in "abcd"])
+            a, b, c, d = await journal.search(Query())
+            assert list(await journal.search(Query(after=b.position))) == [c, d]
+            assert list(await journal.search(Query(before=b.position))) == [a]
+            assert await journal.search(Query(after=d.position)) in ([], ())
+
+    async def test_follow_from_a_position(self, tmp_path: Path) -> None:
+        """A cursor of nobody's begins beyond the position that it is given."""
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([message(name) for name in "abc"])
+            a, *_ = await journal.search(Query())
+            assert ids(await read(await journal.follow(start=a.position), 2)) == ["b", "c"]
+
+    async def test_mend(self, tmp_path: Path) -> None:
+        """What could not be read is marked when its body has been read, and found by the mark."""
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([unread("x"), unread("y")])
+            x, y = await journal.search(Query())
+            assert not x.mended
+            await journal.mend([x.position])
+            assert await journal.find(x.event.key) == attrs.evolve(x, mended=True)
+            assert list(await journal.search(Query(mended=False))) == [y]
+
+    # --- outcomes and replays ----------------------------------------------------------------
+
+    async def test_outcomes(self, tmp_path: Path) -> None:
+        """Each subscriber's outcome says how far it is with an entry, and what went wrong."""
+        async with self.make_journal(tmp_path) as journal:
+            cursors = {n: await journal.subscribe(n) for n in ("dead", "done", "held", "pending")}
+            await journal.append([message("a")])
+            (a,) = await read(cursors["done"], 1)
+            held = Held(entry=a, tries=2, due_at=50.5, first_failed_at=40.0, error="KeyError")
+            await cursors["done"].settle(Settlement(position=a.position))
+            await cursors["held"].settle(Settlement(position=a.position, held=(held,)))
+            await cursors["dead"].settle(Settlement(position=a.position, dead=(failure(a),)))
+            (letter,) = await journal.dead_letters()
+            outcomes = await journal.outcomes(a.position)
+        assert list(outcomes) == [
+            Outcome(
+                subscriber="dead",
+                standing=Standing.DEAD,
+                tries=5,
+                first_failed_at=100.0,
+                failed_at=160.5,
+                error="ValueError",
+                letter=letter.id,
+            ),
+            Outcome(subscriber="done", standing=Standing.DONE),
+            Outcome(
+                subscriber="held",
+                standing=Standing.HELD,
+                tries=2,
+                due_at=50.5,
+                first_failed_at=40.0,
+                error="KeyError",
+            ),
+            Outcome(subscriber="pending", standing=Standing.PENDING),
+        ]
+
+    async def test_replay(self, tmp_path: Path) -> None:
+        """What a subscriber has had is held again, due now, and marked; nobody else gets it."""
+        async with self.make_journal(tmp_path) as journal:
+            cursor = await journal.subscribe("crm")
+            other = await journal.subscribe("other")
+            await journal.append([message("a"), message("b"), message("c")])
+            a, b, c = await read(cursor, 3)
+            await cursor.settle(Settlement(position=b.position, dead=(failure(b),)))
+            assert await journal.replay([a.position, b.position, c.position], "crm") == 2
+            first, second = await cursor.held(a.lane, 10)
+            assert (first.entry, first.tries, first.replayed) == (a, 0, True)
+            assert (second.entry, second.error, second.replayed) == (b, None, True)
+            assert first.due_at is not None
+            assert first.due_at <= time.time()
+            assert await journal.dead_letters() == ()
+            assert await other.waiting() == {}
+            (outcome, _) = await journal.outcomes(a.position)
+            assert (outcome.standing, outcome.replayed) == (Standing.HELD, True)
+            assert await journal.replay([a.position], "nobody") == 0
+
+    async def test_a_failed_replay_stays_marked(self, tmp_path: Path) -> None:
+        """A replay that fails waits for its next try with its mark."""
+        async with self.make_journal(tmp_path) as journal:
+            cursor = await journal.subscribe("crm")
+            await journal.append([message("a")])
+            (a,) = await read(cursor, 1)
+            failed = Held(entry=a, tries=1, due_at=9.0, error="OSError", replayed=True)
+            await cursor.settle(Settlement(position=a.position, held=(failed,)))
+            assert list(await cursor.held(a.lane, 10)) == [failed]
+
+    # --- purge -----------------------------------------------------------------------------
+
+    async def test_purge(self, tmp_path: Path) -> None:
+        """Everything about one number goes, wherever it waits, and a retry does not revive it."""
+        events: list[Event] = [
+            message("a"),
+            message("b", phone=BERT),
+            message("c"),
+            message("d", direction=Direction.OUTBOUND, aliases=("9001",)),
+            message("e"),
+        ]
+        async with self.make_journal(tmp_path) as journal:
+            cursor = await journal.subscribe("crm")
+            await journal.append(events)
+            a, _, c, *_ = await read(cursor, 5)
+            await cursor.settle(
+                Settlement(position=c.position, held=(Held(entry=a),), dead=(failure(c),))
+            )
+            assert await journal.purge(ANNE) == 4
+            assert await cursor.waiting() == {}
+            assert await journal.dead_letters() == ()
+            assert await journal.find(events[0].key) is None
+            assert await journal.append(events) == Appended(published=0, duplicates=5)
+            everything = await journal.follow(start=Start.BEGINNING)
+            assert ids(await everything.read(_PLENTY)) == ["b"]
+            assert await journal.purge(ANNE) == 0

@@ -1,0 +1,88 @@
+"""`bridge dead`: what subscribers could not take."""
+
+import orjson
+import pytest
+
+
+@pytest.fixture
+def letters(operated):
+    """Let three messages die, and mend the subscriber."""
+    operated.break_crm()
+    operated.receive("a", "b", "c")
+    operated.settled()
+    operated.mend_crm()
+    return operated
+
+
+def test_they_are_listed(letters, command):
+    """Each dead letter is a line with its id, subscriber, time, tries, key and masked error."""
+    outcome = command("dead", "list")
+    assert outcome.code == 0
+    ids, subscribers, times, tries, keys, errors = zip(
+        *(line.split("\t") for line in outcome.lines), strict=True
+    )
+    assert (ids, set(subscribers), set(tries)) == (("1", "2", "3"), {"crm"}, {"2"})
+    assert keys == tuple(f"message/whatsapp/{name}" for name in "abc")
+    assert all(time.endswith("Z") for time in times)
+    assert set(errors) == {"ValueError: the database of +6281****680 is away"}
+    assert command("dead", "list", "--subscriber", "nobody").out == ""
+
+
+def test_they_are_listed_as_json(letters, command):
+    """With --json each is an object with the event's kind and key."""
+    first, *_ = command("dead", "list", "--json").events
+    assert first["id"] == 1
+    assert (first["kind"], first["key"]) == ("message", "message/whatsapp/a")
+    assert "6281519236680" not in str(first)
+
+
+def test_one_is_shown(letters, command):
+    """One dead letter is shown with its event, whole to who asks only."""
+    shown = orjson.loads(command("dead", "show", "2").out)
+    assert shown["event"]["content"]["text"] == "(5 characters)"
+    whole = orjson.loads(command("dead", "show", "2", "--json", "--show-personal-data").out)
+    assert whole["error"] == "ValueError: the database of +6281519236680 is away"
+    assert whole["event"]["content"]["text"] == "hello"
+    outcome = command("dead", "show", "99")
+    assert (outcome.code, outcome.err) == (1, "error: there is no dead letter 99\n")
+
+
+def test_retried_by_id_and_all(letters, command):
+    """A retried letter reaches its subscriber with its mark; one that is not there is missed."""
+    outcome = command("dead", "retry", "1", "99")
+    assert (outcome.code, outcome.err) == (1, "1 dead letter given back\n")
+    letters.until(lambda: letters.taken() == [["message/whatsapp/a", "0", "True"]])
+    outcome = command("dead", "retry", "--all", "--subscriber", "crm")
+    assert (outcome.code, outcome.err) == (0, "2 dead letters given back\n")
+    letters.until(lambda: len(letters.taken()) == 3)
+    assert command("dead", "list").out == ""
+
+
+def test_dropped(letters, command):
+    """A dropped letter is gone; to drop all of them needs somebody's yes."""
+    assert command("dead", "drop", "1").err == "1 dead letter dropped\n"
+    outcome = command("dead", "drop", "--all")
+    assert (outcome.code, outcome.err) == (2, "error: nobody is here to confirm it: add --yes\n")
+    outcome = command("dead", "drop", "--all", stdin=b"no\n", typed=True)
+    assert outcome.code == 1
+    assert "Drop all dead letters of every subscriber? [y/N]" in outcome.err
+    outcome = command("dead", "drop", "--all", "--subscriber", "crm", stdin=b"y\n", typed=True)
+    assert (outcome.code, command("dead", "list").out) == (0, "")
+    assert command("dead", "drop", "--all", "--yes").err == "0 dead letters dropped\n"
+    assert letters.taken() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name the dead letters by their ids"),
+        (("1", "--all"), "name the dead letters by their ids"),
+        (("1", "--subscriber", "crm"), "--subscriber goes with --all"),
+    ],
+)
+def test_which_ones_has_to_be_clear(command, arguments, said):
+    """Neither ids nor --all, or both of them, is a wrong call."""
+    for verb in ("retry", "drop"):
+        outcome = command("dead", verb, *arguments)
+        assert outcome.code == 2
+        assert said in outcome.err

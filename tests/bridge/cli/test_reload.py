@@ -1,0 +1,106 @@
+"""`bridge serve --dev` starts again with each change, and survives what cannot start."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bridge.cli.reload import end, files_of
+from tests.bridge.cli.conftest import CONFIG
+
+SHOP = 'def receive(event):\n    print("{words}", flush=True)\n'
+WITH_SHOP = CONFIG.replace('use = "console"', 'use = "shop:receive"')
+
+
+def said(process, pattern):
+    """Read a process's standard error up to a line that matches."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line.decode())
+        if found := re.search(pattern, lines[-1]):
+            return found
+        if lines[-1].startswith("the server ended"):
+            break
+    return pytest.fail("".join(lines))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_changed_code_is_served(start, command, config, workplace, number):
+    """What a subscriber does is what its file says now; a broken file waits for the next change."""
+    config.write_text(WITH_SHOP)
+    shop = workplace / "shop.py"
+    shop.write_text(SHOP.format(words="one"))
+    process = start("serve", "--dev", "--port", "0")
+
+    def take(words):
+        url = said(process, r"listening on (http://127\.0\.0\.1:\d+)")[1]
+        assert command("trigger", "whatsapp-text", "--url", url).code == 0
+        assert process.stdout.readline().decode() == f"{words}\n"
+
+    take("one")
+    shop.write_text(SHOP.format(words="the second"))
+    said(process, "something has changed: starting again")
+    take("the second")
+    shop.unlink()
+    said(process, "the server ended with 3; it starts again when something changes")
+    shop.write_text("def receive(:\n")
+    said(process, "the server ended with 3; it starts again when something changes")
+    shop.write_text(SHOP.format(words="mended"))
+    take("mended")
+    config.write_text(WITH_SHOP + 'events = ["message"]\n')
+    take("mended")
+    process.send_signal(number)
+    assert process.wait() == 0
+    assert "Traceback" not in process.stderr.read().decode()
+
+
+def test_a_server_that_ends_well_is_not_started_again(start, config):
+    """When the server itself is told to stop, the supervisor stops too."""
+    config.write_text(WITH_SHOP.replace("shop:receive", "console"))
+    process = start("serve", "--dev", "--port", "0", "--log-format", "json")
+    said(process, '"event": "listening on ')
+    [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_a_server_that_does_not_end_is_made_to(workplace):
+    """What hangs when it is told to stop is killed, so that the next one can start."""
+    ignoring = "import signal; signal.signal(15, signal.SIG_IGN); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert end(child, patience=0.0) == -signal.SIGKILL
+
+
+def test_what_belongs_to_a_server(config, workplace, monkeypatch):
+    """It is the configuration, a module's file, and every file of a package."""
+    monkeypatch.syspath_prepend(workplace)
+    package = workplace / "bakery" / "bread"
+    package.mkdir(parents=True)
+    for file in (workplace / "bakery" / "__init__.py", package / "__init__.py"):
+        file.write_text("raise AssertionError('nothing is run')\n")
+    monkeypatch.setitem(sys.modules, "handmade", ModuleType("handmade"))
+    (workplace / "kiosk.py").write_text("raise AssertionError('nothing is run')\n")
+    config.write_text(
+        CONFIG
+        + '[subscribers.a]\nuse = "bakery.bread:f"\n[subscribers.b]\nuse = "kiosk:f"\n'
+        + '[subscribers.c]\nuse = "missing:f"\n[subscribers.d]\nuse = "sys:f"\n'
+        + '[subscribers.e]\nuse = "handmade:f"\n'
+    )
+    assert set(files_of(config)) == {
+        config,
+        workplace / "bakery" / "__init__.py",
+        package / "__init__.py",
+        workplace / "kiosk.py",
+    }
+
+
+def test_a_broken_configuration_is_still_watched(config):
+    """Somebody in the middle of editing it will save it again."""
+    config.write_text("[")
+    assert list(files_of(config)) == [config]

@@ -1,0 +1,66 @@
+"""`bridge replay`: events once more."""
+
+import orjson
+import pytest
+
+
+@pytest.fixture
+def served(operated):
+    """Let crm take three messages."""
+    operated.receive("a", "b", "c")
+    operated.settled()
+    assert len(operated.taken()) == 3
+    return operated
+
+
+def test_by_key(served, command):
+    """A named event comes once more, with the same key and marked; an unknown one is told."""
+    outcome = command("replay", "message/whatsapp/b", "message/whatsapp/none")
+    assert (outcome.code, outcome.out) == (1, "crm\t1\n")
+    assert outcome.err == ("error: the journal keeps no event of this key: message/whatsapp/none\n")
+    served.until(lambda: len(served.taken()) == 4)
+    assert served.taken()[-1] == ["message/whatsapp/b", "0", "True"]
+
+
+def test_by_time(served, command):
+    """All of a time go to the one subscriber that is named, at the rate that is asked for."""
+    outcome = command("replay", "--since", "1h", "--subscriber", "crm", "--rate", "1000")
+    assert (outcome.code, outcome.out) == (0, "crm\t3\n")
+    served.until(lambda: len(served.taken()) == 6)
+    assert [taken[0][-1] for taken in served.taken()[3:]] == ["a", "b", "c"]
+
+
+def test_a_dry_run_changes_nothing(served, command):
+    """A dry run says how many there would be."""
+    arguments = ("--since", "1h", "--subscriber", "crm", "--kind", "message", "--dry-run", "--json")
+    outcome = command("replay", *arguments, "--rate", "0.001")
+    assert orjson.loads(outcome.out) == {"subscribers": {"crm": 3}, "unknown": []}
+    assert command("replay", *arguments, "--until", "2001-01-01T00:00:00Z").out == (
+        '{"subscribers":{},"unknown":[]}\n'
+    )
+    served.settled()
+    assert len(served.taken()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "by their keys, or by their time"),
+        (("key", "--since", "1h"), "by their keys, or by their time"),
+        (("--since", "1h"), "--since needs --subscriber"),
+        (("key", "--until", "1h"), "filters go with --since"),
+        (("key", "--kind", "message"), "filters go with --since"),
+        (("key", "--rate", "0"), "--rate"),
+    ],
+)
+def test_what_makes_no_sense(command, arguments, said):
+    """Options that cannot be are explained, with exit code 2."""
+    outcome = command("replay", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+def test_a_subscriber_that_does_not_run(served, command):
+    """A misspelt subscriber is told, and nothing is replayed."""
+    outcome = command("replay", "message/whatsapp/b", "--subscriber", "cmr")
+    assert (outcome.code, outcome.err) == (1, "error: no subscriber 'cmr' is running\n")

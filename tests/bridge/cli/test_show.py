@@ -1,0 +1,87 @@
+"""`bridge show`: one event whole."""
+
+import orjson
+import pytest
+
+KEY = "message/whatsapp/wamid.1"
+
+
+@pytest.fixture
+def dead(operated):
+    """Let one message become a dead letter of crm's."""
+    operated.break_crm()
+    operated.receive("wamid.1", text="my secret")
+    operated.settled()
+    return operated
+
+
+def test_everything_about_an_event(dead, command):
+    """The event, what the provider sent, each outcome with its error, and the history."""
+    outcome = command("show", KEY, "--show-personal-data")
+    assert (outcome.code, outcome.err) == (0, "")
+    parts = outcome.out.split("\n--- ")[1:]
+    assert [part.split(" ---\n")[0] for part in parts] == [
+        "event",
+        "as the provider sent it",
+        "subscribers",
+        "the message's history",
+    ]
+    event, raw, outcomes, history = (part.split(" ---\n")[1] for part in parts)
+    assert orjson.loads(event)["content"] == {"kind": "text", "text": "my secret"}
+    assert orjson.loads(raw)["text"] == {"body": "my secret"}
+    name, standing, tries, times, error = outcomes.strip().split("\t")
+    assert (name, standing, tries) == ("crm", "dead", "2")
+    assert "failing since 2" in times
+    assert "gave up at 2" in times
+    assert error == "dead letter 1: ValueError: the database of +6281519236680 is away"
+    assert history.endswith(f"{KEY}\n")
+
+
+def test_nothing_personal_unless_asked(dead, command):
+    """Without --show-personal-data no part of it, the error included, tells of anybody."""
+    for arguments in ((), ("--json",)):
+        outcome = command("show", KEY, *arguments)
+        for secret in ("my secret", "6281500000001", "6281519236680 is away", "Lessie"):
+            assert secret not in outcome.out
+    assert command("show", KEY).out.count("hidden: --show-personal-data shows it") == 1
+
+
+def test_as_json(dead, command):
+    """As JSON it is one object, with the times in RFC 3339."""
+    found = orjson.loads(command("show", KEY, "--json", "--show-personal-data").out)
+    assert found["entry"]["event"]["raw"]["id"] == "wamid.1"
+    (outcome,) = found["outcomes"]
+    assert (outcome["standing"], outcome["tries"], outcome["letter"]) == ("dead", 2, 1)
+    assert outcome["failed_at"].endswith("Z")
+    assert [entry["event"]["key"] for entry in found["history"]] == [KEY]
+
+
+def test_an_unknown_key(operated, command):
+    """What is not there is said, with exit code 1."""
+    outcome = command("show", "message/whatsapp/none")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == "error: the journal keeps no event of this key\n"
+
+
+def test_in_a_terminal_of_80_columns(dead, start):
+    """In a narrow terminal the outcomes are a table that fits."""
+    process = start("show", KEY, COLUMNS="80", FORCE_COLOR="1", TERM="dumb")
+    out, _ = process.communicate()
+    table = out.decode().split("--- subscribers ---")[1].split("---")[0]
+    assert "standing" in out.decode()
+    assert all(len(line) <= 80 for line in table.splitlines())
+
+
+def test_an_event_that_is_done(operated, command):
+    """Where everything went well, an outcome is one word."""
+    operated.receive("wamid.1")
+    operated.settled()
+    assert "--- subscribers ---\ncrm\tdone\n" in command("show", KEY).out
+
+
+def test_an_event_that_nobody_wants(operated, command):
+    """Where no subscriber wants the event, that is said; it is no message and has no history."""
+    operated.post({"event": "new_message", "message": {"messages": "none of the sort"}})
+    (event,) = command("events", "--kind", "unrecognized", "--json").events
+    outcome = command("show", event["key"])
+    assert outcome.out.endswith("--- subscribers ---\nnone wants it\n")

@@ -1,0 +1,202 @@
+"""The NATS servers go away and come back, with and without what they had stored."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import JournalError
+from bridge.journal.base import Cursor, Entry, Health, Settlement, Start
+from bridge.journal.nats import NatsJournal
+from bridge.journal.sqlite import SqliteJournal
+from bridge.model import Message
+from tests.bridge.events import message
+from tests.bridge.journal.nats_servers import NatsServer
+
+PHONES = [f"+1650555{number:04}" for number in range(5)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+def make(server: NatsServer, spool: Path | None, **settings) -> NatsJournal:
+    return NatsJournal(
+        [server.url],
+        partitions=2,
+        timeout=1.0,
+        spool=None if spool is None else SqliteJournal(spool, keep=0, **settings),
+    )
+
+
+@pytest.fixture
+async def journal(server: NatsServer, tmp_path: Path) -> AsyncIterator[NatsJournal]:
+    async with make(server, tmp_path / "spool.db") as journal:
+        yield journal
+
+
+def ids(entries: list[Entry]) -> list[str]:
+    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
+
+
+async def read(cursor: Cursor, count: int) -> list[Entry]:
+    """Read and settle."""
+    entries: list[Entry] = []
+    async with asyncio.timeout(30):
+        while len(entries) < count:
+            entries += await cursor.read(count - len(entries))
+    await cursor.settle(Settlement(position=entries[-1].position))
+    return entries
+
+
+async def until_ready(journal: NatsJournal) -> None:
+    async with asyncio.timeout(30):
+        while await journal.health() != Health(ready=True):
+            await asyncio.sleep(0.01)
+
+
+def in_order(entries: list[Entry]) -> bool:
+    lanes: dict[str, list[str]] = {}
+    for entry in entries:
+        lanes.setdefault(entry.lane, []).append(entry.event.message_id)
+    return all(mine == sorted(mine) for mine in lanes.values())
+
+
+async def test_spool_flows_back(server, journal):
+    """Events taken while the server is away flow into the stream by themselves, in order."""
+    cursor = await journal.subscribe("crm")
+    for n in range(20):
+        await journal.append([message(f"{n:03}", user=PHONES[n % 5])])
+    server.end()
+    for n in range(20, 60):
+        await journal.append([message(f"{n:03}", user=PHONES[n % 5])])
+    health = await journal.health()
+    server.start()
+    for n in range(60, 80):
+        await journal.append([message(f"{n:03}", user=PHONES[n % 5])])
+    entries: list[Entry] = []
+    async with asyncio.timeout(30):
+        while len({entry.position for entry in entries}) < 80:
+            entries += await cursor.read(80)
+    await until_ready(journal)
+    assert health == Health(ready=True, reason="NATS is away: 40 events are in the spool")
+    # What had been given and not settled when the server went away may come again.
+    first_time = list({entry.position: entry for entry in entries}.values())
+    assert sorted(ids(first_time)) == [f"{n:03}" for n in range(80)]
+    assert in_order(first_time)
+
+
+async def test_a_lost_stream_begins_anew(server, journal):
+    """With its storage wiped, the server gets what had not reached it, without a restart."""
+    cursor = await journal.subscribe("crm")
+    follower = await journal.follow()
+    await journal.append([message("lost")])
+    assert ids(await read(cursor, 1)) == ["lost"]
+    assert ids(await read(follower, 1)) == ["lost"]
+    server.end()
+    await journal.append([message("spooled")])
+    shutil.rmtree(server.store)
+    server.start()
+    await until_ready(journal)
+    await journal.append([message("later")])
+    assert ids(await read(cursor, 2)) == ["spooled", "later"]
+    assert ids(await read(follower, 2)) == ["spooled", "later"]
+
+
+async def test_a_restart_takes_nothing_back(server, journal):
+    """What was settled while the server was away does not come again when it is back."""
+    cursor = await journal.subscribe("crm")
+    await journal.append([message("a")])
+    (a,) = await cursor.read(5)
+    server.end()
+    with suppress(JournalError):  # nobody can be told yet
+        await cursor.settle(Settlement(position=a.position))
+    server.start()
+    await until_ready(journal)
+    await journal.append([message("b")])
+    assert ids(await read(cursor, 1)) == ["b"]
+
+
+async def test_begins_without_servers(server, tmp_path):
+    """A bridge that starts while the servers are away takes events, and its subscribers wait."""
+    server.end()
+    async with make(server, tmp_path / "spool.db") as journal:
+        cursor = await journal.subscribe("crm", start=Start.BEGINNING)
+        follower = await journal.follow(start=Start.BEGINNING)
+        later = await journal.follow()
+        await journal.append([message("a")])
+        server.start()
+        assert ids(await read(cursor, 1)) == ["a"]
+        assert ids(await read(follower, 1)) == ["a"]
+        await until_ready(journal)
+        reading = asyncio.create_task(read(later, 1))
+        while not reading.done():
+            await journal.append([message("b")])
+            await asyncio.sleep(0)
+        assert ids(await reading) in (["a"], ["b"])
+
+
+async def test_spool_survives_a_restart(server, tmp_path):
+    """What is in the spool when the process ends goes into the stream in the next one's time."""
+    server.end()
+    async with make(server, tmp_path / "spool.db") as journal:
+        await journal.append([message("a")])
+    server.start()
+    async with make(server, tmp_path / "spool.db") as journal:
+        assert ids(await read(await journal.follow(start=Start.BEGINNING), 1)) == ["a"]
+
+
+async def test_what_is_too_large_stays_out_of_the_spool(server, journal):
+    """What no message could hold is refused at once, since it would block the spool for good."""
+    server.end()
+    with pytest.raises(JournalError):
+        await journal.append([message("huge", text="x" * (9 << 20))])
+    await journal.append([message("a")])
+    assert (await journal.health()).reason == "NATS is away: 1 events are in the spool"
+
+
+async def test_a_purge_reaches_the_spool(server, journal):
+    """What about a person still lies in the spool's file is erased as well."""
+    await journal.append([message("a"), message("b", user=PHONES[0])])
+    assert await journal.purge("+16505551234") == 1
+    assert await journal.find(message("a").key) is None
+    assert await journal.find(message("b").key) is not None
+
+
+async def test_a_full_spool_refuses(server, tmp_path):
+    """A spool takes no more than its limit, and health says so."""
+    async with make(server, tmp_path / "spool.db", max_size=200_000) as journal:
+        server.end()
+        with pytest.raises(JournalError, match="limit of 200000 bytes"):
+            for n in range(10_000):
+                await journal.append([message(f"{n}", text="x" * 1000)])
+        health = await journal.health()
+    assert not health.ready
+    assert "limit of 200000 bytes" in health.reason
+
+
+async def test_without_a_spool(server):
+    """Without a spool nothing is taken while the server is away, and again when it is back."""
+    async with make(server, None) as journal:
+        server.end()
+        with pytest.raises(JournalError):
+            await journal.append([message("a")])
+        assert await journal.health() == Health(ready=False, reason="NATS is away")
+        server.start()
+        await until_ready(journal)
+        assert (await journal.append([message("a")])).published == 1
+
+
+async def test_without_servers_and_spool(server):
+    """A journal without a spool does not open while no server answers."""
+    server.end()
+    with pytest.raises(JournalError, match="no NATS server answers"):
+        async with make(server, None):
+            pass

@@ -1,0 +1,247 @@
+"""Several processes on one NATS journal: one event each, and one reader for each partition.
+
+A process is stood in for by a journal of its own, with a connection of its own; what is left to
+the end of a process is left to `tests/promises`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.journal.base import Cursor, Entry, Held, Settlement, Start
+from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.partition import consumer_info
+from bridge.journal.query import Query
+from bridge.model import Message, Status, StatusChange
+from bridge.runtime import Bridge
+from bridge.settings import DeliverySettings
+from tests.bridge.events import created, message, numbered_status, status
+from tests.bridge.journal.nats_servers import NatsServer
+
+PARTITIONS = 4
+PHONES = [f"+1650555{number:04}" for number in range(12)]
+TAKES_OVER_WITHIN = 10.0  # seconds; what is promised
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def make(server: NatsServer, tmp_path: Path):
+    def make(**settings) -> NatsJournal:
+        settings = {"stream": tmp_path.name, "partitions": PARTITIONS, **settings}
+        return NatsJournal([server.url], **settings)
+
+    return make
+
+
+def ids(entries: list[Entry]) -> list[str]:
+    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
+
+
+async def read(cursor: Cursor, count: int) -> list[Entry]:
+    entries: list[Entry] = []
+    async with asyncio.timeout(30):
+        while len(entries) < count:
+            entries += await cursor.read(count - len(entries))
+    return entries
+
+
+async def crash(journal: NatsJournal) -> None:
+    """End a journal as the end of its process would: without a word to the server."""
+    for task in [*journal._tasks, *(t for c in journal._cursors.values() for t in c._tasks)]:
+        task.cancel()
+    await journal._broker.close()
+
+
+async def test_two_processes_one_event_each(make):
+    """Two processes fed the same events in opposite orders publish each of them once."""
+    events = [message(f"m{n}", user=PHONES[n % 12]) for n in range(60)]
+    async with make() as one, make() as two:
+        done = await asyncio.gather(
+            *(one.append([event]) for event in events),
+            *(two.append([event]) for event in reversed(events)),
+        )
+        entries = await read(await one.follow(start=Start.BEGINNING), 60)
+    assert sum(each.published for each in done) == 60
+    assert sum(each.duplicates for each in done) == 60
+    assert Counter(ids(entries)) == Counter(event.message_id for event in events)
+
+
+async def test_two_processes_one_advance(make):
+    """Of two processes that are told the same statuses, only one says each step's `advanced`."""
+    told = []
+    for each in (Status.SENT, Status.DELIVERED, Status.READ):
+        told += [status(each, "a"), numbered_status(each, "9001")]
+    async with make() as one, make() as two:
+        await one.append([created("9001", "a")])
+        await asyncio.gather(
+            *(one.append([event]) for event in told),
+            *(two.append([event]) for event in reversed(told)),
+        )
+        again = await one.append(told)
+        entries = await one.search(Query(kinds=("status_change",)))
+    assert again.published == 0
+    changes = [entry.event for entry in entries if isinstance(entry.event, StatusChange)]
+    assert sorted(change.status for change in changes) == ["delivered", "read", "sent"]
+    advanced = [change.status for change in changes if change.advanced]
+    assert len(advanced) == len(set(advanced))
+    assert advanced[-1] is Status.READ
+    assert all(change.current is Status.READ for change in changes[changes_read(changes) :])
+
+
+def changes_read(changes: list[StatusChange]) -> int:
+    return next(n for n, change in enumerate(changes) if change.status is Status.READ)
+
+
+async def test_partitions_are_shared_and_in_order(make):
+    """Each entry goes to one of two readers, in order within its conversation."""
+    async with make() as one, make() as two:
+        cursors = [await journal.subscribe("crm") for journal in (one, two)]
+        got: list[list[Entry]] = [[], []]
+
+        async def collect(number: int) -> None:
+            while True:
+                entries = await cursors[number].read(50)
+                got[number] += entries
+                await cursors[number].settle(Settlement(position=entries[-1].position))
+
+        tasks = [asyncio.create_task(collect(number)) for number in (0, 1)]
+        for n in range(240):
+            await one.append([message(f"{n:03}", user=PHONES[n % 12])])
+        async with asyncio.timeout(30):
+            while len(got[0]) + len(got[1]) < 240:
+                await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for entries in got:
+        lanes: dict[str, list[str]] = {}
+        for entry in entries:
+            lanes.setdefault(entry.lane, []).append(entry.event.message_id)
+        assert all(mine == sorted(mine) for mine in lanes.values())
+    assert sorted(ids(got[0] + got[1])) == [f"{n:03}" for n in range(240)]
+    assert {e.lane for e in got[0]}.isdisjoint({e.lane for e in got[1]})
+
+
+async def test_takeover(make):
+    """What a dead reader had not settled goes to another, first and in order, within seconds."""
+    async with make() as two:
+        one = make()
+        await one.__aenter__()
+        first = await one.subscribe("crm")
+        await one.append([message(f"a{n}") for n in range(6)])
+        taken = await read(first, 6)
+        await first.settle(Settlement(position=taken[1].position))
+        second = await two.subscribe("crm")
+        await crash(one)
+        await two.append([message("a6"), message("a7")])
+        async with asyncio.timeout(TAKES_OVER_WITHIN):
+            entries = await read(second, 6)
+    assert ids(entries) == ["a2", "a3", "a4", "a5", "a6", "a7"]
+
+
+async def test_held_entries_are_taken_over(make):
+    """What a dead reader held is told of and served where its partition goes, with its tries."""
+    async with make() as two:
+        one = make()
+        await one.__aenter__()
+        first = await one.subscribe("crm")
+        await one.append([message("a"), message("b")])
+        a, b = await read(first, 2)
+        held = Held(entry=a, tries=3, due_at=5.0, first_failed_at=1.0, error="KeyError")
+        await first.settle(Settlement(position=b.position, held=(held, Held(entry=b))))
+        second = await two.subscribe("crm")
+        told = asyncio.Event()
+
+        async def tell(name: str) -> None:
+            if name == "crm" and await second.waiting():
+                told.set()
+
+        two.watch(tell)
+        await crash(one)
+        async with asyncio.timeout(TAKES_OVER_WITHIN):
+            await told.wait()
+        assert await second.waiting() == {a.lane: 5.0}
+        assert list(await second.held(a.lane, 5)) == [held, Held(entry=b)]
+
+
+async def test_a_closed_reader_leaves_at_once(make):
+    """A process that ends in good order leaves its partitions, so that nobody waits for it."""
+    async with make() as two:
+        async with make() as one:
+            cursor = await one.subscribe("crm")
+            await one.append([message("a")])
+            (a,) = await read(cursor, 1)
+            number = one._names.partition_of(a.lane)
+            pinned = await consumer_info(one._streams, one._names.consumer("crm", number))
+        left = await consumer_info(two._streams, two._names.consumer("crm", number))
+    assert pinned["priority_groups"][0]["pinned_client_id"]
+    assert "pinned_client_id" not in left["priority_groups"][0]
+
+
+async def test_retry_elsewhere_is_told(make):
+    """A dead letter that one process gives back is told to the process that serves its lane."""
+    async with make() as serving, make() as operator:
+        cursor = await serving.subscribe("crm")
+        await serving.append([message("a")])
+        (a,) = await read(cursor, 1)
+        told: asyncio.Queue[str] = asyncio.Queue()
+        serving.watch(told.put)
+        async with asyncio.timeout(10):
+            assert await told.get() == "crm"  # the partition itself
+            assert await operator.replay([a.position], "crm") == 0  # it has not been settled
+            await cursor.settle(Settlement(position=a.position))
+            assert await operator.replay([a.position], "crm") == 1
+            while not (held := await cursor.held(a.lane, 5)):
+                assert await told.get() == "crm"
+        assert [each.replayed for each in held] == [True]
+
+
+async def test_retries_go_on_in_another_process(make):
+    """An event whose retries a process did not live to make is delivered by another."""
+    policy = DeliverySettings(first_delay=0.05, max_delay=0.05, tries=100)
+    failed, done = asyncio.Event(), asyncio.Event()
+
+    async def fail(event: Message) -> None:
+        failed.set()
+        raise OSError
+
+    async def succeed(event: Message) -> None:
+        done.set()
+
+    journals = make(), make()
+    one, two = (Bridge(journal=journal, policy=policy) for journal in journals)
+    one.on(Message, name="crm")(fail)
+    two.on(Message, name="crm")(succeed)
+    await one.__aenter__()
+    await journals[0].append([message("a")])
+    await failed.wait()
+    async with asyncio.timeout(TAKES_OVER_WITHIN):
+        while not [state for state in await journals[0].subscribers() if state.held]:
+            await asyncio.sleep(0)
+    async with two:
+        await crash(journals[0])
+        async with asyncio.timeout(TAKES_OVER_WITHIN):
+            await done.wait()
+    await one.__aexit__(None, None, None)
+
+
+async def test_both_ways_of_reading_agree(make):
+    """What any replica says of a subject and what the leader says is the same, but for lag."""
+    async with make() as journal:
+        await journal.append([message("a")])
+        journal._publisher.forget_known()
+        subjects = {journal._names.key(message(name).key) for name in "ab"}
+        quick = await journal._publisher._look_up(subjects, certain=False)
+        certain = await journal._publisher._look_up(subjects, certain=True)
+    assert quick == certain
+    assert sorted(found is None for found in quick.values()) == [False, True]
