@@ -20,7 +20,7 @@ from adapters.whatsapp.wire import (
 from bridge.frozen import builder
 from bridge.keys import event_key, status_key
 from bridge.model import Notice, Pricing, Status, StatusChange
-from bridge.payload import boolean, digest, filled, identifier, instant, mapping
+from bridge.payload import boolean, digest, filled, identifier, instant, mapping, phone
 
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
@@ -59,7 +59,7 @@ def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | N
         user_id = identifier(item.get("recipient_participant_user_id")) or identifier(
             item.get("recipient_participant_parent_user_id")
         )
-        participant = identifier(number) or user_id
+        participant = phone(number) or identifier(number) or user_id
     else:
         user_id = (
             identifier(item.get("recipient_user_id"))

@@ -161,7 +161,6 @@ def test_nothing_personal_is_in_the_log(server, command, config, workplace, form
     assert {needle for needle in needles() | secrets if needle in shown} == set()
 
 
-@pytest.mark.xfail(strict=True, reason="its key holds the number without a plus")
 def test_a_participant_of_a_group_is_masked():
     """The number of somebody in a group, whose status is in a key, is recognised as a phone."""
     keys = [event.key for event in samples() if PARTICIPANT in event.key]
