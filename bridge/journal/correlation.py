@@ -12,9 +12,10 @@ for it, so that the same status is not published again under the other name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import attrs
+import orjson
 
 from bridge.journal.base import lane_of
 from bridge.keys import message_key, status_key
@@ -64,6 +65,39 @@ class Track:
     aliases: tuple[str, ...] = ()
     standing: Mapping[str, Status] = attrs.field(factory=dict)
     observed: tuple[tuple[Status, str, str], ...] = ()
+
+    def encode(self) -> bytes:
+        """Write the track as one line of JSON, for an engine to keep."""
+        place = self.conversation
+        return orjson.dumps(
+            {
+                "name": self.name,
+                "channel": self.channel,
+                "account": self.account,
+                "message_id": self.message_id,
+                "conversation": place and (place.id, place.kind, place.provider_id),
+                "aliases": self.aliases,
+                "standing": self.standing,
+                "observed": self.observed,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read what `encode` wrote."""
+        found = orjson.loads(data)
+        place = found["conversation"]
+        return cls(
+            name=found["name"],
+            channel=found["channel"],
+            account=found["account"],
+            message_id=found["message_id"],
+            conversation=place
+            and Conversation(id=place[0], kind=ConversationKind(place[1]), provider_id=place[2]),
+            aliases=tuple(found["aliases"]),
+            standing={who: Status(status) for who, status in found["standing"].items()},
+            observed=tuple((Status(status), who, word) for status, who, word in found["observed"]),
+        )
 
 
 class Ledger(Protocol):

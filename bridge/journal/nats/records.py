@@ -9,7 +9,6 @@ import orjson
 
 from bridge.journal.base import DeadLetter, Entry, Failure, Held
 from bridge.journal.correlation import Track
-from bridge.model import Conversation, ConversationKind, Status
 
 
 @attrs.frozen
@@ -21,40 +20,13 @@ class Tie:
 
 def encode_track(track: Track | Tie) -> bytes:
     """Write what stands under the name of a message."""
-    if isinstance(track, Tie):
-        return orjson.dumps({"tied_to": track.name})
-    place = track.conversation
-    return orjson.dumps(
-        {
-            "name": track.name,
-            "channel": track.channel,
-            "account": track.account,
-            "message_id": track.message_id,
-            "conversation": place and [place.id, place.kind, place.provider_id],
-            "aliases": track.aliases,
-            "standing": track.standing,
-            "observed": track.observed,
-        }
-    )
+    return orjson.dumps({"tied_to": track.name}) if isinstance(track, Tie) else track.encode()
 
 
 def decode_track(data: bytes) -> Track | Tie:
     """Read what `encode_track` wrote."""
-    found = orjson.loads(data)
-    if "tied_to" in found:
-        return Tie(found["tied_to"])
-    place = found["conversation"]
-    return Track(
-        name=found["name"],
-        channel=found["channel"],
-        account=found["account"],
-        message_id=found["message_id"],
-        conversation=place
-        and Conversation(id=place[0], kind=ConversationKind(place[1]), provider_id=place[2]),
-        aliases=tuple(found["aliases"]),
-        standing={who: Status(status) for who, status in found["standing"].items()},
-        observed=tuple((Status(status), who, word) for status, who, word in found["observed"]),
-    )
+    tied_to = orjson.loads(data).get("tied_to")
+    return Track.decode(data) if tied_to is None else Tie(tied_to)
 
 
 @attrs.frozen(kw_only=True)

@@ -12,10 +12,8 @@ from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import apsw
-import orjson
 
 from bridge.journal.correlation import Track, tells_of
-from bridge.model import Conversation, ConversationKind, Status
 
 _DIGEST_SIZE: Final = 16
 _TOGETHER: Final = 64
@@ -85,7 +83,7 @@ class GroupLedger:
         if row is None:
             return None
         tied_to, track = row
-        return decode_track(track) if track is not None else tied_to
+        return Track.decode(track) if track is not None else tied_to
 
     def save(self, track: Track) -> None:
         """See `Ledger.save`."""
@@ -116,42 +114,10 @@ class GroupLedger:
                 [
                     (name, now, value, None)
                     if isinstance(value, bytes)
-                    else (name, now, None, encode_track(value))
+                    else (name, now, None, value.encode())
                     for name, value in self._tracks.items()
                 ],
             )
-
-
-def encode_track(track: Track) -> bytes:
-    """Write a track as JSON."""
-    place = track.conversation
-    return orjson.dumps(
-        (
-            track.name,
-            track.channel,
-            track.account,
-            track.message_id,
-            None if place is None else (place.id, place.kind, place.provider_id),
-            track.aliases,
-            track.standing,
-            track.observed,
-        )
-    )
-
-
-def decode_track(data: bytes) -> Track:
-    """Read a track that `encode_track` wrote."""
-    name, channel, account, message_id, place, aliases, standing, observed = orjson.loads(data)
-    return Track(
-        name=name,
-        channel=channel,
-        account=account,
-        message_id=message_id,
-        conversation=place and _conversation(*place),
-        aliases=tuple(aliases),
-        standing={who: Status(status) for who, status in standing.items()},
-        observed=tuple((Status(status), who, word) for status, who, word in observed),
-    )
 
 
 def forget_tracks(connection: apsw.Connection, subject: str, after: int, limit: int) -> int | None:
@@ -168,11 +134,7 @@ def forget_tracks(connection: apsw.Connection, subject: str, after: int, limit: 
         [
             (row,)
             for row, track in rows
-            if track is not None and tells_of(decode_track(track), subject)
+            if track is not None and tells_of(Track.decode(track), subject)
         ],
     )
     return rows[-1][0] if rows else None
-
-
-def _conversation(name: str, kind: str, provider_id: str | None) -> Conversation:
-    return Conversation(id=name, kind=ConversationKind(kind), provider_id=provider_id)
