@@ -80,6 +80,8 @@ def configure(
     )
     logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
     logging.captureWarnings(capture=True)
+    # A line that cannot be written would come out as a traceback, with all that it quotes.
+    logging.raiseExceptions = False
     logging.getLogger("aiohttp.access").disabled = True  # a path may hold its token
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
 

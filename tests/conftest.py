@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,3 +21,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how often the kill loop kills the server (default: a few); also holds each "
         "restart to two seconds, which only an idle machine can promise",
     )
+
+
+_SLOW = ("tests/promises/", "tests/bridge/journal/test_nats", "tests/adapters/test_contract.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(_SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Let a test set up the log of the process, and put everything back afterwards."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level, logging.raiseExceptions)
+    root.handlers.clear()  # setting it up closes those that it replaces, the test runner's too
+    yield
+    logging.captureWarnings(capture=False)
+    logging.getLogger("aiohttp.access").disabled = False
+    logging.getLogger("aiohttp.server").filters.clear()
+    root.handlers[:], root.level, logging.raiseExceptions = before

@@ -17,22 +17,15 @@ from bridge.signing import Secret
 
 
 @pytest.fixture
-def written():
-    """Set up the log as `bridge serve` does, and put everything back afterwards."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    root.handlers.clear()  # `force` would close those of the test runner
+def written(own_log):
+    """Set up the log as `bridge serve` does."""
 
     def configure(form="json", level="info", *, secrets=(), stream=None):
         stream = io.StringIO() if stream is None else stream
         log.configure(SimpleNamespace(format=form, level=level), secrets=secrets, stream=stream)
         return stream
 
-    yield configure
-    logging.captureWarnings(capture=False)
-    logging.getLogger("aiohttp.access").disabled = False
-    logging.getLogger("aiohttp.server").filters.clear()
-    root.handlers[:], root.level = before
+    return configure
 
 
 def record(stream):
@@ -195,3 +188,14 @@ def test_standard_error_is_the_default(written, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "hello"
+
+
+def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
+    """A log whose stream is gone is silent: no traceback with what was being handled."""
+    stream = written()
+    stream.close()
+    try:
+        int("what somebody wrote")
+    except ValueError:
+        logging.getLogger("bridge.web").exception("it failed")
+    assert capfd.readouterr() == ("", "")

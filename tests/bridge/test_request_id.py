@@ -28,11 +28,8 @@ _log = logging.getLogger("somebodys.bot")
 
 
 @pytest.fixture
-def lines():
+def lines(own_log):
     """Write the log as `bridge serve` does; give the records with an id, by their words."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    root.handlers.clear()  # `force` would close those of the test runner
     stream = io.StringIO()
     log.configure(SimpleNamespace(format="json", level="debug"), stream=stream)
 
@@ -40,11 +37,7 @@ def lines():
         records = map(json.loads, stream.getvalue().splitlines())
         return [r.get("request_id") for r in records if r["event"] == words]
 
-    yield ids
-    logging.captureWarnings(capture=False)
-    logging.getLogger("aiohttp.access").disabled = False
-    logging.getLogger("aiohttp.server").filters.clear()
-    root.handlers[:], root.level = before
+    return ids
 
 
 class Bot:

@@ -41,6 +41,11 @@ use = "console"
 """
 
 
+@pytest.fixture(autouse=True)
+def _log_of_its_own(own_log: None) -> None:
+    """Undo what `serve` sets up where it runs in this process."""
+
+
 @attrs.frozen
 class Outcome:
     """What a command left behind."""
