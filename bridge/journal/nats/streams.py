@@ -65,7 +65,8 @@ class Streams:
             if self._created is not None:
                 _LOG.error("the stream %s has been lost: a new one begins", self.names.stream)
             self._created = created
-        self._ready.set()
+        if not self._doubted.is_set():  # a doubt that came meanwhile is not answered by this
+            self._ready.set()
 
     async def run(self) -> None:
         """Prepare again after every doubt, and with every new connection."""

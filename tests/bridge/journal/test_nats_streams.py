@@ -310,3 +310,17 @@ async def test_reading_ends_with_the_journal(make):
     for reading in readings:
         with pytest.raises(JournalError):
             await reading
+
+
+async def test_a_doubt_that_comes_while_the_streams_are_prepared_is_answered(make):
+    """The doubt stands until the streams have been looked at once more, and then is gone."""
+    async with make() as journal, asyncio.timeout(30):
+        streams = journal._streams
+        streams.doubt()
+        preparing = asyncio.create_task(streams.prepare())
+        await asyncio.sleep(0)
+        streams.doubt()
+        await preparing
+        await streams.until_ready()
+        assert not streams._doubted.is_set()
+        await journal.append([message("wamid.1")])
