@@ -98,9 +98,9 @@ class Spool:
                 raise
             await self._cursor.settle(Settlement(position=entries[-1].position))
             self.waiting -= len(entries)
+        self._filled.clear()  # whoever is taking something in fills it again
         if not self._taking:
             self.active = False
-            self._filled.clear()
             _LOG.warning("the spool is empty: events go into the stream again")
 
     async def purge(self, subject: str) -> int:
