@@ -26,8 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _SLOW = ("tests/promises/", "tests/bridge/journal/test_nats", "tests/adapters/test_contract.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+_BY_HAND = "tests/promises/test_nats.py"  # kills servers for half a minute: run it with --kills
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if item.nodeid.startswith(_BY_HAND) and config.getoption("--kills") is None:
+            item.add_marker(pytest.mark.skip(reason="by hand, with --kills"))
         if item.nodeid.startswith(_SLOW):
             item.add_marker(pytest.mark.slow)
 
