@@ -43,6 +43,11 @@ class Subscriber:
     direction: Direction | None = None
     content: tuple[type[Content], ...] = ()
 
+    @property
+    def filters(self) -> bool:
+        """Return whether there are finer filters at all."""
+        return not (self.account is self.direction is None and not self.content)
+
     def wants(self, event: Event) -> bool:
         """Return whether the finer filters let this event through (the signals do the rest)."""
         if self.account is not None and event.account != self.account:
@@ -106,13 +111,22 @@ class Bus:
 
     def listens(self, subscriber: Subscriber, event: Event) -> bool:
         """Return whether a named subscriber gets this event."""
-        place = (type(event), event.channel)
-        listening = self._listening.get(place)
-        if listening is None:
-            listening = self._listening[place] = frozenset(
-                receiver for receiver in self._receivers(event) if isinstance(receiver, Subscriber)
-            )
-        return subscriber in listening and subscriber.wants(event)
+        return self.listener(subscriber)(event)
+
+    def listener(self, subscriber: Subscriber) -> Callable[[Event], bool]:
+        """Return `listens` for one subscriber, for who asks for every event."""
+        listening, filters = self._listening, subscriber.filters
+
+        def listens(event: Event) -> bool:
+            place = (type(event), event.channel)
+            subscribers = listening.get(place)
+            if subscribers is None:
+                subscribers = listening[place] = frozenset(
+                    one for one in self._receivers(event) if isinstance(one, Subscriber)
+                )
+            return subscriber in subscribers and (not filters or subscriber.wants(event))
+
+        return listens
 
     def heard(self, event: Event) -> bool:
         """Return whether any plain receiver gets this event, or did lately."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -318,7 +317,7 @@ class Bridge:
                     name,
                     function if tracing is None else tracing.delivering(name, function),
                     await self.journal.subscribe(subscriber.name, start=start),
-                    wants=partial(self.bus.listens, subscriber),
+                    wants=self.bus.listener(subscriber),
                     policy=policy,
                     observe=self._observe,
                     recall=self._requests.recall,

@@ -353,7 +353,7 @@ class TestIsolation:
             await entered.wait()
             for _ in range(2000):  # turns of the loop, many more than it takes to fill
                 await asyncio.sleep(0)
-            assert len(delivery._inflight) <= 1024 + 256
+            assert delivery._progress.under_way + len(delivery._batch) <= 1024 + 256
             queued = sum(len(lane.entries) for lane in delivery._lanes.values())
             assert queued <= 1024 + 256
 
@@ -487,7 +487,7 @@ class Fragile:
 
 async def test_a_journal_in_trouble_is_asked_again(journal, monkeypatch, caplog):
     """Reading, saving and fetching what is held each fail; in the end all is done."""
-    monkeypatch.setattr("bridge.delivery._AFTER_JOURNAL_ERROR", 0.0)
+    monkeypatch.setattr("bridge.delivery.delivery._AFTER_JOURNAL_ERROR", 0.0)
     seen, failed = Seen(), []
 
     async def function(event):

@@ -1,46 +1,30 @@
-"""From the journal to one subscriber: lanes, retries, dead letters.
-
-::
-
-    Cursor.read ─► lanes, one per conversation ─► workers ─► the subscriber's function
-                       ▲                             │
-                       └── held until due ◄── failed ┘── tries used up ─► dead letter
-
-Entries of a lane are delivered one at a time and in order; lanes never wait for each other.
-An entry that fails is *held* in the journal until its next try is due, and so is what comes
-after it in its lane; meanwhile the cursor moves on. Memory stays bounded: a window of entries
-that are read and not settled, a short queue for each lane, a limit on the lanes that wait.
-
-Delivery is at least once: what was given to the function and not yet settled comes again after
-a crash.
-"""
+"""The workers that serve one subscriber; how they share the work, the package's docstring says."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import ContextVar
-from functools import partial
-from types import CoroutineType, TracebackType, coroutine
-from typing import Any, Final, Self
+from types import TracebackType
+from typing import Final, Self
 
 import attrs
 
 from bridge.bus import as_async, is_async, raised_at
+from bridge.delivery.attempt import FIRST, Attempt, attempt, begin, delay, finish
+from bridge.delivery.progress import Progress
 from bridge.errors import JournalError
 from bridge.instrumentation import Result, Tried
-from bridge.journal.base import Cursor, Entry, Failure, Held, Settlement
+from bridge.journal.base import Cursor, Entry, Failure, Held
 from bridge.model import Event
 from bridge.settings import DeliverySettings
 
 _BATCH: Final = 256
-_WINDOW: Final = 1024  # entries read and not settled
+_WINDOW: Final = 1024  # entries taken and not settled
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _BURST: Final = 8  # entries of one lane before another lane has its turn
@@ -50,27 +34,6 @@ _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _ERROR_LENGTH: Final = 1000
 
 _log: Final = logging.getLogger(__name__)
-
-
-@attrs.frozen
-class Attempt:
-    """Which try of an event a subscriber is in.
-
-    `tries` counts those that failed before it. `replayed` says that somebody asked for the
-    event again, so that this subscriber may have taken it before; its key tells.
-    """
-
-    tries: int = 0
-    replayed: bool = False
-
-
-FIRST: Final = Attempt()
-_attempt: Final[ContextVar[Attempt]] = ContextVar("attempt", default=FIRST)
-
-
-def current() -> Attempt:
-    """Return which try of its event the calling subscriber is in; elsewhere, a first one."""
-    return _attempt.get()
 
 
 @attrs.define(eq=False)
@@ -105,6 +68,7 @@ class Delivery:
     ) -> None:
         self.name = name
         self._cursor = cursor
+        self._progress = Progress(cursor)
         self._wants = wants
         self._policy = policy
         self._observe = observe
@@ -116,21 +80,14 @@ class Delivery:
         self._tasks: list[asyncio.Task[None]] = []
         self._reader: asyncio.Task[None] | None = None
 
+        self._batch: deque[Entry] = deque()
+        self._is_led = False
         self._lanes: dict[str, _Lane] = {}
-        self._ready: asyncio.Queue[_Lane] = asyncio.Queue()  # bounded by window and lanes
+        self._ready: deque[_Lane] = deque()  # bounded by window and lanes
+        self._idle: list[asyncio.Future[None]] = []
         self._waiting = 0
-        self._inflight: OrderedDict[int, None] = OrderedDict()
-        self._read_up_to = cursor.position
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
-
-        # What the journal has yet to be told.
-        self._saving = asyncio.Lock()
-        self._dirty = asyncio.Event()
-        self._saved_position = cursor.position
-        self._held: dict[int, Held] = {}
-        self._released: set[int] = set()
-        self._dead: list[Failure] = []
 
     async def __aenter__(self) -> Self:
         """Take up where the subscriber stopped. Raises `JournalError`."""
@@ -162,7 +119,7 @@ class Delivery:
         # A thread cannot be interrupted: whoever waits for one that hangs waits forever.
         self._threads.shutdown(wait=False, cancel_futures=True)
         with suppress(JournalError):
-            await self._flush()
+            await self._progress.save()
 
     async def drain(self, *, up_to: int | None = None) -> None:
         """Take in nothing more and return when what is under way has ended.
@@ -170,12 +127,13 @@ class Delivery:
         With `up_to`, first take in everything up to that position of the journal, and also
         finish what is held and need not wait for its next try.
         """
-        while up_to is not None and self._read_up_to < up_to:
+        while up_to is not None and self._progress.taken_up_to < up_to:
             self._moved.clear()
             await self._moved.wait()
         if self._reader is not None:
             self._reader.cancel()
-        while self._inflight or (
+        self._batch.clear()
+        while self._progress.under_way or (
             up_to is not None and any(lane.queued for lane in self._lanes.values())
         ):
             self._moved.clear()
@@ -192,9 +150,7 @@ class Delivery:
             lane = self._lanes.get(name)
             if lane is None:
                 lane = self._lanes[name] = _Lane(name)
-            if not lane.held:
-                lane.held = True
-                self._waiting += 1
+            self._mark_held(lane)
             if lane.queued:
                 lane.look_again = True
             else:
@@ -204,67 +160,132 @@ class Delivery:
 
     async def _read(self) -> None:
         while True:
-            while len(self._inflight) >= _WINDOW or self._waiting >= _WAITING_LANES:
+            while (
+                self._batch
+                or self._progress.under_way >= _WINDOW
+                or self._waiting >= _WAITING_LANES
+            ):
                 self._room.clear()
                 await self._room.wait()
+            limit = min(_BATCH, _WINDOW - self._progress.under_way)
             try:
-                entries = await self._cursor.read(min(_BATCH, _WINDOW - len(self._inflight)))
+                entries = await self._cursor.read(limit)
             except JournalError as error:
                 self._complain("cannot read the journal", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
                 continue
-            for entry in entries:
-                self._take(entry)
-            self._read_up_to = entries[-1].position
-            self._moved.set()
-            self._dirty.set()
-            await asyncio.sleep(0)  # a journal in memory never waits: let the others work
+            self._batch.extend(entries)
+            if not self._is_led:
+                self._call_a_worker()
 
-    def _take(self, entry: Entry) -> None:
+    async def _lead(self) -> None:
+        """Take entries in, and serve each at once; end where that takes longer than a moment."""
+        self._is_led = True
+        since = time.monotonic()
+        waiting: tuple[_Lane, Awaitable[object]] | None = None
+        while self._batch:
+            entry = self._batch.popleft()
+            waiting = self._take(entry)
+            self._progress.taken_up_to = entry.position
+            if waiting is not None:
+                break
+            if time.monotonic() - since > _SLICE:
+                await asyncio.sleep(0)  # a subscriber that never waits must not hold up others
+                since = time.monotonic()
+                if self._ready:
+                    break
+        self._is_led = False
+        self._progress.changed.set()
+        self._moved_on()
+        if self._batch:
+            self._call_a_worker()
+        if waiting is not None:
+            await self._advance(*waiting)
+
+    def _take(self, entry: Entry) -> tuple[_Lane, Awaitable[object]] | None:
+        """Begin with an entry, or put it behind what its lane is busy with.
+
+        Return the lane and the rest of the function where that has to wait.
+        """
         if not self._wants(entry.event):
-            return
+            return None
         lane = self._lanes.get(entry.lane)
-        if lane is None:
+        if lane is not None:
+            if lane.held or len(lane.entries) >= _LANE_QUEUE:
+                self._hold(lane, Held(entry=entry))
+            else:
+                self._progress.begin(entry)
+                lane.entries.append(entry)
+            return None
+        try:
+            rest = self._begin(entry, FIRST)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, as in _try
             lane = self._lanes[entry.lane] = _Lane(entry.lane)
-            self._enqueue(lane)
-        if lane.held or len(lane.entries) >= _LANE_QUEUE:
-            self._hold(lane, Held(entry=entry))
-            return
-        self._inflight[entry.position] = None
-        lane.entries.append(entry)
+            if self._fail(lane, Held(entry=entry), error):
+                del self._lanes[entry.lane]
+            return None
+        if rest is None:
+            self._done(entry)
+            return None
+        self._progress.begin(entry)
+        lane = self._lanes[entry.lane] = _Lane(entry.lane, deque((entry,)), queued=True)
+        return lane, rest
 
     # --- giving out ----------------------------------------------------------------------
 
     async def _work(self) -> None:
         since = time.monotonic()
         while True:
-            lane = await self._ready.get()
-            try:
-                if lane.entries:
-                    await self._advance(lane)
-                else:
-                    await self._resume(lane)
-            except JournalError as error:
-                self._complain("cannot reach what is held", error)
-                self._schedule(lane, time.time() + _AFTER_JOURNAL_ERROR)
+            if self._ready:
+                await self._serve(self._ready.popleft())
+            elif self._batch and not self._is_led:
+                await self._lead()
+            else:
+                await self._until_called()
+                since = time.monotonic()
             if time.monotonic() - since > _SLICE:
-                await asyncio.sleep(0)  # a subscriber that never waits must not hold up others
+                await asyncio.sleep(0)
                 since = time.monotonic()
 
-    async def _advance(self, lane: _Lane) -> None:
-        """Deliver what a lane has in memory."""
+    async def _until_called(self) -> None:
+        called = asyncio.get_running_loop().create_future()
+        self._idle.append(called)
+        await called
+
+    def _call_a_worker(self) -> None:
+        while self._idle:
+            called = self._idle.pop()
+            if not called.done():  # it may have been cancelled
+                called.set_result(None)
+                return
+
+    async def _serve(self, lane: _Lane) -> None:
+        try:
+            if lane.entries:
+                await self._advance(lane)
+            else:
+                await self._resume(lane)
+        except JournalError as error:
+            self._complain("cannot reach what is held", error)
+            self._schedule(lane, time.time() + _AFTER_JOURNAL_ERROR)
+
+    async def _advance(self, lane: _Lane, begun: Awaitable[object] | None = None) -> None:
+        """Deliver what a lane has in memory; its first entry may have been begun with."""
         for _ in range(_BURST):
             entry = lane.entries[0]
-            error = await self._try(entry, FIRST)
+            error = await self._try(entry, FIRST, begun)
+            begun = None
             lane.entries.popleft()
             if error is not None and not self._fail(lane, Held(entry=entry), error):
                 # What waited behind it now waits in the journal.
                 for later in lane.entries:
                     self._hold(lane, Held(entry=later))
                 lane.entries.clear()
-                self._settled(entry)
+                self._settle(entry)
                 return
-            self._settled(entry)
+            self._settle(entry)
             if not lane.entries:
                 break
         if lane.entries or lane.held:
@@ -274,11 +295,11 @@ class Delivery:
 
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
-        await self._flush()
+        await self._progress.save()
         found = await self._cursor.held(lane.name, _BURST)
         if found or lane.look_again:
             lane.look_again = False
-        elif not any(held.entry.lane == lane.name for held in self._held.values()):
+        elif not self._progress.holds_for(lane.name):
             del self._lanes[lane.name]
             self._waiting -= 1
             self._moved_on()
@@ -289,20 +310,20 @@ class Delivery:
                 return
             error = await self._try(held.entry, Attempt(held.tries, held.replayed))
             if error is None:
-                self._released.add(held.entry.position)
-                self._dirty.set()
+                self._progress.release(held.entry)
             elif not self._fail(lane, held, error):
                 return
         self._enqueue(lane)
 
-    async def _try(self, entry: Entry, attempt: Attempt) -> BaseException | None:
+    async def _try(
+        self, entry: Entry, which: Attempt, begun: Awaitable[object] | None = None
+    ) -> BaseException | None:
         """Give the subscriber an event; return what went wrong, whatever it was."""
         task = asyncio.current_task()
-        _attempt.set(attempt)
-        if self._recall is not None:
-            self._recall(entry.event)
         try:
-            await self._run(entry.event)
+            rest = self._begin(entry, which) if begun is None else begun
+            if rest is not None:
+                await finish(rest, self._timeout)
         except asyncio.CancelledError as error:
             if task is not None and task.cancelling():
                 raise
@@ -311,23 +332,19 @@ class Delivery:
             raise
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it is not theirs to exit
             return error
-        self._report(Result.DONE)
-        if _log.isEnabledFor(logging.DEBUG):
-            extra = {"subscriber": self.name, "key": entry.event.key}
-            _log.debug("delivered", extra=extra)
+        self._done(entry)
         return None
 
-    async def _run(self, event: Event) -> None:
-        """Run the function; its time runs from where it first waits."""
-        awaitable = self._function(event)
-        if type(awaitable) is CoroutineType:
-            try:
-                waits_for = awaitable.send(None)
-            except StopIteration:
-                return  # most never wait, and need no timer
-            awaitable = _resumed(awaitable, waits_for)
-        async with asyncio.timeout(self._timeout):
-            await awaitable
+    def _begin(self, entry: Entry, which: Attempt) -> Awaitable[object] | None:
+        attempt.set(which)
+        if self._recall is not None:
+            self._recall(entry.event)
+        return begin(self._function, entry.event)
+
+    def _done(self, entry: Entry) -> None:
+        self._report(Result.DONE)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("delivered", extra={"subscriber": self.name, "key": entry.event.key})
 
     def _report(self, result: Result) -> None:
         if self._observe is not None:
@@ -357,7 +374,7 @@ class Delivery:
             },
         )
         if final:
-            self._dead.append(
+            self._progress.bury(
                 Failure(
                     entry=held.entry,
                     tries=tries,
@@ -366,7 +383,6 @@ class Delivery:
                     error=text,
                 )
             )
-            self._dirty.set()
             return True
         self._hold(
             lane,
@@ -375,17 +391,21 @@ class Delivery:
         self._schedule(lane, due_at)
         return False
 
+    # --- lanes ---------------------------------------------------------------------------
+
     def _hold(self, lane: _Lane, held: Held) -> None:
+        self._mark_held(lane)
+        self._progress.hold(held)
+
+    def _mark_held(self, lane: _Lane) -> None:
         if not lane.held:
             lane.held = True
             self._waiting += 1
-        self._held[held.entry.position] = held
-        self._inflight.pop(held.entry.position, None)
-        self._dirty.set()
 
     def _enqueue(self, lane: _Lane) -> None:
         lane.queued = True
-        self._ready.put_nowait(lane)
+        self._ready.append(lane)
+        self._call_a_worker()
 
     def _schedule(self, lane: _Lane, due_at: float) -> None:
         lane.queued = False
@@ -399,9 +419,8 @@ class Delivery:
         lane.timer = None
         self._enqueue(lane)
 
-    def _settled(self, entry: Entry) -> None:
-        self._inflight.pop(entry.position, None)
-        self._dirty.set()
+    def _settle(self, entry: Entry) -> None:
+        self._progress.settle(entry)
         self._moved_on()
 
     def _moved_on(self) -> None:
@@ -412,64 +431,13 @@ class Delivery:
 
     async def _save(self) -> None:
         while True:
-            await self._dirty.wait()
+            await self._progress.changed.wait()
             await asyncio.sleep(_SAVE_EVERY)
             try:
-                await self._flush()
+                await self._progress.save()
             except JournalError as error:
                 self._complain("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
 
-    async def _flush(self) -> None:
-        async with self._saving:
-            self._dirty.clear()
-            position = next(iter(self._inflight), self._read_up_to + 1) - 1
-            held, released, dead = self._held, self._released, self._dead
-            if position == self._saved_position and not (held or released or dead):
-                return
-            self._held, self._released, self._dead = {}, set(), []
-            settlement = Settlement(
-                position=position,
-                held=tuple(held.values()),
-                released=tuple(released),
-                dead=tuple(dead),
-            )
-            try:
-                await self._cursor.settle(settlement)
-            except BaseException:
-                # Not told: tell it again, together with what has come since.
-                self._held = held | self._held
-                self._released |= released
-                self._dead = dead + self._dead
-                self._dirty.set()
-                raise
-            self._saved_position = position
-
     def _complain(self, what: str, error: JournalError) -> None:
         _log.error(what, extra={"subscriber": self.name, "error": str(error)})
-
-
-@coroutine
-def _resumed(
-    started: CoroutineType[Any, Any, object], waits_for: object
-) -> Generator[object, Any, object]:
-    """Go on with a coroutine that waits for something already."""
-    while True:
-        try:
-            sent = yield waits_for
-        except BaseException as error:  # noqa: BLE001 - the coroutine's to handle
-            step = partial(started.throw, error)
-        else:
-            step = partial(started.send, sent)
-        try:
-            waits_for = step()
-        except StopIteration as end:
-            return end.value
-
-
-def delay(policy: DeliverySettings, tries: int) -> float:
-    """Return how many seconds to wait after so many failed tries."""
-    exponent = min(tries - 1, 60)  # beyond, the power says nothing that max_delay does not
-    seconds = min(policy.first_delay * 2.0**exponent, policy.max_delay)
-    spread = random.uniform(-policy.jitter, policy.jitter)  # noqa: S311 - spreads load, no secret
-    return seconds * (1 + spread)

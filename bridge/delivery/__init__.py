@@ -1,0 +1,29 @@
+"""From the journal to one subscriber: lanes, retries, dead letters.
+
+::
+
+    Cursor.read ─► batch ─► the worker that has the lead ─► the subscriber's function
+                                  │                                   │
+                                  └ busy ─► lanes, a conversation each │
+                                              ▲                        │
+                                              └── held until due ◄── failed ─► dead letter
+
+Entries of a lane are delivered one at a time and in order; lanes never wait for each other.
+One worker at a time has the *lead*: it takes entries in and begins with each at once. Where the
+function need not wait, that was all; where it does, the lead goes to another worker, and the
+entry becomes a lane, which collects what comes next in its conversation.
+
+An entry that fails is *held* in the journal until its next try is due, and so is what comes
+after it in its lane; meanwhile the cursor moves on. Memory stays bounded: a window of entries
+that are read and not settled, a short queue for each lane, a limit on the lanes that wait.
+
+Delivery is at least once: what was given to the function and not yet settled comes again after
+a crash.
+"""
+
+from __future__ import annotations
+
+from bridge.delivery.attempt import Attempt, current, delay
+from bridge.delivery.delivery import Delivery
+
+__all__ = ["Attempt", "Delivery", "current", "delay"]

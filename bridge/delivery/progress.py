@@ -1,0 +1,88 @@
+"""How far a subscriber is, and what of it the journal has yet to be told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Final
+
+from bridge.journal.base import Cursor, Entry, Failure, Held, Settlement
+
+
+class Progress:
+    """Collects what became of entries, and settles it with the journal by and by.
+
+    Entries are taken in the journal's order and settled in any: everything before the first one
+    that is still under way counts as done. `changed` is set when there is something to tell.
+    """
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.taken_up_to = cursor.position
+        self.changed: Final = asyncio.Event()
+        self._cursor = cursor
+        self._under_way: OrderedDict[int, None] = OrderedDict()
+        self._saving = asyncio.Lock()
+        self._saved_position = cursor.position
+        self._held: dict[int, Held] = {}
+        self._released: set[int] = set()
+        self._dead: list[Failure] = []
+
+    @property
+    def under_way(self) -> int:
+        """Return how many entries have been taken and are not settled."""
+        return len(self._under_way)
+
+    def begin(self, entry: Entry) -> None:
+        """Note that an entry is under way."""
+        self._under_way[entry.position] = None
+
+    def settle(self, entry: Entry) -> None:
+        """Note that an entry is done with."""
+        self._under_way.pop(entry.position, None)
+        self.changed.set()
+
+    def hold(self, held: Held) -> None:
+        """Let the journal keep an entry for later; it is not under way any more."""
+        self._held[held.entry.position] = held
+        self._under_way.pop(held.entry.position, None)
+        self.changed.set()
+
+    def holds_for(self, lane: str) -> bool:
+        """Return whether anything of a lane is held and the journal does not know it yet."""
+        return any(held.entry.lane == lane for held in self._held.values())
+
+    def release(self, entry: Entry) -> None:
+        """Note that a held entry has been delivered."""
+        self._released.add(entry.position)
+        self.changed.set()
+
+    def bury(self, failure: Failure) -> None:
+        """Make an entry a dead letter."""
+        self._dead.append(failure)
+        self.changed.set()
+
+    async def save(self) -> None:
+        """Tell the journal. Raises `JournalError`, and then nothing of it is forgotten."""
+        async with self._saving:
+            self.changed.clear()
+            position = next(iter(self._under_way), self.taken_up_to + 1) - 1
+            held, released, dead = self._held, self._released, self._dead
+            if position == self._saved_position and not (held or released or dead):
+                return
+            self._held, self._released, self._dead = {}, set(), []
+            settlement = Settlement(
+                position=position,
+                held=tuple(held.values()),
+                released=tuple(released),
+                dead=tuple(dead),
+            )
+            try:
+                await self._cursor.settle(settlement)
+            except BaseException:
+                # Not told: tell it again, together with what has come since.
+                self._held = held | self._held
+                self._released |= released
+                self._dead = dead + self._dead
+                self.changed.set()
+                raise
+            self._saved_position = position
