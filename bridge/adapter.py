@@ -8,18 +8,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 
 from bridge.errors import MalformedBody
-from bridge.frozen import quick_init
+from bridge.frozen import builder, builder_from, quick_init
 from bridge.keys import conversation_id, event_key
-from bridge.model import Conversation, Event, JsonValue, Party, Role, Unrecognized
+from bridge.model import (
+    Content,
+    Conversation,
+    Direction,
+    Event,
+    Forwarded,
+    JsonValue,
+    Message,
+    Origin,
+    Party,
+    Pricing,
+    Product,
+    ProviderError,
+    Referral,
+    ReplyTo,
+    Role,
+    Status,
+    StatusChange,
+    Unrecognized,
+)
 from bridge.payload import digest
 
 Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_BUSINESS: Final = Role.BUSINESS
+_new_conversation: Final = builder(Conversation)
+_new_party: Final = builder(Party)
 
 
 def _headers(value: Pairs) -> CIMultiDictProxy[str]:
@@ -34,7 +57,8 @@ def _query(value: Pairs) -> MultiDictProxy[str]:
     return MultiDictProxy(MultiDict(value))
 
 
-@attrs.frozen(kw_only=True)
+@final
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Callback:
     """One request of a provider, as it came; nothing about it has been proved yet.
 
@@ -103,13 +127,13 @@ class Scope:
     business_phone: str | None = None
     received_at: datetime
 
-    def business(self, role: Role = Role.BUSINESS) -> Party:
+    def business(self, role: Role = _BUSINESS) -> Party:
         """Return the business's side of a conversation."""
-        return Party(phone=self.business_phone, role=role)
+        return _new_party(phone=self.business_phone, role=role)
 
     def conversation(self, identity: str, provider_id: str | None = None) -> Conversation:
         """Return the conversation with one user; `identity` as for `keys.conversation_id`."""
-        return Conversation(
+        return _new_conversation(
             id=conversation_id(self.channel, self.account, identity), provider_id=provider_id
         )
 
@@ -126,6 +150,67 @@ class Scope:
             reason=reason,
             path=path,
         )
+
+
+class NewMessage(Protocol):
+    """Takes the fields of a `Message` that its scope does not hold."""
+
+    def __call__(
+        self,
+        scope: Scope,
+        /,
+        *,
+        key: str,
+        occurred_at: datetime,
+        raw: JsonValue,
+        message_id: str,
+        aliases: tuple[str, ...] = (),
+        direction: Direction,
+        origin: Origin,
+        conversation: Conversation,
+        sender: Party,
+        recipient: Party,
+        content: Content,
+        reply_to: ReplyTo | None = None,
+        forwarded: Forwarded = Forwarded.NO,
+        referral: Referral | None = None,
+        product: Product | None = None,
+    ) -> Message:
+        """Make a message."""
+        ...
+
+
+class NewStatusChange(Protocol):
+    """Takes the fields of a `StatusChange` that neither its scope holds nor the journal sets."""
+
+    def __call__(
+        self,
+        scope: Scope,
+        /,
+        *,
+        key: str,
+        occurred_at: datetime,
+        raw: JsonValue,
+        message_id: str,
+        aliases: tuple[str, ...] = (),
+        status: Status,
+        provider_status: str,
+        error: ProviderError | None = None,
+        recipient: Party | None = None,
+        conversation: Conversation | None = None,
+        pricing: Pricing | None = None,
+        correlation: str | None = None,
+        resolved: bool = True,
+    ) -> StatusChange:
+        """Make a status change."""
+        ...
+
+
+new_message: Final[NewMessage] = builder_from(Scope, Message)
+"""Make a message within a scope, in half the time that the class takes with all its fields."""
+
+new_status_change: Final[NewStatusChange] = builder_from(Scope, StatusChange)
+"""Make a status change within a scope, as `new_message` makes a message."""
 
 
 @runtime_checkable

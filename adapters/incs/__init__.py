@@ -11,7 +11,7 @@ import attrs
 from adapters.incs import samples, wire
 from adapters.incs.channels import Channel, Channels
 from adapters.incs.translate import translate
-from bridge.adapter import Callback, Outgoing, Parsed, Sample, Scope, Verified
+from bridge.adapter import Callback, Outgoing, Parsed, Sample, Verified
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.frozen import builder
 from bridge.model import JsonValue
@@ -20,7 +20,6 @@ from bridge.signing import Secret, Tokens
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
 
-_new_scope: Final = builder(Scope)
 _new_parsed: Final = builder(Parsed)
 
 
@@ -68,7 +67,7 @@ class Incs:
         self._tokens = Tokens(settings.tokens)
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
-        self._channels = Channels(settings.channels)
+        self._channels = Channels(settings.channels, name)
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""
@@ -81,15 +80,15 @@ class Incs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""
-        blank = _new_scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
         try:
             body = read_object(verified.payload)
         except TooDeep as error:
+            blank = self._channels.blank(verified.received_at)
             text = verified.payload.decode("utf-8", "replace")
             return Parsed(events=(blank.unrecognized(text, error.reason),))
         except MalformedBody as error:
             return Parsed(malformed=error)
-        return _new_parsed(events=tuple(translate(body, blank, self._channels)))
+        return _new_parsed(events=tuple(translate(body, self._channels, verified.received_at)))
 
     # --- samples -------------------------------------------------------------------------
 

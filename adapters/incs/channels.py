@@ -7,20 +7,20 @@ depending on the callback. The settings tie these together, so that events agree
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol
 
 import attrs
 
 from adapters.incs import wire
 from bridge.adapter import Scope
 from bridge.errors import Problem
-from bridge.frozen import builder
+from bridge.frozen import builder_from
 from bridge.model import JsonValue
 from bridge.payload import identifier, phone
 
-_Resolved: TypeAlias = tuple[str, str | None, str | None]
-_new_scope: Final = builder(Scope)
+_MAX_REMEMBERED: Final = 64  # letters of a name; those of real channels are shorter
 
 
 @attrs.frozen(kw_only=True)
@@ -52,12 +52,37 @@ class _Known:
     business_phone: str | None
 
 
+@attrs.frozen(kw_only=True)
+class _Place:
+    """A scope but for its time."""
+
+    source: str
+    channel: str
+    account: str | None = None
+    business_phone: str | None = None
+
+
+class _NewScope(Protocol):
+    def __call__(self, place: _Place, /, *, received_at: datetime) -> Scope: ...
+
+
+_new_scope: Final[_NewScope] = builder_from(_Place, Scope)
+
+
+class _TooLong(Exception):
+    """A name is longer than what is remembered."""
+
+
 class Channels:
-    """Finds the channel of a callback by whatever the callback names."""
+    """Finds the channel of a callback by whatever the callback names.
 
-    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_remembered", "problems")
+    `source` is the name of the adapter that the callbacks come in by.
+    """
 
-    def __init__(self, channels: Iterable[Channel]) -> None:
+    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_nowhere", "_remembered", "problems")
+
+    def __init__(self, channels: Iterable[Channel], source: str = wire.CHANNEL) -> None:
+        self._nowhere = _Place(source=source, channel=wire.CHANNEL)
         self._by_id: dict[str, _Known] = {}
         self._by_agent: dict[str, _Known] = {}
         self._by_phone: dict[str, dict[str, _Known]] = {}
@@ -67,8 +92,8 @@ class Channels:
                 problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
         # A business has few channels; `typed` tells the number 1 from `true`.
-        self._remembered: Callable[..., _Resolved] = lru_cache(maxsize=256, typed=True)(
-            self._resolve
+        self._remembered: Callable[..., _Place] = lru_cache(maxsize=256, typed=True)(
+            self._place_of_short_names
         )
 
     def _add(self, channel: Channel) -> Iterator[tuple[str, str]]:
@@ -85,49 +110,54 @@ class Channels:
         elif channel.business_phone:
             yield "business_phone", "not a phone number; write it with the country's code"
 
+    def blank(self, received_at: datetime) -> Scope:
+        """Return what a callback's events share where it names no channel at all."""
+        return _new_scope(self._nowhere, received_at=received_at)
+
     def scope(
         self,
-        blank: Scope,
+        received_at: datetime,
         *,
         evidence: str | None = None,
         channel_id: JsonValue = None,
         business_phone: JsonValue = None,
         agent_id: JsonValue = None,
     ) -> Scope:
-        """Return what a callback's events share; `blank` holds its source and time.
+        """Return what a callback's events share.
 
         `evidence` is the channel that the callback's own shape proves. It goes before the
         settings, so that a wrong setting cannot pull the two callbacks of one message apart.
         """
         try:
-            found = self._remembered(evidence, channel_id, business_phone, agent_id)
-        except TypeError:  # an array or an object, which cannot be remembered
-            found = self._resolve(evidence, channel_id, business_phone, agent_id)
-        channel, account, number = found
-        return _new_scope(
-            source=blank.source,
-            channel=channel,
-            account=account,
-            business_phone=number,
-            received_at=blank.received_at,
-        )
+            place = self._remembered(evidence, channel_id, business_phone, agent_id)
+        except (TypeError, _TooLong):  # an array or an object cannot be remembered either
+            place = self._place(evidence, channel_id, business_phone, agent_id)
+        return _new_scope(place, received_at=received_at)
 
-    def _resolve(
+    def _place_of_short_names(self, evidence: str | None, *names: JsonValue) -> _Place:
+        # What is remembered comes from outside, so its size needs a bound as well as its number.
+        if any(type(name) is str and len(name) > _MAX_REMEMBERED for name in names):
+            raise _TooLong
+        return self._place(evidence, *names)
+
+    def _place(
         self,
         evidence: str | None,
         channel_id: JsonValue,
         business_phone: JsonValue,
         agent_id: JsonValue,
-    ) -> _Resolved:
-        """Return the channel's kind, its account and the business's number."""
+    ) -> _Place:
         # Empty fields are "" or 0 rather than missing.
         account = identifier(channel_id) if channel_id not in ("0", 0) else None
         number = phone(business_phone) if business_phone else None
         agent = identifier(agent_id)
         known = self._find(account, number, agent, evidence)
-        if known is None:
-            return evidence or wire.CHANNEL, account or number or agent, number
-        return evidence or known.kind, known.account, number or known.business_phone
+        return _Place(
+            source=self._nowhere.source,
+            channel=evidence or (wire.CHANNEL if known is None else known.kind),
+            account=(account or number or agent) if known is None else known.account,
+            business_phone=number or (None if known is None else known.business_phone),
+        )
 
     def _find(
         self, account: str | None, number: str | None, agent: str | None, evidence: str | None

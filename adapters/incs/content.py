@@ -7,6 +7,7 @@ from typing import Final
 
 from adapters.incs import wire
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.model import (
     Choice,
     ChoiceSource,
@@ -31,6 +32,14 @@ from bridge.payload import (
     sequence,
 )
 
+_new_media: Final = builder(Media)
+_new_thumbnail: Final = builder(Thumbnail)
+_new_template: Final = builder(Template)
+_new_template_parameter: Final = builder(TemplateParameter)
+_new_text: Final = builder(Text)
+_new_choice: Final = builder(Choice)
+_new_reply_to: Final = builder(ReplyTo)
+_new_unsupported: Final = builder(Unsupported)
 _ENCODINGS: Final = 2
 """How often `content` may have been encoded: documented as a string, sampled as an object."""
 
@@ -57,7 +66,7 @@ def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     word = identifier(kind)
     if word is None:
         raise Unreadable("message.type", "missing")
-    return Unsupported(provider_type=word), None
+    return _new_unsupported(provider_type=word), None
 
 
 def custom_type_of(message: dict[str, JsonValue]) -> int | None:
@@ -81,7 +90,7 @@ def _text(message: dict[str, JsonValue], content: JsonValue) -> Text:
     words = content.get("content") if type(content) is dict else message.get("content")
     if type(words) is not str or not words:
         raise Unreadable("message.content.content", "no words")
-    return Text(text=words)
+    return _new_text(text=words)
 
 
 # --- files -------------------------------------------------------------------------------
@@ -91,7 +100,7 @@ def _image(content: dict[str, JsonValue]) -> Media:
     source = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture"))
     snapshot = mapping(content.get("snapshotPicture"))
     picture = source or snapshot
-    return Media(
+    return _new_media(
         media=MediaKind.IMAGE,
         url=filled(content.get("sourcePath")) or filled(picture.get("url")),
         media_id=identifier(picture.get("uuid")),
@@ -111,7 +120,7 @@ def _image(content: dict[str, JsonValue]) -> Media:
 
 def _audio(content: dict[str, JsonValue]) -> Media:
     # INCS does not say whether this is a voice note; WhatsApp's own callback does.
-    return Media(
+    return _new_media(
         media=MediaKind.AUDIO,
         url=filled(content.get("sourceUrl")) or filled(content.get("soundPath")),
         media_id=identifier(content.get("uuid")),
@@ -122,7 +131,7 @@ def _audio(content: dict[str, JsonValue]) -> Media:
 
 
 def _video(content: dict[str, JsonValue]) -> Media:
-    return Media(
+    return _new_media(
         media=MediaKind.VIDEO,
         url=filled(content.get("videoUrl")),
         media_id=identifier(content.get("videoUUID")),
@@ -140,7 +149,7 @@ def _video(content: dict[str, JsonValue]) -> Media:
 
 
 def _file(content: dict[str, JsonValue]) -> Media:
-    return Media(
+    return _new_media(
         media=MediaKind.DOCUMENT,
         url=filled(content.get("sourceUrl")) or filled(content.get("filePath")),
         media_id=identifier(content.get("uuid")),
@@ -160,7 +169,7 @@ def _thumbnail(
 ) -> Thumbnail | None:
     if url is None:
         return None
-    return Thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
+    return _new_thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
 
 
 _MEDIA: Final[dict[int, Callable[[dict[str, JsonValue]], Media]]] = {
@@ -190,11 +199,11 @@ def _custom(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     if custom_type == wire.CUSTOM_RCS_SUGGESTION:
         return _choice(data, ChoiceSource.SUGGESTION), _quoted(message, data)
     word = identifier(message.get("custom_type")) or "0"
-    return Unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
+    return _new_unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
 
 
 def _template(data: dict[str, JsonValue]) -> Template:
-    return Template(
+    return _new_template(
         template_id=identifier(data.get("template_id")),
         name=filled(data.get("name")),
         language=filled(data.get("language")),
@@ -221,7 +230,7 @@ def _parameters(data: dict[str, JsonValue]) -> tuple[TemplateParameter, ...]:
             parameter = mapping(value)
             kind = filled(parameter.get("type"))
             parameters.append(
-                TemplateParameter(
+                _new_template_parameter(
                     component=filled(component.get("type")),
                     type=kind,
                     # The value stands under the name of its type: {"type": "text", "text": 1}.
@@ -243,7 +252,7 @@ def _choice(data: dict[str, JsonValue], source: ChoiceSource) -> Choice:
     chosen = filled(data.get("postbackData")) or title
     if chosen is None:
         raise Unreadable("message.content.data.text", "missing")
-    return Choice(source=source, id=chosen, title=title)
+    return _new_choice(source=source, id=chosen, title=title)
 
 
 def _quoted(message: dict[str, JsonValue], data: dict[str, JsonValue]) -> ReplyTo | None:
@@ -253,4 +262,4 @@ def _quoted(message: dict[str, JsonValue], data: dict[str, JsonValue]) -> ReplyT
     words = filled(data.get("replying_to"))
     if message_id is None and words is None:
         return None
-    return ReplyTo(message_id=message_id, text=words)
+    return _new_reply_to(message_id=message_id, text=words)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Final
+
 from adapters.incs.channels import Channels
-from bridge.adapter import Scope
 from bridge.errors import Unreadable
+from bridge.frozen import builder
 from bridge.keys import template_key
-from bridge.model import JsonValue, TemplateAspect, TemplateChange
+from bridge.model import Event, JsonValue, TemplateAspect, TemplateChange
 from bridge.payload import filled, identifier, instant
 
-_CHANNEL = "whatsapp"  # by the documentation these callbacks are about WhatsApp only
+_new_template_change: Final = builder(TemplateChange)
+_CHANNEL: Final = "whatsapp"  # by the documentation these callbacks are about WhatsApp only
 
 
 def template_update(
-    body: dict[str, JsonValue], blank: Scope, channels: Channels, aspect: TemplateAspect
-) -> TemplateChange:
+    aspect: TemplateAspect, body: dict[str, JsonValue], channels: Channels, received_at: datetime
+) -> list[Event]:
     """Translate one of the three template callbacks. Raises `Unreadable`.
 
     INCS does not hand on the language and the previous value, nor whether a new category is
@@ -27,23 +31,25 @@ def template_update(
     if value is None:
         raise Unreadable("new_value", "missing")
     scope = channels.scope(
-        blank,
+        received_at,
         evidence=_CHANNEL,
         channel_id=body.get("channel_id"),
         business_phone=body.get("business_phone"),
     )
     when = identifier(body.get("received_at")) or ""
-    return TemplateChange(
-        key=template_key(_CHANNEL, template_id, aspect, value, when),
-        source=scope.source,
-        channel=_CHANNEL,
-        account=scope.account,
-        occurred_at=instant(body.get("received_at")) or scope.received_at,
-        received_at=scope.received_at,
-        raw=body,
-        template_id=template_id,
-        template_name=filled(body.get("template_name")),
-        aspect=aspect,
-        value=value,
-        reason=filled(body.get("reason")),
-    )
+    return [
+        _new_template_change(
+            key=template_key(_CHANNEL, template_id, aspect, value, when),
+            source=scope.source,
+            channel=_CHANNEL,
+            account=scope.account,
+            occurred_at=instant(body.get("received_at")) or received_at,
+            received_at=received_at,
+            raw=body,
+            template_id=template_id,
+            template_name=filled(body.get("template_name")),
+            aspect=aspect,
+            value=value,
+            reason=filled(body.get("reason")),
+        )
+    ]

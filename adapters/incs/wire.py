@@ -38,12 +38,12 @@ STATUS_WORDS: Final = {
 
 # `message_status` of message_status_updated and `channel_status` of message_created: numbers,
 # which are not in the order of progress.
-STATUS_CREATED: Final = 0
+STATUS_CREATED: Final = "0"
 STATUS_NUMBERS: Final = {
-    1: Status.SENT,
-    2: Status.FAILED,
-    3: Status.DELIVERED,
-    4: Status.READ,
+    "1": Status.SENT,
+    "2": Status.FAILED,
+    "3": Status.DELIVERED,
+    "4": Status.READ,
 }
 
 # `session_type` of message_created.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, final
@@ -15,16 +14,18 @@ from adapters.rcs import samples, wire
 from adapters.rcs.translate import translate
 from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.frozen import builder
 from bridge.model import JsonValue
-from bridge.payload import TooDeep, mapping, read_object
+from bridge.payload import TooDeep, base64_bytes, identifier, mapping, read_object
 from bridge.signing import Secret, Signatures, Tokens
 
 __all__ = ["Rcs", "RcsSettings"]
 
+_new_parsed: Final = builder(Parsed)
+_new_scope: Final = builder(Scope)
+
 _MAX_SECRET: Final = 1024
 """How long a handshake's secret may be: it is sent back, so it must not be a payload."""
-
-_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 @attrs.frozen(kw_only=True)
@@ -92,12 +93,12 @@ class Rcs:
         return self._verify_bare(callback)
 
     def _verify_envelope(self, data: str, callback: Callback) -> Verified:
-        payload = _decoded(data)
+        payload = base64_bytes(data)
         if payload is None:
             raise NotAuthentic("message.data is not base64")
         if self._signatures:
             presented = callback.headers.getall(wire.SIGNATURE_HEADER, ())
-            signature = _decoded(presented[0]) if len(presented) == 1 else None
+            signature = base64_bytes(presented[0]) if len(presented) == 1 else None
             if signature is None:
                 raise NotAuthentic("there is not exactly one well-formed signature")
             if not self._signatures.match(payload, signature):
@@ -129,18 +130,24 @@ class Rcs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate the inner object; a handshake is answered with its secret and no event."""
-        scope = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
         try:
             item = read_object(verified.payload)
         except TooDeep as error:
+            scope = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
             text = verified.payload.decode("utf-8", "replace")
             return Parsed(events=(scope.unrecognized(text, error.reason),))
         except MalformedBody as error:
             return Parsed(malformed=error)
         secret = item.get("secret")
-        if _is_whole_body(verified) and "clientToken" in item and type(secret) is str:
+        if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
             return Parsed(reply=Reply(body=secret.encode()))
-        return Parsed(events=tuple(translate(item, scope, raw=item)))
+        scope = _new_scope(
+            source=self.name,
+            channel=wire.CHANNEL,
+            account=identifier(item.get("agentId")),
+            received_at=verified.received_at,
+        )
+        return _new_parsed(events=tuple(translate(item, scope, raw=item)))
 
     # --- samples -------------------------------------------------------------------------
 
@@ -166,12 +173,3 @@ class Rcs:
 def _is_whole_body(verified: Verified) -> bool:
     """Return whether a callback came without an envelope: what one holds is never a handshake."""
     return verified.callback is not None and verified.payload == verified.callback.body
-
-
-def _decoded(text: str) -> bytes | None:
-    """Decode base64 of either alphabet, with or without its padding."""
-    padded = text.translate(_URL_SAFE).rstrip("=")
-    try:
-        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None

@@ -6,12 +6,10 @@ The same objects come signed from Google and bare inside INCS callbacks; `transl
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
-
-import attrs
+from typing import Final, TypeAlias
 
 from adapters.rcs import wire
-from bridge.adapter import Scope
+from bridge.adapter import Scope, new_message, new_status_change
 from bridge.errors import Unreadable
 from bridge.frozen import builder
 from bridge.keys import event_key, message_key, status_key
@@ -33,7 +31,6 @@ from bridge.model import (
     Party,
     ReplyTo,
     Role,
-    StatusChange,
     Text,
     Thumbnail,
     Typing,
@@ -41,26 +38,27 @@ from bridge.model import (
 )
 from bridge.payload import digest, filled, identifier, instant, integer, mapping, number, phone
 
-
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class _User:
-    """Who an item is about; `identity` is the phone, or what stands there while it is masked."""
-
-    identity: str
-    party: Party
-    conversation: Conversation
-
+_User: TypeAlias = tuple[str, Party, Conversation]
+"""Who an item is about, beginning with the phone, or what stands there while it is masked."""
 
 # Members of an enum are looked up once: each look-up takes as long as a call.
 _BY_USER: Final = Origin.USER
 _INBOUND: Final = Direction.INBOUND
 _BUSINESS: Final = Role.BUSINESS
+_DOCUMENT: Final = MediaKind.DOCUMENT
+_ACTION: Final = ChoiceSource.ACTION
+_SUGGESTION: Final = ChoiceSource.SUGGESTION
 
-_new_message: Final = builder(Message)
+_new_choice: Final = builder(Choice)
+_new_consent_change: Final = builder(ConsentChange)
+_new_location: Final = builder(Location)
+_new_media: Final = builder(Media)
+_new_notice: Final = builder(Notice)
 _new_party: Final = builder(Party)
-_new_status: Final = builder(StatusChange)
+_new_reply_to: Final = builder(ReplyTo)
 _new_text: Final = builder(Text)
-_new_user: Final = builder(_User)
+_new_thumbnail: Final = builder(Thumbnail)
+_new_typing: Final = builder(Typing)
 
 
 def translate(
@@ -69,16 +67,8 @@ def translate(
     """Translate one inner object; never raises.
 
     `raw` becomes the events' own and must be a whole body that the calling adapter parses again.
-    `path` leads to the item inside that body. Without an account the scope takes the agent's id.
+    `path` leads to the item inside that body.
     """
-    if scope.account is None:
-        scope = Scope(
-            source=scope.source,
-            channel=scope.channel,
-            account=identifier(item.get("agentId")),
-            business_phone=scope.business_phone,
-            received_at=scope.received_at,
-        )
     try:
         return [_event(item, scope, raw)]
     except Unreadable as error:
@@ -109,11 +99,7 @@ def _user(item: dict[str, JsonValue], scope: Scope) -> _User:
         raise Unreadable("senderPhoneNumber", "missing")
     number = phone(sender)
     identity = number or sender
-    return _new_user(
-        identity=identity,
-        party=_new_party(phone=number),
-        conversation=scope.conversation(identity),
-    )
+    return identity, _new_party(phone=number), scope.conversation(identity)
 
 
 def _occurred_at(item: dict[str, JsonValue], scope: Scope) -> datetime:
@@ -130,48 +116,45 @@ def _user_event(event_type: str, item: dict[str, JsonValue], scope: Scope, raw: 
         message_id = identifier(item.get("messageId"))
         if message_id is None:
             raise Unreadable("messageId", "missing")
-        user = _user(item, scope)
-        return _new_status(
+        _, party, conversation = _user(item, scope)
+        return new_status_change(
+            scope,
             key=status_key(scope.channel, message_id, status, provider_status=event_type),
-            source=scope.source,
-            channel=scope.channel,
-            account=scope.account,
             occurred_at=_occurred_at(item, scope),
-            received_at=scope.received_at,
             raw=raw,
             message_id=message_id,
             status=status,
             provider_status=event_type,
-            recipient=user.party,
-            conversation=user.conversation,
+            recipient=party,
+            conversation=conversation,
         )
     if word == wire.TYPING:
-        user = _user(item, scope)
-        return Typing(
-            key=_item_key(Typing.kind, user.identity, item, scope),
+        identity, party, conversation = _user(item, scope)
+        return _new_typing(
+            key=_item_key(Typing.kind, identity, item, scope),
             source=scope.source,
             channel=scope.channel,
             account=scope.account,
             occurred_at=_occurred_at(item, scope),
             received_at=scope.received_at,
             raw=raw,
-            party=user.party,
-            conversation=user.conversation,
+            party=party,
+            conversation=conversation,
         )
     granted = wire.CONSENTS.get(word)
     if granted is not None:
-        user = _user(item, scope)
-        return ConsentChange(
-            key=_item_key(ConsentChange.kind, user.identity, item, scope),
+        identity, party, conversation = _user(item, scope)
+        return _new_consent_change(
+            key=_item_key(ConsentChange.kind, identity, item, scope),
             source=scope.source,
             channel=scope.channel,
             account=scope.account,
             occurred_at=_occurred_at(item, scope),
             received_at=scope.received_at,
             raw=raw,
-            party=user.party,
+            party=party,
             granted=granted,
-            conversation=user.conversation,
+            conversation=conversation,
         )
     return _notice(event_type, item, scope, raw)
 
@@ -180,7 +163,7 @@ def _notice(topic: str, item: dict[str, JsonValue], scope: Scope, raw: JsonValue
     # A launch event is about an agent, so there is no user to tell its id apart by.
     sender = identifier(item.get("senderPhoneNumber")) or identifier(item.get("phoneNumber"))
     owner = sender_identity(sender) if sender else identifier(item.get("agentId")) or ""
-    return Notice(
+    return _new_notice(
         key=_item_key(Notice.kind, owner, item, scope),
         source=scope.source,
         channel=scope.channel,
@@ -206,21 +189,18 @@ def _message(item: dict[str, JsonValue], scope: Scope, raw: JsonValue) -> Messag
     message_id = identifier(item.get("messageId")) or identifier(item.get("eventId"))
     if message_id is None:
         raise Unreadable("messageId", "missing")
-    user = _user(item, scope)
+    identity, party, conversation = _user(item, scope)
     content, reply_to = _content(item)
-    return _new_message(
-        key=message_key(scope.channel, message_id, user.identity),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
+    return new_message(
+        scope,
+        key=message_key(scope.channel, message_id, identity),
         occurred_at=_occurred_at(item, scope),
-        received_at=scope.received_at,
         raw=raw,
         message_id=message_id,
         direction=_INBOUND,
         origin=_BY_USER,
-        conversation=user.conversation,
-        sender=user.party,
+        conversation=conversation,
+        sender=party,
         recipient=_new_party(
             phone=scope.business_phone,
             user_id=identifier(item.get("agentId")),
@@ -261,13 +241,13 @@ def _media(value: JsonValue) -> Media:
     mime_type = filled(payload.get("mimeType"))
     family = (mime_type or "").partition("/")[0].lower()
     thumbnail = mapping(file.get("thumbnail"))
-    return Media(
-        media=wire.MEDIA_KINDS.get(family, MediaKind.DOCUMENT),
+    return _new_media(
+        media=wire.MEDIA_KINDS.get(family, _DOCUMENT),
         url=url,
         mime_type=mime_type,
         size=integer(payload.get("fileSizeBytes")),
         filename=filled(payload.get("fileName")),
-        thumbnail=Thumbnail(
+        thumbnail=_new_thumbnail(
             url=filled(thumbnail.get("fileUri")),
             mime_type=filled(thumbnail.get("mimeType")),
             size=integer(thumbnail.get("fileSizeBytes")),
@@ -280,7 +260,9 @@ def _media(value: JsonValue) -> Media:
 def _location(value: JsonValue) -> Location:
     if type(value) is not dict:
         raise Unreadable("location", "not an object")
-    return Location(latitude=_degrees(value, "latitude"), longitude=_degrees(value, "longitude"))
+    return _new_location(
+        latitude=_degrees(value, "latitude"), longitude=_degrees(value, "longitude")
+    )
 
 
 def _degrees(place: dict[str, JsonValue], name: str) -> float:
@@ -301,7 +283,7 @@ def _choice(value: JsonValue, item: dict[str, JsonValue]) -> tuple[Choice, Reply
     # INCS adds where the suggestion was shown; Google does not tell.
     shown = mapping(response.get("trackdata"))
     message_id = identifier(shown.get("msgId"))
-    choice = Choice(
+    choice = _new_choice(
         source=_source(response, shown, item),
         id=postback,
         title=title,
@@ -309,7 +291,7 @@ def _choice(value: JsonValue, item: dict[str, JsonValue]) -> tuple[Choice, Reply
         suggestion=integer(shown.get("suggestionIndex")),
         template=identifier(shown.get("template")),
     )
-    return choice, None if message_id is None else ReplyTo(message_id=message_id)
+    return choice, None if message_id is None else _new_reply_to(message_id=message_id)
 
 
 def _source(
@@ -321,8 +303,8 @@ def _source(
         return source
     finer = shown.get("suggestionType")  # reply, url_action
     if type(finer) is str:
-        return ChoiceSource.ACTION if "action" in finer.lower() else ChoiceSource.SUGGESTION
+        return _ACTION if "action" in finer.lower() else _SUGGESTION
     # The form with an eventId and no text is documented for the tap of an action only.
     if "messageId" not in item and "text" not in response:
-        return ChoiceSource.ACTION
-    return ChoiceSource.SUGGESTION
+        return _ACTION
+    return _SUGGESTION

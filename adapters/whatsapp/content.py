@@ -64,7 +64,26 @@ from bridge.payload import (
     sha256_hex,
 )
 
+_new_call_permission: Final = builder(CallPermission)
+_new_choice: Final = builder(Choice)
+_new_contact_address: Final = builder(ContactAddress)
+_new_contact_card: Final = builder(ContactCard)
+_new_contact_email: Final = builder(ContactEmail)
+_new_contact_phone: Final = builder(ContactPhone)
+_new_contact_url: Final = builder(ContactUrl)
+_new_contacts: Final = builder(Contacts)
+_new_deletion: Final = builder(Deletion)
+_new_edit: Final = builder(Edit)
+_new_form: Final = builder(Form)
+_new_location: Final = builder(Location)
+_new_media: Final = builder(Media)
+_new_order: Final = builder(Order)
+_new_order_item: Final = builder(OrderItem)
+_new_organisation: Final = builder(Organisation)
+_new_reaction: Final = builder(Reaction)
+_new_system: Final = builder(System)
 _new_text: Final = builder(Text)
+_new_unsupported: Final = builder(Unsupported)
 
 _MEDIA: Final = {
     "image": MediaKind.IMAGE,
@@ -100,7 +119,7 @@ def translate_content(message: JsonObject) -> Content:
 
 
 def _not_shown(message: JsonObject, provider_type: str | None) -> Unsupported:
-    return Unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
+    return _new_unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
 
 
 def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
@@ -112,7 +131,7 @@ def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
         raise fault(f"{name}.id", part.get("id"), "an id")
     if kind is MediaKind.AUDIO and part.get("voice") is True:
         kind = MediaKind.VOICE
-    return Media(
+    return _new_media(
         media=kind,
         url=url,
         media_id=media_id,
@@ -126,7 +145,7 @@ def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
 
 def _location(message: JsonObject) -> Location:
     part = required_object(message, "location")
-    return Location(
+    return _new_location(
         latitude=_degrees(part, "latitude"),
         longitude=_degrees(part, "longitude"),
         name=filled(part.get("name")),
@@ -143,17 +162,17 @@ def _degrees(part: JsonObject, name: str) -> float:
 
 
 def _contacts(message: JsonObject) -> Contacts:
-    return Contacts(contacts=tuple(_card(card) for card in _objects(message, "contacts")))
+    return _new_contacts(contacts=tuple(_card(card) for card in _objects(message, "contacts")))
 
 
 def _card(card: JsonObject) -> ContactCard:
     name = mapping(card.get("name"))
-    return ContactCard(
+    return _new_contact_card(
         name=filled(name.get("formatted_name")),
         first_name=filled(name.get("first_name")),
         last_name=filled(name.get("last_name")),
         phones=tuple(
-            ContactPhone(
+            _new_contact_phone(
                 phone=filled(entry.get("phone")),
                 user_id=identifier(entry.get("wa_id")),
                 type=filled(entry.get("type")),
@@ -161,11 +180,11 @@ def _card(card: JsonObject) -> ContactCard:
             for entry in map(mapping, sequence(card.get("phones")))
         ),
         emails=tuple(
-            ContactEmail(email=filled(entry.get("email")), type=filled(entry.get("type")))
+            _new_contact_email(email=filled(entry.get("email")), type=filled(entry.get("type")))
             for entry in map(mapping, sequence(card.get("emails")))
         ),
         addresses=tuple(
-            ContactAddress(
+            _new_contact_address(
                 street=filled(entry.get("street")),
                 city=filled(entry.get("city")),
                 state=filled(entry.get("state")),
@@ -177,7 +196,7 @@ def _card(card: JsonObject) -> ContactCard:
             for entry in map(mapping, sequence(card.get("addresses")))
         ),
         urls=tuple(
-            ContactUrl(url=filled(entry.get("url")), type=filled(entry.get("type")))
+            _new_contact_url(url=filled(entry.get("url")), type=filled(entry.get("type")))
             for entry in map(mapping, sequence(card.get("urls")))
         ),
         organisation=_organisation(mapping(card.get("org"))),
@@ -188,7 +207,7 @@ def _card(card: JsonObject) -> ContactCard:
 def _organisation(org: JsonObject) -> Organisation | None:
     if not org:
         return None
-    return Organisation(
+    return _new_organisation(
         company=filled(org.get("company")),
         department=filled(org.get("department")),
         title=filled(org.get("title")),
@@ -205,7 +224,7 @@ def _choice(part: JsonObject, path: str, source: ChoiceSource, title: str = "tit
     picked, shown = identifier(part.get(name)), filled(part.get(title))
     if picked is None and shown is None:
         raise fault(path, part.get(name), "an id")
-    return Choice(
+    return _new_choice(
         source=source, id=picked, title=shown, description=filled(part.get("description"))
     )
 
@@ -234,7 +253,7 @@ def _flow_reply(part: JsonObject) -> Form:
     response = required_text(part, "response_json", "interactive.nfm_reply.")
     data = read_embedded(response)
     is_object = type(data) is dict
-    return Form(
+    return _new_form(
         name=filled(part.get("name")),
         body=filled(part.get("body")),
         data=mapping(data) if is_object else None,
@@ -247,7 +266,7 @@ def _call_permission(part: JsonObject) -> CallPermission:
     granted = _PERMISSION_ANSWERS.get(required_text(part, "response", path).lower())
     if granted is None:
         raise Unreadable(f"{path}response", "neither accept nor reject")
-    return CallPermission(
+    return _new_call_permission(
         granted=granted,
         permanent=boolean(part.get("is_permanent")),
         expires_at=instant(part.get("expiration_timestamp")),
@@ -256,11 +275,11 @@ def _call_permission(part: JsonObject) -> CallPermission:
 
 def _order(message: JsonObject) -> Order:
     part = required_object(message, "order")
-    return Order(
+    return _new_order(
         catalog_id=identifier(part.get("catalog_id")),
         text=filled(part.get("text")),
         items=tuple(
-            OrderItem(
+            _new_order_item(
                 product_id=identifier(item.get("product_retailer_id")),
                 quantity=integer(item.get("quantity")),
                 price=decimal(item.get("item_price")),
@@ -285,7 +304,7 @@ def _objects(parent: JsonObject, name: str, path: str = "") -> list[JsonObject]:
 
 def _reaction(message: JsonObject) -> Reaction:
     part = required_object(message, "reaction")
-    return Reaction(
+    return _new_reaction(
         message_id=required_id(part, "message_id", "reaction."),
         emoji=filled(part.get("emoji")),
     )
@@ -309,7 +328,9 @@ def _system(message: JsonObject) -> System:
     elif kind is SystemKind.IDENTITY:
         acknowledged = mapping(message.get("identity"))
         current = identifier(part.get("identity")) or identifier(acknowledged.get("hash"))
-    return System(change=kind, body=filled(part.get("body")), previous=previous, current=current)
+    return _new_system(
+        change=kind, body=filled(part.get("body")), previous=previous, current=current
+    )
 
 
 def _number(value: JsonValue) -> str | None:
@@ -324,14 +345,14 @@ def _edit(message: JsonObject) -> Edit:
         # Nobody edits an edit; followed down, it would nest deeper than we could write.
         raise Unreadable("edit.message.type", "an edit inside an edit")
     try:
-        return Edit(message_id=original, content=translate_content(inner))
+        return _new_edit(message_id=original, content=translate_content(inner))
     except Unreadable as error:
         raise error.below("edit.message") from None
 
 
 def _revoke(message: JsonObject) -> Deletion:
     part = required_object(message, "revoke")
-    return Deletion(message_id=required_id(part, "original_message_id", "revoke."))
+    return _new_deletion(message_id=required_id(part, "original_message_id", "revoke."))
 
 
 def _unsupported(message: JsonObject) -> Unsupported:

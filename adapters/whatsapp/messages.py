@@ -19,6 +19,7 @@ from adapters.whatsapp.wire import (
     required_id,
     user,
 )
+from bridge.adapter import new_message
 from bridge.frozen import builder
 from bridge.keys import message_key
 from bridge.model import (
@@ -40,10 +41,12 @@ _BY_USER: Final = Origin.USER
 _INBOUND: Final = Direction.INBOUND
 _OUTBOUND: Final = Direction.OUTBOUND
 
-_Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
-_NO_CONTEXT: Final[_Context] = (None, Forwarded.NO, None)
+_NOT_FORWARDED: Final = Forwarded.NO
 
-_new_message: Final = builder(Message)
+_Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
+_NO_CONTEXT: Final[_Context] = (None, _NOT_FORWARDED, None)
+
+_new_reply_to: Final = builder(ReplyTo)
 
 
 def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue = None) -> Message:
@@ -67,13 +70,10 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     reply_to, forwarded, product = _NO_CONTEXT
     if "context" in item:
         reply_to, forwarded, product = _context(item["context"], around)
-    return _new_message(
+    return new_message(
+        scope,
         key=message_key(scope.channel, message_id),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
         occurred_at=instant(item.get("timestamp")) or scope.received_at,
-        received_at=scope.received_at,
         raw=item,
         message_id=message_id,
         direction=_OUTBOUND if outbound else _INBOUND,
@@ -117,10 +117,10 @@ def _context(context: JsonValue, around: Surroundings) -> _Context:
     reply_to: ReplyTo | None = None
     quoted = identifier(context.get("id"))
     if quoted is not None:  # what is forwarded has a context too, without an id
-        reply_to = ReplyTo(
+        reply_to = _new_reply_to(
             message_id=quoted, sender=quoted_party(context.get("from"), around.is_business)
         )
-    forwarded = Forwarded.NO
+    forwarded = _NOT_FORWARDED
     if boolean(context.get("frequently_forwarded")):
         forwarded = Forwarded.OFTEN
     elif boolean(context.get("forwarded")):

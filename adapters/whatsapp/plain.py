@@ -9,14 +9,14 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from adapters.whatsapp.surroundings import business_of
 from adapters.whatsapp.wire import JsonObject
-from bridge.adapter import Scope
+from bridge.adapter import Scope, new_message
 from bridge.frozen import builder
 from bridge.keys import conversation_id, message_key
-from bridge.model import Conversation, Direction, JsonValue, Message, Origin, Party, Text
+from bridge.model import Conversation, Direction, Message, Origin, Party, Text
 from bridge.payload import instant, phone
 
 _FIELDS: Final = 5  # from, id, timestamp, type, text
@@ -26,49 +26,45 @@ _BY_USER: Final = Origin.USER
 _INBOUND: Final = Direction.INBOUND
 
 _new_conversation: Final = builder(Conversation)
-_new_message: Final = builder(Message)
 _new_party: Final = builder(Party)
 _new_text: Final = builder(Text)
 
 
 def plain_message(value: JsonObject, scope: Scope) -> Message | None:
     """Return the only message of a value if it is a plain text, else None; never raises."""
-    item, card = _only(value.get("messages")), _only(value.get("contacts"))
-    if item is None or card is None or "statuses" in value or "errors" in value:
+    if "messages" not in value or "statuses" in value or "errors" in value:
         return None
-    number, message_id, text = item.get("from"), item.get("id"), item.get("text")
-    profile, user_id = card.get("profile"), item.get("from_user_id")
-    if (
-        len(item) != (_FIELDS if user_id is None else _FIELDS + 1)  # no context, no referral, …
-        or item.get("type") != "text"
-        or type(number) is not str
-        or type(message_id) is not str
-        or type(text) is not dict
-        or type(profile) is not dict
-        or "username" in profile
-        or card.get("wa_id") != number
-        or not (message_id and number.isdigit())
-    ):
-        return None
-    if user_id is None:
-        user_id = card.get("user_id")
-    user_phone, occurred_at = phone(number), instant(item.get("timestamp"))
-    body, name = text.get("body"), profile.get("name")
+    parts: Any = value
+    try:
+        (item,), (card,) = parts["messages"], parts["contacts"]
+        user_id = item.get("from_user_id")
+        # Anything more is a context, a referral, …
+        if item["type"] != "text" or len(item) != (_FIELDS if user_id is None else _FIELDS + 1):
+            return None
+        number, message_id, profile = item["from"], item["id"], card["profile"]
+        body, name = item["text"]["body"], profile["name"]
+        if type(number) is not str or card["wa_id"] != number or "username" in profile:
+            return None
+        if user_id is None:
+            user_id = card.get("user_id")
+        occurred_at = instant(item["timestamp"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # a part is missing, or is not what the lines above take it for
+    user_phone = phone(number)
     if (
         user_phone is None
         or occurred_at is None
         or type(body) is not str
         or type(name) is not str
+        or type(message_id) is not str
+        or not message_id
         or not (user_id is None or (type(user_id) is str and user_id))
     ):
         return None
-    return _new_message(
+    return new_message(
+        scope,
         key=message_key(scope.channel, message_id),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
         occurred_at=occurred_at,
-        received_at=scope.received_at,
         raw=item,
         message_id=message_id,
         direction=_INBOUND,
@@ -80,9 +76,3 @@ def plain_message(value: JsonObject, scope: Scope) -> Message | None:
         recipient=business_of(value, scope),
         content=_new_text(text=body),
     )
-
-
-def _only(items: JsonValue) -> JsonObject | None:
-    if type(items) is list and len(items) == 1 and type(items[0]) is dict:
-        return items[0]
-    return None

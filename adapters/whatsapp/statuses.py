@@ -13,10 +13,12 @@ from adapters.whatsapp.wire import (
     conversation,
     fault,
     first_error,
+    first_id,
     required_id,
     required_text,
     user,
 )
+from bridge.adapter import new_status_change
 from bridge.frozen import builder
 from bridge.keys import event_key, status_key
 from bridge.model import Notice, Pricing, Status, StatusChange
@@ -32,7 +34,18 @@ _STATUSES: Final = {
     "failed": Status.FAILED,
     "deleted": Status.DELETED,
 }
-_new_status: Final = builder(StatusChange)
+_UNKNOWN: Final = Status.UNKNOWN
+
+_RECIPIENT: Final = (
+    "recipient_user_id",
+    "recipient_parent_user_id",
+    "parent_recipient_user_id",  # seen in place of the former
+)
+_PARTICIPANT: Final = ("recipient_participant_user_id", "recipient_participant_parent_user_id")
+
+_new_notice: Final = builder(Notice)
+_new_pricing: Final = builder(Pricing)
+
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 
@@ -49,26 +62,21 @@ def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | N
     word = required_text(item, "status")
     if not word:
         raise fault("status", word, "a status")
-    status = _STATUSES.get(word.lower(), Status.UNKNOWN)
+    status = _STATUSES.get(word.lower(), _UNKNOWN)
     number = item.get("recipient_id")
     group_id: str | None = None
     participant: str | None = None
     if item.get("recipient_type") == "group":
         group_id = identifier(number)
         number = item.get("recipient_participant_id")
-        user_id = identifier(item.get("recipient_participant_user_id")) or identifier(
-            item.get("recipient_participant_parent_user_id")
-        )
+        user_id = first_id(item, _PARTICIPANT)
         participant = phone(number) or identifier(number) or user_id
     else:
-        user_id = (
-            identifier(item.get("recipient_user_id"))
-            or identifier(item.get("recipient_parent_user_id"))
-            or identifier(item.get("parent_recipient_user_id"))  # seen in place of the former
-        )
+        user_id = first_id(item, _RECIPIENT)
     named = identifier(number) is not None or user_id is not None
     recipient = user(number, user_id, around.cards)
-    return _new_status(
+    return new_status_change(
+        scope,
         key=status_key(
             scope.channel,
             message_id,
@@ -76,11 +84,7 @@ def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | N
             participant=participant,
             provider_status=word.lower(),
         ),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
         occurred_at=instant(item.get("timestamp")) or scope.received_at,
-        received_at=scope.received_at,
         raw=item,
         message_id=message_id,
         status=status,
@@ -95,7 +99,7 @@ def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | N
 
 def _notice(item: JsonObject, topic: str, around: Surroundings) -> Notice:
     scope = around.scope
-    return Notice(
+    return _new_notice(
         key=event_key(Notice.kind, scope.channel, digest(item)),
         source=scope.source,
         channel=scope.channel,
@@ -114,7 +118,7 @@ def _pricing(item: JsonObject) -> Pricing | None:
     if not pricing and not billing:
         return None
     category = filled(pricing.get("category"))
-    return Pricing(
+    return _new_pricing(
         billable=boolean(pricing.get("billable")),
         model=filled(pricing.get("pricing_model")),
         type=filled(pricing.get("type")),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final, final
 
 import attrs
 
-from adapters.whatsapp.wire import Cards, JsonObject, index_cards
+from adapters.whatsapp.wire import Cards, JsonObject, business, index_cards
 from bridge.adapter import Scope
 from bridge.frozen import builder
-from bridge.model import JsonValue, Origin, Party, Role
+from bridge.model import JsonValue, Origin, Party
 from bridge.payload import mapping, phone
 
 
@@ -31,20 +30,15 @@ class Surroundings:
 
     def is_business(self, number: str) -> bool:
         """Return whether the business goes by this number (E.164), configured or displayed."""
-        return number in (self.scope.business_phone, phone(self.displayed))
+        return number == self.scope.business_phone or number == phone(self.displayed)
 
 
 _new_surroundings: Final = builder(Surroundings)
 
 
-@lru_cache(maxsize=256)  # a business has few numbers, and many messages
-def _business(number: str | None) -> Party:
-    return Party(phone=number, role=Role.BUSINESS)
-
-
 def business_of(value: JsonObject, scope: Scope) -> Party:
     """Return the business by the scope's own phone, else by the one that Meta displays."""
-    return _business(scope.business_phone or phone(_displayed(value)))
+    return business(scope.business_phone or phone(_displayed(value)))
 
 
 def _displayed(value: JsonObject) -> JsonValue:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Final, NoReturn, TypeAlias
 
 from adapters.whatsapp.messages import translate_message
-from adapters.whatsapp.plain import plain_message
 from adapters.whatsapp.statuses import translate_status
 from adapters.whatsapp.surroundings import Surroundings, surroundings_of
 from adapters.whatsapp.wire import JsonObject, cards_of, fault
@@ -25,7 +24,6 @@ Envelope: TypeAlias = Callable[[JsonObject], JsonValue]
 """Puts a value back into a whole callback body, so that it can be parsed again."""
 
 _READABLE: Final = frozenset({"messages", "statuses", "errors"})
-_BY_USER: Final = Origin.USER
 _NO_OBJECT: Final = "not an object"
 _ITEMS: Final = frozenset({*_READABLE, "contacts", "message_echoes", "history", "user_preferences"})
 
@@ -43,10 +41,6 @@ def translate_value(
     `envelope` makes the `raw` of what cannot be read: a body around the value, narrowed to that
     item. `path` leads to the value. `origin` is `user` unless the caller knows better.
     """
-    if origin is _BY_USER:
-        message = plain_message(value, scope)
-        if message is not None:
-            return [message]
     around = surroundings_of(value, scope, origin)
     events: list[Event] = []
     if value.get("messages") is not None:

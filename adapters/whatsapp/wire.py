@@ -9,12 +9,13 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.errors import Unreadable
 from bridge.frozen import builder
-from bridge.keys import conversation_id, group_conversation_id
+from bridge.keys import group_conversation_id
 from bridge.model import (
     Conversation,
     ConversationKind,
@@ -33,6 +34,11 @@ Cards: TypeAlias = Mapping[str, JsonObject]
 
 _new_party: Final = builder(Party)
 _new_conversation: Final = builder(Conversation)
+_new_error: Final = builder(ProviderError)
+_new_product: Final = builder(Product)
+_new_referral: Final = builder(Referral)
+
+_GROUP: Final = ConversationKind.GROUP
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
 _CARD_IDS: Final = ("wa_id", "user_id")
@@ -83,7 +89,23 @@ def required_id(parent: JsonObject, name: str, path: str = "") -> str:
     return value
 
 
+def first_id(parent: JsonObject, names: tuple[str, ...]) -> str | None:
+    """Return the id under the first of these names that holds one."""
+    for name in names:
+        if name in parent:
+            found = identifier(parent[name])
+            if found is not None:
+                return found
+    return None
+
+
 # --- who takes part ----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)  # a business has few numbers, and many messages
+def business(number: str | None) -> Party:
+    """Return the business by its number in E.164."""
+    return Party(phone=number, role=Role.BUSINESS)
 
 
 def index_cards(contacts: JsonValue) -> Cards:
@@ -125,7 +147,7 @@ def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
     https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
     """
     wa_id = identifier(number)
-    if wa_id is not None and user_id is None and _is_user_id(wa_id):
+    if wa_id is not None and user_id is None and not wa_id.isdigit() and _is_user_id(wa_id):
         user_id = wa_id
     card = cards.get(wa_id) if wa_id is not None else None
     if card is None and user_id is not None:
@@ -157,15 +179,15 @@ def conversation(
     `fallback` is the provider's own word for the user, for one whose number is masked.
     """
     if group_id is not None:
-        return Conversation(
+        return _new_conversation(
             id=group_conversation_id(scope.channel, scope.account, group_id),
-            kind=ConversationKind.GROUP,
+            kind=_GROUP,
             provider_id=group_id,
         )
     identity = party.phone or party.user_id or identifier(fallback)
     if identity is None:
         return None
-    return _new_conversation(id=conversation_id(scope.channel, scope.account, identity))
+    return scope.conversation(identity)
 
 
 def quoted_party(number: JsonValue, is_business: Callable[[str], bool]) -> Party | None:
@@ -175,8 +197,8 @@ def quoted_party(number: JsonValue, is_business: Callable[[str], bool]) -> Party
         return None
     digits = phone(wa_id)
     if digits is not None and is_business(digits):
-        return Party(phone=digits, role=Role.BUSINESS)
-    return Party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
+        return business(digits)
+    return _new_party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
 
 
 # --- what stands beside the content --------------------------------------------------------
@@ -187,10 +209,12 @@ def first_error(errors: JsonValue) -> ProviderError | None:
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
+    if errors is None:
+        return None
     for error in sequence(errors):
         if type(error) is dict:
             data = mapping(error.get("error_data"))
-            return ProviderError(
+            return _new_error(
                 code=identifier(error.get("code")),
                 title=filled(error.get("title")) or filled(error.get("message")),
                 # Older versions put the details beside the code.
@@ -204,7 +228,7 @@ def referral(value: JsonValue) -> Referral | None:
     """Return the advertisement or post that led to a message."""
     if type(value) is not dict or not value:
         return None
-    return Referral(
+    return _new_referral(
         source_type=filled(value.get("source_type")),
         source_id=identifier(value.get("source_id")),
         source_url=filled(value.get("source_url")),
@@ -223,7 +247,7 @@ def referred_product(value: JsonValue) -> Product | None:
     """Return the catalogue item that a message asks about."""
     if type(value) is not dict or not value:
         return None
-    return Product(
+    return _new_product(
         catalog_id=identifier(value.get("catalog_id")),
         product_id=identifier(value.get("product_retailer_id")),
     )

@@ -1,5 +1,6 @@
 """The contract between bridge and adapters."""
 
+import inspect
 from datetime import UTC, datetime
 
 import attrs
@@ -10,6 +11,8 @@ from bridge.adapter import (
     ACKNOWLEDGED,
     Adapter,
     Callback,
+    NewMessage,
+    NewStatusChange,
     Outgoing,
     Parsed,
     Reply,
@@ -17,8 +20,22 @@ from bridge.adapter import (
     SampleSource,
     Scope,
     Verified,
+    new_message,
+    new_status_change,
 )
-from bridge.model import Conversation, ConversationKind, Party, Role, Unrecognized
+from bridge.model import (
+    Conversation,
+    ConversationKind,
+    Direction,
+    Message,
+    Origin,
+    Party,
+    Role,
+    Status,
+    StatusChange,
+    Text,
+    Unrecognized,
+)
 from bridge.payload import read_object
 
 NOW = datetime(2025, 6, 8, 20, 59, 43, tzinfo=UTC)
@@ -168,6 +185,54 @@ def test_scope_conversation():
     assert SCOPE.conversation("+6281519140327", "42") == Conversation(
         id="whatsapp:30058:+6281519140327", kind=ConversationKind.DIRECT, provider_id="42"
     )
+
+
+def test_a_message_in_a_scope():
+    """A message made in a scope has the scope's source, channel, account and time."""
+    fields = {
+        "key": "message/whatsapp/wamid.A",
+        "occurred_at": datetime(2025, 6, 8, 20, 59, 40, tzinfo=UTC),
+        "raw": {"id": "wamid.A"},
+        "message_id": "wamid.A",
+        "direction": Direction.INBOUND,
+        "origin": Origin.USER,
+        "conversation": Conversation(id="whatsapp:30058:+6281519140327"),
+        "sender": Party(phone="+6281519140327"),
+        "recipient": Party(phone="+6281519236680", role=Role.BUSINESS),
+        "content": Text(text="Hi"),
+    }
+    assert new_message(SCOPE, **fields) == Message(
+        source="incs", channel="whatsapp", account="30058", received_at=NOW, **fields
+    )
+
+
+def test_a_status_in_a_scope():
+    """A status made in a scope has the scope's source, channel, account and time."""
+    fields = {
+        "key": "status/whatsapp/wamid.A/sent",
+        "occurred_at": datetime(2025, 6, 8, 20, 59, 40, tzinfo=UTC),
+        "raw": {"id": "wamid.A"},
+        "message_id": "wamid.A",
+        "status": Status.SENT,
+        "provider_status": "sent",
+    }
+    assert new_status_change(SCOPE, **fields) == StatusChange(
+        source="incs", channel="whatsapp", account="30058", received_at=NOW, **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("declared", "cls", "set_by_the_journal"),
+    [(NewMessage, Message, set()), (NewStatusChange, StatusChange, {"advanced", "current"})],
+)
+def test_what_a_type_checker_is_told_is_what_the_class_takes(declared, cls, set_by_the_journal):
+    """Each field that a scope does not hold is declared, with the default that the class has."""
+    told = inspect.signature(declared.__call__).parameters
+    taken = inspect.signature(cls).parameters
+    elsewhere = {field.name for field in attrs.fields(Scope)} | set_by_the_journal
+    assert {name: told[name].default for name in told if name not in ("self", "scope")} == {
+        name: taken[name].default for name in taken if name not in elsewhere
+    }
 
 
 def test_scope_unrecognized():

@@ -9,7 +9,7 @@ from typing import final
 import attrs
 import pytest
 
-from bridge.frozen import builder, quick_init
+from bridge.frozen import builder, builder_from, quick_init
 
 
 @final
@@ -45,13 +45,50 @@ def test_nothing_can_be_changed_afterwards(make):
 
 
 def test_keywords_are_checked(make):
-    """A missing, an unknown and a positional argument are type errors, as attrs makes them."""
+    """A missing and an unknown argument are type errors, as attrs makes them."""
     with pytest.raises(TypeError, match="name"):
         make()
     with pytest.raises(TypeError, match="city"):
         make(name="Jakarta", city="Jakarta")
+
+
+def test_the_class_insists_on_keywords():
+    """A positional argument is a type error, as attrs makes it."""
     with pytest.raises(TypeError):
-        make("Jakarta")
+        Place("Jakarta")
+
+
+def test_a_default_may_come_before_what_is_required():
+    """Fields are given by name, so their order does not matter, to the builder neither."""
+
+    @final
+    @quick_init
+    @attrs.frozen(kw_only=True, weakref_slot=False)
+    class Stop:
+        line: int = 1
+        name: str
+
+    assert builder(Stop)(name="Kota") == Stop(name="Kota", line=1)
+    assert list(inspect.signature(Stop).parameters) == ["line", "name"]
+
+
+@attrs.frozen(kw_only=True)
+class Map:
+    country: str
+    scale: int
+
+
+def test_what_two_classes_share_is_copied():
+    """A field of both classes is taken from the object, and everything else from the keywords."""
+    new_place_on = builder_from(Map, Place)
+    place = new_place_on(Map(country="ID", scale=10_000), name="Jakarta")
+    assert place == Place(name="Jakarta", country="ID")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        place.name = "Surabaya"
+    with pytest.raises(TypeError, match="name"):
+        new_place_on(Map(country="ID", scale=10_000))
+    with pytest.raises(TypeError, match="country"):
+        new_place_on(Map(country="ID", scale=10_000), name="Jakarta", country="MY")
 
 
 def test_equality_and_copies_stay():
@@ -83,3 +120,18 @@ def test_what_an_assignment_cannot_do_is_refused(field):
     cls = attrs.make_class("Broken", {"part": field}, frozen=True, kw_only=True, slots=True)
     with pytest.raises(TypeError, match=r"Broken\.part"):
         quick_init(cls)
+
+
+def test_a_builder_may_leave_converting_to_its_caller():
+    """What has a converter has to be given then, and is taken as it is."""
+
+    @final
+    @attrs.frozen(kw_only=True, weakref_slot=False)
+    class Size:
+        letters: int = attrs.field(default="0", converter=int)
+
+    with pytest.raises(TypeError, match="letters"):
+        builder(Size)
+    assert builder(Size, converted=True)(letters=7) == Size(letters="7")
+    with pytest.raises(TypeError, match="letters"):
+        builder(Size, converted=True)()

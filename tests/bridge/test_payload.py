@@ -3,12 +3,12 @@
 import base64
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge import payload
@@ -150,6 +150,23 @@ def test_too_deep_body(depth):
     """A body that nests deeper is refused as such, however deep it is."""
     with pytest.raises(TooDeep, match="nests deeper than 200 levels"):
         read_object(nested(depth))
+
+
+@pytest.mark.parametrize("room", [0, 90, 500, 5000])
+@pytest.mark.parametrize(
+    ("levels", "opening", "closing"), [(1, "[", "]"), (1, '{"":', "}"), (2, '[{"":', "}]")]
+)
+def test_depth_is_measured_whatever_nests(levels, opening, closing, room):
+    """Arrays, objects and both in turn may nest as deep and no deeper, in a body of any size."""
+
+    def body(depth):
+        times, rest = divmod(depth - 1, levels)
+        inner = opening * times + "[" * rest + "1" + "]" * rest + closing * times
+        return f'{{"":{inner}{" " * room}}}'.encode()
+
+    read_object(body(MAX_DEPTH))
+    with pytest.raises(TooDeep):
+        read_object(body(MAX_DEPTH + 1))
 
 
 def test_wide_is_not_deep():
@@ -452,8 +469,18 @@ def utc(*parts):
         ("2014-10-02t15:01:23z", utc(2014, 10, 2, 15, 1, 23)),
         ("2014-10-02 15:01:23Z", utc(2014, 10, 2, 15, 1, 23)),
         ("2016-12-31T23:59:60Z", utc(2016, 12, 31, 23, 59, 59)),
+        ("2014-10-02T15:01:23.5+05:30", utc(2014, 10, 2, 9, 31, 23, 500_000)),
+        ("2014-10-02T15:01:23.0451234567890Z", utc(2014, 10, 2, 15, 1, 23, 45_123)),
         # No instants.
         ("2026-04-10 07:31:52", None),
+        ("2014-10-02T15:01:23.Z", None),
+        ("2014-10-02T15:01:23,5Z", None),
+        ("2014-10-02T15:01:23.5", None),
+        ("2014-10-02T15:01:23.123456xZ", None),
+        ("2014-10-02T15:01:23Z+01:00", None),
+        ("2014-10-02T150123.1Z", None),
+        ("2014-10-02T24:00:00Z", None),
+        ("2014-W40-4T15:01:23Z", None),
         ("2026-04-10", None),
         ("2026-02-30T00:00:00Z", None),
         ("2026-04-10T25:00:00Z", None),
@@ -477,6 +504,42 @@ def test_instant(value, expected):
     result = payload.instant(value)
     assert result == expected
     assert result is None or result.tzinfo is UTC
+
+
+def test_a_remembered_time_is_told_from_what_only_equals_it():
+    """A number of seconds is not `true`, and its digits are not those of another script."""
+    for _ in range(2):
+        assert payload.instant(1) == utc(1970, 1, 1, 0, 0, 1)
+        assert payload.instant(True) is None
+        assert payload.instant("0000000001") == utc(1970, 1, 1, 0, 0, 1)
+        assert payload.instant("\uff10" * 9 + "\uff11") is None
+
+
+def test_few_times_are_remembered():
+    """However many times come, each is read right and few are kept."""
+    for seconds in range(1_700_000_000, 1_700_001_000):
+        expected = utc(2023, 11, 14, 22, 13, 20) + timedelta(seconds=seconds - 1_700_000_000)
+        assert payload.instant(str(seconds)) == payload.instant(seconds) == expected
+    assert len(payload._times) <= 256
+
+
+@st.composite
+def nearly_times(draw):
+    """A time of RFC 3339 with some of its characters replaced, removed or added."""
+    text = draw(st.sampled_from(["2026-04-10T07:31:52Z", "2026-04-10T07:31:52.123456Z"]))
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(text)))
+        other = draw(st.text("0123456789-:.,+TtZzW \uff11", max_size=2))
+        text = text[:place] + other + text[place + draw(st.integers(0, 2)) :]
+    return text
+
+
+@settings(untimed, max_examples=1000)
+@given(nearly_times())
+def test_both_readers_of_times_agree(text):
+    """The quick reader of the usual form never reads what the thorough one would not."""
+    if "-" in text[1:]:
+        assert payload.instant(text) == payload._rfc3339(text)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,18 @@ def test_parse_is_total(body):
 
 @untimed
 @given(bodies)
+def test_one_entry_alone_is_read_as_one_of_several(body):
+    """What stands alone in a body becomes what it would become as the first of two."""
+    entries = body.get("entry")
+    ours = body.get("object") in (None, "whatsapp_business_account")
+    if ours and type(entries) is list and len(entries) == 1:
+        alone, together = parse(body).events, parse({**body, "entry": entries * 2}).events
+        assert together[: len(alone)] == alone
+        assert [event.key for event in together] == [event.key for event in alone] * 2
+
+
+@untimed
+@given(bodies)
 def test_the_same_bytes_give_the_same_events(body):
     """A body that comes again gives the same keys, and the same everything else."""
     assert parse(body).events == parse(body).events

@@ -44,6 +44,11 @@ NAMED = {
     "messages": [{**ITEM, "from_user_id": "US.13491208655302741918"}],
 }
 NAMELESS = {**VALUE, "contacts": [{**CARD, "profile": {"name": ""}}]}
+NUMERIC = {
+    **VALUE,
+    "contacts": [{**CARD, "wa_id": 16505551234.0}],
+    "messages": [{**ITEM, "from": 16505551234}],
+}
 CARD_ALONE_NAMES = {**NAMED, "messages": [ITEM]}
 
 
@@ -97,6 +102,7 @@ def test_anything_else_is_left_to_the_thorough_reader(item):
     st.sampled_from([SCOPE, attrs.evolve(SCOPE, business_phone=None)]),
 )
 @example(NAMELESS, SCOPE)
+@example(NUMERIC, SCOPE)
 @example(VALUE, attrs.evolve(SCOPE, business_phone=None))
 def test_both_readers_agree(value, scope):
     """Whatever stands in a value, a message that is read quickly is the one read thoroughly."""
