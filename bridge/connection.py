@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from aiohttp import web
@@ -37,11 +37,11 @@ def check_parser() -> None:
 
 
 def connections(
-    runner: web.AppRunner, settings: ServerSettings, respond: Respond
+    runner: web.ServerRunner, settings: ServerSettings, respond: Respond
 ) -> Callable[[], asyncio.Protocol]:
     """Return a protocol factory that turns away connections beyond the limit.
 
-    The runner's application needs `punctual` among its middlewares.
+    Its handler has to say `answering` and `answered`.
     """
 
     def connect() -> asyncio.Protocol:
@@ -154,17 +154,3 @@ def _log_bug(error: BaseException | None) -> None:
             "where": None if error is None else raised_at(error),
         },
     )
-
-
-@web.middleware
-async def punctual(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Tell the connection when a request's head has arrived, and when it has been answered."""
-    connection = request.protocol
-    assert isinstance(connection, Connection)  # noqa: S101 - this application knows no others
-    connection.answering()
-    try:
-        return await handler(request)
-    finally:
-        connection.answered()

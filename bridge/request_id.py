@@ -86,13 +86,23 @@ def middleware(trusted: tuple[Network, ...]) -> Middleware:
 
     @web.middleware
     async def name(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = _sane(request.headers.getall(HEADER, ()))
-        if request_id is None or not _is_within(client_address(request.remote, (), ()), trusted):
+        request_id = told_by_proxy(request, trusted)
+        if request_id is None:
             return await handler(request)
         with using(request_id):
             return await handler(request)
 
     return name
+
+
+def told_by_proxy(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str | None:
+    """Return the `X-Request-Id` of a request that comes from one of these proxies."""
+    if not trusted:
+        return None
+    request_id = _sane(request.headers.getall(HEADER, ()))
+    if request_id is None or not _is_within(client_address(request.remote, (), ()), trusted):
+        return None
+    return request_id
 
 
 def _sane(values: Sequence[str]) -> str | None:

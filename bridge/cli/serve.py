@@ -16,7 +16,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from bridge import admin, log, web
+from bridge import admin, log, server
 from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
 from bridge.cli.check import doubts
@@ -77,8 +77,8 @@ def serve(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(bridge, settings, is_elsewhere=is_elsewhere))
     except OSError as error:
-        server = settings.server
-        fail(f"cannot listen on {server.host} port {server.port}: {error.strerror or error}")
+        place = settings.server
+        fail(f"cannot listen on {place.host} port {place.port}: {error.strerror or error}")
         return Exit.FAILURE
     _log.info("stopped")
     return Exit.OK
@@ -88,7 +88,7 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
     # Operators can look in from before the first callback until after the last delivery.
     async with admin.listening(bridge, settings.admin) as admin_url:
         ready = partial(_announce, bridge, settings, is_elsewhere, admin_url)
-        await web.serve(bridge, settings.server, ready=ready)
+        await server.serve(bridge, settings.server, ready=ready)
 
 
 def _command(options: Mapping[str, object], log_format: str) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from bridge.runtime import Bridge
-from bridge.web import serve
+from bridge.server import serve
 
 PATIENCE = 60  # seconds until a test gives up; nothing depends on how long it really takes
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
+from contextlib import AsyncExitStack
 from io import BytesIO
 from ipaddress import ip_address, ip_network
 
@@ -15,12 +13,11 @@ from aiohttp import ClientSession, web
 
 from bridge.adapter import Callback, Parsed, Reply, Verified
 from bridge.errors import BridgeError, JournalError
-from bridge.journal.base import Health
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
 from bridge.runtime import Bridge
 from bridge.settings import ServerSettings
-from bridge.web import reply_to, serve
+from bridge.web import reply_to
 from tests.bridge.fakes import TOKEN, Plain
 from tests.bridge.serving import serving
 
@@ -34,14 +31,23 @@ def a_bridge(adapter=None, journal=None, **server) -> Bridge:
     return bridge
 
 
-@pytest.fixture
-def client_of(aiohttp_client):
-    async def make(bridge: Bridge):
-        app = web.Application()
-        bridge.mount(app)
-        return await aiohttp_client(app)
+@pytest.fixture(params=["in an application", "in a server of its own"])
+async def client_of(request, aiohttp_client):
+    async with AsyncExitStack() as stack:
 
-    return make
+        async def make(bridge: Bridge):
+            if request.param == "in an application":
+                app = web.Application()
+                bridge.mount(app)
+                return await aiohttp_client(app)
+            url = await stack.enter_async_context(serving(bridge))
+            return await stack.enter_async_context(ClientSession(url))
+
+        yield make
+
+
+def port_of(client) -> int:
+    return (client._base_url if isinstance(client, ClientSession) else client.make_url("/")).port
 
 
 async def problem(response) -> dict:
@@ -149,7 +155,7 @@ class TestAnswers:
         got = []
         bridge.on(Message)(got.append)
         client = await client_of(bridge)
-        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
         head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY) + 10}\r\n\r\n"
         writer.write(head.encode() + BODY)
         writer.write_eof()
@@ -214,91 +220,3 @@ class TestCallbacks:
         client = await client_of(a_bridge(adapter, trusted_proxies=(ip_network("127.0.0.0/8"),)))
         await client.get(URL, headers={"X-Forwarded-For": "203.0.113.5, 192.0.2.1"})
         assert adapter.callbacks[0].client == ip_address("192.0.2.1")
-
-
-class TestServe:
-    async def test_it_serves_until_told_to_stop_and_finishes_what_came(self):
-        """SIGTERM ends the server after the subscriber has had the acknowledged event."""
-        got = []
-        bridge = a_bridge()
-        bridge.on(Message)(got.append)
-        async with serving(bridge) as url, ClientSession(url) as client:
-            assert (await client.post(URL, data=BODY)).status == 200
-        assert len(got) == 1
-
-    async def test_it_tells_whether_it_lives_and_whether_it_is_ready(self):
-        """/healthz asks nobody; /readyz says what keeps callbacks from being taken."""
-
-        class Sick(MemoryJournal):
-            async def health(self):
-                return Health(ready=False, reason="disk full")
-
-        bridge = a_bridge(journal=Sick())
-        async with serving(bridge) as url, ClientSession(url) as client:
-            assert (await client.get("/healthz")).status == 200
-            response = await client.get("/readyz")
-            assert (response.status, await response.text()) == (503, "not ready: disk full\n")
-            assert (await client.get("/")).status == 404
-        async with serving(a_bridge()) as url, ClientSession(url) as client:
-            assert (await client.get("/readyz")).status == 200
-
-    async def test_a_connection_too_many_is_turned_away(self):
-        """Beyond the limit a connection is closed unread; the others go on."""
-        async with serving(a_bridge(), max_connections=1) as url, ClientSession(url) as client:
-            assert (await client.get("/healthz")).status == 200
-            port = int(url.rsplit(":", 1)[1])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            assert await reader.read() == b""
-            writer.close()
-            assert (await client.get("/healthz")).status == 200
-
-    async def test_an_address_that_is_taken_is_an_error(self):
-        """The server says so at once, and the bridge is left closed."""
-        bridge = a_bridge()
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            with pytest.raises(OSError, match="address already in use"):
-                await serve(bridge, ServerSettings(port=port))
-        assert not (await bridge.health()).ready
-
-    async def test_a_second_signal_cuts_the_ending_short(self):
-        """Whoever does not want to wait for a hanging subscriber signals twice."""
-        bridge = a_bridge(drain_timeout=3600.0)
-        entered = asyncio.Event()
-
-        @bridge.on(Message)
-        async def hang(event: Message) -> None:
-            entered.set()
-            await asyncio.Event().wait()
-
-        with pytest.raises(asyncio.CancelledError):
-            async with serving(bridge) as url:
-                async with ClientSession(url) as client:
-                    assert (await client.post(URL, data=BODY)).status == 200
-                await entered.wait()
-                os.kill(os.getpid(), signal.SIGTERM)
-                while await _answers(url):
-                    pass
-                os.kill(os.getpid(), signal.SIGINT)
-
-    async def test_ipv6_addresses_are_shown_in_brackets(self):
-        """The base URL of a server on ::1 can be pasted."""
-        ready = asyncio.get_running_loop().create_future()
-        settings = ServerSettings(host="::1", port=0)
-        try:
-            task = asyncio.create_task(serve(a_bridge(), settings, ready=ready.set_result))
-            url = await ready
-        except OSError:
-            pytest.skip("no IPv6 here")
-        assert url.startswith("http://[::1]:")
-        os.kill(os.getpid(), signal.SIGTERM)
-        await task
-
-
-async def _answers(url: str) -> bool:
-    try:
-        async with ClientSession(url) as client:
-            await client.get("/healthz")
-    except OSError:
-        return False
-    return True

@@ -1,0 +1,156 @@
+"""A server of our own: callbacks in, and nothing that an application would need besides.
+
+It stands on aiohttp's low-level server, since a router and middlewares take as long as a handler
+that does nothing. Inside an application of yours, `Bridge.mount` does the same with routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from bridge import request_id
+from bridge.adapter import Reply
+from bridge.connection import Connection, check_parser, connections
+from bridge.errors import BridgeError, UnknownAdapter
+from bridge.settings import ServerSettings
+from bridge.web import Receiver, answer, problem, reply_to, response_to
+
+_SETTLING: Final = 3
+"""Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
+otherwise the end would wait for its first request for the whole of the drain's time."""
+
+
+class Serviceable(Receiver, AbstractAsyncContextManager[Any], Protocol):
+    """A receiver that takes callbacks while its context is open: a `Bridge`."""
+
+
+async def serve(
+    receiver: Serviceable,
+    settings: ServerSettings,
+    *,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT: then take nothing new, finish what came, and return.
+
+    `ready` is called with the base URL once callbacks are taken; port 0 picks a free one.
+    Raises `OSError` where the address cannot be had, `JournalError` where the journal cannot.
+    """
+    check_parser()
+    handlers = web.Server(_handler(receiver, settings))
+    runner = web.ServerRunner(handlers, shutdown_timeout=settings.drain_timeout)
+    with _stopping() as stop:
+        async with receiver:
+            await runner.setup()
+            try:
+                server = await asyncio.get_running_loop().create_server(
+                    connections(runner, settings, _refusal), settings.host, settings.port
+                )
+                if ready is not None:
+                    ready(_url(server))
+                await stop.wait()
+                server.close()
+                for _ in range(_SETTLING):
+                    await asyncio.sleep(0)
+            finally:
+                await runner.cleanup()
+
+
+def _handler(
+    receiver: Receiver, settings: ServerSettings
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Return what answers each request."""
+    names = frozenset(receiver.adapters)
+    below = f"{settings.prefix}/"
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, Connection)  # noqa: S101 - this server makes no others
+        connection.answering()
+        try:
+            if hdrs.EXPECT in request.headers:
+                await _encourage(request)
+            name, tail = _place(request.path)
+            if name not in names:
+                return await _other(request)
+            told = request_id.told_by_proxy(request, settings.trusted_proxies)
+            if told is None:
+                return await answer(request, receiver, name, tail, settings)
+            with request_id.using(told):
+                return await answer(request, receiver, name, tail, settings)
+        finally:
+            connection.answered()
+
+    def _place(path: str) -> tuple[str | None, str]:
+        if not path.startswith(below):
+            return None, ""
+        name, _, tail = path[len(below) :].partition("/")
+        return name, tail
+
+    async def _other(request: web.BaseRequest) -> web.Response:
+        if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
+            if request.path == "/healthz":
+                return response_to(Reply(body=b"alive\n"))
+            if request.path == "/readyz":
+                return await _readiness(receiver)
+        return response_to(reply_to(UnknownAdapter()))
+
+    return handle
+
+
+async def _encourage(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to go on and send the body (RFC 9110, section 10.1.1)."""
+    if (
+        request.version == HttpVersion11
+        and request.headers[hdrs.EXPECT].lower() == "100-continue"
+        and not request.content.is_eof()
+    ):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the response proper has not begun
+
+
+async def _readiness(receiver: Receiver) -> web.Response:
+    health = await receiver.health()
+    if health.ready:
+        return response_to(Reply(body=b"ready\n"))
+    return response_to(Reply(status=503, body=f"not ready: {health.reason}\n".encode()))
+
+
+@contextmanager
+def _stopping() -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set; a second one of them cuts the ending short."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    stop = asyncio.Event()
+
+    def stop_or_cancel() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop_or_cancel)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _refusal(status: int) -> web.Response:
+    """Return the response to a request that never reached a handler, or that broke one."""
+    if status == HTTPStatus.BAD_REQUEST:
+        return response_to(problem(status, "this is not HTTP as it should be"))
+    return response_to(reply_to(BridgeError()))
+
+
+def _url(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
