@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import attrs
 
+from bridge.frozen import quick_init
 from bridge.journal.base import Appended
 from bridge.model import Event
 
@@ -36,7 +37,9 @@ class Result(StrEnum):
     DEAD = "dead"
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Received:
     """A callback was answered; `appended` is None where there was nothing to be appended.
 

@@ -9,7 +9,7 @@ from bridge.model import Event
 
 T = TypeVar("T")
 
-_KEPT: Final = 8192  # events, and as many again before they are forgotten
+_KEPT: Final = 2048  # events, and as many again before they are forgotten
 
 
 class Recent(Generic[T]):

@@ -295,15 +295,9 @@ class Delivery:
 
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
+        lane.look_again = False
         await self._progress.save()
         found = await self._cursor.held(lane.name, _BURST)
-        if found or lane.look_again:
-            lane.look_again = False
-        elif not self._progress.holds_for(lane.name):
-            del self._lanes[lane.name]
-            self._waiting -= 1
-            self._moved_on()
-            return
         for held in found:
             if held.due_at is not None and held.due_at > time.time():
                 self._schedule(lane, held.due_at)
@@ -313,7 +307,14 @@ class Delivery:
                 self._progress.release(held.entry)
             elif not self._fail(lane, held, error):
                 return
-        self._enqueue(lane)
+        # Told before anything passes: after a crash the lane would begin with these again.
+        await self._progress.save()
+        if lane.look_again or len(found) == _BURST:
+            self._enqueue(lane)
+            return
+        del self._lanes[lane.name]
+        self._waiting -= 1
+        self._moved_on()
 
     async def _try(
         self, entry: Entry, which: Attempt, begun: Awaitable[object] | None = None
@@ -395,6 +396,7 @@ class Delivery:
 
     def _hold(self, lane: _Lane, held: Held) -> None:
         self._mark_held(lane)
+        lane.look_again = True
         self._progress.hold(held)
 
     def _mark_held(self, lane: _Lane) -> None:

@@ -22,6 +22,8 @@ class Progress:
         self._cursor = cursor
         self._under_way: OrderedDict[int, None] = OrderedDict()
         self._saving = asyncio.Lock()
+        self._begun = 0
+        self._told = 0
         self._saved_position = cursor.position
         self._held: dict[int, Held] = {}
         self._released: set[int] = set()
@@ -47,10 +49,6 @@ class Progress:
         self._under_way.pop(held.entry.position, None)
         self.changed.set()
 
-    def holds_for(self, lane: str) -> bool:
-        """Return whether anything of a lane is held and the journal does not know it yet."""
-        return any(held.entry.lane == lane for held in self._held.values())
-
     def release(self, entry: Entry) -> None:
         """Note that a held entry has been delivered."""
         self._released.add(entry.position)
@@ -62,12 +60,21 @@ class Progress:
         self.changed.set()
 
     async def save(self) -> None:
-        """Tell the journal. Raises `JournalError`, and then nothing of it is forgotten."""
+        """Tell the journal what has been noted so far.
+
+        Raises `JournalError`, and then nothing of it is forgotten. Those who ask while the
+        journal is being told wait for the next time, which is one for all of them.
+        """
+        asked = self._begun
         async with self._saving:
+            if self._told > asked:
+                return
+            self._begun += 1
             self.changed.clear()
             position = next(iter(self._under_way), self.taken_up_to + 1) - 1
             held, released, dead = self._held, self._released, self._dead
             if position == self._saved_position and not (held or released or dead):
+                self._told = self._begun
                 return
             self._held, self._released, self._dead = {}, set(), []
             settlement = Settlement(
@@ -86,3 +93,4 @@ class Progress:
                 self.changed.set()
                 raise
             self._saved_position = position
+            self._told = self._begun

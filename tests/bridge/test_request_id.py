@@ -187,11 +187,11 @@ def test_what_is_remembered_is_bounded():
     with request_id.using("later"):
         for number in range(1, 30_000):
             ids.remember([message(str(number))])
-            if number == 8000:
+            if number == 2000:
                 assert recalled(ids, message("0")) == "first"
     assert recalled(ids, message("29999")) == "later"
     assert recalled(ids, message("0")) is None
-    assert len(ids._recent) <= 2 * 8192
+    assert len(ids._recent) <= 2 * 2048
 
 
 def test_a_repeated_event_stays_with_its_first_request():

@@ -82,7 +82,7 @@ class SqliteJournal:
         check_for: float = 1.0,
         max_waiting: int = 20_000,
         max_group: int = 1024,
-        tail: int = 8192,
+        tail: int = 2048,
         clock: Callable[[], float] = time.time,
         vfs: str | None = None,
     ) -> None:
