@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import attrs
 import orjson
@@ -17,7 +18,7 @@ PATH = "/callbacks/whatsapp"
 SIGNATURE = "X-Hub-Signature-256"
 _USERS = 5000
 
-WHATSAPP_TEXT = {
+WHATSAPP_TEXT: dict[str, Any] = {
     "object": "whatsapp_business_account",
     "entry": [
         {

@@ -1,154 +1,192 @@
-"""What growth does: of the journal, the subscribers, the bodies, the conversations, the backlog."""
+"""What growth does: of the journal, the subscribers, the bodies, the conversations."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import statistics
+import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import attrs
+
 from adapters.whatsapp import WhatsApp, WhatsAppSettings
+from benchmarks import backlog
 from benchmarks.bodies import texts
-from benchmarks.load import Contender, Faulty, Result, put_load, running
-from benchmarks.report import Table
+from benchmarks.contenders import Contender, Server, all_running, running
+from benchmarks.figures import Faulty, Figure, Measure, Measured
+from benchmarks.load import Load, Result, introduce, put_load
+from benchmarks.progress import Tell, telling
+from benchmarks.report import Table, told, without_figure
+from benchmarks.turns import Extent, Turns, take_turns
 from bridge.adapter import Verified
 from bridge.journal.sqlite import SqliteJournal
 from bridge.signing import Secret
 
 _TOGETHER = 1000
-_PATIENCE = 600.0  # seconds
+_FEW_TURNS = 3  # where nothing is asked of a figure
+_EMPTY = Contender(title="no events at first, 1 subscriber", journal="sqlite")
+_TEN = Contender(title="10 subscribers", journal="sqlite", subscribers=10)
+_HUNDRED = Contender(title="100 subscribers", journal="sqlite", subscribers=100)
+_BATCHES = Contender(title="batches", journal="sqlite")
+_BATCH_SIZES = (1, 10, 100, 1000)
+_USERS = (100, 10_000)
+_HEADINGS = (
+    "what",
+    "messages per second",
+    "x one subscriber, empty",
+    "p50 ms",
+    "p99 ms",
+    "MiB",
+)
 
 
-def measure(directory: Path, *, short: bool, rows: int | None) -> Table:
-    """Measure each growth against its own beginning."""
-    seconds = 1 if short else 4
-    sizes = [rows] if rows else [50_000] if short else [1_000_000]
-    lines: list[list[str]] = []
-    empty = _try(
-        lines, directory, Contender(title="empty", journal="sqlite"), "empty journal", seconds
-    )
-    for size in sizes:
-        filled = directory / f"journal-{size}.db"
-        try:
-            _fill(filled, size)
-            contender = Contender(title=f"{size:,} events", journal="sqlite", filled=filled)
-            _try(
-                lines, directory, contender, f"{size:,} events in the journal", seconds, empty=empty
-            )
-            lines.append(_catch_up(directory, filled, size))
-        finally:
-            for name in directory.glob(f"{filled.name}*"):
-                name.unlink(missing_ok=True)
-    for subscribers in (10,) if short else (10, 100):
-        title = f"{subscribers} subscribers"
-        contender = Contender(title=title, journal="sqlite", subscribers=subscribers)
-        _try(lines, directory, contender, title, seconds, empty=empty)
-    contender = Contender(title="batches", journal="sqlite")
-    for items in (10, 100) if short else (10, 100, 1000):
-        _try(
-            lines,
-            directory,
-            contender,
-            f"bodies of {items:,} messages",
-            seconds,
-            empty=empty,
-            items=items,
+@attrs.frozen
+class _Grown:
+    """What a load brought, with so many messages in each request."""
+
+    result: Result
+    items: int
+
+    @property
+    def messages(self) -> float:
+        """Messages per second."""
+        return self.result.rate * self.items
+
+
+def measure(directory: Path, extent: Extent, tell: Tell) -> list[Table]:
+    """Measure each growth against an empty journal with one subscriber, in the same turn."""
+    with tempfile.TemporaryDirectory(dir=directory, prefix="journal-") as folder:
+        path, again = Path(folder) / "large.db", Path(folder) / "small.db"
+        tell(f"filling a journal with {extent.large:,} events")
+        asyncio.run(_fill(path, extent.large))
+        asyncio.run(_fill(again, backlog.small_size(extent)))
+        filled = Contender(
+            title=f"{extent.large:,} events, 1 subscriber", journal="sqlite", path=path
         )
-    for users in (100, 100_000):
-        title = f"{users:,} conversations"
-        _try(lines, directory, contender, title, seconds, empty=empty, users=users)
-    return Table(
+        starts = _starts(directory, filled, extent, tell)
+        small = attrs.evolve(filled, path=again)
+        had = backlog.measure(directory, filled, small, extent, tell)
+        asked = _asked(directory, filled, extent, tell)
+    others = _others(directory, extent, tell)
+    table = Table(
         name="growth",
         title="Growth",
-        note="Each against the empty journal with one subscriber; messages, not requests.",
-        headings=(
-            "what",
-            "messages per second",
-            "x empty",
-            "p50 ms",
-            "p99 ms",
-            "MiB",
-            "started in s",
+        note=(
+            "Each against one subscriber with a journal that was empty at first, in the same turn; "
+            f"messages, not requests; the median of {extent}, or of {_FEW_TURNS} at most where "
+            "nothing is asked. Memory is the server's at the end; before conversations are "
+            "measured, each has had a message."
         ),
-        rows=lines,
+        headings=_HEADINGS,
+        rows=[*_rows(asked), *_rows(others)],
+        figures={
+            Measure.FILLED_TO_EMPTY: _ratio(asked, filled.title),
+            Measure.TEN_TO_ONE: _ratio(asked, _TEN.title),
+        },
+        bars=[
+            (f"bridge: {title}", found.median)
+            for turns in (asked, others)
+            for title in turns.results
+            if title != _EMPTY.title and isinstance(found := _ratio(turns, title), Figure)
+        ],
+        axis="messages per second, as a share of one subscriber with an empty journal",
     )
+    return [table, _start_table(starts), backlog.lay_out(had, extent)]
 
 
-def _try(
-    lines: list[list[str]],
-    directory: Path,
-    contender: Contender,
-    title: str,
-    seconds: int,
-    *,
-    empty: Result | None = None,
-    items: int = 1,
-    users: int = 5000,
-) -> Result | None:
-    try:
-        with running(contender, directory) as server:
-            connections = 64 if items < 100 else 8
-            found = put_load(
-                server, seconds=seconds, items=items, users=users, connections=connections
-            )
-            started = server.started_in
-    except Faulty as fault:
-        lines.append([title, f"no figure: {fault}"] + [""] * 5)
-        return None
-    ratio = f"{found.rate * items / empty.rate:.2f}" if empty is not None else ""
-    lines.append(
-        [
-            title,
-            f"{found.rate * items:,.0f}",
-            ratio,
-            f"{found.p50:.2f}",
-            f"{found.p99:.2f}",
-            f"{found.memory:.0f}",
-            f"{started:.2f}",
-        ]
-    )
-    return found
-
-
-def _fill(path: Path, size: int) -> None:
+async def _fill(path: Path, size: int) -> None:
     """Make a journal that holds so many messages, as the adapter reads them."""
-    adapter = _adapter()
+    adapter = WhatsApp("whatsapp", WhatsAppSettings(app_secrets=(Secret("unused"),)))
     now = datetime.now(UTC)
-
-    async def fill() -> None:
-        async with SqliteJournal(path) as journal:
-            for body in islice(texts(_TOGETHER), size // _TOGETHER):
-                await journal.append(adapter.parse(Verified(payload=body, received_at=now)).events)
-
-    asyncio.run(fill())
+    async with SqliteJournal(path) as journal:
+        for body in islice(texts(_TOGETHER), size // _TOGETHER):
+            await journal.append(adapter.parse(Verified(payload=body, received_at=now)).events)
 
 
-def _catch_up(directory: Path, filled: Path, size: int) -> list[str]:
-    """Measure how fast a new subscriber gets everything, against parsing the same alone."""
-    adapter = _adapter()
-    now = datetime.now(UTC)
-    bodies = [Verified(payload=body, received_at=now) for body in islice(texts(), 10_000)]
-    began = time.perf_counter()
-    for body in bodies:
-        adapter.parse(body)
-    parsing = len(bodies) / (time.perf_counter() - began)
-    contender = Contender(title="catch-up", journal="sqlite", filled=filled, start="beginning")
-    try:
+def _starts(directory: Path, filled: Contender, extent: Extent, tell: Tell) -> Turns[float]:
+    def start(contender: Contender) -> float:
         with running(contender, directory) as server:
-            began = time.perf_counter()
-            already = server.handled()[0]
-            while server.handled()[0] < size:
-                if time.perf_counter() - began > _PATIENCE:
-                    raise Faulty(f"{size - server.handled()[0]} events are missing")  # noqa: TRY301
-                time.sleep(0.005)
-            rate = (size - already) / (time.perf_counter() - began)
-            memory = server.memory()
-    except Faulty as fault:
-        return [f"catch-up of {size:,} events", f"no figure: {fault}"] + [""] * 5
-    title = f"catch-up of {size:,} events (x parsing alone)"
-    return [title, f"{rate:,.0f}", f"{rate / parsing:.2f}", "", "", f"{memory:.0f}", ""]
+            return server.started_in
+
+    tasks = {each.title: partial(start, each) for each in (_EMPTY, filled)}
+    return take_turns(tasks, extent.at_most(_FEW_TURNS).turns, telling(tell, "starting"))
 
 
-def _adapter() -> WhatsApp:
-    return WhatsApp("whatsapp", WhatsAppSettings(app_secrets=(Secret("unused"),)))
+def _asked(directory: Path, filled: Contender, extent: Extent, tell: Tell) -> Turns[_Grown]:
+    """Measure what something is asked of."""
+    with all_running((_EMPTY, filled, _TEN), directory) as servers:
+        tasks = {each.title: _loading(server, Load()) for each, server in servers.items()}
+        return take_turns(tasks, extent.turns, tell, warm_up=extent.warm_up)
+
+
+def _others(directory: Path, extent: Extent, tell: Tell) -> Turns[_Grown]:
+    conversations = {
+        users: Contender(title=f"{users:,} conversations", journal="sqlite")
+        for users in sorted({*_USERS, extent.users})
+    }
+    contenders = (_EMPTY, _HUNDRED, _BATCHES, *conversations.values())
+    with all_running(contenders, directory) as servers:
+        faults = {}
+        for users, contender in conversations.items():
+            tell(f"introducing {users:,} users")
+            try:
+                introduce(servers[contender], users)
+            except Faulty as fault:
+                faults[contender.title] = str(fault)
+        load = Load()
+        tasks = {each.title: _loading(servers[each], load) for each in (_EMPTY, _HUNDRED)}
+        for items in _BATCH_SIZES:
+            batches = attrs.evolve(load, items=items, connections=64 if items < 100 else 8)
+            tasks[f"messages in each body: {items:,}"] = _loading(servers[_BATCHES], batches)
+        for users, contender in conversations.items():
+            spoken = attrs.evolve(load, users=users)
+            tasks[contender.title] = _loading(servers[contender], spoken)
+        return take_turns(tasks, extent.at_most(_FEW_TURNS).turns, tell, faults=faults)
+
+
+def _loading(server: Server | Faulty, load: Load) -> Callable[[], _Grown]:
+    return lambda: _Grown(put_load(server, load), load.items)
+
+
+def _ratio(turns: Turns[_Grown], title: str) -> Measured:
+    return turns.ratio(title, _EMPTY.title, lambda grown: grown.messages)
+
+
+def _rows(turns: Turns[_Grown]) -> list[list[str]]:
+    rows = []
+    for title, found in turns.results.items():
+        if title in turns.faults:
+            rows.append(without_figure((title,), turns.faults[title], len(_HEADINGS)))
+            continue
+        rows.append(
+            [
+                title,
+                f"{statistics.median(grown.messages for grown in found):,.0f}",
+                "" if title == _EMPTY.title else told(_ratio(turns, title)),
+                f"{statistics.median(grown.result.p50 for grown in found):.2f}",
+                f"{statistics.median(grown.result.p99 for grown in found):.2f}",
+                f"{found[-1].result.memory:.0f}",
+            ]
+        )
+    return rows
+
+
+def _start_table(starts: Turns[float]) -> Table:
+    headings = ("a journal with", "seconds")
+    rows = []
+    for title, found in starts.results.items():
+        if title in starts.faults:
+            rows.append(without_figure((title,), starts.faults[title], len(headings)))
+        else:
+            rows.append([title, f"{statistics.median(found):.2f}"])
+    return Table(
+        name="starting",
+        title="Starting",
+        note="From the command until connections are taken, which includes Python's own start.",
+        headings=headings,
+        rows=rows,
+    )

@@ -1,169 +1,148 @@
-"""What it costs to make an event durable on NATS, with one and two ingesting processes.
-
-    python benchmarks/nats_journal.py                       about a minute, beside the source
-    python benchmarks/nats_journal.py --directory /mnt/x    on the disk that matters
-
-Callers append one event each, wait until the server has acknowledged it, and append the next.
-The SQLite journal stands beside it in the same run and in turns, on the same disk. Server and
-processes share this machine's cores: what two processes gain over one shows how much of the
-work is the server's. Compare the ratios; the absolute figures drift with the machine.
-"""
+"""The journal on NATS beside the one in SQLite: catching up, taking in, delivering."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.appending import append_in_processes, fill, journal_at
+from benchmarks.backlog import follow
+from benchmarks.broker import broker
+from benchmarks.contenders import Contender, all_running, running
+from benchmarks.figures import Faulty
+from benchmarks.load import Load, put_load
+from benchmarks.progress import Tell, telling
+from benchmarks.report import Table, told, without_figure
+from benchmarks.turns import Extent, T, Turns, take_turns
+from bridge.errors import JournalError
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks.journal import measure
-from bridge.journal.base import Journal
-from bridge.journal.nats import NatsJournal
-from bridge.journal.sqlite import SqliteJournal
-
-CALLERS = (1, 64, 256)
-ROUNDS = 3
-SQLITE = "SQLite"
-SYNCS = {"NATS, default sync": "2m", "NATS, sync always": "always"}
+_SQLITE = "SQLite"
+_SYNCS = {"NATS, default sync": "2m", "NATS, sync always": "always"}
+_CALLERS = 64
+_SECONDS = 1.0
+_BACKLOG = 20_000
+_FEW_TURNS = 2  # nothing is asked of these figures
+_HEADINGS = ("what", "journal", "per second", "x SQLite", "p50 ms", "p99 ms")
 
 
-@contextmanager
-def server(directory: Path, sync: str) -> Iterator[str]:
-    """Run a server with JetStream; give its address."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    configuration = directory / "server.conf"
-    configuration.write_text(
-        f'listen: "127.0.0.1:{port}"\nmax_payload: 8MB\nlog_file: "{directory / "log"}"\n'
-        f'jetstream {{ store_dir: "{directory}", sync_interval: "{sync}" }}\n'
+def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
+    """Measure each in turns with SQLite."""
+    extent = extent.at_most(_FEW_TURNS)
+    backlog = min(_BACKLOG, extent.large // 10)
+    with (
+        tempfile.TemporaryDirectory(dir=directory, prefix="journal-") as name,
+        ExitStack() as stack,
+    ):
+        folder = Path(name)
+        places = {_SQLITE: str(folder / "journal.db")}
+        try:
+            for title, sync in _SYNCS.items():
+                places[title] = stack.enter_context(broker(folder / sync, sync=sync))
+            for title, place in places.items():
+                tell(f"filling {title}")
+                asyncio.run(_fill(place, backlog))
+        except (Faulty, JournalError) as fault:
+            rows = [without_figure(("",), str(fault), len(_HEADINGS))]
+        else:
+            rows = [
+                *_catch_up(directory, places, backlog, extent, telling(tell, "catching up")),
+                *_take_in(places, extent, telling(tell, "taking in")),
+                *_deliver(directory, places, extent, telling(tell, "delivering")),
+            ]
+    return Table(
+        name="nats",
+        title="NATS JetStream",
+        note=(
+            f"One NATS server on this machine, with no core of its own; in {extent}, each "
+            f"beside SQLite in the same one. Catching up: a new subscriber and {backlog:,} "
+            f"events. Taking in: {_CALLERS} callers in each process, the latencies are those of "
+            "the process that has the worst. Delivering: over HTTP, 64 connections, the signature "
+            "checked, and a subscriber who got every event."
+        ),
+        headings=_HEADINGS,
+        rows=rows,
     )
-    binary = Path(sys.executable).with_name("nats-server")
-    process = subprocess.Popen([binary, "-c", configuration])
-    try:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.05)
-        yield f"nats://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
-def journal_of(place: str) -> Journal:
-    """Return the journal that an address or a path names."""
-    if place.startswith("nats:"):
-        return NatsJournal([place], synced=True)
-    return SqliteJournal(place)
+def _catch_up(
+    directory: Path, places: Mapping[str, str], backlog: int, extent: Extent, tell: Tell
+) -> list[list[str]]:
+    late = 0
+
+    def catch_up(title: str, place: str) -> float:
+        nonlocal late
+        late += 1  # who has had the events does not get them again, so somebody else begins
+        contender = _contender(title, place, subscriber=f"late{late}-", start="beginning")
+        with running(contender, directory) as server:
+            return follow(server, backlog).rate
+
+    tasks = {title: partial(catch_up, title, place) for title, place in places.items()}
+    found = take_turns(tasks, extent.turns, tell)
+    return [_row("catching up", title, found, lambda rate: (rate,)) for title in places]
 
 
-async def work(place: str, callers: int, seconds: float) -> None:
-    """Append for a while, and print the rate and the latencies at 50 and 99 percent."""
-    async with journal_of(place) as journal:
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
-        one = await measure(journal, callers, seconds)
-    print(one.rate, one.percentile(0.5), one.percentile(0.99), flush=True)
+async def _fill(place: str, backlog: int) -> None:
+    async with journal_at(place) as journal:
+        await fill(journal, backlog)
 
 
-def run(place: str, processes: int, callers: int, seconds: float) -> tuple[float, float, float]:
-    """Let processes append at once; return their rates' sum and their worst latencies."""
-    command = [sys.executable, __file__, "--work", place, "--callers", str(callers)]
-    running = [
-        subprocess.Popen(
-            [*command, "--seconds", str(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(processes)
+def _take_in(places: Mapping[str, str], extent: Extent, tell: Tell) -> list[list[str]]:
+    append = partial(append_in_processes, callers=_CALLERS, seconds=_SECONDS)
+    tasks = {_SQLITE: partial(append, places[_SQLITE], processes=1)}
+    for title in _SYNCS:
+        tasks[f"{title}, 1 process"] = partial(append, places[title], processes=1)
+        tasks[f"{title}, 2 processes"] = partial(append, places[title], processes=2)
+    found = take_turns(tasks, extent.turns, tell)
+    return [
+        _row("taking in", name, found, lambda one: (one.rate, one.p50, one.p99)) for name in tasks
     ]
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    figures = [tuple(map(float, process.communicate()[0].split())) for process in running]
-    rates, p50, p99 = zip(*figures, strict=True)
-    return sum(rates), max(p50), max(p99)
 
 
-Results = Mapping[tuple[int, str, int], Sequence[tuple[float, float, float]]]
+def _deliver(
+    directory: Path, places: Mapping[str, str], extent: Extent, tell: Tell
+) -> list[list[str]]:
+    contenders = {title: _contender(title, place) for title, place in places.items()}
+    with all_running(list(contenders.values()), directory) as servers:
+        load = Load()
+        tasks = {
+            title: partial(put_load, servers[contender], load)
+            for title, contender in contenders.items()
+        }
+        found = take_turns(tasks, extent.turns, tell)
+    return [
+        _row("delivering", title, found, lambda one: (one.rate, one.p50, one.p99))
+        for title in places
+    ]
 
 
-def compare(directory: Path, seconds: float) -> Results:
-    """Measure everything in turns."""
-    results: dict[tuple[int, str, int], list[tuple[float, float, float]]] = defaultdict(list)
-    with contextlib.ExitStack() as stack:
-        places = {}
-        for name, sync in SYNCS.items():
-            folder = directory / sync
-            folder.mkdir()
-            places[name] = stack.enter_context(server(folder, sync))
-        for callers in CALLERS:
-            for _ in range(ROUNDS):
-                sqlite = str(directory / "journal.db")
-                results[callers, SQLITE, 1].append(run(sqlite, 1, callers, seconds))
-                for name, place in places.items():
-                    for processes in (1, 2):
-                        one = run(place, processes, callers, seconds)
-                        results[callers, name, processes].append(one)
-    return results
-
-
-def lay_out(results: Results) -> Table:
-    """Put the median of each figure's turns beside SQLite's."""
-    table = Table(title="append, one event each")
-    for heading in ("callers each", "journal", "processes", "per second", "x SQLite"):
-        table.add_column(heading, justify="left" if heading == "journal" else "right")
-    table.add_column("p50 ms", justify="right")
-    table.add_column("p99 ms", justify="right")
-    for (callers, name, processes), turns in results.items():
-        rate, p50, p99 = (statistics.median(turn[n] for turn in turns) for n in range(3))
-        sqlite = statistics.median(turn[0] for turn in results[callers, SQLITE, 1])
-        table.add_row(
-            str(callers),
-            name,
-            str(processes),
-            f"{rate:,.0f}",
-            f"{rate / sqlite:.2f}",
-            f"{p50:.1f}",
-            f"{p99:.1f}",
+def _contender(title: str, place: str, *, subscriber: str = "s", start: str = "end") -> Contender:
+    if title == _SQLITE:
+        return Contender(
+            title=title, journal="sqlite", path=Path(place), subscriber=subscriber, start=start
         )
-    return table
+    return Contender(
+        title=title,
+        journal="nats",
+        settings=f'[journal.nats]\nservers = ["{place}"]\nsynced = true',
+        subscriber=subscriber,
+        start=start,
+    )
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1.5, help="for each turn of a figure")
-    parser.add_argument("--directory", type=Path, default=Path.cwd(), help="on the disk to use")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
-    parser.add_argument("--callers", type=int, default=64, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.work:
-        asyncio.run(work(options.work, options.callers, options.seconds))
-        return
-    with tempfile.TemporaryDirectory(dir=options.directory, prefix="nats-") as place:
-        Console(width=110).print(lay_out(compare(Path(place), options.seconds)))
-
-
-if __name__ == "__main__":
-    main()
+def _row(
+    what: str, name: str, turns: Turns[T], figures: Callable[[T], tuple[float, ...]]
+) -> list[str]:
+    """Lay out a rate and, where there are any, latencies."""
+    if name in turns.faults:
+        return without_figure((what, name), turns.faults[name], len(_HEADINGS))
+    rate, *latencies = (
+        statistics.median(column) for column in zip(*map(figures, turns.results[name]), strict=True)
+    )
+    ratio = turns.ratio(name, _SQLITE, lambda one: figures(one)[0])
+    cells = [what, name, f"{rate:,.0f}", told(ratio), *(f"{one:.2f}" for one in latencies)]
+    return cells + [""] * (len(_HEADINGS) - len(cells))

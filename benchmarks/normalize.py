@@ -22,6 +22,7 @@ from bridge.payload import mapping
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 _AT_ONCE = 50
+_DIRECT = {"played", "statuses", "failed", "image", "quoted-reply", "read", "reply"}
 _USER_ID = "US.13491208655302741918"
 
 
@@ -154,7 +155,17 @@ def measure(*, short: bool) -> Table:
         for title, body, adapter, model, update in [
             *(_sample(sample, incs) for sample in incs.samples()),
             ("WhatsApp text, direct", direct, whatsapp, _Body, direct),
+            *(
+                (f"WhatsApp {sample.name}, direct", orjson.dumps(sample.body), whatsapp, None, None)
+                for sample in whatsapp.samples()
+                if sample.name in _DIRECT
+            ),
             ("RCS text, direct", orjson.dumps(RCS_TEXT), rcs, _RcsBody, None),
+            *(
+                (f"RCS {sample.name}, direct", orjson.dumps(sample.body), rcs, None, None)
+                for sample in rcs.samples()
+                if sample.name in _DIRECT
+            ),
         ]:
             tasks: dict[str, Callable[[], object]] = {
                 "loads": lambda body=body: orjson.loads(body),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,21 +10,42 @@ import attrs
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from benchmarks.figures import Figure, Measure, Measured
+
 _COLUMNS = 160  # wide enough that no figure is cut, also where no terminal is
-_BAR, _GAP, _NAME, _WIDTH = 18, 8, 290, 420
+_BAR, _GAP, _NAME, _WIDTH = 18, 8, 400, 420
+_OURS, _OTHERS, _LINE, _MARK = "#2a9d8f", "#9aa5b1", "#e76f51", "#8a5cf6"
 
 
 @attrs.frozen(kw_only=True)
 class Table:
-    """One section's figures; `bars` are what its plot shows, a ratio for each name."""
+    """One section's figures; `bars` are what its plot shows, a value for each name.
+
+    `figures` are those that something is asked of, by name. Each bar may have its `marks`, and
+    all of them a `line`.
+    """
 
     name: str
     title: str
     note: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    figures: Mapping[Measure, Measured] = attrs.field(factory=dict)
     bars: Sequence[tuple[str, float]] = ()
     axis: str = ""
+    line: float | None = None
+    marks: Sequence[float] = ()
+
+
+def without_figure(names: Sequence[str], why: str, width: int) -> list[str]:
+    """Return a row, as wide as the others, that says why there is nothing in it."""
+    row = [*names, f"no figure: {why}"]
+    return row + [""] * (width - len(row))
+
+
+def told(measured: Measured) -> str:
+    """Return a ratio's median, or that there is none."""
+    return f"{measured.median:.2f}" if isinstance(measured, Figure) else "no figure"
 
 
 def show(table: Table) -> None:
@@ -50,24 +71,38 @@ def markdown(table: Table) -> str:
 
 def svg(table: Table) -> str:
     """Return a plot with a bar for each name, which reads on light and on dark ground."""
-    largest = max(value for _, value in table.bars)
+    values = [value for _, value in table.bars]
+    scale = _WIDTH / max(*values, *table.marks, table.line or 0.0)
     height = (_BAR + _GAP) * len(table.bars) + 48
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_NAME + _WIDTH + 70}" height="{height}"',
         'font-family="sans-serif" font-size="13" fill="#888">',
         f"<title>{escape(table.title)}</title>",
-        f'<text x="{_NAME}" y="16">{escape(table.axis)}</text>',
+        f'<text x="{_NAME}" y="16" text-anchor="middle">{escape(table.axis)}</text>',
     ]
     for place, (name, value) in enumerate(table.bars):
         y = 28 + place * (_BAR + _GAP)
-        width = max(1.0, value / largest * _WIDTH)
-        colour = "#2a9d8f" if name.startswith("bridge") else "#9aa5b1"
+        width = max(1.0, value * scale)
+        colour = _OURS if name.startswith("bridge") or table.line is not None else _OTHERS
         parts += [
             f'<text x="{_NAME - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>',
             f'<rect x="{_NAME}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>',
-            f'<text x="{_NAME + width + 6:.1f}" y="{y + 14}">{value:.2f}</text>',
         ]
+        end = width
+        if table.marks:
+            parts.append(_upright(_NAME + table.marks[place] * scale, y - 2, y + _BAR + 2, _MARK))
+            end = _WIDTH  # in a column, where no mark can be taken for what the number belongs to
+        parts.append(f'<text x="{_NAME + end + 6:.1f}" y="{y + 14}">{value:.2f}</text>')
+    if table.line is not None:
+        parts.append(_upright(_NAME + table.line * scale, 22, height - 16, _LINE))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _upright(x: float, top: float, bottom: float, colour: str) -> str:
+    return (
+        f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" '
+        f'stroke="{colour}" stroke-width="2"/>'
+    )
 
 
 def save(tables: Sequence[Table], heading: str, directory: Path) -> None:

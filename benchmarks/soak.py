@@ -4,43 +4,60 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.load import Contender, Faulty, put_load, running
-from benchmarks.report import Table
+import attrs
+
+from benchmarks.contenders import running
+from benchmarks.figures import Faulty
+from benchmarks.load import Load, Result, put_load
+from benchmarks.progress import Tell
+from benchmarks.report import Table, without_figure
 from benchmarks.serving import DURABLE
 
 _KEEP = 'keep = "30s"'  # so that retention has something to do within the time
+_HEADINGS = ("after s", "per second", "p50 ms", "p99 ms", "p99.9 ms", "MiB", "file MiB")
+_SHARE = 0.5
 
 
-def measure(directory: Path, *, minutes: float) -> Table:
+def measure(directory: Path, minutes: float, tell: Tell) -> Table:
     """Load the bridge in slices, and look at it between them."""
-    slices = max(3, min(60, int(minutes)))
+    slices = max(3, min(60, int(minutes * 3)))
     seconds = max(2, int(minutes * 60 / slices))
-    contender = Contender(title=DURABLE.title, journal="sqlite", settings=_KEEP)
     rows: list[list[str]] = []
+    bars: list[tuple[str, float]] = []
     try:
-        with running(contender, directory) as server:
-            capacity = put_load(server, seconds=2).rate
-            pause = 64 / (capacity / 2) * 1000
+        with running(attrs.evolve(DURABLE, settings=_KEEP), directory) as server:
+            tell("finding the capacity")
+            rate = put_load(server, Load(seconds=3)).asked * _SHARE
             for number in range(1, slices + 1):
-                found = put_load(server, seconds=seconds, pause=pause, warm_up=0)
+                passed = f"{number * seconds:,}"
+                tell(f"slice {number} of {slices}")
+                found = put_load(server, Load(seconds=seconds, rate=rate))
                 size = sum(file.stat().st_size for file in server.folder.glob("bridge.db*"))
-                rows.append(
-                    [
-                        f"{number * seconds / 60:.1f}",
-                        f"{found.rate:,.0f}",
-                        f"{found.p50:.2f}",
-                        f"{found.p99:.2f}",
-                        f"{found.p999:.2f}",
-                        f"{found.memory:.0f}",
-                        f"{size / 2**20:.0f}",
-                    ]
-                )
+                rows.append(_row(passed, found, size))
+                bars.append((f"bridge, after {passed} s", found.p99))
     except Faulty as fault:
-        rows.append(["", f"no figure: {fault}"] + [""] * 5)
+        rows.append(without_figure(("",), str(fault), len(_HEADINGS)))
     return Table(
         name="soak",
         title="Soak",
-        note="At half of what the bridge can take, with events kept for 30 seconds.",
-        headings=("minutes", "per second", "p50 ms", "p99 ms", "p99.9 ms", "MiB", "file MiB"),
+        note=(
+            f"At {_SHARE:.0%} of what the bridge can take, with events kept for 30 seconds; "
+            "between the slices the load pauses for as long as the next one takes to prepare."
+        ),
+        headings=_HEADINGS,
         rows=rows,
+        bars=bars,
+        axis="99 percent of the answers within, in ms (less is better)",
     )
+
+
+def _row(passed: str, found: Result, size: int) -> list[str]:
+    return [
+        passed,
+        f"{found.asked:,.0f}",
+        f"{found.p50:.2f}",
+        f"{found.p99:.2f}",
+        f"{found.p999:.2f}",
+        f"{found.memory:.0f}",
+        f"{size / 2**20:.0f}",
+    ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from benchmarks.counting import PLACES, Counts
 from bridge import Event
 
 _numbers = Counts.from_environment().numbers
 
 
-def _subscriber(place: int):
+def _subscriber(place: int) -> Callable[[Event], Awaitable[None]]:
     async def count(_: Event) -> None:
         _numbers[place] += 1
 
