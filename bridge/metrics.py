@@ -181,8 +181,13 @@ async def lag_seconds(journal: Journal, state: SubscriberState) -> float:
     """Return for how long the oldest event that a subscriber has yet to look at has waited."""
     if not state.lag:
         return 0.0
-    entries = await journal.search(Query(after=state.position, limit=1))
-    return max(0.0, time.time() - entries[0].event.received_at.timestamp()) if entries else 0.0
+    since = state.lagging_since
+    if since is None:
+        entries = await journal.search(Query(after=state.position, limit=1))
+        if not entries:
+            return 0.0
+        since = entries[0].event.received_at.timestamp()
+    return max(0.0, time.time() - since)
 
 
 def _standing(health: Health, readings: Sequence[_Reading]) -> Iterator[Metric]:
@@ -193,6 +198,14 @@ def _standing(health: Health, readings: Sequence[_Reading]) -> Iterator[Metric]:
     yield build
     yield GaugeMetricFamily(
         "bridge_ready", "1 where a callback would be taken now, else 0.", value=int(health.ready)
+    )
+    yield GaugeMetricFamily(
+        "bridge_spool_active",
+        "1 where events go into the spool, as the journal's servers are or were away, else 0.",
+        value=int(health.spooled is not None),
+    )
+    yield GaugeMetricFamily(
+        "bridge_spool_events", "Events that wait in the spool.", value=health.spooled or 0
     )
     for name, documentation, read in _GAUGES:
         gauge = GaugeMetricFamily(name, documentation, labels=("subscriber",))

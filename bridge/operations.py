@@ -14,7 +14,7 @@ import attrs
 
 from bridge.bus import Subscriber
 from bridge.errors import BridgeError, UnknownAdapter
-from bridge.journal.base import DeadLetter, Entry, Outcome
+from bridge.journal.base import DeadLetter, Entry, Outcome, SharedJournal
 from bridge.journal.query import Query
 from bridge.model import Message, StatusChange, Unrecognized
 from bridge.runtime import Bridge, Reparsed
@@ -194,14 +194,18 @@ async def reparse(
 async def forget(bridge: Bridge, name: str) -> bool:
     """Drop a subscriber with all that it held; return whether there was one.
 
-    Raises `StillRunning`: what runs would only begin anew.
+    Raises `StillRunning`, wherever it runs: what runs would only begin anew.
     """
     if name in bridge.deliveries:
-        raise StillRunning(
-            f"subscriber {name!r} is running: take it out of the configuration, restart, and then "
-            "forget it"
-        )
-    return await bridge.journal.forget(name)
+        where = ""
+    elif isinstance(bridge.journal, SharedJournal) and await bridge.journal.is_served(name):
+        where = " in another process"
+    else:
+        return await bridge.journal.forget(name)
+    raise StillRunning(
+        f"subscriber {name!r} is running{where}: take it out of the configuration, restart, "
+        "and then forget it"
+    )
 
 
 async def _wake(bridge: Bridge, names: Iterable[str]) -> None:

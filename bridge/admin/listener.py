@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 from aiohttp import web
@@ -117,7 +117,8 @@ async def _alive(_: web.Request) -> web.Response:
 async def _ready(request: web.Request) -> web.Response:
     health = await request.app[_BRIDGE].health()
     if health.ready:
-        return web.Response(text="ready\n", headers=HEADERS)
+        text = "ready" if health.reason is None else f"ready: {health.reason}"
+        return web.Response(text=f"{text}\n", headers=HEADERS)
     return web.Response(status=503, text=f"not ready: {health.reason}\n", headers=HEADERS)
 
 
@@ -159,15 +160,18 @@ async def _follow(request: web.Request) -> web.StreamResponse:
     if len(followers) >= _MAX_FOLLOWERS or task is None:
         return problem(503, f"{_MAX_FOLLOWERS} followers are being served already")
     followers.add(task)
+    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
     try:
-        return await _stream(request, query_of(request))
+        await _stream(request, query_of(request), response)
+    except ConnectionError:
+        pass  # the follower has seen enough
     finally:
         followers.discard(task)
+    return response
 
 
-async def _stream(request: web.Request, query: Query) -> web.StreamResponse:
+async def _stream(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
     cursor = await request.app[_BRIDGE].journal.follow(start=await _start(request, query))
-    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     position = cursor.position
     while True:
@@ -210,7 +214,7 @@ async def _subscribers(request: web.Request) -> web.Response:
         delivery = bridge.deliveries.get(state.name)
         found.append(
             {
-                **attrs.asdict(state),
+                **attrs.asdict(state, filter=attrs.filters.exclude("lagging_since")),
                 "running": delivery is not None,
                 "lag_seconds": round(await lag_seconds(bridge.journal, state), 3),
                 "held_lanes": 0 if delivery is None else delivery.held_lanes,

@@ -23,13 +23,17 @@ from bridge.settings.references import resolve
 
 _EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
 _SHORTEST: Final = 16
+# A group that reads is how a service gets a file that is root's: `root:bridge`, mode 640.
+_TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
+_CLOSE_IT: Final = "`chmod 640` or `600` it, or use ${VARIABLE}"
 
 
 def check(*, config: ConfigOption = None) -> int:
     """Check the configuration without starting anything.
 
     Every mistake is told with its file and line, all of them at once. What is valid but
-    unwise, such as the example's token, is a warning.
+    unwise is a warning: the example's token, or a secret in a file that anybody may read or its
+    group write. A group that reads is fine (`root:bridge`, mode 640). No server is asked.
 
     Example: `bridge check --config config.toml`
 
@@ -55,19 +59,32 @@ def check(*, config: ConfigOption = None) -> int:
 
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
-    """Return what shows only when the adapters and subscribers are made: all of it at once."""
+    """Return what shows only when the bridge is made, or connects: all of it at once."""
+    problems = tuple(_unreadable_credentials(settings))
     try:
         Bridge.from_settings(settings)
     except ConfigurationError as error:
-        return error.problems
-    return ()
+        problems += error.problems
+    return problems
+
+
+def _unreadable_credentials(settings: Settings) -> Iterator[Problem]:
+    """Look before the server asks for them: with a spool the bridge would start all the same."""
+    credentials = settings.journal.nats.credentials
+    if settings.journal.engine != "nats" or credentials is None:
+        return
+    try:
+        credentials.open("rb").close()
+    except OSError as error:
+        problem = Problem("credentials", f"the file cannot be read: {error.strerror}")
+        yield from settings.locate("journal.nats", ConfigurationError((problem,)))
 
 
 def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
     """Return what is valid in the file that the settings are from, and yet unwise."""
     source = settings.document or toml.parse("")
     values, _ = resolve(source, os.environ, path.parent)
-    is_open = bool(path.stat().st_mode & stat.S_IROTH)
+    is_open = bool(path.stat().st_mode & _TOO_OPEN)
     for place, secret in configuration.secrets(settings):
         message = None
         if _EXAMPLE in secret.reveal().lower():
@@ -75,7 +92,7 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
         elif len(secret.reveal()) < _SHORTEST:
             message = f"shorter than {_SHORTEST} characters, so it may be guessed"
         elif is_open and type(_at(values, place)) is str:  # elsewhere's is a `Referenced`
-            message = "a secret in a file that others may read: `chmod 600` it, or use ${VARIABLE}"
+            message = "a secret in a file that anybody may read, or its group write: " + _CLOSE_IT
         if message is not None:
             yield _doubt(source, place, message)
     for name, entry in settings.adapters.items():

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, final, runtime_checkable
 
 import attrs
 
+from bridge.frozen import quick_init
 from bridge.journal.query import Query, conversation_of, parties_of
 from bridge.model import (
     ConsentChange,
@@ -37,7 +38,9 @@ class Start(StrEnum):
     BEGINNING = "beginning"
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Entry:
     """An event in its place; positions count up from 1, with gaps.
 
@@ -52,7 +55,9 @@ class Entry:
     mended: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Appended:
     """What became of an append: how many events are new, and how many were known already."""
 
@@ -142,21 +147,31 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class SubscriberState:
-    """How far a subscriber is; `lag` counts the entries that it has yet to look at."""
+    """How far a subscriber is; `lag` counts the entries that it has yet to look at.
+
+    `lagging_since` is when the oldest of these was received, in seconds. None leaves it to who
+    asks to look for the first entry that is beyond `position`, and not all journals go by that.
+    """
 
     name: str
     position: int
     lag: int
     held: int
     dead: int
+    lagging_since: float | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """Whether the journal takes events now; `reason` says why not."""
+    """Whether the journal takes events now; `reason` says why not, or what is amiss all the same.
+
+    `spooled` is None unless events go into a spool on this machine now, because the journal's
+    servers are away or what came meanwhile has yet to reach them; then it is how many wait there.
+    """
 
     ready: bool
     reason: str | None = None
+    spooled: int | None = None
 
 
 class Cursor(Protocol):
@@ -304,6 +319,13 @@ class SharedJournal(Protocol):
 
         They come and go with the lanes that this process is given to serve. Until `told`
         returns without a `JournalError`, it is told again.
+        """
+        ...
+
+    async def is_served(self, name: str) -> bool:
+        """Return whether some process serves this subscriber now.
+
+        One that was killed may count for a few seconds more.
         """
         ...
 

@@ -123,6 +123,14 @@ class OperatorsContract(ABC):
             a, *_ = await journal.search(Query())
             assert ids(await read(await journal.follow(start=a.position), 2)) == ["b", "c"]
 
+    async def test_follow_from_where_a_follower_stood(self, tmp_path: Path) -> None:
+        """Who begins with what is to come can go on from there with another cursor."""
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([message("a"), message("b")])
+            position = (await journal.follow()).position
+            await journal.append([message("c")])
+            assert ids(await read(await journal.follow(start=position), 1)) == ["c"]
+
     async def test_mend(self, tmp_path: Path) -> None:
         """What could not be read is marked when its body has been read, and found by the mark."""
         async with self.make_journal(tmp_path) as journal:

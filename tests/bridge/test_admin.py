@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import orjson
 import pytest
-from aiohttp import ClientPayloadError
+from aiohttp import ClientPayloadError, ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.adapter import Callback, Parsed, Scope, Verified
 from bridge.admin import application, listening
 from bridge.delivery import current
 from bridge.errors import ConfigurationError, JournalError
-from bridge.journal.base import Start
+from bridge.journal.base import Health, Start
 from bridge.journal.memory import MemoryJournal
 from bridge.metrics import Metrics
 from bridge.model import Event, Message, StatusChange
@@ -164,11 +165,25 @@ class Unreadable(MemoryJournal):
         raise JournalError("the disk is gone")
 
 
+class Spooling(MemoryJournal):
+    """Says that it keeps events for servers that are away."""
+
+    async def health(self):
+        return Health(ready=True, reason="7 events are in the spool", spooled=7)
+
+
 class TestProbes:
     async def test_alive_and_ready(self, one):
         """A bridge that takes callbacks is alive and ready."""
         assert await (await one.client.get("/healthz")).text() == "alive\n"
         assert await (await one.client.get("/readyz")).text() == "ready\n"
+
+    async def test_ready_with_a_reason(self):
+        """A journal that takes callbacks and yet is not well says what is amiss."""
+        async with operated(journal=Spooling()) as one:
+            response = await one.client.get("/readyz")
+            assert response.status == 200
+            assert await response.text() == "ready: 7 events are in the spool\n"
 
     async def test_not_ready_where_nothing_can_be_stored(self):
         """While the journal takes nothing, the probe says 503 and why; it is alive all the same."""
@@ -308,6 +323,25 @@ class TestFollow:
             await one.client.server.close()
             with pytest.raises(ClientPayloadError):
                 await lives[0].content.read()
+
+    async def test_a_follower_may_leave(self, caplog):
+        """Whoever has seen enough makes room for another, and is no error in the log."""
+        bridge = Bridge(journal=MemoryJournal())
+        # A test server would end whoever is left, which the listener itself does not.
+        async with (
+            bridge,
+            listening(bridge, AdminSettings(port=0)) as url,
+            ClientSession() as session,
+            asyncio.timeout(PATIENCE),
+        ):
+            for live in [await session.get(f"{url}/events/follow") for _ in range(32)]:
+                live.close()
+            for number in count():
+                await bridge.journal.append([message(str(number))])
+                async with session.get(f"{url}/events/follow") as another:
+                    if another.status == 200:
+                        break
+        assert "Error handling request" not in caplog.text
 
     async def test_a_silent_stream_says_that_it_is_there(self):
         """Where nothing happens, a line without an event comes from time to time."""

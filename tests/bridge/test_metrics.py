@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.adapter import Callback
 from bridge.errors import JournalError, MalformedBody, MethodRefused, NotAuthentic
 from bridge.instrumentation import Answer, Received, Result, Tried
-from bridge.journal.base import Appended, Start
+from bridge.journal.base import Appended, Health, Start
 from bridge.journal.memory import MemoryJournal
 from bridge.metrics import Metrics, lag_seconds
 from bridge.model import Message
@@ -26,6 +27,7 @@ from tests.bridge.fakes import TOKEN, Plain
 from tests.bridge.serving import serving
 
 PHONE = "+16505557777"
+MANUAL = Path(__file__).parents[2] / "docs" / "operate.md"
 
 
 def callback(body: bytes, **changes) -> Callback:
@@ -109,6 +111,8 @@ def test_everything_is_counted(text):
         "bridge_subscriber_held_events/crm": 0,
         "bridge_subscriber_held_lanes/former": 0,
         "bridge_ready": 1,
+        "bridge_spool_active": 0,
+        "bridge_spool_events": 0,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert any(
@@ -145,10 +149,16 @@ def test_the_names_follow_the_rules(text):
             assert all(sample.name.endswith("_total") for sample in family.samples)
 
 
+def alerts() -> str:
+    """Return the alerting rules of the manual."""
+    _, _, rest = MANUAL.read_text().partition("```yaml\n")
+    return rest.partition("```")[0]
+
+
 def test_each_metric_is_documented(text):
     """An operator finds every family, with its labels and outcomes, in the manual."""
-    manual = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
-    rows = {row.split("`")[1]: row for row in manual.splitlines() if row.startswith("| `bridge_")}
+    lines = MANUAL.read_text().splitlines()
+    rows = {row.split("`")[1]: row for row in lines if row.startswith("| `bridge_")}
     described = {
         family.name + ("_total" if family.type == "counter" else ""): family
         for family in text_string_to_metric_families(text)
@@ -159,6 +169,24 @@ def test_each_metric_is_documented(text):
         assert labels == {word for word in rows[name].split("|")[2].split("`") if word.strip(" ,")}
     for words, name in ((Answer, "bridge_requests_total"), (Result, "bridge_delivery_tries_total")):
         assert all(f"`{word}`" in rows[name] for word in words)
+
+
+def test_alerts_ask_for_what_is_there(text):
+    """Each alerting rule of the manual asks for metrics that exist."""
+    families = text_string_to_metric_families(text)
+    known = {f.name + ("_total" if f.type == "counter" else "") for f in families}
+    asked = set(re.findall(r"bridge_\w+", alerts()))
+    assert {"bridge_ready", "bridge_spool_active"} < asked <= known
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_takes_the_alerts(tmp_path):
+    """Prometheus's own checker finds that the manual's rules are rules."""
+    path = tmp_path / "bridge.rules.yml"
+    path.write_text(alerts())
+    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode()
+    assert b"5 rules found" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -212,6 +240,23 @@ async def test_while_nothing_runs_it_says_so():
     """Before the bridge runs there is a text all the same, and it says that it is not ready."""
     bridge = Bridge(journal=MemoryJournal())
     assert samples((await Metrics().render(bridge)).decode())["bridge_ready"] == 0
+
+
+@pytest.mark.parametrize(
+    ("spooled", "ready", "expected"),
+    [(None, True, (1, 0, 0)), (0, True, (1, 1, 0)), (7, True, (1, 1, 7)), (7, False, (0, 1, 7))],
+)
+async def test_the_spool_is_measured(spooled, ready, expected):
+    """A spool that is in use is told apart from none, also while it is empty or full."""
+
+    class Spooling(MemoryJournal):
+        async def health(self):
+            return Health(ready=ready, spooled=spooled)
+
+    async with Bridge(journal=Spooling()) as bridge:
+        found = samples((await Metrics().render(bridge)).decode())
+    names = ("bridge_ready", "bridge_spool_active", "bridge_spool_events")
+    assert tuple(found[name] for name in names) == expected
 
 
 async def test_a_refused_body_is_counted():

@@ -7,18 +7,20 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
 import orjson
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.bridge.journal.nats_servers import NatsServer
 from tests.promises.servers import ROOT, TOKEN, Server
 from tests.promises.test_kill_loop import body
 
 CONVERSATIONS = 60
-AN_HOUR = 3600  # messages, one for each of its seconds
+AN_HOUR = {"sqlite": 3600, "nats": 600}  # messages: NATS takes each through several requests
 IN_A_CALLBACK = 20
 AT_ONCE = 8
 PATIENCE = 120  # seconds; only a test that fails ever takes that long
@@ -30,8 +32,7 @@ port = 0
 [admin]
 port = ADMIN_PORT
 
-[journal]
-path = "journal.db"
+JOURNAL
 
 [log]
 format = "json"
@@ -50,18 +51,34 @@ tries = 2
 first_delay = 0.0
 """
 
+SQLITE = """
+[journal]
+path = "journal.db"
+"""
+
+NATS = """
+[journal]
+engine = "nats"
+
+[journal.nats]
+servers = ["URL"]
+partitions = 4
+"""
+
 
 class Incident:
     """A server with the subscribers `collector`, which is well, and `crm`, which breaks."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, journal: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         self.server = Server(folder)
         self.folder = folder
         self.sent: list[str] = []
         self.admin = f"http://127.0.0.1:{port}"
-        (folder / "config.toml").write_text(CONFIG.replace("ADMIN_PORT", str(port)))
+        (folder / "config.toml").write_text(
+            CONFIG.replace("ADMIN_PORT", str(port)).replace("JOURNAL", journal)
+        )
 
     async def send(self, session: aiohttp.ClientSession, count: int) -> None:
         """Post so many messages, several in a callback and several callbacks at once."""
@@ -119,12 +136,26 @@ class Incident:
         return Counter((self.folder / "crm").read_text().split())
 
 
-async def test_a_subscriber_broken_for_an_hour(tmp_path):
+@pytest.fixture(params=["sqlite", "nats"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def incident(engine: str, tmp_path: Path) -> Iterator[Incident]:
+    if engine == "sqlite":
+        yield Incident(tmp_path, SQLITE)
+        return
+    with NatsServer(tmp_path / "nats") as server:
+        yield Incident(tmp_path, NATS.replace("URL", server.url))
+
+
+async def test_a_subscriber_broken_for_an_hour(tmp_path, incident, engine):
     """Found by its metrics, mended, its dead letters retried: nothing is lost, nothing twice.
 
     Meanwhile every callback is answered with 200 and the other subscriber notices nothing.
     """
-    incident = Incident(tmp_path)
+    count = AN_HOUR[engine]
     await incident.server.start()
     try:
         async with aiohttp.ClientSession() as session:
@@ -133,18 +164,18 @@ async def test_a_subscriber_broken_for_an_hour(tmp_path):
             assert incident.taken() == Counter(incident.sent)
 
             (tmp_path / "broken").touch()
-            await incident.send(session, AN_HOUR)
-            found = await incident.until(session, lambda now: dead(now, "crm") == AN_HOUR)
-            assert found["bridge_delivery_tries_total", "crm", "dead"] == AN_HOUR
-            assert found["bridge_delivery_tries_total", "crm", "failed"] >= AN_HOUR
-            assert found["bridge_requests_total", "accepted", "incs"] == (200 + AN_HOUR) / 20
+            await incident.send(session, count)
+            found = await incident.until(session, lambda now: dead(now, "crm") == count)
+            assert found["bridge_delivery_tries_total", "crm", "dead"] == count
+            assert found["bridge_delivery_tries_total", "crm", "failed"] >= count
+            assert found["bridge_requests_total", "accepted", "incs"] == (200 + count) / 20
             assert dead(found, "collector") == 0
             assert ("bridge_delivery_tries_total", "collector", "failed") not in found
             await incident.until(session, lambda now: is_done(now, "collector"))
 
             (tmp_path / "broken").unlink()
             said = await incident.command("dead", "retry", "--all", "--subscriber", "crm")
-            assert said == f"{AN_HOUR} dead letters given back\n"
+            assert said == f"{count} dead letters given back\n"
             await incident.send(session, 200)
             await incident.until(session, lambda now: is_done(now, "crm") and not dead(now, "crm"))
     finally:

@@ -52,6 +52,10 @@ class Conflict(JournalError):
     """Somebody else wrote to a subject meanwhile, so nothing of the batch was written."""
 
 
+class Unfit(JournalError):
+    """A message is larger than the servers take: it would be tomorrow."""
+
+
 class Refused(JournalError):
     """A server said no; `status` is its kind of no, `code` the exact one."""
 
@@ -97,6 +101,8 @@ class Broker:
         self._client = Client()
         self._connected = asyncio.Event()
         self._spells = 0
+        self._fault: Exception | None = None  # the client tries on, and raises that time is up
+        self._begins: Callable[[], None] = _nobody
 
     # --- the connection ------------------------------------------------------------------
 
@@ -140,7 +146,8 @@ class Broker:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self._client.close()
             self._client = Client()
-            raise Away(f"no NATS server answers: {type(error).__name__}") from error
+            fault = _words(self._fault or error)
+            raise Away(f"no NATS server answers as it should: {fault}") from error
         await self._back()
 
     async def close(self) -> None:
@@ -150,11 +157,16 @@ class Broker:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._client.close()
 
+    def on_connection(self, begins: Callable[[], None]) -> None:
+        """Call this with every new connection, before anybody can use it."""
+        self._begins = begins
+
     async def until_connected(self) -> None:
         """Wait for a server to be there."""
         await self._connected.wait()
 
     async def _failed(self, error: Exception) -> None:
+        self._fault = error
         _LOG.debug("the connection to NATS: %s", type(error).__name__)
 
     async def _gone(self) -> None:
@@ -164,6 +176,7 @@ class Broker:
 
     async def _back(self) -> None:
         self._spells += 1
+        self._begins()
         self._connected.set()
         if self._spells > 1:
             _LOG.warning("the connection to NATS is back")
@@ -207,9 +220,11 @@ class Broker:
             with _heeding_cancellation():
                 yield
         except nats.errors.MaxPayloadError as error:
-            raise JournalError(
+            raise Unfit(
                 f"a message is larger than the {self.max_payload} bytes that the server takes"
             ) from error
+        except nats.errors.NoRespondersError as error:
+            raise Away("JetStream does not answer: it is off, or has no leader now") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Away(f"NATS does not answer: {type(error).__name__}") from error
 
@@ -245,10 +260,14 @@ class Broker:
             answer = await self.request(draft.subject, draft.data, headers)
             _result(orjson.loads(answer.data))
 
-    async def delete(self, stream: str, sequence: int) -> bool:
-        """Erase a message for good; return whether there was one."""
+    async def delete(self, stream: str, sequence: int, *, overwrite: bool) -> bool:
+        """Delete a message; return whether there was one.
+
+        To overwrite it in its file as well takes the server some milliseconds, one by one.
+        """
+        wanted = {"seq": sequence, "no_erase": not overwrite}
         try:
-            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+            await self.api(f"STREAM.MSG.DELETE.{stream}", wanted)
         except Refused as error:
             if error.status in (_NOT_FOUND, 400, 500):  # servers have not agreed on one
                 return False
@@ -379,6 +398,15 @@ def _result(answer: Fields) -> Fields:
     if status == _UNAVAILABLE:
         raise Away(f"NATS is not available: {description}")
     raise Refused(status, code, description)
+
+
+def _words(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else str(error).removeprefix("nats: ")
+    return (said or type(error).__name__).strip("'")
+
+
+def _nobody() -> None:
+    pass
 
 
 def _unbase64(text: str) -> bytes:

@@ -72,7 +72,7 @@ class SubscriberCursor:
         with suppress(Conflict):
             await self._note(begin)
         for partition in self.partitions:
-            await partition.ensure()
+            await partition.make()
         floors = [info["ack_floor"]["stream_seq"] for info in await self._infos()]
         self.position = position_of(max(floors))
 
@@ -84,18 +84,28 @@ class SubscriberCursor:
         found = [await partition.info() for partition in self.partitions]
         return [info for info in found if info is not None]
 
+    async def keep_place(self) -> None:
+        """Remember the subscriber in a stream that has replaced a lost one."""
+        if self._generation not in (0, self._streams.generation):
+            await self._start()
+
     async def _start(self) -> int:
         """Return where the subscriber began, or begins in a stream that replaces a lost one."""
+        generation = self._streams.generation
+        begin = await self._noted()
+        if begin is None and self._generation == generation:
+            raise JournalError(f"the subscriber {self.name} has been forgotten")
+        if begin is None:
+            begin = 1
+            with suppress(Conflict):
+                await self._note(begin)
+        self._generation = generation
+        return begin
+
+    async def _noted(self) -> int | None:
         subject = self._streams.names.subscriber(self.name)
         stored = await self._streams.broker.stored(self._streams.names.state, last_by_subj=subject)
-        if stored is not None:
-            return int(stored.data)
-        if self._generation == self._streams.generation:
-            raise JournalError(f"the subscriber {self.name} has been forgotten")
-        with suppress(Conflict):
-            await self._note(1)
-        self._generation = self._streams.generation
-        return 1
+        return None if stored is None else int(stored.data)
 
     def serve(self) -> None:
         """Begin to read."""
@@ -111,9 +121,9 @@ class SubscriberCursor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for partition in self.partitions:
-            with suppress(JournalError):
-                await partition.leave()
+        # Whoever cannot be left is given away by the server, a few seconds later.
+        leaving = (partition.leave() for partition in self.partitions)
+        await asyncio.gather(*leaving, return_exceptions=True)
 
     # --- what partitions say -------------------------------------------------------------------
 
@@ -140,8 +150,12 @@ class SubscriberCursor:
         await self._stirring.wait()
         self._stirring.clear()
 
-    async def look_again(self) -> None:
-        """Read anew what is held."""
+    async def look_again(self, *place: int) -> None:
+        """Read anew what is held: all of it, or one entry, by its partition and sequence."""
+        if place:
+            number, sequence = place
+            await self.partitions[number].look_at(sequence)
+            return
         for partition in self.partitions:
             await partition.look_again()
 
@@ -156,14 +170,22 @@ class SubscriberCursor:
             self._filled.set()
 
     async def read(self, limit: int) -> Sequence[Entry]:
-        """See `Cursor.read`."""
+        """See `Cursor.read`.
+
+        Waits for `waiting` where a partition has come with held entries: who does not know
+        which lanes wait would let what is read here overtake what is held there.
+        """
         while True:
             if self._closed:
                 raise JournalError("the journal is not open")
-            if entries := self._next(limit):
+            if not self._untold and (entries := self._next(limit)):
                 return entries
             self._filled.clear()
             await self._filled.wait()
+
+    @property
+    def _untold(self) -> bool:
+        return any(partition.owned and partition.untold for partition in self.partitions)
 
     def _next(self, limit: int) -> list[Entry]:
         entries: list[Entry] = []
@@ -260,6 +282,8 @@ class SubscriberCursor:
         for partition in self.partitions:
             if partition.owned:
                 lanes |= partition.holding.waiting()
+                partition.untold = False
+        self._filled.set()
         return lanes
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:

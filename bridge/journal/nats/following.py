@@ -32,6 +32,7 @@ class Growth:
     def __init__(self, streams: Streams) -> None:
         self.last = 0
         self.closed = False
+        self._count = 0
         self._streams = streams
         self._grown = asyncio.Event()
         self._consumer = f"follow-{secrets.token_hex(8)}"
@@ -88,7 +89,16 @@ class Growth:
 
     # --- what pulling asks for ---------------------------------------------------------------
 
-    async def pinned(self, _: Delivered) -> None:
+    def missed(self, given: int) -> bool:
+        """Return whether the stream may have grown unseen."""
+        return given != self._count
+
+    async def catch_up(self, given: int) -> None:
+        """Let everyone look for themselves."""
+        self._count = given
+        self._grow()
+
+    async def pinned(self, given: int) -> None:
         """Do nothing: nobody shares this consumer."""
 
     def unpinned(self) -> None:
@@ -99,6 +109,7 @@ class Growth:
 
     async def take(self, message: Delivered) -> None:
         """Note how far the stream reaches."""
+        self._count = message.count
         self.last = message.sequence
         self._grow()
 
@@ -116,6 +127,10 @@ class PassingCursor:
         self._next = sequence
         self.position = 0 if sequence is None else position_of(sequence)
         self._held: dict[int, Held] = {}
+
+    async def begin(self) -> None:
+        """Take the place, if it is not taken. Raises `JournalError`."""
+        self.position = position_of(await self._after())
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """See `Cursor.read`."""

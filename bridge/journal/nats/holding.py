@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 
 from bridge.journal.nats.records import HeldRecord
 
@@ -14,6 +16,7 @@ class Holding:
     def __init__(self) -> None:
         self._records: dict[int, HeldRecord] = {}
         self._lanes: dict[str, set[int]] = {}
+        self._noting: list[set[int]] = []
 
     def __contains__(self, sequence: int) -> bool:
         """Return whether this entry is held."""
@@ -21,23 +24,41 @@ class Holding:
 
     def put(self, sequence: int, record: HeldRecord) -> None:
         """Hold an entry, or replace what is known of it."""
+        self._note(sequence)
         self._records[sequence] = record
         self._lanes.setdefault(record.lane, set()).add(sequence)
 
     def remove(self, sequence: int) -> None:
         """Let go of an entry, if it is held."""
         record = self._records.pop(sequence, None)
+        self._note(sequence)
         if record is not None:
             lane = self._lanes[record.lane]
             lane.discard(sequence)
             if not lane:
                 del self._lanes[record.lane]
 
-    def replace(self, records: Mapping[int, HeldRecord]) -> None:
-        """Hold these, and nothing else."""
+    def _note(self, sequence: int) -> None:
+        for touched in self._noting:
+            touched.add(sequence)
+
+    @contextmanager
+    def touched(self) -> Iterator[AbstractSet[int]]:
+        """Note which entries are held or let go of meanwhile: they are known better here."""
+        touched: set[int] = set()
+        self._noting.append(touched)
+        try:
+            yield touched
+        finally:
+            self._noting = [each for each in self._noting if each is not touched]
+
+    def replace(self, records: Mapping[int, HeldRecord], *, but: AbstractSet[int]) -> None:
+        """Hold these and nothing else, but for what is known better here."""
+        kept = {sequence: self._records[sequence] for sequence in but & self._records.keys()}
+        others = {sequence: records[sequence] for sequence in records.keys() - but}
         self._records = {}
         self._lanes = {}
-        for sequence, record in records.items():
+        for sequence, record in (others | kept).items():
             self.put(sequence, record)
 
     def waiting(self) -> Mapping[str, float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC
-from typing import Final
+from typing import Any, Final
 
 from bridge.journal.base import DeadLetter, Entry, Outcome, Standing, SubscriberState
 from bridge.journal.nats.broker import Stored
@@ -31,11 +31,14 @@ async def subscribers(streams: Streams) -> Sequence[SubscriberState]:
     """Return every subscriber by name."""
     states = []
     for name in await names(streams):
-        infos = [
-            info
-            for number in range(streams.names.partitions)
-            if (info := await consumer_info(streams, streams.names.consumer(name, number)))
-        ]
+        infos = []
+        first: list[Entry] = []
+        for number in range(streams.names.partitions):
+            info = await consumer_info(streams, streams.names.consumer(name, number))
+            if info is not None:
+                infos.append(info)
+                first += await _first_beyond(streams, number, info)
+        received = [entry.event.received_at.timestamp() for entry in first]
         states.append(
             SubscriberState(
                 name=name,
@@ -45,9 +48,35 @@ async def subscribers(streams: Streams) -> Sequence[SubscriberState]:
                 lag=sum(info["num_pending"] + info["num_ack_pending"] for info in infos),
                 held=await _count(streams, streams.names.held(name)),
                 dead=await _count(streams, streams.names.dead(name)),
+                lagging_since=min(received, default=None),
             )
         )
     return tuple(states)
+
+
+async def is_served(streams: Streams, name: str) -> bool:
+    """Return whether a process reads one of a subscriber's partitions, or waits for its turn."""
+    for number in range(streams.names.partitions):
+        info = await consumer_info(streams, streams.names.consumer(name, number))
+        if info is not None and (
+            info["num_waiting"] or any(g.get("pinned_client_id") for g in info["priority_groups"])
+        ):
+            return True
+    return False
+
+
+async def _first_beyond(
+    streams: Streams, partition: int, info: Mapping[str, Any]
+) -> Sequence[Entry]:
+    """Return the first entry of a partition that a consumer is not done with, if there is one."""
+    if not info["num_pending"] + info["num_ack_pending"]:
+        return ()
+    stored = await streams.broker.stored(
+        streams.names.stream,
+        seq=info["ack_floor"]["stream_seq"] + 1,
+        next_by_subj=streams.names.events(partition),
+    )
+    return () if stored is None else (entry_of(stored.sequence, stored.data),)
 
 
 async def _count(streams: Streams, subject: str) -> int:

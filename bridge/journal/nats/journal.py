@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-from nats.aio.msg import Msg
 
 from bridge.errors import JournalError
 from bridge.journal.base import (
@@ -34,15 +31,15 @@ from bridge.journal.base import (
 )
 from bridge.journal.nats import inquiries, purging
 from bridge.journal.nats.broker import Away, Broker, Draft
-from bridge.journal.nats.cursor import SubscriberCursor
 from bridge.journal.nats.entries import sequence_of
-from bridge.journal.nats.following import Growth, PassingCursor
+from bridge.journal.nats.outage import Outage
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.publisher import Publisher
+from bridge.journal.nats.readers import Readers
 from bridge.journal.nats.records import HeldRecord
 from bridge.journal.nats.spool import Spool
 from bridge.journal.nats.streams import Streams
-from bridge.journal.nats.subjects import Names, name_of, token
+from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits
 from bridge.journal.query import Query
 from bridge.model import Event
@@ -51,6 +48,10 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _AFTER_ERROR: Final = 0.5
+# An election takes up to nine seconds; that it is over is known when the next request is made.
+_PATIENCE: Final = 5  # times what a server may take for an answer
+# Each holds a connection; of a thousand, the others have to be left for what is not an append.
+_PATIENT: Final = 500
 
 
 class NatsJournal:
@@ -63,7 +64,9 @@ class NatsJournal:
     `replicas`, `keep` and `max_bytes` are for making the streams: one that exists keeps its own.
     `synced` says that the servers sync to disk before they acknowledge.
 
-    With a `spool`, another journal, the servers may be away: events go there meanwhile.
+    With a `spool`, another journal, the servers may be away: events go there meanwhile. For the
+    first `patience` seconds (five times `timeout`) up to 500 appends wait instead: most absences
+    are elections or restarts.
     `timeout` is how long a server may take for an answer, and `max_waiting` how many events may
     wait for one.
     """
@@ -83,6 +86,7 @@ class NatsJournal:
         max_bytes: int = 0,
         synced: bool = False,
         spool: Journal | None = None,
+        patience: float | None = None,
         timeout: float = 3.0,
         max_waiting: int = 20_000,
     ) -> None:
@@ -99,22 +103,30 @@ class NatsJournal:
                 max_bytes=max_bytes,
                 synced=synced,
             ),
+            renewed=self._begin_anew,
         )
         self._publisher = Publisher(
             self._broker,
             self._names,
             ttl=None if remember >= keep else int(remember),
             max_waiting=max_waiting,
-            lost=self._lost,
+            largest=lambda: self._streams.largest,
+            lost=self._streams.doubt,
         )
-        self._spool = None if spool is None else Spool(spool, append=self._publisher.append)
-        self._cursors: dict[str, SubscriberCursor] = {}
-        self._growth: Growth | None = None
-        self._joining: dict[str, asyncio.Task[None]] = {}
+        self._readers = Readers(self._streams, latecomers=spool is not None)
+        self._outage = Outage(
+            ready=self._readers.until_placed,
+            patience=_PATIENCE * timeout if patience is None else patience,
+            max_waiting=min(max_waiting, _PATIENT),
+            lasting=self._fall_back,
+        )
+        self._spool = None
+        if spool is not None:
+            self._spool = Spool(
+                spool, append=self._publisher.append, ready=self._readers.until_placed
+            )
         self._tasks: list[asyncio.Task[None]] = []
         self._resources = AsyncExitStack()
-        self._told: Callable[[str], Awaitable[None]] | None = None
-        self._origin = secrets.token_hex(4)
         self._open = False
 
     # --- opening and closing ---------------------------------------------------------------
@@ -126,21 +138,19 @@ class NatsJournal:
             if self._spool is not None:
                 await self._spool.open()
                 resources.push_async_callback(self._spool.close)
-            connecting = None
+            runs = [self._streams.run, self._publisher.run]
             try:
                 await self._connect()
-            except Away:
+                await self._streams.prepare()
+            except Away as error:
                 if self._spool is None:
                     raise
-                self._spool.activate()
-                connecting = self._keep_connecting()
-            resources.push_async_callback(self._stop)
-            running = [self._streams.run(), self._publisher.run()]
-            if connecting is not None:
-                running.append(connecting)
+                _LOG.warning("the bridge starts without NATS: %s", error)
+                runs.append(self._keep_connecting)
             if self._spool is not None:
-                running.append(self._spool.run(self._streams.until_ready))
-            self._tasks = [asyncio.create_task(each) for each in running]
+                runs.append(self._spool.run)
+            resources.push_async_callback(self._stop)
+            self._tasks = [asyncio.create_task(run()) for run in runs]
             self._open = True
             self._resources = resources.pop_all()
         return self
@@ -148,8 +158,12 @@ class NatsJournal:
     async def _connect(self) -> None:
         if not self._broker.spell:
             await self._broker.connect()
-            await self._broker.listen(self._names.stirred, self._hear)
-        await self._streams.prepare()
+        await self._readers.listen()
+
+    async def _begin_anew(self) -> None:
+        """Trust nothing that was known of the streams: they may be others."""
+        self._publisher.forget_known()
+        await self._readers.keep_places()
 
     async def _keep_connecting(self) -> None:
         while True:
@@ -172,18 +186,11 @@ class NatsJournal:
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        for cursor in self._cursors.values():
-            await cursor.close()
-        if self._growth is not None:
-            self._growth.close()
-            self._growth = None
-        tasks = [*self._tasks, *self._joining.values()]
-        for task in tasks:
+        await self._readers.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._publisher.fail("the journal was closed")
-        self._cursors.clear()
-        self._joining.clear()
 
     def _running(self) -> None:
         if not self._open:
@@ -195,97 +202,55 @@ class NatsJournal:
         """See `Journal.append`; more than 128 events at once are several writes."""
         self._running()
         if self._spool is None:
-            return await self._publisher.append(events)
-        if not self._spool.active:
+            return await self._publish(events)
+        while True:
+            if self._spool.active:
+                self._publisher.refuse_too_large(events)  # it would never leave the spool
+                taken = await self._spool.take(events)
+                if taken is not None:
+                    return taken
             try:
-                return await self._publisher.append(events)
-            except Away:
-                self._running()
-        self._publisher.refuse_too_large(events)  # it would never leave the spool
-        return await self._spool.take(events)
+                return await self._publish(events)
+            except Away as error:
+                await self._outage.wait(error)
+            self._running()
 
-    def _lost(self) -> None:
-        self._publisher.forget_known()
-        self._streams.doubt()
+    async def _publish(self, events: Sequence[Event]) -> Appended:
+        if not self._readers.placed:
+            raise Away("NATS is away")
+        appended = await self._publisher.append(events)
+        self._outage.over()
+        return appended
+
+    def _fall_back(self, error: Away) -> None:
         if self._spool is not None:
-            self._spool.activate()
+            self._spool.activate(error)
 
     # --- cursors -----------------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`; while the servers are away, the place is taken later."""
         self._running()
-        cursor = self._cursors.get(name)
-        if cursor is not None:
-            cursor.rewind()
-            return cursor
-        cursor = self._cursors[name] = SubscriberCursor(self._streams, name)
-        try:
-            await cursor.join(start)
-        except Away:
-            if self._spool is None:
-                del self._cursors[name]
-                raise
-            self._joining[name] = asyncio.create_task(self._join_later(cursor, start))
-        else:
-            cursor.serve()
-        if self._told is not None:
-            self._tasks.append(asyncio.create_task(self._tell(cursor, self._told)))
-        return cursor
-
-    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
-        """See `SharedJournal.watch`."""
-        self._told = told
-        for cursor in self._cursors.values():
-            self._tasks.append(asyncio.create_task(self._tell(cursor, told)))
-
-    async def _tell(self, cursor: SubscriberCursor, told: Callable[[str], Awaitable[None]]) -> None:
-        while True:
-            await cursor.stirred()
-            try:
-                await told(cursor.name)
-            except JournalError:
-                await asyncio.sleep(_AFTER_ERROR)
-                cursor.stir()
-
-    async def _join_later(self, cursor: SubscriberCursor, start: Start) -> None:
-        while True:
-            await self._streams.until_ready()
-            try:
-                await cursor.join(start)
-            except JournalError as error:
-                _LOG.debug("%s cannot join: %s", cursor.name, error)
-                await asyncio.sleep(_AFTER_ERROR)
-            else:
-                cursor.serve()
-                return
+        return await self._readers.subscribe(name, start)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
-        if self._growth is None:
-            self._growth = Growth(self._streams)
-            self._tasks.append(asyncio.create_task(self._growth.run()))
-        if start is Start.END:
-            sequence = await self._last()
-        else:
-            sequence = 0 if start is Start.BEGINNING else sequence_of(int(start))
-        return PassingCursor(self._streams, self._growth, sequence)
+        return await self._readers.follow(start)
 
-    async def _last(self) -> int | None:
-        try:
-            return await self._streams.last()
-        except Away:
-            if self._spool is None:
-                raise
-            return None
+    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
+        """See `SharedJournal.watch`."""
+        self._readers.watch(told)
+
+    async def is_served(self, name: str) -> bool:
+        """See `SharedJournal.is_served`."""
+        self._running()
+        return await inquiries.is_served(self._streams, name)
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         self._running()
-        cursor = self._cursors.pop(name, None)
-        if cursor is not None:
-            await cursor.close()
+        await self._readers.forget(name)
         known = await self._known(name)
         for subject in (
             self._names.subscriber(name),
@@ -344,8 +309,7 @@ class NatsJournal:
             await self._hold_again(entry, subscriber)
             subject = self._names.dead(subscriber, sequence_of(entry.position))
             await self._broker.empty(self._names.state, subject)
-        if entries:
-            await self._stir(subscriber)
+            await self._readers.stir(subscriber, entry)
         return len(entries)
 
     async def _hold_again(self, entry: Entry, subscriber: str) -> None:
@@ -367,10 +331,10 @@ class NatsJournal:
         """See `Journal.retry`."""
         self._running()
         found = await inquiries.dead_letter(self._streams, letter)
-        if found is None or not await self._broker.delete(self._names.state, letter):
+        if found is None or not await self._delete(letter):
             return False
         await self._hold_again(found.failure.entry, found.subscriber)
-        await self._stir(found.subscriber)
+        await self._readers.stir(found.subscriber, found.failure.entry)
         return True
 
     async def drop(self, letter: int) -> bool:
@@ -378,7 +342,10 @@ class NatsJournal:
         self._running()
         if await inquiries.dead_letter(self._streams, letter) is None:
             return False
-        return await self._broker.delete(self._names.state, letter)
+        return await self._delete(letter)
+
+    async def _delete(self, letter: int) -> bool:
+        return await self._broker.delete(self._names.state, letter, overwrite=False)
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole stream."""
@@ -387,23 +354,8 @@ class NatsJournal:
         if self._spool is not None:
             erased += await self._spool.purge(subject)
         for name in await inquiries.names(self._streams):
-            await self._stir(name)
+            await self._readers.stir(name)
         return erased
-
-    async def _stir(self, subscriber: str) -> None:
-        """Let every process know that what a subscriber holds has been changed from outside."""
-        cursor = self._cursors.get(subscriber)
-        if cursor is not None:
-            await cursor.look_again()
-        message = f"{self._origin} {token(subscriber)}"
-        await self._broker.send(self._names.stirred, message.encode())
-
-    async def _hear(self, message: Msg) -> None:
-        origin, _, subscriber = message.data.decode("utf-8", "replace").partition(" ")
-        cursor = self._cursors.get(name_of(subscriber))
-        if cursor is not None and origin != self._origin:
-            with suppress(JournalError):  # it looks again when it is pinned again
-                await cursor.look_again()
 
     # --- health ------------------------------------------------------------------------------
 
@@ -412,7 +364,7 @@ class NatsJournal:
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
         if self._spool is not None and (self._spool.active or not self._streams.ready):
-            return await self._spool.health()
+            return await self._spool.health(away=not self._streams.ready)
         if not self._streams.ready:
             return Health(ready=False, reason="NATS is away")
         return Health(ready=True)

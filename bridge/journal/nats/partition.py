@@ -11,11 +11,11 @@ The server pins whom it gives a message. Where none comes, whoever would like to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bridge.journal.base import Entry
-from bridge.journal.nats.broker import TTL, Draft, NoStream, Refused
+from bridge.journal.nats.broker import TTL, Away, Draft, NoStream, Refused, Stored
 from bridge.journal.nats.entries import entry_of
 from bridge.journal.nats.holding import Holding
 from bridge.journal.nats.pulling import GROUP, Delivered, Pulling
@@ -33,7 +33,8 @@ class Partition:
     """Reads one partition while its task runs, and gives its entries to `give`.
 
     `room` says how many more entries fit; `gone` is told when what was given and not settled is
-    given anew; `stirred` when the partition's held entries may be others.
+    given anew; `stirred` when the partition's held entries may be others. `untold` says that it
+    came with held entries which nobody has asked for yet.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Partition:
         self.holding = Holding()
         self.number = number
         self.owned = False
+        self.untold = False
         self.floor = 0
         self._streams = streams
         self._subscriber = subscriber
@@ -82,15 +84,19 @@ class Partition:
     async def leave(self) -> None:
         """Let another reader be pinned at once."""
         if self.owned:
-            self.owned = False
+            self.unpinned()
             names = self._streams.names
             await self._streams.broker.api(
                 f"CONSUMER.UNPIN.{names.stream}.{self._consumer}", {"group": GROUP}
             )
 
     async def ensure(self) -> None:
-        """Make the consumer where there is none."""
+        """Make the consumer where there is none, once the streams are there."""
         await self._streams.until_ready()
+        await self.make()
+
+    async def make(self) -> None:
+        """Make the consumer where there is none."""
         if self._generation != self._streams.generation:
             self._generation = self._streams.generation
             self._begin_anew(0)
@@ -128,22 +134,46 @@ class Partition:
         """How many messages fit; one to begin with, since others may be pinned."""
         return self._room() if self.owned else 1
 
-    async def pinned(self, first: Delivered) -> None:
+    def missed(self, given: int) -> bool:
+        """Return whether something that was given out has not come here."""
+        return given != self._count
+
+    async def catch_up(self, given: int) -> None:
+        """Read from the stream what was missed; nobody else can have read it."""
+        _, delivered = await self._reach()
+        for stored in await self._between(self._read, delivered):
+            self._hand(stored.sequence, stored.data)
+        self._read = max(self._read, delivered)
+        self._count = given
+
+    async def pinned(self, given: int) -> None:
         """Begin where the settlements end, unless nobody else has read since we did."""
-        if self._count == 0 or first.count != self._count + 1:
-            info = await self.info()
-            if info is None:
-                raise Refused(404, 0, "the consumer is gone")
+        if self._count == 0 or self.missed(given):
+            settled, delivered = await self._reach()
             await self._load_held()
             # A server that crashed may know less of what was settled here than is known here.
-            floor = max(self.floor, info["ack_floor"]["stream_seq"])
-            await self._take_over(floor, info["delivered"]["stream_seq"])
+            floor = max(self.floor, settled)
+            self._take_over(floor, delivered, await self._between(floor, delivered))
+            self._count = given
+            self.untold = bool(self.holding.waiting())
         self.owned = True
         self._stirred()
 
-    async def _take_over(self, floor: int, delivered: int) -> None:
-        self._begin_anew(floor)
+    async def _reach(self) -> tuple[int, int]:
+        """Return how far the consumer's settlements reach, and what it has given out."""
+        info = await self.info()
+        if info is None:
+            raise Refused(404, 0, "the consumer is gone")
+        settled, delivered = info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]
+        if await self._streams.last() < delivered:
+            # Its new leader has yet to apply what the last one told the consumer's leader.
+            raise Away("the stream lags behind what it has given out")
+        return settled, delivered
+
+    async def _between(self, floor: int, delivered: int) -> Sequence[Stored]:
+        """Return what the server has given out and nobody has settled."""
         names = self._streams.names
+        found: list[Stored] = []
         sequence = floor + 1
         while sequence <= delivered:
             stored = await self._streams.broker.stored(
@@ -151,8 +181,16 @@ class Partition:
             )
             if stored is None or stored.sequence > delivered:
                 break
-            self._hand(stored.sequence, stored.data)
+            found.append(stored)
             sequence = stored.sequence + 1
+        return found
+
+    def _take_over(self, floor: int, delivered: int, unsettled: Sequence[Stored]) -> None:
+        """Hand all of it over in one go: with the first of it, delivery asks what is held."""
+        self._begin_anew(max(floor, self.floor))
+        for stored in unsettled:
+            if stored.sequence > self.floor:
+                self._hand(stored.sequence, stored.data)
         self._read = max(self._read, delivered)
 
     def _begin_anew(self, floor: int) -> None:
@@ -179,7 +217,7 @@ class Partition:
 
     def unpinned(self) -> None:
         """Give nothing out until pinned again."""
-        self.owned = False
+        self.owned = self.untold = False
 
     async def idle(self) -> None:
         """Call for the partition where nobody reads it."""
@@ -220,10 +258,23 @@ class Partition:
     async def _load_held(self) -> None:
         subject = self._streams.names.held(self._subscriber, self.number)
         records: dict[int, HeldRecord] = {}
-        async for stored in self._streams.recorded(subject):
-            sequence = int(stored.subject.rpartition(".")[2])
-            records[sequence] = HeldRecord.decode(stored.data)
-        self.holding.replace(records)
+        with self.holding.touched() as touched:  # settlements go on while it is read
+            async for stored in self._streams.recorded(subject):
+                sequence = int(stored.subject.rpartition(".")[2])
+                records[sequence] = HeldRecord.decode(stored.data)
+            self.holding.replace(records, but=touched)
+
+    async def look_at(self, sequence: int) -> None:
+        """Read anew whether one entry is held, after somebody else changed it."""
+        if not self.owned:
+            return
+        subject = self._streams.names.held(self._subscriber, self.number, sequence)
+        stored = await self._streams.broker.stored(self._streams.names.state, last_by_subj=subject)
+        if stored is None or not stored.data:
+            self.holding.remove(sequence)
+        else:
+            self.holding.put(sequence, HeldRecord.decode(stored.data))
+        self._stirred()
 
     async def look_again(self) -> None:
         """Read what is held anew, after somebody else changed it."""

@@ -19,7 +19,7 @@ from bridge.codec import encode
 from bridge.errors import CodecError, JournalError
 from bridge.journal.base import Appended
 from bridge.journal.correlation import correlate
-from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored
+from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
 from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, claim_of
 from bridge.journal.nats.subjects import Names
@@ -48,9 +48,10 @@ class _Append:
 class Publisher:
     """Writes to the stream while its task runs.
 
-    `max_waiting` bounds the events in the queue. `lost` is called before anybody hears that the
-    servers are away, so that nobody overtakes those who do. `ttl` is how long keys are known,
-    in seconds, if that is less than the stream keeps what it holds.
+    `max_waiting` bounds the events in the queue, `largest` a message. `lost` is called before
+    anybody hears that the servers are away, so that nobody overtakes those who do.
+    `ttl` is how long keys are known, in seconds, if that is less than the stream keeps what it
+    holds.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Publisher:
         *,
         ttl: int | None,
         max_waiting: int,
+        largest: Callable[[], int],
         lost: Callable[[], None],
     ) -> None:
         self._broker = broker
         self._names = names
         self._ttl = ttl
         self._max_waiting = max_waiting
+        self._largest = largest
         self._lost = lost
         self._queue: deque[_Append] = deque()
         self._waiting = 0
@@ -93,9 +96,9 @@ class Publisher:
         return await append.done
 
     def refuse_too_large(self, events: Sequence[Event]) -> None:
-        """Raise `JournalError` where an event is larger than the servers take."""
+        """Raise `Unfit` where an event is larger than the servers take."""
         for event in events:
-            _check_size(len(encode(event)), self._broker.max_payload)
+            _check_size(len(encode(event)), self._largest())
 
     def forget_known(self) -> None:
         """Look keys up again: the stream may be another one."""
@@ -179,7 +182,7 @@ class Publisher:
         unseen = keys
         while True:
             view |= await self._look_up(unseen, certain=certain)
-            decision = _Decision(self._names, view, self._ttl, self._broker.max_payload)
+            decision = _Decision(self._names, view, self._ttl, self._largest())
             for append in group:
                 decision.take(append)
             if not decision.unseen:
@@ -213,12 +216,12 @@ class Publisher:
 class _Decision:
     """What a group comes to, upon one view of the stream."""
 
-    def __init__(self, names: Names, view: View, ttl: int | None, max_payload: int) -> None:
+    def __init__(self, names: Names, view: View, ttl: int | None, largest: int) -> None:
         self.unseen: set[str] = set()
         self.claimed: set[str] = set()
         self._names = names
         self._ttl = ttl
-        self._max_payload = max_payload
+        self._largest = largest
         self._ledger = GroupLedger(names, view)
         self._drafts: list[Draft] = []
 
@@ -266,7 +269,7 @@ class _Decision:
 
     def _draft(self, event: Event, lane: str) -> Draft:
         data = encode(event)
-        _check_size(len(data), self._max_payload)
+        _check_size(len(data), self._largest)
         return draft_of(self._names, event, lane, data)
 
     def drafts(self) -> list[Draft]:
@@ -274,6 +277,6 @@ class _Decision:
         return [*self._drafts, *self._ledger.changes()]
 
 
-def _check_size(size: int, max_payload: int) -> None:
-    if size > max_payload - _HEADERS:
-        raise JournalError(f"an event of {size} bytes is larger than the server takes")
+def _check_size(size: int, largest: int) -> None:
+    if size > largest - _HEADERS:
+        raise Unfit(f"an event of {size} bytes is larger than the server takes")

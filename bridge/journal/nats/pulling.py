@@ -3,6 +3,10 @@
 A request asks for as many as there is room for. In a priority group, where the server pins one
 client, requests carry the pin; each of them tells the server that the pinned client is alive, so
 there is one even where nothing fits: for a single byte, which no message is as small as.
+
+What a server gives out may be lost on its way, as where a connection breaks. A consumer counts
+what it gives out, and says so with each message and with each heartbeat: who counts as well
+knows at once that something is missing, and reads it from the stream.
 """
 
 from __future__ import annotations
@@ -23,10 +27,13 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _NANOSECONDS: Final = 1_000_000_000
 _EXPIRES: Final = 1.5  # seconds; less than half of what a pin lasts
+_BEATS: Final = 0.5  # seconds between heartbeats; at most half of the above
 _GRACE: Final = 1.0
 _FULL: Final = 0.5  # seconds between looks for room
 _AFTER_ERROR: Final = 0.5
 _PIN: Final = "Nats-Pin-Id"
+_GIVEN: Final = "Nats-Last-Consumer"
+_HEARTBEAT: Final = "100"
 _NO_CONSUMER: Final = "503"
 _CONFLICT: Final = "409"
 _WRONG_PIN: Final = "423"
@@ -60,8 +67,16 @@ class Taker(Protocol):
         """Take a message."""
         ...
 
-    async def pinned(self, first: Delivered) -> None:
-        """Become the one who reads, beginning with this message, which is then taken."""
+    def missed(self, given: int) -> bool:
+        """Return whether not all of the messages that have been given out have come."""
+        ...
+
+    async def catch_up(self, given: int) -> None:
+        """Read what was missed of that many."""
+        ...
+
+    async def pinned(self, given: int) -> None:
+        """Become the one who reads, after so many messages have been given out."""
         ...
 
     def unpinned(self) -> None:
@@ -137,10 +152,14 @@ class Pulling:
             await listening.stop()
 
     async def _ask(self, listening: Listening, room: int) -> None:
-        wanted: dict[str, Any] = {"batch": max(room, 1), "expires": int(_EXPIRES * _NANOSECONDS)}
+        wanted: dict[str, Any] = {"batch": max(room, 1)}
         if room <= 0:
             wanted |= {"max_bytes": 1, "no_wait": True}
-            del wanted["expires"]
+        else:
+            wanted |= {
+                "expires": int(_EXPIRES * _NANOSECONDS),
+                "idle_heartbeat": int(_BEATS * _NANOSECONDS),
+            }
         if self._group:
             wanted["group"] = GROUP
             if self.pin is not None:
@@ -158,12 +177,15 @@ class Pulling:
 
     async def _heard(self, message: Msg) -> None:
         status = status_of(message)
-        if status is not None:
+        if status not in (None, _HEARTBEAT):
             self._status = status
             self._ended.set()
             return
         try:
-            await self._take(message)
+            if status is None:
+                await self._take(message)
+            elif self.pin is not None or not self._group:
+                await self._look_for_gap(int((message.headers or {}).get(_GIVEN, "0")))
         except JournalError as error:
             # What was not taken comes again with the next one who is pinned, or who pulls.
             _LOG.debug("a message cannot be taken: %s", error)
@@ -184,12 +206,19 @@ class Pulling:
         pin = (message.headers or {}).get(_PIN)
         if pin != self.pin:
             self._drop_pin()
-            await self._taker.pinned(delivered)
+            await self._taker.pinned(delivered.count - 1)
             self.pin = pin
+        else:
+            await self._look_for_gap(delivered.count - 1)
         await self._taker.take(delivered)
         self._due -= 1
         if self._due <= 0:
             self._ended.set()
+
+    async def _look_for_gap(self, given: int) -> None:
+        if self._taker.missed(given):
+            _LOG.debug("a message was lost on its way: the stream is read instead")
+            await self._taker.catch_up(given)
 
     def _drop_pin(self) -> None:
         if self.pin is not None:

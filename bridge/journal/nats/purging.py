@@ -26,7 +26,7 @@ async def purge(streams: Streams, subject: str) -> int:
     for kind in (streams.names.held(), streams.names.dead()):
         async for stored in inquiries.records(streams, kind):
             if int(stored.subject.rpartition(".")[2]) in gone:
-                await streams.broker.delete(streams.names.state, stored.sequence)
+                await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
     return len(gone)
 
 
@@ -37,7 +37,7 @@ async def _purge_events(streams: Streams, subject: str) -> set[int]:
         if needle in stored.data and concerns(
             entry_of(stored.sequence, stored.data).event, subject
         ):
-            await streams.broker.delete(streams.names.stream, stored.sequence)
+            await streams.broker.delete(streams.names.stream, stored.sequence, overwrite=True)
             gone.add(stored.sequence)
     return gone
 

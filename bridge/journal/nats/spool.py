@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from bridge.errors import JournalError
-from bridge.journal.base import Appended, Cursor, Health, Journal, Settlement, Start
+from bridge.errors import CodecError, JournalError
+from bridge.journal.base import (
+    Appended,
+    Entry,
+    Failure,
+    Health,
+    Journal,
+    Settlement,
+    Start,
+)
+from bridge.journal.nats.broker import Unfit
 from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -21,98 +31,143 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _BATCH: Final = 128
 _READER: Final = "stream"
 _AFTER_ERROR: Final = 0.5
+_ENDS_WITHIN: Final = 2.0  # seconds for which appends wait so that it can become empty
 
 Append = Callable[[Sequence[Event]], Awaitable[Appended]]
 
 
 class Spool:
-    """Takes what the stream cannot, and gives it to the stream when it can.
+    """Takes what the stream cannot, and gives it to the stream when that is `ready`.
 
     Correlation happens again on the way: what the spool made out of an event with what this
-    machine alone knew, the stream decides anew.
+    machine alone knew, the stream decides anew. An event that no server would take is set
+    aside as a dead letter of the spool's, so that what is behind it arrives.
     """
 
-    def __init__(self, journal: Journal, *, append: Append) -> None:
+    def __init__(
+        self, journal: Journal, *, append: Append, ready: Callable[[], Awaitable[None]]
+    ) -> None:
         self.active = False
         self.waiting = 0
         self._journal = journal
         self._append = append
+        self._ready = ready
         self._taking = 0
         self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._open = asyncio.Event()
+        self._open.set()
         self._resources = AsyncExitStack()
-        self._cursor: Cursor | None = None
 
     async def open(self) -> None:
         """Open, with what an earlier process may have left."""
         await self._resources.enter_async_context(self._journal)
-        self._cursor = await self._journal.subscribe(_READER, start=Start.BEGINNING)
-        (state,) = await self._journal.subscribers()
-        self.waiting = state.lag
-        if self.waiting:
-            self.activate()
-            self._filled.set()
+        await self._journal.subscribe(_READER, start=Start.BEGINNING)
+        if await self._count():
+            self.activate("an earlier process left events in it")
 
     async def close(self) -> None:
         """Close; what is in the spool stays."""
         await self._resources.aclose()
 
-    def activate(self) -> None:
-        """Let everything go into the spool from now on."""
+    def activate(self, why: object) -> None:
+        """Let everything go into the spool from now on, until it has been emptied."""
         if not self.active:
             self.active = True
-            _LOG.warning("events go into the spool: the NATS servers are away")
+            _LOG.warning("events go into the spool: %s", why)
+        self._filled.set()
 
-    async def take(self, events: Sequence[Event]) -> Appended:
-        """Make events durable here. Raises `JournalError` where the spool is full."""
-        self.activate()
+    async def take(self, events: Sequence[Event]) -> Appended | None:
+        """Make events durable here; return None where the stream takes them again.
+
+        Raises `JournalError` where the spool is full.
+        """
+        await self._open.wait()
+        if not self.active:
+            return None
         self._taking += 1
+        self._idle.clear()
         try:
             appended = await self._journal.append(events)
             self.waiting += appended.published
         finally:
             self._taking -= 1
+            if not self._taking:
+                self._idle.set()
             self._filled.set()
         return appended
 
-    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
-        """Give what is in the spool to the stream, whenever that is `ready`."""
+    async def run(self) -> None:
+        """Give what is in the spool to the stream, whenever there is something."""
         while True:
             await self._filled.wait()
-            await ready()
+            await self._ready()
+            self._filled.clear()  # whoever takes something in from here on fills it again
             try:
                 await self._flow()
+                await self._end()
             except JournalError as error:
                 _LOG.debug("the spool waits: %s", error)
+                self._filled.set()
                 await asyncio.sleep(_AFTER_ERROR)
 
     async def _flow(self) -> None:
-        if self._cursor is None:
-            return
-        while self.waiting > 0:
-            entries = await self._cursor.read(_BATCH)
-            try:
-                await self._append([entry.event for entry in entries])
-            except JournalError:
-                # Read again from where it was settled.
-                self._cursor = await self._journal.subscribe(_READER)
-                raise
-            await self._cursor.settle(Settlement(position=entries[-1].position))
-            self.waiting -= len(entries)
-        self._filled.clear()  # whoever is taking something in fills it again
-        if not self._taking:
+        cursor = await self._journal.subscribe(_READER)  # where it was settled last
+        while await self._count():
+            entries = await cursor.read(_BATCH)
+            await self._ready()
+            dead = await self._give(entries)
+            await cursor.settle(Settlement(position=entries[-1].position, dead=dead))
+
+    async def _end(self) -> None:
+        """Empty it to the end while whoever comes waits: under load it would never be empty."""
+        self._open.clear()
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN):
+                await self._idle.wait()
+                await self._flow()
+        except TimeoutError:
+            self._filled.set()
+        else:
             self.active = False
             _LOG.warning("the spool is empty: events go into the stream again")
+        finally:
+            self._open.set()
+
+    async def _count(self) -> int:
+        """Ask the journal: what is taken in for a caller who has gone is in no other count."""
+        (state,) = await self._journal.subscribers()
+        self.waiting = state.lag
+        return self.waiting
+
+    async def _give(self, entries: Sequence[Entry]) -> Sequence[Failure]:
+        """Give entries to the stream as one; return which it would not have even alone."""
+        try:
+            await self._append([entry.event for entry in entries])
+        except (Unfit, CodecError) as error:
+            if len(entries) > 1:
+                return [dead for entry in entries for dead in await self._give([entry])]
+            (entry,) = entries
+            _LOG.error("an event stays in the spool: %s", error, extra={"key": entry.event.key})
+            now = time.time()
+            return [
+                Failure(entry=entry, tries=1, first_failed_at=now, failed_at=now, error=str(error))
+            ]
+        return ()
 
     async def purge(self, subject: str) -> int:
         """Erase what is about a subject; see `Journal.purge`."""
         erased = await self._journal.purge(subject)
-        (state,) = await self._journal.subscribers()
-        self.waiting = state.lag
+        await self._count()
         return erased
 
-    async def health(self) -> Health:
+    async def health(self, *, away: bool) -> Health:
         """Return whether the spool would take an event, and how many it has."""
+        cause = "NATS is away" if away else "NATS was away"
         health = await self._journal.health()
-        if not health.ready:
-            return Health(ready=False, reason=f"NATS is away and the spool: {health.reason}")
-        return Health(ready=True, reason=f"NATS is away: {self.waiting} events are in the spool")
+        if health.ready:
+            reason = f"{cause}: {self.waiting} events are in the spool"
+        else:
+            reason = f"{cause}, and the spool: {health.reason}"
+        return Health(ready=health.ready, reason=reason, spooled=self.waiting)

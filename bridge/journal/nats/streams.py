@@ -1,20 +1,22 @@
 """The two streams as all parts of the journal share them, and which two they are.
 
 A server whose storage was lost comes back with nothing, and sequences begin again: that is
-another *generation*. Whoever remembers sequences asks which one they belong to.
+another *generation*. Whoever remembers sequences asks which one they belong to. Nobody writes
+into one before the places of subscribers are kept in it: what came before a place would pass
+its subscriber by.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from bridge.errors import JournalError
 from bridge.journal.nats.broker import TTL, Broker, Headers, Stored
 from bridge.journal.nats.subjects import Names
-from bridge.journal.nats.topology import Limits, prepare
+from bridge.journal.nats.topology import Limits, Prepared, prepare
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -22,22 +24,39 @@ _AFTER_ERROR: Final = 0.5
 
 
 class Streams:
-    """Keeps the streams there while its task runs."""
+    """Keeps the streams there while its task runs.
 
-    def __init__(self, broker: Broker, names: Names, limits: Limits) -> None:
+    `renewed` is called each time before they are ready again, to keep the places of subscribers.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        names: Names,
+        limits: Limits,
+        *,
+        renewed: Callable[[], Awaitable[None]],
+    ) -> None:
         self.generation = 0
         self.broker = broker
         self.names = names
         self._limits = limits
-        self._created: str | None = None
+        self._renewed = renewed
+        self._found: Prepared | None = None
         self._ready = asyncio.Event()
         self._doubted = asyncio.Event()
-        self._spell = 0
+        self._fault = ""
+        broker.on_connection(self.doubt)
 
     @property
     def as_long_as_events(self) -> Headers:
         """Return the headers of a record that means nothing once its event is gone."""
         return {TTL: f"{max(1, int(self._limits.keep))}s"}
+
+    @property
+    def largest(self) -> int:
+        """Return how large a message is taken, as far as is known."""
+        return self.broker.max_payload if self._found is None else self._found.largest
 
     @property
     def ready(self) -> bool:
@@ -56,30 +75,42 @@ class Streams:
         self._doubted.set()
 
     async def prepare(self) -> None:
-        """See that the streams are there. Raises `JournalError`."""
+        """See that the streams are there. Raises `JournalError`, and then the doubt stands."""
         self._doubted.clear()
-        self._spell = self.broker.spell
-        created = await prepare(self.broker, self.names, self._limits)
-        if created != self._created:
-            self.generation += 1
-            if self._created is not None:
-                _LOG.error("the stream %s has been lost: a new one begins", self.names.stream)
-            self._created = created
+        try:
+            await self._prepare()
+        except BaseException:
+            self._doubted.set()
+            raise
         if not self._doubted.is_set():  # a doubt that came meanwhile is not answered by this
             self._ready.set()
 
+    async def _prepare(self) -> None:
+        before, found = self._found, await prepare(self.broker, self.names, self._limits)
+        self._found = found
+        if before is None or before.created != found.created:
+            self.generation += 1
+            if before is not None:
+                _LOG.error("the stream %s has been lost: a new one begins", self.names.stream)
+        await self._renewed()
+
     async def run(self) -> None:
-        """Prepare again after every doubt, and with every new connection."""
+        """Prepare again after every doubt, of which each new connection is one."""
         while True:
+            await self._doubted.wait()
             await self.broker.until_connected()
-            if self.broker.spell == self._spell and self._ready.is_set():
-                await self._doubted.wait()
-                continue
             try:
                 await self.prepare()
             except JournalError as error:
-                _LOG.warning("the streams are not ready: %s", error)
+                self._complain(str(error))
                 await asyncio.sleep(_AFTER_ERROR)
+            else:
+                self._fault = ""
+
+    def _complain(self, fault: str) -> None:
+        if fault != self._fault:  # once, however often it is tried again
+            _LOG.warning("the streams are not ready: %s", fault)
+        self._fault = fault
 
     async def last(self) -> int:
         """Return the last sequence of the events' stream."""

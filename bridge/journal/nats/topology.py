@@ -41,8 +41,16 @@ class Limits:
     synced: bool = False
 
 
-async def prepare(broker: Broker, names: Names, limits: Limits) -> str:
-    """See that both streams are there; return which stream of events it is, by its creation.
+@attrs.frozen
+class Prepared:
+    """Which stream of events it is, by its creation, and how large a message it takes."""
+
+    created: str
+    largest: int
+
+
+async def prepare(broker: Broker, names: Names, limits: Limits) -> Prepared:
+    """See that both streams are there.
 
     Raises `JournalError` where they cannot serve.
     """
@@ -60,7 +68,11 @@ async def prepare(broker: Broker, names: Names, limits: Limits) -> str:
     await _stream(broker, _state(names, limits))
     if broker.spell == 1:
         _warn(broker, names, config, limits)
-    return str(info["created"])
+    largest = config.get("max_msg_size", -1)
+    return Prepared(
+        created=str(info["created"]),
+        largest=min(broker.max_payload, largest) if largest > 0 else broker.max_payload,
+    )
 
 
 def _events(names: Names, limits: Limits) -> _Config:

@@ -3,12 +3,14 @@
 import io
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 
 import bridge
 from bridge.cli.main import main
+from tests.bridge.journal.nats_servers import NatsServer
 
 ROOT = Path(bridge.__file__).parents[1]
 
@@ -167,15 +170,34 @@ def install(workplace, monkeypatch):
     return add
 
 
+SQLITE = """\
+[journal]
+path = "journal.db"
+"""
+
+NATS = """\
+[journal]
+engine = "nats"
+
+[journal.nats]
+servers = ["{url}"]
+stream = "{stream}"
+partitions = 2
+timeout = "1s"
+"""
+
+
 class Operated:
     """A server process with the subscriber `crm`, which fails while the file `broken` exists."""
 
-    def __init__(self, folder: Path, start: Callable[..., subprocess.Popen]) -> None:
+    def __init__(
+        self, folder: Path, start: Callable[..., subprocess.Popen], journal: str = SQLITE
+    ) -> None:
         self.folder = folder
         self.process: subprocess.Popen | None = None
         self._start = start
         self._log: list[str] = []
-        self._text = OPERATED
+        self._text = OPERATED.replace("JOURNAL", journal)
         (folder / "crm.py").write_text(CRM)
         self.config = folder / "config.toml"
 
@@ -249,8 +271,21 @@ class Operated:
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
     def ask(self, path: str) -> dict:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as response:
-            return orjson.loads(response.read())
+        status, body = self.get(path)
+        assert status == 200
+        return orjson.loads(body)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask the admin listener; return the status and the body, whatever they are."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def logged(self, word: str) -> int:
+        """Return how many lines of the log hold these words."""
+        return sum(word in line for line in self._log)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -326,8 +361,7 @@ OPERATED = """\
 [admin]
 port = PORT
 
-[journal]
-path = "journal.db"
+JOURNAL
 
 [log]
 format = "json"
@@ -367,9 +401,20 @@ def _new_message(message_id: str, phone: str, text: str) -> dict:
     }
 
 
-@pytest.fixture
-def operated(start, workplace) -> Operated:
-    """Start a server for operators to look at."""
-    server = Operated(workplace, start)
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory) -> Iterator[NatsServer]:
+    """Start a NATS server, which every test uses with a stream of its own."""
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "nats"])
+def operated(request, start, workplace) -> Operated:
+    """Start a server for operators to look at, on each of the durable journals."""
+    journal = SQLITE
+    if request.param == "nats":
+        url = request.getfixturevalue("nats").url
+        journal = NATS.format(url=url, stream=f"of-{secrets.token_hex(4)}")
+    server = Operated(workplace, start, journal)
     server.start()
     return server

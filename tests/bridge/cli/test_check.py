@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 EXAMPLE = "this is the example's, which everybody knows: set one of your own"
 SHORT = "shorter than 16 characters, so it may be guessed"
 WITH_A_DEFAULT = """
@@ -92,15 +94,23 @@ def test_doubts_are_warnings(command, workplace):
     assert outcome.code == 0
 
 
-def test_a_secret_in_a_file_for_all_to_read_is_doubtful(command, config, monkeypatch):
-    """A literal secret wants a closed file; one that comes from elsewhere does not."""
-    config.chmod(0o644)
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o620, 0o602])
+def test_a_secret_in_an_open_file_is_doubtful(command, config, monkeypatch, mode):
+    """A file with a secret that anybody reads or its group writes is; ${VARIABLE} is no secret."""
+    config.chmod(mode)
     [line] = command("check").lines
     assert line.startswith("config.toml:8: adapters.incs.tokens[0]: warning: ")
-    assert "chmod 600" in line
+    assert "chmod 640" in line
     assert SECRET not in line
     monkeypatch.setenv("INCS_TOKEN", SECRET)
     config.write_text(config.read_text().replace(SECRET, "${INCS_TOKEN}"))
+    assert command("check").out == ""
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440])
+def test_a_secret_for_the_owner_and_the_group_to_read_is_fine(command, config, mode):
+    """A file of root's that the service's group reads, and nobody else, is how it should be."""
+    config.chmod(mode)
     assert command("check").out == ""
 
 
@@ -111,6 +121,23 @@ def test_a_secret_that_is_a_default_is_not_in_the_file(command, workplace, insta
     path.write_text("[adapters.acme]\n")
     path.chmod(0o644)
     assert command("check").out == ""
+
+
+def test_credentials_for_nats_have_to_be_there(command, workplace):
+    """A file of credentials that cannot be read is a mistake, where NATS is used."""
+    path = workplace / "config.toml"
+    text = '[journal]\nengine = "nats"\n[journal.nats]\ncredentials = "bridge.creds"\n'
+    path.write_text(text)
+    outcome = command("check")
+    assert outcome.code == 3
+    [line] = outcome.lines
+    place = "config.toml:4: journal.nats.credentials: "
+    assert line == f"{place}the file cannot be read: No such file or directory"
+    path.write_text(text.replace('"nats"', '"memory"'))
+    assert command("check").code == 0
+    path.write_text(text)
+    (workplace / "bridge.creds").touch()
+    assert command("check").code == 0
 
 
 def test_a_terminal_gets_the_same_in_colours(command, workplace, monkeypatch):

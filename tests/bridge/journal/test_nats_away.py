@@ -16,7 +16,7 @@ from bridge.journal.nats import NatsJournal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message
 from tests.bridge.events import message
-from tests.bridge.journal.nats_servers import NatsServer
+from tests.bridge.journal.nats_servers import Fuse, NatsServer
 
 PHONES = [f"+1650555{number:04}" for number in range(5)]
 
@@ -27,11 +27,14 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
         yield server
 
 
-def make(server: NatsServer, spool: Path | None, **settings) -> NatsJournal:
+def make(
+    server: NatsServer | Fuse, spool: Path | None, *, patience: float = 0.1, **settings
+) -> NatsJournal:
     return NatsJournal(
-        [server.url],
+        server.urls,
         partitions=2,
         timeout=1.0,
+        patience=patience,
         spool=None if spool is None else SqliteJournal(spool, keep=0, **settings),
     )
 
@@ -86,7 +89,9 @@ async def test_spool_flows_back(server, journal):
         while len({entry.position for entry in entries}) < 80:
             entries += await cursor.read(80)
     await until_ready(journal)
-    assert health == Health(ready=True, reason="NATS is away: 40 events are in the spool")
+    assert health == Health(
+        ready=True, reason="NATS is away: 40 events are in the spool", spooled=40
+    )
     # What had been given and not settled when the server went away may come again.
     first_time = list({entry.position: entry for entry in entries}.values())
     assert sorted(ids(first_time)) == [f"{n:03}" for n in range(80)]
@@ -110,6 +115,21 @@ async def test_a_lost_stream_begins_anew(server, journal):
     assert ids(await read(follower, 2)) == ["spooled", "later"]
 
 
+async def test_a_lost_stream_that_another_process_replaced(server, tmp_path, caplog):
+    """A process that finds a new stream in place of its own goes on in it, without a restart."""
+    async with make(server, None) as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("lost")])
+        await read(cursor, 1)
+        server.end()
+        shutil.rmtree(server.store)
+        server.start()
+        async with make(server, None) as another:
+            await another.append([message("later")])
+        assert ids(await read(cursor, 1)) == ["later"]
+    assert "has been forgotten" not in caplog.text
+
+
 async def test_a_restart_takes_nothing_back(server, journal):
     """What was settled while the server was away does not come again when it is back."""
     cursor = await journal.subscribe("crm")
@@ -130,17 +150,28 @@ async def test_begins_without_servers(server, tmp_path):
     async with make(server, tmp_path / "spool.db") as journal:
         cursor = await journal.subscribe("crm", start=Start.BEGINNING)
         follower = await journal.follow(start=Start.BEGINNING)
-        later = await journal.follow()
         await journal.append([message("a")])
         server.start()
         assert ids(await read(cursor, 1)) == ["a"]
         assert ids(await read(follower, 1)) == ["a"]
-        await until_ready(journal)
-        reading = asyncio.create_task(read(later, 1))
-        while not reading.done():
-            await journal.append([message("b")])
-            await asyncio.sleep(0)
-        assert ids(await reading) in (["a"], ["b"])
+
+
+async def test_who_comes_while_the_servers_are_away_misses_nothing(server, tmp_path):
+    """Who begins at the end without servers gets all that is taken from then on.
+
+    Even where taking the place fails again and again while the streams are there.
+    """
+    server.end()
+    async with Fuse(server) as fuse, make(fuse, tmp_path / "spool.db") as journal:
+        cursor = await journal.subscribe("crm")
+        follower = await journal.follow()
+        for n in range(40):
+            await journal.append([message(f"{n:03}")])
+        fuse.blow(b"bridge-state.subscribers.crm", times=3)
+        server.start()
+        assert ids(await read(cursor, 40)) == [f"{n:03}" for n in range(40)]
+        assert ids(await read(follower, 40)) == [f"{n:03}" for n in range(40)]
+        assert fuse.blown == 3
 
 
 async def test_spool_survives_a_restart(server, tmp_path):
@@ -153,6 +184,44 @@ async def test_spool_survives_a_restart(server, tmp_path):
         assert ids(await read(await journal.follow(start=Start.BEGINNING), 1)) == ["a"]
 
 
+async def test_a_short_absence_is_waited_out(server, tmp_path):
+    """An append that meets a restart waits for it, so that no other process overtakes it."""
+    async with make(server, tmp_path / "spool.db", patience=60.0) as journal:
+        cursor = await journal.follow()
+        server.end()
+        async with asyncio.timeout(30):
+            while (await journal.health()) == Health(ready=True):
+                await asyncio.sleep(0)
+        appending = asyncio.create_task(journal.append([message("a")]))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not appending.done()
+        assert not journal._spool.active
+        server.start()
+        assert (await appending).published == 1
+        assert ids(await read(cursor, 1)) == ["a"]
+
+
+async def test_too_many_do_not_wait(server, tmp_path):
+    """Where as many wait as may, the next one opens the spool, and nothing is lost of either."""
+    spool = SqliteJournal(tmp_path / "spool.db", keep=0)
+    async with NatsJournal(
+        server.urls, spool=spool, patience=60.0, timeout=1.0, max_waiting=3
+    ) as journal:
+        server.end()
+        async with asyncio.timeout(30):
+            while (await journal.health()) == Health(ready=True):
+                await asyncio.sleep(0)
+            waiting = [asyncio.create_task(journal.append([message(n)])) for n in "abc"]
+            await asyncio.sleep(0)
+            assert (await journal.append([message("d")])).published == 1
+        assert not any(task.done() for task in waiting)
+        server.start()
+        await asyncio.gather(*waiting)
+        cursor = await journal.follow(start=Start.BEGINNING)
+        assert sorted(ids(await read(cursor, 4))) == ["a", "b", "c", "d"]
+
+
 async def test_what_is_too_large_stays_out_of_the_spool(server, journal):
     """What no message could hold is refused at once, since it would block the spool for good."""
     server.end()
@@ -160,6 +229,18 @@ async def test_what_is_too_large_stays_out_of_the_spool(server, journal):
         await journal.append([message("huge", text="x" * (9 << 20))])
     await journal.append([message("a")])
     assert (await journal.health()).reason == "NATS is away: 1 events are in the spool"
+
+
+async def test_what_the_stream_does_not_take_stays_out_of_the_spool(server, tmp_path):
+    """An event that is larger than an operator lets the stream take is refused for good."""
+    async with make(server, tmp_path / "spool.db") as journal:
+        config = (await journal._broker.api("STREAM.INFO.bridge"))["config"]
+        await journal._broker.api("STREAM.UPDATE.bridge", {**config, "max_msg_size": 20_000})
+    async with make(server, tmp_path / "spool.db") as journal:
+        with pytest.raises(JournalError, match="larger than the server takes"):
+            await journal.append([message("huge", text="x" * 20_000)])
+        assert await journal.health() == Health(ready=True)
+        assert (await journal.append([message("a")])).published == 1
 
 
 async def test_a_purge_reaches_the_spool(server, journal):

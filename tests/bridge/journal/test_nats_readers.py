@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bridge.errors import JournalError
 from bridge.journal.base import Cursor, Entry, Held, Settlement, Start
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.partition import consumer_info
@@ -21,7 +23,7 @@ from bridge.model import Message, Status, StatusChange
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from tests.bridge.events import created, message, numbered_status, status
-from tests.bridge.journal.nats_servers import NatsServer
+from tests.bridge.journal.nats_servers import Fuse, NatsServer
 
 PARTITIONS = 4
 PHONES = [f"+1650555{number:04}" for number in range(12)]
@@ -57,7 +59,9 @@ async def read(cursor: Cursor, count: int) -> list[Entry]:
 
 async def crash(journal: NatsJournal) -> None:
     """End a journal as the end of its process would: without a word to the server."""
-    for task in [*journal._tasks, *(t for c in journal._cursors.values() for t in c._tasks)]:
+    readers = journal._readers
+    reading = [task for cursor in readers._cursors.values() for task in cursor._tasks]
+    for task in [*journal._tasks, *readers._tasks, *reading]:
         task.cancel()
     await journal._broker.close()
 
@@ -172,6 +176,71 @@ async def test_held_entries_are_taken_over(make):
             await told.wait()
         assert await second.waiting() == {a.lane: 5.0}
         assert list(await second.held(a.lane, 5)) == [held, Held(entry=b)]
+
+
+async def test_nothing_overtakes_what_a_dead_reader_held(make):
+    """What follows held entries in their lane is read only by who knows that they are held."""
+    async with make() as two:
+        one = make()
+        await one.__aenter__()
+        first = await one.subscribe("crm")
+        await one.append([message("a"), message("b")])
+        a, b = await read(first, 2)
+        await first.settle(
+            Settlement(position=b.position, held=(Held(entry=a, due_at=5.0), Held(entry=b)))
+        )
+        second = await two.subscribe("crm")
+        await crash(one)
+        await two.append([message("c")])
+        reading = asyncio.create_task(read(second, 1))
+        partition = second.partitions[two._names.partition_of(a.lane)]
+        async with asyncio.timeout(TAKES_OVER_WITHIN):
+            while not partition.owned:
+                await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not reading.done()
+        assert await second.waiting() == {a.lane: 5.0}
+        assert ids(await reading) == ["c"]
+
+
+@pytest.mark.parametrize("following", [(), ("c",)])
+async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path, following):
+    """An entry that was lost with its connection comes before those after it, if there are any."""
+    async with make() as writing, Fuse(server) as fuse:
+        reading = NatsJournal(fuse.urls, stream=tmp_path.name, partitions=PARTITIONS)
+        async with reading:
+            cursor = await reading.subscribe("crm")
+            await writing.append([message("a")])
+            (a,) = await read(cursor, 1)
+            await cursor.settle(Settlement(position=a.position))
+            fuse.blow(message("b").key.encode())
+            await writing.append([message("b")])
+            while not fuse.blown:
+                await asyncio.sleep(0)
+            for each in following:
+                await writing.append([message(each)])
+            async with asyncio.timeout(TAKES_OVER_WITHIN):
+                entries = await read(cursor, 1 + len(following))
+    assert ids(entries) == ["b", *following]
+
+
+async def test_followers_see_what_was_lost_on_its_way(server, make, tmp_path):
+    """An entry whose announcement was lost with its connection is read all the same."""
+    async with make() as writing, Fuse(server) as fuse:
+        reading = NatsJournal(fuse.urls, stream=tmp_path.name, partitions=PARTITIONS)
+        async with reading:
+            cursor = await reading.follow()
+            await writing.append([message("a")])
+            assert ids(await read(cursor, 1)) == ["a"]
+            fuse.blow(message("b").key.encode())
+            await writing.append([message("b")])
+            entries: list[Entry] = []
+            async with asyncio.timeout(TAKES_OVER_WITHIN):
+                while not entries:
+                    with suppress(JournalError):  # it may be reading when the connection breaks
+                        entries += await cursor.read(1)
+            assert ids(entries) == ["b"]
 
 
 async def test_a_closed_reader_leaves_at_once(make):
