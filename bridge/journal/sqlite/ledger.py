@@ -17,8 +17,12 @@ from bridge.journal.correlation import Track, tells_of
 
 _DIGEST_SIZE: Final = 16
 _TOGETHER: Final = 64
-_PLACES: Final = ", ".join("?" * _TOGETHER)
-_KEPT_AMONG: Final = f"SELECT key FROM entries WHERE key IN ({_PLACES})"  # noqa: S608 - constant
+# Few statements, so that SQLite has each of them compiled; a lone caller need not wait for the
+# longest.
+_KEPT_AMONG: Final = {
+    count: f"SELECT key FROM entries WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
+    for count in (1, 8, _TOGETHER)
+}
 
 _TrackRow: TypeAlias = tuple[bytes | None, bytes | None]
 
@@ -61,8 +65,11 @@ class GroupLedger:
         kept: set[bytes] = set()
         for start in range(0, len(names), _TOGETHER):
             some = names[start : start + _TOGETHER]
-            unused = (None,) * (_TOGETHER - len(some))
-            rows: Iterable[tuple[bytes]] = self._connection.execute(_KEPT_AMONG, (*some, *unused))
+            count = next(count for count in _KEPT_AMONG if count >= len(some))
+            unused = (None,) * (count - len(some))
+            rows: Iterable[tuple[bytes]] = self._connection.execute(
+                _KEPT_AMONG[count], (*some, *unused)
+            )
             kept.update(name for (name,) in rows)
         return kept
 
