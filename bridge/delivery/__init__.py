@@ -2,14 +2,14 @@
 
 ::
 
-    Cursor.read ─► batch ─► the worker that has the lead ─► the subscriber's function
-                                  │                                   │
-                                  └ busy ─► lanes, a conversation each │
-                                              ▲                        │
-                                              └── held until due ◄── failed ─► dead letter
+    Cursor.read ─► the worker that has the lead ─► the subscriber's function
+                                │                             │
+                                └ busy ─► lanes, one for each │ conversation
+                                            ▲                 │
+                                            └ held until due ◄┴ failed ─► dead letter
 
 Entries of a lane are delivered one at a time and in order; lanes never wait for each other.
-One worker at a time has the *lead*: it takes entries in and begins with each at once. Where the
+One worker at a time has the *lead*: it reads entries and begins with each at once. Where the
 function need not wait, that was all; where it does, the lead goes to another worker, and the
 entry becomes a lane, which collects what comes next in its conversation.
 

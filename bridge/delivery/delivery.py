@@ -79,9 +79,11 @@ class Delivery:
         self._function = as_async(function, self._threads)
         self._tasks: list[asyncio.Task[None]] = []
         self._reader: asyncio.Task[None] | None = None
+        self._is_draining = False
 
         self._batch: deque[Entry] = deque()
         self._is_led = False
+        self._busy = 0
         self._lanes: dict[str, _Lane] = {}
         self._ready: deque[_Lane] = deque()  # bounded by window and lanes
         self._idle: list[asyncio.Future[None]] = []
@@ -92,13 +94,11 @@ class Delivery:
     async def __aenter__(self) -> Self:
         """Take up where the subscriber stopped. Raises `JournalError`."""
         await self.wake()
-        self._reader = asyncio.create_task(self._read(), name=f"{self.name}: read")
         self._tasks = [
-            self._reader,
             asyncio.create_task(self._save(), name=f"{self.name}: save"),
             *(
                 asyncio.create_task(self._work(), name=f"{self.name}: work {n}")
-                for n in range(self._policy.concurrency)
+                for n in range(self._policy.concurrency + 1)  # one of them reads
             ),
         ]
         return self
@@ -130,9 +130,10 @@ class Delivery:
         while up_to is not None and self._progress.taken_up_to < up_to:
             self._moved.clear()
             await self._moved.wait()
+        self._is_draining = True
+        self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        self._batch.clear()
         while self._progress.under_way or (
             up_to is not None and any(lane.queued for lane in self._lanes.values())
         ):
@@ -158,49 +159,53 @@ class Delivery:
 
     # --- taking in -----------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        while True:
-            while (
-                self._batch
-                or self._progress.under_way >= _WINDOW
-                or self._waiting >= _WAITING_LANES
-            ):
+    async def _lead(self) -> None:
+        """Read entries and serve each at once; end where one takes longer than a moment."""
+        self._is_led = True
+        since = time.monotonic()
+        waiting: tuple[_Lane, Awaitable[object]] | None = None
+        while waiting is None:
+            if not self._batch:
+                self._progress.changed.set()
+                self._moved_on()
+                if not await self._read():
+                    return
+                since = time.monotonic()
+            while self._busy >= self._policy.concurrency:
                 self._room.clear()
                 await self._room.wait()
+            if not self._batch:
+                continue  # drained meanwhile
+            entry = self._batch.popleft()
+            waiting = self._take(entry)
+            self._progress.taken_up_to = entry.position
+            if waiting is None and time.monotonic() - since > _SLICE:
+                await asyncio.sleep(0)  # a subscriber that never waits must not hold up others
+                since = time.monotonic()
+        self._is_led = False
+        self._call_a_worker()
+        await self._serve(*waiting)
+
+    async def _read(self) -> bool:
+        """Read the next batch; return False where nothing more is to be taken in."""
+        while not self._is_draining:
+            if self._progress.under_way >= _WINDOW or self._waiting >= _WAITING_LANES:
+                self._room.clear()
+                await self._room.wait()
+                continue
             limit = min(_BATCH, _WINDOW - self._progress.under_way)
+            self._reader = asyncio.current_task()
             try:
                 entries = await self._cursor.read(limit)
             except JournalError as error:
                 self._complain("cannot read the journal", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
                 continue
+            finally:
+                self._reader = None
             self._batch.extend(entries)
-            if not self._is_led:
-                self._call_a_worker()
-
-    async def _lead(self) -> None:
-        """Take entries in, and serve each at once; end where that takes longer than a moment."""
-        self._is_led = True
-        since = time.monotonic()
-        waiting: tuple[_Lane, Awaitable[object]] | None = None
-        while self._batch:
-            entry = self._batch.popleft()
-            waiting = self._take(entry)
-            self._progress.taken_up_to = entry.position
-            if waiting is not None:
-                break
-            if time.monotonic() - since > _SLICE:
-                await asyncio.sleep(0)  # a subscriber that never waits must not hold up others
-                since = time.monotonic()
-                if self._ready:
-                    break
-        self._is_led = False
-        self._progress.changed.set()
-        self._moved_on()
-        if self._batch:
-            self._call_a_worker()
-        if waiting is not None:
-            await self._advance(*waiting)
+            return True
+        return False
 
     def _take(self, entry: Entry) -> tuple[_Lane, Awaitable[object]] | None:
         """Begin with an entry, or put it behind what its lane is busy with.
@@ -238,9 +243,9 @@ class Delivery:
     async def _work(self) -> None:
         since = time.monotonic()
         while True:
-            if self._ready:
+            if self._ready and self._busy < self._policy.concurrency:
                 await self._serve(self._ready.popleft())
-            elif self._batch and not self._is_led:
+            elif not self._is_led:
                 await self._lead()
             else:
                 await self._until_called()
@@ -261,18 +266,23 @@ class Delivery:
                 called.set_result(None)
                 return
 
-    async def _serve(self, lane: _Lane) -> None:
+    async def _serve(self, lane: _Lane, begun: Awaitable[object] | None = None) -> None:
+        """Deliver what a lane has; its first entry may have been begun with."""
+        self._busy += 1
         try:
             if lane.entries:
-                await self._advance(lane)
+                await self._advance(lane, begun)
             else:
                 await self._resume(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)
             self._schedule(lane, time.time() + _AFTER_JOURNAL_ERROR)
+        finally:
+            self._busy -= 1
+            self._room.set()
 
-    async def _advance(self, lane: _Lane, begun: Awaitable[object] | None = None) -> None:
-        """Deliver what a lane has in memory; its first entry may have been begun with."""
+    async def _advance(self, lane: _Lane, begun: Awaitable[object] | None) -> None:
+        """Deliver what a lane has in memory."""
         for _ in range(_BURST):
             entry = lane.entries[0]
             error = await self._try(entry, FIRST, begun)

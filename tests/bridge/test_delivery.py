@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,6 +102,29 @@ class TestOrder:
             release.set()
             await delivery.drain(up_to=await end_of(journal))
         assert seen.ids[-1] == "stuck"
+
+    @pytest.mark.parametrize("concurrency", [1, 3])
+    async def test_no_more_conversations_are_worked_on_than_asked_for(self, journal, concurrency):
+        """However many wait, fail and come again, so many functions run at once and no more."""
+        running, most, tries = 0, 0, defaultdict(int)
+
+        async def function(event):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            tries[event.message_id] += 1
+            for _ in range(int(event.message_id) % 4):
+                await asyncio.sleep(0)
+            running -= 1
+            if int(event.message_id) % 3 == 0 and tries[event.message_id] < 3:
+                raise ValueError
+
+        await journal.append([message(str(n), user=f"+2000000{n % 40:04}") for n in range(300)])
+        policy = attrs.evolve(AT_ONCE, concurrency=concurrency)
+        async with delivering(journal, function, policy=policy) as delivery:
+            await delivery.drain(up_to=await end_of(journal))
+        assert most == concurrency
+        assert len(tries) == 300
 
     async def test_a_long_queue_in_one_conversation_does_not_fill_the_window(self, journal):
         """Thousands of events behind one that hangs do not keep a later conversation waiting."""

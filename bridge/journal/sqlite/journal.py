@@ -205,16 +205,15 @@ class SqliteJournal:
                 if item.error is None:
                     fresh += item.entries
                     size += item.size
-        if fresh:
-            self._tail.extend(fresh, size)
-            self._grow()
-        for item in items:
             if item.done is None or item.done.done():  # nobody asked, or has gone away
                 continue
             if item.error is not None:
                 item.done.set_exception(item.error)
             else:
                 item.done.set_result(item.result)
+        if fresh:  # last, so that answers go out before subscribers begin
+            self._tail.extend(fresh, size)
+            self._grow()
 
     def _grow(self) -> None:
         self._grown.set()
