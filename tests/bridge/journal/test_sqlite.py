@@ -8,9 +8,11 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import apsw
 import attrs
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from bridge.errors import JournalError
 from bridge.journal.base import Appended, Held, Journal, Settlement, Start
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.sqlite.subscriptions import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
@@ -213,6 +216,7 @@ async def test_read_ends_with_the_journal(path: Path) -> None:
 VICTIM = """
 import asyncio, sys
 from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.sqlite.subscriptions import held_in
 from tests.bridge.events import message
 
 async def provider(journal, number):
@@ -292,3 +296,42 @@ async def test_reading_fails(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         with pytest.raises(JournalError, match="cannot be read"):
             await journal.reading(lambda db: db.execute("SELECT * FROM nothing").get)
+
+
+# --- what is held ----------------------------------------------------------------------------
+
+
+async def test_what_others_hold_costs_a_lane_nothing(path: Path) -> None:
+    """To find what one conversation holds takes few steps, however many hold something."""
+    steps = []
+    async with SqliteJournal(path) as journal:
+        cursor = await journal.subscribe("crm", start=Start.BEGINNING)
+        held = 0
+        for lanes in (3, 500):
+            users = [f"+4000000{n:04}" for n in range(held, lanes)]
+            await journal.append([message(user, user=user) for user in users])
+            entries = await read(cursor, len(users))
+            holding = Settlement(
+                position=entries[-1].position, held=tuple(Held(entry=e) for e in entries)
+            )
+            await cursor.settle(holding)
+            held = lanes
+            steps.append(await journal.reading(partial(_steps, lane=entries[0].lane)))
+    assert steps[1] < 2 * steps[0]
+
+
+def _steps(connection: apsw.Connection, lane: str) -> int:
+    """Return how many steps SQLite's machine takes to find what a lane of `crm` holds."""
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    connection.set_progress_handler(count, 1)
+    try:
+        assert len(held_in(connection, "crm", lane, 8)) == 1
+    finally:
+        connection.set_progress_handler(None)
+    return steps
