@@ -51,6 +51,7 @@ def _nats_journal(settings: JournalSettings) -> Journal:
         max_bytes=settings.max_size,
         synced=nats.synced,
         timeout=nats.timeout,
+        patience=nats.patience,
         spool=spool if nats.spool else None,
     )
 

@@ -117,9 +117,9 @@ async def _encourage(request: web.BaseRequest) -> None:
 
 async def _readiness(receiver: Receiver) -> web.Response:
     health = await receiver.health()
-    if health.ready:
-        return response_to(Reply(body=b"ready\n"))
-    return response_to(Reply(status=503, body=f"not ready: {health.reason}\n".encode()))
+    status, word = (200, "ready") if health.ready else (503, "not ready")
+    told = word if health.reason is None else f"{word}: {health.reason}"
+    return response_to(Reply(status=status, body=f"{told}\n".encode()))
 
 
 @contextmanager

@@ -21,18 +21,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how often the kill loop kills the server (default: a few); also holds each "
         "restart to two seconds, which only an idle machine can promise",
     )
+    parser.addoption(
+        "--away",
+        type=float,
+        default=3.0,
+        help="for how many seconds bridges go on without the NATS server, in the test of that",
+    )
 
 
 _SLOW = ("tests/promises/", "tests/bridge/journal/test_nats", "tests/adapters/test_contract.py")
 
 
-_BY_HAND = "tests/promises/test_nats.py"  # kills servers for half a minute: run it with --kills
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(_BY_HAND) and config.getoption("--kills") is None:
-            item.add_marker(pytest.mark.skip(reason="by hand, with --kills"))
         if item.nodeid.startswith(_SLOW):
             item.add_marker(pytest.mark.slow)
 

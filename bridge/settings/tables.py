@@ -161,8 +161,9 @@ class NatsSettings:
     that the servers sync to disk before they acknowledge, so that one replica is no risk.
 
     While the servers are away, events go into the file `spool_path`, up to `spool_max_size`;
-    without the `spool`, callbacks are refused meanwhile. Paths are relative to the directory
-    of the settings' file.
+    without the `spool`, callbacks are refused meanwhile. Before either, callbacks wait for
+    `patience`, since most absences are elections. Paths are relative to the directory of the
+    settings' file.
     """
 
     servers: tuple[str, ...] = attrs.field(
@@ -177,6 +178,7 @@ class NatsSettings:
     remember: Duration = attrs.field(default=8 * _DAY, validator=_between(1))
     synced: bool = False
     timeout: Duration = attrs.field(default=3.0, validator=_between(0.1))
+    patience: Duration = attrs.field(default=10.0, validator=_between(0))
     spool: bool = True
     spool_path: Path = Path("spool.db")
     spool_max_size: Size = attrs.field(default=1024 * _MIB, validator=_between(1))

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-token-for-the-promises"
@@ -47,6 +48,11 @@ class Server:
         self._process: asyncio.subprocess.Process | None = None
         self._log: asyncio.Task[None] | None = None
         (folder / "config.toml").write_text(CONFIG)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def journal(self) -> Path:
@@ -94,7 +100,7 @@ class Server:
         self._log = asyncio.create_task(self._drain(self._process.stderr))
 
     async def _drain(self, stream: asyncio.StreamReader) -> None:
-        with (self.folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab", buffering=0) as log:
             while line := await stream.readline():
                 log.write(line)
 
@@ -109,3 +115,41 @@ class Server:
         if self._log is not None:
             await self._log
         return code
+
+
+class Bridges:
+    """Two bridges with one configuration, whose subscribers write into one file.
+
+    What is left of them is killed in the end, whatever became of the test.
+    """
+
+    def __init__(self, folder: Path, configuration: str) -> None:
+        self.collected = folder / "collected"
+        self.collected.touch()
+        self.servers = [self._place(folder / name, configuration) for name in ("one", "two")]
+
+    def _place(self, folder: Path, configuration: str) -> Server:
+        folder.mkdir()
+        server = Server(folder)
+        (folder / "config.toml").write_text(configuration)
+        (folder / "collected").symlink_to(self.collected)
+        return server
+
+    def lines(self) -> list[str]:
+        """Return what subscribers wrote, in that order."""
+        return [line for line in self.collected.read_text().splitlines() if line != "started"]
+
+    def taken(self) -> list[str]:
+        """Return the ids of the messages that subscribers took, in the order of taking."""
+        return [line.rpartition(" ")[2] for line in self.lines()]
+
+    async def __aenter__(self) -> Self:
+        await asyncio.gather(*(server.start() for server in self.servers))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(server.end(signal.SIGKILL) for server in self.servers))
+
+    async def end(self) -> None:
+        codes = await asyncio.gather(*(server.end(signal.SIGTERM) for server in self.servers))
+        assert codes == [0, 0]

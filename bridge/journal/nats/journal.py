@@ -49,7 +49,6 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _DAY: Final = 86400.0
 _AFTER_ERROR: Final = 0.5
 # An election takes up to nine seconds; that it is over is known when the next request is made.
-_PATIENCE: Final = 5  # times what a server may take for an answer
 # Each holds a connection; of a thousand, the others have to be left for what is not an append.
 _PATIENT: Final = 500
 
@@ -65,7 +64,7 @@ class NatsJournal:
     `synced` says that the servers sync to disk before they acknowledge.
 
     With a `spool`, another journal, the servers may be away: events go there meanwhile. For the
-    first `patience` seconds (five times `timeout`) up to 500 appends wait instead: most absences
+    first `patience` seconds up to 500 appends wait instead: most absences
     are elections or restarts.
     `timeout` is how long a server may take for an answer, and `max_waiting` how many events may
     wait for one.
@@ -86,7 +85,7 @@ class NatsJournal:
         max_bytes: int = 0,
         synced: bool = False,
         spool: Journal | None = None,
-        patience: float | None = None,
+        patience: float = 10.0,
         timeout: float = 3.0,
         max_waiting: int = 20_000,
     ) -> None:
@@ -116,7 +115,7 @@ class NatsJournal:
         self._readers = Readers(self._streams, latecomers=spool is not None)
         self._outage = Outage(
             ready=self._readers.until_placed,
-            patience=_PATIENCE * timeout if patience is None else patience,
+            patience=patience,
             max_waiting=min(max_waiting, _PATIENT),
             lasting=self._fall_back,
         )

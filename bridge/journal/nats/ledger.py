@@ -43,6 +43,7 @@ class GroupLedger:
         self._accepted: set[str] = set()
         self._changed: dict[str, Track | Tie] = {}
         self._tracks: dict[str, Track | Tie] = {}
+        self._relied_on: set[str] = set()
 
     def claim(self, key: str) -> bool:
         """See `Ledger.claim`."""
@@ -87,6 +88,8 @@ class GroupLedger:
         claimed = frozenset(self._claimed)
         self._accepted |= claimed
         self._tracks |= self._changed
+        if claimed:
+            self._relied_on |= self._changed.keys()
         self.undo()
         return claimed
 
@@ -96,14 +99,18 @@ class GroupLedger:
         self._changed = {}
 
     def changes(self) -> Iterator[Draft]:
-        """Return the messages that write the accepted tracks."""
+        """Return the messages that write the accepted tracks.
+
+        One that stays as it was is written as well where something new was decided upon it: on
+        condition that it is still so, since an event must not say where a message stood once.
+        """
         for name, track in self._tracks.items():
             subject = self._names.track(name)
             before = self._view.get(subject)
             data = encode_track(track)
             if before is None:
                 yield Draft(subject, data, {EXPECTED: "0"})
-            elif before.data != data:
+            elif before.data != data or name in self._relied_on:
                 yield Draft(subject, data, {EXPECTED: str(before.sequence)})
 
 
