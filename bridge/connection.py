@@ -17,6 +17,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from bridge.bus import raised_at
 from bridge.settings import ServerSettings
+from bridge.signing import Address, client_address
 
 Respond: TypeAlias = Callable[[int], web.Response]
 """Makes the response to what went wrong outside of a handler, from the status it calls for."""
@@ -68,7 +69,7 @@ class Connection(web.RequestHandler):
     The time runs from the opening, and later from the first byte that follows an answer.
     """
 
-    __slots__ = ("_deadline", "_header_timeout", "_is_answering", "_respond")
+    __slots__ = ("_deadline", "_header_timeout", "_is_answering", "_respond", "client")
 
     def __init__(self, server: web.Server, settings: ServerSettings, respond: Respond) -> None:
         super().__init__(
@@ -84,10 +85,14 @@ class Connection(web.RequestHandler):
         self._respond = respond
         self._deadline: asyncio.TimerHandle | None = None
         self._is_answering = False
+        self.client: Address | None = None
+        """Who is at the other end, which may be a proxy."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.client = client_address(peer[0] if isinstance(peer, tuple) else peer, (), ())
         self._expect_a_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -104,7 +109,8 @@ class Connection(web.RequestHandler):
 
     def answering(self) -> None:
         """Note that a head has arrived: what comes now is that request's body."""
-        self._stop_expecting()
+        if self._deadline is not None:
+            self._stop_expecting()
         self._is_answering = True
 
     def answered(self) -> None:

@@ -33,6 +33,11 @@ class Door:
     adapter: Adapter
     reader: Adapter
     networks: tuple[Network, ...] = ()
+    _methods: frozenset[str] = attrs.field(init=False)
+
+    @_methods.default
+    def _ask_for_methods(self) -> frozenset[str]:
+        return self.adapter.methods
 
     def read(self, callback: Callback) -> Parsed:
         """Verify, then parse. Raises `NotAuthentic` or `MethodRefused`."""
@@ -40,8 +45,8 @@ class Door:
             callback.client is not None and callback.client in network for network in self.networks
         ):
             raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in self.adapter.methods:
-            raise MethodRefused(self.adapter.methods)
+        if callback.method not in self._methods:
+            raise MethodRefused(self._methods)
         try:
             verified = self.reader.verify(callback)
         except NotAuthentic:

@@ -85,20 +85,24 @@ class Metrics:
         if isinstance(happening, Tried):
             self._tries[happening.subscriber, happening.result] += 1
             return
-        self._requests[happening.adapter, happening.answer] += 1
-        if happening.append_seconds is not None:
-            self._appends[bisect_left(_BUCKETS, happening.append_seconds)] += 1
-            self._append_seconds += happening.append_seconds
-        if happening.appended is not None:
+        adapter = happening.adapter
+        self._requests[adapter, happening.answer] += 1
+        seconds, appended = happening.append_seconds, happening.appended
+        if seconds is not None:
+            self._appends[bisect_left(_BUCKETS, seconds)] += 1
+            self._append_seconds += seconds
+        if appended is not None:
             for event in happening.events:
-                self._events[event.kind, self._channel(event.channel)] += 1
-            self._duplicates[happening.adapter,] += happening.appended.duplicates
+                channel = event.channel
+                if channel not in self._channels:
+                    channel = self._told_apart(channel)
+                self._events[event.kind, channel] += 1
+            self._duplicates[adapter,] += appended.duplicates
 
-    def _channel(self, channel: str) -> str:
-        if channel not in self._channels:
-            if len(self._channels) >= _CHANNELS:
-                return _OTHERS
-            self._channels.add(channel)
+    def _told_apart(self, channel: str) -> str:
+        if len(self._channels) >= _CHANNELS:
+            return _OTHERS
+        self._channels.add(channel)
         return channel
 
     def failures(self, subscriber: str) -> int:

@@ -40,8 +40,11 @@ def current() -> str | None:
 
 
 @contextmanager
-def using(request_id: str) -> Iterator[None]:
-    """Call what happens in the block by this id; for those who take requests themselves."""
+def using(request_id: str | None) -> Iterator[None]:
+    """Call what happens in the block by this id; for those who take requests themselves.
+
+    With None, a callback in the block gets an id of its own.
+    """
     token = _current.set(request_id)
     try:
         yield

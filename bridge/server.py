@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from bridge import request_id
-from bridge.adapter import Reply
+from bridge.adapter import ACKNOWLEDGED, Reply
 from bridge.connection import Connection, check_parser, connections
 from bridge.errors import BridgeError, UnknownAdapter
 from bridge.settings import ServerSettings
-from bridge.web import Receiver, answer, problem, reply_to, response_to
+from bridge.web import (
+    ACKNOWLEDGING,
+    Receiver,
+    client_of,
+    problem,
+    reply_to,
+    response_to,
+    take,
+)
 
 _SETTLING: Final = 3
 """Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
@@ -66,8 +76,10 @@ def _handler(
     receiver: Receiver, settings: ServerSettings
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Return what answers each request."""
-    names = frozenset(receiver.adapters)
     below = f"{settings.prefix}/"
+    exactly = {f"{below}{name}": name for name in receiver.adapters}
+    trusted = settings.trusted_proxies
+    acknowledgement = Acknowledgement()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -76,14 +88,24 @@ def _handler(
         try:
             if hdrs.EXPECT in request.headers:
                 await _encourage(request)
-            name, tail = _place(request.path)
-            if name not in names:
-                return await _other(request)
-            told = request_id.told_by_proxy(request, settings.trusted_proxies)
-            if told is None:
-                return await answer(request, receiver, name, tail, settings)
-            with request_id.using(told):
-                return await answer(request, receiver, name, tail, settings)
+            name, tail = exactly.get(request.raw_path), ""
+            if name is None:
+                name, tail = _place(request.path)
+                if name is None:
+                    return await _other(request, receiver)
+            if not trusted:
+                client = connection.client
+                reply, is_broken = await take(request, receiver, (name, tail), client, settings)
+            else:
+                with request_id.using(request_id.told_by_proxy(request, trusted)):
+                    client = client_of(request, settings)
+                    reply, is_broken = await take(request, receiver, (name, tail), client, settings)
+            if reply is ACKNOWLEDGED and acknowledgement.suits(request):
+                return acknowledgement
+            response = response_to(reply)
+            if is_broken:
+                response.force_close()
+            return response
         finally:
             connection.answered()
 
@@ -91,17 +113,53 @@ def _handler(
         if not path.startswith(below):
             return None, ""
         name, _, tail = path[len(below) :].partition("/")
-        return name, tail
-
-    async def _other(request: web.BaseRequest) -> web.Response:
-        if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
-            if request.path == "/healthz":
-                return response_to(Reply(body=b"alive\n"))
-            if request.path == "/readyz":
-                return await _readiness(receiver)
-        return response_to(reply_to(UnknownAdapter()))
+        return exactly.get(f"{below}{name}"), tail
 
     return handle
+
+
+async def _other(request: web.BaseRequest, receiver: Receiver) -> web.Response:
+    if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
+        if request.path == "/healthz":
+            return response_to(Reply(body=b"alive\n"))
+        if request.path == "/readyz":
+            return await _readiness(receiver)
+    return response_to(reply_to(UnknownAdapter()))
+
+
+class Acknowledgement(web.StreamResponse):
+    """The 200 that nearly every callback gets: one object and one write for all of them.
+
+    To put together the same few headers each time takes as long as to parse a callback.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made_at = 0
+        self._bytes = b""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Return True: for a connection that ends, `suits` is false."""
+        return True
+
+    @staticmethod
+    def suits(request: web.BaseRequest) -> bool:
+        """Return whether a request may be answered so: HTTP/1.1 on a connection that stays."""
+        return request.keep_alive and request.version == HttpVersion11
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write everything."""
+        now = int(time.time())
+        if now != self._made_at:
+            self._made_at = now
+            headers = {**ACKNOWLEDGING, "Content-Length": "0", "Date": formatdate(now, usegmt=True)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            self._bytes = f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode()
+        await request.writer.write_eof(self._bytes)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: everything has been written."""
 
 
 async def _encourage(request: web.BaseRequest) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import attrs
 import orjson
-from aiohttp import ClientPayloadError, web
+from aiohttp import ClientPayloadError, hdrs, web
 from multidict import CIMultiDict, MultiDict, MultiDictProxy
 
 from bridge.adapter import ACKNOWLEDGED, Callback, Reply
@@ -32,7 +32,7 @@ from bridge.errors import (
 from bridge.frozen import builder
 from bridge.journal.base import Health
 from bridge.settings import ServerSettings
-from bridge.signing import client_address
+from bridge.signing import Address, client_address
 
 # What aiohttp gives is of the right types already, so that nothing has to be converted.
 _new_callback: Final = builder(Callback, converted=True)
@@ -40,7 +40,7 @@ _new_callback: Final = builder(Callback, converted=True)
 _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 _PROBLEM: Final = "application/problem+json"
 _HEADERS: Final = {"Server": "incs-bridge", "X-Content-Type-Options": "nosniff"}
-_ACKNOWLEDGING: Final = CIMultiDict({**_HEADERS, "Content-Type": ACKNOWLEDGED.content_type})
+ACKNOWLEDGING: Final = CIMultiDict({**_HEADERS, "Content-Type": ACKNOWLEDGED.content_type})
 _RETRY_AFTER: Final = "5"  # seconds
 _FAULTS: Final[Mapping[Fault, int]] = {
     Fault.TOO_LARGE: 413,
@@ -85,43 +85,78 @@ def _handler(
     receiver: Receiver, name: str, settings: ServerSettings
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        return await answer(request, receiver, name, request.match_info.get("tail", ""), settings)
+        tail = request.match_info.get("tail", "")
+        client = client_of(request, settings)
+        reply, is_broken = await take(request, receiver, (name, tail), client, settings)
+        response = response_to(reply)
+        if is_broken:
+            response.force_close()
+        return response
 
     return handle
 
 
-async def answer(
-    request: web.BaseRequest, receiver: Receiver, name: str, tail: str, settings: ServerSettings
-) -> web.Response:
-    """Let a receiver take a request as a callback for an adapter, and answer it."""
-    headers = request.headers
+def client_of(request: web.BaseRequest, settings: ServerSettings) -> Address | None:
+    """Return who sent a request, as far as proxies are trusted."""
+    forwarded_for = request.headers.getall("X-Forwarded-For", ())
+    return client_address(request.remote, forwarded_for, settings.trusted_proxies)
+
+
+async def take(
+    request: web.BaseRequest,
+    receiver: Receiver,
+    place: tuple[str, str],
+    client: Address | None,
+    settings: ServerSettings,
+) -> tuple[Reply, bool]:
+    """Let a receiver take a request as a callback.
+
+    `place` is an adapter's name and what the path holds below it. Return the reply, and whether
+    the connection is of no use any more: where a body was not read to its end, where the next
+    request would begin is anybody's guess.
+    """
+    name, tail = place
     try:
+        body = _at_hand(request, settings.max_body)
+        if body is None:
+            body = await _body(request, settings)
         callback = _new_callback(
             method=request.method,
             tail=tail.strip("/"),
-            headers=headers,
+            headers=request.headers,
             query=request.query if "?" in request.raw_path else _NO_QUERY,
-            body=await _body(request, settings),
+            body=body,
             received_at=datetime.now(UTC),
-            client=client_address(
-                request.remote, headers.getall("X-Forwarded-For", ()), settings.trusted_proxies
-            ),
+            client=client,
         )
-        reply = await receiver.receive(name, callback)
+        return await receiver.receive(name, callback), False
     except BodyRefused as error:
         receiver.refused(name)
-        response = response_to(reply_to(error))
-        response.force_close()  # where the next request would begin is anybody's guess
-        return response
+        return reply_to(error), True
     except BridgeError as error:
-        reply = reply_to(error)
-    return response_to(reply)
+        return reply_to(error), False
+
+
+def _at_hand(request: web.BaseRequest, limit: int) -> bytes | None:
+    """Return a body that came with its head, as most do; None where there is more to it."""
+    headers, content = request.headers, request.content
+    if (
+        not content.is_eof()
+        or hdrs.CONTENT_ENCODING in headers
+        or hdrs.TRANSFER_ENCODING in headers
+        or content.exception() is not None
+    ):
+        return None
+    body = content.read_nowait()
+    if len(body) > limit:
+        raise BodyRefused(Fault.TOO_LARGE)
+    return body
 
 
 async def _body(request: web.BaseRequest, settings: ServerSettings) -> bytes:
     # Each of them: aiohttp decodes by the last one, and without a limit.
     headers = request.headers
-    for encoding in headers.getall("Content-Encoding", ()):
+    for encoding in headers.getall(hdrs.CONTENT_ENCODING, ()):
         if encoding.lower() != "identity":
             raise BodyRefused(Fault.ENCODED)
     if not request.body_exists:
@@ -130,12 +165,10 @@ async def _body(request: web.BaseRequest, settings: ServerSettings) -> bytes:
     if length is not None and length > settings.max_body:
         raise BodyRefused(Fault.TOO_LARGE)
     try:
-        if length is not None and request.content.is_eof():
-            return request.content.read_nowait()  # it came with its head, as most do
         async with asyncio.timeout(settings.body_timeout):
             if length is not None:
                 return await request.content.read()  # the parser ends it at its length
-            if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+            if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
                 raise BodyRefused(Fault.BROKEN_OFF)  # a coding beneath the chunks stays undone
             return await _chunked(request, settings.max_body)
     except TimeoutError:
@@ -199,7 +232,7 @@ def response_to(reply: Reply) -> web.Response:
         headers=(
             {**_HEADERS, **reply.headers, "Content-Type": reply.content_type}
             if reply is not ACKNOWLEDGED
-            else _ACKNOWLEDGING
+            else ACKNOWLEDGING
         ),
     )
 

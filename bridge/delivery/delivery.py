@@ -82,6 +82,7 @@ class Delivery:
         self._is_draining = False
 
         self._batch: deque[Entry] = deque()
+        self._read_up_to = cursor.position
         self._is_led = False
         self._busy = 0
         self._lanes: dict[str, _Lane] = {}
@@ -132,6 +133,7 @@ class Delivery:
             await self._moved.wait()
         self._is_draining = True
         self._batch.clear()
+        self._read_up_to = self._progress.taken_up_to
         if self._reader is not None:
             self._reader.cancel()
         while self._progress.under_way or (
@@ -166,6 +168,7 @@ class Delivery:
         waiting: tuple[_Lane, Awaitable[object]] | None = None
         while waiting is None:
             if not self._batch:
+                self._progress.taken_up_to = self._read_up_to
                 self._progress.changed.set()
                 self._moved_on()
                 if not await self._read():
@@ -175,7 +178,7 @@ class Delivery:
                 self._room.clear()
                 await self._room.wait()
             if not self._batch:
-                continue  # drained meanwhile
+                continue  # nothing is wanted, or the batch was let go of meanwhile
             entry = self._batch.popleft()
             waiting = self._take(entry)
             self._progress.taken_up_to = entry.position
@@ -203,7 +206,10 @@ class Delivery:
                 continue
             finally:
                 self._reader = None
-            self._batch.extend(entries)
+            self._batch.extend([entry for entry in entries if self._wants(entry.event)])
+            self._read_up_to = entries[-1].position
+            if not self._batch:
+                await asyncio.sleep(0)  # a journal in memory never waits
             return True
         return False
 
@@ -212,8 +218,6 @@ class Delivery:
 
         Return the lane and the rest of the function where that has to wait.
         """
-        if not self._wants(entry.event):
-            return None
         lane = self._lanes.get(entry.lane)
         if lane is not None:
             if lane.held or len(lane.entries) >= _LANE_QUEUE:

@@ -6,16 +6,19 @@ import asyncio
 import os
 import signal
 import socket
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import pytest
 from aiohttp import ClientSession
 
+from bridge.adapter import Parsed
 from bridge.journal.base import Health
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
 from bridge.server import serve
 from bridge.settings import ServerSettings
-from tests.bridge.fakes import TOKEN
+from tests.bridge.fakes import TOKEN, Plain
 from tests.bridge.serving import connect, post, serving
 from tests.bridge.test_web import BODY, URL, a_bridge
 
@@ -143,4 +146,42 @@ async def test_a_path_leads_to_one_adapter_or_nowhere(method, path, status):
         request = post(path.format(token=TOKEN), body=BODY).replace(b"POST", method.encode(), 1)
         writer.write(request)
         assert (await reader.readline()).split()[1] == str(status).encode()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "stays"),
+    [("1.1", "keep-alive", True), ("1.1", "close", False), ("1.0", "close", False)],
+)
+async def test_an_acknowledgement_is_complete_whatever_the_client_speaks(
+    version, connection, stays
+):
+    """Every 200 has the same headers, and the connection ends where the client asked for it."""
+
+    class Quiet(Plain):
+        def parse(self, verified):
+            return Parsed(events=super().parse(verified).events)
+
+    async with serving(a_bridge(Quiet())) as url, asyncio.timeout(10):
+        reader, writer = await connect(url)
+        request = post(URL, f"Connection: {connection}", body=BODY)
+        writer.write(request.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        sent_at = parsedate_to_datetime(headers.pop("Date"))
+        assert abs((datetime.now(UTC) - sent_at).total_seconds()) < 60
+        assert status.endswith(" 200 OK")
+        assert headers == {
+            "Server": "incs-bridge",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": "0",
+            **({} if stays or version == "1.0" else {"Connection": "close"}),
+        }
+        if stays:
+            writer.write(post("/healthz", "Connection: close").replace(b"POST", b"GET", 1))
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        else:
+            assert await reader.read() == b""
         writer.close()
