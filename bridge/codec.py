@@ -135,33 +135,37 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
         source.append("    result['kind'] = value.kind")
     for field in sorted(attrs.fields(cls), key=lambda field: field.name == "raw"):
         name, hint = field.name, hints[field.name]
-        source.append(f"    item = value.{name}")
-        indent = "    "
-        if field.default is None:
-            source.append("    if item is not None:")
-            indent = "        "
         wanted = _present(hint) if _is_optional(hint) else hint
-        if wanted is datetime:
-            source.append(f"{indent}if item.tzinfo is not UTC: item = in_utc(item)")
-        elif wanted is float:
-            source.append(f"{indent}item = finite(item)")
-        elif wanted in (Content, ContentT_co):
-            source.append(f"{indent}write_item = of.get(type(item))")
-            source.append(f"{indent}if write_item is not None: item = write_item(item)")
-        elif isinstance(wanted, type) and issubclass(wanted, StrEnum):
-            # `value` is a property, and takes longer than all the rest of a field.
-            names[wanted.__name__] = wanted
-            source.append(f"{indent}if type(item) is {wanted.__name__}: item = item._value_")
-        elif isinstance(wanted, type) and attrs.has(wanted):
-            names[wanted.__name__] = wanted
-            source.append(
-                f"{indent}if type(item) is {wanted.__name__}: item = of[{wanted.__name__}](item)"
-            )
-        source.append(f"{indent}result[{name!r}] = item")
+        change = _change(wanted, names)
+        lines = [f"result[{name!r}] = value.{name}"]
+        if change is not None:
+            lines = [f"item = value.{name}", change, f"result[{name!r}] = item"]
+        if field.default is None:
+            lines = [f"if value.{name} is not None:", *(f"    {line}" for line in lines)]
+        source += [f"    {line}" for line in lines]
     source.append("    return result")
     exec("\n".join(source), names)  # noqa: S102 - made of nothing but our own field names
     write: _Write = names["write"]
     return write
+
+
+def _change(hint: _Hint, names: dict[str, Any]) -> str | None:
+    """Return the line that makes plain what a hint promises, if it is not; add what it names."""
+    if hint is datetime:
+        return "if item.tzinfo is not UTC: item = in_utc(item)"
+    if hint is float:
+        return "item = finite(item)"
+    if hint in (Content, ContentT_co):
+        return "item = of[type(item)](item) if type(item) in of else item"
+    if not isinstance(hint, type):
+        return None
+    names[hint.__name__] = hint
+    if issubclass(hint, StrEnum):
+        # `value` is a property, and takes longer than all the rest of a field.
+        return f"if type(item) is {hint.__name__}: item = item._value_"
+    if attrs.has(hint):
+        return f"if type(item) is {hint.__name__}: item = of[{hint.__name__}](item)"
+    return None
 
 
 def _in_utc(value: datetime) -> datetime:

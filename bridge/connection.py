@@ -107,6 +107,11 @@ class Connection(web.RequestHandler):
         if not (self._messages or self._is_answering) and self._deadline is None:
             self._expect_a_head()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT002 - aiohttp's
+        """Resume what was paused; aiohttp asks for it after each body, and then parses anew."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def answering(self) -> None:
         """Note that a head has arrived: what comes now is that request's body."""
         if self._deadline is not None:

@@ -9,6 +9,7 @@ import socket
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import orjson
 import pytest
 from aiohttp import ClientSession
 
@@ -19,7 +20,7 @@ from bridge.model import Message
 from bridge.server import serve
 from bridge.settings import ServerSettings
 from tests.bridge.fakes import TOKEN, Plain
-from tests.bridge.serving import connect, post, serving
+from tests.bridge.serving import connect, exchange, post, serving, statuses
 from tests.bridge.test_web import BODY, URL, a_bridge
 
 
@@ -185,3 +186,17 @@ async def test_an_acknowledgement_is_complete_whatever_the_client_speaks(
         else:
             assert await reader.read() == b""
         writer.close()
+
+
+async def test_what_follows_a_large_body_on_its_connection_is_answered():
+    """Bodies too large for one read are taken whole, and so are the requests sent behind them."""
+    large = orjson.dumps({"messages": [{"id": "2", "text": "x" * 1_000_000}]})
+    got = []
+    bridge = a_bridge()
+    bridge.on(Message)(lambda message: got.append(len(message.content.text)))
+    async with serving(bridge) as url, asyncio.timeout(30):
+        requests = [post(URL, body=large), post(URL, body=BODY)]
+        requests.append(post(URL, "Connection: close", body=large.replace(b'"2"', b'"3"')))
+        answers = await exchange(url, b"".join(requests))
+    assert statuses(answers) == [200, 200, 200]
+    assert sorted(got) == [5, 1_000_000, 1_000_000]

@@ -172,16 +172,16 @@ class Writer:
         """Return everything that is queued, waiting for something; False says it was the last."""
         group: list[Item] = []
         room = self._max_group
-        wait = not (self._retention.unfinished or self._wishes)
+        patience = max(0.0, self._sweep_at - time.monotonic())
         with suppress(queue.Empty):
-            while room > 0:
-                patience = max(0.0, self._sweep_at - time.monotonic())
-                item = self._queue.get(wait, patience)
-                if item is None:
-                    return group, False
+            item = self._queue.get(not (self._retention.unfinished or self._wishes), patience)
+            while item is not None:
                 group.append(item)
-                wait = False
-                room -= len(item.events) if isinstance(item, Append) else 1
+                room -= len(item.events) if type(item) is Append else 1
+                if room <= 0:
+                    return group, True
+                item = self._queue.get_nowait()
+            return group, False
         return group, True
 
     def _commit(self, appends: Sequence[Append], jobs: Sequence[Job]) -> None:
