@@ -33,7 +33,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 FULL: Final = "the journal holds its limit of {} bytes"
 
-_CHECKPOINT_AT: Final = 4000  # pages in the WAL: 16 MB, and an fsync of the database less often
+_CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them takes long
 _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
