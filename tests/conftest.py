@@ -29,12 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-_SLOW = ("tests/promises/", "tests/bridge/journal/test_nats", "tests/adapters/test_contract.py")
+_SLOW = (
+    "tests/promises/",
+    "tests/bridge/cli/test_broker_away.py",
+    "tests/adapters/test_contract.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(_SLOW):
+        if item.nodeid.startswith(_SLOW) or "nats" in item.nodeid:
             item.add_marker(pytest.mark.slow)
 
 
