@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
@@ -365,6 +365,8 @@ USERS = {
 
 
 def any_value(cls, name, hint):
+    if isinstance(hint, TypeVar):
+        return any_value(cls, name, hint.__bound__)
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return st.one_of(*(any_value(cls, name, part) for part in get_args(hint)))
