@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 import pytest
 
+from tests.callbacks import new_message
 from tests.promises.servers import TOKEN, Server
 
 KILLS_IN_SHORT = 4
@@ -22,30 +23,7 @@ IN_FLIGHT = 1024 + 256  # what a delivery has read and not saved, at most
 
 
 def body(conversation: int, message_id: str) -> bytes:
-    phone = f"62815000000{conversation:02}"
-    return orjson.dumps(
-        {
-            "event": "new_message",
-            "business_phone": "6281519236680",
-            "message": {
-                "messaging_product": "whatsapp",
-                "metadata": {
-                    "display_phone_number": "6281519236680",
-                    "phone_number_id": "302702419599374",
-                },
-                "contacts": [{"profile": {"name": "Lessie Laytoya"}, "wa_id": phone}],
-                "messages": [
-                    {
-                        "from": phone,
-                        "id": message_id,
-                        "timestamp": "1756109460",
-                        "text": {"body": "hello"},
-                        "type": "text",
-                    }
-                ],
-            },
-        }
-    )
+    return orjson.dumps(new_message(message_id, f"62815000000{conversation:02}"))
 
 
 class Client:

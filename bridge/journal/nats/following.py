@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.base import Entry, Failure, Held, Settlement
+from bridge.journal.base import Entry
 from bridge.journal.nats.entries import entry_of, position_of
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.pulling import Delivered, Pulling
 from bridge.journal.nats.streams import Streams
+from bridge.journal.passing import PassingPlace
 
 _ROOM: Final = 4096
 _NANOSECONDS: Final = 1_000_000_000
@@ -114,19 +115,18 @@ class Growth:
         self._grow()
 
 
-class PassingCursor:
+class PassingCursor(PassingPlace):
     """A place that belongs to nobody, over all partitions, in the stream's order.
 
     Begins beyond `sequence`, or where the stream ends once it can be asked.
     """
 
     def __init__(self, streams: Streams, growth: Growth, sequence: int | None) -> None:
+        super().__init__(0 if sequence is None else position_of(sequence))
         self._streams = streams
         self._growth = growth
         self._generation = streams.generation
         self._next = sequence
-        self.position = 0 if sequence is None else position_of(sequence)
-        self._held: dict[int, Held] = {}
 
     async def begin(self) -> None:
         """Take the place, if it is not taken. Raises `JournalError`."""
@@ -160,23 +160,3 @@ class PassingCursor:
         if self._next is None:
             self._next = await self._streams.last()
         return self._next
-
-    async def settle(self, settlement: Settlement) -> None:
-        """See `Cursor.settle`; a dead entry is only let go of."""
-        self._held |= {held.entry.position: held for held in settlement.held}
-        dead: Sequence[Failure] = settlement.dead
-        for position in (*settlement.released, *(failure.entry.position for failure in dead)):
-            self._held.pop(position, None)
-        self.position = settlement.position
-
-    async def waiting(self) -> Mapping[str, float]:
-        """See `Cursor.waiting`."""
-        lanes: dict[str, float] = {}
-        for _, held in sorted(self._held.items()):
-            lanes.setdefault(held.entry.lane, held.due_at or 0.0)
-        return lanes
-
-    async def held(self, lane: str, limit: int) -> Sequence[Held]:
-        """See `Cursor.held`."""
-        mine = sorted(position for position, one in self._held.items() if one.entry.lane == lane)
-        return tuple(self._held[position] for position in mine[:limit])

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import apsw
 
 from bridge.journal.base import Entry, Held, Settlement
+from bridge.journal.passing import PassingPlace
 from bridge.journal.sqlite import subscriptions
 
 T = TypeVar("T")
@@ -78,37 +79,16 @@ class SubscriberCursor:
         )
 
 
-class PassingCursor:
-    """A place that belongs to nobody: all that it knows is in memory."""
+class PassingCursor(PassingPlace):
+    """A place that belongs to nobody."""
 
     def __init__(self, source: Source, position: int) -> None:
-        self.position = position
+        super().__init__(position)
         self._source = source
         self._next = position
-        self._held: dict[int, Held] = {}
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """See `Cursor.read`."""
         entries = await self._source.next_after(self._next, limit)
         self._next = entries[-1].position
         return entries
-
-    async def settle(self, settlement: Settlement) -> None:
-        """See `Cursor.settle`; a dead entry is only let go of."""
-        self._held |= {held.entry.position: held for held in settlement.held}
-        gone = (*settlement.released, *(failure.entry.position for failure in settlement.dead))
-        for position in gone:
-            self._held.pop(position, None)
-        self.position = settlement.position
-
-    async def waiting(self) -> Mapping[str, float]:
-        """See `Cursor.waiting`."""
-        lanes: dict[str, float] = {}
-        for _, held in sorted(self._held.items()):
-            lanes.setdefault(held.entry.lane, held.due_at or 0.0)
-        return lanes
-
-    async def held(self, lane: str, limit: int) -> Sequence[Held]:
-        """See `Cursor.held`."""
-        mine = sorted(p for p, held in self._held.items() if held.entry.lane == lane)
-        return tuple(self._held[position] for position in mine[:limit])

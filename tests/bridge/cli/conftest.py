@@ -21,6 +21,7 @@ import pytest
 import bridge
 from bridge.cli.main import main
 from tests.bridge.journal.nats_servers import NatsServer
+from tests.callbacks import new_message
 
 ROOT = Path(bridge.__file__).parents[1]
 
@@ -250,11 +251,11 @@ class Operated:
     def receive(self, *ids: str, phone: str = "6281500000001", text: str = "hello") -> None:
         """Post a callback for each message id, all of one user, and see it accepted."""
         for message_id in ids:
-            self.post(_new_message(message_id, phone, text))
+            self.post(new_message(message_id, phone, text))
 
     def receive_together(self, ids: list[str], phone: str = "6281500000001") -> None:
         """Post one callback with a message for each id."""
-        body = _new_message(ids[0], phone, "hello")
+        body = new_message(ids[0], phone, "hello")
         (first,) = body["message"]["messages"]
         body["message"]["messages"] = [{**first, "id": message_id} for message_id in ids]
         self.post(body)
@@ -375,30 +376,6 @@ events = ["message", "status_change"]
 tries = 2
 first_delay = 0.0
 """
-
-
-def _new_message(message_id: str, phone: str, text: str) -> dict:
-    return {
-        "event": "new_message",
-        "business_phone": "6281519236680",
-        "message": {
-            "messaging_product": "whatsapp",
-            "metadata": {
-                "display_phone_number": "6281519236680",
-                "phone_number_id": "302702419599374",
-            },
-            "contacts": [{"profile": {"name": "Lessie Laytoya"}, "wa_id": phone}],
-            "messages": [
-                {
-                    "from": phone,
-                    "id": message_id,
-                    "timestamp": "1756109460",
-                    "text": {"body": text},
-                    "type": "text",
-                }
-            ],
-        },
-    }
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,10 @@ class Disk(apsw.VFS):
             error = apsw.IOError("the disk does not answer")
             error.extendedresult = apsw.SQLITE_IOERR_FSYNC
             raise error
-        content = Path(path).read_bytes()
+        # Read under the lock: of two threads that sync one file, the one that read first must
+        # not be noted last, as if the disk had forgotten what it had.
         with self._lock:
-            self._synced[Path(path).name] = content
+            self._synced[Path(path).name] = Path(path).read_bytes()
 
     def after_power_loss(self) -> Mapping[str, bytes]:
         """Return what would be found on the disk if the power went now."""
