@@ -617,3 +617,50 @@ class TestAttempts:
             Tried(subscriber="crm", result=result)
             for result in (Result.FAILED, Result.DEAD, Result.DONE)
         ]
+
+
+async def test_what_comes_during_a_retry_is_delivered_after_it(journal):
+    """An event that arrives, and is saved, while its conversation's retry runs is not forgotten."""
+    seen, tries, go_on = Seen(), 0, asyncio.Event()
+
+    async def function(event):
+        nonlocal tries
+        if event.message_id == "1":
+            tries += 1
+            if tries == 1:
+                raise ValueError
+            await go_on.wait()
+        seen.add(event)
+
+    await journal.append([message("1")])
+    async with delivering(journal, function):
+        while tries < 2:
+            await asyncio.sleep(0)
+        await journal.append([message("2")])
+        while (await journal.subscribers())[0].held < 2:
+            await asyncio.sleep(0)
+        go_on.set()
+        await seen.until(2)
+    assert seen.ids == ["1", "2"]
+
+
+async def test_what_was_read_and_not_begun_with_comes_again(journal):
+    """Of events that a delivery has read when it is told to end, none counts as delivered."""
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def function(event):
+        entered.set()
+        await go_on.wait()
+
+    await journal.append([message(str(n), user=f"+2000000{n:04}") for n in range(5)])
+    policy = attrs.evolve(AT_ONCE, concurrency=1)
+    async with delivering(journal, function, policy=policy) as delivery:
+        await entered.wait()
+        draining = asyncio.create_task(delivery.drain())
+        await asyncio.sleep(0)
+        go_on.set()
+        await draining
+    seen = Seen()
+    async with delivering(journal, seen):
+        await seen.until(4)
+    assert seen.ids == ["1", "2", "3", "4"]
