@@ -15,7 +15,6 @@ import orjson
 from bridge.codec import decode
 from bridge.errors import CodecError
 from bridge.journal.base import Entry, concerns
-from bridge.journal.sqlite.ledger import digest
 from bridge.model import Event, Unrecognized
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -116,12 +115,13 @@ def first(connection: apsw.Connection) -> int:
     return int(connection.execute("SELECT ifnull(min(position), 1) FROM entries").get)
 
 
-def find(connection: apsw.Connection, key: str) -> Entry | None:
-    """Return the entry of the event with this key."""
+def find(connection: apsw.Connection, name: bytes, position: int | None) -> Entry | None:
+    """Return the entry with this key, by its position where that is known."""
     row: EntryRow | None = connection.execute(
         f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
-        "WHERE key = ? AND event IS NOT NULL",
-        (digest(key),),
+        "WHERE position = ifnull(?1, (SELECT position FROM keys WHERE key = ?2)) "
+        "AND key = ?2 AND event IS NOT NULL",
+        (position, name),
     ).fetchone()
     return None if row is None else read_entry(row)
 

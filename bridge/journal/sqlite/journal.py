@@ -37,7 +37,7 @@ from bridge.journal.sqlite import entries, search, subscriptions
 from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.cursor import PassingCursor, SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
-from bridge.journal.sqlite.ledger import forget_tracks
+from bridge.journal.sqlite.ledger import digest, forget_tracks
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import Damaged, connect, exclusive, open_file, set_aside
 from bridge.journal.sqlite.writer import FULL, Append, Chore, Item, Job, Sweep, Writer
@@ -63,7 +63,8 @@ class SqliteJournal:
     `busy_timeout` is how long another program may lock the file before appends fail,
     `check_for` how many seconds opening may spend on checking a large file, and
     `max_waiting` how many events may queue for the disk. `max_group` bounds one commit,
-    `tail` how many of the newest events stay in memory.
+    `tail` how many of the newest events stay in memory, and `keys_in_memory` how many of the
+    newest keys wait there before they are merged into the file's index of keys.
     `clock` and `vfs` are for tests.
     """
 
@@ -83,6 +84,7 @@ class SqliteJournal:
         max_waiting: int = 20_000,
         max_group: int = 1024,
         tail: int = 2048,
+        keys_in_memory: int = 65_536,
         clock: Callable[[], float] = time.time,
         vfs: str | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class SqliteJournal:
         self._max_waiting = max_waiting
         self._max_group = max_group
         self._tail_entries = tail
+        self._keys_in_memory = keys_in_memory
         self._clock = clock
         self._vfs = vfs
         self._retention = Retention(
@@ -137,6 +140,7 @@ class SqliteJournal:
                 retention=self._retention,
                 clock=self._clock,
                 max_group=self._max_group,
+                keys_in_memory=self._keys_in_memory,
                 loop=self._loop,
                 answered=self._answered,
             )
@@ -316,7 +320,9 @@ class SqliteJournal:
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
-        return await self.reading(partial(entries.find, key=key))
+        name = digest(key)
+        position = self._running().keys.position(name)
+        return await self.reading(partial(entries.find, name=name, position=position))
 
     async def search(self, query: Query) -> Sequence[Entry]:
         """See `Journal.search`."""

@@ -7,22 +7,16 @@ and that a message whose statuses come together is written once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import apsw
 
 from bridge.journal.correlation import Track, tells_of
+from bridge.journal.sqlite.known import KnownKeys
 
 _DIGEST_SIZE: Final = 16
-_TOGETHER: Final = 64
-# Few statements, so that SQLite has each of them compiled; a lone caller need not wait for the
-# longest.
-_KEPT_AMONG: Final = {
-    count: f"SELECT key FROM entries WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
-    for count in (1, 8, _TOGETHER)
-}
 
 _TrackRow: TypeAlias = tuple[bytes | None, bytes | None]
 
@@ -40,10 +34,13 @@ class GroupLedger:
     `write_tracks` at the end.
     """
 
-    def __init__(self, connection: apsw.Connection, expected: Iterable[str]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, keys: KnownKeys, expected: Iterable[str]
+    ) -> None:
         self._connection = connection
+        self._keys = keys
         self._looked_up = {key: digest(key) for key in expected}
-        self._known = self._kept_among(list(self._looked_up.values()))
+        self._known = keys.among(self._looked_up.values())
         self._claimed: dict[str, bytes] = {}
         self._tracks: dict[bytes, Track | bytes] = {}
         self._changed: dict[bytes, Track | bytes] = {}
@@ -55,23 +52,11 @@ class GroupLedger:
         name = self._looked_up.get(key)
         if name is None:
             name = self._looked_up[key] = digest(key)
-            self._known |= self._kept_among([name])
+            self._known |= self._keys.among([name])
         if name in self._known:
             return False
         self._claimed[key] = name
         return True
-
-    def _kept_among(self, names: Sequence[bytes]) -> set[bytes]:
-        kept: set[bytes] = set()
-        for start in range(0, len(names), _TOGETHER):
-            some = names[start : start + _TOGETHER]
-            count = next(count for count in _KEPT_AMONG if count >= len(some))
-            unused = (None,) * (count - len(some))
-            rows: Iterable[tuple[bytes]] = self._connection.execute(
-                _KEPT_AMONG[count], (*some, *unused)
-            )
-            kept.update(name for (name,) in rows)
-        return kept
 
     def track(self, name: str) -> Track | None:
         """See `Ledger.track`."""

@@ -10,11 +10,14 @@ The newest entry always stays: it is what positions count on from.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import apsw
 import attrs
+
+from bridge.journal.sqlite.known import KnownKeys
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -22,12 +25,14 @@ _CHUNK: Final = 200
 _BULKY_CHUNK: Final = 32  # rows whose events may be of any size
 _LOW_WATER: Final = 0.9  # how far a full journal is emptied, so that it is not full at once again
 
-_DELETE: Final = """
+_DELETE_DONE: Final = """
 DELETE FROM entries
 WHERE position > ? AND position <= ? AND at < ?
     AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
     AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
+RETURNING key
 """
+_DELETE_ALL: Final = "DELETE FROM entries WHERE position > ? AND position <= ? RETURNING key"
 _BULKY: Final = """
 SELECT position, key, at FROM entries
 WHERE position > ? AND position <= ? AND event IS NOT NULL
@@ -83,10 +88,10 @@ class Retention:
         """Let the next step be the first of a pass, whatever has been done of another."""
         self._pass = None
 
-    def step(self, connection: apsw.Connection) -> bool:
+    def step(self, connection: apsw.Connection, keys: KnownKeys) -> bool:
         """Do a little; return whether that was the end of the pass."""
         if self._pass is None:
-            self._pass = self._sweep(connection)
+            self._pass = self._sweep(connection, keys)
         try:
             next(self._pass)
         except StopIteration:
@@ -96,11 +101,12 @@ class Retention:
             raise
         return self._pass is None
 
-    def _sweep(self, connection: apsw.Connection) -> Iterator[None]:
+    def _sweep(self, connection: apsw.Connection, keys: KnownKeys) -> Iterator[None]:
         now = self._clock()
         overdue = _Overdue()
         try:
-            yield from self._give_up(connection, int(now - self._absolute_limit), overdue)
+            before = int(now - self._absolute_limit)
+            yield from self._give_up(connection, keys, before, overdue)
         finally:
             if overdue.total:
                 _LOG.warning(
@@ -111,17 +117,17 @@ class Retention:
                     overdue.held,
                     overdue.dead,
                 )
-        yield from self._expire_entries(connection, int(now - self._keep))
+        yield from self._expire_entries(connection, keys, int(now - self._keep))
         yield from self._expire_tracks(connection, int(now - self._keep))
         if self.max_size:
             yield from self._shrink(connection)
 
     def _give_up(
-        self, connection: apsw.Connection, before: int, overdue: _Overdue
+        self, connection: apsw.Connection, keys: KnownKeys, before: int, overdue: _Overdue
     ) -> Iterator[None]:
         position = 0
         while (upto := _old_until(connection, position, before)) is not None:
-            with connection:
+            with _forgetting(connection, keys) as delete:
                 span = (position, upto)
                 done = _done(connection)
                 unseen = connection.execute(
@@ -131,18 +137,21 @@ class Retention:
                 ).get
                 held = _delete(connection, "held", span)
                 dead = _delete(connection, "dead", span)
-                _delete(connection, "entries", span)
+                delete(_DELETE_ALL, span)
             overdue.unseen += unseen
             overdue.held += held
             overdue.dead += dead
             position = upto
             yield
 
-    def _expire_entries(self, connection: apsw.Connection, before: int) -> Iterator[None]:
+    def _expire_entries(
+        self, connection: apsw.Connection, keys: KnownKeys, before: int
+    ) -> Iterator[None]:
         position = 0
         while (upto := _old_until(connection, position, before)) is not None:
             done = _done(connection)
-            connection.execute(_DELETE, (position, min(upto, done), before))
+            with _forgetting(connection, keys) as delete:
+                delete(_DELETE_DONE, (position, min(upto, done), before))
             if upto > done:
                 return
             position = upto
@@ -210,6 +219,25 @@ def _done(connection: apsw.Connection) -> int:
             "(SELECT max(position) FROM entries))"
         ).get
     )
+
+
+@contextmanager
+def _forgetting(
+    connection: apsw.Connection, keys: KnownKeys
+) -> Iterator[Callable[[str, tuple[int, ...]], None]]:
+    """Give what deletes entries, and forget their keys: all of it in one transaction."""
+
+    def delete(statement: str, values: tuple[int, ...]) -> None:
+        gone: Iterable[tuple[bytes]] = connection.execute(statement, values)
+        keys.delete(list(gone))
+
+    try:
+        with connection:
+            yield delete
+    except BaseException:
+        keys.roll_back()
+        raise
+    keys.commit()
 
 
 def _delete(connection: apsw.Connection, table: str, span: tuple[int, int]) -> int:

@@ -23,26 +23,32 @@ from bridge.errors import JournalError
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _APPLICATION_ID: Final = 0x494E4353  # "INCS"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _MAGIC: Final = b"SQLite format 3\x00"
 _SIBLINGS: Final = ("", "-wal", "-shm")
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 _PRIVATE: Final = 0o600  # what a journal holds is personal data
 
-# One row for each happening: what delivery reads and what deduplication knows are the same
-# table, because the unique index is what an append costs and one is enough. A key is the
-# BLAKE2b of the event's own. Where `event` is null only the key is still known. `mended` is 1
-# for what could not be read and has been read since. No index helps a search: each would cost
-# every append as much as the one there is.
+# One row for each happening: what delivery reads and what deduplication knows. A key is the
+# BLAKE2b of the event's own, and no two entries share one: `known.py` sees to it, and to the table
+# `keys`, which holds those of all entries up to the position in `merged`. Where `event` is null
+# only the key is still known. `mended` is 1 for what could not be read and has been read since.
+# No index helps a search: it would be written at random places, and cost every append a page.
 _TABLES: Final = """
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,
+    key BLOB NOT NULL,
     at INTEGER NOT NULL,
     lane TEXT,
     event BLOB,
     mended INTEGER
 ) STRICT;
+CREATE TABLE keys (
+    key BLOB PRIMARY KEY,
+    position INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE merged (position INTEGER NOT NULL) STRICT;
+INSERT INTO merged VALUES (0);
 CREATE TABLE tracks (
     id INTEGER PRIMARY KEY,
     name BLOB NOT NULL UNIQUE,

@@ -25,6 +25,7 @@ from bridge.codec import encode
 from bridge.errors import CodecError, JournalError
 from bridge.journal.base import Appended, Entry
 from bridge.journal.correlation import correlate
+from bridge.journal.sqlite.known import KnownKeys
 from bridge.journal.sqlite.ledger import GroupLedger
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.model import Event
@@ -95,8 +96,8 @@ class Writer:
     """The thread that owns the writing connection.
 
     `answered` is called on the event loop, once for each group, with its items.
-    `last` is the position of the newest entry on disk; `fault` says what went wrong with the
-    last write, until one succeeds.
+    `last` is the position of the newest entry on disk, and `keys` knows those of all entries.
+    `fault` says what went wrong with the last write, until one succeeds.
     """
 
     def __init__(
@@ -106,12 +107,14 @@ class Writer:
         retention: Retention,
         clock: Callable[[], float],
         max_group: int,
+        keys_in_memory: int,
         loop: AbstractEventLoop,
         answered: Callable[[Sequence[Item]], None],
     ) -> None:
         self.fault: str | None = None
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
+        self.keys = KnownKeys(connection, in_memory=keys_in_memory)
         self._connection = connection
         self._retention = retention
         self._clock = clock
@@ -195,6 +198,7 @@ class Writer:
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
             self._roll_back()
+            self.keys.roll_back()
             fault = self._failed(error)
             for append in appends:
                 append.error = append.error or JournalError(fault)
@@ -205,6 +209,7 @@ class Writer:
                 for job in jobs:
                     job.error = JournalError(fault)
         else:
+            self.keys.commit()
             self.last = last
 
     def _work(self, job: Job) -> None:
@@ -222,7 +227,7 @@ class Writer:
         last = self.last
         now = int(self._clock())
         expected = (event.key for append in appends for event in append.events)
-        ledger = GroupLedger(self._connection, expected)
+        ledger = GroupLedger(self._connection, self.keys, expected)
         rows: list[_Row] = []
         for append in appends:
             try:
@@ -241,6 +246,8 @@ class Writer:
                 last += 1
                 rows.append((last, name, now, None, None))
         self._connection.executemany(_INSERT, rows)
+        self.keys.add([(row[1], row[0]) for row in rows])
+        self.keys.merge()
         ledger.write_tracks(now)
         return last
 
@@ -259,7 +266,7 @@ class Writer:
     def _sweep(self) -> None:
         """Take one step of a retention pass; a pass that fails is tried again at the next."""
         try:
-            finished = self._retention.step(self._connection)
+            finished = self._retention.step(self._connection, self.keys)
         except Exception as error:  # noqa: BLE001 - as in _commit
             fault = self._failed(error)
             for wish in self._wishes:

@@ -20,7 +20,7 @@ class TestSqlite(JournalContract):
 
 
 class TestSqliteFromDisk(JournalContract):
-    """The same with nothing in memory: every read goes to the file."""
+    """The same with next to nothing in memory: reads and keys are looked for in the file."""
 
     def make_journal(self, place: Path) -> SqliteJournal:
-        return SqliteJournal(place / "journal.db", tail=0)
+        return SqliteJournal(place / "journal.db", tail=0, keys_in_memory=1)

@@ -130,7 +130,9 @@ def test_decides_as_memory_does(told: list[Event], data: st.DataObject) -> None:
             return [entry.event for entry in await cursor.read(FOREVER)]
 
     with TemporaryDirectory() as place:
-        kept = asyncio.run(published(SqliteJournal(Path(place) / "journal.db", tail=0)))
+        kept = asyncio.run(
+            published(SqliteJournal(Path(place) / "journal.db", tail=0, keys_in_memory=2))
+        )
     assert kept == asyncio.run(published(MemoryJournal()))
 
 

@@ -1,0 +1,165 @@
+"""What the SQLite journal knows of keys, while they go from memory into the file's index."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.errors import JournalError
+from bridge.journal.base import Appended
+from bridge.journal.sqlite import SqliteJournal
+from tests.bridge.events import message
+from tests.bridge.journal.disks import Disk, restore
+from tests.bridge.journal.files import DAY, Clock, everything, run
+
+FEW = 5  # keys in memory, so that they are merged all the time
+
+
+def journal_of(path: Path, disk: Disk | None = None, clock: Clock | None = None) -> SqliteJournal:
+    return SqliteJournal(
+        path,
+        vfs=None if disk is None else disk.name,
+        clock=clock or Clock(),
+        keep=8 * DAY,
+        keys_in_memory=FEW,
+    )
+
+
+# --- the law -----------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Append:
+    numbers: list[int]
+
+
+@attrs.frozen
+class FailingAppend:
+    numbers: list[int]
+
+
+@attrs.frozen
+class Restart:
+    pass
+
+
+@attrs.frozen
+class Age:
+    days: int
+
+
+NUMBERS = st.lists(st.integers(min_value=0, max_value=60), min_size=1, max_size=8)
+STEPS = st.lists(
+    st.one_of(
+        st.builds(Append, NUMBERS),
+        st.builds(FailingAppend, NUMBERS),
+        st.builds(Restart),
+        st.builds(Age, st.integers(min_value=1, max_value=5)),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=60)  # how long an example takes depends on the disk
+@given(STEPS)
+def test_exactly_what_is_kept_is_known(steps: list[Append | FailingAppend | Restart | Age]) -> None:
+    """Whatever happens between, an event is new if and only if its entry is not kept."""
+    with TemporaryDirectory() as place:
+        asyncio.run(go_through(steps, Path(place) / "journal.db"))
+
+
+async def go_through(steps: list[Append | FailingAppend | Restart | Age], path: Path) -> None:
+    disk, clock = Disk(), Clock()
+    kept: dict[int, float] = {}  # when each number was appended, oldest first
+    journal = journal_of(path, disk, clock)
+    await journal.__aenter__()
+    try:
+        for step in steps:
+            match step:
+                case Append(numbers):
+                    new = {number for number in numbers if number not in kept}
+                    appended = await journal.append([message(f"m{n}") for n in numbers])
+                    assert appended.published == len(new)
+                    kept.update((n, clock.now) for n in dict.fromkeys(numbers) if n in new)
+                case FailingAppend(numbers):
+                    disk.failing = True
+                    with pytest.raises(JournalError):
+                        # One that is new for sure, so that there is something to be synced.
+                        await journal.append(
+                            [message("lost"), *(message(f"m{n}") for n in numbers)]
+                        )
+                    disk.failing = False
+                case Restart():
+                    await journal.__aexit__(None, None, None)
+                    journal = journal_of(path, disk, clock)
+                    await journal.__aenter__()
+                    kept = await retained(journal, kept, clock)
+                case Age(days):
+                    clock.now += days * DAY
+                    kept = await retained(journal, kept, clock)
+        assert await numbers_found(journal) == set(kept)
+    finally:
+        await journal.__aexit__(None, None, None)
+        disk.unregister()
+
+
+async def retained(
+    journal: SqliteJournal, kept: dict[int, float], clock: Clock
+) -> dict[int, float]:
+    """Let go of what is too old, in the journal and of what is expected; the newest stays."""
+    await journal.retain()
+    newest = list(kept)[-1:]
+    return {n: at for n, at in kept.items() if at >= clock.now - 8 * DAY or n in newest}
+
+
+async def numbers_found(journal: SqliteJournal) -> set[int]:
+    found = set()
+    for number in range(61):
+        entry = await journal.find(message(f"m{number}").key)
+        if entry is not None:
+            assert entry.event.key == message(f"m{number}").key
+            found.add(number)
+    return found
+
+
+# --- merging ------------------------------------------------------------------------------------
+
+
+async def test_keys_are_merged(path: Path) -> None:
+    """Keys that wait in memory go into the file's index, and are found there."""
+    everybody = [message(f"m{number}") for number in range(200)]
+    async with journal_of(path) as journal:
+        for event in everybody:
+            await journal.append([event])
+        merged = await run(journal, "SELECT count(*) FROM keys")
+        assert isinstance(merged, int)
+        assert merged > 200 - 4 * FEW
+        assert await journal.append(everybody) == Appended(published=0, duplicates=200)
+
+
+async def test_a_merge_that_power_loss_cut_short(path: Path, disk: Disk) -> None:
+    """Wherever the power goes in the midst of merging, what was acknowledged stays known."""
+    moments = []
+    async with journal_of(path, disk) as journal:
+        for number in range(60):
+            await journal.append([message(f"m{number}")])
+            moments.append((number + 1, disk.after_power_loss()))
+    halfway = 0
+    for count, files in moments:
+        place = path.parent / f"restart-{count}"
+        restore(files, place)
+        promised = [message(f"m{number}") for number in range(count)]
+        async with journal_of(place / path.name) as survivor:
+            # Some of a merge is there, and the mark that ends it is not.
+            beyond = "SELECT count(*) FROM keys, merged WHERE keys.position > merged.position"
+            halfway += await run(survivor, beyond) != 0
+            assert await survivor.append(promised) == Appended(published=0, duplicates=count)
+            assert len(await everything(survivor)) == count
+    assert halfway > 0
