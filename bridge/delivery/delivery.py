@@ -72,7 +72,7 @@ class Delivery:
         self._wants = wants
         self._policy = policy
         self._observe = observe
-        self._results = {result: Tried(subscriber=name, result=result) for result in Result}
+        self._success = Tried(subscriber=name, result=Result.DONE)
         self._recall = recall
         self._timeout = policy.timeout if is_async(function) else None
         self._threads = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=name)
@@ -80,6 +80,7 @@ class Delivery:
         self._tasks: list[asyncio.Task[None]] = []
         self._reader: asyncio.Task[None] | None = None
         self._is_draining = False
+        self._is_verbose = False
 
         self._batch: deque[Entry] = deque()
         self._read_up_to = cursor.position
@@ -206,6 +207,7 @@ class Delivery:
                 continue
             finally:
                 self._reader = None
+            self._is_verbose = _log.isEnabledFor(logging.DEBUG)  # asked once for many
             self._batch.extend([entry for entry in entries if self._wants(entry.event)])
             self._read_up_to = entries[-1].position
             if not self._batch:
@@ -351,19 +353,17 @@ class Delivery:
         return None
 
     def _begin(self, entry: Entry, which: Attempt) -> Awaitable[object] | None:
-        attempt.set(which)
+        if attempt.get() is not which:
+            attempt.set(which)
         if self._recall is not None:
             self._recall(entry.event)
         return begin(self._function, entry.event)
 
     def _done(self, entry: Entry) -> None:
-        self._report(Result.DONE)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("delivered", extra={"subscriber": self.name, "key": entry.event.key})
-
-    def _report(self, result: Result) -> None:
         if self._observe is not None:
-            self._observe(self._results[result])
+            self._observe(self._success)
+        if self._is_verbose:
+            _log.debug("delivered", extra={"subscriber": self.name, "key": entry.event.key})
 
     def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
         """Hold an entry for its next try; return True where it has had its last."""
@@ -371,7 +371,9 @@ class Delivery:
         tries = held.tries + 1
         first = held.first_failed_at or now
         final = tries >= self._policy.tries
-        self._report(Result.DEAD if final else Result.FAILED)
+        if self._observe is not None:
+            result = Result.DEAD if final else Result.FAILED
+            self._observe(Tried(subscriber=self.name, result=result))
         text = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
         if isinstance(error, TimeoutError) and not str(error):
             text = f"no answer within {self._timeout} s"

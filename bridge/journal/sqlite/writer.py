@@ -23,6 +23,7 @@ import attrs
 
 from bridge.codec import encode
 from bridge.errors import CodecError, JournalError
+from bridge.frozen import builder
 from bridge.journal.base import Appended, Entry
 from bridge.journal.correlation import correlate
 from bridge.journal.sqlite.known import KnownKeys
@@ -39,6 +40,9 @@ _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
 
+_ONE: Final = Appended(published=1, duplicates=0)  # by far the most
+_new_entry: Final = builder(Entry)
+
 _Row: TypeAlias = tuple[int, bytes, int, str | None, bytes | None]
 Work: TypeAlias = Callable[[apsw.Connection], Any]
 
@@ -49,15 +53,17 @@ class Append:
 
     events: Sequence[Event]
     done: Future[Any]
-    entries: list[Entry] = attrs.field(factory=list)
+    entries: Sequence[Entry] = ()
     size: int = 0
     error: JournalError | CodecError | None = None
 
     @property
     def result(self) -> Appended:
         """How many of the events are new."""
-        new = len(self.entries)
-        return Appended(published=new, duplicates=len(self.events) - new)
+        new, all_of_them = len(self.entries), len(self.events)
+        if new == all_of_them == 1:
+            return _ONE
+        return Appended(published=new, duplicates=all_of_them - new)
 
 
 @attrs.define(eq=False)
@@ -237,10 +243,11 @@ class Writer:
                 ledger.undo()
                 continue
             claims = ledger.accept()
+            entries = append.entries = []
             for event, lane, data in published:
                 last += 1
                 rows.append((last, claims.pop(event.key), now, lane, data))
-                append.entries.append(Entry(position=last, lane=lane, event=event))
+                entries.append(_new_entry(position=last, lane=lane, event=event))
                 append.size += len(data)
             for name in claims.values():  # known from now on, and not published under this key
                 last += 1
