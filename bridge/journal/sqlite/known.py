@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import apsw
 
 _PARTS: Final = 256  # by the first byte of a key
+_PACE: Final = 2  # keys merged for each that is new, so that those in memory stay bounded
 _TOGETHER: Final = 64
 # Few statements, so that SQLite has each of them compiled; a lone caller need not wait for the
 # longest.
@@ -31,7 +32,7 @@ _Parts: TypeAlias = list[dict[bytes, int]]
 class KnownKeys:
     """The keys of all entries.
 
-    So many as `in_memory` wait before they are merged, and others come while they are.
+    So many as `in_memory` wait before they are merged, and half as many come meanwhile.
     Inside a transaction `add`, `merge` and `delete`; after it, `commit` or `roll_back` says what
     became of it.
     """
@@ -95,7 +96,7 @@ class KnownKeys:
         self._added = keys
 
     def merge(self) -> None:
-        """Write a part of the keys in memory into the table, if they are many."""
+        """If the keys in memory are many, write twice as many into the table as were added."""
         if self._part == _PARTS:
             if self._count < self._in_memory:
                 return
@@ -104,16 +105,17 @@ class KnownKeys:
             self._latest, self._count = _empty(), 0
             self._part = 0
         part = self._part
-        while part < _PARTS - 1 and not self._merging[part]:
+        rows: list[tuple[bytes, int]] = []
+        while part < _PARTS and len(rows) <= _PACE * len(self._added):
+            rows += sorted(self._merging[part].items())
             part += 1
         # What a crash interrupted may have been merged once already.
         self._connection.executemany(
-            "INSERT OR IGNORE INTO keys (key, position) VALUES (?, ?)",
-            sorted(self._merging[part].items()),
+            "INSERT OR IGNORE INTO keys (key, position) VALUES (?, ?)", rows
         )
-        if part == _PARTS - 1:
+        if part == _PARTS:
             self._connection.execute("UPDATE merged SET position = ?", (self._merging_up_to,))
-        self._merged = part + 1 - self._part
+        self._merged = part - self._part
 
     def delete(self, keys: Sequence[tuple[bytes]]) -> None:
         """Forget keys; as rows, since a statement that deletes their entries returns them so."""
