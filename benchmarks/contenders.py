@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from benchmarks.figures import Faulty
 
 ROOT = Path(__file__).parents[1]
 _START = 60.0  # seconds; a journal of many millions is looked over first
+_given: set[int] = set()  # ports
 
 
 @attrs.frozen(kw_only=True)
@@ -45,9 +46,9 @@ class Contender:
 
 
 class Server:
-    """A running server, and what its subscribers got."""
+    """A running server, and what its subscribers got; it starts on one of the cores."""
 
-    def __init__(self, contender: Contender, folder: Path) -> None:
+    def __init__(self, contender: Contender, folder: Path, core: int = 0) -> None:
         self.contender = contender
         self.folder = folder
         self.config = folder / "config.toml"
@@ -64,7 +65,7 @@ class Server:
         self._began = time.perf_counter()
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*pinned(0), sys.executable, "-m", *contender.program, *self._arguments()],
+                [*pinned(core), sys.executable, "-m", *contender.program, *self._arguments()],
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.DEVNULL,
@@ -103,6 +104,12 @@ class Server:
         said = (self.folder / "log").read_text().splitlines()
         raise Faulty(f"{self.contender.title} did not start: {said[-1] if said else 'no word'}")
 
+    def stay_on(self, core: int) -> None:
+        """Move to one of the cores with all threads; what they start later begins there."""
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(int(thread.name), {_core(core)})
+
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -135,48 +142,74 @@ Servers: TypeAlias = Mapping[Contender, Server | Faulty]
 @contextmanager
 def running(contender: Contender, directory: Path) -> Iterator[Server]:
     """Run a server in a folder of its own below the directory. Raises `Faulty`."""
+    with _process(contender, directory) as server:
+        server.wait_until_started()
+        yield server
+
+
+@contextmanager
+def all_running(contenders: Sequence[Contender], directory: Path) -> Iterator[Servers]:
+    """Run servers side by side, so that they can take turns: one that waits costs nothing.
+
+    They start at the same time and on every core, which takes half as long, and then share one.
+    """
+    cores = len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        starting = {
+            contender: stack.enter_context(_process(contender, directory, place % cores))
+            for place, contender in enumerate(contenders)
+        }
+        servers: dict[Contender, Server | Faulty] = {}
+        for contender, server in starting.items():
+            try:
+                server.wait_until_started()
+            except Faulty as fault:
+                server.stop()
+                servers[contender] = fault
+            else:
+                server.stay_on(0)
+                servers[contender] = server
+        yield servers
+
+
+@contextmanager
+def _process(contender: Contender, directory: Path, core: int = 0) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(dir=directory, prefix="journal-") as folder:
-        server = Server(contender, Path(folder))
+        server = Server(contender, Path(folder), core)
         try:
-            server.wait_until_started()
             yield server
         finally:
             server.stop()
 
 
-@contextmanager
-def all_running(contenders: Sequence[Contender], directory: Path) -> Iterator[Servers]:
-    """Run servers side by side, so that they can take turns: one that waits costs nothing."""
-    with ExitStack() as stack:
-        servers: dict[Contender, Server | Faulty] = {}
-        for contender in contenders:
-            try:
-                servers[contender] = stack.enter_context(running(contender, directory))
-            except Faulty as fault:
-                servers[contender] = fault
-        yield servers
-
-
 def pinned(core: int) -> list[str]:
     """Return what makes a command stay on one of the cores, where there are several."""
-    cores = sorted(os.sched_getaffinity(0))
-    return ["taskset", "-c", str(cores[core])] if len(cores) > 1 else []
+    return ["taskset", "-c", str(_core(core))] if len(os.sched_getaffinity(0)) > 1 else []
 
 
 @contextmanager
 def staying_on(core: int) -> Iterator[None]:
     """Keep this very process on one of the cores meanwhile."""
     cores = os.sched_getaffinity(0)
-    if len(cores) > 1:
-        os.sched_setaffinity(0, {sorted(cores)[core]})
+    os.sched_setaffinity(0, {_core(core)})
     try:
         yield
     finally:
         os.sched_setaffinity(0, cores)
 
 
+def _core(place: int) -> int:
+    """Return one of the cores that this process may use; the only one, if there is just one."""
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[place] if len(cores) > 1 else cores[0]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody uses, and that was not given out: its user may not listen yet."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port

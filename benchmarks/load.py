@@ -10,7 +10,8 @@ import http.client
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import attrs
 import orjson
@@ -19,7 +20,7 @@ from benchmarks.bodies import PATH, SIGNATURE, Batch, signed, texts, write
 from benchmarks.contenders import ROOT, Server, pinned
 from benchmarks.figures import Faulty
 
-_FASTEST = 30_000  # messages per second to prepare, while nothing is known of a server
+_FASTEST = 30_000  # messages per second, which are prepared while nothing is known of a server
 _MARGIN = 1.5  # how much faster than ever before a server might be
 _PACED_MARGIN = 1.1  # how many more requests than intended may be due, which is up to chance
 _PATIENCE = 30.0  # seconds without an event before what is missing counts as lost
@@ -60,6 +61,54 @@ class Result:
     """How busy the generator's own core was, as a share."""
 
 
+@attrs.frozen(kw_only=True)
+class Told:
+    """What the load generator says in the end, as `load.lua` prints it; the times in µs."""
+
+    requests: int
+    """How many were answered."""
+    microseconds: int
+    refused: int
+    broken: int
+    exhausted: bool
+    """Whether more could have been sent than was prepared."""
+    busy: float
+    p50: int
+    p99: int
+    p999: int
+
+    @classmethod
+    def read(cls, output: bytes) -> Told:
+        """Read the last line. Raises `Faulty` unless it says that every request was answered."""
+        try:
+            told = cls(**orjson.loads(output.splitlines()[-1]))
+        except (IndexError, TypeError, orjson.JSONDecodeError) as error:
+            raise Faulty("wrk did not say what came of the load") from error
+        if told.refused or told.broken:
+            raise Faulty(f"{told.refused:,} requests refused, {told.broken:,} broken")
+        if not told.requests:
+            raise Faulty("no request was answered")
+        return told
+
+    def result(
+        self, *, catch_up: float, processor_time: float, events: int, memory: float
+    ) -> Result:
+        """Return what it was worth, once everything that was answered has been handled."""
+        took = self.microseconds / 1e6
+        return Result(
+            rate=self.requests / (took + catch_up),
+            asked=self.requests / took,
+            cpu=processor_time / self.requests * 1e6,
+            events=events,
+            p50=self.p50 / 1000,
+            p99=self.p99 / 1000,
+            p999=self.p999 / 1000,
+            memory=memory,
+            catch_up=catch_up,
+            generator=self.busy,
+        )
+
+
 def check_tools() -> None:
     """Say how to get what is missing. Raises `SystemExit`."""
     for tool, how in (("wrk", "apt-get install wrk"), ("taskset", "apt-get install util-linux")):
@@ -71,16 +120,27 @@ def put_load(server: Server | Faulty, load: Load) -> Result:
     """Load a server, wait until everything has been handled, and check that. Raises `Faulty`."""
     if isinstance(server, Faulty):  # it did not even start
         raise server
-    margin = _PACED_MARGIN if load.rate else _MARGIN
-    fastest = load.rate or server.fastest.get(load.items) or _FASTEST / load.items
+    likely = likely_rate(load, server.fastest.get(load.items))
     while True:
-        prepared = int(fastest * load.seconds * margin) + load.connections
-        result = _put(server, load, prepared)
+        try:
+            result = _put(server, load, int(likely * load.seconds) + load.connections)
+        except Faulty as fault:
+            raise Faulty(f"{server.contender.title}: {fault}") from fault
         if result is not None:
             if not load.rate:
                 server.fastest[load.items] = max(server.fastest.get(load.items, 0.0), result.asked)
             return result
-        fastest *= 2  # it answered more than was prepared for, so that it had to wait
+        likely *= 2  # it answered more than was prepared for, so that it had to wait
+
+
+def likely_rate(load: Load, fastest: float | None) -> float:
+    """Return how many requests may be asked for in a second, at most.
+
+    `fastest` is what the server has answered with so many messages in each, if that is known.
+    """
+    if load.rate:
+        return load.rate * _PACED_MARGIN
+    return fastest * _MARGIN if fastest else _FASTEST / load.items
 
 
 def _put(server: Server, load: Load, prepared: int) -> Result | None:
@@ -88,56 +148,59 @@ def _put(server: Server, load: Load, prepared: int) -> Result | None:
     requests = server.folder / "requests"
     write(Batch(requests=prepared, items=load.items, port=server.port, users=load.users), requests)
     before, busy = server.handled(), server.processor_time()
+    output = _generate(server.port, load, requests)
+    ended = time.perf_counter()
+    told = Told.read(output)
+    catch_up = await_events(server.handled, before, told.requests * load.items) - ended
+    busy = server.processor_time() - busy
+    requests.unlink()
+    if told.exhausted:
+        return None
+    return told.result(
+        catch_up=catch_up,
+        processor_time=busy,
+        events=min(now - then for now, then in zip(server.handled(), before, strict=True)),
+        memory=server.memory(),
+    )
+
+
+def _generate(port: int, load: Load, requests: Path) -> bytes:
+    """Run the load generator; return what it printed. Raises `Faulty`."""
     output = subprocess.run(
         [
             *pinned(1),
             *("wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--timeout", "10s"),
-            *("-s", str(ROOT / "benchmarks" / "load.lua"), f"http://127.0.0.1:{server.port}"),
+            *("-s", str(ROOT / "benchmarks" / "load.lua"), f"http://127.0.0.1:{port}"),
             *("--", str(requests), str(load.rate)),
         ],
         capture_output=True,
         check=False,
     )
-    ended = time.perf_counter()
-    title = server.contender.title
     if output.returncode:
-        raise Faulty(f"{title}: wrk failed: {output.stderr.decode().strip()}")
-    told = orjson.loads(output.stdout.splitlines()[-1])
-    if told["refused"] or told["broken"]:
-        raise Faulty(f"{title}: {told['refused']} requests refused, {told['broken']} broken")
-    catch_up = _await(server, before, told["requests"] * load.items) - ended
-    busy = server.processor_time() - busy
-    requests.unlink()
-    if told["exhausted"]:
-        return None
-    took = told["microseconds"] / 1e6
-    return Result(
-        rate=told["requests"] / (took + catch_up),
-        asked=told["requests"] / took,
-        cpu=busy / told["requests"] * 1e6,
-        events=min(now - then for now, then in zip(server.handled(), before, strict=True)),
-        p50=told["p50"] / 1000,
-        p99=told["p99"] / 1000,
-        p999=told["p999"] / 1000,
-        memory=server.memory(),
-        catch_up=catch_up,
-        generator=told["busy"],
-    )
+        raise Faulty(f"wrk failed: {output.stderr.decode().strip()}")
+    return output.stdout
 
 
-def _await(server: Server, before: Sequence[int], expected: int) -> float:
-    """Return when every subscriber had got what was answered."""
-    last, since = server.handled(), time.perf_counter()
+def await_events(
+    handled: Callable[[], Sequence[int]],
+    before: Sequence[int],
+    expected: int,
+    patience: float = _PATIENCE,
+) -> float:
+    """Return when every subscriber had got so many events more than before.
+
+    Raises `Faulty` once none has come for so many seconds of patience.
+    """
+    last, since = handled(), time.perf_counter()
     while True:
-        now = server.handled()
+        now = handled()
         least = min(n - b for n, b in zip(now, before, strict=True))
         if least >= expected:
             return time.perf_counter()
         if now != last:
             last, since = now, time.perf_counter()
-        elif time.perf_counter() - since > _PATIENCE:
-            missing = expected - least
-            raise Faulty(f"{server.contender.title}: {missing} of {expected} events went missing")
+        elif time.perf_counter() - since > patience:
+            raise Faulty(f"{expected - least:,} of {expected:,} events went missing")
         time.sleep(0.002)
 
 
@@ -149,8 +212,16 @@ def introduce(server: Server | Faulty, users: int) -> None:
     if isinstance(server, Faulty):
         raise server
     before = server.handled()
+    try:
+        _say_something(server.port, users)
+        await_events(server.handled, before, users)
+    except (Faulty, OSError, http.client.HTTPException) as fault:
+        raise Faulty(f"{server.contender.title}: {fault}") from fault
+
+
+def _say_something(port: int, users: int) -> None:
     bodies = texts(_TOGETHER, users)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         for _ in range(users // _TOGETHER):
             body = next(bodies)
@@ -158,10 +229,9 @@ def introduce(server: Server | Faulty, users: int) -> None:
             answer = connection.getresponse()
             answer.read()
             if answer.status != http.HTTPStatus.OK:
-                raise Faulty(f"{server.contender.title} answered {answer.status}")
+                raise Faulty(f"it answered {answer.status}")
     finally:
         connection.close()
-    _await(server, before, users)
 
 
 def told_of_generator(title: str, results: Sequence[Result]) -> str:

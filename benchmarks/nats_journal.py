@@ -24,7 +24,6 @@ from bridge.errors import JournalError
 _SQLITE = "SQLite"
 _SYNCS = {"NATS, default sync": "2m", "NATS, sync always": "always"}
 _CALLERS = 64
-_SECONDS = 1.0
 _BACKLOG = 20_000
 _FEW_TURNS = 2  # nothing is asked of these figures
 _HEADINGS = ("what", "journal", "per second", "x SQLite", "p50 ms", "p99 ms")
@@ -60,9 +59,9 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
         note=(
             f"One NATS server on this machine, with no core of its own; in {extent}, each "
             f"beside SQLite in the same one. Catching up: a new subscriber and {backlog:,} "
-            f"events. Taking in: {_CALLERS} callers in each process, the latencies are those of "
-            "the process that has the worst. Delivering: over HTTP, 64 connections, the signature "
-            "checked, and a subscriber who got every event."
+            f"events. Taking in: {_CALLERS} callers in each process for {extent.appending} s, the "
+            "latencies are those of the process that has the worst. Delivering: over HTTP, 64 "
+            "connections, the signature checked, and a subscriber who got every event."
         ),
         headings=_HEADINGS,
         rows=rows,
@@ -92,7 +91,7 @@ async def _fill(place: str, backlog: int) -> None:
 
 
 def _take_in(places: Mapping[str, str], extent: Extent, tell: Tell) -> list[list[str]]:
-    append = partial(append_in_processes, callers=_CALLERS, seconds=_SECONDS)
+    append = partial(append_in_processes, callers=_CALLERS, seconds=extent.appending)
     tasks = {_SQLITE: partial(append, places[_SQLITE], processes=1)}
     for title in _SYNCS:
         tasks[f"{title}, 1 process"] = partial(append, places[title], processes=1)

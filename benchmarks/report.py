@@ -63,10 +63,15 @@ def markdown(table: Table) -> str:
     lines = [f"## {table.title}", "", table.note, ""]
     if table.bars:
         lines += [f"![{table.title}]({table.name}.svg)", ""]
-    lines.append("| " + " | ".join(table.headings) + " |")
+    lines.append(_line(table.headings))
     lines.append("|" + "|".join(["---", *["---:"] * (len(table.headings) - 1)]) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+    lines += map(_line, table.rows)
     return "\n".join([*lines, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    """Return a row; why something failed may be told in several lines, with any characters."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 def svg(table: Table) -> str:

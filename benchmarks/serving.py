@@ -64,7 +64,7 @@ _HEADINGS = (
 )
 _SHARE = 0.7
 _TOLERANCE = 0.05
-_WHOLE, _PACED = "as fast as it answers", "paced"
+WHOLE, PACED = "as fast as it answers", "paced"
 
 
 def measure(directory: Path, extent: Extent, tell: Tell) -> list[Table]:
@@ -82,9 +82,23 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> list[Table]:
             extent=extent,
             tell=tell,
         )
-    peer = _fastest_peer(many)
+    return [lay_out(many=many, more=more, paced=paced, extent=extent), one]
+
+
+def lay_out(
+    *, many: Turns[Result], more: Turns[Result], paced: Turns[Result], extent: Extent
+) -> Table:
+    """Return the table of what 64 connections brought, more of them, and a share of the capacity.
+
+    It has no ratio for a server with a fault, nor to one.
+    """
+    try:
+        peer = _fastest_peer(many)
+        to_peer = _throughput(many, DURABLE.title, peer)
+    except Faulty as fault:
+        peer, to_peer = "not known", Missing(str(fault))
     bare = [*many.results[BARE.title], *more.results[BARE.title]]
-    table = Table(
+    return Table(
         name="serving",
         title="End to end over HTTP",
         note=(
@@ -95,30 +109,25 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> list[Table]:
             "cuts off at its end, at most one per connection, do not count as answered. wrk's "
             "percentiles include what a stalled connection would have asked meanwhile. "
             "pywa answers before it handles, and keeps nothing; "
-            f"of its servers that check signatures, the fastest was: {peer or 'none'}. "
+            f"of its servers that check signatures, the fastest was: {peer}. "
             f"{told_of_generator(BARE.title, bare)}"
         ),
         headings=_HEADINGS,
         rows=[
-            *(_row(many, contender.title, 64) for contender in _CONTENDERS),
-            *(_row(more, contender.title, 256) for contender in pair),
+            *(_row(many, title, 64) for title in many.results),
+            *(_row(more, title, 256) for title in more.results),
             _paced_row(paced),
         ],
         figures={
             Measure.DURABLE_TO_BARE: _throughput(many, DURABLE.title, BARE.title),
             Measure.DURABLE_TO_BARE_AT_256: _throughput(more, DURABLE.title, BARE.title),
-            Measure.DURABLE_TO_PYWA: (
-                Missing("none of pywa's servers could be measured")
-                if peer is None
-                else _throughput(many, DURABLE.title, peer)
-            ),
+            Measure.DURABLE_TO_PYWA: to_peer,
             Measure.DURABLE_TO_ONE_COMMIT: _throughput(many, DURABLE.title, _ONE_COMMIT.title),
             Measure.P99_AT_70_PERCENT: _paced_p99(paced),
         },
         bars=_bars(many),
         axis="requests per second, as a share of bare aiohttp (more is better)",
     )
-    return [table, one]
 
 
 def _in_turns(servers: Servers, load: Load, extent: Extent, tell: Tell) -> Turns[Result]:
@@ -131,18 +140,22 @@ def _throughput(turns: Turns[Result], title: str, base: str) -> Measured:
     return turns.ratio(title, base, lambda result: result.rate)
 
 
-def _fastest_peer(turns: Turns[Result]) -> str | None:
-    """Return which of pywa's servers that check signatures answers most."""
+def _fastest_peer(turns: Turns[Result]) -> str:
+    """Return which of pywa's servers that check signatures answers most.
+
+    Raises `Faulty` where it might be one that could not be measured.
+    """
     rates = {}
     for peer in (_STARLETTE, _FASTAPI, _FLASK):
         found = turns.figure(peer.title, lambda result: result.rate)
-        if isinstance(found, Figure):
-            rates[peer.title] = found.median
-    return max(rates, key=rates.__getitem__, default=None)
+        if isinstance(found, Missing):
+            raise Faulty(f"which is the fastest is not known: {found.why}")
+        rates[peer.title] = found.median
+    return max(rates, key=rates.__getitem__)
 
 
 def _bars(turns: Turns[Result]) -> list[tuple[str, float]]:
-    ratios = {each.title: _throughput(turns, each.title, BARE.title) for each in _CONTENDERS}
+    ratios = {title: _throughput(turns, title, BARE.title) for title in turns.results}
     return [(title, found.median) for title, found in ratios.items() if isinstance(found, Figure)]
 
 
@@ -192,17 +205,17 @@ def _at_its_share(server: Server | Faulty, extent: Extent, tell: Tell) -> Turns[
         return put_load(server, attrs.evolve(load, rate=capacity * _SHARE))
 
     step = telling(tell, f"at {_SHARE:.0%} of its capacity")
-    return take_turns({_WHOLE: whole, _PACED: paced}, extent.turns, step)
+    return take_turns({WHOLE: whole, PACED: paced}, extent.turns, step)
 
 
 def _paced_p99(turns: Turns[Result]) -> Measured:
     """Return the latency, unless the load was not what it should have been."""
-    achieved = turns.compare(_PACED, _WHOLE, lambda paced, whole: paced.asked / whole.asked)
+    achieved = turns.compare(PACED, WHOLE, lambda paced, whole: paced.asked / whole.asked)
     if isinstance(achieved, Missing):
         return achieved
     if abs(achieved.median / _SHARE - 1) > _TOLERANCE:
         return Missing(f"the load was {achieved.median:.0%} of the capacity")
-    return turns.figure(_PACED, lambda result: result.p99)
+    return turns.figure(PACED, lambda result: result.p99)
 
 
 def _paced_row(turns: Turns[Result]) -> list[str]:
@@ -210,4 +223,4 @@ def _paced_row(turns: Turns[Result]) -> list[str]:
     measured = _paced_p99(turns)
     if isinstance(measured, Missing):
         return without_figure(names, measured.why, len(_HEADINGS))
-    return [*names, *_cells(turns.results[_PACED], ("", ""))]
+    return [*names, *_cells(turns.results[PACED], ("", ""))]

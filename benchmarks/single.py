@@ -18,14 +18,14 @@ from benchmarks.progress import Tell, telling
 from benchmarks.report import Table, without_figure
 from benchmarks.turns import Extent, Turns, take_turns
 
-_BARE, _BRIDGE = "bare aiohttp and uvloop", "bridge, SQLite, 1 subscriber"
+BARE, BRIDGE = "bare aiohttp and uvloop", "bridge, SQLite, 1 subscriber"
 _HEADINGS = ("what", "p50 ms", "p99 ms", "p99.9 ms", "per second", "CPU µs per request")
 
 _Kind: TypeAlias = Callable[[Syncs], tuple[float, ...]]
 
 
 @attrs.frozen
-class _Seen:
+class Seen:
     """What one caller saw of a server, and of the disk at that time."""
 
     result: Result
@@ -43,11 +43,16 @@ def measure(
     """Measure the two in turns, and the disk in between."""
     load = Load(connections=1)
     tasks = {
-        _BARE: partial(_look, bare, directory, load),
-        _BRIDGE: partial(_look, bridge, directory, load),
+        BARE: partial(_look, bare, directory, load),
+        BRIDGE: partial(_look, bridge, directory, load),
     }
     turns = take_turns(tasks, extent.turns, telling(tell, "a single caller"))
-    added = turns.compare(_BRIDGE, _BARE, lambda one, base: one.result.p50 - base.result.p50)
+    return lay_out(turns, extent)
+
+
+def lay_out(turns: Turns[Seen], extent: Extent) -> Table:
+    """Return the table of what a single caller saw of either server."""
+    added = turns.compare(BRIDGE, BARE, lambda one, base: one.result.p50 - base.result.p50)
     return Table(
         name="single",
         title="A single caller",
@@ -59,8 +64,8 @@ def measure(
         ),
         headings=_HEADINGS,
         rows=[
-            _row(turns, _BARE),
-            _row(turns, _BRIDGE),
+            _row(turns, BARE),
+            _row(turns, BRIDGE),
             _line("added by the bridge", added),
             _line("fdatasync after 4 KB, the file grows", _took(turns, _appended)),
             _line("fdatasync after 4 KB, rewriting", _took(turns, _rewritten)),
@@ -72,9 +77,9 @@ def measure(
     )
 
 
-def _look(server: Server | Faulty, directory: Path, load: Load) -> _Seen:
+def _look(server: Server | Faulty, directory: Path, load: Load) -> Seen:
     syncs = measure_syncs(directory)
-    return _Seen(put_load(server, load), syncs)
+    return Seen(put_load(server, load), syncs)
 
 
 def _appended(syncs: Syncs) -> tuple[float, ...]:
@@ -85,25 +90,25 @@ def _rewritten(syncs: Syncs) -> tuple[float, ...]:
     return syncs.rewritten
 
 
-def _added(turns: Turns[_Seen], kind: _Kind) -> Measured:
+def _added(turns: Turns[Seen], kind: _Kind) -> Measured:
     """Return the added latency in multiples of what the disk took in the same turn."""
 
-    def in_syncs(bridge: _Seen, bare: _Seen) -> float:
+    def in_syncs(bridge: Seen, bare: Seen) -> float:
         sync = statistics.median(kind(bridge.syncs) + kind(bare.syncs))
         return (bridge.result.p50 - bare.result.p50) / sync
 
-    return turns.compare(_BRIDGE, _BARE, in_syncs)
+    return turns.compare(BRIDGE, BARE, in_syncs)
 
 
-def _took(turns: Turns[_Seen], kind: _Kind) -> Measured:
+def _took(turns: Turns[Seen], kind: _Kind) -> Measured:
     return turns.compare(
-        _BRIDGE,
-        _BARE,
+        BRIDGE,
+        BARE,
         lambda bridge, bare: statistics.median(kind(bridge.syncs) + kind(bare.syncs)),
     )
 
 
-def _row(turns: Turns[_Seen], name: str) -> list[str]:
+def _row(turns: Turns[Seen], name: str) -> list[str]:
     if name in turns.faults:
         return without_figure((name,), turns.faults[name], len(_HEADINGS))
 

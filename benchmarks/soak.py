@@ -12,22 +12,23 @@ from benchmarks.load import Load, Result, put_load
 from benchmarks.progress import Tell
 from benchmarks.report import Table, without_figure
 from benchmarks.serving import DURABLE
+from benchmarks.turns import Extent
 
 _KEEP = 'keep = "30s"'  # so that retention has something to do within the time
 _HEADINGS = ("after s", "per second", "p50 ms", "p99 ms", "p99.9 ms", "MiB", "file MiB")
 _SHARE = 0.5
 
 
-def measure(directory: Path, minutes: float, tell: Tell) -> Table:
+def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
     """Load the bridge in slices, and look at it between them."""
-    slices = max(3, min(60, int(minutes * 3)))
-    seconds = max(2, int(minutes * 60 / slices))
+    slices = max(3, min(60, int(extent.soak * 3)))
+    seconds = max(1, int(extent.soak * 60 / slices))
     rows: list[list[str]] = []
     bars: list[tuple[str, float]] = []
     try:
         with running(attrs.evolve(DURABLE, settings=_KEEP), directory) as server:
             tell("finding the capacity")
-            rate = put_load(server, Load(seconds=3)).asked * _SHARE
+            rate = put_load(server, Load(seconds=min(3, seconds))).asked * _SHARE
             for number in range(1, slices + 1):
                 passed = f"{number * seconds:,}"
                 tell(f"slice {number} of {slices}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import attrs
 
 from benchmarks.figures import Figure, Measure, Measured, Missing
 from benchmarks.report import Table, without_figure
+
+_HUNDREDTH = Decimal("0.01")
 
 
 @attrs.frozen(kw_only=True)
@@ -33,14 +36,18 @@ class Target:
         return self.asked / value if self.less_is_better else value / self.asked
 
     def verdict(self, value: float) -> str:
-        if self.share(value) < 1:
+        if not self._reaches(self.asked, value):
             return "no"
-        return "yes" if self.share(value) < self.share(self.wanted) else "yes, as wanted"
+        return "yes, as wanted" if self._reaches(self.wanted, value) else "yes"
+
+    def _reaches(self, goal: float, value: float) -> bool:
+        return value <= goal if self.less_is_better else value >= goal
 
     def told(self, value: float) -> str:
         """Return a value in words, rounded so that it never looks better than it is."""
-        hundredths = math.ceil(value * 100) if self.less_is_better else math.floor(value * 100)
-        return f"{hundredths / 100:.2f}{self.unit}"
+        worse = ROUND_CEILING if self.less_is_better else ROUND_FLOOR
+        # As it is written: 0.7 is a little less than seven tenths, and would be 0.69.
+        return f"{Decimal(str(value)).quantize(_HUNDREDTH, worse)}{self.unit}"
 
 
 TARGETS = (
@@ -145,7 +152,8 @@ def judge(figures: Mapping[Measure, Measured]) -> Table:
         value = measured.median
         spread = f"{target.told(measured.least)} to {target.told(measured.most)}"
         rows.append([*asked, target.told(value), spread, target.verdict(value)])
-        reached.append((target, math.floor(target.share(value) * 100) / 100))
+        if value > 0:  # a difference of two times may be none, which no bar can show
+            reached.append((target, math.floor(target.share(value) * 100) / 100))
     return Table(
         name="targets",
         title="What was to be reached",

@@ -6,6 +6,7 @@ turn, while it was equally fast for both, and the median of the turns is what co
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -17,18 +18,25 @@ from benchmarks.progress import Tell
 
 T = TypeVar("T")
 
+_AT_ONCE = 50
+
 
 @attrs.frozen(kw_only=True)
 class Extent:
-    """How much is measured: so many `turns`, after one to `warm_up` or not.
-
-    A `large` journal holds so many events; of so many `users` each has a conversation, at most.
-    """
+    """How much is measured: so many `turns`, after one to `warm_up` or not."""
 
     turns: int
     warm_up: bool
+    rounds: int
+    """Of so many, the best one says what it costs to read a sample."""
     large: int
+    """How many events a large journal holds."""
     users: int
+    """How many users have a conversation each, at most."""
+    appending: float
+    """Seconds in which processes append."""
+    soak: float
+    """Minutes."""
 
     def __str__(self) -> str:
         return f"{self.turns} turns" if self.turns > 1 else "one turn"
@@ -38,8 +46,24 @@ class Extent:
         return attrs.evolve(self, turns=min(turns, self.turns))
 
 
-FULL = Extent(turns=7, warm_up=True, large=1_000_000, users=100_000)
-SHORT = Extent(turns=1, warm_up=False, large=50_000, users=10_000)
+FULL = Extent(
+    turns=7,
+    warm_up=True,
+    rounds=400,
+    large=1_000_000,
+    users=100_000,
+    appending=1.0,
+    soak=1.5,
+)
+SHORT = Extent(
+    turns=1,
+    warm_up=False,
+    rounds=20,
+    large=30_000,
+    users=10_000,
+    appending=0.4,
+    soak=0.05,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -96,3 +120,15 @@ def take_turns(
                 if turn:
                     results[name].append(result)
     return Turns(results=results, faults=found)
+
+
+def cheapest(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the microseconds of each task in its best round; the tasks take turns."""
+    best = dict.fromkeys(tasks, float("inf"))
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            for _ in range(_AT_ONCE):
+                task()
+            best[name] = min(best[name], (time.perf_counter() - start) / _AT_ONCE * 1e6)
+    return best

@@ -152,6 +152,30 @@ class Scope:
         )
 
 
+@final
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where callbacks come in and for which account: a scope but for its time.
+
+    There are few, since a business has few accounts, so an adapter may remember the place that
+    goes with what a callback names. What it names comes from outside: bound how many are
+    remembered, and how long their names are.
+    """
+
+    source: str
+    channel: str
+    account: str | None = None
+    business_phone: str | None = None
+
+
+class NewScope(Protocol):
+    """Takes what a `Scope` holds beside its place."""
+
+    def __call__(self, place: Place, /, *, received_at: datetime) -> Scope:
+        """Make a scope."""
+        ...
+
+
 class NewMessage(Protocol):
     """Takes the fields of a `Message` that its scope does not hold."""
 
@@ -205,6 +229,9 @@ class NewStatusChange(Protocol):
         """Make a status change."""
         ...
 
+
+new_scope: Final[NewScope] = builder_from(Place, Scope)
+"""Make the scope of a callback that came in at a place."""
 
 new_message: Final[NewMessage] = builder_from(Scope, Message)
 """Make a message within a scope, in half the time that the class takes with all its fields."""

@@ -19,6 +19,8 @@ from ipaddress import (
 )
 from typing import TypeAlias, final
 
+from bridge.errors import ConfigurationError
+
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -55,6 +57,26 @@ class Secret:
         return "Secret(********)"
 
     __str__ = __repr__
+
+
+def secrets_of(given: Secret | str | Iterable[Secret | str]) -> tuple[Secret, ...]:
+    """Return the secrets that a program gives to settings, also where it gives plain strings.
+
+    For the `converter` of a field. A single one stands for itself: taken for a collection, each
+    letter of a string would be a secret that opens the door. Raises `ConfigurationError`, which
+    shows nothing of what was given, where something is neither a string nor a `Secret`.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        return (_secret(given),)
+    return tuple(map(_secret, given))
+
+
+def _secret(given: object) -> Secret:
+    if isinstance(given, Secret):
+        return given
+    if isinstance(given, str):
+        return Secret(given)
+    raise ConfigurationError(f"a secret must be a string, and not {type(given).__name__}")
 
 
 class Tokens:

@@ -16,7 +16,7 @@ from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Probl
 from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import TooDeep, read_object
-from bridge.signing import Secret, Tokens
+from bridge.signing import Secret, Tokens, secrets_of
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
 
@@ -30,7 +30,7 @@ class IncsSettings:
     INCS signs nothing, so that a token must come with each callback.
     """
 
-    tokens: tuple[Secret, ...] = attrs.field(default=(), repr=False)
+    tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
     """Words of your choice, one of which stands at the end of the callback's address, or in
     `token_header`. Several while one is being replaced."""
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import attrs
 
 from adapters.incs import wire
-from bridge.adapter import Scope
+from bridge.adapter import Place, Scope, new_scope
 from bridge.errors import Problem
-from bridge.frozen import builder_from
 from bridge.model import JsonValue
 from bridge.payload import identifier, phone
 
@@ -52,23 +51,6 @@ class _Known:
     business_phone: str | None
 
 
-@attrs.frozen(kw_only=True)
-class _Place:
-    """A scope but for its time."""
-
-    source: str
-    channel: str
-    account: str | None = None
-    business_phone: str | None = None
-
-
-class _NewScope(Protocol):
-    def __call__(self, place: _Place, /, *, received_at: datetime) -> Scope: ...
-
-
-_new_scope: Final[_NewScope] = builder_from(_Place, Scope)
-
-
 class _TooLong(Exception):
     """A name is longer than what is remembered."""
 
@@ -82,7 +64,7 @@ class Channels:
     __slots__ = ("_by_agent", "_by_id", "_by_phone", "_nowhere", "_remembered", "problems")
 
     def __init__(self, channels: Iterable[Channel], source: str = wire.CHANNEL) -> None:
-        self._nowhere = _Place(source=source, channel=wire.CHANNEL)
+        self._nowhere = Place(source=source, channel=wire.CHANNEL)
         self._by_id: dict[str, _Known] = {}
         self._by_agent: dict[str, _Known] = {}
         self._by_phone: dict[str, dict[str, _Known]] = {}
@@ -92,7 +74,7 @@ class Channels:
                 problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
         # A business has few channels; `typed` tells the number 1 from `true`.
-        self._remembered: Callable[..., _Place] = lru_cache(maxsize=256, typed=True)(
+        self._remembered: Callable[..., Place] = lru_cache(maxsize=256, typed=True)(
             self._place_of_short_names
         )
 
@@ -112,7 +94,7 @@ class Channels:
 
     def blank(self, received_at: datetime) -> Scope:
         """Return what a callback's events share where it names no channel at all."""
-        return _new_scope(self._nowhere, received_at=received_at)
+        return new_scope(self._nowhere, received_at=received_at)
 
     def scope(
         self,
@@ -132,9 +114,9 @@ class Channels:
             place = self._remembered(evidence, channel_id, business_phone, agent_id)
         except (TypeError, _TooLong):  # an array or an object cannot be remembered either
             place = self._place(evidence, channel_id, business_phone, agent_id)
-        return _new_scope(place, received_at=received_at)
+        return new_scope(place, received_at=received_at)
 
-    def _place_of_short_names(self, evidence: str | None, *names: JsonValue) -> _Place:
+    def _place_of_short_names(self, evidence: str | None, *names: JsonValue) -> Place:
         # What is remembered comes from outside, so its size needs a bound as well as its number.
         if any(type(name) is str and len(name) > _MAX_REMEMBERED for name in names):
             raise _TooLong
@@ -146,13 +128,13 @@ class Channels:
         channel_id: JsonValue,
         business_phone: JsonValue,
         agent_id: JsonValue,
-    ) -> _Place:
+    ) -> Place:
         # Empty fields are "" or 0 rather than missing.
         account = identifier(channel_id) if channel_id not in ("0", 0) else None
         number = phone(business_phone) if business_phone else None
         agent = identifier(agent_id)
         known = self._find(account, number, agent, evidence)
-        return _Place(
+        return Place(
             source=self._nowhere.source,
             channel=evidence or (wire.CHANNEL if known is None else known.kind),
             account=(account or number or agent) if known is None else known.account,

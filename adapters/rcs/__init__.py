@@ -17,7 +17,7 @@ from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Probl
 from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import TooDeep, base64_bytes, identifier, mapping, read_object
-from bridge.signing import Secret, Signatures, Tokens
+from bridge.signing import Secret, Signatures, Tokens, secrets_of
 
 __all__ = ["Rcs", "RcsSettings"]
 
@@ -32,7 +32,7 @@ _MAX_SECRET: Final = 1024
 class RcsSettings:
     """How Google, or a gateway that forwards its objects, proves itself."""
 
-    client_tokens: tuple[Secret, ...] = attrs.field(default=(), repr=False)
+    client_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
     """The `clientToken` of the agent's or the partner's webhook, which signs each callback.
     Several while one is being replaced, or where several agents share the address."""
 
@@ -40,7 +40,7 @@ class RcsSettings:
     """Take an inner object as the whole body too, as a gateway forwards it. Nothing signs it,
     so that one of `tokens` must stand at the end of its address."""
 
-    tokens: tuple[Secret, ...] = attrs.field(default=(), repr=False)
+    tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
     """Words of your choice, one of which stands at the end of the address of bare objects."""
 
     insecure: bool = False

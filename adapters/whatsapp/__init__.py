@@ -12,17 +12,20 @@ from typing import Final, final
 import attrs
 
 from adapters.whatsapp import samples
-from adapters.whatsapp.envelope import CHANNEL, translate_body
+from adapters.whatsapp.envelope import translate_body
+from adapters.whatsapp.plain import plain_callback
+from adapters.whatsapp.wire import CHANNEL
 from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.frozen import builder
 from bridge.model import JsonValue
 from bridge.payload import TooDeep, read_object
-from bridge.signing import Secret, Signatures, Tokens
+from bridge.signing import Secret, Signatures, Tokens, secrets_of
 
 __all__ = ["WhatsApp", "WhatsAppSettings"]
 
 _new_parsed: Final = builder(Parsed)
+_new_verified: Final = builder(Verified)
 
 _SIGNATURE: Final = "X-Hub-Signature-256"
 _ALGORITHM: Final = "sha256="
@@ -33,11 +36,11 @@ _MAX_CHALLENGE: Final = 1024  # Meta sends some ten digits; what is echoed is bo
 class WhatsAppSettings:
     """What the adapter needs to know about an app at Meta."""
 
-    app_secrets: tuple[Secret, ...] = ()
+    app_secrets: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of)
     """The app's secret ("App settings, Basic"), which signs each callback. Several while one
     is being replaced, or where several apps share the address."""
 
-    verify_tokens: tuple[Secret, ...] = ()
+    verify_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of)
     """The words of your choice that Meta repeats when you enter the callback address."""
 
     insecure: bool = False
@@ -60,6 +63,7 @@ class WhatsApp:
     def __init__(self, name: str, settings: WhatsAppSettings) -> None:
         self._name = name
         self._signatures = Signatures("sha256", settings.app_secrets)
+        self._is_signed = bool(self._signatures)
         self._tokens = Tokens(settings.verify_tokens)
 
     @property
@@ -75,9 +79,10 @@ class WhatsApp:
         if callback.method == "GET":
             payload = self._challenge(callback)
         else:
-            self._check_signature(callback)
             payload = callback.body
-        return Verified(payload=payload, received_at=callback.received_at, callback=callback)
+            if self._is_signed:
+                self._check_signature(callback)
+        return _new_verified(payload=payload, received_at=callback.received_at, callback=callback)
 
     def _challenge(self, callback: Callback) -> bytes:
         if not self._tokens.match(_single(callback.query.getall("hub.verify_token", []))):
@@ -90,13 +95,11 @@ class WhatsApp:
         return challenge.encode("ascii")
 
     def _check_signature(self, callback: Callback) -> None:
-        if not self._signatures:
-            return
-        presented = _single(callback.headers.getall(_SIGNATURE, []))
-        if presented is None or not presented.startswith(_ALGORITHM):
+        presented = callback.headers.getall(_SIGNATURE, ())
+        if len(presented) != 1 or not presented[0].startswith(_ALGORITHM):
             raise NotAuthentic(f"{_SIGNATURE} is missing, repeated or of another algorithm")
         try:
-            signature = bytes.fromhex(presented.removeprefix(_ALGORITHM))
+            signature = bytes.fromhex(presented[0][len(_ALGORITHM) :])
         except ValueError:
             # Said without the cause: its text quotes what was presented.
             raise NotAuthentic(f"{_SIGNATURE} is not hexadecimal") from None
@@ -115,8 +118,12 @@ class WhatsApp:
             return Parsed(events=(scope.unrecognized(text, error.reason),))
         except MalformedBody as error:
             return Parsed(malformed=error)
+        source, received_at = self._name, verified.received_at
+        message = plain_callback(body, source, received_at)
+        if message is not None:
+            return _new_parsed(events=(message,))
         return _new_parsed(
-            events=tuple(translate_body(body, source=self._name, received_at=verified.received_at))
+            events=tuple(translate_body(body, source=source, received_at=received_at))
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -130,7 +137,7 @@ class WhatsApp:
     def authenticate(self, body: bytes) -> Outgoing:
         """Sign a body as Meta would; without an app secret it stays unsigned."""
         headers = {"Content-Type": "application/json"}
-        if self._signatures:
+        if self._is_signed:
             headers[_SIGNATURE] = _ALGORITHM + self._signatures.sign(body).hex()
         return Outgoing(body=body, headers=headers)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from adapters.whatsapp.account import (
     TEMPLATE_FIELDS,
@@ -20,10 +20,10 @@ from adapters.whatsapp.account import (
     translate_template,
 )
 from adapters.whatsapp.coexistence import translate_echoes, translate_history
-from adapters.whatsapp.plain import plain_message
+from adapters.whatsapp.surroundings import remembered_place
 from adapters.whatsapp.translate import Envelope, objects, replaced, translate_value
-from adapters.whatsapp.wire import JsonObject, fault
-from bridge.adapter import Scope
+from adapters.whatsapp.wire import CHANNEL, MESSAGES, OBJECT, JsonObject, fault
+from bridge.adapter import Place, Scope, new_scope
 from bridge.errors import Unreadable
 from bridge.frozen import builder
 from bridge.model import Event, JsonValue
@@ -31,22 +31,18 @@ from bridge.payload import identifier, mapping, phone
 
 _new_scope: Final = builder(Scope)
 
-CHANNEL: Final = "whatsapp"
-_MESSAGES: Final = "messages"
-_OBJECT: Final = "whatsapp_business_account"
-
 
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
     """Translate every change of a callback; never raises."""
     scope = _new_scope(source=source, channel=CHANNEL, received_at=received_at)
     product = body.get("object")
-    if product is not None and product != _OBJECT:
+    if product is not None and product != OBJECT:
         return [scope.unrecognized(body, "not a WhatsApp Business Account's", "object")]
-    entry = _only(body.get("entry"))
-    change = _only(entry.get("changes")) if entry is not None else None
-    if entry is None or change is None:
+    only = _only_change(body)
+    if only is None:
         return _translate_entries(body, scope)
-    # Meta may send more, and hardly ever does: this saves a fifth of the time.
+    entry, change = only
+    # Meta may send more, and hardly ever does: this saves an eighth of the time.
     return _translate_change(
         change,
         entry,
@@ -56,10 +52,15 @@ def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> l
     )
 
 
-def _only(items: JsonValue) -> JsonObject | None:
-    if type(items) is list and len(items) == 1 and type(items[0]) is dict:
-        return items[0]
-    return None
+def _only_change(body: JsonObject) -> tuple[JsonObject, JsonObject] | None:
+    """Return the only entry and its only change, or None where there is not just one."""
+    parts: Any = body
+    try:
+        (entry,) = parts["entry"]
+        (change,) = entry["changes"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (entry, change) if type(change) is dict else None
 
 
 def _translate_entries(body: JsonObject, scope: Scope) -> list[Event]:
@@ -102,7 +103,7 @@ def _translate_change(
     if type(field) is not str:
         reason = fault(path, field, "a string").reason
         return [scope.unrecognized(body([item]), reason, f"{path}.field")]
-    scope = _account_scope(mapping(mapping(value).get("metadata")), entry, scope)
+    scope = _account_scope(value, entry, scope)
     translate = _TRANSLATORS.get(field)
     if translate is None and field not in TEMPLATE_FIELDS:
         return [translate_notice(Change(item=item, field=field, entry=entry, scope=scope))]
@@ -110,10 +111,6 @@ def _translate_change(
     if type(value) is not dict:
         reason = fault(path, value, "an object").reason
         return [scope.unrecognized(body([item]), reason, path)]
-    if field == _MESSAGES:
-        message = plain_message(value, scope)
-        if message is not None:
-            return [message]
     if translate is not None:
         return translate(
             value, scope, envelope=lambda part: body([{**item, "value": part}]), path=path
@@ -126,14 +123,22 @@ def _translate_change(
         return [scope.unrecognized(body([item]), seen.reason, seen.path)]
 
 
-def _account_scope(metadata: JsonObject, entry: JsonObject, scope: Scope) -> Scope:
-    return _new_scope(
-        source=scope.source,
-        channel=scope.channel,
-        account=identifier(metadata.get("phone_number_id")) or identifier(entry.get("id")),
-        business_phone=phone(metadata.get("display_phone_number")),
-        received_at=scope.received_at,
-    )
+def _account_scope(value: JsonValue, entry: JsonObject, scope: Scope) -> Scope:
+    parts: Any = value
+    try:
+        metadata = parts["metadata"]
+        place = remembered_place(
+            scope.source, metadata["phone_number_id"], metadata["display_phone_number"]
+        )
+    except (KeyError, TypeError, ValueError):
+        metadata = mapping(mapping(value).get("metadata"))
+        place = Place(
+            source=scope.source,
+            channel=scope.channel,
+            account=identifier(metadata.get("phone_number_id")) or identifier(entry.get("id")),
+            business_phone=phone(metadata.get("display_phone_number")),
+        )
+    return new_scope(place, received_at=scope.received_at)
 
 
 class _Translator(Protocol):
@@ -143,7 +148,7 @@ class _Translator(Protocol):
 
 
 _TRANSLATORS: Final[Mapping[str, _Translator]] = {
-    _MESSAGES: translate_value,
+    MESSAGES: translate_value,
     "smb_message_echoes": translate_echoes,
     "history": translate_history,
     "user_preferences": translate_preferences,

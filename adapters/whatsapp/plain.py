@@ -1,19 +1,20 @@
 """The shape that most callbacks have, read in one go: one text of one user with a card.
 
-`plain_message` never says what is wrong: it returns None for whatever is not exactly of that
-shape, and the thorough reader looks at it then. Where it returns a message, the thorough reader
-would return the same one.
+Nothing here says what is wrong: whatever is not exactly of that shape gives None, and the
+thorough reader (`envelope`, `translate`) looks at it then. Where a message is returned, the
+thorough reader would return the same one, and nothing else.
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/text
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
-from adapters.whatsapp.surroundings import business_of
-from adapters.whatsapp.wire import JsonObject
-from bridge.adapter import Scope, new_message
+from adapters.whatsapp.surroundings import business_of, remembered_place
+from adapters.whatsapp.wire import MESSAGES, OBJECT, JsonObject
+from bridge.adapter import Scope, new_message, new_scope
 from bridge.frozen import builder
 from bridge.keys import conversation_id, message_key
 from bridge.model import Conversation, Direction, Message, Origin, Party, Text
@@ -28,6 +29,26 @@ _INBOUND: Final = Direction.INBOUND
 _new_conversation: Final = builder(Conversation)
 _new_party: Final = builder(Party)
 _new_text: Final = builder(Text)
+
+
+def plain_callback(body: JsonObject, source: str, received_at: datetime) -> Message | None:
+    """Return the only message of a callback if it is a plain text, else None; never raises."""
+    parts: Any = body
+    try:
+        if parts.get("object", OBJECT) != OBJECT:
+            return None
+        (entry,) = parts["entry"]
+        (change,) = entry["changes"]
+        value = change["value"]
+        if change["field"] != MESSAGES or "messages" not in value:
+            return None
+        metadata = value["metadata"]
+        place = remembered_place(
+            source, metadata["phone_number_id"], metadata["display_phone_number"]
+        )
+    except (KeyError, TypeError, ValueError):
+        return None  # a part is missing, or is not what the lines above take it for
+    return plain_message(value, new_scope(place, received_at=received_at))
 
 
 def plain_message(value: JsonObject, scope: Scope) -> Message | None:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, final
 
 import attrs
 
-from adapters.whatsapp.wire import Cards, JsonObject, business, index_cards
-from bridge.adapter import Scope
+from adapters.whatsapp.wire import CHANNEL, Cards, JsonObject, business, index_cards
+from bridge.adapter import Place, Scope
 from bridge.frozen import builder
 from bridge.model import JsonValue, Origin, Party
-from bridge.payload import mapping, phone
+from bridge.payload import identifier, mapping, phone
+
+_MAX_REMEMBERED: Final = 64  # letters of a name; Meta's ids and numbers have some fifteen digits
+
+
+def _place(source: str, number_id: JsonValue, displayed: JsonValue) -> Place:
+    for name in (number_id, displayed):
+        if type(name) is not str or not 0 < len(name) <= _MAX_REMEMBERED:
+            raise ValueError("not a name to remember")
+    return Place(
+        source=source,
+        channel=CHANNEL,
+        account=identifier(number_id),
+        business_phone=phone(displayed),
+    )
+
+
+# What raises is not remembered. So there are only strings to compare with, and no 1 is `true`.
+remembered_place: Final[Callable[..., Place]] = lru_cache(maxsize=256)(_place)
+"""Return the place for a source, and the `phone_number_id` and `display_phone_number` of metadata.
+
+Raises `ValueError` or `TypeError` unless both are strings, short and not empty.
+"""
 
 
 @final

@@ -28,6 +28,12 @@ from bridge.model import (
 )
 from bridge.payload import filled, identifier, mapping, phone, sequence
 
+CHANNEL: Final = "whatsapp"
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
+OBJECT: Final = "whatsapp_business_account"
+MESSAGES: Final = "messages"  # the field of a change that holds messages or statuses
+
 JsonObject: TypeAlias = dict[str, JsonValue]
 Cards: TypeAlias = Mapping[str, JsonObject]
 """The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""

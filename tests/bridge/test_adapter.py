@@ -15,12 +15,14 @@ from bridge.adapter import (
     NewStatusChange,
     Outgoing,
     Parsed,
+    Place,
     Reply,
     Sample,
     SampleSource,
     Scope,
     Verified,
     new_message,
+    new_scope,
     new_status_change,
 )
 from bridge.model import (
@@ -154,7 +156,7 @@ def test_no_repr_shows_what_came_in():
         assert "hunter2" not in repr(value)
 
 
-@pytest.mark.parametrize("cls", [Callback, Verified, Reply, Parsed, Scope, Sample, Outgoing])
+@pytest.mark.parametrize("cls", [Callback, Verified, Reply, Parsed, Place, Scope, Sample, Outgoing])
 def test_values_are_frozen_and_keyword_only(cls):
     """What passes between bridge and adapters cannot be changed on the way."""
     assert all(field.kw_only for field in attrs.fields(cls))
@@ -185,6 +187,14 @@ def test_scope_conversation():
     assert SCOPE.conversation("+6281519140327", "42") == Conversation(
         id="whatsapp:30058:+6281519140327", kind=ConversationKind.DIRECT, provider_id="42"
     )
+
+
+def test_a_scope_is_a_place_and_a_time():
+    """A place that is remembered becomes the scope of each callback that comes in there."""
+    place = Place(
+        source="incs", channel="whatsapp", account="30058", business_phone="+6281519236680"
+    )
+    assert new_scope(place, received_at=NOW) == SCOPE
 
 
 def test_a_message_in_a_scope():

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bridge.signing import Secret, Signatures, Tokens, client_address
+from bridge.errors import ConfigurationError
+from bridge.signing import Secret, Signatures, Tokens, client_address, secrets_of
 from tests.bridge.strategies import untimed
 
 anything = st.text(st.characters())
@@ -51,6 +52,42 @@ def test_secret_is_not_a_string():
 def test_empty_secret_is_none(value, expected):
     """An empty secret counts as none."""
     assert bool(Secret(value)) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((), []),
+        (("old", Secret("new")), ["old", "new"]),
+        (["old", "new"], ["old", "new"]),
+        ((word for word in ("old", "new")), ["old", "new"]),
+        ("hunter2", ["hunter2"]),
+        (Secret("hunter2"), ["hunter2"]),
+        ("", [""]),
+    ],
+)
+def test_settings_take_plain_strings_for_secrets(given, expected):
+    """Strings become secrets, and a single one stays whole: its letters are no secrets."""
+    assert secrets_of(given) == tuple(secrets(*expected))
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (None, "NoneType"),
+        (b"hunter2", "bytes"),
+        (1234567, "int"),
+        ((Secret("hunter2"), None), "NoneType"),
+        (["hunter2", b"hunter2"], "bytes"),
+        ([1234567], "int"),
+        ([["hunter2"]], "list"),
+    ],
+)
+def test_what_is_no_string_is_no_secret(given, kind):
+    """Anything else is refused at once by its type, and nothing of it is shown."""
+    with pytest.raises(ConfigurationError) as caught:
+        secrets_of(given)
+    assert str(caught.value) == f"a secret must be a string, and not {kind}"
 
 
 # --- tokens ------------------------------------------------------------------------------
