@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -35,6 +36,7 @@ _Write: TypeAlias = Callable[[Any], Any]
 _Read: TypeAlias = Callable[[Any, _Hint], Any]
 
 _MAX_PROBLEMS: Final = 5
+_NO_INSTANT: Final = "expected a time in RFC 3339"
 _FLOAT_MAX: Final = sys.float_info.max
 _OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 _JSON: Final = get_type_hints(Event)["raw"]
@@ -233,29 +235,34 @@ def _class_reader(cls: type[attrs.AttrsInstance], hook_of: Callable[[_Hint], _Re
     """
     hints = get_type_hints(cls)
     names: dict[str, Any] = {
+        "UTC": UTC,
         "Misfit": _Misfit,
-        "absent": object(),
+        "at_zero": _at_zero,
         "draft": draft_of(cls),
+        "from_iso": datetime.fromisoformat,
         "frozen": cls,
     }
     source = ["def read(value, _):", "    if type(value) is not dict: raise Misfit"]
     source.append("    self = draft()")
     for field in attrs.fields(cls):
         name, hint = field.name, hints[field.name]
-        if field.default is attrs.NOTHING:
-            source += [f"    item = value[{name!r}]", "    if True:"]
-        elif field.default is None:
-            source += [f"    item = value.get({name!r})", "    if item is not None:"]
-        else:
+        may_be_null = field.default is None
+        wanted = _present(hint) if _is_optional(hint) and may_be_null else hint
+        lines = [f"item = value[{name!r}]"]
+        if may_be_null:
+            lines.append("if item is not None:")
+        indent = "    " if may_be_null else ""
+        lines += [f"{indent}{line}" for line in _check(wanted, names, hook_of)]
+        lines.append(f"self.{name} = item")
+        if field.default is not attrs.NOTHING:
+            # Asked first, as most are absent, and `get` takes twice as long.
             names[f"default_{name}"] = field.default
-            source += [
-                f"    item = value.get({name!r}, absent)",
-                f"    if item is absent: item = default_{name}",
-                "    else:",
+            lines = [
+                f"if {name!r} in value:",
+                *(f"    {line}" for line in lines),
+                f"else: self.{name} = default_{name}",
             ]
-        wanted = _present(hint) if _is_optional(hint) and field.default is None else hint
-        source += [f"        {line}" for line in _check(wanted, names, hook_of)]
-        source.append(f"    self.{name} = item")
+        source += [f"    {line}" for line in lines]
     source += ["    self.__class__ = frozen", "    return self"]
     exec("\n".join(source), names)  # noqa: S102 - made of nothing but our own field names
     read: _Read = names["read"]
@@ -268,8 +275,13 @@ def _check(hint: _Hint, names: dict[str, Any], hook_of: Callable[[_Hint], _Read]
         yield f"if type(item) is not {hint.__name__}: raise Misfit"
     elif isinstance(hint, type) and issubclass(hint, StrEnum):
         names[f"words_{hint.__name__}"] = _WORDS[hint]
-        yield f"item = words_{hint.__name__}.get(item) if type(item) is str else None"
-        yield "if item is None: raise Misfit"
+        yield "if type(item) is not str: raise Misfit"
+        yield f"item = words_{hint.__name__}[item]"
+    elif hint is datetime:
+        yield "if type(item) is not str: raise Misfit"
+        yield "try: item = from_iso(item)"
+        yield "except ValueError: raise Misfit"
+        yield "if item.tzinfo is not UTC: item = at_zero(item)"
     elif hint == _JSON:
         yield "pass"
     else:
@@ -349,15 +361,19 @@ def _decimal(value: JsonValue, _: _Hint) -> Decimal:
 
 def _instant(value: JsonValue, _: _Hint) -> datetime:
     if type(value) is str:
-        try:
-            result = datetime.fromisoformat(value)
-            if result.tzinfo is UTC:
-                return result
-            if result.tzinfo is not None:
-                return result.astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
-    raise _Misfit("expected a time in RFC 3339")
+        with suppress(ValueError):
+            return _at_zero(datetime.fromisoformat(value))
+    raise _Misfit(_NO_INSTANT)
+
+
+def _at_zero(value: datetime) -> datetime:
+    """Return an instant in UTC."""
+    if value.tzinfo is UTC:
+        return value
+    if value.tzinfo is not None:
+        with suppress(OverflowError):
+            return value.astimezone(UTC)
+    raise _Misfit(_NO_INSTANT)
 
 
 _SCALARS: Final[Mapping[type, _Read]] = {

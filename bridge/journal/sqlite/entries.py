@@ -14,6 +14,7 @@ import orjson
 
 from bridge.codec import decode
 from bridge.errors import CodecError
+from bridge.frozen import builder
 from bridge.journal.base import Entry, concerns
 from bridge.model import Event, Unrecognized
 
@@ -25,6 +26,7 @@ EntryRow: TypeAlias = tuple[int, int, str, bytes, int | None]
 COLUMNS: Final = "entries.position, entries.at, entries.lane, event, mended"
 
 _position: Final = attrgetter("position")
+_new_entry: Final = builder(Entry)
 
 
 class Tail:
@@ -80,7 +82,7 @@ def read_entry(row: EntryRow) -> Entry:
     except CodecError as error:
         _LOG.error("entry %d cannot be read: %s", position, error)
         event = _unreadable(position, at, data, str(error))
-    return Entry(position=position, lane=lane, event=event, mended=bool(mended))
+    return _new_entry(position=position, lane=lane, event=event, mended=bool(mended))
 
 
 def _unreadable(position: int, at: int, data: bytes, reason: str) -> Event:
