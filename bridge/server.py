@@ -156,7 +156,12 @@ class Acknowledgement(web.StreamResponse):
             headers = {**ACKNOWLEDGING, "Content-Length": "0", "Date": formatdate(now, usegmt=True)}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self._bytes = f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode()
-        await request.writer.write_eof(self._bytes)
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone away")
+        transport.write(self._bytes)
+        if transport.get_write_buffer_size():  # the client does not read as fast as it asks
+            await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: everything has been written."""

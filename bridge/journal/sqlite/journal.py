@@ -37,9 +37,17 @@ from bridge.journal.sqlite import entries, search, subscriptions
 from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.cursor import PassingCursor, SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
+from bridge.journal.sqlite.known import KnownKeys
 from bridge.journal.sqlite.ledger import digest, forget_tracks
 from bridge.journal.sqlite.retention import Retention, used_size
-from bridge.journal.sqlite.schema import Damaged, connect, exclusive, open_file, set_aside
+from bridge.journal.sqlite.schema import (
+    Damaged,
+    connect,
+    exclusive,
+    open_file,
+    set_aside,
+    usable,
+)
 from bridge.journal.sqlite.writer import FULL, Append, Chore, Item, Job, Sweep, Writer
 from bridge.model import Event
 
@@ -127,20 +135,20 @@ class SqliteJournal:
         with ExitStack() as resources:
             resources.enter_context(exclusive(self._path))
             try:
-                connection = self._open_file()
+                connection, keys = self._open_file()
             except Damaged as error:
                 self.set_aside = set_aside(self._path, str(error))
-                connection = self._open_file()
+                connection, keys = self._open_file()
             resources.callback(connection.close)
             self._reader = self._connect(resources)
             self._threads = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
             resources.callback(self._threads.shutdown)
             writer = Writer(
                 connection,
+                keys,
                 retention=self._retention,
                 clock=self._clock,
                 max_group=self._max_group,
-                keys_in_memory=self._keys_in_memory,
                 loop=self._loop,
                 answered=self._answered,
             )
@@ -153,13 +161,15 @@ class SqliteJournal:
             self._writer = writer
             self._resources = resources.pop_all()
 
-    def _open_file(self) -> apsw.Connection:
-        return open_file(
+    def _open_file(self) -> tuple[apsw.Connection, KnownKeys]:
+        connection = open_file(
             self._path,
             vfs=self._vfs,
             busy_timeout=self._busy_timeout,
             check_for=self._check_for,
         )
+        with usable(connection, self._path):
+            return connection, KnownKeys(connection, in_memory=self._keys_in_memory)
 
     def _connect(self, resources: ExitStack) -> apsw.Connection:
         try:

@@ -32,9 +32,11 @@ _Parts: TypeAlias = list[dict[bytes, int]]
 class KnownKeys:
     """The keys of all entries.
 
-    So many as `in_memory` wait before they are merged, and half as many come meanwhile.
+    So many as `in_memory` wait before they are merged, and half as many come meanwhile. How far
+    a merge has come is on disk with what it wrote, so that a restart goes on with it.
+
     Inside a transaction `add`, `merge` and `delete`; after it, `commit` or `roll_back` says what
-    became of it.
+    became of it. Raises `apsw.Error` where the keys cannot be read back.
     """
 
     def __init__(self, connection: apsw.Connection, *, in_memory: int) -> None:
@@ -42,27 +44,36 @@ class KnownKeys:
         self._in_memory = in_memory
         self._latest: _Parts = _empty()
         self._merging: _Parts = _empty()
-        self._part = _PARTS  # the next to be merged; that many: nothing is being merged
         self._count = 0  # of the latest
-        self._last = 0
-        self._merging_up_to = 0
-        self._added: Sequence[tuple[bytes, int]] = ()
-        self._deleted: Sequence[tuple[bytes]] = ()
-        self._merged = 0  # parts, in this transaction
+        self._added: list[tuple[bytes, int]] = []
+        self._deleted: list[tuple[bytes]] = []
+        self._merged_parts = 0  # in this transaction
+        # `_part` is the next to be merged; behind the last, nothing is being merged.
+        self._merged_up_to, self._merging_up_to, self._part = self._read_progress()
+        self._last = self._merging_up_to
         self._read_back()
 
-    def _read_back(self) -> None:
-        found: Iterable[tuple[bytes, int]] = self._connection.execute(
-            "SELECT key, position FROM entries WHERE position > (SELECT position FROM merged)"
-        )
-        self._keep(found)
+    def _read_progress(self) -> tuple[int, int, int]:
+        progress: tuple[int, int, int] | None = self._connection.execute(
+            "SELECT position, merging_up_to, part FROM merged"
+        ).fetchone()
+        return progress or (0, 0, _PARTS)
 
-    def _keep(self, keys: Iterable[tuple[bytes, int]]) -> None:
-        latest = self._latest
-        for key, position in keys:
-            latest[key[0]][key] = position
-            self._count += 1
-            self._last = position
+    def _read_back(self) -> None:
+        rows: Iterable[tuple[bytes, int]] = self._connection.execute(
+            "SELECT key, position FROM entries WHERE position > ? ORDER BY position",
+            (self._merged_up_to,),
+        )
+        for key, position in rows:
+            if position > self._merging_up_to:
+                self._keep(key, position)
+            elif key[0] >= self._part:
+                self._merging[key[0]][key] = position
+
+    def _keep(self, key: bytes, position: int) -> None:
+        self._latest[key[0]][key] = position
+        self._count += 1
+        self._last = position
 
     def position(self, key: bytes) -> int | None:
         """Return where an entry that is not in the table yet is. Safe in any thread.
@@ -91,9 +102,9 @@ class KnownKeys:
             known.update(key for (key,) in rows)
         return known
 
-    def add(self, keys: Sequence[tuple[bytes, int]]) -> None:
+    def add(self, keys: Iterable[tuple[bytes, int]]) -> None:
         """Make keys known with the positions of their entries, in the order of these."""
-        self._added = keys
+        self._added += keys
 
     def merge(self) -> None:
         """If the keys in memory are many, write twice as many into the table as were added."""
@@ -109,25 +120,28 @@ class KnownKeys:
         while part < _PARTS and len(rows) <= _PACE * len(self._added):
             rows += sorted(self._merging[part].items())
             part += 1
-        # What a crash interrupted may have been merged once already.
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO keys (key, position) VALUES (?, ?)", rows
+        self._connection.executemany("INSERT INTO keys (key, position) VALUES (?, ?)", rows)
+        merged_up_to = self._merging_up_to if part == _PARTS else self._merged_up_to
+        self._connection.execute(
+            "REPLACE INTO merged (only, position, merging_up_to, part) VALUES (1, ?, ?, ?)",
+            (merged_up_to, self._merging_up_to, part),
         )
-        if part == _PARTS:
-            self._connection.execute("UPDATE merged SET position = ?", (self._merging_up_to,))
-        self._merged = part - self._part
+        self._merged_parts = part - self._part
 
     def delete(self, keys: Sequence[tuple[bytes]]) -> None:
         """Forget keys; as rows, since a statement that deletes their entries returns them so."""
         self._connection.executemany("DELETE FROM keys WHERE key = ?", keys)
-        self._deleted = keys
+        self._deleted += keys
 
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
-        self._keep(self._added)
-        self._part += self._merged
-        if self._merged and self._part == _PARTS:
-            self._merging = _empty()
+        for key, position in self._added:
+            self._keep(key, position)
+        for _ in range(self._merged_parts):
+            self._merging[self._part] = {}  # now that the table has them
+            self._part += 1
+        if self._part == _PARTS:
+            self._merged_up_to = self._merging_up_to
         for (key,) in self._deleted:
             part = key[0]
             if self._latest[part].pop(key, None) is not None:
@@ -137,7 +151,7 @@ class KnownKeys:
 
     def roll_back(self) -> None:
         """Take note that nothing of the transaction has happened."""
-        self._added, self._deleted, self._merged = (), (), 0
+        self._added, self._deleted, self._merged_parts = [], [], 0
 
 
 def _empty() -> _Parts:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import apsw
 
@@ -30,10 +30,11 @@ _STEPS_BETWEEN_LOOKS: Final = 10_000
 _PRIVATE: Final = 0o600  # what a journal holds is personal data
 
 # One row for each happening: what delivery reads and what deduplication knows. A key is the
-# BLAKE2b of the event's own, and no two entries share one: `known.py` sees to it, and to the table
-# `keys`, which holds those of all entries up to the position in `merged`. Where `event` is null
-# only the key is still known. `mended` is 1 for what could not be read and has been read since.
-# No index helps a search: it would be written at random places, and cost every append a page.
+# BLAKE2b of the event's own, and no two entries share one: `known.py` sees to it. The table `keys`
+# holds those of all entries up to the position in `merged`, and some of those up to
+# `merging_up_to`: the ones in the parts before `part`. Where `event` is null only the key is still
+# known. `mended` is 1 for what could not be read and has been read since. No index helps a search:
+# it would be written at random places, and cost every append a page.
 _TABLES: Final = """
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
@@ -47,8 +48,12 @@ CREATE TABLE keys (
     key BLOB PRIMARY KEY,
     position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE merged (position INTEGER NOT NULL) STRICT;
-INSERT INTO merged VALUES (0);
+CREATE TABLE merged (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    position INTEGER NOT NULL,
+    merging_up_to INTEGER NOT NULL,
+    part INTEGER NOT NULL
+) STRICT;
 CREATE TABLE tracks (
     id INTEGER PRIMARY KEY,
     name BLOB NOT NULL UNIQUE,
@@ -119,7 +124,7 @@ def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connect
         connection.set_busy_timeout(int(busy_timeout * 1000))
         connection.pragma("synchronous", "FULL")
         connection.pragma("secure_delete", "ON")  # purged means gone, free pages included
-        connection.pragma("cache_size", -32_768)  # KiB; the unique index is read at random
+        connection.pragma("cache_size", -32_768)  # KiB; keys are looked up at random
         connection.wal_autocheckpoint(0)  # the writer and its background helper take turns
     except BaseException:
         connection.close()
@@ -142,15 +147,29 @@ def open_file(
         connection = connect(path, vfs=vfs, busy_timeout=busy_timeout)
         _check_pages(connection, check_for)
         _prepare(connection, path)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - it is raised again
         if connection is not None:
             connection.close()
-        if isinstance(error, apsw.NotADBError | apsw.CorruptError):
-            raise Damaged(f"{path} is damaged: {error}") from error
-        if isinstance(error, apsw.Error | OSError):
-            raise JournalError(f"{path} cannot be opened: {error}") from error
-        raise
+        _refuse(path, error)
     return connection
+
+
+@contextmanager
+def usable(connection: apsw.Connection, path: Path) -> Iterator[None]:
+    """Close a connection whose file turns out to be of no use after all; raises as `open_file`."""
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - it is raised again
+        connection.close()
+        _refuse(path, error)
+
+
+def _refuse(path: Path, error: BaseException) -> NoReturn:
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        raise Damaged(f"{path} is damaged: {error}") from error
+    if isinstance(error, apsw.Error | OSError):
+        raise JournalError(f"{path} cannot be opened: {error}") from error
+    raise error
 
 
 def _check_header(path: Path) -> None:

@@ -109,18 +109,19 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
+        keys: KnownKeys,
         *,
         retention: Retention,
         clock: Callable[[], float],
         max_group: int,
-        keys_in_memory: int,
         loop: AbstractEventLoop,
         answered: Callable[[Sequence[Item]], None],
     ) -> None:
         self.fault: str | None = None
+        self._is_at_fault = False  # and has been told so
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
-        self.keys = KnownKeys(connection, in_memory=keys_in_memory)
+        self.keys = keys
         self._connection = connection
         self._retention = retention
         self._clock = clock
@@ -173,6 +174,9 @@ class Writer:
                     self._retention.begin()
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()
+            if self._is_at_fault and self.fault is None:
+                self._is_at_fault = False
+                _LOG.warning("the journal can be written again")
         for wish in self._wishes:
             wish.error = JournalError("the journal was closed")
         self._answer(self._wishes)
@@ -252,9 +256,10 @@ class Writer:
             for name in claims.values():  # known from now on, and not published under this key
                 last += 1
                 rows.append((last, name, now, None, None))
-        self._connection.executemany(_INSERT, rows)
-        self.keys.add([(row[1], row[0]) for row in rows])
-        self.keys.merge()
+        if rows:  # else a disk that is full need not refuse what is known already
+            self._connection.executemany(_INSERT, rows)
+            self.keys.add([(row[1], row[0]) for row in rows])
+            self.keys.merge()
         ledger.write_tracks(now)
         return last
 
@@ -297,17 +302,16 @@ class Writer:
         fault = f"the journal cannot be written: {type(error).__name__}"
         if isinstance(error, apsw.Error):  # SQLite's texts name tables and columns, never values
             fault += f": {error}"
-        if self.fault is None:
+        if not self._is_at_fault:
             _LOG.error("%s", fault)
+        self._is_at_fault = True
         self.fault = fault
         return fault
 
     def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         """Take note of a commit that wrote something; SQLite's hook for the write-ahead log."""
         self.commits += 1
-        if self.fault is not None:
-            _LOG.warning("the journal can be written again")
-            self.fault = None
+        self.fault = None
         if pages >= _CHECKPOINT_AT:
             self.checkpoint_due.set()
         return apsw.SQLITE_OK

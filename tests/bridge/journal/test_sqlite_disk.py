@@ -328,6 +328,18 @@ async def test_large_file_is_checked_in_part(path: Path) -> None:
         assert await journal.append([message("m1")]) == Appended(published=0, duplicates=1)
 
 
+async def test_damage_beyond_the_check(path: Path) -> None:
+    """Damage that only reading the newest keys comes upon is treated as any other."""
+    async with SqliteJournal(path) as journal:
+        await journal.append([message(f"m{n}", text="x" * 500) for n in range(5000)])
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 4096 // 2 * 4096)
+        file.write(b"\0" * 4096)
+    async with SqliteJournal(path, check_for=0.0) as journal:
+        assert journal.set_aside is not None
+        assert await journal.append([message("m1")]) == Appended(published=1, duplicates=0)
+
+
 async def test_foreign_database(path: Path) -> None:
     """Somebody else's database is refused and left as it is."""
     with apsw.Connection(str(path)) as other:

@@ -163,3 +163,44 @@ async def test_a_merge_that_power_loss_cut_short(path: Path, disk: Disk) -> None
             assert await survivor.append(promised) == Appended(published=0, duplicates=count)
             assert len(await everything(survivor)) == count
     assert halfway > 0
+
+
+async def test_merging_goes_on_after_a_restart(path: Path) -> None:
+    """However short each life of the process is, keys do not pile up in memory."""
+    for life in range(60):
+        async with journal_of(path) as journal:
+            for number in (2 * life, 2 * life + 1):
+                await journal.append([message(f"m{number}")])
+            waiting = await run(
+                journal, "SELECT count(*) FROM entries WHERE key NOT IN (SELECT key FROM keys)"
+            )
+            assert isinstance(waiting, int)
+            assert waiting <= 4 * FEW
+
+
+async def test_what_is_known_needs_no_disk(path: Path, disk: Disk) -> None:
+    """A callback that comes again is acknowledged while nothing can be written, merge or not."""
+    async with journal_of(path, disk) as journal:
+        for number in range(FEW):
+            await journal.append([message(f"m{number}")])
+        disk.failing = True
+        again = await journal.append([message(f"m{number}") for number in range(FEW)])
+        disk.failing = False
+        assert again == Appended(published=0, duplicates=FEW)
+
+
+async def test_retention_that_fails_forgets_nothing(path: Path, disk: Disk) -> None:
+    """What could not be deleted stays known, and is forgotten once it can be."""
+    clock = Clock()
+    events = [message(f"m{number}") for number in range(3 * FEW)]
+    async with journal_of(path, disk, clock) as journal:
+        for event in (*events, message("newest")):
+            await journal.append([event])
+        clock.now += 9 * DAY
+        disk.failing = True
+        with pytest.raises(JournalError):
+            await journal.retain()
+        disk.failing = False
+        assert await journal.append(events) == Appended(published=0, duplicates=len(events))
+        await journal.retain()
+        assert await journal.append(events) == Appended(published=len(events), duplicates=0)
