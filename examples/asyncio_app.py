@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.incs import Incs, IncsSettings
-from bridge import Bridge, Callback, MemoryJournal, Message, Secret, StatusChange
+from bridge import Bridge, Callback, MemoryJournal, Message, StatusChange
 
 TOKEN = "a token that INCS was told to send"  # noqa: S105 - an example
 
@@ -18,7 +18,7 @@ TOKEN = "a token that INCS was told to send"  # noqa: S105 - an example
 def make_bridge() -> Bridge:
     """Make a bridge in code rather than from a file, with a journal in memory."""
     bridge = Bridge(journal=MemoryJournal())
-    bridge.add_adapter("incs", Incs("incs", IncsSettings(tokens=(Secret(TOKEN),))))
+    bridge.add_adapter("incs", Incs("incs", IncsSettings(tokens=(TOKEN,))))
 
     @bridge.on(Message, StatusChange, name="printer")
     async def show(event: Message | StatusChange) -> None:

@@ -21,7 +21,6 @@ from bridge import (
     Fault,
     MemoryJournal,
     Message,
-    Secret,
     reply_to,
 )
 
@@ -29,7 +28,7 @@ TOKEN = "a token that INCS was told to send"  # noqa: S105 - an example
 MAX_BODY = 4 * 1024 * 1024
 
 bridge = Bridge(journal=MemoryJournal())
-bridge.add_adapter("incs", Incs("incs", IncsSettings(tokens=(Secret(TOKEN),))))
+bridge.add_adapter("incs", Incs("incs", IncsSettings(tokens=(TOKEN,))))
 seen: list[str] = []
 
 

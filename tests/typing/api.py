@@ -10,6 +10,8 @@ from typing import assert_never, assert_type
 
 from aiohttp import web
 
+from adapters.incs import IncsSettings
+from adapters.whatsapp import WhatsAppSettings
 from bridge import (
     Bridge,
     Callback,
@@ -31,6 +33,7 @@ from bridge import (
     Party,
     Reaction,
     Reply,
+    Secret,
     Start,
     StatusChange,
     System,
@@ -124,3 +127,10 @@ async def embed() -> None:
 
 def frozen(message: Message) -> None:
     message.key = "other"  # type: ignore[misc]
+
+
+def secrets() -> None:
+    """Settings take secrets as they are, and hold them so that they are not shown."""
+    settings = WhatsAppSettings(app_secrets=("old", Secret("new")), verify_tokens="a word")
+    assert_type(settings.app_secrets, tuple[Secret, ...])
+    IncsSettings(tokens=[b"bytes"])  # type: ignore[list-item]
