@@ -46,10 +46,14 @@ class Described:
 
 @attrs.frozen(kw_only=True)
 class Replayed:
-    """How many entries each subscriber gets again, and which keys the journal does not know."""
+    """How many entries each subscriber gets again.
+
+    `unknown` are keys that the journal does not know; `next` is where a search goes on.
+    """
 
     subscribers: Mapping[str, int]
-    unknown: Sequence[str]
+    unknown: Sequence[str] = ()
+    next: int | None = None
 
 
 async def describe(bridge: Bridge, key: str) -> Described | None:
@@ -135,6 +139,24 @@ async def replay(
     `UnknownSubscriber`.
     """
     entries, unknown = await _found(bridge, keys)
+    counts = await _replay(bridge, entries, name, dry_run=dry_run)
+    return Replayed(subscribers=counts, unknown=unknown)
+
+
+async def replay_found(
+    bridge: Bridge, query: Query, name: str, *, dry_run: bool = False
+) -> Replayed:
+    """Give what a search finds again to one subscriber, as `replay` does."""
+    entries = await bridge.journal.search(query)
+    return Replayed(
+        subscribers=await _replay(bridge, entries, name, dry_run=dry_run),
+        next=entries[-1].position if len(entries) == query.limit else None,
+    )
+
+
+async def _replay(
+    bridge: Bridge, entries: Sequence[Entry], name: str | None, *, dry_run: bool
+) -> Mapping[str, int]:
     counts: Counter[str] = Counter()
     reached = {state.name: state.position for state in await bridge.journal.subscribers()}
     for subscriber in _running(bridge, name):
@@ -144,12 +166,12 @@ async def replay(
             if bridge.bus.listens(subscriber, entry.event)
             and entry.position <= reached.get(subscriber.name, 0)
         ]
-        if dry_run:
+        if wanted and dry_run:
             counts[subscriber.name] = len(wanted)
         elif wanted:
             counts[subscriber.name] = await bridge.journal.replay(wanted, subscriber.name)
             await _wake(bridge, {subscriber.name})
-    return Replayed(subscribers=counts, unknown=unknown)
+    return counts
 
 
 async def _found(bridge: Bridge, keys: Iterable[str]) -> tuple[list[Entry], list[str]]:

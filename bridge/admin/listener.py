@@ -258,13 +258,17 @@ async def _drop(request: web.Request) -> web.Response:
 
 
 async def _replay(request: web.Request) -> web.Response:
+    """Replay the events with these keys, or without any, a page of those that a search finds."""
     body = await body_of(request, {"keys", "subscriber", "dry_run"})
-    replayed = await operations.replay(
-        request.app[_BRIDGE],
-        keys_of(body),
-        word(body.get("subscriber"), "subscriber"),
-        dry_run=body.get("dry_run") is True,
-    )
+    bridge, dry_run = request.app[_BRIDGE], body.get("dry_run") is True
+    name = word(body.get("subscriber"), "subscriber")
+    if "keys" in body:
+        replayed = await operations.replay(bridge, keys_of(body), name, dry_run=dry_run)
+    elif name:
+        query = query_of(request)
+        replayed = await operations.replay_found(bridge, query, name, dry_run=dry_run)
+    else:
+        raise BadRequest("subscriber: who is to get what is found?")
     return answer(attrs.asdict(replayed))
 
 

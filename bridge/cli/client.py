@@ -57,9 +57,9 @@ class Client:
         """Return what is there."""
         return self._ask("GET", _target(path, parameters))
 
-    def post(self, path: str, **body: object) -> Any:  # noqa: ANN401 - JSON
+    def post(self, path: str, parameters: Parameters | None = None, /, **body: object) -> Any:  # noqa: ANN401
         """Ask for something to be done."""
-        return self._ask("POST", path, orjson.dumps(body))
+        return self._ask("POST", _target(path, parameters or {}), orjson.dumps(body))
 
     def delete(self, path: str, name: str) -> Any:  # noqa: ANN401 - JSON
         """Ask for something to be gone."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from bridge.cli.client import Client, Parameters, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.filters import Filters, moment
 from bridge.cli.rendering import print_json, print_table
-from bridge.cli.terminal import Exit, UsageError, fail
+from bridge.cli.terminal import Exit, UsageError, fail, talk
 
 _TOGETHER: Final = 500
 
@@ -72,11 +72,11 @@ def replay(
         # Else a busy server's new events would be found without end.
         "until": moment(until, "--until") or datetime.now(UTC).isoformat(),
     }
-    source = iter(keys) if keys else _found(client, query)
+    pace = None if dry_run else rate
+    to = {"subscriber": subscriber, "dry_run": dry_run}
     counts: Counter[str] = Counter()
     unknown: list[str] = []
-    for some in _paced(source, None if dry_run else rate):
-        done = client.post("/replay", keys=some, subscriber=subscriber, dry_run=dry_run)
+    for done in _named(client, keys, to, pace) if keys else _found(client, query, to, pace):
         counts.update(done["subscribers"])
         unknown += done["unknown"]
     if json:
@@ -91,22 +91,41 @@ def replay(
     return Exit.FAILURE if unknown else Exit.OK
 
 
-def _found(client: Client, query: Parameters) -> Iterator[str]:
-    after: int | None = 0
-    while after is not None:
-        page = client.get("/events", **query, after=after, limit=_TOGETHER)
-        yield from (entry["event"]["key"] for entry in page["entries"])
-        after = page["next"]
+def _named(
+    client: Client, keys: Sequence[str], to: Mapping[str, object], rate: float | None
+) -> Iterator[Mapping[str, Any]]:
+    """Replay events by their keys; yield the answers."""
+    size = _size(rate)
+    for start in range(0, len(keys), size):
+        if start and rate is not None:
+            time.sleep(size / rate)
+        yield client.post("/replay", keys=keys[start : start + size], **to)
 
 
-def _paced(keys: Iterable[str], rate: float | None) -> Iterator[list[str]]:
-    """Cut keys into batches, a second's worth at a time where there is a rate."""
-    source = iter(keys)
-    size = _TOGETHER if rate is None else max(1, min(int(rate), _TOGETHER))
-    batch = list(islice(source, size))
-    while batch:
-        yield batch
-        following = list(islice(source, size))
-        if following and rate is not None:
-            time.sleep(len(batch) / rate)
-        batch = following
+def _found(
+    client: Client, query: Parameters, to: Mapping[str, object], rate: float | None
+) -> Iterator[Mapping[str, Any]]:
+    """Replay what a search finds; yield the answers."""
+    size = _size(rate)
+    with Progress(
+        TextColumn("{task.completed:,.0f} events"),
+        TimeElapsedColumn(),
+        console=talk,
+        transient=True,
+        redirect_stdout=False,
+        disable=not talk.is_terminal,
+    ) as progress:
+        task = progress.add_task("", total=None)
+        after: int | None = 0
+        while after is not None:
+            done = client.post("/replay", {**query, "after": after, "limit": size}, **to)
+            yield done
+            progress.advance(task, sum(done["subscribers"].values()))
+            after = done["next"]
+            if after is not None and rate is not None:
+                time.sleep(size / rate)
+
+
+def _size(rate: float | None) -> int:
+    """Return how many events go together: a second's worth at most where there is a rate."""
+    return _TOGETHER if rate is None else max(1, min(int(rate), _TOGETHER))

@@ -145,6 +145,9 @@ class TestGuard:
             ("/replay", b"[]", "expected an object with dry_run, keys, subscriber"),
             ("/replay", b'{"keys": [1]}', "keys: expected at most 1000 strings"),
             ("/replay", b'{"keys": [], "subscriber": 1}', "subscriber: expected a string"),
+            ("/replay", b'{"keys": null}', "keys: expected at most 1000 strings"),
+            ("/replay", b"{}", "subscriber: who is to get what is found?"),
+            ("/replay?kinds=x", b'{"subscriber": "crm"}', "unknown: kinds"),
             ("/dead/drop", b'{"ids": ["1"]}', "ids: expected numbers"),
             ("/purge", b"{}", "subject: expected a phone number or a user id"),
         ):
@@ -406,7 +409,7 @@ class TestReplay:
         a, b, odd = message("a"), message("b"), unrecognized("x")
         await one.publish(a, b, odd)
         done = await one.post("/replay", keys=[b.key, a.key, b.key, odd.key, "gone"])
-        assert done == {"subscribers": {"crm": 2}, "unknown": ["gone"]}
+        assert done == {"subscribers": {"crm": 2}, "unknown": ["gone"], "next": None}
         await one.settled()
         assert one.crm.taken == [a.key, b.key, a.key, b.key]
         assert one.crm.replayed == [a.key, b.key]
@@ -416,7 +419,7 @@ class TestReplay:
         a = message("a")
         await one.publish(a)
         done = await one.post("/replay", keys=[a.key], subscriber="crm", dry_run=True)
-        assert done == {"subscribers": {"crm": 1}, "unknown": []}
+        assert done == {"subscribers": {"crm": 1}, "unknown": [], "next": None}
         await one.settled()
         assert one.crm.taken == [a.key]
 
@@ -424,7 +427,7 @@ class TestReplay:
         """Where a subscriber wants none of the events, nobody is counted."""
         await one.publish(unrecognized("x"))
         done = await one.post("/replay", keys=["unrecognized/whatsapp/x"])
-        assert done == {"subscribers": {}, "unknown": []}
+        assert done == {"subscribers": {}, "unknown": [], "next": None}
 
     async def test_a_subscriber_that_does_not_run(self, one):
         """Nothing is held for a name that nobody goes by."""

@@ -30,6 +30,20 @@ def test_by_time(served, command):
     assert [taken[0][-1] for taken in served.taken()[3:]] == ["a", "b", "c"]
 
 
+def test_many(operated, command):
+    """What is found comes page by page, all of it, once and in order."""
+    names = [f"m{number:04}" for number in range(1100)]
+    operated.receive(*names)
+    operated.until(lambda: len(operated.taken()) == 1100)
+    operated.settled()
+    outcome = command("replay", "--since", "1h", "--subscriber", "crm")
+    assert (outcome.code, outcome.out) == (0, "crm\t1100\n")
+    operated.until(lambda: len(operated.taken()) == 2200)
+    again = operated.taken()[1100:]
+    assert sorted(taken[0] for taken in again) == [f"message/whatsapp/{name}" for name in names]
+    assert {taken[2] for taken in again} == {"True"}
+
+
 def test_a_dry_run_changes_nothing(served, command):
     """A dry run says how many there would be."""
     arguments = ("--since", "1h", "--subscriber", "crm", "--kind", "message", "--dry-run", "--json")
