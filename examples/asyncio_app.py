@@ -1,7 +1,8 @@
 """The bridge in any asyncio program, with no HTTP server of ours.
 
 Callbacks may come from wherever you have them: here, from the file that is named on the command
-line. Run it with `python examples/asyncio_app.py adapters/incs/samples/05-whatsapp-text.json`.
+line. Run it with
+`python examples/asyncio_app.py tests/adapters/data/incs/05-whatsapp-text/request.json`.
 """
 
 import asyncio
