@@ -16,6 +16,9 @@ _HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Joiners are formats too, but emoji and several scripts are spelt with them.
 _JOINERS: Final = frozenset("\u200c\u200d")
 
+MASK: Final = "****"
+"""What stands in the middle of a phone that is hidden."""
+
 _PHONE_HEAD: Final = 4
 _PHONE_TAIL: Final = 3
 _SHORT_PHONE: Final = 10
@@ -49,8 +52,8 @@ def mask_phone(phone: str) -> str:
     digits = phone.removeprefix("+")
     plus = phone[: len(phone) - len(digits)]
     if len(digits) < _SHORT_PHONE:
-        return f"{plus}****{digits[-1:]}"
-    return f"{plus}{digits[:_PHONE_HEAD]}****{digits[-_PHONE_TAIL:]}"
+        return f"{plus}{MASK}{digits[-1:]}"
+    return f"{plus}{digits[:_PHONE_HEAD]}{MASK}{digits[-_PHONE_TAIL:]}"
 
 
 def mask_text(text: str) -> str:

@@ -11,7 +11,7 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import accumulate
 from typing import Final, Protocol
@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from bridge.delivery import Delivery
 from bridge.errors import JournalError
-from bridge.instrumentation import Received, Result, Tried
+from bridge.instrumentation import Answer, Received, Result, Tried
 from bridge.journal.base import Health, Journal, SubscriberState
 from bridge.journal.query import Query
 
@@ -46,6 +46,11 @@ class Measured(Protocol):
     @property
     def deliveries(self) -> Mapping[str, Delivery]:
         """The deliveries that run, by their subscribers' names."""
+        ...
+
+    @property
+    def adapters(self) -> Mapping[str, object]:
+        """The configured adapters by their names."""
         ...
 
     @property
@@ -117,15 +122,20 @@ class Metrics:
         except JournalError:
             readings = ()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Scrape((*self._counted(), *_standing(health, readings))))
+        registry.register(_Scrape((*self._counted(bridge.adapters), *_standing(health, readings))))
         return generate_latest(registry)
 
-    def _counted(self) -> Iterator[Metric]:
+    def _counted(self, adapters: Iterable[str]) -> Iterator[Metric]:
+        # From zero on, since what is first seen as 1 has not risen for Prometheus.
+        requests: Counter[tuple[str, ...]] = Counter(
+            {(adapter, each): 0 for adapter in adapters for each in Answer}
+        )
+        requests.update(self._requests)
         yield _counter(
             "bridge_requests",
             "Callbacks by adapter and by what became of them.",
             ("adapter", "outcome"),
-            self._requests,
+            requests,
         )
         yield _counter(
             "bridge_events",

@@ -24,7 +24,7 @@ _LONGEST_HISTORY: Final = 100
 
 
 class UnknownSubscriber(BridgeError):
-    """No subscriber of this name runs."""
+    """No subscriber of this name runs, or is known."""
 
 
 class StillRunning(BridgeError):
@@ -87,6 +87,12 @@ async def _history(bridge: Bridge, entry: Entry) -> Sequence[Entry]:
     return [found[position] for position in sorted(found)]
 
 
+async def check_known(bridge: Bridge, name: str | None) -> None:
+    """Raise `UnknownSubscriber` where the journal has never heard of a name."""
+    if name is not None and name not in {each.name for each in await bridge.journal.subscribers()}:
+        raise UnknownSubscriber(f"the journal knows no subscriber {name!r}")
+
+
 async def _letters(
     bridge: Bridge, ids: Sequence[int] | None, subscriber: str | None
 ) -> Sequence[tuple[int, str]]:
@@ -94,6 +100,7 @@ async def _letters(
     if ids is not None:
         letters = [await dead_letter(bridge, letter) for letter in ids]
         return [(letter.id, letter.subscriber) for letter in letters if letter is not None]
+    await check_known(bridge, subscriber)
     # Listed before any is retried: one that dies again at once would come up without end.
     found: list[tuple[int, str]] = []
     last = 0

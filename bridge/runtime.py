@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from bridge.errors import (
     BridgeError,
     CodecError,
     ConfigurationError,
+    JournalError,
     MalformedBody,
     MethodRefused,
     NotAuthentic,
@@ -68,6 +70,7 @@ _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 
 _SIGNALS: Final = "signals"  # the follower that feeds plain blinker receivers
 _NO_TIMEOUT: Final = 86_400.0  # seconds; blinker knows none
+_COMPLAIN_EVERY: Final = 10.0  # seconds
 # Looking up an enum's member takes three times as long as a call.
 _ACCEPTED: Final = Answer.ACCEPTED
 _NOT_STORED: Final = Answer.NOT_STORED
@@ -128,6 +131,7 @@ class Bridge:
         self._requests = RequestIds()
         self._tracing = tracing
         self._stack: AsyncExitStack | None = None
+        self._complained_at = -math.inf
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -428,6 +432,9 @@ class Bridge:
                 )
                 events = (door.unread(callback.body, callback.received_at, str(error)),)
                 appended = await append(events)
+        except JournalError as error:
+            self._complain(door, error)
+            raise
         finally:
             if self._hooks:
                 received = Received(
@@ -443,6 +450,13 @@ class Bridge:
             keys = [event.key for event in events]
             _log.debug("callback accepted", extra={"adapter": door.name, "keys": keys})
         return parsed.reply
+
+    def _complain(self, door: Door, error: JournalError) -> None:
+        """Log why callbacks are not stored; not for each of them, as there may be thousands."""
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_EVERY:
+            self._complained_at = now
+            _log.error("callback not stored", extra={"adapter": door.name, "reason": str(error)})
 
     def refused(self, name: str, /) -> None:
         """Count a callback whose body was refused before there was anything to receive."""

@@ -20,6 +20,7 @@ from bridge.admin.guard import explain, guard
 from bridge.admin.questions import (
     BadRequest,
     body_of,
+    identity,
     keys_of,
     letters_of,
     limit_of,
@@ -193,6 +194,8 @@ async def _stream(request: web.Request, query: Query, response: web.StreamRespon
 
 async def _start(request: web.Request, query: Query) -> Start | int:
     """Return where a follower begins: beyond a position, at a time, or with what is to come."""
+    # Where an engine's servers are away there are no positions: this says so, instead of waiting.
+    await request.app[_BRIDGE].journal.search(Query(limit=1))
     if "after" in request.query:
         last = (await request.app[_BRIDGE].journal.follow()).position
         # A position that is yet to come is one of another journal's, which was in memory or lost.
@@ -237,6 +240,7 @@ async def _dead(request: web.Request) -> web.Response:
     if "id" in values:
         letter = await operations.dead_letter(bridge, number(values, "id", 0))
         return answer({"letters": [] if letter is None else [letter], "next": None})
+    await operations.check_known(bridge, values.get("subscriber"))
     limit = limit_of(values)
     letters = await bridge.journal.dead_letters(
         values.get("subscriber"), after=number(values, "after", 0), limit=limit
@@ -282,7 +286,7 @@ async def _reparse(request: web.Request) -> web.Response:
 
 async def _purge(request: web.Request) -> web.Response:
     body = await body_of(request, {"subject"})
-    subject = word(body.get("subject"), "subject")
+    subject = identity(body.get("subject"), "subject")
     if not subject:
         raise BadRequest("subject: expected a phone number or a user id")
     return answer({"erased": await request.app[_BRIDGE].journal.purge(subject)})

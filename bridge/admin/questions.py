@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bridge.errors import BridgeError
 from bridge.journal.query import MOST, Query
-from bridge.payload import instant
+from bridge.payload import instant, phone
 
 
 class BadRequest(BridgeError):
@@ -27,10 +27,11 @@ def query_of(request: web.Request) -> Query:
         raise BadRequest(f"unknown: {', '.join(sorted(unknown))}")
     words = {
         name: values.get(name)
-        for name in ("channel", "account", "content", "conversation", "party", "message_id")
+        for name in ("channel", "account", "content", "conversation", "message_id")
     }
     return Query(
         **words,
+        party=identity(values.get("party"), "party"),
         kinds=tuple(values.getall("kind", ())),
         since=_time(values, "since"),
         until=_time(values, "until"),
@@ -97,6 +98,17 @@ def keys_of(body: Mapping[str, Any]) -> Sequence[str]:
     if not isinstance(keys, list) or len(keys) > MOST or not all(type(k) is str for k in keys):
         raise BadRequest(f"keys: expected at most {MOST} strings")
     return keys
+
+
+def identity(value: object, name: str) -> str | None:
+    """Return a phone number or a user id; the number may be written with punctuation."""
+    text = word(value, name)
+    if text is None or not text.startswith("+"):
+        return text
+    number = phone(text)
+    if number is None:
+        raise BadRequest(f"{name}: expected + and digits, or a user id")
+    return number
 
 
 def word(value: object, name: str) -> str | None:

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from bridge.cli.client import Client, Parameters, connect
 from bridge.cli.config import ConfigOption
-from bridge.cli.filters import Filters, moment
+from bridge.cli.filters import Filters, moment, refuse_masked
 from bridge.cli.rendering import EventPrinter
 from bridge.cli.terminal import say
 
@@ -32,14 +32,14 @@ def events(
 
     The newest come last.
 
-    Example: `bridge events --party +6281519236680 --since 2d`
+    Example: `bridge events --party +6281519140327 --since 2d`
 
     Parameters
     ----------
     config
         The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     party
-        Only with this phone number (+ and digits) or user id taking part.
+        Only with this phone number or user id taking part.
     message_id
         Only about the message with this id.
     since
@@ -53,6 +53,7 @@ def events(
     show_personal_data
         Show names, numbers and texts instead of masking them.
     """
+    refuse_masked(party)
     printer = EventPrinter(form="json" if json else "text", show_personal_data=show_personal_data)
     query = {
         **filters.parameters(),

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from bridge.cli.client import Parameters
 from bridge.cli.terminal import UsageError
+from bridge.masking import MASK
 from bridge.payload import instant
 from bridge.settings import ContentKind, EventKind, seconds
 
@@ -40,8 +41,16 @@ class Filters:
     content: ContentKind | None = None
 
     def parameters(self) -> Parameters:
-        """Return them as the server takes them."""
+        """Return them as the server takes them. Raises `UsageError`."""
+        refuse_masked(self.conversation)
         return attrs.asdict(self)
+
+
+def refuse_masked(*names: str | None) -> None:
+    """Raise `UsageError` for what was copied from output that hides a number: nothing fits it."""
+    for name in names:
+        if name is not None and MASK in name:
+            raise UsageError(f"{name} is masked: list it again with --show-personal-data")
 
 
 def moment(text: str | None, option: str) -> str | None:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from bridge.cli.client import connect
 from bridge.cli.config import ConfigOption
+from bridge.cli.filters import refuse_masked
 from bridge.cli.terminal import Exit, confirmed, say
 from bridge.masking import mask_phone
 
@@ -22,17 +23,18 @@ def purge(
 
     Only the keys of the events stay known, so that a provider's late retry brings nothing back.
 
-    Example: `bridge purge --subject +6281519236680`
+    Example: `bridge purge --subject +6281519140327`
 
     Parameters
     ----------
     subject
-        The phone number (+ and digits) or the user id.
+        The phone number with its country's code, or the user id.
     yes
         Do not ask.
     config
         The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
+    refuse_masked(subject)
     client = connect(config)
     if not yes and not confirmed(f"Erase everything about {mask_phone(subject)} for good?"):
         return Exit.FAILURE

@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from bridge.cli.client import Client, Parameters, connect
 from bridge.cli.config import ConfigOption
-from bridge.cli.filters import Filters, moment
+from bridge.cli.filters import Filters, moment, refuse_masked
 from bridge.cli.rendering import print_json, print_table
 from bridge.cli.terminal import Exit, UsageError, fail, talk
 
@@ -35,15 +35,16 @@ def replay(
     """Give subscribers events once more.
 
     The events keep their keys, and a subscriber is told that this is a replay. What it does not
-    want, or has yet to get for the first time, is left out. Prints how many each subscriber
-    gets.
+    want, or has yet to be given, is left out; what waits for another try gets it now. Prints how
+    many each subscriber gets.
 
     Example: `bridge replay --since 2h --until 1h --subscriber crm --rate 50`
 
     Parameters
     ----------
     keys
-        The events' keys, as `bridge tail` and `bridge events` print them.
+        The events' keys, as `bridge tail` and `bridge events` print them; where they hold a
+        number, with --show-personal-data.
     since
         Instead of keys, all from this time on: 2026-01-31T12:00:00Z, or one ago such as 1h.
     until
@@ -65,6 +66,7 @@ def replay(
         raise UsageError("--since needs --subscriber: who is to get so many events once more?")
     if keys and (until is not None or filters != Filters()):
         raise UsageError("filters go with --since: a key says already which event it is")
+    refuse_masked(*keys)
     client = connect(config)
     query: Parameters = {
         **filters.parameters(),

@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.cli.client import connect
 from bridge.cli.config import ConfigOption
+from bridge.cli.filters import refuse_masked
 from bridge.cli.rendering import EventPrinter, masked, pretty, print_json, print_table
 from bridge.masking import mask_phones_in
 
@@ -33,7 +34,8 @@ def show(
     Parameters
     ----------
     key
-        The event's key, as `bridge tail` and `bridge events` print it.
+        The event's key, as `bridge tail` and `bridge events` print it; where it holds a number,
+        with --show-personal-data.
     config
         The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     json
@@ -41,6 +43,7 @@ def show(
     show_personal_data
         Show names, numbers, texts and the provider's item instead of masking them.
     """
+    refuse_masked(key)
     found = connect(config).get("/event", key=key)
     outcomes = [outcome_of(each, whole=show_personal_data) for each in found["outcomes"]]
     if json:

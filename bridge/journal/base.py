@@ -18,7 +18,7 @@ from typing import Protocol, Self, final, runtime_checkable
 import attrs
 
 from bridge.frozen import quick_init
-from bridge.journal.query import Query, conversation_of, parties_of
+from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
     Event,
@@ -347,16 +347,18 @@ def lane_of(event: Event) -> str:
 
 
 def concerns(event: Event, subject: str) -> bool:
-    """Return whether an event is about a phone number (E.164) or a user id.
+    """Return whether an event is about a phone number (E.164, also without its plus) or user id.
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
     if not isinstance(event, Message | StatusChange | ConsentChange | Typing):
-        return _carries(event.raw, (subject, subject.removeprefix("+")))
-    if any(subject in (party.phone, party.user_id) for party in parties_of(event)):
+        return _carries(event.raw, (*identities(subject), subject.removeprefix("+")))
+    if is_one_of(event, subject):
         return True
     conversation = conversation_of(event)
-    return conversation is not None and conversation.endswith(f":{subject}")
+    return conversation is not None and conversation.endswith(
+        tuple(f":{name}" for name in identities(subject))
+    )
 
 
 def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:

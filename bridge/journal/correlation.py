@@ -18,6 +18,7 @@ import attrs
 import orjson
 
 from bridge.journal.base import lane_of
+from bridge.journal.query import identities
 from bridge.keys import message_key, status_key
 from bridge.model import (
     Conversation,
@@ -196,7 +197,10 @@ def _join(track: Track, other: Track, ledger: Ledger) -> Track:
 def tells_of(track: Track, subject: str) -> bool:
     """Return whether a track names a phone number or a user id."""
     place = track.conversation
-    return subject in track.standing or (place is not None and place.id.endswith(f":{subject}"))
+    return any(
+        name in track.standing or (place is not None and place.id.endswith(f":{name}"))
+        for name in identities(subject)
+    )
 
 
 def _further(one: Status | None, other: Status) -> Status:

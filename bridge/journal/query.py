@@ -25,10 +25,11 @@ class Query:
     """Which entries are looked for; None and an empty tuple filter nothing.
 
     `kinds` are kinds of events, `content` the kind of a message's content. `party` is a phone
-    number (E.164) or user id of anybody who takes part. `message_id` is looked for among the
-    aliases too. `since` (included) and `until` (not included) are about `received_at`; the
-    first relies on the journal's clock. Only positions beyond `after` and before `before` are
-    looked at. `mended` is about what could not be read: whether it has been read since.
+    number (E.164, also without its plus) or user id of anybody who takes part. `message_id` is
+    looked for among the aliases too. `since` (included) and `until` (not included) are about
+    `received_at`; the first relies on the journal's clock. Only positions beyond `after` and
+    before `before` are looked at. `mended` is about what could not be read: whether it has been
+    read since.
     """
 
     kinds: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ class Query:
             and (self.conversation is None or self.conversation == conversation_of(event))
             and (self.content is None or _is_content(event, self.content))
             and (self.message_id is None or _is_named(event, self.message_id))
-            and (self.party is None or _takes_part(event, self.party))
+            and (self.party is None or is_one_of(event, self.party))
         )
 
 
@@ -99,5 +100,12 @@ def _is_named(event: Event, message_id: str) -> bool:
     )
 
 
-def _takes_part(event: Event, identity: str) -> bool:
-    return any(identity in (party.phone, party.user_id) for party in parties_of(event))
+def is_one_of(event: Event, identity: str) -> bool:
+    """Return whether somebody whom an event names goes by this phone number or user id."""
+    names = identities(identity)
+    return any(party.phone in names or party.user_id in names for party in parties_of(event))
+
+
+def identities(identity: str) -> tuple[str, ...]:
+    """Return what a phone number or user id may stand as: of digits alone, it may be either."""
+    return (identity, f"+{identity}") if identity.isdigit() else (identity,)

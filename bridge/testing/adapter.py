@@ -180,6 +180,17 @@ class AdapterContract(ABC):
         body = data.draw(self._objects())
         assert len(self._parse(_payload(body)).events) >= self.items(body)
 
+    def test_a_body_that_nests_too_deep_is_not_lost(self) -> None:
+        """A real body with a part too deep for our own JSON is an event all the same, or refused.
+
+        See `bridge.payload.TooDeep`.
+        """
+        deep = b',"deep":' + b"[" * 300 + b"]" * 300 + b"}"
+        for body in self.bodies():
+            if isinstance(body, dict) and self.items(body):
+                parsed = self._parse(_payload(body)[:-1] + deep)
+                assert parsed.events or parsed.malformed is not None
+
     @_law
     @given(data=st.data())
     def test_what_is_unrecognized_can_be_parsed_again(self, data: st.DataObject) -> None:

@@ -92,6 +92,7 @@ class OperatorsContract(ABC):
             (Query(content="text"), "ab"),
             (Query(conversation=f"whatsapp:123456123:{ANNE}"), "acs"),
             (Query(party=BERT), "b"),
+            (Query(party=BERT.removeprefix("+")), "b"),
             (Query(party="+16505556666", kinds=("message",)), "abc"),
             (Query(message_id="c"), "cs"),
             (Query(message_id="9001"), "cs"),

@@ -216,6 +216,12 @@ class Losing(Sound):
         return Parsed(events=super().parse(verified).events[:1])
 
 
+class Shallow(Sound):
+    def parse(self, verified, /):
+        parsed = super().parse(verified)
+        return parsed if b"[[" not in verified.payload else Parsed()
+
+
 class Random(Sound):
     def parse(self, verified, /):
         events = super().parse(verified).events
@@ -282,6 +288,7 @@ FAULTS = [
     (Raising, "test_verify_refuses_and_does_nothing_else"),
     (Plain, "test_parse_returns_for_any_object"),  # its messages need an id and a text
     (Losing, "test_every_item_of_a_real_body_is_an_event"),
+    (Shallow, "test_a_body_that_nests_too_deep_is_not_lost"),
     (Random, "test_the_same_bytes_give_the_same_events"),
     (Timed, "test_the_same_bytes_give_the_same_events"),
     (Dated, "test_a_retry_has_the_same_keys"),

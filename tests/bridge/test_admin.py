@@ -371,7 +371,8 @@ class TestDeadLetters:
         assert letters[0]["error"] == "ValueError: the database is away"
         page = await one.get("/dead", limit=2)
         assert await one.get("/dead", after=page["next"]) == {"letters": [letters[2]], "next": None}
-        assert await one.get("/dead", subscriber="nobody") == {"letters": [], "next": None}
+        found = await one.get("/dead", status=404, subscriber="nobody")
+        assert found["detail"] == "the journal knows no subscriber 'nobody'"
         assert (await one.get("/dead", id=letters[1]["id"]))["letters"] == [letters[1]]
         assert (await one.get("/dead", id=999))["letters"] == []
 

@@ -91,6 +91,24 @@ def test_callbacks_are_taken_and_everything_says_so(serve, broker, command, star
     assert operated.logged("Traceback") == 0
 
 
+def test_a_tail_outlasts_a_restart_meanwhile(serve, broker, start):
+    """A tail whose server restarts while NATS is away goes on with what is new."""
+    operated = serve()
+    operated.receive("a")
+    operated.settled()
+    tail = Tail(start("tail", "--beginning"))
+    operated.until(lambda: len(tail.out) == 1)
+    broker.end()
+    operated.stop()
+    operated.start(operated.port)
+    operated.until(lambda: len(tail.err) == 1)
+    broker.start()
+    operated.receive("b")
+    operated.until(lambda: tail.out and "message/whatsapp/b" in tail.out[-1])
+    assert tail.stop() == 130
+    assert len(tail.out) == 2
+
+
 def test_a_full_spool(serve, broker):
     """Once the spool is full, callbacks are answered with 503 and the probe says why."""
     operated = serve('spool_max_size = "1MiB"\n')
@@ -100,6 +118,8 @@ def test_a_full_spool(serve, broker):
     assert status == 503
     assert said.startswith("not ready: NATS is away, and the spool: ")
     assert "limit of 1048576 bytes" in said
+    assert fill(operated, most=1) == 503
+    assert operated.logged("callback not stored") == 1  # and not for each of thousands
     ready, active, events = measured(operated)
     assert (ready, active) == (0, 1)
     assert events > 0

@@ -33,7 +33,14 @@ def test_they_are_listed(ids, command):
     assert keys == tuple(f"message/whatsapp/{name}" for name in "abc")
     assert all(time.endswith("Z") for time in times)
     assert set(errors) == {"ValueError: the database of +6281****680 is away"}
-    assert command("dead", "list", "--subscriber", "nobody").out == ""
+
+
+@pytest.mark.parametrize("verb", ["list", "retry --all", "drop --all --yes"])
+def test_a_subscriber_that_is_not_known(letters, command, verb):
+    """A misspelt name is told, rather than that it has no dead letters."""
+    outcome = command("dead", *verb.split(), "--subscriber", "nobody")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == "error: the journal knows no subscriber 'nobody'\n"
 
 
 def test_they_are_listed_as_json(ids, command):

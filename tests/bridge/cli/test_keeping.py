@@ -56,6 +56,24 @@ def test_purge_asks_and_erases(operated, command):
     assert [event["message_id"] for event in command("events", "--json").events] == ["c"]
 
 
+def test_a_number_as_people_write_it(operated, command):
+    """With punctuation or without its plus a number is the same one; a masked one is refused."""
+    operated.receive("a", phone="6281500000001")
+    operated.receive("b", phone="6281500000002")
+    for written in ("+62 815-0000-0001", "6281500000001"):
+        assert len(command("events", "--json", "--party", written).events) == 1
+    outcome = command("events", "--party", "+62 8")
+    assert (outcome.code, outcome.err) == (1, "error: party: expected + and digits, or a user id\n")
+    for option in ("--party", "--conversation"):
+        outcome = command("events", option, "+6281****001")
+        assert outcome.code == 2
+        assert "+6281****001 is masked" in outcome.err
+    assert command("purge", "--subject", "+6281****001", "--yes").code == 2
+    assert command("purge", "--subject", "6281500000001", "--yes").err == "erased 1 event\n"
+    assert command("purge", "--subject", "+62 815 0000 0002", "--yes").err == "erased 1 event\n"
+    assert command("events").out == ""
+
+
 def test_what_is_still_unreadable_stays(operated, command):
     """An adapter that was not mended reads nothing more the second time, and that is said."""
     operated.post(UNREADABLE)

@@ -55,6 +55,7 @@ def test_lane(event: Event, lane: str) -> None:
     ("event", "subject", "expected"),
     [
         (message(), "+16505551234", True),
+        (message(), "16505551234", True),
         (message(), "+1650555123", False),
         (message(reply_to=ReplyTo(sender=ANNE)), "US.1", True),
         (status(), "+16505551234", False),
@@ -64,6 +65,8 @@ def test_lane(event: Event, lane: str) -> None:
         (CONSENT, "+16505551234", True),
         (unrecognized(raw=[{"a": {"from": "16505551234"}}]), "+16505551234", True),
         (unrecognized(raw=[{"a": {"from": 16505551234}}]), "+16505551234", True),
+        (unrecognized(raw=[{"a": {"from": "+16505551234"}}]), "16505551234", True),
+        (attrs.evolve(status(), conversation=TALK), "16505551234", True),
         (unrecognized(raw=[{"a": None, "text": "call 16505551234"}]), "+16505551234", False),
         (notice(raw={"user_id": "US.1"}), "US.1", True),
     ],
