@@ -440,6 +440,7 @@ class SqliteJournal:
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
             if self._max_size and await self.reading(used_size) > self._max_size:
+                await self._chore(writer.sweep_soon)  # a subscriber may have made room
                 return Health(ready=False, reason=FULL.format(self._max_size))
             free = shutil.disk_usage(self._path.parent).free
         except JournalError as error:

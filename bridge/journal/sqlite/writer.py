@@ -154,6 +154,10 @@ class Writer:
         connection.execute("INSERT INTO rehearsal VALUES (zeroblob(?))", (_REHEARSAL,))
         connection.execute("DELETE FROM rehearsal")
 
+    def sweep_soon(self, _: apsw.Connection) -> None:
+        """Begin a pass of retention within a second; a chore, for while the journal is full."""
+        self._sweep_at = min(self._sweep_at, self._swept_at + _FULL_SWEEP_EVERY)
+
     # --- the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -266,7 +270,7 @@ class Writer:
     def _refuse_when_full(self) -> None:
         limit = self._retention.max_size
         if limit and used_size(self._connection) > limit:
-            self._sweep_at = min(self._sweep_at, self._swept_at + _FULL_SWEEP_EVERY)
+            self.sweep_soon(self._connection)
             raise JournalError(FULL.format(limit))
 
     def _do(self, chore: Chore) -> None:

@@ -140,6 +140,23 @@ async def test_full_of_what_is_waited_for(path: Path) -> None:
         assert await journal.append([message("more")]) == Appended(published=1, duplicates=0)
 
 
+async def test_room_is_made_for_who_asks(path: Path) -> None:
+    """A full journal whose subscriber has caught up is ready again by being asked alone."""
+    async with SqliteJournal(path, max_size=300_000, retention_every=DAY) as journal:
+        cursor = await journal.subscribe("slow")
+        count = 0
+        with pytest.raises(JournalError, match="holds its limit"):
+            for count in range(FOREVER):
+                await journal.append([message(f"m{count}", text="x" * 1000)])
+        await journal.retain()
+        entries = await read(cursor, count)
+        held = Held(entry=entries[-1])  # so that it is settled at once
+        await cursor.settle(Settlement(position=entries[-1].position, held=(held,)))
+        async with asyncio.timeout(30):
+            while not (await journal.health()).ready:
+                await asyncio.sleep(0.01)
+
+
 async def test_retention_meets_a_failing_disk(path: Path, disk: Disk) -> None:
     """A pass of retention that fails says so and is made again later."""
     clock = Clock()
