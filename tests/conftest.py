@@ -36,10 +36,13 @@ _SLOW = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    by_hand = config.getoption("--kills") is not None
     for item in items:
         if item.nodeid.startswith(_SLOW) or "nats" in item.nodeid:
             item.add_marker(pytest.mark.slow)
+        if by_hand and item.nodeid.startswith("tests/promises/"):
+            item.add_marker(pytest.mark.timeout(0))  # hundreds of kills take what they take
 
 
 @pytest.fixture
