@@ -14,7 +14,7 @@ import pytest
 
 from bridge.errors import JournalError
 from bridge.journal.base import Appended, Held, Settlement
-from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.sqlite import SqliteJournal, schema
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import everything, ids, read, run
@@ -328,13 +328,15 @@ async def test_large_file_is_checked_in_part(path: Path) -> None:
         assert await journal.append([message("m1")]) == Appended(published=0, duplicates=1)
 
 
-async def test_damage_beyond_the_check(path: Path) -> None:
+async def test_damage_beyond_the_check(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Damage that only reading the newest keys comes upon is treated as any other."""
     async with SqliteJournal(path) as journal:
         await journal.append([message(f"m{n}", text="x" * 500) for n in range(5000)])
     with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 4096 // 2 * 4096)
+        file.seek(20 * 4096)  # among the oldest, while the check begins with the newest
         file.write(b"\0" * 4096)
+    # The check of a file as small as this one is over before it looks at the time.
+    monkeypatch.setattr(schema, "_STEPS_BETWEEN_LOOKS", 1)
     async with SqliteJournal(path, check_for=0.0) as journal:
         assert journal.set_aside is not None
         assert await journal.append([message("m1")]) == Appended(published=1, duplicates=0)
