@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +33,7 @@ from bridge.journal.base import (
     concerns,
 )
 from bridge.journal.correlation import Track, correlate, tells_of
+from bridge.journal.passing import PassingPlace
 from bridge.journal.query import Query
 from bridge.model import Event
 
@@ -285,14 +286,13 @@ class MemoryJournal:
         return Health(ready=True)
 
 
-class _Cursor:
+class _Cursor(PassingPlace):
     """A place in a `MemoryJournal`."""
 
     def __init__(self, journal: MemoryJournal, position: int) -> None:
-        self.position = position
+        super().__init__(position)
         self._journal = journal
         self._next = position
-        self._held: dict[int, Held] = {}
 
     @property
     def holding(self) -> int:
@@ -334,18 +334,6 @@ class _Cursor:
         gone = {p for p, held in self._held.items() if concerns(held.entry.event, subject)}
         self._held = {p: held for p, held in self._held.items() if p not in gone}
         return gone
-
-    async def waiting(self) -> Mapping[str, float]:
-        """See `Cursor.waiting`."""
-        lanes: dict[str, float] = {}
-        for _, held in sorted(self._held.items()):
-            lanes.setdefault(held.entry.lane, held.due_at or 0.0)
-        return lanes
-
-    async def held(self, lane: str, limit: int) -> Sequence[Held]:
-        """See `Cursor.held`."""
-        mine = sorted(p for p, held in self._held.items() if held.entry.lane == lane)
-        return tuple(self._held[position] for position in mine[:limit])
 
 
 class _Ledger:

@@ -116,14 +116,20 @@ async def test_max_size(path: Path) -> None:
     assert path.stat().st_size < 1.5 * limit
 
 
+async def fill(journal: SqliteJournal) -> int:
+    """Append until the journal refuses; return how many events it took."""
+    count = 0
+    with pytest.raises(JournalError, match="holds its limit of 300000 bytes"):
+        for count in range(FOREVER):
+            await journal.append([message(f"m{count}", text="x" * 1000)])
+    return count
+
+
 async def test_full_of_what_is_waited_for(path: Path) -> None:
     """A journal full of what a subscriber waits for refuses more, until that is done with."""
     async with SqliteJournal(path, max_size=300_000) as journal:
         cursor = await journal.subscribe("slow")
-        count = 0
-        with pytest.raises(JournalError, match="holds its limit of 300000 bytes"):
-            for count in range(FOREVER):
-                await journal.append([message(f"m{count}", text="x" * 1000)])
+        count = await fill(journal)
         await journal.retain()
         health = await journal.health()
         assert (health.ready, health.reason) == (
@@ -144,10 +150,7 @@ async def test_room_is_made_for_who_asks(path: Path) -> None:
     """A full journal whose subscriber has caught up is ready again by being asked alone."""
     async with SqliteJournal(path, max_size=300_000, retention_every=DAY) as journal:
         cursor = await journal.subscribe("slow")
-        count = 0
-        with pytest.raises(JournalError, match="holds its limit"):
-            for count in range(FOREVER):
-                await journal.append([message(f"m{count}", text="x" * 1000)])
+        count = await fill(journal)
         await journal.retain()
         entries = await read(cursor, count)
         held = Held(entry=entries[-1])  # so that it is settled at once
