@@ -11,13 +11,13 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from bridge.adapter import Parsed
 from bridge.journal.base import Health
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
-from bridge.server import serve
+from bridge.server import Acknowledgement, serve
 from bridge.settings import ServerSettings
 from tests.bridge.fakes import TOKEN, Plain
 from tests.bridge.serving import connect, exchange, post, serving, statuses
@@ -49,6 +49,43 @@ async def test_it_tells_whether_it_lives_and_whether_it_is_ready():
         assert (await client.get("/")).status == 404
     async with serving(a_bridge()) as url, ClientSession(url) as client:
         assert (await client.get("/readyz")).status == 200
+
+
+async def test_answers_that_nobody_reads_do_not_pile_up():
+    """A client that asks on and on and reads no answer is not read from until it does."""
+    count, most = 60_000, 0  # answers of more bytes than the system's own buffers take
+    acknowledgement = Acknowledgement()
+
+    async def handle(request):
+        nonlocal most
+        most = max(most, request.transport.get_write_buffer_size())
+        return acknowledgement
+
+    loop = asyncio.get_running_loop()
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    server = await loop.create_server(runner.server, "127.0.0.1", 0)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.setblocking(False)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        asking = asyncio.create_task(
+            loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+        )
+        async with asyncio.timeout(60):
+            while not most:
+                await asyncio.sleep(0)
+            for _ in range(10_000):  # turns in which a server without a limit would go on
+                await asyncio.sleep(0)
+            answers = bytearray()
+            answers += await loop.sock_recv(client, 1 << 20)
+            while len(answers) < answers.index(b"HTTP/1.1", 1) * count:  # all are of one length
+                answers += await loop.sock_recv(client, 1 << 20)
+            await asking
+    server.close()
+    await runner.cleanup()
+    assert answers.count(b"HTTP/1.1 200 OK") == count
+    assert most < 128 << 10  # twice where asyncio pauses
 
 
 async def test_a_connection_too_many_is_turned_away():
