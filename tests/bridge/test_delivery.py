@@ -566,6 +566,29 @@ class TestAttempts:
                 await asyncio.sleep(0)
         assert attempts == [Attempt(tries=0), Attempt(tries=1)]
 
+    async def test_what_is_new_after_a_replay_is_not_marked(self, journal):
+        """The mark belongs to a try: whoever served a replay serves new events as new ones."""
+        marked, seen = [], Seen()
+
+        async def function(event):
+            await asyncio.sleep(0)  # so that the workers change places
+            if current().replayed:
+                marked.append(event.message_id)
+            seen.add(event)
+
+        old = [message(f"old{n}", user=f"+1000000{n:04}") for n in range(20)]
+        await journal.append(old)
+        async with delivering(journal, function) as delivery:
+            await seen.until(20)
+            await delivery.drain(up_to=20)
+        async with delivering(journal, function) as delivery:
+            assert await journal.replay(range(1, 21), "crm") == 20
+            await delivery.wake()
+            await seen.until(40)
+            await journal.append([message(f"n{n}", user=f"+2000000{n:04}") for n in range(20)])
+            await seen.until(60)
+        assert sorted(marked) == sorted(event.message_id for event in old)
+
     async def test_a_replay_is_marked_in_each_of_its_tries(self, journal):
         """A replayed event stays marked while it fails, and the next event is not."""
         attempts = []
