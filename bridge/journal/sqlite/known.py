@@ -1,7 +1,7 @@
 """Which keys are known, and where their entries are: exactly, at the cost of few pages.
 
 Keys are digests, so an index of them is written at random places: a page for each new key, which
-was most of what an append cost. Here the keys of the newest entries are only in memory at first,
+was a third of what an append cost. Here the keys of the newest entries are only in memory at first,
 where they are found; their entries are on disk, so that opening reads them back. Once they are
 many they are merged into the table, part by part in the order of keys, so that a page takes
 several of them: each part belongs to the transaction of a group that is written anyway.
