@@ -23,11 +23,11 @@ import orjson
 
 from benchmarks.contenders import ROOT
 from benchmarks.figures import Faulty
-from bridge.journal.base import Journal
 from bridge.journal.nats import NatsJournal
+from bridge.journal.protocol import Journal
 from bridge.journal.sqlite import SqliteJournal
-from bridge.keys import conversation_id, message_key
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
+from bridge.model.keys import conversation_id, message_key
 
 _FASTEST = 30_000  # messages per second
 _READY = "ready\n"

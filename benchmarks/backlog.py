@@ -15,7 +15,6 @@ from subprocess import DEVNULL, PIPE, Popen
 
 import attrs
 
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from benchmarks.bodies import texts
 from benchmarks.contenders import Contender, Server, pinned, running, staying_on
 from benchmarks.figures import Faulty, Measure, Measured
@@ -23,7 +22,8 @@ from benchmarks.progress import Tell
 from benchmarks.report import Table, told, without_figure
 from benchmarks.turns import Extent, Turns, take_turns
 from bridge.adapter import Verified
-from bridge.signing import Secret
+from bridge.adapter.signing import Secret
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 
 _PARTS = 3
 _PARSED = 20_000

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import attrs
 
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from benchmarks import backlog
 from benchmarks.bodies import texts
 from benchmarks.contenders import Contender, Server, all_running, running
@@ -23,8 +22,9 @@ from benchmarks.progress import Tell, telling
 from benchmarks.report import Table, told, without_figure
 from benchmarks.turns import Extent, Turns, take_turns
 from bridge.adapter import Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.journal.sqlite import SqliteJournal
-from bridge.signing import Secret
 
 _TOGETHER = 1000
 _FEW_TURNS = 3  # where nothing is asked of a figure

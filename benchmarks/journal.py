@@ -19,8 +19,8 @@ from benchmarks.figures import Measure
 from benchmarks.progress import Tell, telling
 from benchmarks.report import Table, told
 from benchmarks.turns import Extent, Turns, take_turns
-from bridge.journal.base import Journal
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Journal
 from bridge.journal.sqlite import SqliteJournal
 
 _CALLERS = (1, 16, 64)

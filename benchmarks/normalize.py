@@ -12,9 +12,6 @@ from typing import TypeAlias
 import attrs
 import orjson
 
-from adapters.incs import Channel, Incs, IncsSettings
-from adapters.rcs import Rcs, RcsSettings
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from benchmarks.bodies import RCS_TEXT, WHATSAPP_TEXT, enveloped
 from benchmarks.figures import Measure, Measured, Missing
 from benchmarks.peers import IncsWhatsAppText, RcsText, WhatsAppText, pywa_parser
@@ -22,8 +19,11 @@ from benchmarks.progress import Tell
 from benchmarks.report import Table
 from benchmarks.turns import Extent, cheapest, take_turns
 from bridge.adapter import Adapter, Sample, Verified
+from bridge.adapter.payload import mapping, sequence
+from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.model import Unrecognized
-from bridge.payload import mapping, sequence
 
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 _DIRECT = {"played", "statuses", "failed", "image", "quoted-reply", "read", "reply"}

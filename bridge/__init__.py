@@ -11,16 +11,16 @@ Write subscribers against the model; `Bridge` brings the events to them::
 from bridge.adapter import (
     Adapter,
     Callback,
-    Outgoing,
     Parsed,
-    Reply,
+    Response,
     Sample,
     SampleSource,
     Scope,
+    SignedRequest,
     Verified,
 )
-from bridge.bus import Bus, Subscriber
-from bridge.codec import decode, encode, from_dict, to_dict
+from bridge.adapter.signing import Secret
+from bridge.delivery.bus import Bus, Subscriber
 from bridge.errors import (
     BodyRefused,
     BridgeError,
@@ -36,8 +36,9 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
-from bridge.journal.base import Journal, Start
+from bridge.ingress.web import reply_to
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Journal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     CallPermission,
@@ -91,10 +92,9 @@ from bridge.model import (
     Unrecognized,
     Unsupported,
 )
+from bridge.model.codec import decode, encode, from_dict, to_dict
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings, Settings
-from bridge.signing import Secret
-from bridge.web import reply_to
 
 __all__ = [
     "Adapter",
@@ -143,7 +143,6 @@ __all__ = [
     "OrderItem",
     "Organisation",
     "Origin",
-    "Outgoing",
     "Parsed",
     "Party",
     "Pricing",
@@ -152,8 +151,8 @@ __all__ = [
     "ProviderError",
     "Reaction",
     "Referral",
-    "Reply",
     "ReplyTo",
+    "Response",
     "Role",
     "Sample",
     "SampleSource",
@@ -161,6 +160,7 @@ __all__ = [
     "Secret",
     "ServerSettings",
     "Settings",
+    "SignedRequest",
     "SqliteJournal",
     "Start",
     "Status",

@@ -21,12 +21,12 @@ import attrs
 import orjson
 from aiohttp import web
 
-from bridge import registry, request_id
-from bridge.adapter import Adapter, Callback, Reply, Verified
-from bridge.bus import Bus, Subscriber, name_of
-from bridge.construction import journal_of, subscriber_of
+from bridge import assembly
+from bridge.adapter import Adapter, Callback, Response, Verified
+from bridge.adapter.signing import Network
+from bridge.assembly import journal_of, subscriber_of
 from bridge.delivery import Delivery
-from bridge.door import Door
+from bridge.delivery.bus import Bus, Subscriber, name_of
 from bridge.errors import (
     BridgeError,
     CodecError,
@@ -39,8 +39,11 @@ from bridge.errors import (
     Problem,
     UnknownAdapter,
 )
-from bridge.instrumentation import Answer, Hook, Received, Tried
-from bridge.journal.base import Appended, Entry, Health, Journal, SharedJournal, Start
+from bridge.ingress import request_id
+from bridge.ingress.intake import Door
+from bridge.ingress.request_id import RequestIds
+from bridge.ingress.web import mount
+from bridge.journal.protocol import Appended, Entry, Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     Content,
@@ -49,16 +52,14 @@ from bridge.model import (
     Message,
     Unrecognized,
 )
-from bridge.request_id import RequestIds
+from bridge.observer import Answer, Hook, Received, Tried
+from bridge.ops.tracing import Append, Tracing
 from bridge.settings import (
     DeliverySettings,
     ServerSettings,
     Settings,
     load,
 )
-from bridge.signing import Network
-from bridge.tracing import Append, Tracing
-from bridge.web import mount
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -137,7 +138,7 @@ class Bridge:
     def from_toml(cls, path: str | Path) -> Self:
         """Make a bridge as a TOML file describes it. Raises `ConfigurationError`."""
         return cls.from_settings(
-            load(path, registry.settings_class, installed=registry.installed())
+            load(path, assembly.settings_class, installed=assembly.installed())
         )
 
     @classmethod
@@ -156,7 +157,7 @@ class Bridge:
         problems: list[Problem] = []
         for name, entry in settings.adapters.items():
             try:
-                adapter = registry.load(entry.type)(name, entry.settings)
+                adapter = assembly.load(entry.type)(name, entry.settings)
                 bridge.add_adapter(name, adapter, allow_networks=entry.allow_networks)
             except ConfigurationError as error:
                 problems += settings.locate(f"adapters.{name}", error)
@@ -383,7 +384,7 @@ class Bridge:
                 extra={"subscribers": sorted(drains[task] for task in late)},
             )
 
-    async def receive(self, name: str, callback: Callback, /) -> Reply:
+    async def receive(self, name: str, callback: Callback, /) -> Response:
         """Take a callback for an adapter: return its reply once its events are durable.
 
         Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody` or
@@ -406,7 +407,7 @@ class Bridge:
             if is_new:
                 request_id.end()
 
-    async def _receive(self, door: Door, callback: Callback, append: Append) -> Reply:
+    async def _receive(self, door: Door, callback: Callback, append: Append) -> Response:
         try:
             parsed = door.read(callback)
             if parsed.malformed is not None:

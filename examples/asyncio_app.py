@@ -10,8 +10,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapters.incs import Incs, IncsSettings
 from bridge import Bridge, Callback, MemoryJournal, Message, StatusChange
+from bridge.adapters.incs import Incs, IncsSettings
 
 TOKEN = "a token that INCS was told to send"  # noqa: S105 - an example
 

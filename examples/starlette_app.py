@@ -1,6 +1,6 @@
 """The bridge in an application of another framework: Starlette here, FastAPI alike.
 
-The framework's request becomes a `Callback`, the `Reply` or the error becomes its response.
+The framework's request becomes a `Callback`, the `Response` or the error becomes its response.
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from adapters.incs import Incs, IncsSettings
 from bridge import (
     BodyRefused,
     Bridge,
@@ -23,6 +22,7 @@ from bridge import (
     Message,
     reply_to,
 )
+from bridge.adapters.incs import Incs, IncsSettings
 
 TOKEN = "a token that INCS was told to send"  # noqa: S105 - an example
 MAX_BODY = 4 * 1024 * 1024

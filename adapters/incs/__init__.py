@@ -8,15 +8,15 @@ from typing import Final, final
 
 import attrs
 
-from adapters.incs import samples, wire
-from adapters.incs.channels import Channel, Channels
-from adapters.incs.translate import translate
-from bridge.adapter import Callback, Outgoing, Parsed, Sample, Verified
+from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified
+from bridge.adapter.payload import TooDeep, read_object
+from bridge.adapter.signing import Secret, Tokens, secrets_of
+from bridge.adapters.incs import samples, wire
+from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.incs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
-from bridge.frozen import builder
 from bridge.model import JsonValue
-from bridge.payload import TooDeep, read_object
-from bridge.signing import Secret, Tokens, secrets_of
+from bridge.model.frozen import builder
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
 
@@ -100,6 +100,8 @@ class Incs:
         """Give a callback new ids and times; what it answers moves along."""
         return samples.freshen(body, nonce, now) if type(body) is dict else body
 
-    def authenticate(self, body: bytes) -> Outgoing:
+    def authenticate(self, body: bytes) -> SignedRequest:
         """Address a callback with the first token."""
-        return Outgoing(body=body, tail=self._first_token.reveal() if self._first_token else "")
+        return SignedRequest(
+            body=body, tail=self._first_token.reveal() if self._first_token else ""
+        )

@@ -13,11 +13,11 @@ from typing import Final, Literal
 
 import attrs
 
-from adapters.incs import wire
 from bridge.adapter import Place, Scope, new_scope
+from bridge.adapter.payload import identifier, phone
+from bridge.adapters.incs import wire
 from bridge.errors import Problem
 from bridge.model import JsonValue
-from bridge.payload import identifier, phone
 
 _MAX_REMEMBERED: Final = 64  # letters of a name; those of real channels are shorter
 

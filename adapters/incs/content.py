@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from adapters.incs import wire
+from bridge.adapter.payload import (
+    filled,
+    identifier,
+    integer,
+    mapping,
+    number,
+    read_embedded,
+    sequence,
+)
+from bridge.adapters.incs import wire
 from bridge.errors import Unreadable
-from bridge.frozen import builder
 from bridge.model import (
     Choice,
     ChoiceSource,
@@ -22,15 +30,7 @@ from bridge.model import (
     Thumbnail,
     Unsupported,
 )
-from bridge.payload import (
-    filled,
-    identifier,
-    integer,
-    mapping,
-    number,
-    read_embedded,
-    sequence,
-)
+from bridge.model.frozen import builder
 
 _new_media: Final = builder(Media)
 _new_thumbnail: Final = builder(Thumbnail)

@@ -11,15 +11,14 @@ from typing import Final, final
 
 import attrs
 
-from adapters.incs import wire
-from adapters.incs.channels import Channels
-from adapters.incs.content import content_of, custom_type_of
-from adapters.incs.statuses import numbered_status, provider_error
-from adapters.rcs import wire as rcs
 from bridge.adapter import Scope, new_message, new_status_change
+from bridge.adapter.payload import identifier, instant, integer, phone
+from bridge.adapters.incs import wire
+from bridge.adapters.incs.channels import Channels
+from bridge.adapters.incs.content import content_of, custom_type_of
+from bridge.adapters.incs.statuses import numbered_status, provider_error
+from bridge.adapters.rcs import wire as rcs
 from bridge.errors import Unreadable
-from bridge.frozen import builder
-from bridge.keys import group_conversation_id, message_key, status_key
 from bridge.model import (
     Conversation,
     ConversationKind,
@@ -32,7 +31,8 @@ from bridge.model import (
     Role,
     StatusChange,
 )
-from bridge.payload import identifier, instant, integer, phone
+from bridge.model.frozen import builder
+from bridge.model.keys import group_conversation_id, message_key, status_key
 
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2

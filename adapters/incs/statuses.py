@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from adapters.incs import wire
-from adapters.incs.channels import Channels
 from bridge.adapter import new_status_change
+from bridge.adapter.payload import filled, identifier, instant
+from bridge.adapters.incs import wire
+from bridge.adapters.incs.channels import Channels
 from bridge.errors import Unreadable
-from bridge.keys import status_key
 from bridge.model import Event, JsonValue, ProviderError, Status
-from bridge.payload import filled, identifier, instant
+from bridge.model.keys import status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
 

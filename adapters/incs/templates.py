@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from adapters.incs.channels import Channels
+from bridge.adapter.payload import filled, identifier, instant
+from bridge.adapters.incs.channels import Channels
 from bridge.errors import Unreadable
-from bridge.frozen import builder
-from bridge.keys import template_key
 from bridge.model import Event, JsonValue, TemplateAspect, TemplateChange
-from bridge.payload import filled, identifier, instant
+from bridge.model.frozen import builder
+from bridge.model.keys import template_key
 
 _new_template_change: Final = builder(TemplateChange)
 _CHANNEL: Final = "whatsapp"  # by the documentation these callbacks are about WhatsApp only

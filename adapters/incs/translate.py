@@ -10,19 +10,19 @@ from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn, TypeAlias
 
-from adapters.incs import wire
-from adapters.incs.channels import Channels
-from adapters.incs.created import message_created
-from adapters.incs.statuses import message_status_update, message_status_updated
-from adapters.incs.templates import template_update
-from adapters.rcs import wire as rcs
-from adapters.rcs.translate import translate as translate_rcs
-from adapters.whatsapp.plain import plain_message
-from adapters.whatsapp.translate import translate_value
 from bridge.adapter import Scope
+from bridge.adapter.payload import mapping
+from bridge.adapters.incs import wire
+from bridge.adapters.incs.channels import Channels
+from bridge.adapters.incs.created import message_created
+from bridge.adapters.incs.statuses import message_status_update, message_status_updated
+from bridge.adapters.incs.templates import template_update
+from bridge.adapters.rcs import wire as rcs
+from bridge.adapters.rcs.translate import translate as translate_rcs
+from bridge.adapters.whatsapp.plain import plain_message
+from bridge.adapters.whatsapp.translate import translate_value
 from bridge.errors import Unreadable
 from bridge.model import Event, JsonValue
-from bridge.payload import mapping
 
 _WHATSAPP = "whatsapp"
 _WHATSAPP_FIELDS = frozenset({"messaging_product", "messages", "statuses", "metadata"})

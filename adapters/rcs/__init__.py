@@ -10,14 +10,14 @@ from typing import Final, final
 import attrs
 import orjson
 
-from adapters.rcs import samples, wire
-from adapters.rcs.translate import translate
-from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
+from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
+from bridge.adapter.payload import TooDeep, base64_bytes, identifier, mapping, read_object
+from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.adapters.rcs import samples, wire
+from bridge.adapters.rcs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
-from bridge.frozen import builder
 from bridge.model import JsonValue
-from bridge.payload import TooDeep, base64_bytes, identifier, mapping, read_object
-from bridge.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.model.frozen import builder
 
 __all__ = ["Rcs", "RcsSettings"]
 
@@ -140,7 +140,7 @@ class Rcs:
             return Parsed(malformed=error)
         secret = item.get("secret")
         if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
-            return Parsed(reply=Reply(body=secret.encode()))
+            return Parsed(reply=Response(body=secret.encode()))
         scope = _new_scope(
             source=self.name,
             channel=wire.CHANNEL,
@@ -159,15 +159,17 @@ class Rcs:
         """Give an inner object new ids and times."""
         return samples.freshen(body, nonce, now) if type(body) is dict else body
 
-    def authenticate(self, body: bytes) -> Outgoing:
+    def authenticate(self, body: bytes) -> SignedRequest:
         """Wrap an inner object in the envelope and sign it, or address it with the first token."""
         if self._bare and not self._signatures:
-            return Outgoing(body=body, tail=self._first_token.reveal() if self._first_token else "")
+            return SignedRequest(
+                body=body, tail=self._first_token.reveal() if self._first_token else ""
+            )
         envelope = orjson.dumps({"message": {"data": base64.b64encode(body).decode()}})
         if not self._signatures:
-            return Outgoing(body=envelope)
+            return SignedRequest(body=envelope)
         signature = base64.b64encode(self._signatures.sign(body)).decode()
-        return Outgoing(body=envelope, headers={wire.SIGNATURE_HEADER: signature})
+        return SignedRequest(body=envelope, headers={wire.SIGNATURE_HEADER: signature})
 
 
 def _is_whole_body(verified: Verified) -> bool:

@@ -8,11 +8,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from adapters.rcs import wire
 from bridge.adapter import Scope, new_message, new_status_change
+from bridge.adapter.payload import (
+    digest,
+    filled,
+    identifier,
+    instant,
+    integer,
+    mapping,
+    number,
+    phone,
+)
+from bridge.adapters.rcs import wire
 from bridge.errors import Unreadable
-from bridge.frozen import builder
-from bridge.keys import event_key, message_key, status_key
 from bridge.model import (
     Choice,
     ChoiceSource,
@@ -36,7 +44,8 @@ from bridge.model import (
     Typing,
     Unsupported,
 )
-from bridge.payload import digest, filled, identifier, instant, integer, mapping, number, phone
+from bridge.model.frozen import builder
+from bridge.model.keys import event_key, message_key, status_key
 
 _User: TypeAlias = tuple[str, Party, Conversation]
 """Who an item is about, beginning with the phone, or what stands there while it is masked."""

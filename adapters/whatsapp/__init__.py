@@ -11,16 +11,16 @@ from typing import Final, final
 
 import attrs
 
-from adapters.whatsapp import samples
-from adapters.whatsapp.envelope import translate_body
-from adapters.whatsapp.plain import plain_callback
-from adapters.whatsapp.wire import CHANNEL
-from bridge.adapter import Callback, Outgoing, Parsed, Reply, Sample, Scope, Verified
+from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
+from bridge.adapter.payload import TooDeep, read_object
+from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.adapters.whatsapp import samples
+from bridge.adapters.whatsapp.envelope import translate_body
+from bridge.adapters.whatsapp.plain import plain_callback
+from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
-from bridge.frozen import builder
 from bridge.model import JsonValue
-from bridge.payload import TooDeep, read_object
-from bridge.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.model.frozen import builder
 
 __all__ = ["WhatsApp", "WhatsAppSettings"]
 
@@ -109,7 +109,7 @@ class WhatsApp:
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate every change of a callback, or answer the handshake; never raises."""
         if verified.callback is not None and verified.callback.method == "GET":
-            return Parsed(reply=Reply(body=verified.payload))
+            return Parsed(reply=Response(body=verified.payload))
         try:
             body = read_object(verified.payload)
         except TooDeep as error:
@@ -134,12 +134,12 @@ class WhatsApp:
         """Give a sample new ids and times."""
         return samples.freshen(body, nonce, now)
 
-    def authenticate(self, body: bytes) -> Outgoing:
+    def authenticate(self, body: bytes) -> SignedRequest:
         """Sign a body as Meta would; without an app secret it stays unsigned."""
         headers = {"Content-Type": "application/json"}
         if self._is_signed:
             headers[_SIGNATURE] = _ALGORITHM + self._signatures.sign(body).hex()
-        return Outgoing(body=body, headers=headers)
+        return SignedRequest(body=body, headers=headers)
 
 
 def _single(values: list[str]) -> str | None:

@@ -11,9 +11,11 @@ from typing import Final
 
 import attrs
 
-from adapters.whatsapp.surroundings import Surroundings, surroundings_of
-from adapters.whatsapp.translate import Envelope, translate_array
-from adapters.whatsapp.wire import (
+from bridge.adapter import Scope
+from bridge.adapter.payload import digest, filled, identifier, instant, text
+from bridge.adapters.whatsapp.translate import Envelope, translate_array
+from bridge.adapters.whatsapp.value_context import ValueContext, surroundings_of
+from bridge.adapters.whatsapp.wire import (
     JsonObject,
     conversation,
     fault,
@@ -21,10 +23,8 @@ from adapters.whatsapp.wire import (
     required_text,
     user,
 )
-from bridge.adapter import Scope
-from bridge.keys import event_key, template_key
 from bridge.model import ConsentChange, Event, JsonValue, Notice, TemplateAspect, TemplateChange
-from bridge.payload import digest, filled, identifier, instant, text
+from bridge.model.keys import event_key, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NO_REASON: Final = "NONE"
@@ -76,7 +76,7 @@ def translate_preferences(
     )
 
 
-def _preference(item: JsonObject, around: Surroundings) -> ConsentChange:
+def _preference(item: JsonObject, around: ValueContext) -> ConsentChange:
     scope = around.scope
     granted = _GRANTS.get(required_text(item, "value").lower())
     if granted is None:

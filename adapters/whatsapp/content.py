@@ -12,7 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from adapters.whatsapp.wire import (
+from bridge.adapter.payload import (
+    boolean,
+    decimal,
+    filled,
+    identifier,
+    instant,
+    integer,
+    mapping,
+    number,
+    phone,
+    read_embedded,
+    sequence,
+    sha256_hex,
+)
+from bridge.adapters.whatsapp.wire import (
     JsonObject,
     fault,
     first_error,
@@ -21,7 +35,6 @@ from adapters.whatsapp.wire import (
     required_text,
 )
 from bridge.errors import Unreadable
-from bridge.frozen import builder
 from bridge.model import (
     CallPermission,
     Choice,
@@ -49,20 +62,7 @@ from bridge.model import (
     Text,
     Unsupported,
 )
-from bridge.payload import (
-    boolean,
-    decimal,
-    filled,
-    identifier,
-    instant,
-    integer,
-    mapping,
-    number,
-    phone,
-    read_embedded,
-    sequence,
-    sha256_hex,
-)
+from bridge.model.frozen import builder
 
 _new_call_permission: Final = builder(CallPermission)
 _new_choice: Final = builder(Choice)

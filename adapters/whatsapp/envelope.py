@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from adapters.whatsapp.account import (
+from bridge.adapter import Place, Scope, new_scope
+from bridge.adapter.payload import identifier, mapping, phone
+from bridge.adapters.whatsapp.account import (
     TEMPLATE_FIELDS,
     Change,
     translate_notice,
     translate_preferences,
     translate_template,
 )
-from adapters.whatsapp.coexistence import translate_echoes, translate_history
-from adapters.whatsapp.surroundings import remembered_place
-from adapters.whatsapp.translate import Envelope, objects, replaced, translate_value
-from adapters.whatsapp.wire import CHANNEL, MESSAGES, OBJECT, JsonObject, fault
-from bridge.adapter import Place, Scope, new_scope
+from bridge.adapters.whatsapp.app_history import translate_echoes, translate_history
+from bridge.adapters.whatsapp.translate import Envelope, objects, replaced, translate_value
+from bridge.adapters.whatsapp.value_context import remembered_place
+from bridge.adapters.whatsapp.wire import CHANNEL, MESSAGES, OBJECT, JsonObject, fault
 from bridge.errors import Unreadable
-from bridge.frozen import builder
 from bridge.model import Event, JsonValue
-from bridge.payload import identifier, mapping, phone
+from bridge.model.frozen import builder
 
 _new_scope: Final = builder(Scope)
 

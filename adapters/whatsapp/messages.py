@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from adapters.whatsapp.content import translate_content
-from adapters.whatsapp.surroundings import Surroundings
-from adapters.whatsapp.wire import (
+from bridge.adapter import new_message
+from bridge.adapter.payload import boolean, identifier, instant, mapping, phone
+from bridge.adapters.whatsapp.content import translate_content
+from bridge.adapters.whatsapp.value_context import ValueContext
+from bridge.adapters.whatsapp.wire import (
     JsonObject,
     conversation,
     fault,
@@ -19,9 +21,6 @@ from adapters.whatsapp.wire import (
     required_id,
     user,
 )
-from bridge.adapter import new_message
-from bridge.frozen import builder
-from bridge.keys import message_key
 from bridge.model import (
     Direction,
     Forwarded,
@@ -31,7 +30,8 @@ from bridge.model import (
     Product,
     ReplyTo,
 )
-from bridge.payload import boolean, identifier, instant, mapping, phone
+from bridge.model.frozen import builder
+from bridge.model.keys import message_key
 
 _FROM: Final = ("from", "from_user_id", "from_parent_user_id")
 _TO: Final = ("to", "to_user_id", "to_parent_user_id")
@@ -49,7 +49,7 @@ _NO_CONTEXT: Final[_Context] = (None, _NOT_FORWARDED, None)
 _new_reply_to: Final = builder(ReplyTo)
 
 
-def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue = None) -> Message:
+def translate_message(item: JsonObject, around: ValueContext, *, peer: JsonValue = None) -> Message:
     """Translate one message. Raises `Unreadable` with a path from the item on.
 
     `peer` is the user a thread is with, for an item that does not say whom it went to.
@@ -89,7 +89,7 @@ def translate_message(item: JsonObject, around: Surroundings, *, peer: JsonValue
     )
 
 
-def _is_outbound(item: JsonObject, around: Surroundings) -> bool:
+def _is_outbound(item: JsonObject, around: ValueContext) -> bool:
     """Return whether the business wrote it: in a history only the numbers tell."""
     if around.origin is Origin.APP:
         return True
@@ -111,7 +111,7 @@ def _named(
     return (peer if number is None else number), None
 
 
-def _context(context: JsonValue, around: Surroundings) -> _Context:
+def _context(context: JsonValue, around: ValueContext) -> _Context:
     if type(context) is not dict:
         return _NO_CONTEXT
     reply_to: ReplyTo | None = None

@@ -12,13 +12,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from adapters.whatsapp.surroundings import business_of, remembered_place
-from adapters.whatsapp.wire import MESSAGES, OBJECT, JsonObject
 from bridge.adapter import Scope, new_message, new_scope
-from bridge.frozen import builder
-from bridge.keys import conversation_id, message_key
+from bridge.adapter.payload import instant, phone
+from bridge.adapters.whatsapp.value_context import business_of, remembered_place
+from bridge.adapters.whatsapp.wire import MESSAGES, OBJECT, JsonObject
 from bridge.model import Conversation, Direction, Message, Origin, Party, Text
-from bridge.payload import instant, phone
+from bridge.model.frozen import builder
+from bridge.model.keys import conversation_id, message_key
 
 _FIELDS: Final = 5  # from, id, timestamp, type, text
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from adapters.whatsapp.surroundings import Surroundings
-from adapters.whatsapp.wire import (
+from bridge.adapter import new_status_change
+from bridge.adapter.payload import boolean, digest, filled, identifier, instant, mapping, phone
+from bridge.adapters.whatsapp.value_context import ValueContext
+from bridge.adapters.whatsapp.wire import (
     JsonObject,
     conversation,
     fault,
@@ -18,11 +20,9 @@ from adapters.whatsapp.wire import (
     required_text,
     user,
 )
-from bridge.adapter import new_status_change
-from bridge.frozen import builder
-from bridge.keys import event_key, status_key
 from bridge.model import Notice, Pricing, Status, StatusChange
-from bridge.payload import boolean, digest, filled, identifier, instant, mapping, phone
+from bridge.model.frozen import builder
+from bridge.model.keys import event_key, status_key
 
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
@@ -49,7 +49,7 @@ _new_pricing: Final = builder(Pricing)
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 
-def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | Notice:
+def translate_status(item: JsonObject, around: ValueContext) -> StatusChange | Notice:
     """Translate one status. Raises `Unreadable` with a path from the item on.
 
     The statuses of calls and payments move no message: they are notices.
@@ -97,7 +97,7 @@ def translate_status(item: JsonObject, around: Surroundings) -> StatusChange | N
     )
 
 
-def _notice(item: JsonObject, topic: str, around: Surroundings) -> Notice:
+def _notice(item: JsonObject, topic: str, around: ValueContext) -> Notice:
     scope = around.scope
     return _new_notice(
         key=event_key(Notice.kind, scope.channel, digest(item)),

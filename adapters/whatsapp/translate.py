@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn, TypeAlias
 
-from adapters.whatsapp.messages import translate_message
-from adapters.whatsapp.statuses import translate_status
-from adapters.whatsapp.surroundings import Surroundings, surroundings_of
-from adapters.whatsapp.wire import JsonObject, cards_of, fault
 from bridge.adapter import Scope
+from bridge.adapter.payload import digest
+from bridge.adapters.whatsapp.messages import translate_message
+from bridge.adapters.whatsapp.statuses import translate_status
+from bridge.adapters.whatsapp.value_context import ValueContext, surroundings_of
+from bridge.adapters.whatsapp.wire import JsonObject, cards_of, fault
 from bridge.errors import Unreadable
-from bridge.keys import event_key
 from bridge.model import Event, JsonValue, Notice, Origin, Unrecognized
-from bridge.payload import digest
+from bridge.model.keys import event_key
 
 Envelope: TypeAlias = Callable[[JsonObject], JsonValue]
 """Puts a value back into a whole callback body, so that it can be parsed again."""
@@ -62,9 +62,9 @@ def translate_value(
 def translate_array(
     value: JsonObject,
     name: str,
-    translate: Callable[[JsonObject, Surroundings], Event],
+    translate: Callable[[JsonObject, ValueContext], Event],
     *,
-    around: Surroundings,
+    around: ValueContext,
     envelope: Envelope,
     path: str,
 ) -> list[Event]:
@@ -80,9 +80,9 @@ def translate_array(
 
 def translate_items(
     items: JsonValue,
-    translate: Callable[[JsonObject, Surroundings], Event],
+    translate: Callable[[JsonObject, ValueContext], Event],
     *,
-    around: Surroundings,
+    around: ValueContext,
     path: str,
     body: Callable[[JsonValue], JsonValue],
 ) -> list[Event]:
@@ -137,7 +137,7 @@ def narrowed(
     value: JsonObject,
     name: str,
     part: JsonValue,
-    around: Surroundings,
+    around: ValueContext,
     named_in: JsonValue = None,
 ) -> JsonObject:
     """Return a value with this part alone, and of the cards only those that belong to it.
@@ -157,7 +157,7 @@ def replaced(parent: JsonObject, name: str, part: JsonValue) -> JsonObject:
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
-def _errors(value: JsonObject, around: Surroundings) -> Notice:
+def _errors(value: JsonObject, around: ValueContext) -> Notice:
     scope = around.scope
     errors = value["errors"]
     raw = narrowed(value, "errors", errors, around)

@@ -13,9 +13,8 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
+from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
 from bridge.errors import Unreadable
-from bridge.frozen import builder
-from bridge.keys import group_conversation_id
 from bridge.model import (
     Conversation,
     ConversationKind,
@@ -26,7 +25,8 @@ from bridge.model import (
     Referral,
     Role,
 )
-from bridge.payload import filled, identifier, mapping, phone, sequence
+from bridge.model.frozen import builder
+from bridge.model.keys import group_conversation_id
 
 CHANNEL: Final = "whatsapp"
 

@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bridge import registry
+from bridge import assembly
 from bridge.adapter import Adapter, AdapterClass, SampleSource
 from bridge.cli.terminal import Exit, print_line
 from bridge.errors import BridgeError, ConfigurationError
@@ -22,7 +22,7 @@ def without_secrets(name: str) -> Adapter:
 
     Raises `UnknownAdapter`, or `ConfigurationError` where it cannot do without settings.
     """
-    return _without_secrets(name, registry.load(name))
+    return _without_secrets(name, assembly.load(name))
 
 
 def _without_secrets(name: str, cls: AdapterClass) -> Adapter:
@@ -61,7 +61,7 @@ class _Row:
         return (self.name, self.version, self.location, samples, about)
 
 
-def _row(offer: registry.Installed) -> _Row:
+def _row(offer: assembly.Installed) -> _Row:
     row = _Row(
         name=offer.name,
         version=f"{offer.distribution} {offer.version}",
@@ -94,7 +94,7 @@ def adapters(*, json: bool = False) -> int:
     json
         Print a JSON array instead of a table.
     """
-    rows = [_row(offer) for offer in registry.installed().values()]
+    rows = [_row(offer) for offer in assembly.installed().values()]
     if json:
         sys.stdout.write(orjson.dumps([row.as_json() for row in rows]).decode() + "\n")
         return Exit.OK

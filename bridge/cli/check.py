@@ -16,7 +16,7 @@ from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, print_line, say
 from bridge.errors import ConfigurationError, Problem
-from bridge.masking import neutralise
+from bridge.model.masking import neutralise
 from bridge.runtime import Bridge
 from bridge.settings import Settings, toml
 from bridge.settings.references import resolve

@@ -1,4 +1,4 @@
-"""The other end of `bridge.admin`: what the commands ask a running server.
+"""The other end of `bridge.ops.admin`: what the commands ask a running server.
 
 Commands never touch the journal's file: the server has it, and it alone may write to it.
 """

@@ -11,13 +11,13 @@ from typing import Annotated, Final, TypeAlias
 import attrs
 from cyclopts import Parameter
 
-from bridge import registry
+from bridge import assembly
 from bridge.adapter import Adapter
+from bridge.adapter.signing import Secret
 from bridge.cli.terminal import say
 from bridge.errors import ConfigurationError, UnknownAdapter
 from bridge.settings import AdapterEntry, Settings, load, toml
 from bridge.settings.wording import unknown
-from bridge.signing import Secret
 
 VARIABLE: Final = "BRIDGE_CONFIG"
 DEFAULT: Final = Path("config.toml")
@@ -57,7 +57,7 @@ def read(path: Path) -> Settings:
     directory = str(path.parent.absolute())
     if directory not in sys.path:
         sys.path.append(directory)  # last, so that nothing there hides what is installed
-    return load(path, registry.settings_class, installed=registry.installed())
+    return load(path, assembly.settings_class, installed=assembly.installed())
 
 
 def adapter(settings: Settings, name: str) -> Adapter:
@@ -67,7 +67,7 @@ def adapter(settings: Settings, name: str) -> Adapter:
     """
     entry = entry_of(settings, name)
     try:
-        return registry.load(entry.type)(name, entry.settings)
+        return assembly.load(entry.type)(name, entry.settings)
     except ConfigurationError as error:
         raise ConfigurationError(settings.locate(f"adapters.{name}", error)) from error
 

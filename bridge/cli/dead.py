@@ -13,7 +13,7 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.rendering import masked, pretty, print_json, print_table
 from bridge.cli.show import outcome_of
 from bridge.cli.terminal import Exit, UsageError, confirmed, fail, say
-from bridge.masking import mask_phones_in
+from bridge.model.masking import mask_phones_in
 
 dead = App(
     name="dead",

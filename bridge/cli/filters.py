@@ -8,10 +8,10 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
+from bridge.adapter.payload import instant
 from bridge.cli.client import Parameters
 from bridge.cli.terminal import UsageError
-from bridge.masking import MASK
-from bridge.payload import instant
+from bridge.model.masking import MASK
 from bridge.settings import ContentKind, EventKind, seconds
 
 

@@ -15,8 +15,9 @@ from urllib.parse import quote, urlsplit
 import attrs
 from cyclopts import Parameter
 
-from bridge import registry
+from bridge import assembly
 from bridge.adapter import SampleSource
+from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.check import mistakes
 from bridge.cli.config import DEFAULT, ConfigOption
@@ -24,7 +25,6 @@ from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings import Settings, loads
 from bridge.settings.wording import unknown
-from bridge.signing import Secret
 
 _FIRST: Final = "incs"
 _NO_HOST: Final = "https://YOUR-HOST"
@@ -176,7 +176,7 @@ def _ask(question: str, *, hidden: bool = False) -> str:
 def _asked_adapters(*, asking: bool) -> Sequence[str]:
     if not asking:
         return (_FIRST,)
-    offered = ", ".join(registry.installed())
+    offered = ", ".join(assembly.installed())
     answer = _ask(f"Whom do callbacks come from? ({offered}; several with commas; empty: {_FIRST})")
     return [name.strip() for name in answer.split(",") if name.strip()] or (_FIRST,)
 
@@ -194,7 +194,7 @@ def _asked_channels() -> tuple[_Channel, ...]:
 
 
 def _table(name: str, channels: tuple[_Channel, ...], *, asking: bool) -> _Table:
-    offers = registry.installed()
+    offers = assembly.installed()
     if name not in offers:
         raise UsageError(unknown("installed adapter", name, offers))
     hints = get_type_hints(offers[name].load().Settings)
@@ -248,7 +248,7 @@ def _escaped(text: str) -> str:
 
 def _checked(text: str, path: Path) -> Settings:
     """Return the settings of a document. Raises `ConfigurationError` where it is wrong."""
-    settings = loads(text, registry.settings_class, installed=registry.installed(), path=path)
+    settings = loads(text, assembly.settings_class, installed=assembly.installed(), path=path)
     problems = mistakes(settings)
     if problems:
         raise ConfigurationError(problems)

@@ -11,16 +11,16 @@ import attrs
 from cyclopts import Parameter
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
-from bridge.bus import raised_at
+from bridge.adapter.payload import instant
+from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, fail, say
-from bridge.codec import encode
+from bridge.delivery.bus import raised_at
 from bridge.errors import CodecError, NotAuthentic
-from bridge.payload import instant
-from bridge.signing import Secret
+from bridge.model.codec import encode
 
 STDIN: Final = "-"
 

@@ -17,11 +17,11 @@ import orjson
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from yarl import URL
 
-from bridge.adapter import Outgoing
+from bridge.adapter import SignedRequest
+from bridge.adapter.payload import mapping, text
 from bridge.cli.changes import Change
 from bridge.cli.samples import Target
 from bridge.errors import BridgeError
-from bridge.payload import mapping, text
 
 _MAX_ANSWER: Final = 64 * 1024
 _TIMEOUT: Final = ClientTimeout(total=30)
@@ -155,7 +155,7 @@ def _first_of(group: ExceptionGroup) -> Exception:
     return first
 
 
-def _requests(plan: Plan) -> Iterator[tuple[Target, Outgoing]]:
+def _requests(plan: Plan) -> Iterator[tuple[Target, SignedRequest]]:
     """Make the requests one by one, as they are needed."""
     run = secrets.token_hex(8)
     began = datetime.now(UTC)
@@ -171,7 +171,7 @@ def _requests(plan: Plan) -> Iterator[tuple[Target, Outgoing]]:
         yield target, _forged(outgoing) if plan.forged else outgoing
 
 
-def _forged(outgoing: Outgoing) -> Outgoing:
+def _forged(outgoing: SignedRequest) -> SignedRequest:
     """Return a request with one character changed in everything that could be its proof."""
     return attrs.evolve(
         outgoing,
@@ -190,7 +190,9 @@ def _altered(proof: str) -> str:
     return proof[:middle] + digit + proof[middle + 1 :] if proof else proof
 
 
-async def _post(session: ClientSession, base: str, target: Target, outgoing: Outgoing) -> Answer:
+async def _post(
+    session: ClientSession, base: str, target: Target, outgoing: SignedRequest
+) -> Answer:
     url = f"{base}/{target.adapter}"
     if outgoing.tail:
         url += f"/{quote(outgoing.tail)}"

@@ -10,7 +10,7 @@ from bridge.cli.client import connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.filters import refuse_masked
 from bridge.cli.terminal import Exit, confirmed, say
-from bridge.masking import mask_phone
+from bridge.model.masking import mask_phone
 
 
 def purge(

@@ -12,9 +12,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from bridge.cli.terminal import UsageError, print_line
-from bridge.codec import from_dict
-from bridge.console import Console
-from bridge.masking import mask_phone, mask_phones_in, mask_text, neutralise
+from bridge.delivery.console import Console
+from bridge.model.codec import from_dict
+from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
 

@@ -11,8 +11,8 @@ from bridge.cli.client import Client, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.rendering import print_json
 from bridge.cli.terminal import Exit, UsageError, print_line, say
-from bridge.masking import mask_phones_in
 from bridge.model import Unrecognized
+from bridge.model.masking import mask_phones_in
 
 _PAGE: Final = 1000
 _TOGETHER: Final = 50

@@ -10,8 +10,9 @@ from pathlib import Path
 import attrs
 import orjson
 
-from bridge import registry
+from bridge import assembly
 from bridge.adapter import Adapter, SampleSource
+from bridge.adapter.payload import read_object
 from bridge.cli import config as configuration
 from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import bodies
@@ -19,7 +20,6 @@ from bridge.cli.changes import Change, changed
 from bridge.cli.terminal import UsageError
 from bridge.errors import ConfigurationError, MalformedBody
 from bridge.model import JsonValue
-from bridge.payload import read_object
 from bridge.settings import Settings
 
 
@@ -68,7 +68,7 @@ def listed(config: Path | None, adapter: str | None) -> Sequence[Target]:
     try:
         path = configuration.find(config, or_example=True)
     except ConfigurationError:
-        names = registry.installed() if adapter is None else (adapter,)
+        names = assembly.installed() if adapter is None else (adapter,)
         return [target for name in names for target in samples_of(name, without_secrets(name))]
     return configured(configuration.read(path), adapter)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal
 import orjson
 from cyclopts import Parameter
 
-from bridge import schema as generated
 from bridge.cli.terminal import Exit
+from bridge.model import schema as generated
 
 _WRITERS: Final = {"jsonschema": generated.json_schema, "asyncapi": generated.asyncapi}
 

@@ -16,7 +16,6 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from bridge import admin, log, server
 from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
 from bridge.cli.check import doubts
@@ -24,6 +23,8 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.reload import files_of, supervise
 from bridge.cli.samples import samples_of
 from bridge.cli.terminal import Exit, fail, say
+from bridge.ingress import server
+from bridge.ops import admin, log
 from bridge.runtime import Bridge
 from bridge.settings import JournalSettings, Settings, SubscriberEntry
 

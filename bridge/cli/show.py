@@ -10,7 +10,7 @@ from bridge.cli.client import connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.filters import refuse_masked
 from bridge.cli.rendering import EventPrinter, masked, pretty, print_json, print_table
-from bridge.masking import mask_phones_in
+from bridge.model.masking import mask_phones_in
 
 _HEADINGS = ("subscriber", "standing", "tries", "times", "error")
 

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 
 from bridge.errors import BridgeError
-from bridge.masking import neutralise
+from bridge.model.masking import neutralise
 
 
 class Exit(IntEnum):

@@ -14,13 +14,13 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.bus import as_async, is_async, raised_at
 from bridge.delivery.attempt import FIRST, Attempt, attempt, begin, delay, finish
+from bridge.delivery.bus import as_async, is_async, raised_at
 from bridge.delivery.progress import Progress
 from bridge.errors import JournalError
-from bridge.instrumentation import Result, Tried
-from bridge.journal.base import Cursor, Entry, Failure, Held
+from bridge.journal.protocol import Cursor, Entry, Failure, Held
 from bridge.model import Event
+from bridge.observer import Result, Tried
 from bridge.settings import DeliverySettings
 
 _BATCH: Final = 256
@@ -391,7 +391,7 @@ class Delivery:
             },
         )
         if final:
-            self._progress.bury(
+            self._progress.dead_letter(
                 Failure(
                     entry=held.entry,
                     tries=tries,

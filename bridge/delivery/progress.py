@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from bridge.journal.base import Cursor, Entry, Failure, Held, Settlement
+from bridge.journal.protocol import Cursor, Entry, Failure, Held, Settlement
 
 
 class Progress:
@@ -54,7 +54,7 @@ class Progress:
         self._released.add(entry.position)
         self.changed.set()
 
-    def bury(self, failure: Failure) -> None:
+    def dead_letter(self, failure: Failure) -> None:
         """Make an entry a dead letter."""
         self._dead.append(failure)
         self.changed.set()

@@ -17,9 +17,8 @@ from typing import Final, Protocol, Self
 import attrs
 import orjson
 
-from bridge.journal.base import lane_of
+from bridge.journal.protocol import lane_of
 from bridge.journal.query import identities
-from bridge.keys import message_key, status_key
 from bridge.model import (
     Conversation,
     ConversationKind,
@@ -29,6 +28,7 @@ from bridge.model import (
     Status,
     StatusChange,
 )
+from bridge.model.keys import message_key, status_key
 
 _INCS: Final = "incs"
 

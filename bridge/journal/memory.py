@@ -15,9 +15,10 @@ from typing import Self
 
 import attrs
 
-from bridge.codec import encode
 from bridge.errors import JournalError
-from bridge.journal.base import (
+from bridge.journal.correlation import Track, correlate, tells_of
+from bridge.journal.ephemeral import PassingPlace
+from bridge.journal.protocol import (
     Appended,
     Cursor,
     DeadLetter,
@@ -32,10 +33,9 @@ from bridge.journal.base import (
     SubscriberState,
     concerns,
 )
-from bridge.journal.correlation import Track, correlate, tells_of
-from bridge.journal.passing import PassingPlace
 from bridge.journal.query import Query
 from bridge.model import Event
+from bridge.model.codec import encode
 
 _REMEMBERED_PER_EVENT = 4
 """How many keys and tracks are remembered for each event that may be kept."""
@@ -137,7 +137,7 @@ class MemoryJournal:
         """Wait until something has been appended."""
         await self._grown.wait()
 
-    def bury(self, cursor: Cursor, failure: Failure) -> None:
+    def dead_letter(self, cursor: Cursor, failure: Failure) -> None:
         """Keep a failure as a dead letter of the cursor's subscriber."""
         name = next((name for name, known in self._cursors.items() if known is cursor), None)
         if name is not None:
@@ -322,7 +322,7 @@ class _Cursor(PassingPlace):
             self._held.pop(position, None)
         for failure in settlement.dead:
             self._held.pop(failure.entry.position, None)
-            self._journal.bury(self, failure)
+            self._journal.dead_letter(self, failure)
         self.position = settlement.position
 
     def hold(self, held: Held) -> None:

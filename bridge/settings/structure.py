@@ -32,10 +32,10 @@ from cattrs.cols import list_structure_factory, mapping_structure_factory
 from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
+from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError
 from bridge.settings.references import Referenced
 from bridge.settings.wording import mismatch, quoted, unknown
-from bridge.signing import Secret
 
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[Any, Any], Any]

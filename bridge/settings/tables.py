@@ -16,12 +16,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from bridge.adapter.signing import Network, Secret
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import Direction
 from bridge.settings import toml
 from bridge.settings.structure import Duration, Size
 from bridge.settings.wording import quoted
-from bridge.signing import Network, Secret
 
 EventKind: TypeAlias = Literal[
     "message",

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
-from bridge.codec import decode, encode
 from bridge.errors import NotAuthentic
 from bridge.model import JsonValue, Unrecognized
+from bridge.model.codec import decode, encode
 from bridge.testing.bodies import disturbed, json_objects, json_values
 
 RECEIVED_AT: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -183,7 +183,7 @@ class AdapterContract(ABC):
     def test_a_body_that_nests_too_deep_is_not_lost(self) -> None:
         """A real body with a part too deep for our own JSON is an event all the same, or refused.
 
-        See `bridge.payload.TooDeep`.
+        See `bridge.adapter.payload.TooDeep`.
         """
         deep = b',"deep":' + b"[" * 300 + b"]" * 300 + b"}"
         for body in self.bodies():

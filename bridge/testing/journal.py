@@ -11,20 +11,21 @@ import asyncio
 from pathlib import Path
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.base import (
+from bridge.journal.protocol import (
     Appended,
     Health,
     Held,
     Settlement,
     Start,
 )
-from bridge.keys import message_key
 from bridge.model import (
     Direction,
     Status,
     StatusChange,
 )
-from bridge.testing.happenings import (
+from bridge.model.keys import message_key
+from bridge.testing.operators import OperatorsContract
+from bridge.testing.sample_events import (
     ANNE,
     BERT,
     failure,
@@ -34,7 +35,6 @@ from bridge.testing.happenings import (
     status,
     unwritable,
 )
-from bridge.testing.operators import OperatorsContract
 
 
 class JournalContract(OperatorsContract):

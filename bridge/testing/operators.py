@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from bridge.journal.base import (
+from bridge.journal.protocol import (
     Appended,
     Held,
     Journal,
@@ -30,7 +30,7 @@ from bridge.model import (
     Status,
     Template,
 )
-from bridge.testing.happenings import (
+from bridge.testing.sample_events import (
     ANNE,
     BERT,
     failure,

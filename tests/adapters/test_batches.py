@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.incs import Incs, IncsSettings
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.adapter import Verified
+from bridge.adapters.incs import Incs, IncsSettings
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.model import Form, Message, Status, StatusChange, Unrecognized
 from tests.adapters.cases import RECEIVED_AT
 

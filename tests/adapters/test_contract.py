@@ -15,12 +15,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from adapters.incs import Channel, Incs, IncsSettings
-from adapters.rcs import Rcs, RcsSettings
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.adapter import Callback, Parsed, Reply, Verified
+from bridge.adapter import Callback, Parsed, Response, Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import CodecError
-from bridge.signing import Secret
 from bridge.testing import AdapterContract
 from bridge.testing.adapter import RECEIVED_AT
 from tests.adapters import cases
@@ -193,7 +193,7 @@ class Sound(Plain):
 
     def parse(self, verified, /):
         parsed = super().parse(verified)
-        return parsed if parsed.malformed else attrs.evolve(parsed, reply=Reply())
+        return parsed if parsed.malformed else attrs.evolve(parsed, reply=Response())
 
     def _message(self, scope, item):
         if isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("id", "text")):
@@ -274,7 +274,7 @@ class Unwritable(Sound):
 
 class Refusing(Sound):
     def parse(self, verified, /):
-        return attrs.evolve(super().parse(verified), reply=Reply(status=500))
+        return attrs.evolve(super().parse(verified), reply=Response(status=500))
 
 
 class TestSound(Broken):

@@ -7,10 +7,10 @@ import json
 import orjson
 import pytest
 
-from adapters.incs import Channel, Incs, IncsSettings
-from adapters.rcs import Rcs, RcsSettings
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.adapter import Verified
+from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.model import Message, Unrecognized
 from tests.adapters import cases
 

@@ -9,12 +9,12 @@ import hmac
 import attrs
 import pytest
 
-from adapters.incs import Incs, IncsSettings
-from adapters.rcs import Rcs, RcsSettings
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.adapter import Callback
+from bridge.adapter.signing import Secret
+from bridge.adapters.incs import Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError, NotAuthentic
-from bridge.signing import Secret
 from tests.adapters.cases import RECEIVED_AT
 
 WORD = "meatyhamhock"

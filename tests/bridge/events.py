@@ -5,13 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.keys import (
-    conversation_id,
-    event_key,
-    group_conversation_id,
-    message_key,
-    status_key,
-)
 from bridge.model import (
     Conversation,
     ConversationKind,
@@ -25,6 +18,13 @@ from bridge.model import (
     StatusChange,
     Text,
     Unrecognized,
+)
+from bridge.model.keys import (
+    conversation_id,
+    event_key,
+    group_conversation_id,
+    message_key,
+    status_key,
 )
 
 NOON = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)

@@ -6,12 +6,12 @@ from typing import Any
 
 import attrs
 
-from bridge.adapter import Callback, Parsed, Reply, Scope, Verified
+from bridge.adapter import Callback, Parsed, Response, Scope, Verified
+from bridge.adapter.payload import mapping, phone, read_object, sequence
+from bridge.adapter.signing import Secret, Tokens
 from bridge.errors import MalformedBody, NotAuthentic
-from bridge.keys import message_key
 from bridge.model import Direction, Message, Origin, Party, Text
-from bridge.payload import mapping, phone, read_object, sequence
-from bridge.signing import Secret, Tokens
+from bridge.model.keys import message_key
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -46,7 +46,7 @@ class Plain:
         )
         return Parsed(
             events=tuple(self._message(scope, item) for item in sequence(body.get("messages"))),
-            reply=Reply(body=b"ok"),
+            reply=Response(body=b"ok"),
         )
 
     def _message(self, scope: Scope, item: Any) -> Message:

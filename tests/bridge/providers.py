@@ -8,14 +8,14 @@ import hmac
 
 import orjson
 
-from adapters.incs import Incs, IncsSettings
-from adapters.rcs import Rcs, RcsSettings
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.adapter.signing import Secret
+from bridge.adapters.incs import Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Event
 from bridge.runtime import Bridge
 from bridge.settings import ServerSettings
-from bridge.signing import Secret
 
 APP_SECRET = "an-app-secret-of-whatsapp"
 CLIENT_TOKEN = "a-client-token-of-rcs"

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import attrs
 
+from bridge.ingress.server import serve
 from bridge.runtime import Bridge
-from bridge.server import serve
 
 PATIENCE = 60  # seconds until a test gives up; nothing depends on how long it really takes
 

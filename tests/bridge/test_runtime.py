@@ -21,8 +21,8 @@ from bridge.errors import (
     NotRunning,
     UnknownAdapter,
 )
-from bridge.journal.base import Appended
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Appended
 from bridge.model import Event, Message, StatusChange, Text, Unrecognized
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings, loads
@@ -280,7 +280,7 @@ class TestFromSettings:
     @pytest.fixture(autouse=True)
     def plain_is_installed(self, monkeypatch):
         """The adapter comes through the registry, as anyone's does."""
-        monkeypatch.setattr("bridge.registry.load", {"plain": Plain}.__getitem__)
+        monkeypatch.setattr("bridge.assembly.load", {"plain": Plain}.__getitem__)
 
     async def test_everything_named_is_loaded(self):
         """Adapter, subscriber and journal are those that the settings name."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge import registry
+from bridge import assembly
 from bridge.cli.check import doubts, mistakes
-from bridge.journal.base import Start
+from bridge.journal.protocol import Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.settings import ServerSettings, Settings, load
 from tests.bridge.events import message
@@ -46,7 +46,7 @@ def configured(tmp_path, monkeypatch) -> tuple[Settings, Path]:
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "config.toml"
     path.write_text(block("toml"))
-    return load(path, registry.settings_class, installed=registry.installed()), path
+    return load(path, assembly.settings_class, installed=assembly.installed()), path
 
 
 def test_its_configuration_is_sound(configured):

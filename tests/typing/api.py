@@ -10,8 +10,6 @@ from typing import assert_never, assert_type
 
 from aiohttp import web
 
-from adapters.incs import IncsSettings
-from adapters.whatsapp import WhatsAppSettings
 from bridge import (
     Bridge,
     Callback,
@@ -32,7 +30,7 @@ from bridge import (
     Order,
     Party,
     Reaction,
-    Reply,
+    Response,
     Secret,
     Start,
     StatusChange,
@@ -42,6 +40,8 @@ from bridge import (
     Typing,
     Unsupported,
 )
+from bridge.adapters.incs import IncsSettings
+from bridge.adapters.whatsapp import WhatsAppSettings
 
 bridge = Bridge.from_toml("config.toml")
 embedded = Bridge(journal=MemoryJournal())
@@ -122,7 +122,7 @@ async def embed() -> None:
     bridge.mount(app)
     async with embedded:
         callback = Callback(body=b"{}", received_at=datetime.now(UTC), headers={"X-Token": "t"})
-        assert_type(await embedded.receive("incs", callback), Reply)
+        assert_type(await embedded.receive("incs", callback), Response)
 
 
 def frozen(message: Message) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from adapters.incs import wire
-from adapters.rcs import samples as rcs
-from adapters.rcs.wire import is_item
-from adapters.whatsapp import samples as whatsapp
 from bridge.adapter import Sample
+from bridge.adapter.payload import integer
+from bridge.adapters.incs import wire
+from bridge.adapters.rcs import samples as rcs
+from bridge.adapters.rcs.wire import is_item
+from bridge.adapters.whatsapp import samples as whatsapp
 from bridge.model import JsonValue
-from bridge.payload import integer
 
 _COUNTING_DIGITS: Final = 8  # the last digits of INCS's numbers; before them stand year and month
 _COUNTED: Final = 10**_COUNTING_DIGITS

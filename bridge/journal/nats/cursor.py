@@ -11,12 +11,12 @@ from typing import Any, Final
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.base import Entry, Held, Settlement, Start
 from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft
 from bridge.journal.nats.entries import entry_of, is_between, position_of, sequence_of
 from bridge.journal.nats.partition import Partition
 from bridge.journal.nats.records import DeadRecord, HeldRecord
 from bridge.journal.nats.streams import Streams
+from bridge.journal.protocol import Entry, Held, Settlement, Start
 
 _BUFFER: Final = 512  # entries that wait to be read
 _BATCH: Final = 500  # of a settlement's records; a server takes 1000 in one batch

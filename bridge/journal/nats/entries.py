@@ -14,12 +14,12 @@ from urllib.parse import quote
 
 import orjson
 
-from bridge.codec import decode
 from bridge.errors import CodecError
-from bridge.journal.base import Entry, lane_of
 from bridge.journal.nats.broker import Draft, Stored
 from bridge.journal.nats.subjects import Names
+from bridge.journal.protocol import Entry, lane_of
 from bridge.model import Event, Unrecognized
+from bridge.model.codec import decode
 
 _LOG: Final = logging.getLogger("bridge.journal")
 

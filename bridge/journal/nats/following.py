@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.base import Entry
+from bridge.journal.ephemeral import PassingPlace
 from bridge.journal.nats.entries import entry_of, position_of
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.pulling import Delivered, Pulling
 from bridge.journal.nats.streams import Streams
-from bridge.journal.passing import PassingPlace
+from bridge.journal.protocol import Entry
 
 _ROOM: Final = 4096
 _NANOSECONDS: Final = 1_000_000_000
@@ -115,7 +115,7 @@ class Growth:
         self._grow()
 
 
-class PassingCursor(PassingPlace):
+class EphemeralCursor(PassingPlace):
     """A place that belongs to nobody, over all partitions, in the stream's order.
 
     Begins beyond `sequence`, or where the stream ends once it can be asked.

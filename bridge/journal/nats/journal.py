@@ -17,7 +17,19 @@ from types import TracebackType
 from typing import Final, Self
 
 from bridge.errors import JournalError
-from bridge.journal.base import (
+from bridge.journal.nats import queries, purging
+from bridge.journal.nats.broker import Away, Broker, Draft
+from bridge.journal.nats.cursors import Readers
+from bridge.journal.nats.entries import sequence_of
+from bridge.journal.nats.outage import Outage
+from bridge.journal.nats.partition import consumer_info
+from bridge.journal.nats.publisher import Publisher
+from bridge.journal.nats.records import HeldRecord
+from bridge.journal.nats.spool import Spool
+from bridge.journal.nats.streams import Streams
+from bridge.journal.nats.subjects import Names
+from bridge.journal.nats.topology import Limits
+from bridge.journal.protocol import (
     Appended,
     Cursor,
     DeadLetter,
@@ -29,18 +41,6 @@ from bridge.journal.base import (
     Start,
     SubscriberState,
 )
-from bridge.journal.nats import inquiries, purging
-from bridge.journal.nats.broker import Away, Broker, Draft
-from bridge.journal.nats.entries import sequence_of
-from bridge.journal.nats.outage import Outage
-from bridge.journal.nats.partition import consumer_info
-from bridge.journal.nats.publisher import Publisher
-from bridge.journal.nats.readers import Readers
-from bridge.journal.nats.records import HeldRecord
-from bridge.journal.nats.spool import Spool
-from bridge.journal.nats.streams import Streams
-from bridge.journal.nats.subjects import Names
-from bridge.journal.nats.topology import Limits
 from bridge.journal.query import Query
 from bridge.model import Event
 
@@ -244,7 +244,7 @@ class NatsJournal:
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`."""
         self._running()
-        return await inquiries.is_served(self._streams, name)
+        return await queries.is_served(self._streams, name)
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
@@ -272,29 +272,29 @@ class NatsJournal:
     async def subscribers(self) -> Sequence[SubscriberState]:
         """See `Journal.subscribers`; a lag counts what is being worked on as well."""
         self._running()
-        return await inquiries.subscribers(self._streams)
+        return await queries.subscribers(self._streams)
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         self._running()
-        return await inquiries.find(self._streams, key)
+        return await queries.find(self._streams, key)
 
     async def search(self, query: Query) -> Sequence[Entry]:
         """See `Journal.search`."""
         self._running()
-        return await inquiries.search(self._streams, query)
+        return await queries.search(self._streams, query)
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
         """See `Journal.outcomes`."""
         self._running()
-        return await inquiries.outcomes(self._streams, position)
+        return await queries.outcomes(self._streams, position)
 
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
     ) -> Sequence[DeadLetter]:
         """See `Journal.dead_letters`."""
         self._running()
-        return await inquiries.dead_letters(self._streams, subscriber, after=after, limit=limit)
+        return await queries.dead_letters(self._streams, subscriber, after=after, limit=limit)
 
     # --- deciding ----------------------------------------------------------------------------
 
@@ -303,7 +303,7 @@ class NatsJournal:
         self._running()
         if not await self._known(subscriber):
             return 0
-        entries = await inquiries.looked_at(self._streams, subscriber, positions)
+        entries = await queries.looked_at(self._streams, subscriber, positions)
         for entry in entries:
             await self._hold_again(entry, subscriber)
             subject = self._names.dead(subscriber, sequence_of(entry.position))
@@ -329,7 +329,7 @@ class NatsJournal:
     async def retry(self, letter: int) -> bool:
         """See `Journal.retry`."""
         self._running()
-        found = await inquiries.dead_letter(self._streams, letter)
+        found = await queries.dead_letter(self._streams, letter)
         if found is None or not await self._delete(letter):
             return False
         await self._hold_again(found.failure.entry, found.subscriber)
@@ -339,7 +339,7 @@ class NatsJournal:
     async def drop(self, letter: int) -> bool:
         """See `Journal.drop`."""
         self._running()
-        if await inquiries.dead_letter(self._streams, letter) is None:
+        if await queries.dead_letter(self._streams, letter) is None:
             return False
         return await self._delete(letter)
 
@@ -352,7 +352,7 @@ class NatsJournal:
         erased = await purging.purge(self._streams, subject)
         if self._spool is not None:
             erased += await self._spool.purge(subject)
-        for name in await inquiries.names(self._streams):
+        for name in await queries.names(self._streams):
             await self._readers.stir(name)
         return erased
 

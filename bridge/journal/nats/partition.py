@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from bridge.journal.base import Entry
 from bridge.journal.nats.broker import TTL, Away, Draft, NoStream, Refused, Stored
 from bridge.journal.nats.entries import entry_of
 from bridge.journal.nats.holding import Holding
 from bridge.journal.nats.pulling import GROUP, Delivered, Pulling
 from bridge.journal.nats.records import HeldRecord
 from bridge.journal.nats.streams import Streams
+from bridge.journal.protocol import Entry
 
 _NANOSECONDS: Final = 1_000_000_000
 _PINNED_FOR: Final = 4  # seconds without a request, after which another reader is pinned

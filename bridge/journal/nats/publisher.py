@@ -15,15 +15,15 @@ from typing import Final
 
 import attrs
 
-from bridge.codec import encode
 from bridge.errors import CodecError, JournalError
-from bridge.journal.base import Appended
 from bridge.journal.correlation import correlate
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
 from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, claim_of
 from bridge.journal.nats.subjects import Names
+from bridge.journal.protocol import Appended
 from bridge.model import Event
+from bridge.model.codec import encode
 
 _GROUP: Final = 128  # events; a batch has at most 1000 messages, and an event needs up to seven
 _LOOKED_UP: Final = 512  # subjects in one request

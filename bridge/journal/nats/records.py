@@ -7,8 +7,8 @@ from typing import Self
 import attrs
 import orjson
 
-from bridge.journal.base import DeadLetter, Entry, Failure, Held
 from bridge.journal.correlation import Track
+from bridge.journal.protocol import DeadLetter, Entry, Failure, Held
 
 
 @attrs.frozen

@@ -14,7 +14,8 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.base import (
+from bridge.journal.nats.broker import Unfit
+from bridge.journal.protocol import (
     Appended,
     Entry,
     Failure,
@@ -23,7 +24,6 @@ from bridge.journal.base import (
     Settlement,
     Start,
 )
-from bridge.journal.nats.broker import Unfit
 from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 import apsw
 
-from bridge.journal.base import Entry, Held, Settlement
-from bridge.journal.passing import PassingPlace
+from bridge.journal.ephemeral import PassingPlace
+from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.journal.sqlite import subscriptions
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class SubscriberCursor:
         )
 
 
-class PassingCursor(PassingPlace):
+class EphemeralCursor(PassingPlace):
     """A place that belongs to nobody."""
 
     def __init__(self, source: Source, position: int) -> None:

@@ -12,11 +12,11 @@ from typing import Final, TypeAlias
 import apsw
 import orjson
 
-from bridge.codec import decode
 from bridge.errors import CodecError
-from bridge.frozen import builder
-from bridge.journal.base import Entry, concerns
+from bridge.journal.protocol import Entry, concerns
 from bridge.model import Event, Unrecognized
+from bridge.model.codec import decode
+from bridge.model.frozen import builder
 
 _LOG: Final = logging.getLogger("bridge.journal")
 

@@ -22,7 +22,7 @@ from typing import Final, Self, TypeVar
 import apsw
 
 from bridge.errors import JournalError
-from bridge.journal.base import (
+from bridge.journal.protocol import (
     Appended,
     Cursor,
     DeadLetter,
@@ -35,7 +35,7 @@ from bridge.journal.base import (
 from bridge.journal.query import Query
 from bridge.journal.sqlite import entries, search, subscriptions
 from bridge.journal.sqlite.checkpointer import Checkpointer
-from bridge.journal.sqlite.cursor import PassingCursor, SubscriberCursor
+from bridge.journal.sqlite.cursor import EphemeralCursor, SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
 from bridge.journal.sqlite.known import KnownKeys
 from bridge.journal.sqlite.ledger import digest, forget_tracks
@@ -306,7 +306,7 @@ class SqliteJournal:
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
-        return PassingCursor(self, self._begin(start))
+        return EphemeralCursor(self, self._begin(start))
 
     def _begin(self, start: Start | int) -> int:
         self._running()

@@ -14,7 +14,7 @@ import apsw
 import attrs
 import orjson
 
-from bridge.journal.base import Entry
+from bridge.journal.protocol import Entry
 from bridge.journal.query import Query
 from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_entry
 

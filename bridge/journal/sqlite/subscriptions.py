@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.base import (
+from bridge.journal.protocol import (
     DeadLetter,
     Failure,
     Held,

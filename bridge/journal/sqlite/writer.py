@@ -21,15 +21,15 @@ from typing import Any, Final, TypeAlias
 import apsw
 import attrs
 
-from bridge.codec import encode
 from bridge.errors import CodecError, JournalError
-from bridge.frozen import builder
-from bridge.journal.base import Appended, Entry
 from bridge.journal.correlation import correlate
+from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.known import KnownKeys
 from bridge.journal.sqlite.ledger import GroupLedger
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.model import Event
+from bridge.model.codec import encode
+from bridge.model.frozen import builder
 
 _LOG: Final = logging.getLogger("bridge.journal")
 

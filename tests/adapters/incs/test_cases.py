@@ -5,9 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from adapters.incs import Channel, Incs, IncsSettings
-from bridge import codec
 from bridge.adapter import Verified
+from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.model import codec
 from tests.adapters import cases
 
 CASES = cases.load("incs")

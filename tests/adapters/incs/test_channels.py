@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.incs.channels import Channel, Channels
 from bridge.adapter import Scope
+from bridge.adapters.incs.channels import Channel, Channels
 from tests.adapters.laws import json_values
 
 RECEIVED_AT = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)

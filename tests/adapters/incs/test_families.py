@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.incs import Channel, Incs, IncsSettings
-from adapters.rcs import Rcs, RcsSettings
 from bridge.adapter import Verified
+from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
 from tests.adapters.cases import RECEIVED_AT
 
 WAMID = "wamid.HBgNNjI4MTUxOTE0MDMyNxUCABIYIEFDQTgwMEZCMUFERjZDQzhDNUVDQzM0Qzg2Qjg0QkI0AA=="

@@ -7,10 +7,10 @@ import json
 import orjson
 import pytest
 
-from adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapter import Adapter, Callback, SampleSource, Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.errors import ConfigurationError, NotAuthentic
-from bridge.signing import Secret
 from tests.adapters import cases
 from tests.adapters.cases import RECEIVED_AT
 

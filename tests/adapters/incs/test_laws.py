@@ -6,10 +6,9 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.incs import Channel, Incs, IncsSettings
-from bridge import codec
 from bridge.adapter import Verified
-from bridge.model import Unrecognized
+from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.model import Unrecognized, codec
 from tests.adapters import cases, laws
 
 INCS = Incs(

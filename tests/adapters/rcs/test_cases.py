@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.rcs import Rcs, RcsSettings
-from bridge import codec
 from bridge.adapter import Verified
+from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.model import codec
 from tests.adapters import cases
 
 CASES = cases.load("rcs")

@@ -6,12 +6,11 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.rcs import Rcs, RcsSettings
-from bridge import codec
 from bridge.adapter import Callback, Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.errors import NotAuthentic
-from bridge.model import Unrecognized
-from bridge.signing import Secret
+from bridge.model import Unrecognized, codec
 from tests.adapters import cases, laws
 
 RCS = Rcs("rcs", RcsSettings(client_tokens=(Secret("token"),)))

@@ -10,10 +10,10 @@ import json
 import orjson
 import pytest
 
-from adapters.rcs import Rcs, RcsSettings
 from bridge.adapter import Adapter, Callback, SampleSource, Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.errors import ConfigurationError, NotAuthentic
-from bridge.signing import Secret
 from tests.adapters.cases import RECEIVED_AT
 
 TOKEN = "SJENCPGJESMGUFPY"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.adapter import Verified
-from bridge.codec import to_dict
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.model.codec import to_dict
 from tests.adapters import cases
 
 

@@ -7,10 +7,10 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.adapter import Verified
-from bridge.codec import decode, encode
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.model import Unrecognized
+from bridge.model.codec import decode, encode
 from tests.adapters import cases
 from tests.adapters.laws import disturbed, json_values, payload
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.whatsapp.envelope import translate_body
-from adapters.whatsapp.messages import translate_message
-from adapters.whatsapp.plain import plain_callback, plain_message
-from adapters.whatsapp.surroundings import surroundings_of
 from bridge.adapter import Scope
+from bridge.adapters.whatsapp.envelope import translate_body
+from bridge.adapters.whatsapp.messages import translate_message
+from bridge.adapters.whatsapp.plain import plain_callback, plain_message
+from bridge.adapters.whatsapp.value_context import surroundings_of
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
 from tests.adapters.laws import disturbed
 

@@ -9,8 +9,9 @@ from importlib.resources import files
 import orjson
 import pytest
 
-from adapters.whatsapp import WhatsApp, WhatsAppSettings, samples
 from bridge.adapter import Callback, Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings, samples
 from bridge.model import (
     CONTENT_CLASSES,
     ConsentChange,
@@ -21,7 +22,6 @@ from bridge.model import (
     TemplateChange,
     Unrecognized,
 )
-from bridge.signing import Secret
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 ADAPTER = WhatsApp("whatsapp", WhatsAppSettings(app_secrets=(Secret("s3cret"),)))

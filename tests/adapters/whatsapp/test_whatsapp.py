@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.adapter import ACKNOWLEDGED, Adapter, AdapterClass, Callback, SampleSource, Verified
+from bridge.adapter.signing import Secret
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError, NotAuthentic
 from bridge.model import Unrecognized
-from bridge.signing import Secret
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -320,7 +320,7 @@ FICKLE = """\
 import os
 import attrs, orjson
 from bridge.adapter import Parsed, Scope, Verified
-from bridge.keys import message_key
+from bridge.model.keys import message_key
 from bridge.model import Direction, Message, Origin, Text
 
 @attrs.frozen

@@ -13,7 +13,7 @@ def test_every_installed_adapter_is_a_line(command):
     """Name, version, class, number of samples and summary, separated by tabs in a pipe."""
     outcome = command("adapters")
     rows = {line.split("\t")[0]: line.split("\t") for line in outcome.lines}
-    assert rows["incs"][2:4] == ["adapters.incs:Incs", "56"]
+    assert rows["incs"][2:4] == ["bridge.adapters.incs:Incs", "56"]
     assert rows["incs"][4].startswith("Callbacks of INCS")
     assert outcome.code == 0
 
@@ -21,7 +21,7 @@ def test_every_installed_adapter_is_a_line(command):
 def test_the_list_is_json_for_programs(command):
     """With --json the same facts are an array of objects."""
     row = listed(command("adapters", "--json"))["incs"]
-    assert row["class"] == "adapters.incs:Incs"
+    assert row["class"] == "bridge.adapters.incs:Incs"
     assert row["samples"] == 56
     assert row["fault"] is None
     assert row["version"].startswith("incs-bridge ")

@@ -8,7 +8,7 @@ EXAMPLE = "this is the example's, which everybody knows: set one of your own"
 SHORT = "shorter than 16 characters, so it may be guessed"
 WITH_A_DEFAULT = """
 import attrs
-from bridge.signing import Secret
+from bridge.adapter.signing import Secret
 
 @attrs.frozen
 class Settings:

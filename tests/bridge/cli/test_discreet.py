@@ -12,8 +12,8 @@ import pytest
 
 from bridge.adapter import Verified
 from bridge.cli.adapters import without_secrets
-from bridge.masking import mask_phones_in
 from bridge.model import Event, Location, Message, Party, ReplyTo, Role, Template
+from bridge.model.masking import mask_phones_in
 
 INCS = "incs-token-2f9a4c6e8b1d"
 META = "meta-secret-7c5e3a1f9b2d"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bridge import registry
+from bridge import assembly
 from bridge.settings import loads
 from tests.bridge.cli.conftest import ROOT
 
@@ -112,7 +112,7 @@ def test_a_person_is_asked(command, workplace):
     assert re.fullmatch(
         rf"incs\thttps://bridge\.example\.com/callbacks/incs/{TOKEN}\n", outcome.out
     )
-    settings = loads((workplace / "config.toml").read_text(), registry.settings_class)
+    settings = loads((workplace / "config.toml").read_text(), assembly.settings_class)
     [channel] = settings.adapters["incs"].settings.channels
     assert (channel.id, channel.kind) == (30058, "whatsapp")
     assert channel.business_phone == "6281519236680"
@@ -184,7 +184,7 @@ def test_a_file_that_appears_meanwhile_is_kept(command, workplace):
 OTHERS = """
 import attrs
 from bridge.adapter import Parsed, Verified
-from bridge.signing import Secret
+from bridge.adapter.signing import Secret
 
 @attrs.frozen(kw_only=True)
 class Settings:

@@ -9,8 +9,8 @@ import pytest
 from bridge.cli.filters import moment
 from bridge.cli.rendering import masked, pretty
 from bridge.cli.terminal import UsageError
-from bridge.codec import to_dict
 from bridge.model import ContactCard, ContactPhone, Contacts, System, SystemKind
+from bridge.model.codec import to_dict
 from tests.bridge.events import message, status
 
 COMMANDS = (

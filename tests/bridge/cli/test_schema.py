@@ -2,7 +2,7 @@
 
 import orjson
 
-from bridge.schema import asyncapi, json_schema
+from bridge.model.schema import asyncapi, json_schema
 
 
 def test_json_schema_is_what_it_prints_unasked(command):

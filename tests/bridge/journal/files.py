@@ -6,7 +6,7 @@ from functools import partial
 
 import attrs
 
-from bridge.journal.base import Cursor, Entry, Failure
+from bridge.journal.protocol import Cursor, Entry, Failure
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.entries import read_after
 from bridge.model import Message

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.base import Appended, Settlement, Start
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Appended, Settlement, Start
 from tests.bridge.events import created, message
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.base import Cursor, Entry, Health, Settlement, Start
 from bridge.journal.nats import NatsJournal
+from bridge.journal.protocol import Cursor, Entry, Health, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message
 from tests.bridge.events import message

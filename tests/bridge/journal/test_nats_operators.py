@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.journal.base import Cursor, DeadLetter, Entry, Failure, Settlement, Start, lane_of
 from bridge.journal.nats import NatsJournal
-from bridge.metrics import lag_seconds
+from bridge.journal.protocol import Cursor, DeadLetter, Entry, Failure, Settlement, Start, lane_of
 from bridge.model import Message
-from bridge.operations import StillRunning, forget
+from bridge.ops.metrics import lag_seconds
+from bridge.ops.operators import StillRunning, forget
 from bridge.runtime import Bridge
 from tests.bridge.events import message
 from tests.bridge.journal.nats_servers import NatsServer

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.base import Cursor, Entry, Held, Settlement, Start
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.partition import consumer_info
+from bridge.journal.protocol import Cursor, Entry, Held, Settlement, Start
 from bridge.journal.query import Query
 from bridge.model import Message, Status, StatusChange
 from bridge.runtime import Bridge

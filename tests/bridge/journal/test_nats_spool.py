@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.base import Appended
 from bridge.journal.nats.broker import Away, Unfit
 from bridge.journal.nats.spool import Spool
+from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event
 from tests.bridge.events import message

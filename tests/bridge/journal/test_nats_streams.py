@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.codec import decode
 from bridge.errors import CodecError, JournalError
-from bridge.journal.base import Appended, Cursor, Entry, Failure, Held, Settlement, Start
 from bridge.journal.correlation import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.records import Tie, decode_track, encode_track
 from bridge.journal.nats.subjects import name_of, token
+from bridge.journal.protocol import Appended, Cursor, Entry, Failure, Held, Settlement, Start
 from bridge.model import Status, Unrecognized
+from bridge.model.codec import decode
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.nats_servers import NatsServer
 

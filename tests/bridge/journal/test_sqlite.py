@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import JournalError
-from bridge.journal.base import Appended, Held, Journal, Settlement, Start
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Appended, Held, Journal, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.subscriptions import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized

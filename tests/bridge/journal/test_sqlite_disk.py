@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.base import Appended, Held, Settlement
+from bridge.journal.protocol import Appended, Held, Settlement
 from bridge.journal.sqlite import SqliteJournal, schema
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore

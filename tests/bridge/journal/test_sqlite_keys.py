@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import JournalError
-from bridge.journal.base import Appended
+from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore

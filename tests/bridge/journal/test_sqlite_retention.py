@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.base import Appended, Held, Settlement
+from bridge.journal.protocol import Appended, Held, Settlement
 from bridge.journal.sqlite import SqliteJournal
 from tests.bridge.events import created, message, notice, unrecognized
 from tests.bridge.journal.disks import Disk

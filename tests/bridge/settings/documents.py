@@ -13,9 +13,9 @@ import attrs
 import pytest
 
 from bridge import settings
+from bridge.adapter.signing import Network, Secret
 from bridge.errors import ConfigurationError, UnknownAdapter
 from bridge.settings.structure import Duration, Size
-from bridge.signing import Network, Secret
 
 
 class Colour(StrEnum):

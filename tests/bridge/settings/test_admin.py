@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError
 from bridge.settings import AdminSettings, load_admin, seconds
-from bridge.signing import Secret
 
 
 def test_nothing_else_is_looked_at(tmp_path):

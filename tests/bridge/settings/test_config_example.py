@@ -11,6 +11,7 @@ from typing import Any, get_args
 import attrs
 
 from bridge import settings
+from bridge.adapter.signing import Secret
 from bridge.settings import (
     AdapterTable,
     AdminSettings,
@@ -23,7 +24,6 @@ from bridge.settings import (
     SubscriberTable,
     TracingSettings,
 )
-from bridge.signing import Secret
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import settings
+from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import (
@@ -22,7 +23,6 @@ from bridge.settings import (
     Settings,
     SubscriberTable,
 )
-from bridge.signing import Secret
 from tests.bridge.settings.documents import Acme, adapter_settings, problems, read
 
 

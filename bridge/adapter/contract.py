@@ -1,0 +1,323 @@
+"""What an adapter is: bytes and headers in, events and a reply out, no I/O in between.
+
+The types enforce the order: `parse` takes only what `verify` returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final, Protocol, TypeAlias, final, runtime_checkable
+
+import attrs
+from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
+
+from bridge.adapter.payload import digest
+from bridge.errors import MalformedBody
+from bridge.model import (
+    Content,
+    Conversation,
+    Direction,
+    Event,
+    Forwarded,
+    JsonValue,
+    Message,
+    Origin,
+    Party,
+    Pricing,
+    Product,
+    ProviderError,
+    Referral,
+    ReplyTo,
+    Role,
+    Status,
+    StatusChange,
+    Unrecognized,
+)
+from bridge.model.frozen import builder, builder_from, quick_init
+from bridge.model.keys import conversation_id, event_key
+
+Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_BUSINESS: Final = Role.BUSINESS
+_new_conversation: Final = builder(Conversation)
+_new_party: Final = builder(Party)
+
+
+def _headers(value: Pairs) -> CIMultiDictProxy[str]:
+    if isinstance(value, CIMultiDictProxy):
+        return value
+    return CIMultiDictProxy(CIMultiDict(value))
+
+
+def _query(value: Pairs) -> MultiDictProxy[str]:
+    if isinstance(value, MultiDictProxy):
+        return value
+    return MultiDictProxy(MultiDict(value))
+
+
+@final
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Callback:
+    """One request of a provider, as it came; nothing about it has been proved yet.
+
+    `tail` is what the path holds below the adapter's own, without slashes at either end.
+    `client` is who sent it, a trusted proxy taken into account; None where nobody knows.
+    Headers are looked up without regard to case; both they and the query may repeat a name.
+    """
+
+    body: bytes = attrs.field(repr=False)
+    received_at: datetime
+    method: str = "POST"
+    tail: str = attrs.field(default="", repr=False)
+    headers: CIMultiDictProxy[str] = attrs.field(default=(), converter=_headers, repr=False)
+    query: MultiDictProxy[str] = attrs.field(default=(), converter=_query, repr=False)
+    client: IPv4Address | IPv6Address | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Verified:
+    """What a callback proved to be authentic: `payload` is exactly the bytes that are trusted."""
+
+    payload: bytes = attrs.field(repr=False)
+    received_at: datetime
+    callback: Callback | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What the provider gets to hear."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+ACKNOWLEDGED = Response()
+"""The answer to a callback that has been made durable: 200 and nothing else."""
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Parsed:
+    """The events of a callback and the reply it asks for.
+
+    `malformed` is set where the body is not JSON at all: then nothing is published.
+    """
+
+    events: tuple[Event, ...] = ()
+    reply: Response = ACKNOWLEDGED
+    malformed: MalformedBody | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Scope:
+    """What all events of one callback share: where they came in, and for which account."""
+
+    source: str
+    channel: str
+    account: str | None = None
+    business_phone: str | None = None
+    received_at: datetime
+
+    def business(self, role: Role = _BUSINESS) -> Party:
+        """Return the business's side of a conversation."""
+        return _new_party(phone=self.business_phone, role=role)
+
+    def conversation(self, identity: str, provider_id: str | None = None) -> Conversation:
+        """Return the conversation with one user; `identity` as for `keys.conversation_id`."""
+        return _new_conversation(
+            id=conversation_id(self.channel, self.account, identity), provider_id=provider_id
+        )
+
+    def unrecognized(self, raw: JsonValue, reason: str, path: str | None = None) -> Unrecognized:
+        """Return the event for what cannot be read; `raw` is a body that `parse` accepts."""
+        return Unrecognized(
+            key=event_key("unrecognized", self.channel, digest(raw)),
+            source=self.source,
+            channel=self.channel,
+            account=self.account,
+            occurred_at=self.received_at,
+            received_at=self.received_at,
+            raw=raw,
+            reason=reason,
+            path=path,
+        )
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where callbacks come in and for which account: a scope but for its time.
+
+    There are few, since a business has few accounts, so an adapter may remember the place that
+    goes with what a callback names. What it names comes from outside: bound how many are
+    remembered, and how long their names are.
+    """
+
+    source: str
+    channel: str
+    account: str | None = None
+    business_phone: str | None = None
+
+
+class NewScope(Protocol):
+    """Takes what a `Scope` holds beside its place."""
+
+    def __call__(self, place: Place, /, *, received_at: datetime) -> Scope:
+        """Make a scope."""
+        ...
+
+
+class NewMessage(Protocol):
+    """Takes the fields of a `Message` that its scope does not hold."""
+
+    def __call__(
+        self,
+        scope: Scope,
+        /,
+        *,
+        key: str,
+        occurred_at: datetime,
+        raw: JsonValue,
+        message_id: str,
+        aliases: tuple[str, ...] = (),
+        direction: Direction,
+        origin: Origin,
+        conversation: Conversation,
+        sender: Party,
+        recipient: Party,
+        content: Content,
+        reply_to: ReplyTo | None = None,
+        forwarded: Forwarded = Forwarded.NO,
+        referral: Referral | None = None,
+        product: Product | None = None,
+    ) -> Message:
+        """Make a message."""
+        ...
+
+
+class NewStatusChange(Protocol):
+    """Takes the fields of a `StatusChange` that neither its scope holds nor the journal sets."""
+
+    def __call__(
+        self,
+        scope: Scope,
+        /,
+        *,
+        key: str,
+        occurred_at: datetime,
+        raw: JsonValue,
+        message_id: str,
+        aliases: tuple[str, ...] = (),
+        status: Status,
+        provider_status: str,
+        error: ProviderError | None = None,
+        recipient: Party | None = None,
+        conversation: Conversation | None = None,
+        pricing: Pricing | None = None,
+        correlation: str | None = None,
+        resolved: bool = True,
+    ) -> StatusChange:
+        """Make a status change."""
+        ...
+
+
+new_scope: Final[NewScope] = builder_from(Place, Scope)
+"""Make the scope of a callback that came in at a place."""
+
+new_message: Final[NewMessage] = builder_from(Scope, Message)
+"""Make a message within a scope, in half the time that the class takes with all its fields."""
+
+new_status_change: Final[NewStatusChange] = builder_from(Scope, StatusChange)
+"""Make a status change within a scope, as `new_message` makes a message."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """Translates one provider's callbacks; pure, and safe to share between tasks."""
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The HTTP methods that the provider uses; any other is refused before `verify`."""
+        ...
+
+    def verify(self, callback: Callback, /) -> Verified:
+        """Check where the callback comes from, on the raw bytes and in constant time.
+
+        Raises `NotAuthentic`, and nothing else, whatever the callback holds.
+        """
+        ...
+
+    def parse(self, verified: Verified, /) -> Parsed:
+        """Translate every item of the body.
+
+        Total: never raises, whatever an authentic body holds. An item that cannot be read
+        becomes an `Unrecognized` while its neighbours arrive.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """A callback as the provider documents it, to try a bridge with.
+
+    `body` is the request's JSON; `title` says what it shows.
+    """
+
+    name: str
+    title: str
+    body: JsonValue = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class SignedRequest:
+    """A request as the provider would send it: where below the adapter's path, and with what."""
+
+    body: bytes = attrs.field(repr=False)
+    tail: str = attrs.field(default="", repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+
+@runtime_checkable
+class SampleSource(Protocol):
+    """An adapter that brings samples for `bridge trigger`."""
+
+    def samples(self) -> Sequence[Sample]:
+        """Every sample, in the order in which they are best read."""
+        ...
+
+    def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
+        """Give a sample new ids and times.
+
+        The same id and nonce always give the same new id, so that what belongs together
+        stays together within one run.
+        """
+        ...
+
+    def authenticate(self, body: bytes) -> SignedRequest:
+        """Prove the body as the provider would, with this adapter's own settings."""
+        ...
+
+
+class AdapterClass(Protocol):
+    """What an entry point of the group `bridge.adapters` names.
+
+    `Settings` is an attrs class: its fields are what the adapter's TOML table may hold.
+    """
+
+    @property
+    def Settings(self) -> type[Any]:  # noqa: N802 - it is a class
+        """The adapter's settings."""
+        ...
+
+    def __call__(self, name: str, settings: Any, /) -> Adapter:  # noqa: ANN401 - its own class
+        """Make an adapter; `name` becomes the `source` of its events."""
+        ...

@@ -1,0 +1,215 @@
+"""From settings to objects: installed adapters, the journal, the functions to call.
+
+Adapters that are installed are the entry points of the group `bridge.adapters`; the built-in
+ones are found in the same way as anyone else's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, Final, cast
+
+import attrs
+
+from bridge.adapter import AdapterClass
+from bridge.delivery.bus import Subscriber
+from bridge.delivery.console import Console
+from bridge.errors import ConfigurationError, Problem, UnknownAdapter
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Journal
+from bridge.journal.sqlite import SqliteJournal
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
+from bridge.settings import CONSOLE, JournalSettings, SubscriberEntry
+from bridge.settings.wording import unknown
+
+GROUP: Final = "bridge.adapters"
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """An adapter that some distribution offers; nothing of it is imported before `load`."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_points: tuple[metadata.EntryPoint, ...] = attrs.field(repr=False)
+
+    def load(self) -> AdapterClass:
+        """Import the adapter's class.
+
+        Raises `ConfigurationError` where it cannot be imported, is no adapter, or is offered by
+        several distributions that differ: which one is meant nobody could tell.
+        """
+        if len(self.entry_points) > 1:
+            values = ", ".join(_origin(entry_point) for entry_point in self.entry_points)
+            raise ConfigurationError(f"adapter {self.name} is offered more than once: {values}")
+        (entry_point,) = self.entry_points
+        try:
+            candidate = entry_point.load()
+        except Exception as error:  # a broken package may raise anything as it is imported
+            raise self._unusable(f"{type(error).__name__}: {error}") from error
+        fault = _fault(candidate)
+        if fault is not None:
+            raise self._unusable(fault)
+        return cast("AdapterClass", candidate)
+
+    def fault(self) -> str | None:
+        """Return why the adapter cannot be used, or None where it can; this imports it."""
+        try:
+            self.load()
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    def _unusable(self, reason: str) -> ConfigurationError:
+        origin = _origin(self.entry_points[0])
+        return ConfigurationError(f"adapter {self.name} cannot be used ({origin}): {reason}")
+
+
+def installed() -> Mapping[str, Installed]:
+    """Return every adapter that is offered, by name; a broken one is listed like any other."""
+    offers: dict[str, list[metadata.EntryPoint]] = {}
+    for entry_point in metadata.entry_points(group=GROUP):
+        same_name = offers.setdefault(entry_point.name, [])
+        # One distribution may be found twice, as a source tree and as what was built from it.
+        if all(entry_point.value != other.value for other in same_name):
+            same_name.append(entry_point)
+    return {name: _installed(name, tuple(offers[name])) for name in sorted(offers)}
+
+
+def load(name: str) -> AdapterClass:
+    """Return the class of an installed adapter.
+
+    Raises `UnknownAdapter` where there is none of this name, and `ConfigurationError` where it
+    is there but cannot be used.
+    """
+    offers = installed()
+    if name not in offers:
+        raise UnknownAdapter(unknown("adapter", name, offers))
+    return offers[name].load()
+
+
+def settings_class(name: str) -> type[Any] | None:
+    """Return the settings class of an adapter, or None where none of this name is installed.
+
+    This is what `settings.load` asks for. Raises `ConfigurationError` as `load` does.
+    """
+    offer = installed().get(name)
+    return None if offer is None else offer.load().Settings
+
+
+def _installed(name: str, entry_points: tuple[metadata.EntryPoint, ...]) -> Installed:
+    distribution = _distribution(entry_points[0])
+    return Installed(
+        name=name,
+        distribution=distribution.name,
+        version=distribution.version,
+        entry_points=entry_points,
+    )
+
+
+def _distribution(entry_point: metadata.EntryPoint) -> metadata.Distribution:
+    assert entry_point.dist is not None  # noqa: S101 - it was found through its distribution
+    return entry_point.dist
+
+
+def _origin(entry_point: metadata.EntryPoint) -> str:
+    distribution = _distribution(entry_point)
+    return f"{entry_point.value} of {distribution.name} {distribution.version}"
+
+
+def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry point names
+    """Return why something is not an `AdapterClass`, or None where it looks like one."""
+    if not callable(candidate):
+        return "it is not a class"
+    settings = getattr(candidate, "Settings", None)
+    if not (isinstance(settings, type) and attrs.has(settings)):
+        return "its Settings is not an attrs class"
+    try:
+        inspect.signature(candidate).bind("name", settings)
+    except (TypeError, ValueError):
+        return "it is not made from a name and its settings"
+    # A function that makes adapters is as good; what it makes shows only when it is called.
+    if isinstance(candidate, type):
+        missing = [name for name in ("verify", "parse") if not hasattr(candidate, name)]
+        if missing:
+            return f"it has no method {' and no method '.join(missing)}"
+    return None
+
+
+def journal_of(settings: JournalSettings) -> Journal:
+    """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
+    if settings.engine == "memory":
+        return MemoryJournal()
+    if settings.engine == "nats":
+        return _nats_journal(settings)
+    return SqliteJournal(
+        settings.path,
+        keep=settings.keep,
+        max_size=settings.max_size,
+        absolute_limit=settings.absolute_limit,
+        min_free_space=settings.min_free_space,
+    )
+
+
+def _nats_journal(settings: JournalSettings) -> Journal:
+    try:
+        from bridge.journal.nats import NatsJournal  # noqa: PLC0415 - an extra of its own
+    except ModuleNotFoundError as error:
+        problem = Problem("journal.engine", "needs the extra: pip install incs-bridge[nats]")
+        raise ConfigurationError((problem,)) from error
+    nats = settings.nats
+    # What has flowed into the stream need not stay in the spool.
+    spool = SqliteJournal(nats.spool_path, keep=0, max_size=nats.spool_max_size)
+    return NatsJournal(
+        nats.servers,
+        credentials=nats.credentials,
+        stream=nats.stream,
+        partitions=nats.partitions,
+        replicas=nats.replicas,
+        keep=settings.keep,
+        remember=nats.remember,
+        max_bytes=settings.max_size,
+        synced=nats.synced,
+        timeout=nats.timeout,
+        patience=nats.patience,
+        spool=spool if nats.spool else None,
+    )
+
+
+def subscriber_of(entry: SubscriberEntry) -> Subscriber:
+    """Return the subscriber. Raises `ConfigurationError` where its function is not there."""
+    kinds = {cls.kind: cls for cls in EVENT_CLASSES}
+    contents = {cls.kind: cls for cls in CONTENT_CLASSES}
+    return Subscriber(
+        name=entry.name,
+        function=(
+            Console(show_personal_data=entry.show_personal_data)
+            if entry.use == CONSOLE
+            else _imported(entry)
+        ),
+        events=tuple(kinds[kind] for kind in entry.events) or (Event,),
+        channel=entry.channel,
+        account=entry.account,
+        direction=entry.direction,
+        content=() if entry.content is None else (contents[entry.content],),
+    )
+
+
+def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
+    """Return the function that a subscriber's `use` names."""
+    module, _, path = entry.use.partition(":")
+    try:
+        found: object = importlib.import_module(module)
+    except Exception as error:
+        # Whatever the user's module raises while it is imported, its own words say it best.
+        problem = Problem("use", f"cannot import {module!r}: {type(error).__name__}: {error}")
+        raise ConfigurationError((problem,)) from error
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
+    return found

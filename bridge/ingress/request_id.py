@@ -1,0 +1,121 @@
+"""One id for all that a callback gives rise to: in every log line, up to the subscribers'.
+
+The id is made anew for each callback, or taken from `X-Request-Id` where a trusted proxy says
+it. It is no part of an event: what was delivered long after, or by another process, has none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from bridge.adapter.signing import Network, client_address
+from bridge.ingress.recent_keys import Recent
+from bridge.model import Event
+
+HEADER: Final = "X-Request-Id"
+
+_LONGEST: Final = 64
+_PUNCTUATION: Final = frozenset("-_.:")
+_BITS: Final = 40
+
+# A number is an id of ours that nobody has asked for yet; most are never written out.
+_current: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
+# Only to tell requests apart; the system's own randomness takes longer than all of the rest.
+_new_number: Final = random.Random().getrandbits  # noqa: S311
+
+
+def current() -> str | None:
+    """Return the id of the callback that is being taken, or whose event is being delivered."""
+    request_id = _current.get()
+    # Its first letter keeps an id that has digits only from being taken for a phone.
+    return f"r{request_id:010x}" if isinstance(request_id, int) else request_id
+
+
+@contextmanager
+def using(request_id: str | None) -> Iterator[None]:
+    """Call what happens in the block by this id; for those who take requests themselves.
+
+    With None, a callback in the block gets an id of its own.
+    """
+    token = _current.set(request_id)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class RequestIds:
+    """Which request brought which of the latest events."""
+
+    __slots__ = ("_recent",)
+
+    def __init__(self) -> None:
+        self._recent: Recent[int | str] = Recent()
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Tie events to the current request, if there is one."""
+        request_id = _current.get()
+        if request_id is not None:
+            self._recent.tie(events, request_id)
+
+    def recall(self, event: Event) -> None:
+        """Make the request that brought an event the current one, or none."""
+        _current.set(self._recent.of(event))
+
+
+def begin() -> bool:
+    """Give the current request a new id, unless it has one; return whether to `end` it."""
+    if _current.get() is not None:
+        return False
+    _current.set(_new_number(_BITS))
+    return True
+
+
+def end() -> None:
+    """Forget the id: what this task does next is another request."""
+    _current.set(None)
+
+
+def middleware(trusted: tuple[Network, ...]) -> Middleware:
+    """Return an aiohttp middleware that believes these proxies' `X-Request-Id`."""
+
+    @web.middleware
+    async def name(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = told_by_proxy(request, trusted)
+        if request_id is None:
+            return await handler(request)
+        with using(request_id):
+            return await handler(request)
+
+    return name
+
+
+def told_by_proxy(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str | None:
+    """Return the `X-Request-Id` of a request that comes from one of these proxies."""
+    if not trusted:
+        return None
+    request_id = _sane(request.headers.getall(HEADER, ()))
+    if request_id is None or not _is_within(client_address(request.remote, (), ()), trusted):
+        return None
+    return request_id
+
+
+def _sane(values: Sequence[str]) -> str | None:
+    """Return the header's only value where it is short and can do no harm in a log."""
+    if len(values) != 1 or not 0 < len(values[0]) <= _LONGEST:
+        return None
+    (value,) = values
+    plain = all(char in _PUNCTUATION or (char.isascii() and char.isalnum()) for char in value)
+    return value if plain else None
+
+
+def _is_within(address: IPv4Address | IPv6Address | None, networks: tuple[Network, ...]) -> bool:
+    return address is not None and any(address in network for network in networks)

@@ -1,0 +1,412 @@
+"""What a message holds: a closed set of contents, and the values they are made of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import ClassVar, TypeAlias, final
+
+import attrs
+from typing_extensions import TypeVar
+
+from bridge.model.frozen import quick_init
+from bridge.model.parties import JsonValue
+
+
+class MediaKind(StrEnum):
+    """What a media file is to the reader."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VOICE = "voice"
+    VIDEO = "video"
+    DOCUMENT = "document"
+    STICKER = "sticker"
+
+
+class ChoiceSource(StrEnum):
+    """What the user picked from."""
+
+    BUTTON = "button"
+    LIST = "list"
+    SUGGESTION = "suggestion"
+    ACTION = "action"
+
+
+class SystemKind(StrEnum):
+    """What changed about a user; `other` keeps its word in the event's `raw`."""
+
+    NUMBER = "number"
+    USER_ID = "user_id"
+    IDENTITY = "identity"
+    OTHER = "other"
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ProviderError:
+    """An error in the provider's own words; `code` is a string so that every provider's fits."""
+
+    code: str | None = None
+    title: str | None = None
+    details: str | None = None
+    href: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Text:
+    """Words."""
+
+    kind: ClassVar[str] = "text"
+
+    text: str
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Thumbnail:
+    """A small picture that stands for a media file."""
+
+    url: str | None = None
+    mime_type: str | None = None
+    size: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Media:
+    """A file. `sha256` is hexadecimal, `size` in bytes, `duration` in seconds."""
+
+    kind: ClassVar[str] = "media"
+
+    media: MediaKind
+    url: str | None = None
+    media_id: str | None = None
+    mime_type: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    filename: str | None = None
+    caption: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    animated: bool | None = None
+    thumbnail: Thumbnail | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Location:
+    """A place, in degrees (WGS 84); not necessarily where the user is."""
+
+    kind: ClassVar[str] = "location"
+
+    latitude: float
+    longitude: float
+    name: str | None = None
+    address: str | None = None
+    url: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ContactPhone:
+    """A phone number on a card, as written there; `user_id` is the channel's id for it."""
+
+    phone: str | None = None
+    user_id: str | None = None
+    type: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ContactEmail:
+    """An e-mail address on a card."""
+
+    email: str | None = None
+    type: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ContactUrl:
+    """A web address on a card."""
+
+    url: str | None = None
+    type: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ContactAddress:
+    """A postal address on a card."""
+
+    street: str | None = None
+    city: str | None = None
+    state: str | None = None
+    zip: str | None = None
+    country: str | None = None
+    country_code: str | None = None
+    type: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Organisation:
+    """Where the person on a card works."""
+
+    company: str | None = None
+    department: str | None = None
+    title: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ContactCard:
+    """One person's card; every field may be missing."""
+
+    name: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    phones: tuple[ContactPhone, ...] = ()
+    emails: tuple[ContactEmail, ...] = ()
+    addresses: tuple[ContactAddress, ...] = ()
+    urls: tuple[ContactUrl, ...] = ()
+    organisation: Organisation | None = None
+    birthday: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Contacts:
+    """Cards that the user shared."""
+
+    kind: ClassVar[str] = "contacts"
+
+    contacts: tuple[ContactCard, ...]
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Choice:
+    """The user picked something that was offered.
+
+    `id` is what a bot switches on (payload, postback), `title` what the user saw.
+    `card`, `suggestion` (both counted from 0) and `template` say where it was shown.
+    """
+
+    kind: ClassVar[str] = "choice"
+
+    source: ChoiceSource
+    id: str | None = None
+    title: str | None = None
+    description: str | None = None
+    card: int | None = None
+    suggestion: int | None = None
+    template: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Form:
+    """A flow that the user filled in.
+
+    `data` holds the answers; where they are not a JSON object, `response` holds them as sent.
+    """
+
+    kind: ClassVar[str] = "form"
+
+    name: str | None = None
+    body: str | None = None
+    data: dict[str, JsonValue] | None = None
+    response: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Reaction:
+    """An emoji put on a message; None takes it back."""
+
+    kind: ClassVar[str] = "reaction"
+
+    message_id: str
+    emoji: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class OrderItem:
+    """One line of an order; `price` is for one piece, exact."""
+
+    product_id: str | None = None
+    quantity: int | None = None
+    price: Decimal | None = None
+    currency: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Order:
+    """A basket that the user sent off."""
+
+    kind: ClassVar[str] = "order"
+
+    catalog_id: str | None = None
+    text: str | None = None
+    items: tuple[OrderItem, ...] = ()
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class TemplateParameter:
+    """One value filled into a template; `index` counts buttons from 0."""
+
+    component: str | None = None
+    type: str | None = None
+    value: str | None = None
+    sub_type: str | None = None
+    index: int | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Template:
+    """An outbound template message; `body` is the template's text as the provider gives it."""
+
+    kind: ClassVar[str] = "template"
+
+    template_id: str | None = None
+    name: str | None = None
+    language: str | None = None
+    category: str | None = None
+    body: str | None = None
+    parameters: tuple[TemplateParameter, ...] = ()
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Edit:
+    """An earlier message now reads differently."""
+
+    kind: ClassVar[str] = "edit"
+
+    message_id: str
+    content: Content
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Deletion:
+    """An earlier message was taken back."""
+
+    kind: ClassVar[str] = "deletion"
+
+    message_id: str
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class System:
+    """The channel reports a change of the user's number, id or identity."""
+
+    kind: ClassVar[str] = "system"
+
+    change: SystemKind
+    body: str | None = None
+    previous: str | None = None
+    current: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class CallPermission:
+    """The user answered a request to be called."""
+
+    kind: ClassVar[str] = "call_permission"
+
+    granted: bool
+    permanent: bool | None = None
+    expires_at: datetime | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Unsupported:
+    """A message whose content could not be shown, by the provider or by us.
+
+    `provider_type` is the provider's word for what it was, where it gave one.
+    """
+
+    kind: ClassVar[str] = "unsupported"
+
+    provider_type: str | None = None
+    error: ProviderError | None = None
+
+
+Content: TypeAlias = (
+    Text
+    | Media
+    | Location
+    | Contacts
+    | Choice
+    | Form
+    | Reaction
+    | Order
+    | Template
+    | Edit
+    | Deletion
+    | System
+    | CallPermission
+    | Unsupported
+)
+"""What a message may hold."""
+
+ContentT_co = TypeVar("ContentT_co", bound=Content, covariant=True, default=Content)
+"""What one message holds, to a type checker: `Message[Text]` is a message that holds a text."""
+
+
+CONTENT_CLASSES: tuple[type[Content], ...] = (
+    Text,
+    Media,
+    Location,
+    Contacts,
+    Choice,
+    Form,
+    Reaction,
+    Order,
+    Template,
+    Edit,
+    Deletion,
+    System,
+    CallPermission,
+    Unsupported,
+)
+"""Every kind of content there is."""

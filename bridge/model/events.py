@@ -1,0 +1,288 @@
+"""What subscribers see: one event class for each kind of thing that a provider reports.
+
+Events are a closed set: each is final and one level under `Event`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Generic, final
+
+import attrs
+
+from bridge.model.content import ContentT_co, ProviderError
+from bridge.model.frozen import quick_init
+from bridge.model.parties import Conversation, JsonValue, Party
+
+
+class Direction(StrEnum):
+    """Whether a message comes to the business or goes out from it."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class Origin(StrEnum):
+    """What produced a message: a user, an agent, an API call, the business's app, an import."""
+
+    USER = "user"
+    AGENT = "agent"
+    API = "api"
+    APP = "app"
+    HISTORY = "history"
+
+
+class Forwarded(StrEnum):
+    """How far a message has travelled; `often` is the provider's own judgement."""
+
+    NO = "no"
+    ONCE = "once"
+    OFTEN = "often"
+
+
+class Status(StrEnum):
+    """Where a message of ours stands.
+
+    accepted < sent < delivered < read < played; failed and expired stand aside and are
+    overtaken by delivered and what follows it. `deleted` ends a message that was seen.
+    `unknown` is a word nobody has documented: `StatusChange.provider_status` holds it.
+    """
+
+    ACCEPTED = "accepted"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    PLAYED = "played"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+    UNKNOWN = "unknown"
+
+
+class TemplateAspect(StrEnum):
+    """Which side of a template changed."""
+
+    STATUS = "status"
+    CATEGORY = "category"
+    QUALITY = "quality"
+    COMPONENTS = "components"
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ReplyTo:
+    """The message that this one answers, as far as the provider tells."""
+
+    message_id: str | None = None
+    sender: Party | None = None
+    text: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Referral:
+    """The advertisement or post that led the user here."""
+
+    source_type: str | None = None
+    source_id: str | None = None
+    source_url: str | None = None
+    headline: str | None = None
+    body: str | None = None
+    media_type: str | None = None
+    image_url: str | None = None
+    video_url: str | None = None
+    thumbnail_url: str | None = None
+    click_id: str | None = None
+    welcome_text: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Product:
+    """The catalogue item that a message asks about."""
+
+    catalog_id: str | None = None
+    product_id: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Pricing:
+    """What the provider charges for a message, and the billing conversation it falls in."""
+
+    billable: bool | None = None
+    model: str | None = None
+    type: str | None = None
+    category: str | None = None
+    conversation_id: str | None = None
+    conversation_origin: str | None = None
+    conversation_expires_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """What all events say; subscribe to this class to get every one of them.
+
+    `key` names the happening: the same one gives the same key whichever callback, batch,
+    retry or process carried it. `source` is the configured adapter's name. `account` is the
+    business's stable id on the channel, or None where a callback does not tell.
+    `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item.
+    """
+
+    kind: ClassVar[str] = "event"
+
+    key: str
+    source: str
+    channel: str
+    account: str | None = None
+    occurred_at: datetime
+    received_at: datetime
+    raw: JsonValue = attrs.field(repr=False)
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class Message(Event, Generic[ContentT_co]):
+    """Somebody said something.
+
+    `aliases` are the same message's ids in other id spaces (INCS's own number).
+    """
+
+    kind: ClassVar[str] = "message"
+
+    message_id: str
+    aliases: tuple[str, ...] = ()
+    direction: Direction
+    origin: Origin
+    conversation: Conversation
+    sender: Party
+    recipient: Party
+    content: ContentT_co
+    reply_to: ReplyTo | None = None
+    forwarded: Forwarded = Forwarded.NO
+    referral: Referral | None = None
+    product: Product | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class StatusChange(Event):
+    """A message of ours moved, or was seen where it already stood.
+
+    `status` is the observation and `provider_status` its original word. `advanced` says
+    whether it moved the message on, `current` where the message stands now; both are set by
+    the journal, and so are `aliases`, once known. `resolved` is False where only INCS's own
+    number of the message is known.
+    `correlation` is the business's own string, echoed from the request that sent the message.
+    """
+
+    kind: ClassVar[str] = "status_change"
+
+    message_id: str
+    aliases: tuple[str, ...] = ()
+    status: Status
+    provider_status: str
+    error: ProviderError | None = None
+    recipient: Party | None = None
+    conversation: Conversation | None = None
+    pricing: Pricing | None = None
+    correlation: str | None = None
+    resolved: bool = True
+    advanced: bool | None = None
+    current: Status | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class TemplateChange(Event):
+    """A template was approved, recategorised, rescored or edited.
+
+    `effective_at` is set where the change is announced for a later time.
+    `details` holds what else the provider says (why it was rejected, the edited components).
+    """
+
+    kind: ClassVar[str] = "template_change"
+
+    template_id: str
+    template_name: str | None = None
+    language: str | None = None
+    aspect: TemplateAspect
+    value: str | None = None
+    previous: str | None = None
+    reason: str | None = None
+    effective_at: datetime | None = None
+    details: JsonValue = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class ConsentChange(Event):
+    """The user opted in or out; `scope` says of what, None meaning everything."""
+
+    kind: ClassVar[str] = "consent_change"
+
+    party: Party
+    granted: bool
+    scope: str | None = None
+    conversation: Conversation | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class Typing(Event):
+    """The user is typing."""
+
+    kind: ClassVar[str] = "typing"
+
+    party: Party
+    conversation: Conversation
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class Notice(Event):
+    """Anything else that a provider tells an account; `topic` is its word for it."""
+
+    kind: ClassVar[str] = "notice"
+
+    topic: str
+    details: JsonValue = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class Unrecognized(Event):
+    """Authentic, but unreadable.
+
+    `reason` says what is wrong and `path` where in the body. `raw` is a whole callback body,
+    with an item's sound neighbours left out, so that a mended adapter can parse it again.
+    """
+
+    kind: ClassVar[str] = "unrecognized"
+
+    reason: str
+    path: str | None = None
+
+
+EVENT_CLASSES: tuple[type[Event], ...] = (
+    Message,
+    StatusChange,
+    TemplateChange,
+    ConsentChange,
+    Typing,
+    Notice,
+    Unrecognized,
+)
+"""Every kind of event there is."""

@@ -1,0 +1,1 @@
+"""What operators see and do: logs, metrics, traces, and the HTTP interface for both."""

@@ -1,0 +1,72 @@
+"""Who is let in, and what they are told when something is wrong.
+
+A web page in the browser of somebody on this machine reaches loopback too, so without a token
+nothing is answered that a page could have asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import Final, TypeAlias
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from bridge.adapter.signing import Tokens
+from bridge.errors import JournalError, NotRunning
+from bridge.ops.admin.requests import BadRequest
+from bridge.ops.admin.responses import problem
+from bridge.ops.operators import StillRunning, UnknownSubscriber
+from bridge.settings import AdminSettings
+
+_OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes cannot be given a token everywhere
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def guard(settings: AdminSettings) -> Middleware:
+    """Return what lets requests in: those with the token, or from this machine's own programs."""
+    tokens = Tokens(() if settings.token is None else (settings.token,))
+
+    @web.middleware
+    async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in _OPEN:
+            return await handler(request)
+        if tokens:
+            scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not tokens.match(presented.strip()):
+                response = problem(401, "this needs the token of [admin]")
+                response.headers["WWW-Authenticate"] = "Bearer"
+                return response
+        elif "Origin" in request.headers or not _is_local(request):
+            return problem(403, "this is not for web pages")
+        return await handler(request)
+
+    return checked
+
+
+def _is_local(request: web.Request) -> bool:
+    """Return whether the request names this machine; a name of the page's own leads here too."""
+    host = request.url.host
+    try:
+        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn errors into responses."""
+    try:
+        return await handler(request)
+    except BadRequest as error:
+        return problem(400, str(error))
+    except UnknownSubscriber as error:
+        return problem(404, str(error))
+    except StillRunning as error:
+        return problem(409, str(error))
+    except (JournalError, NotRunning) as error:
+        return problem(503, str(error))
+    except web.HTTPException as error:
+        return problem(error.status, error.reason)

@@ -1,0 +1,118 @@
+"""What is asked of the admin interface, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+import orjson
+from aiohttp import web
+
+from bridge.adapter.payload import instant, phone
+from bridge.errors import BridgeError
+from bridge.journal.query import MOST, Query
+
+
+class BadRequest(BridgeError):
+    """A request makes no sense; the text says why, and quotes nothing personal."""
+
+
+def query_of(request: web.Request) -> Query:
+    """Return the search that a request's parameters describe."""
+    values = request.query
+    allowed = {field.name for field in attrs.fields(Query)} - {"kinds"} | {"kind"}
+    if unknown := values.keys() - allowed:
+        raise BadRequest(f"unknown: {', '.join(sorted(unknown))}")
+    words = {
+        name: values.get(name)
+        for name in ("channel", "account", "content", "conversation", "message_id")
+    }
+    return Query(
+        **words,
+        party=identity(values.get("party"), "party"),
+        kinds=tuple(values.getall("kind", ())),
+        since=_time(values, "since"),
+        until=_time(values, "until"),
+        mended=_flag(values, "mended"),
+        after=number(values, "after", 0),
+        before=number(values, "before", 0) or None,
+        newest_first=bool(_flag(values, "newest_first")),
+        limit=limit_of(values),
+    )
+
+
+def _time(values: Mapping[str, str], name: str) -> datetime | None:
+    if name not in values:
+        return None
+    value = instant(values[name])
+    if value is None:
+        raise BadRequest(f"{name}: expected a time in RFC 3339")
+    return value
+
+
+def _flag(values: Mapping[str, str], name: str) -> bool | None:
+    try:
+        return {None: None, "true": True, "false": False}[values.get(name)]
+    except KeyError:
+        raise BadRequest(f"{name}: expected true or false") from None
+
+
+def limit_of(values: Mapping[str, str]) -> int:
+    """Return how many things a page may hold."""
+    return min(max(number(values, "limit", 100), 1), MOST)
+
+
+def number(values: Mapping[str, str], name: str, default: int) -> int:
+    """Return a parameter that has to be a number."""
+    text = values.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004 - of 64 bits
+        raise BadRequest(f"{name}: expected a number")
+    return int(text)
+
+
+async def letters_of(request: web.Request) -> tuple[Sequence[int] | None, str | None]:
+    """Return the ids of dead letters, None meaning all, and whose all of them are."""
+    body = await body_of(request, {"ids", "subscriber"})
+    ids, subscriber = body.get("ids"), body.get("subscriber")
+    if ids is not None and not (isinstance(ids, list) and all(type(each) is int for each in ids)):
+        raise BadRequest("ids: expected numbers")
+    return ids, word(subscriber, "subscriber")
+
+
+async def body_of(request: web.Request, allowed: set[str]) -> dict[str, Any]:
+    """Return a request's JSON object, which may have these names only."""
+    try:
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(body, dict) or body.keys() - allowed:
+        raise BadRequest(f"expected an object with {', '.join(sorted(allowed))}")
+    return body
+
+
+def keys_of(body: Mapping[str, Any]) -> Sequence[str]:
+    """Return the events' keys that an object names."""
+    keys = body.get("keys")
+    if not isinstance(keys, list) or len(keys) > MOST or not all(type(k) is str for k in keys):
+        raise BadRequest(f"keys: expected at most {MOST} strings")
+    return keys
+
+
+def identity(value: object, name: str) -> str | None:
+    """Return a phone number or a user id; the number may be written with punctuation."""
+    text = word(value, name)
+    if text is None or not text.startswith("+"):
+        return text
+    number = phone(text)
+    if number is None:
+        raise BadRequest(f"{name}: expected + and digits, or a user id")
+    return number
+
+
+def word(value: object, name: str) -> str | None:
+    """Return a value that has to be a string if it is there."""
+    if value is None or isinstance(value, str):
+        return value
+    raise BadRequest(f"{name}: expected a string")

@@ -1,0 +1,166 @@
+"""How the log of `bridge serve` is written: for people on a terminal, as JSON elsewhere.
+
+The library itself only calls `logging.getLogger("bridge.…")` with fields in `extra`; an
+application that embeds it keeps its own set-up and never needs this module. Whatever reaches
+the log this way has its secrets and personal data masked and cannot forge a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final, Protocol, TextIO
+from urllib.parse import quote
+
+import rich.console
+import structlog
+from aiohttp.http_exceptions import HttpProcessingError
+
+from bridge.adapter.signing import Secret
+from bridge.ingress.request_id import current
+from bridge.model.masking import mask_phone, mask_phones_in, neutralise
+
+_HIDDEN: Final = "********"
+_HIDDEN_FIELDS: Final = frozenset(
+    (
+        *("body", "raw", "payload", "content", "text", "caption", "username"),
+        *("token", "tokens", "secret", "secrets", "password", "authorization", "signature"),
+        *("headers", "query", "tail"),
+    )
+)
+_PHONE_FIELDS: Final = frozenset(("phone", "wa_id", "sender", "recipient", "party"))
+# What is shorter would be found inside every other word.
+_SHORTEST_SECRET: Final = 4
+_KEPT: Final = frozenset(("level", "logger", "timestamp"))
+
+
+class Format(Protocol):
+    """How the log is written and from which level on: `bridge.settings.LogSettings`."""
+
+    @property
+    def format(self) -> str:
+        """Either `console`, `json`, or `auto`: the first on a terminal, else the second."""
+        ...
+
+    @property
+    def level(self) -> str:
+        """The least level that is written."""
+        ...
+
+
+def configure(
+    settings: Format, *, secrets: Iterable[Secret] = (), stream: TextIO | None = None
+) -> None:
+    """Write this process's log to a stream (standard error), replacing what was set up before.
+
+    The given secrets are masked wherever they turn up, also within a URL.
+    """
+    target = sys.stderr if stream is None else stream
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ExtraAdder(),
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _Discreet(secrets),
+                _with_request_id,  # after it: to be found by, an id has to stay as it is
+                _for_people(target)
+                if is_readable(settings, target)
+                else structlog.processors.JSONRenderer(),
+            ]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
+    logging.captureWarnings(capture=True)
+    # A line that cannot be written would come out as a traceback, with all that it quotes.
+    logging.raiseExceptions = False
+    logging.getLogger("aiohttp.access").disabled = True  # a path may hold its token
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+def is_readable(settings: Format, stream: TextIO | None = None) -> bool:
+    """Return whether the log on a stream (standard error) is written for people."""
+    target = sys.stderr if stream is None else stream
+    return settings.format == "console" or (settings.format == "auto" and target.isatty())
+
+
+def _with_request_id(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    # A handler writes in the thread and context of the one who logs, so this is that one's id.
+    request_id = current()
+    if request_id is not None:
+        fields["request_id"] = request_id
+    return fields
+
+
+class _Discreet:
+    """A processor that masks secrets and personal data, and neutralises control characters."""
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        revealed = {secret.reveal() for secret in secrets}
+        spellings = revealed | {quote(secret, safe="") for secret in revealed}
+        # The longest first: a secret may contain another.
+        self._secrets = sorted(
+            (secret for secret in spellings if len(secret) >= _SHORTEST_SECRET),
+            key=len,
+            reverse=True,
+        )
+
+    def __call__(
+        self, _logger: object, _method: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        return {
+            name: value if name in _KEPT else self._field(name, value)
+            for name, value in fields.items()
+        }
+
+    def _field(self, name: str, value: object) -> object:
+        if name in _HIDDEN_FIELDS:
+            return _HIDDEN
+        if name in _PHONE_FIELDS:
+            return neutralise(mask_phone(str(value)))
+        if name == "exception":
+            # Indented, so that no line of it can pass for a line of the log.
+            return "\n".join(f"    {self._text(line)}" for line in str(value).split("\n"))
+        return self._value(value)
+
+    def _value(self, value: object) -> object:
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case Enum():
+                return self._value(value.value)
+            case str() | PurePath() | datetime():
+                return self._text(str(value))
+            case list() | tuple() | set() | frozenset():
+                return [self._value(item) for item in value]
+            case _:
+                # The representation of an object may hold anything.
+                return f"<{type(value).__name__}>"
+
+    def _text(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, _HIDDEN)
+        return neutralise(mask_phones_in(text))
+
+
+def _for_people(stream: TextIO) -> structlog.typing.Processor:
+    terminal = rich.console.Console(file=stream)  # knows NO_COLOR and FORCE_COLOR
+    return structlog.dev.ConsoleRenderer(
+        colors=terminal.is_terminal and not terminal.no_color,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep out what a stranger's broken HTTP gives rise to: its traceback quotes the request."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

@@ -1,0 +1,231 @@
+"""One OpenTelemetry trace for a callback: from the request to each subscriber's every try.
+
+::
+
+    callback whatsapp ─┬─ verify
+                       ├─ parse
+                       ├─ append
+                       ├─ deliver crm          (a try of its own after each failure)
+                       └─ deliver console
+
+Nothing of OpenTelemetry is imported before a `Tracing` is made, and a bridge without one does
+nothing for it. No span holds personal data: no body, no text, no exception's words.
+https://opentelemetry.io/docs/specs/otel/trace/api/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import attrs
+
+from bridge.adapter import Adapter, Callback, Parsed, Verified
+from bridge.delivery.bus import Function, is_async
+from bridge.errors import ConfigurationError
+from bridge.ingress import request_id
+from bridge.ingress.recent_keys import Recent
+from bridge.journal.protocol import Appended
+from bridge.model import Event
+from bridge.model.masking import mask_phones_in
+
+Append: TypeAlias = Callable[[Sequence[Event]], Awaitable[Appended]]
+"""What makes events durable: a journal's `append`."""
+
+_Attributes: TypeAlias = Mapping[str, str | int]
+
+_SERVICE: Final = "incs-bridge"
+_SERVICE_VARIABLES: Final = ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES")
+_EXPORTERS: Final = "opentelemetry_traces_exporter"  # the group of their entry points
+_EXPORTER_VARIABLE: Final = "OTEL_TRACES_EXPORTER"
+_OTLP: Final = "otlp_proto_http"
+
+
+class Tracing:
+    """Makes the spans; `Bridge(tracing=…)` takes one.
+
+    `provider` is a `TracerProvider` of OpenTelemetry's that whoever made it also shuts down; by
+    default the process's own. Raises `ConfigurationError` where OpenTelemetry is not installed.
+    """
+
+    def __init__(self, provider: object | None = None) -> None:
+        self._trace = _imported("opentelemetry.trace")
+        self._provider: Any = provider
+        self._exporter: Any = None
+        self._tracer: Any = None
+        self._parents: Recent[Any] = Recent()
+
+    @classmethod
+    def exporting(cls) -> Self:
+        """Send spans where the environment's `OTEL_…` variables say, by OTLP unless told.
+
+        https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+        Raises `ConfigurationError` where the SDK or the exporter is not installed.
+        """
+        tracing = cls()
+        _imported("opentelemetry.sdk.trace.export")
+        tracing._exporter = _exporter()
+        return tracing
+
+    async def __aenter__(self) -> Self:
+        """Begin; an exporter gets its thread only now."""
+        if self._exporter is not None:
+            self._provider = _provider(self._exporter())
+        self._tracer = self._trace.get_tracer(
+            "bridge", metadata.version("incs-bridge"), tracer_provider=self._provider
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Send what has not been sent yet; it may take as long as the exporter's timeout."""
+        if self._exporter is not None:
+            await asyncio.to_thread(self._provider.shutdown)
+
+    # --- what is traced --------------------------------------------------------------------
+
+    @contextmanager
+    def callback(self, adapter: str) -> Iterator[None]:
+        """Trace the taking of a callback, of which the rest are parts."""
+        attributes = {
+            "bridge.adapter": adapter,
+            "bridge.request_id": request_id.current() or "",
+        }
+        with self._span(f"callback {adapter}", self._trace.SpanKind.SERVER, attributes):
+            yield
+
+    def reading(self, adapter: Adapter) -> Adapter:
+        """Return an adapter that does the same, and whose steps are spans."""
+        return _TracedAdapter(adapter, self.step)
+
+    def appending(self, append: Append) -> Append:
+        """Return the journal's `append` as a span; the events' deliveries join this trace."""
+
+        async def traced(events: Sequence[Event]) -> Appended:
+            # Before they are in the journal: a subscriber may be faster than what comes after.
+            self._parents.tie(events, self._trace.get_current_span().get_span_context())
+            with self.step("append", {"bridge.events": len(events)}):
+                return await append(events)
+
+        return traced
+
+    def delivering(self, subscriber: str, function: Function) -> Function:
+        """Return a subscriber's function of which each call is a span, in its callback's trace."""
+        if is_async(function):
+
+            async def traced_async(event: Event) -> object:
+                with self._delivery(subscriber, event):
+                    return await function(event)  # type: ignore[misc]  # as was just asked
+
+            return traced_async
+
+        def traced(event: Event) -> object:
+            with self._delivery(subscriber, event):
+                return function(event)
+
+        return traced
+
+    @contextmanager
+    def step(self, name: str, attributes: _Attributes | None = None) -> Iterator[None]:
+        """Trace a part of what is going on."""
+        with self._span(name, self._trace.SpanKind.INTERNAL, attributes or {}):
+            yield
+
+    @contextmanager
+    def _delivery(self, subscriber: str, event: Event) -> Iterator[None]:
+        parent = self._parents.of(event)
+        context = None
+        if parent is not None:
+            context = self._trace.set_span_in_context(self._trace.NonRecordingSpan(parent))
+        attributes = {
+            "bridge.subscriber": subscriber,
+            "bridge.event.kind": event.kind,
+            "bridge.event.key": mask_phones_in(event.key),
+            "bridge.channel": event.channel,
+        }
+        kind = self._trace.SpanKind.CONSUMER
+        with self._span(f"deliver {subscriber}", kind, attributes, context):
+            yield
+
+    @contextmanager
+    def _span(
+        self, name: str, kind: object, attributes: _Attributes, context: object = None
+    ) -> Iterator[None]:
+        with self._tracer.start_as_current_span(
+            name,
+            context=context,
+            kind=kind,
+            attributes=attributes,
+            # An exception's words may hold what a body holds: its class has to do.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                span.set_attribute("error.type", type(error).__name__)
+                span.set_status(self._trace.StatusCode.ERROR)
+                raise
+
+
+@attrs.frozen
+class _TracedAdapter:
+    """An adapter whose steps are spans."""
+
+    _adapter: Adapter
+    _step: Callable[[str], Any]
+
+    @property
+    def methods(self) -> frozenset[str]:
+        return self._adapter.methods
+
+    def verify(self, callback: Callback, /) -> Verified:
+        with self._step("verify"):
+            return self._adapter.verify(callback)
+
+    def parse(self, verified: Verified, /) -> Parsed:
+        with self._step("parse"):
+            return self._adapter.parse(verified)
+
+
+def _exporter() -> Any:  # noqa: ANN401 - a class of OpenTelemetry's
+    name = os.environ.get(_EXPORTER_VARIABLE) or _OTLP
+    if name == "otlp":
+        name = _OTLP
+    for entry_point in metadata.entry_points(group=_EXPORTERS, name=name):
+        return entry_point.load()
+    raise ConfigurationError(
+        f"no exporter of traces is called {name!r}: pip install 'incs-bridge[otel]', "
+        f"or name another in {_EXPORTER_VARIABLE}"
+    )
+
+
+def _provider(exporter: object) -> Any:  # noqa: ANN401 - a class of the SDK
+    sdk = _imported("opentelemetry.sdk.trace")
+    resources = _imported("opentelemetry.sdk.resources")
+    # What is given here would override the environment.
+    is_named = any(os.environ.get(variable) for variable in _SERVICE_VARIABLES)
+    resource = resources.Resource.create({} if is_named else {"service.name": _SERVICE})
+    provider = sdk.TracerProvider(resource=resource, shutdown_on_exit=False)
+    batches = _imported("opentelemetry.sdk.trace.export").BatchSpanProcessor(exporter)
+    provider.add_span_processor(batches)
+    return provider
+
+
+def _imported(name: str) -> Any:  # noqa: ANN401 - a module that need not be installed
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigurationError(
+            "tracing needs OpenTelemetry: pip install 'incs-bridge[otel]'"
+        ) from error

@@ -1,0 +1,121 @@
+"""Events by hand, for the suite that every journal has to pass, and how it reads them back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from bridge.journal.protocol import Cursor, Entry, Failure
+from bridge.model import (
+    Conversation,
+    Direction,
+    Message,
+    Notice,
+    Origin,
+    Party,
+    Role,
+    Status,
+    StatusChange,
+    Text,
+    Unrecognized,
+)
+from bridge.model.keys import conversation_id, event_key, message_key, status_key
+
+NOON: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
+ANNE: Final = "+16505551234"
+BERT: Final = "+16505559876"
+_PATIENCE: Final = 30.0
+
+
+def message(
+    message_id: str,
+    *,
+    phone: str = ANNE,
+    direction: Direction = Direction.INBOUND,
+    aliases: tuple[str, ...] = (),
+) -> Message:
+    """Return a message of a user's, or of the business's to a user."""
+    user, business = Party(phone=phone), Party(phone="+16505556666", role=Role.BUSINESS)
+    inbound = direction is Direction.INBOUND
+    return Message(
+        key=message_key("whatsapp", message_id),
+        source="contract",
+        channel="whatsapp",
+        account="123456123",
+        occurred_at=NOON,
+        received_at=NOON + timedelta(seconds=1),
+        raw={"id": message_id, "from": phone.removeprefix("+")},
+        message_id=message_id,
+        aliases=aliases,
+        direction=direction,
+        origin=Origin.USER if inbound else Origin.API,
+        conversation=Conversation(id=conversation_id("whatsapp", "123456123", phone)),
+        sender=user if inbound else business,
+        recipient=business if inbound else user,
+        content=Text(text="hello"),
+    )
+
+
+def status(status: Status, message_id: str, *, resolved: bool = True) -> StatusChange:
+    """Return what became of a message; unresolved, under INCS's own number of it."""
+    channel = "whatsapp" if resolved else "incs"
+    return StatusChange(
+        key=status_key(channel, message_id, status),
+        source="contract",
+        channel=channel,
+        account="123456123" if resolved else None,
+        occurred_at=NOON,
+        received_at=NOON + timedelta(seconds=1),
+        raw={"id": message_id, "status": status},
+        message_id=message_id,
+        status=status,
+        provider_status=status,
+        resolved=resolved,
+    )
+
+
+def unwritable(identity: str) -> Notice:
+    """Return an event that no JSON can hold."""
+    return Notice(
+        key=event_key("notice", "whatsapp", identity),
+        source="contract",
+        channel="whatsapp",
+        occurred_at=NOON,
+        received_at=NOON,
+        raw=object(),  # type: ignore[arg-type] # what an adapter must not do
+        topic="quality",
+    )
+
+
+def unread(identity: str) -> Unrecognized:
+    """Return an item that could not be read."""
+    return Unrecognized(
+        key=event_key("unrecognized", "rcs", identity),
+        source="contract",
+        channel="rcs",
+        occurred_at=NOON,
+        received_at=NOON,
+        raw={"n": identity},
+        reason="no id",
+    )
+
+
+async def read(cursor: Cursor, count: int) -> list[Entry]:
+    """Return the next entries, however few the cursor gives at a time."""
+    entries: list[Entry] = []
+    async with asyncio.timeout(_PATIENCE):
+        while len(entries) < count:
+            entries += await cursor.read(count - len(entries))
+    return entries
+
+
+def ids(entries: Sequence[Entry]) -> list[str]:
+    """Return the ids of the messages among entries."""
+    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
+
+
+def failure(entry: Entry) -> Failure:
+    """Return the last failure of an entry."""
+    return Failure(entry=entry, tries=5, first_failed_at=100.0, failed_at=160.5, error="ValueError")

@@ -1,0 +1,239 @@
+"""The server of our own: its life, its limits, and what it does beside answering callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import orjson
+import pytest
+from aiohttp import ClientSession, web
+
+from bridge.adapter import Parsed
+from bridge.ingress.server import Acknowledgement, serve
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Health
+from bridge.model import Message
+from bridge.settings import ServerSettings
+from tests.bridge.fakes import TOKEN, Plain
+from tests.bridge.serving import connect, exchange, post, serving, statuses
+from tests.bridge.ingress.test_web import BODY, URL, a_bridge
+
+
+async def test_it_serves_until_told_to_stop_and_finishes_what_came():
+    """SIGTERM ends the server after the subscriber has had the acknowledged event."""
+    got = []
+    bridge = a_bridge()
+    bridge.on(Message)(got.append)
+    async with serving(bridge) as url, ClientSession(url) as client:
+        assert (await client.post(URL, data=BODY)).status == 200
+    assert len(got) == 1
+
+
+async def test_it_tells_whether_it_lives_and_whether_it_is_ready():
+    """/healthz asks nobody; /readyz says what keeps callbacks from being taken."""
+
+    class Sick(MemoryJournal):
+        async def health(self):
+            return Health(ready=False, reason="disk full")
+
+    bridge = a_bridge(journal=Sick())
+    async with serving(bridge) as url, ClientSession(url) as client:
+        assert (await client.get("/healthz")).status == 200
+        response = await client.get("/readyz")
+        assert (response.status, await response.text()) == (503, "not ready: disk full\n")
+        assert (await client.get("/")).status == 404
+    async with serving(a_bridge()) as url, ClientSession(url) as client:
+        assert (await client.get("/readyz")).status == 200
+
+
+async def test_answers_that_nobody_reads_do_not_pile_up():
+    """A client that asks on and on and reads no answer is not read from until it does."""
+    count, most = 60_000, 0  # answers of more bytes than the system's own buffers take
+    acknowledgement = Acknowledgement()
+
+    async def handle(request):
+        nonlocal most
+        most = max(most, request.transport.get_write_buffer_size())
+        return acknowledgement
+
+    loop = asyncio.get_running_loop()
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    server = await loop.create_server(runner.server, "127.0.0.1", 0)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.setblocking(False)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        asking = asyncio.create_task(
+            loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+        )
+        async with asyncio.timeout(60):
+            while not most:
+                await asyncio.sleep(0)
+            for _ in range(10_000):  # turns in which a server without a limit would go on
+                await asyncio.sleep(0)
+            answers = bytearray()
+            answers += await loop.sock_recv(client, 1 << 20)
+            while len(answers) < answers.index(b"HTTP/1.1", 1) * count:  # all are of one length
+                answers += await loop.sock_recv(client, 1 << 20)
+            await asking
+    server.close()
+    await runner.cleanup()
+    assert answers.count(b"HTTP/1.1 200 OK") == count
+    assert most < 128 << 10  # twice where asyncio pauses
+
+
+async def test_a_connection_too_many_is_turned_away():
+    """Beyond the limit a connection is closed unread; the others go on."""
+    async with serving(a_bridge(), max_connections=1) as url, ClientSession(url) as client:
+        assert (await client.get("/healthz")).status == 200
+        port = int(url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        writer.close()
+        assert (await client.get("/healthz")).status == 200
+
+
+async def test_an_address_that_is_taken_is_an_error():
+    """The server says so at once, and the bridge is left closed."""
+    bridge = a_bridge()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="address already in use"):
+            await serve(bridge, ServerSettings(port=port))
+    assert not (await bridge.health()).ready
+
+
+async def test_a_second_signal_cuts_the_ending_short():
+    """Whoever does not want to wait for a hanging subscriber signals twice."""
+    bridge = a_bridge(drain_timeout=3600.0)
+    entered = asyncio.Event()
+
+    @bridge.on(Message)
+    async def hang(event: Message) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        async with serving(bridge) as url:
+            async with ClientSession(url) as client:
+                assert (await client.post(URL, data=BODY)).status == 200
+            await entered.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+            while await _answers(url):
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_ipv6_addresses_are_shown_in_brackets():
+    """The base URL of a server on ::1 can be pasted."""
+    ready = asyncio.get_running_loop().create_future()
+    settings = ServerSettings(host="::1", port=0)
+    try:
+        task = asyncio.create_task(serve(a_bridge(), settings, ready=ready.set_result))
+        url = await ready
+    except OSError:
+        pytest.skip("no IPv6 here")
+    assert url.startswith("http://[::1]:")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await task
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with ClientSession(url) as client:
+            await client.get("/healthz")
+    except OSError:
+        return False
+    return True
+
+
+async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it():
+    """`Expect: 100-continue` is answered before the body is sent, and the callback is taken."""
+    async with serving(a_bridge()) as url, asyncio.timeout(10):
+        reader, writer = await connect(url)
+        head = post(URL, "Expect: 100-continue", f"Content-Length: {len(BODY)}", length=False)
+        writer.write(head)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(BODY)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/healthz", 200),
+        ("POST", "/healthz", 404),
+        ("GET", "/callbacks", 404),
+        ("POST", "/callbacks/", 404),
+        ("POST", "/callbacks/plainer", 404),
+        ("POST", "/callbacks/pl%61in/{token}?a=b", 200),
+        ("POST", "http://bridge/callbacks/plain/{token}/", 200),
+    ],
+)
+async def test_a_path_leads_to_one_adapter_or_nowhere(method, path, status):
+    """An address may be written in any way that HTTP allows, and no other is taken for it."""
+    async with serving(a_bridge()) as url, asyncio.timeout(10):
+        reader, writer = await connect(url)
+        request = post(path.format(token=TOKEN), body=BODY).replace(b"POST", method.encode(), 1)
+        writer.write(request)
+        assert (await reader.readline()).split()[1] == str(status).encode()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "stays"),
+    [("1.1", "keep-alive", True), ("1.1", "close", False), ("1.0", "close", False)],
+)
+async def test_an_acknowledgement_is_complete_whatever_the_client_speaks(
+    version, connection, stays
+):
+    """Every 200 has the same headers, and the connection ends where the client asked for it."""
+
+    class Quiet(Plain):
+        def parse(self, verified):
+            return Parsed(events=super().parse(verified).events)
+
+    async with serving(a_bridge(Quiet())) as url, asyncio.timeout(10):
+        reader, writer = await connect(url)
+        request = post(URL, f"Connection: {connection}", body=BODY)
+        writer.write(request.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        sent_at = parsedate_to_datetime(headers.pop("Date"))
+        assert abs((datetime.now(UTC) - sent_at).total_seconds()) < 60
+        assert status.endswith(" 200 OK")
+        assert headers == {
+            "Server": "incs-bridge",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": "0",
+            **({} if stays or version == "1.0" else {"Connection": "close"}),
+        }
+        if stays:
+            writer.write(post("/healthz", "Connection: close").replace(b"POST", b"GET", 1))
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        else:
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_what_follows_a_large_body_on_its_connection_is_answered():
+    """Bodies too large for one read are taken whole, and so are the requests sent behind them."""
+    large = orjson.dumps({"messages": [{"id": "2", "text": "x" * 1_000_000}]})
+    got = []
+    bridge = a_bridge()
+    bridge.on(Message)(lambda message: got.append(len(message.content.text)))
+    async with serving(bridge) as url, asyncio.timeout(30):
+        requests = [post(URL, body=large), post(URL, body=BODY)]
+        requests.append(post(URL, "Connection: close", body=large.replace(b'"2"', b'"3"')))
+        answers = await exchange(url, b"".join(requests))
+    assert statuses(answers) == [200, 200, 200]
+    assert sorted(got) == [5, 1_000_000, 1_000_000]

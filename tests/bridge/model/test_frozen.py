@@ -1,0 +1,137 @@
+"""Frozen classes that are quick to create are frozen all the same."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import final
+
+import attrs
+import pytest
+
+from bridge.model.frozen import builder, builder_from, quick_init
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Place:
+    name: str
+    country: str | None = None
+
+
+new_place = builder(Place)
+
+
+@pytest.fixture(params=[Place, new_place], ids=["class", "builder"])
+def make(request):
+    return request.param
+
+
+def test_fields_are_set(make):
+    """Every field holds what was given, and its default otherwise."""
+    place = make(name="Jakarta")
+    assert (type(place), place.name, place.country) == (Place, "Jakarta", None)
+    assert make(name="Jakarta", country="ID").country == "ID"
+
+
+def test_nothing_can_be_changed_afterwards(make):
+    """An instance refuses assignment and deletion as soon as anybody has it."""
+    place = make(name="Jakarta")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        place.name = "Surabaya"
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del place.name
+
+
+def test_keywords_are_checked(make):
+    """A missing and an unknown argument are type errors, as attrs makes them."""
+    with pytest.raises(TypeError, match="name"):
+        make()
+    with pytest.raises(TypeError, match="city"):
+        make(name="Jakarta", city="Jakarta")
+
+
+def test_the_class_insists_on_keywords():
+    """A positional argument is a type error, as attrs makes it."""
+    with pytest.raises(TypeError):
+        Place("Jakarta")
+
+
+def test_a_default_may_come_before_what_is_required():
+    """Fields are given by name, so their order does not matter, to the builder neither."""
+
+    @final
+    @quick_init
+    @attrs.frozen(kw_only=True, weakref_slot=False)
+    class Stop:
+        line: int = 1
+        name: str
+
+    assert builder(Stop)(name="Kota") == Stop(name="Kota", line=1)
+    assert list(inspect.signature(Stop).parameters) == ["line", "name"]
+
+
+@attrs.frozen(kw_only=True)
+class Map:
+    country: str
+    scale: int
+
+
+def test_what_two_classes_share_is_copied():
+    """A field of both classes is taken from the object, and everything else from the keywords."""
+    new_place_on = builder_from(Map, Place)
+    place = new_place_on(Map(country="ID", scale=10_000), name="Jakarta")
+    assert place == Place(name="Jakarta", country="ID")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        place.name = "Surabaya"
+    with pytest.raises(TypeError, match="name"):
+        new_place_on(Map(country="ID", scale=10_000))
+    with pytest.raises(TypeError, match="country"):
+        new_place_on(Map(country="ID", scale=10_000), name="Jakarta", country="MY")
+
+
+def test_equality_and_copies_stay():
+    """What attrs adds besides works on: equality, hashes, copies with changes, pickling."""
+    place = Place(name="Jakarta")
+    assert place == new_place(name="Jakarta")
+    assert hash(place) == hash(new_place(name="Jakarta"))
+    assert attrs.evolve(place, country="ID") == Place(name="Jakarta", country="ID")
+    assert pickle.loads(pickle.dumps(place)) == place
+
+
+def test_the_signature_stays():
+    """Tools that look at the signature see the fields and their defaults."""
+    parameters = inspect.signature(Place).parameters
+    assert list(parameters) == ["name", "country"]
+    assert parameters["country"].default is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        attrs.field(converter=str),
+        attrs.field(validator=attrs.validators.instance_of(str)),
+        attrs.field(factory=list),
+    ],
+)
+def test_what_an_assignment_cannot_do_is_refused(field):
+    """A class with a converter, a validator or a factory is refused, and not silently broken."""
+    cls = attrs.make_class("Broken", {"part": field}, frozen=True, kw_only=True, slots=True)
+    with pytest.raises(TypeError, match=r"Broken\.part"):
+        quick_init(cls)
+
+
+def test_a_builder_may_leave_converting_to_its_caller():
+    """What has a converter has to be given then, and is taken as it is."""
+
+    @final
+    @attrs.frozen(kw_only=True, weakref_slot=False)
+    class Size:
+        letters: int = attrs.field(default="0", converter=int)
+
+    with pytest.raises(TypeError, match="letters"):
+        builder(Size)
+    assert builder(Size, converted=True)(letters=7) == Size(letters="7")
+    with pytest.raises(TypeError, match="letters"):
+        builder(Size, converted=True)()

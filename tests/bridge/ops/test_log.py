@@ -1,0 +1,201 @@
+"""The log is readable by people or machines, discreet, and cannot be forged."""
+
+import io
+import json
+import logging
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from aiohttp.http_exceptions import BadStatusLine
+
+from bridge.adapter.signing import Secret
+from bridge.model import Party, Status
+from bridge.ops import log
+
+
+@pytest.fixture
+def written(own_log):
+    """Set up the log as `bridge serve` does."""
+
+    def configure(form="json", level="info", *, secrets=(), stream=None):
+        stream = io.StringIO() if stream is None else stream
+        log.configure(SimpleNamespace(format=form, level=level), secrets=secrets, stream=stream)
+        return stream
+
+    return configure
+
+
+def record(stream):
+    [line] = stream.getvalue().splitlines()
+    return json.loads(line)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_record_becomes_one_json_object(written):
+    """The message, its fields, the level, the logger and the time in UTC stand in one object."""
+    stream = written()
+    logging.getLogger("bridge.ingress.web").info(
+        "%s events", 2, extra={"key": "message/whatsapp/wamid.A", "tries": 3, "slow": False}
+    )
+    fields = record(stream)
+    assert datetime.fromisoformat(fields.pop("timestamp")).tzinfo == UTC
+    assert fields == {
+        "event": "2 events",
+        "key": "message/whatsapp/wamid.A",
+        "tries": 3,
+        "slow": False,
+        "level": "info",
+        "logger": "bridge.ingress.web",
+    }
+
+
+def test_personal_fields_are_masked(written):
+    """Phones keep their ends, texts and tokens nothing at all, whatever the field's type."""
+    stream = written()
+    logging.getLogger("bridge").warning(
+        "no route for +85268415026",
+        extra={
+            "phone": "+85268415026",
+            "wa_id": 85268415026,
+            "text": "my code is 123456",
+            "tokens": ["a", "b"],
+            "conversation": "whatsapp:30058:+85268415026",
+            "numbers": ["+85268415026", 5],
+        },
+    )
+    fields = record(stream)
+    assert fields["event"] == "no route for +8526****026"
+    assert fields["phone"] == "+8526****026"
+    assert fields["wa_id"] == "8526****026"
+    assert fields["text"] == fields["tokens"] == "********"
+    assert fields["conversation"] == "whatsapp:30058:+8526****026"
+    assert fields["numbers"] == ["+8526****026", 5]
+
+
+def test_an_object_is_not_represented(written):
+    """Of an object only its class is told; plain values are told as they are."""
+    stream = written()
+    logging.getLogger("bridge").info(
+        "x",
+        extra={
+            "who": Party(name="Lessie"),
+            "status": Status.READ,
+            "path": Path("bridge.db"),
+            "at": datetime(2025, 8, 25, tzinfo=UTC),
+            "nothing": None,
+        },
+    )
+    fields = record(stream)
+    assert fields["who"] == "<Party>"
+    assert fields["status"] == "read"
+    assert fields["path"] == "bridge.db"
+    assert fields["at"] == "2025-08-25 00:00:00+00:00"
+    assert fields["nothing"] is None
+
+
+def test_a_known_secret_never_shows(written):
+    """A configured secret is masked in messages, fields and tracebacks, also within a URL."""
+    stream = written(secrets=[Secret("open/sesame"), Secret("open"), Secret("a"), Secret("")])
+    logging.getLogger("bridge").error(
+        "open/sesame",
+        extra={"url": "/callbacks/incs/open%2Fsesame", "word": "banana"},
+        exc_info=ValueError("open/sesame"),
+    )
+    fields = record(stream)
+    assert "sesame" not in stream.getvalue()
+    assert fields["event"] == "********"
+    assert fields["url"] == "/callbacks/incs/********"
+    assert fields["word"] == "banana"
+    assert fields["exception"].endswith("ValueError: ********")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_nobody_forges_a_line(written, form):
+    """No line break, escape or override in a message or an exception starts a line."""
+    stream = written(form)
+    forged = "x\n2026-01-01T00:00:00Z [info] forged \x1b[31m\u202e"
+    logging.getLogger("bridge").error(forged, exc_info=ValueError(forged))
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("2026-01-01")] == []
+    assert "\x1b" not in stream.getvalue()
+    assert "\u202e" not in stream.getvalue()
+    assert "    2026-01-01" in stream.getvalue()
+
+
+def test_people_get_lines_and_colours_on_a_terminal_only(written, monkeypatch):
+    """`auto` is coloured lines on a terminal, unless NO_COLOR is set, and JSON elsewhere."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = written("auto", stream=Terminal())
+    logging.getLogger("bridge").info("ready")
+    assert "\x1b[" in terminal.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = written("auto", stream=Terminal())
+    logging.getLogger("bridge").info("ready")
+    assert "[info     ] ready" in plain.getvalue()
+    assert "\x1b[" not in plain.getvalue()
+    pipe = written("auto")
+    logging.getLogger("bridge").info("ready")
+    assert record(pipe)["event"] == "ready"
+
+
+def test_the_level_is_a_threshold(written):
+    """What lies below the configured level is not written."""
+    stream = written(level="warning")
+    logging.getLogger("bridge").info("quiet")
+    assert stream.getvalue() == ""
+
+
+def test_the_access_log_is_off(written):
+    """The access log of aiohttp, whose paths hold tokens, stays silent."""
+    stream = written(level="debug")
+    logging.getLogger("aiohttp.access").info("GET /callbacks/incs/open-sesame")
+    assert stream.getvalue() == ""
+
+
+def test_broken_http_is_nobodys_error(written):
+    """A malformed request leaves no traceback, which would quote it; a fault of ours does."""
+    stream = written()
+    server = logging.getLogger("aiohttp.server")
+    server.error("Error handling request", exc_info=BadStatusLine("POST /callbacks/x"))
+    assert stream.getvalue() == ""
+    server.error("Error handling request", exc_info=RuntimeError("ours"))
+    assert record(stream)["exception"].endswith("RuntimeError: ours")
+
+
+def test_warnings_are_logged(written):
+    """A warning of Python's is a line of the log, not loose text among the lines."""
+    stream = written()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("deprecated", UserWarning, stacklevel=1)
+    assert "deprecated" in record(stream)["event"]
+
+
+def test_standard_error_is_the_default(written, capsys):
+    """Without a stream the log goes to standard error, never to standard output."""
+    written(stream=None)
+    log.configure(SimpleNamespace(format="json", level="info"))
+    logging.getLogger("bridge").info("hello")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err)["event"] == "hello"
+
+
+def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
+    """A log whose stream is gone is silent: no traceback with what was being handled."""
+    stream = written()
+    stream.close()
+    try:
+        int("what somebody wrote")
+    except ValueError:
+        logging.getLogger("bridge.ingress.web").exception("it failed")
+    assert capfd.readouterr() == ("", "")
