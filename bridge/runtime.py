@@ -419,7 +419,7 @@ class Bridge:
         events = parsed.events
         if not events:
             self._observe(Received(adapter=door.name, answer=_ACCEPTED))
-            return parsed.reply
+            return parsed.response
         # Before they are in the journal: a subscriber may be faster than what comes after it.
         self._requests.remember(events)
         began = time.perf_counter()
@@ -450,7 +450,7 @@ class Bridge:
         if _log.isEnabledFor(logging.DEBUG):
             keys = [event.key for event in events]
             _log.debug("callback accepted", extra={"adapter": door.name, "keys": keys})
-        return parsed.reply
+        return parsed.response
 
     def _complain(self, door: Door, error: JournalError) -> None:
         """Log why callbacks are not stored; not for each of them, as there may be thousands."""

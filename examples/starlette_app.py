@@ -20,7 +20,7 @@ from bridge import (
     Fault,
     MemoryJournal,
     Message,
-    reply_to,
+    response_to,
 )
 from bridge.adapters.incs import Incs, IncsSettings
 
@@ -59,11 +59,11 @@ async def callbacks(request: Request) -> Response:
             body=await body_of(request),
             received_at=datetime.now(UTC),
         )
-        reply = await bridge.receive("incs", callback)
+        answer = await bridge.receive("incs", callback)
     except BridgeError as error:
-        reply = reply_to(error)
-    headers = {**reply.headers, "Content-Type": reply.content_type}
-    return Response(reply.body, reply.status, headers)
+        answer = response_to(error)
+    headers = {**answer.headers, "Content-Type": answer.content_type}
+    return Response(answer.body, answer.status, headers)
 
 
 @asynccontextmanager

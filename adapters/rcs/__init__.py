@@ -140,7 +140,7 @@ class Rcs:
             return Parsed(malformed=error)
         secret = item.get("secret")
         if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
-            return Parsed(reply=Response(body=secret.encode()))
+            return Parsed(response=Response(body=secret.encode()))
         scope = _new_scope(
             source=self.name,
             channel=wire.CHANNEL,

@@ -109,7 +109,7 @@ class WhatsApp:
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate every change of a callback, or answer the handshake; never raises."""
         if verified.callback is not None and verified.callback.method == "GET":
-            return Parsed(reply=Response(body=verified.payload))
+            return Parsed(response=Response(body=verified.payload))
         try:
             body = read_object(verified.payload)
         except TooDeep as error:

@@ -89,7 +89,7 @@ class Verified:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """What the provider gets to hear."""
+    """An HTTP response: what a provider is answered."""
 
     status: int = 200
     body: bytes = b""
@@ -105,13 +105,13 @@ ACKNOWLEDGED = Response()
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Parsed:
-    """The events of a callback and the reply it asks for.
+    """The events of a callback and the response it asks for.
 
     `malformed` is set where the body is not JSON at all: then nothing is published.
     """
 
     events: tuple[Event, ...] = ()
-    reply: Response = ACKNOWLEDGED
+    response: Response = ACKNOWLEDGED
     malformed: MalformedBody | None = None
 
 

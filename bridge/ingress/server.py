@@ -26,9 +26,9 @@ from bridge.ingress.web import (
     Receiver,
     client_of,
     problem,
-    reply_to,
     response_to,
     take,
+    web_response,
 )
 from bridge.settings import ServerSettings
 
@@ -102,7 +102,7 @@ def _handler(
                     reply, is_broken = await take(request, receiver, (name, tail), client, settings)
             if reply is ACKNOWLEDGED and acknowledgement.suits(request):
                 return acknowledgement
-            response = response_to(reply)
+            response = web_response(reply)
             if is_broken:
                 response.force_close()
             return response
@@ -121,10 +121,10 @@ def _handler(
 async def _other(request: web.BaseRequest, receiver: Receiver) -> web.Response:
     if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
         if request.path == "/healthz":
-            return response_to(Response(body=b"alive\n"))
+            return web_response(Response(body=b"alive\n"))
         if request.path == "/readyz":
             return await _readiness(receiver)
-    return response_to(reply_to(UnknownAdapter()))
+    return web_response(response_to(UnknownAdapter()))
 
 
 class Acknowledgement(web.StreamResponse):
@@ -182,7 +182,7 @@ async def _readiness(receiver: Receiver) -> web.Response:
     health = await receiver.health()
     status, word = (200, "ready") if health.ready else (503, "not ready")
     told = word if health.reason is None else f"{word}: {health.reason}"
-    return response_to(Response(status=status, body=f"{told}\n".encode()))
+    return web_response(Response(status=status, body=f"{told}\n".encode()))
 
 
 @contextmanager
@@ -210,8 +210,8 @@ def _stopping() -> Iterator[asyncio.Event]:
 def _refusal(status: int) -> web.Response:
     """Return the response to a request that never reached a handler, or that broke one."""
     if status == HTTPStatus.BAD_REQUEST:
-        return response_to(problem(status, "this is not HTTP as it should be"))
-    return response_to(reply_to(BridgeError()))
+        return web_response(problem(status, "this is not HTTP as it should be"))
+    return web_response(response_to(BridgeError()))
 
 
 def _url(server: asyncio.Server) -> str:

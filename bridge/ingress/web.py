@@ -88,7 +88,7 @@ def _handler(
         tail = request.match_info.get("tail", "")
         client = client_of(request, settings)
         reply, is_broken = await take(request, receiver, (name, tail), client, settings)
-        response = response_to(reply)
+        response = web_response(reply)
         if is_broken:
             response.force_close()
         return response
@@ -132,9 +132,9 @@ async def take(
         return await receiver.receive(name, callback), False
     except BodyRefused as error:
         receiver.refused(name)
-        return reply_to(error), True
+        return response_to(error), True
     except BridgeError as error:
-        return reply_to(error), False
+        return response_to(error), False
 
 
 def _at_hand(request: web.BaseRequest, limit: int) -> bytes | None:
@@ -186,7 +186,7 @@ async def _chunked(request: web.BaseRequest, limit: int) -> bytes:
     return bytes(body)
 
 
-def reply_to(error: BridgeError) -> Response:
+def response_to(error: BridgeError) -> Response:
     """Return what a provider is told about an error: a problem (RFC 9457) that gives nothing away.
 
     For those who receive callbacks with a web framework of their own.
@@ -224,7 +224,7 @@ def problem(status: int, detail: str, **more: int) -> Response:
     return Response(status=status, body=orjson.dumps(body), content_type=_PROBLEM)
 
 
-def response_to(reply: Response) -> web.Response:
+def web_response(reply: Response) -> web.Response:
     """Return the response that carries a reply."""
     return web.Response(
         status=reply.status,
@@ -238,4 +238,4 @@ def response_to(reply: Response) -> web.Response:
 
 
 async def _not_found(_: web.BaseRequest) -> web.Response:
-    return response_to(reply_to(UnknownAdapter()))
+    return web_response(response_to(UnknownAdapter()))

@@ -275,7 +275,7 @@ def _keys(parsed: Parsed) -> list[str]:
 def _check_whole(parsed: Parsed) -> None:
     """Check that a body is either read or malformed, and that what is read is acknowledged."""
     if parsed.malformed is None:
-        assert parsed.reply.status in _OK
+        assert parsed.response.status in _OK
     else:
         assert parsed.events == ()
 

@@ -118,7 +118,7 @@ def test_a_flow_of_any_name_is_a_form(adapter, wrap):
 def test_a_callback_without_entries_is_acknowledged():
     """`entry: []` tells nothing, and is no error."""
     parsed = parse(WHATSAPP, direct())
-    assert (parsed.events, parsed.malformed, parsed.reply.status) == ((), None, 200)
+    assert (parsed.events, parsed.malformed, parsed.response.status) == ((), None, 200)
 
 
 # --- counted in and out ------------------------------------------------------------------

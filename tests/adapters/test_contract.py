@@ -193,7 +193,7 @@ class Sound(Plain):
 
     def parse(self, verified, /):
         parsed = super().parse(verified)
-        return parsed if parsed.malformed else attrs.evolve(parsed, reply=Response())
+        return parsed if parsed.malformed else attrs.evolve(parsed, response=Response())
 
     def _message(self, scope, item):
         if isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("id", "text")):
@@ -274,7 +274,7 @@ class Unwritable(Sound):
 
 class Refusing(Sound):
     def parse(self, verified, /):
-        return attrs.evolve(super().parse(verified), reply=Response(status=500))
+        return attrs.evolve(super().parse(verified), response=Response(status=500))
 
 
 class TestSound(Broken):

@@ -46,7 +46,7 @@ class Plain:
         )
         return Parsed(
             events=tuple(self._message(scope, item) for item in sequence(body.get("messages"))),
-            reply=Response(body=b"ok"),
+            response=Response(body=b"ok"),
         )
 
     def _message(self, scope: Scope, item: Any) -> Message:

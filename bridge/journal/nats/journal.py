@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from bridge.errors import JournalError
-from bridge.journal.nats import queries, purging
+from bridge.journal.nats import purging, queries
 from bridge.journal.nats.broker import Away, Broker, Draft
 from bridge.journal.nats.cursors import Readers
 from bridge.journal.nats.entries import sequence_of

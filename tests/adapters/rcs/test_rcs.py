@@ -149,9 +149,9 @@ def test_the_handshake_is_answered_with_its_secret(rcs):
     """A handshake with our client token gets its secret back as plain text, and is no event."""
     parsed = rcs.parse(rcs.verify(callback({"clientToken": TOKEN, "secret": "1234567890"})))
 
-    assert parsed.reply.status == 200
-    assert parsed.reply.body == b"1234567890"
-    assert parsed.reply.content_type.startswith("text/plain")
+    assert parsed.response.status == 200
+    assert parsed.response.body == b"1234567890"
+    assert parsed.response.content_type.startswith("text/plain")
     assert parsed.events == ()
 
 
@@ -200,7 +200,7 @@ def test_insecure_does_without_what_is_not_configured():
     assert rcs.verify(callback(enveloped().body)).payload == INNER
     assert rcs.verify(callback(INNER)).payload == INNER
     handshake = rcs.verify(callback({"clientToken": "any", "secret": "1"}))
-    assert rcs.parse(handshake).reply.body == b"1"
+    assert rcs.parse(handshake).response.body == b"1"
 
 
 def test_insecure_still_checks_what_is_configured():
@@ -327,5 +327,5 @@ def test_what_an_envelope_holds_is_never_a_handshake(rcs):
     signed = Verified(payload=request.body, received_at=RECEIVED_AT, callback=callback(INNER))
     parsed = rcs.parse(signed)
 
-    assert parsed.reply.body == b""
+    assert parsed.response.body == b""
     assert [event.kind for event in parsed.events] == ["unrecognized"]

@@ -122,9 +122,9 @@ def test_the_handshake_echoes_the_challenge():
     made = adapter()
     parsed = made.parse(made.verify(get(HANDSHAKE)))
     assert parsed.events == ()
-    assert parsed.reply.status == 200
-    assert parsed.reply.body == b"1158201444"
-    assert parsed.reply.content_type == "text/plain; charset=utf-8"
+    assert parsed.response.status == 200
+    assert parsed.response.body == b"1158201444"
+    assert parsed.response.content_type == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_nests_too_deep_is_kept_as_text():
 def test_a_callback_is_acknowledged_with_200_and_nothing_else():
     """Meta takes nothing but 200 for an answer, and reads no body."""
     parsed = adapter().parse(Verified(payload=b'{"entry":[]}', received_at=NOW))
-    assert parsed.reply == ACKNOWLEDGED
+    assert parsed.response == ACKNOWLEDGED
     assert parsed.events == ()
 
 

@@ -169,7 +169,7 @@ def test_values_are_frozen_and_keyword_only(cls):
 
 def test_the_acknowledgement():
     """A callback without events is acknowledged with an empty 200."""
-    assert Parsed() == Parsed(events=(), reply=ACKNOWLEDGED, malformed=None)
+    assert Parsed() == Parsed(events=(), response=ACKNOWLEDGED, malformed=None)
     assert (ACKNOWLEDGED.status, ACKNOWLEDGED.body) == (200, b"")
 
 

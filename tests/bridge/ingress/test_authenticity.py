@@ -165,7 +165,7 @@ class Injecting(Plain):
     """Replies with a header that would begin another one."""
 
     def parse(self, verified, /):
-        return Parsed(reply=Response(headers={"X-Broken": f"a\r\nX-Leak: {PRIVATE}"}))
+        return Parsed(response=Response(headers={"X-Broken": f"a\r\nX-Leak: {PRIVATE}"}))
 
 
 class Clumsy(Bridge):

@@ -20,8 +20,8 @@ from bridge.journal.protocol import Health
 from bridge.model import Message
 from bridge.settings import ServerSettings
 from tests.bridge.fakes import TOKEN, Plain
-from tests.bridge.serving import connect, exchange, post, serving, statuses
 from tests.bridge.ingress.test_web import BODY, URL, a_bridge
+from tests.bridge.serving import connect, exchange, post, serving, statuses
 
 
 async def test_it_serves_until_told_to_stop_and_finishes_what_came():

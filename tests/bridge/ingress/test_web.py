@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 
 from bridge.adapter import Callback, Parsed, Response, Verified
 from bridge.errors import BridgeError, JournalError
-from bridge.ingress.web import reply_to
+from bridge.ingress.web import response_to
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
 from bridge.runtime import Bridge
@@ -179,7 +179,7 @@ class TestAnswers:
 
     async def test_other_errors_of_ours_are_asked_for_again_too(self):
         """An error without a code of its own is 503: the provider will come again."""
-        assert reply_to(BridgeError()).status == 503
+        assert response_to(BridgeError()).status == 503
 
 
 class Recording(Plain):
@@ -196,7 +196,7 @@ class Recording(Plain):
         return Verified(payload=callback.body, received_at=callback.received_at)
 
     def parse(self, verified: Verified, /) -> Parsed:
-        return Parsed(reply=Response(body=b"42", content_type="text/plain"))
+        return Parsed(response=Response(body=b"42", content_type="text/plain"))
 
 
 class TestCallbacks:
