@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -22,12 +22,14 @@ from typing import Final, Self, TypeVar
 import apsw
 
 from bridge.errors import JournalError
+from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.protocol import (
     Appended,
     Cursor,
     DeadLetter,
     Entry,
     Health,
+    Journal,
     Outcome,
     Start,
     SubscriberState,
@@ -35,9 +37,9 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.journal.sqlite import entries, search, subscriptions
 from bridge.journal.sqlite.checkpointer import Checkpointer
-from bridge.journal.sqlite.cursor import EphemeralCursor, SubscriberCursor
+from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
-from bridge.journal.sqlite.known import KnownKeys
+from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.ledger import digest, forget_tracks
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import (
@@ -59,7 +61,7 @@ _SAVE_AFTER: Final = 0.05
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
-class SqliteJournal:
+class SqliteJournal(Journal):
     """Keeps events in one SQLite file; what `append` returned for survives power loss.
 
     Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
@@ -161,7 +163,7 @@ class SqliteJournal:
             self._writer = writer
             self._resources = resources.pop_all()
 
-    def _open_file(self) -> tuple[apsw.Connection, KnownKeys]:
+    def _open_file(self) -> tuple[apsw.Connection, KeyIndex]:
         connection = open_file(
             self._path,
             vfs=self._vfs,
@@ -169,7 +171,7 @@ class SqliteJournal:
             check_for=self._check_for,
         )
         with usable(connection, self._path):
-            return connection, KnownKeys(connection, in_memory=self._keys_in_memory)
+            return connection, KeyIndex(connection, in_memory=self._keys_in_memory)
 
     def _connect(self, resources: ExitStack) -> apsw.Connection:
         try:
@@ -306,7 +308,7 @@ class SqliteJournal:
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
-        return EphemeralCursor(self, self._begin(start))
+        return EphemeralCursor(self._begin(start), self.next_after)
 
     def _begin(self, start: Start | int) -> int:
         self._running()
@@ -334,16 +336,11 @@ class SqliteJournal:
         position = self._running().keys.position(name)
         return await self.reading(partial(entries.find, name=name, position=position))
 
-    async def search(self, query: Query) -> Sequence[Entry]:
-        """See `Journal.search`."""
-        found: list[Entry] = []
+    async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
+        """See `Journal.scan`."""
         span = await self.reading(partial(search.span_of, query=query))
-        for piece in search.steps(span, newest_first=query.newest_first):
-            room = query.limit - len(found)
-            found += await self.reading(partial(search.step, query=query, span=piece, limit=room))
-            if len(found) == query.limit:
-                break
-        return found
+        for piece in search.steps(span, query):
+            yield await self.reading(partial(search.step, query=query, span=piece))
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
         """See `Journal.outcomes`."""
@@ -363,9 +360,9 @@ class SqliteJournal:
             )
         )
 
-    async def mend(self, positions: Sequence[int]) -> None:
-        """See `Journal.mend`."""
-        await self.writing(partial(entries.mend, positions=positions))
+    async def mark_reparsed(self, positions: Sequence[int]) -> None:
+        """See `Journal.mark_reparsed`."""
+        await self.writing(partial(entries.mark_reparsed, positions=positions))
 
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
@@ -374,10 +371,6 @@ class SqliteJournal:
         return await self.reading(
             partial(subscriptions.dead_letters, subscriber=subscriber, after=after, limit=limit)
         )
-
-    async def retry(self, letter: int) -> bool:
-        """See `Journal.retry`."""
-        return await self.writing(partial(subscriptions.retry, letter=letter, now=self._clock()))
 
     async def drop(self, letter: int) -> bool:
         """See `Journal.drop`."""

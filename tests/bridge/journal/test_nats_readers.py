@@ -17,7 +17,7 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.partition import consumer_info
-from bridge.journal.protocol import Cursor, Entry, Held, Settlement, Start
+from bridge.journal.protocol import Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.model import Message, Status, StatusChange
 from bridge.runtime import Bridge
@@ -161,7 +161,9 @@ async def test_held_entries_are_taken_over(make):
         first = await one.subscribe("crm")
         await one.append([message("a"), message("b")])
         a, b = await read(first, 2)
-        held = Held(entry=a, tries=3, due_at=5.0, first_failed_at=1.0, error="KeyError")
+        held = Held(
+            entry=a, retry=Retry(tries=3, due_at=5.0, first_failed_at=1.0, error="KeyError")
+        )
         await first.settle(Settlement(position=b.position, held=(held, Held(entry=b))))
         second = await two.subscribe("crm")
         told = asyncio.Event()
@@ -187,7 +189,9 @@ async def test_nothing_overtakes_what_a_dead_reader_held(make):
         await one.append([message("a"), message("b")])
         a, b = await read(first, 2)
         await first.settle(
-            Settlement(position=b.position, held=(Held(entry=a, due_at=5.0), Held(entry=b)))
+            Settlement(
+                position=b.position, held=(Held(entry=a, retry=Retry(due_at=5.0)), Held(entry=b))
+            )
         )
         second = await two.subscribe("crm")
         await crash(one)

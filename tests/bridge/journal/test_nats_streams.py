@@ -18,7 +18,7 @@ from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.records import Tie, decode_track, encode_track
 from bridge.journal.nats.subjects import name_of, token
-from bridge.journal.protocol import Appended, Cursor, Entry, Failure, Held, Settlement, Start
+from bridge.journal.protocol import Appended, Cursor, Entry, Failure, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
 from tests.bridge.events import created, message, status
@@ -236,7 +236,7 @@ async def test_events_that_are_gone(make, tmp_path):
         cursor = await journal.subscribe("crm")
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
-        held = Held(entry=a, tries=1, due_at=1.0)
+        held = Held(entry=a, retry=Retry(tries=1, due_at=1.0))
         failure = Failure(entry=b, tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
         await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failure,)))
         (letter,) = await journal.dead_letters()
@@ -255,7 +255,9 @@ async def test_held_entries_die_and_are_released(make):
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
         await cursor.settle(
-            Settlement(position=b.position, held=(Held(entry=a, due_at=1.0), Held(entry=b)))
+            Settlement(
+                position=b.position, held=(Held(entry=a, retry=Retry(due_at=1.0)), Held(entry=b))
+            )
         )
         failure = Failure(entry=a, tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
         await cursor.settle(
