@@ -16,9 +16,9 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
-from bridge.journal.nats.records import Tie, decode_track, encode_track
+from bridge.journal.nats.ledger import Tie, decode_track, encode_track
 from bridge.journal.nats.subjects import name_of, token
-from bridge.journal.protocol import Appended, Cursor, Entry, Failure, Held, Retry, Settlement, Start
+from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
 from tests.bridge.events import created, message, status
@@ -237,8 +237,10 @@ async def test_events_that_are_gone(make, tmp_path):
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
         held = Held(entry=a, retry=Retry(tries=1, due_at=1.0))
-        failure = Failure(entry=b, tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
-        await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failure,)))
+        failed = Held(
+            entry=b, retry=Retry(tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
+        )
+        await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failed,)))
         (letter,) = await journal.dead_letters()
         await journal._broker.empty(tmp_path.name, f"{tmp_path.name}.events.>")
         assert await journal.dead_letters() == ()
@@ -259,10 +261,10 @@ async def test_held_entries_die_and_are_released(make):
                 position=b.position, held=(Held(entry=a, retry=Retry(due_at=1.0)), Held(entry=b))
             )
         )
-        failure = Failure(entry=a, tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
-        await cursor.settle(
-            Settlement(position=b.position, dead=(failure,), released=(b.position,))
+        failed = Held(
+            entry=a, retry=Retry(tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
         )
+        await cursor.settle(Settlement(position=b.position, dead=(failed,), released=(b.position,)))
         (state,) = await operator.subscribers()
     assert (state.lag, state.held, state.dead) == (0, 0, 1)
 
