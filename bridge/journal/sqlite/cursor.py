@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.journal.protocol import Entry, Held, Settlement
@@ -39,19 +38,15 @@ class SubscriberCursor:
         its entries are delivered once more, which delivery allows for anyway.
         """
         if settlement.held or settlement.released or settlement.dead:
-            await self._journal.writing(
-                partial(subscriptions.settle, name=self._name, settlement=settlement)
-            )
+            await self._journal.writing(subscriptions.settle, self._name, settlement)
         else:
             self._journal.save_soon(self._name, settlement.position)
         self.position = settlement.position
 
     async def waiting(self) -> Mapping[str, float]:
         """See `Cursor.waiting`."""
-        return await self._journal.reading(partial(subscriptions.waiting, name=self._name))
+        return await self._journal.reading(subscriptions.waiting, self._name)
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
         """See `Cursor.held`."""
-        return await self._journal.reading(
-            partial(subscriptions.held_in, name=self._name, lane=lane, limit=limit)
-        )
+        return await self._journal.reading(subscriptions.held_in, self._name, lane, limit)
