@@ -91,27 +91,13 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
             message = "this is the example's, which everybody knows: set one of your own"
         elif len(secret.reveal()) < _SHORTEST:
             message = f"shorter than {_SHORTEST} characters, so it may be guessed"
-        elif is_open and type(_at(values, place)) is str:  # elsewhere's is a `Referenced`
+        elif is_open and type(toml.at(values, place)) is str:  # elsewhere's is a `Referenced`
             message = "a secret in a file that anybody may read, or its group write: " + _CLOSE_IT
         if message is not None:
-            yield _doubt(source, place, message)
+            yield source.problem(toml.dotted(place), message)
     for name, entry in settings.adapters.items():
         if getattr(entry.settings, "insecure", False):
-            yield _doubt(source, ("adapters", name, "insecure"), "anybody can send callbacks")
-
-
-def _doubt(source: toml.Document, path: toml.Path, message: str) -> Problem:
-    return Problem(key=toml.dotted(path), message=message, file=source.file, line=source.line(path))
-
-
-def _at(values: object, path: toml.Path) -> object:
-    """Return what the document holds at a path, or None where a default took its place."""
-    for part in path:
-        try:
-            values = values[part]  # type: ignore[index]
-        except (LookupError, TypeError):
-            return None
-    return values
+            yield source.problem(f"adapters.{name}.insecure", "anybody can send callbacks")
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:

@@ -12,53 +12,29 @@ import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
 from bridge.adapter.signing import Network, Secret
 from bridge.errors import ConfigurationError, Problem
-from bridge.model import Direction
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import toml
 from bridge.settings.structure import Duration, Size
 from bridge.settings.wording import quoted
 
-EventKind: TypeAlias = Literal[
-    "message",
-    "status_change",
-    "template_change",
-    "consent_change",
-    "typing",
-    "notice",
-    "unrecognized",
-]
-ContentKind: TypeAlias = Literal[
-    "text",
-    "media",
-    "location",
-    "contacts",
-    "choice",
-    "form",
-    "reaction",
-    "order",
-    "template",
-    "edit",
-    "deletion",
-    "system",
-    "call_permission",
-    "unsupported",
-]
+if TYPE_CHECKING:
+    EventKind: TypeAlias = str
+    ContentKind: TypeAlias = str
+else:  # the model's own words, which no type checker can follow
+    EventKind = Literal[tuple(cls.kind for cls in EVENT_CLASSES)]
+    ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
 
 CONSOLE: Final = "console"
 """The subscriber that is always there: it shows events in the terminal."""
 
-_MINUTE: Final = 60.0
-_HOUR: Final = 60 * _MINUTE
-_DAY: Final = 24 * _HOUR
+_DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
-_LAST_PORT: Final = 65535
-_MOST_PARTITIONS: Final = 256
-_MOST_REPLICAS: Final = 5
 
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 _NATS_SERVER: Final = re.compile(r"(nats|tls|ws|wss)://[^@/\s]+/?")
@@ -98,7 +74,7 @@ class ServerSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8080, validator=_between(0, _LAST_PORT))
+    port: int = attrs.field(default=8080, validator=_between(0, 65535))
     prefix: str = attrs.field(
         default="/callbacks",
         validator=_matching(_PREFIX, 'a path such as "/callbacks" without a slash at its end'),
@@ -122,7 +98,7 @@ class AdminSettings:
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8081, validator=_between(0, _LAST_PORT))
+    port: int = attrs.field(default=8081, validator=_between(0, 65535))
     token: Secret | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -173,8 +149,8 @@ class NatsSettings:
     stream: str = attrs.field(
         default="bridge", validator=_matching(_STREAM, "letters, digits, - and _")
     )
-    partitions: int = attrs.field(default=8, validator=_between(1, _MOST_PARTITIONS))
-    replicas: int = attrs.field(default=1, validator=_between(1, _MOST_REPLICAS))
+    partitions: int = attrs.field(default=8, validator=_between(1, 256))
+    replicas: int = attrs.field(default=1, validator=_between(1, 5))
     remember: Duration = attrs.field(default=8 * _DAY, validator=_between(1))
     synced: bool = False
     timeout: Duration = attrs.field(default=3.0, validator=_between(0.1))
@@ -237,7 +213,7 @@ class DeliverySettings:
     timeout: Duration = attrs.field(default=60.0, validator=_between(0.001))
     tries: int = attrs.field(default=10, validator=_between(1))
     first_delay: Duration = attrs.field(default=1.0, validator=_between(0))
-    max_delay: Duration = attrs.field(default=10 * _MINUTE, validator=_between(0))
+    max_delay: Duration = attrs.field(default=600.0, validator=_between(0))
     jitter: float = attrs.field(default=0.2, validator=_between(0.0, 1.0))
 
 
@@ -330,10 +306,8 @@ class Settings:
 
         Who is made from a table knows its own keys only, and raises after the reading.
         """
-        file = self.document.file if self.document else None
-        problems = []
-        for problem in error.problems:
-            key = ".".join(filter(None, (table, problem.key)))
-            line = self.document.line_of(key) if self.document else None
-            problems.append(Problem(key, problem.message, file, line))
-        return tuple(problems)
+        document = self.document or toml.Document(value={}, text="")
+        return tuple(
+            document.problem(".".join(filter(None, (table, problem.key))), problem.message)
+            for problem in error.problems
+        )
