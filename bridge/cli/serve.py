@@ -20,7 +20,6 @@ from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
 from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
-from bridge.cli.reload import files_of, supervise
 from bridge.cli.samples import samples_of
 from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server
@@ -67,7 +66,9 @@ def serve(
     path = configuration.find(config, or_example=False)
     if dev:
         options = {"--config": path, "--host": host, "--port": port}
-        return supervise(_command(options, log_format or "console"), partial(files_of, path))
+        from bridge.cli.reload import supervise  # noqa: PLC0415 - a server in production needs none
+
+        return supervise(_command(options, log_format or "console"), path)
     settings = _overridden(configuration.read(path), host, port, log_format)
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
@@ -95,7 +96,7 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
 def _command(options: Mapping[str, object], log_format: str) -> list[str]:
     """Return how this very program serves with these options, and without --dev."""
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    return [sys.executable, "-m", "bridge", "serve", f"--log-format={log_format}", *given]
+    return [sys.executable, "-P", "-m", "bridge", "serve", f"--log-format={log_format}", *given]
 
 
 def _overridden(
