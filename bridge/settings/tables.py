@@ -267,6 +267,11 @@ class SubscriberTable:
             raise ConfigurationError(
                 f'expected "{CONSOLE}" or "package.module:function", found {quoted(value)}'
             )
+        if value.startswith("bridge:"):
+            raise ConfigurationError(
+                f"found {quoted(value)}, but `bridge` is this package: a file of yours that is "
+                "called bridge.py needs another name"
+            )
 
     @show_personal_data.validator
     def _check_show_personal_data(self, _attribute: object, value: object) -> None:

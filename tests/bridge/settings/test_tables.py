@@ -243,6 +243,15 @@ def test_subscriber_entry():
             'expected "console" or "package.module:function", found "shop.crm"',
         ),
         (
+            "[subscribers.crm]\nuse = 'bridge:receive'",
+            2,
+            "subscribers.crm.use",
+            (
+                'found "bridge:receive", but `bridge` is this package: a file of yours that is '
+                "called bridge.py needs another name"
+            ),
+        ),
+        (
             "[subscribers.crm]\nuse = 'console'\nevents = ['mesage']",
             3,
             "subscribers.crm.events[0]",
