@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, print_line, say
+from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 from bridge.runtime import Bridge
@@ -50,11 +50,11 @@ def check(*, config: ConfigOption = None) -> int:
         problems = error.problems
     if problems:
         _show(problems, "error", "red")
-        say(f"{path}: {_counted(len(problems), 'mistake')}", style="red")
+        say(f"{path}: {counted(len(problems), 'mistake')}", style="red")
         return Exit.CONFIGURATION
     found = tuple(doubts(settings, path))
     _show(found, "warning", "yellow")
-    say(f"{path}: good" + (f", {_counted(len(found), 'warning')}" if found else ""), style="green")
+    say(f"{path}: good" + (f", {counted(len(found), 'warning')}" if found else ""), style="green")
     return Exit.OK
 
 
@@ -120,7 +120,3 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
             ),
             soft_wrap=True,
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -69,7 +69,12 @@ def serve(
         from bridge.cli.reload import supervise  # noqa: PLC0415 - a server in production needs none
 
         return supervise(_command(options, log_format or "console"), path)
-    settings = _overridden(configuration.read(path), host, port, log_format)
+    settings = configuration.read(path)
+    settings = attrs.evolve(
+        settings,
+        server=attrs.evolve(settings.server, **_given(host=host, port=port)),
+        log=attrs.evolve(settings.log, **_given(format=log_format)),
+    )
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
     log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
@@ -99,20 +104,8 @@ def _command(options: Mapping[str, object], log_format: str) -> list[str]:
     return [sys.executable, "-P", "-m", "bridge", "serve", f"--log-format={log_format}", *given]
 
 
-def _overridden(
-    settings: Settings,
-    host: str | None,
-    port: int | None,
-    log_format: Literal["auto", "console", "json"] | None,
-) -> Settings:
-    server = settings.server
-    if log_format is not None:
-        settings = attrs.evolve(settings, log=attrs.evolve(settings.log, format=log_format))
-    if host is not None:
-        server = attrs.evolve(server, host=host)
-    if port is not None:
-        server = attrs.evolve(server, port=port)
-    return attrs.evolve(settings, server=server)
+def _given(**options: object) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

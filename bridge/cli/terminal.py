@@ -45,6 +45,11 @@ def print_line(*columns: str) -> None:
     sys.stdout.write("\t".join(map(neutralise, columns)).rstrip("\t") + "\n")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: `1 event`, `2 events`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def confirmed(question: str) -> bool:
     """Ask somebody; only yes is yes. Raises `UsageError` where nobody is there to answer."""
     if not sys.stdin.isatty():
