@@ -28,7 +28,7 @@ class NeedsSettings(ConfigurationError):
 
 
 def without_secrets(name: str) -> Adapter:
-    """Make an installed adapter that lets everybody in, to translate without a configuration.
+    """Make an installed adapter that verifies nothing, to translate without a configuration.
 
     Raises `UnknownAdapter`, or `ConfigurationError` where it cannot do without settings.
     """
@@ -45,7 +45,7 @@ def _without_secrets(name: str, cls: AdapterClass) -> Adapter:
 
 
 def _row(offer: assembly.Installed) -> dict[str, str | int | None]:
-    """Return what is told of an adapter; it has no `samples` where it brings none."""
+    """Return the row of an adapter; `samples` is None if it has none or needs settings."""
     row: dict[str, str | int | None] = {
         "name": offer.name,
         "version": f"{offer.distribution} {offer.version}",
@@ -63,7 +63,7 @@ def _row(offer: assembly.Installed) -> dict[str, str | int | None]:
         pass
     except BridgeError as error:
         row["fault"] = str(error)
-    except Exception as error:  # noqa: BLE001 - somebody else's code, which is only listed here
+    except Exception as error:  # noqa: BLE001 - third-party code, which is only listed here
         row["fault"] = f"it fails with {type(error).__name__}"
     return row
 

@@ -31,9 +31,10 @@ _CLOSE_IT: Final = "`chmod 640` or `600` it, or use ${VARIABLE}"
 def check(*, config: ConfigOption = None) -> int:
     """Check the configuration without starting anything.
 
-    Every mistake is told with its file and line, all of them at once. What is valid but
-    unwise is a warning: the example's token, or a secret in a file that anybody may read or its
-    group write. A group that reads is fine (`root:bridge`, mode 640). No server is asked.
+    Every mistake is reported with its file and line, all of them at once. Valid settings that
+    are unsafe are warnings, such as the example's token, or a secret in a file that others may
+    read or the group write. A group may read it (`root:bridge`, mode 640). No server is
+    contacted.
 
     Example: `bridge check --config config.toml`
 
@@ -59,7 +60,7 @@ def check(*, config: ConfigOption = None) -> int:
 
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
-    """Return what shows only when the bridge is made, or connects: all of it at once."""
+    """Return every mistake that shows only when the bridge is made, or connects."""
     problems = tuple(_unreadable_credentials(settings))
     try:
         Bridge.from_settings(settings)
@@ -92,7 +93,7 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
         elif len(secret.reveal()) < _SHORTEST:
             message = f"shorter than {_SHORTEST} characters, so it may be guessed"
         elif is_open and type(toml.at(values, place)) is str:  # elsewhere's is a `Referenced`
-            message = "a secret in a file that anybody may read, or its group write: " + _CLOSE_IT
+            message = "a secret in a file that others may read, or its group write: " + _CLOSE_IT
         if message is not None:
             yield source.problem(toml.dotted(place), message)
     for name, entry in settings.adapters.items():

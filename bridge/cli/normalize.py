@@ -35,14 +35,14 @@ def normalize(
     """Print the events of request bodies, one JSON object per line.
 
     A file may hold one body, many of them one after the other (NDJSON), or an array of bodies.
-    What cannot be read is told on standard error, and everything else is printed all the same.
+    Errors go to standard error; everything that can be read is printed.
 
     Example: `bridge normalize incs callback.json`
 
     Parameters
     ----------
     adapter
-        Who sent the bodies: an installed adapter (`bridge adapters` lists them), or with
+        The adapter that reads the bodies: an installed one (`bridge adapters` lists them), or with
         --config a configured one.
     files
         Files of bodies; `-` or none at all is standard input.

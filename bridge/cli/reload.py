@@ -23,13 +23,13 @@ _PATIENCE: Final = 5.0  # seconds for a server to end before the next one starts
 
 
 def supervise(command: Sequence[str], config: Path) -> int:
-    """Run a command, again after each change of what `watched` names, until told to stop.
+    """Run a command, again after each change in what `watched` returns, until a signal stops it.
 
     Returns the command's exit code where it ends by itself and well.
     """
     is_changed = PythonFilter(extra_extensions=(config.suffix,))
     child: subprocess.Popen[bytes] | None = None
-    with _told_to_stop() as stopped:
+    with _stop_event() as stopped:
         while not stopped.is_set():
             code = None
             for changes in watch(
@@ -62,7 +62,7 @@ def watched(config: Path) -> set[Path]:
     paths = {folder}
     try:
         entries = configuration.read(config).subscribers.values()
-    except BridgeError:  # as while somebody edits it
+    except BridgeError:  # for example in the middle of an edit
         return paths
     for module in {entry.use.partition(":")[0].partition(".")[0] for entry in entries}:
         paths |= {path for path in _sources(module) if not path.is_relative_to(folder)}
@@ -92,7 +92,7 @@ def end(child: subprocess.Popen[bytes], patience: float | None = _PATIENCE) -> i
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[Event]:
+def _stop_event() -> Iterator[Event]:
     """Give an event that the first SIGTERM or SIGINT sets; no signal ends the block by itself."""
     stopped = Event()
     signals = (signal.SIGTERM, signal.SIGINT)

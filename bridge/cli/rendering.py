@@ -31,7 +31,7 @@ _PLAIN: Final = frozenset(
         *("expires_at", "effective_at", "message_id", "aliases"),
     )
 )
-# Names that may hold a phone number, and say nothing else of anybody.
+# Fields that may hold a phone number, and no other personal data.
 _NAMES: Final = frozenset(("key", "account", "id", "reason", "path", "current"))
 _HIDDEN: Final = frozenset(("raw", "details"))
 _WIDEST: Final = 10_000

@@ -1,4 +1,4 @@
-"""`bridge reparse`: what could not be read, through a mended adapter."""
+"""`bridge reparse`: read unrecognized events again, with a repaired adapter."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reparse(
     client = connect(config)
     chosen = list(dict.fromkeys(keys))
     if every:
-        # All of them listed first: what is mended is no longer on the next page.
+        # All of them listed first: a reparsed event no longer matches, which would shift the pages.
         pages = client.pages("/events", kind=Unrecognized.kind, mended="false", limit=_PAGE)
         chosen = [entry["event"]["key"] for page in pages for entry in page["entries"]]
     is_whole = True
@@ -63,7 +63,7 @@ def reparse(
 
 def _told(found: Mapping[str, Any] | None, *, dry_run: bool) -> str:
     if found is None:
-        return "not there, not unrecognized, or of an adapter that is gone"
+        return "not found, not unrecognized, or of an adapter that is no longer configured"
     events = counted(len(found["keys"]), "event")
     if not dry_run:
         events += f", {found['published']} of them new"

@@ -38,9 +38,9 @@ def replay(
 ) -> int:
     """Give subscribers events once more.
 
-    The events keep their keys, and a subscriber is told that this is a replay. What it does not
-    want, or has yet to be given, is left out; what waits for another try gets it now. Prints how
-    many each subscriber gets.
+    The events keep their keys and are marked as replayed. Events that its filters exclude or that
+    it has not reached yet are left out; those that wait for a retry are retried now. Prints the
+    number of events per subscriber.
 
     Example: `bridge replay --since 2h --until 1h --subscriber crm --rate 50`
 
@@ -52,7 +52,7 @@ def replay(
     since
         Instead of keys, all from this time on: 2026-01-31T12:00:00Z, or one ago such as 1h.
     subscriber
-        Only to this one; for KEYs, the default is everyone who wants them.
+        Only to this one; with keys, the default is every subscriber whose filters match.
     dry_run
         Only count.
     rate
@@ -61,7 +61,7 @@ def replay(
     if bool(keys) == (since is not None):
         raise UsageError("name the events by their keys, or by their time with --since")
     if since is not None and subscriber is None:
-        raise UsageError("--since needs --subscriber: who is to get so many events once more?")
+        raise UsageError("--since needs --subscriber")
     if keys and (until is not None or filters != Filters()):
         raise UsageError("filters go with --since: a key says already which event it is")
     refuse_masked(*keys)

@@ -45,7 +45,7 @@ def serve(
 ) -> int:
     """Take callbacks over HTTP until Ctrl-C or SIGTERM.
 
-    What is under way when it is told to stop is finished first.
+    Requests and deliveries in progress are finished before it stops.
 
     Example: `bridge serve --config config.toml`
 

@@ -1,4 +1,4 @@
-"""`bridge subscribers`: who gets events, how far each is, and who is forgotten."""
+"""`bridge subscribers`: their positions and failures, and how to forget one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From TOML to settings: every table is read, and every mistake told at once."""
+"""From TOML to settings: every table is read, and every mistake reported at once."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def resolve(
     def follow(value: object, path: toml.Path) -> object:
         try:
             if len(path) > _MAX_DEPTH:
-                raise _Fault("values nest too deeply")  # noqa: TRY301 - told like the others
+                raise _Fault("values nest too deeply")  # noqa: TRY301 - reported like the others
             if isinstance(value, dict):
                 return {key: follow(below, (*path, key)) for key, below in value.items()}
             if isinstance(value, list):
@@ -100,7 +100,7 @@ def _content(path: Path) -> str:
     try:
         # Opening a pipe would wait for its writer.
         if path.exists() and not path.is_file():
-            raise OSError(None, "not a regular file")  # noqa: TRY301 - told like the others
+            raise OSError(None, "not a regular file")  # noqa: TRY301 - reported like the others
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:

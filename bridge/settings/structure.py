@@ -1,4 +1,4 @@
-"""Plain values to attrs classes, each mistake told in the words of whoever wrote the values.
+"""Plain values to attrs classes, with errors in the terms of TOML.
 
 Settings may hold attrs classes, arrays and tables, strings, numbers, booleans, words (`Literal`
 and `Enum`), networks, paths, secrets, durations and sizes, and unions of them. No value is
@@ -162,7 +162,7 @@ def _boolean(value: object) -> bool:
 
 def _secret(value: object) -> Secret:
     if not _string(value):
-        raise ConfigurationError("is empty, and an empty secret keeps nobody out")
+        raise ConfigurationError("is empty: an empty secret would match an empty request")
     return Secret(_string(value))
 
 

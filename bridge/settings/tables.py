@@ -1,8 +1,6 @@
-"""The settings: their defaults, their limits, and how they are read from TOML.
+"""The settings: their defaults and their limits.
 
-Durations are seconds and sizes bytes; in TOML both may carry a unit (`"30s"`, `"4MiB"`).
-Every mistake of a document is told at once, with file, line, key, what was found and what
-would do.
+Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"4MiB"`).
 """
 
 from __future__ import annotations
@@ -69,8 +67,8 @@ class ServerSettings:
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
     believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. When the server
-    is told to stop, `drain_timeout` is what it gives the requests and deliveries under way.
+    and then its body within `body_timeout`; otherwise the connection is closed. On shutdown,
+    requests and deliveries in progress have `drain_timeout` to finish.
     """
 
     host: str = "127.0.0.1"
@@ -92,8 +90,7 @@ class ServerSettings:
 class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
-    Whoever reaches it can read every event, so a `token` is required unless `host` is this
-    machine's loopback, which nobody else reaches.
+    A client can read every event, so a `token` is required unless `host` is a loopback address.
     """
 
     enabled: bool = True
@@ -102,7 +99,7 @@ class AdminSettings:
     token: Secret | None = None
 
     def __attrs_post_init__(self) -> None:
-        """Refuse an open door."""
+        """Require a token where other machines can connect."""
         if self.enabled and not self.token and not _is_loopback(self.host):
             message = f"is required where host is not a loopback address, as {self.host!r} is not"
             raise ConfigurationError((Problem("token", message),))
@@ -307,9 +304,9 @@ class Settings:
     document: toml.Document | None = attrs.field(default=None, eq=False, repr=False)
 
     def locate(self, table: str, error: ConfigurationError) -> tuple[Problem, ...]:
-        """Return what is said against a table (`adapters.incs`), with the place of each key.
+        """Return the problems of a table (`adapters.incs`) with the line of each key.
 
-        Who is made from a table knows its own keys only, and raises after the reading.
+        An adapter or a subscriber that is made from a table later on names its own keys only.
         """
         document = self.document or toml.Document(value={}, text="")
         return tuple(

@@ -292,8 +292,8 @@ def test_check_that_crashes():
 def test_empty_secret():
     """A secret that came out empty is refused: it would keep nobody out."""
     assert problems('[adapters.acme]\ntokens = ["${T}", ""]', T="") == [
-        (2, "adapters.acme.tokens[0]", "is empty, and an empty secret keeps nobody out"),
-        (2, "adapters.acme.tokens[1]", "is empty, and an empty secret keeps nobody out"),
+        (2, "adapters.acme.tokens[0]", "is empty: an empty secret would match an empty request"),
+        (2, "adapters.acme.tokens[1]", "is empty: an empty secret would match an empty request"),
     ]
 
 
