@@ -29,7 +29,6 @@ def broker(tmp_path) -> Iterator[NatsServer]:
 @pytest.fixture
 def serve(broker, workplace) -> Iterator[Callable[..., Operated]]:
     """Start a bridge on the broker, with more settings of `[journal.nats]`."""
-
     started = []
 
     def run(settings: str = "") -> Operated:
