@@ -7,11 +7,16 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says nothing: the machine may be busy with something else. Each run
-# draws other examples; `pytest --hypothesis-profile=thorough` tries many at once.
-_untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# draws other examples; `pytest --hypothesis-profile=thorough` tries many at once. To explain a
+# failure takes longer than to find it, and some tests want laws to fail.
+_untimed = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 settings.register_profile("short", _untimed, max_examples=40)
 settings.register_profile("thorough", _untimed, max_examples=1000)
 settings.load_profile("short")
