@@ -1,6 +1,5 @@
 """`bridge subscribers`, `purge` and `reparse`: what is kept, and what is kept no longer."""
 
-import orjson
 import pytest
 
 from tests.bridge.cli.processes import Operated
@@ -17,7 +16,7 @@ def test_subscribers_are_listed(operated, command):
     assert (name, state, lag, held, dead) == ("crm", "running", "0", "0", "1")
     assert int(failed) == before["failed_tries"] + 2
     assert int(position) > before["position"]
-    (found,) = orjson.loads(command("subscribers", "--json").out)
+    (found,) = command("subscribers", "--json").events
     assert found.items() >= {"name": "crm", "dead": 1, "failed_tries": int(failed)}.items()
 
 
@@ -109,7 +108,8 @@ def test_reparse(operated, command):
     assert found == {"key": key, "mended": False, "keys": [], "published": 0}
     outcome = command("reparse", "message/whatsapp/none")
     assert outcome.out == (
-        "message/whatsapp/none\tnot there, not unrecognized, or of an adapter that is gone\n"
+        "message/whatsapp/none\t"
+        "not found, not unrecognized, or of an adapter that is no longer configured\n"
     )
     assert command("reparse").code == 2
 

@@ -1,6 +1,5 @@
 """`bridge replay`: events once more."""
 
-import orjson
 import pytest
 
 from tests.bridge.cli.conftest import on_sqlite
@@ -51,10 +50,8 @@ def test_a_dry_run_changes_nothing(served, command):
     """A dry run says how many there would be."""
     dry = ("replay", "--since", "1h", "--subscriber", "crm", *served.own, "--dry-run", "--json")
     outcome = command(*dry, "--kind", "message", "--rate", "0.001")
-    assert orjson.loads(outcome.out) == {"subscribers": {"crm": 3}, "unknown": []}
-    assert command(*dry, "--until", "2001-01-01T00:00:00Z").out == (
-        '{"subscribers":{},"unknown":[]}\n'
-    )
+    assert outcome.events == [{"subscriber": "crm", "events": 3}]
+    assert command(*dry, "--until", "2001-01-01T00:00:00Z").out == ""
     served.settled()
     assert len(served.taken()) == 3
 
