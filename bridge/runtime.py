@@ -140,7 +140,12 @@ class Bridge:
     def from_toml(cls, path: str | Path) -> Self:
         """Make a bridge as a TOML file describes it. Raises `ConfigurationError`."""
         return cls.from_settings(
-            load(path, assembly.settings_class, installed=assembly.installed())
+            load(
+                path,
+                assembly.settings_class,
+                installed=assembly.installed(),
+                engines=assembly.engines(),
+            )
         )
 
     @classmethod

@@ -36,6 +36,7 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.model import Event
 from bridge.model.codec import encode
+from bridge.settings import JournalSettings, NoSettings
 
 _REMEMBERED_PER_EVENT = 4
 """How many keys and tracks are remembered for each event that may be kept."""
@@ -48,7 +49,14 @@ class MemoryJournal(Journal):
     to come again rather than an acknowledged event being lost.
     """
 
+    Settings = NoSettings
     durable = False
+    location = "memory"
+
+    @classmethod
+    def from_settings(cls, _: JournalSettings, **_local: object) -> Self:
+        """See `JournalClass.from_settings`; events are bounded by their number alone."""
+        return cls()
 
     def __init__(self, *, max_events: int = 100_000) -> None:
         self._max_events = max_events
@@ -62,6 +70,9 @@ class MemoryJournal(Journal):
         self._letters: dict[int, DeadLetter] = {}
         self._letter_ids = itertools.count(1)
         self._open = False
+
+    def check(self) -> None:
+        """See `Journal.check`; opening always succeeds."""
 
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, final, runtime_checkable
 
@@ -31,6 +32,7 @@ from bridge.model import (
     Typing,
 )
 from bridge.model.frozen import quick_init
+from bridge.settings import JournalSettings
 
 
 class Start(StrEnum):
@@ -236,6 +238,18 @@ class Engine(Protocol):
         """Whether what was appended survives the end of the process."""
         ...
 
+    @property
+    def location(self) -> str:
+        """Where the events are kept, in words."""
+        ...
+
+    def check(self) -> None:
+        """Look, without opening or changing anything, whether opening would succeed.
+
+        Raises `ConfigurationError` with the keys of `[journal]` that are to blame.
+        """
+        ...
+
     async def __aenter__(self) -> Self:
         """Open. Raises `JournalError` where the journal cannot be used."""
         ...
@@ -354,6 +368,26 @@ class Journal(Engine, Protocol):
         if found is None:
             return False
         return await self.replay((found.entry.position,), found.subscriber) == 1
+
+
+class JournalClass(Protocol):
+    """What an entry point of the group `bridge.journals` names; its name is the engine's.
+
+    `Settings` is an attrs class of the keys in `[journal.NAME]`, beside those that all engines
+    share.
+    """
+
+    Settings: type[attrs.AttrsInstance]
+
+    def from_settings(
+        self, settings: JournalSettings, /, *, local: Callable[[Path, int], Journal]
+    ) -> Journal:
+        """Return a journal that is not open yet; `settings.own` is an instance of `Settings`.
+
+        `local` makes another journal, on this machine, from its path and its largest size: an
+        engine whose servers may be away keeps events there meanwhile, and no longer than needed.
+        """
+        ...
 
 
 @runtime_checkable

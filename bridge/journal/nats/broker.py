@@ -20,7 +20,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridge.errors import JournalError
+from bridge.errors import ConfigurationError, JournalError, Problem
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -114,7 +114,7 @@ class Broker:
     """
 
     def __init__(self, servers: Sequence[str], *, credentials: Path | None, timeout: float) -> None:
-        self._servers = list(servers)
+        self.servers = list(servers)
         self._credentials = credentials
         self._timeout = timeout
         self._client = Client()
@@ -141,12 +141,21 @@ class Broker:
         found = self._client.connected_server_version
         return found.major, found.minor
 
+    def check(self) -> None:
+        """Raise `ConfigurationError` where the file of the credentials cannot be read."""
+        try:
+            if self._credentials is not None:
+                self._credentials.open("rb").close()
+        except OSError as error:
+            told = f"the file cannot be read: {error.strerror}"
+            raise ConfigurationError((Problem("nats.credentials", told),)) from error
+
     async def connect(self) -> None:
         """Connect to one of the servers. Raises `Away` where none answers in time."""
         try:
             async with asyncio.timeout(self._timeout):
                 await self._client.connect(
-                    servers=self._servers,
+                    servers=self.servers,
                     name="incs-bridge",
                     user_credentials=None if self._credentials is None else str(self._credentials),
                     connect_timeout=max(1, int(self._timeout)),

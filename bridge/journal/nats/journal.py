@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +22,14 @@ from bridge.journal.nats.operations import Operations, subscribers
 from bridge.journal.nats.outage import Outage
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.purging import purge
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.spool import Spool
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits
 from bridge.journal.protocol import Appended, Cursor, Health, Journal, Start
 from bridge.model import Event
+from bridge.settings import JournalSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -55,7 +57,34 @@ class NatsJournal(Operations):
     wait for one.
     """
 
+    Settings = NatsSettings
     durable = True
+
+    @classmethod
+    def from_settings(
+        cls, settings: JournalSettings, *, local: Callable[[Path, int], Journal]
+    ) -> Self:
+        """See `JournalClass.from_settings`."""
+        own = settings.own if isinstance(settings.own, NatsSettings) else NatsSettings()
+        return cls(
+            own.servers,
+            credentials=own.credentials,
+            stream=own.stream,
+            partitions=own.partitions,
+            replicas=own.replicas,
+            keep=settings.keep,
+            remember=own.remember,
+            max_bytes=settings.max_size,
+            synced=own.synced,
+            timeout=own.timeout,
+            patience=own.patience,
+            spool=local(own.spool_path, own.spool_max_size) if own.spool else None,
+        )
+
+    @property
+    def location(self) -> str:
+        """See `Journal.location`."""
+        return f"{self._names.stream} on {', '.join(self._broker.servers)}"
 
     def __init__(
         self,
@@ -115,6 +144,12 @@ class NatsJournal(Operations):
         self._open = False
 
     # --- opening and closing ---------------------------------------------------------------
+
+    def check(self) -> None:
+        """See `Journal.check`; the servers are not asked."""
+        self._broker.check()
+        if self._spool is not None:
+            self._spool.check()
 
     async def __aenter__(self) -> Self:
         """Open. Without a spool the servers have to be there; with one, they may come later."""

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from bridge.errors import CodecError, JournalError
+import attrs
+
+from bridge.errors import CodecError, ConfigurationError, JournalError
 from bridge.journal.nats.broker import Unfit
 from bridge.journal.protocol import (
     Appended,
@@ -60,6 +62,14 @@ class Spool:
         self._open = asyncio.Event()
         self._open.set()
         self._resources = AsyncExitStack()
+
+    def check(self) -> None:
+        """See `Journal.check`."""
+        try:
+            self._journal.check()
+        except ConfigurationError as error:
+            problems = (attrs.evolve(problem, key="nats.spool_path") for problem in error.problems)
+            raise ConfigurationError(tuple(problems)) from error
 
     async def open(self) -> None:
         """Open, with what an earlier process may have left."""

@@ -52,6 +52,7 @@ from bridge.journal.sqlite.schema import (
 )
 from bridge.journal.sqlite.writer import FULL, Append, Chore, Item, Job, Sweep, Writer
 from bridge.model import Event
+from bridge.settings import JournalSettings, NoSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,7 +97,24 @@ class SqliteJournal(Journal):
     _clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     _vfs: str | None = attrs.field(default=None, kw_only=True)
 
+    Settings = NoSettings
     durable = True
+
+    @classmethod
+    def from_settings(cls, settings: JournalSettings, **_local: object) -> Self:
+        """See `JournalClass.from_settings`."""
+        return cls(
+            settings.path,
+            keep=settings.keep,
+            max_size=settings.max_size,
+            absolute_limit=settings.absolute_limit,
+            min_free_space=settings.min_free_space,
+        )
+
+    @property
+    def location(self) -> str:
+        """See `Journal.location`."""
+        return f"sqlite in {self._path}"
 
     def __attrs_post_init__(self) -> None:
         """Begin closed."""
@@ -110,6 +128,9 @@ class SqliteJournal(Journal):
         self._waiting = 0
 
     # --- opening and closing ---------------------------------------------------------------
+
+    def check(self) -> None:
+        """See `Journal.check`."""
 
     async def __aenter__(self) -> Self:
         """Open; a damaged file is set aside and said loudly."""
