@@ -11,7 +11,6 @@ import base64
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -21,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.journal.nats.settings import NatsSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -108,15 +108,12 @@ class Repeated:
 
 
 class Broker:
-    """A connection that comes back by itself; every call raises `Away` while it is gone.
+    """A connection that comes back by itself; every call raises `Away` while it is gone."""
 
-    `timeout` is how long a server may take for an answer.
-    """
-
-    def __init__(self, servers: Sequence[str], *, credentials: Path | None, timeout: float) -> None:
-        self.servers = list(servers)
-        self._credentials = credentials
-        self._timeout = timeout
+    def __init__(self, settings: NatsSettings) -> None:
+        self.servers = settings.servers
+        self._credentials = settings.credentials
+        self._timeout = settings.timeout
         self._client = Client()
         self._connected = asyncio.Event()
         self.connection = 0  # counts those that there have been
@@ -155,7 +152,7 @@ class Broker:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._client.connect(
-                    servers=self.servers,
+                    servers=list(self.servers),
                     name="incs-bridge",
                     user_credentials=None if self._credentials is None else str(self._credentials),
                     connect_timeout=max(1, int(self._timeout)),

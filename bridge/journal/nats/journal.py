@@ -19,7 +19,6 @@ from bridge.errors import JournalError
 from bridge.journal.nats.broker import Away, Broker
 from bridge.journal.nats.cursors import Changed, Cursors
 from bridge.journal.nats.operations import Operations, subscribers
-from bridge.journal.nats.outage import Outage
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.purging import purge
 from bridge.journal.nats.settings import NatsSettings
@@ -35,26 +34,20 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _AFTER_ERROR: Final = 0.5
-# An election takes up to nine seconds; that it is over is known when the next request is made.
-# Each holds a connection; of a thousand, the others have to be left for what is not an append.
-_PATIENT: Final = 500
+# Each holds one of the server's connections, by default a thousand; others need some as well.
+_MOST_WAITING: Final = 500
 
 
 class NatsJournal(Operations):
     """Keeps events in a JetStream stream; an append returns when the stream has it.
 
-    `stream` names it, and everything else after it. `partitions` is how many processes can
-    share the work for one subscriber at most; it cannot be changed while the stream lives.
     Events are kept for `keep` seconds and, with `max_bytes`, only the newest that fit, whether
-    every subscriber has had them or not. Their keys are known for `remember` seconds.
-    `replicas`, `keep` and `max_bytes` are for making the streams: one that exists keeps its own.
-    `synced` says that the servers sync to disk before they acknowledge.
+    every subscriber has had them or not; a stream that exists keeps its own limits. At most
+    `max_waiting` events wait for a server.
 
     With a `spool`, another journal, the servers may be away: events go there meanwhile. For the
-    first `patience` seconds up to 500 appends wait instead: most absences
-    are elections or restarts.
-    `timeout` is how long a server may take for an answer, and `max_waiting` how many events may
-    wait for one.
+    first `patience` seconds of an absence up to 500 appends wait instead, since most absences are
+    elections or restarts.
     """
 
     Settings = NatsSettings
@@ -65,58 +58,25 @@ class NatsJournal(Operations):
         cls, settings: JournalSettings, *, local: Callable[[Path, int], Journal]
     ) -> Self:
         """See `JournalClass.from_settings`."""
-        own = settings.own if isinstance(settings.own, NatsSettings) else NatsSettings()
-        return cls(
-            own.servers,
-            credentials=own.credentials,
-            stream=own.stream,
-            partitions=own.partitions,
-            replicas=own.replicas,
-            keep=settings.keep,
-            remember=own.remember,
-            max_bytes=settings.max_size,
-            synced=own.synced,
-            timeout=own.timeout,
-            patience=own.patience,
-            spool=local(own.spool_path, own.spool_max_size) if own.spool else None,
-        )
-
-    @property
-    def location(self) -> str:
-        """See `Journal.location`."""
-        return f"{self._names.stream} on {', '.join(self._broker.servers)}"
+        own: NatsSettings = settings.own
+        spool = local(own.spool_path, own.spool_max_size) if own.spool else None
+        return cls(own, keep=settings.keep, max_bytes=settings.max_size, spool=spool)
 
     def __init__(
         self,
-        servers: Sequence[str] = ("nats://127.0.0.1:4222",),
+        settings: NatsSettings,
         *,
-        credentials: Path | None = None,
-        stream: str = "bridge",
-        partitions: int = 8,
-        replicas: int = 1,
         keep: float = 8 * _DAY,
-        remember: float | None = None,
         max_bytes: int = 0,
-        synced: bool = False,
         spool: Journal | None = None,
-        patience: float = 10.0,
-        timeout: float = 3.0,
         max_waiting: int = 20_000,
     ) -> None:
-        remember = keep if remember is None else min(keep, remember)
-        self._names = Names(stream=stream, partitions=partitions)
-        self._broker = Broker(servers, credentials=credentials, timeout=timeout)
+        remember = min(keep, settings.remember)
+        self._names = Names(stream=settings.stream, partitions=settings.partitions)
+        self._broker = Broker(settings)
+        limits = Limits(keep=keep, max_bytes=max_bytes)
         self._streams = Streams(
-            self._broker,
-            self._names,
-            Limits(
-                replicas=replicas,
-                keep=keep,
-                remember=remember,
-                max_bytes=max_bytes,
-                synced=synced,
-            ),
-            renewed=self._begin_anew,
+            self._broker, self._names, settings, limits, renewed=self._begin_anew
         )
         self._cursors = Cursors(self._streams, latecomers=spool is not None)
         self._publisher = Publisher(
@@ -128,20 +88,22 @@ class NatsJournal(Operations):
             lost=self._streams.doubt,
             written=self._cursors.grown,
         )
-        self._outage = Outage(
-            ready=self._cursors.until_joined,
-            patience=patience,
-            max_waiting=min(max_waiting, _PATIENT),
-            lasting=self._fall_back,
-        )
+        self._patience = settings.patience
+        self._may_wait = min(max_waiting, _MOST_WAITING)
+        self._waiting = 0
+        self._patient_until: float | None = None
+        ready = self._cursors.until_joined
         self._spool = None
         if spool is not None:
-            self._spool = Spool(
-                spool, append=self._publisher.append, ready=self._cursors.until_joined
-            )
+            self._spool = Spool(spool, append=self._publisher.append, ready=ready)
         self._tasks: list[asyncio.Task[None]] = []
         self._resources = AsyncExitStack()
         self._open = False
+
+    @property
+    def location(self) -> str:
+        """See `Journal.location`."""
+        return f"{self._names.stream} on {', '.join(self._broker.servers)}"
 
     # --- opening and closing ---------------------------------------------------------------
 
@@ -232,19 +194,37 @@ class NatsJournal(Operations):
             try:
                 return await self._publish(events)
             except Away as error:
-                await self._outage.wait(error)
+                await self._wait(self._spool, error)
             self._running()
 
     async def _publish(self, events: Sequence[Event]) -> Appended:
         if not self._cursors.joined:
             raise Away("NATS is away")
         appended = await self._publisher.append(events)
-        self._outage.over()
+        self._patient_until = None
         return appended
 
-    def _fall_back(self, error: Away) -> None:
-        if self._spool is not None:
-            self._spool.activate(error)
+    async def _wait(self, spool: Spool, error: Away) -> None:
+        """Return when another try is worth it, or when the absence has lasted for too long.
+
+        A spool keeps its order only within this machine: where the callbacks of a conversation
+        take turns between machines, each spool would hold every other one. A caller that waits
+        has not been acknowledged, so nobody sends what comes next.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._patient_until is None:
+            self._patient_until = now + self._patience
+        if now >= self._patient_until or self._waiting >= self._may_wait:
+            spool.activate(error)
+            return
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(self._patient_until):
+                await self._cursors.until_joined()
+        except TimeoutError:
+            spool.activate(error)
+        finally:
+            self._waiting -= 1
 
     # --- cursors -----------------------------------------------------------------------------
 

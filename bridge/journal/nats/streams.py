@@ -14,6 +14,7 @@ from typing import Final
 
 from bridge.errors import JournalError
 from bridge.journal.nats.broker import TTL, Broker, Headers, Repeated, Stored
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits, Prepared, prepare
 
@@ -33,6 +34,7 @@ class Streams:
         self,
         broker: Broker,
         names: Names,
+        settings: NatsSettings,
         limits: Limits,
         *,
         renewed: Callable[[], Awaitable[None]],
@@ -40,6 +42,7 @@ class Streams:
         self.generation = 0
         self.broker = broker
         self.names = names
+        self._settings = settings
         self._limits = limits
         self._renewed = renewed
         self._found: Prepared | None = None
@@ -86,7 +89,10 @@ class Streams:
             self._ready.set()
 
     async def _prepare(self) -> None:
-        before, found = self._found, await prepare(self.broker, self.names, self._limits)
+        before, found = (
+            self._found,
+            await prepare(self.broker, self.names, self._settings, self._limits),
+        )
         self._found = found
         if before is None or before.created != found.created:
             self.generation += 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import (
     Cursor,
     DeadLetter,
@@ -38,9 +39,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield server
 
 
+def settings(server: NatsServer, place: Path) -> NatsSettings:
+    return NatsSettings(servers=(server.url,), stream=place.name, partitions=2)
+
+
 @pytest.fixture
 async def journal(server: NatsServer, tmp_path: Path) -> AsyncIterator[NatsJournal]:
-    async with NatsJournal([server.url], stream=tmp_path.name, partitions=2) as journal:
+    async with NatsJournal(settings(server, tmp_path)) as journal:
         yield journal
 
 
@@ -83,7 +88,7 @@ async def test_a_subscriber_of_another_process_is_not_forgotten(server, tmp_path
     """Who is served by some process cannot be dropped through one that does not know it."""
 
     def make() -> NatsJournal:
-        return NatsJournal([server.url], stream=tmp_path.name, partitions=2)
+        return NatsJournal(settings(server, tmp_path))
 
     async with Bridge(journal=make()) as operator:
         async with Bridge(journal=make()) as bridge:

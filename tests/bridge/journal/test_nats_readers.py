@@ -17,6 +17,7 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.partition import consumer_info
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.model import Message, Status, StatusChange
@@ -40,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 def make(server: NatsServer, tmp_path: Path):
     def make(**settings) -> NatsJournal:
         settings = {"stream": tmp_path.name, "partitions": PARTITIONS, **settings}
-        return NatsJournal([server.url], **settings)
+        return NatsJournal(NatsSettings(servers=(server.url,), **settings))
 
     return make
 
@@ -212,7 +213,9 @@ async def test_nothing_overtakes_what_a_dead_reader_held(make):
 async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path, following):
     """An entry that was lost with its connection comes before those after it, if there are any."""
     async with make() as writing, Fuse(server) as fuse:
-        reading = NatsJournal(fuse.urls, stream=tmp_path.name, partitions=PARTITIONS)
+        reading = NatsJournal(
+            NatsSettings(servers=tuple(fuse.urls), stream=tmp_path.name, partitions=PARTITIONS)
+        )
         async with reading:
             cursor = await reading.subscribe("crm")
             await writing.append([message("a")])
@@ -232,7 +235,9 @@ async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path
 async def test_followers_see_what_was_lost_on_its_way(server, make, tmp_path):
     """An entry whose announcement was lost with its connection is read all the same."""
     async with make() as writing, Fuse(server) as fuse:
-        reading = NatsJournal(fuse.urls, stream=tmp_path.name, partitions=PARTITIONS)
+        reading = NatsJournal(
+            NatsSettings(servers=tuple(fuse.urls), stream=tmp_path.name, partitions=PARTITIONS)
+        )
         async with reading:
             cursor = await reading.follow()
             await writing.append([message("a")])

@@ -17,6 +17,7 @@ from bridge.journal.correlation import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.ledger import Tie, decode_track, encode_track
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
@@ -33,8 +34,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def make(server: NatsServer, tmp_path: Path):
-    def make(**settings) -> NatsJournal:
-        return NatsJournal([server.url], **{"stream": tmp_path.name, "partitions": 4, **settings})
+    def make(*, keep: float = 600.0, max_waiting: int = 1000, **own) -> NatsJournal:
+        own = {"stream": tmp_path.name, "partitions": 4, **own}
+        settings = NatsSettings(servers=(server.url,), **own)
+        return NatsJournal(settings, keep=keep, max_waiting=max_waiting)
 
     return make
 
