@@ -23,7 +23,7 @@ from bridge.errors import JournalError
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _APPLICATION_ID: Final = 0x494E4353  # "INCS"
-_VERSION: Final = 3
+_VERSION: Final = 4
 _MAGIC: Final = b"SQLite format 3\x00"
 _SIBLINGS: Final = ("", "-wal", "-shm")
 _STEPS_BETWEEN_LOOKS: Final = 10_000
@@ -61,6 +61,10 @@ CREATE TABLE tracks (
     tied_to BLOB,
     track BLOB
 ) STRICT;
+CREATE TABLE queues (
+    lane TEXT PRIMARY KEY,
+    items BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE subscribers (
     name TEXT PRIMARY KEY,
     position INTEGER NOT NULL
