@@ -60,6 +60,12 @@ def user_of(event: Event) -> Party | None:
     return party
 
 
+def names_for(event: Event) -> list[str]:
+    """Return the names under which the ledger knows whom an event is about."""
+    party = user_of(event)
+    return [] if party is None else [_name(event, one) for one in _identities(event, party)]
+
+
 def settle_user(
     event: Event, conversation: Conversation, ledger: Ledger
 ) -> tuple[str, list[Notice]]:

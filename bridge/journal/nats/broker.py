@@ -1,7 +1,7 @@
-"""The connection to the servers: what the journal asks of JetStream, and how that can fail.
+"""The connection to the servers: requests to JetStream, and how they can fail.
 
-This is the only module that speaks nats-py. It has no calls for atomic batches, for reading
-several subjects at once and for pulling as one of a group, so these are spoken here.
+This is the only module that uses nats-py. It has no calls for atomic batches, for reading several
+subjects at once and for pulling in a priority group, so their requests are made here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Conflict(JournalError):
 
 
 class Unfit(JournalError):
-    """A message is larger than the servers take: it would be tomorrow."""
+    """A message is larger than the servers take: retrying will not help."""
 
 
 class Refused(JournalError):
@@ -88,6 +88,25 @@ class Draft:
     headers: Headers = attrs.field(factory=dict)
 
 
+class Repeated:
+    """Logs an error that comes again and again once, until `over`."""
+
+    def __init__(self, level: int, message: str) -> None:
+        self._level = level
+        self._message = message
+        self._last = ""
+
+    def log(self, error: JournalError) -> None:
+        """Log an error unless it is the last one again."""
+        if str(error) != self._last:
+            self._last = str(error)
+            _LOG.log(self._level, self._message, error)
+
+    def over(self) -> None:
+        """Log the next error in any case."""
+        self._last = ""
+
+
 class Broker:
     """A connection that comes back by itself; every call raises `Away` while it is gone.
 
@@ -100,9 +119,9 @@ class Broker:
         self._timeout = timeout
         self._client = Client()
         self._connected = asyncio.Event()
-        self._spells = 0
-        self._fault: Exception | None = None  # the client tries on, and raises that time is up
-        self._begins: Callable[[], None] = _nobody
+        self.connection = 0  # counts those that there have been
+        self._fault: Exception | None = None  # the client goes on trying, and raises a time-out
+        self._begins: Callable[[], None] = lambda: None
 
     # --- the connection ------------------------------------------------------------------
 
@@ -110,11 +129,6 @@ class Broker:
     def connected(self) -> bool:
         """Whether a server is there."""
         return self._connected.is_set()
-
-    @property
-    def spell(self) -> int:
-        """Which connection this is: another number, another connection."""
-        return self._spells
 
     @property
     def max_payload(self) -> int:
@@ -153,11 +167,13 @@ class Broker:
     async def close(self) -> None:
         """Disconnect for good."""
         self._connected.clear()
-        if self._spells:  # a client that was never connected cannot be closed
+        if self.connection:  # a client that was never connected cannot be closed
             # The client writes what is pending even where the connection is gone, which uvloop
             # answers with a RuntimeError.
             with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
                 await self._client.close()
+            self._client = Client()
+            self.connection = 0
 
     def on_connection(self, begins: Callable[[], None]) -> None:
         """Call this with every new connection, before anybody can use it."""
@@ -177,10 +193,10 @@ class Broker:
             _LOG.warning("the connection to NATS is lost")
 
     async def _back(self) -> None:
-        self._spells += 1
+        self.connection += 1
         self._begins()
         self._connected.set()
-        if self._spells > 1:
+        if self.connection > 1:
             _LOG.warning("the connection to NATS is back")
 
     # --- asking ----------------------------------------------------------------------------
@@ -207,7 +223,7 @@ class Broker:
     async def listen(
         self, subject: str | None, heard: Callable[[Msg], Awaitable[None]]
     ) -> Listening:
-        """Hear what is sent to a subject, one message at a time; None makes one up."""
+        """Call `heard` with what is sent to a subject, one by one; None: a new inbox."""
         subject = subject or self._client.new_inbox()
         with self._border():
             subscription = await self._client.subscribe(subject, cb=heard)
@@ -215,7 +231,7 @@ class Broker:
 
     @contextlib.contextmanager
     def _border(self) -> Iterator[None]:
-        """Let nothing of nats-py's out: its errors are ours, and a cancelled task ends."""
+        """Turn nats-py's errors into ours, and let a cancelled task end."""
         if not self.connected:
             raise Away("no NATS server is connected")
         try:
@@ -265,7 +281,7 @@ class Broker:
     async def delete(self, stream: str, sequence: int, *, overwrite: bool) -> bool:
         """Delete a message; return whether there was one.
 
-        To overwrite it in its file as well takes the server some milliseconds, one by one.
+        With `overwrite` the server also overwrites it in its file, which takes milliseconds.
         """
         wanted = {"seq": sequence, "no_erase": not overwrite}
         try:
@@ -296,13 +312,13 @@ class Broker:
         return Stored(
             subject=found["subject"],
             sequence=found["seq"],
-            data=_unbase64(found.get("data", "")),
+            data=base64.b64decode(found.get("data", "")),
         )
 
     async def last_of(self, stream: str, subjects: Sequence[str]) -> dict[str, Stored]:
         """Return the last message of each of these subjects that has one.
 
-        Any replica may answer, and one that lags tells the past: write with `EXPECTED`.
+        Any replica may answer, also one that lags behind: write with `EXPECTED`.
         """
         return {found.subject: found for found in await self._many(stream, multi_last=subjects)}
 
@@ -323,21 +339,18 @@ class Broker:
 
         async def heard(message: Msg) -> None:
             headers = message.headers or {}
-            if _STATUS in headers:
-                if done.done():
-                    return
-                if headers[_STATUS] == str(_UNAVAILABLE):
-                    done.set_exception(Away(f"nobody answers for the stream {stream}"))
-                else:
-                    done.set_result(None)
-                return
-            found.append(
-                Stored(
-                    subject=headers["Nats-Subject"],
-                    sequence=int(headers["Nats-Sequence"]),
-                    data=message.data,
+            if _STATUS not in headers:
+                found.append(
+                    Stored(
+                        subject=headers["Nats-Subject"],
+                        sequence=int(headers["Nats-Sequence"]),
+                        data=message.data,
+                    )
                 )
-            )
+            elif not done.done() and headers[_STATUS] == str(_UNAVAILABLE):
+                done.set_exception(Away(f"nobody answers for the stream {stream}"))
+            elif not done.done():
+                done.set_result(None)
 
         listening = await self.listen(None, heard)
         try:
@@ -371,9 +384,9 @@ class Listening:
 
 @contextlib.contextmanager
 def _heeding_cancellation() -> Iterator[None]:
-    """Raise what nats-py swallows: a task that is cancelled while it writes goes on there.
+    """Raise the cancellation that nats-py swallows when a task is cancelled while it writes.
 
-    Whoever waited for the end of that task would wait for good.
+    Otherwise the task would go on, and whoever waits for its end would wait for ever.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -405,11 +418,3 @@ def _result(answer: Fields) -> Fields:
 def _words(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) else str(error).removeprefix("nats: ")
     return (said or type(error).__name__).strip("'")
-
-
-def _nobody() -> None:
-    pass
-
-
-def _unbase64(text: str) -> bytes:
-    return base64.b64decode(text)

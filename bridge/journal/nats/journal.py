@@ -9,39 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from bridge.errors import JournalError
-from bridge.journal.nats import purging, queries
-from bridge.journal.nats.broker import Away, Broker, Draft
-from bridge.journal.nats.cursors import Readers
-from bridge.journal.nats.entries import sequence_of
+from bridge.journal.nats.broker import Away, Broker
+from bridge.journal.nats.cursors import Changed, Cursors
+from bridge.journal.nats.operations import Operations, subscribers
 from bridge.journal.nats.outage import Outage
-from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.publisher import Publisher
-from bridge.journal.nats.records import HeldRecord
+from bridge.journal.nats.purging import purge
 from bridge.journal.nats.spool import Spool
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits
-from bridge.journal.protocol import (
-    Appended,
-    Cursor,
-    DeadLetter,
-    Entry,
-    Health,
-    Held,
-    Journal,
-    Outcome,
-    Start,
-    SubscriberState,
-)
-from bridge.journal.query import Query
+from bridge.journal.protocol import Appended, Cursor, Health, Journal, Start
 from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -53,7 +38,7 @@ _AFTER_ERROR: Final = 0.5
 _PATIENT: Final = 500
 
 
-class NatsJournal:
+class NatsJournal(Operations):
     """Keeps events in a JetStream stream; an append returns when the stream has it.
 
     `stream` names it, and everything else after it. `partitions` is how many processes can
@@ -104,6 +89,7 @@ class NatsJournal:
             ),
             renewed=self._begin_anew,
         )
+        self._cursors = Cursors(self._streams, latecomers=spool is not None)
         self._publisher = Publisher(
             self._broker,
             self._names,
@@ -111,10 +97,10 @@ class NatsJournal:
             max_waiting=max_waiting,
             largest=lambda: self._streams.largest,
             lost=self._streams.doubt,
+            written=self._cursors.grown,
         )
-        self._readers = Readers(self._streams, latecomers=spool is not None)
         self._outage = Outage(
-            ready=self._readers.until_placed,
+            ready=self._cursors.until_joined,
             patience=patience,
             max_waiting=min(max_waiting, _PATIENT),
             lasting=self._fall_back,
@@ -122,7 +108,7 @@ class NatsJournal:
         self._spool = None
         if spool is not None:
             self._spool = Spool(
-                spool, append=self._publisher.append, ready=self._readers.until_placed
+                spool, append=self._publisher.append, ready=self._cursors.until_joined
             )
         self._tasks: list[asyncio.Task[None]] = []
         self._resources = AsyncExitStack()
@@ -137,7 +123,7 @@ class NatsJournal:
             if self._spool is not None:
                 await self._spool.open()
                 resources.push_async_callback(self._spool.close)
-            runs = [self._streams.run, self._publisher.run]
+            runs = [self._streams.run, self._publisher.run, self._publisher.look_for_waiting]
             try:
                 await self._connect()
                 await self._streams.prepare()
@@ -155,14 +141,14 @@ class NatsJournal:
         return self
 
     async def _connect(self) -> None:
-        if not self._broker.spell:
+        if not self._broker.connection:
             await self._broker.connect()
-        await self._readers.listen()
+        await self._cursors.listen()
 
     async def _begin_anew(self) -> None:
-        """Trust nothing that was known of the streams: they may be others."""
+        """Forget what was known of the streams: they may be others."""
         self._publisher.forget_known()
-        await self._readers.keep_places()
+        await self._cursors.renew()
 
     async def _keep_connecting(self) -> None:
         while True:
@@ -180,12 +166,12 @@ class NatsJournal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop reading and writing, and disconnect; who still waits gets a `JournalError`."""
+        """Stop reading and writing, and disconnect; whoever waits gets a `JournalError`."""
         self._open = False
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        await self._readers.close()
+        await self._cursors.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -215,7 +201,7 @@ class NatsJournal:
             self._running()
 
     async def _publish(self, events: Sequence[Event]) -> Appended:
-        if not self._readers.placed:
+        if not self._cursors.joined:
             raise Away("NATS is away")
         appended = await self._publisher.append(events)
         self._outage.over()
@@ -228,135 +214,29 @@ class NatsJournal:
     # --- cursors -----------------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
-        """See `Journal.subscribe`; while the servers are away, the place is taken later."""
+        """See `Journal.subscribe`; while the servers are away, the cursor joins later."""
         self._running()
-        return await self._readers.subscribe(name, start)
+        return await self._cursors.subscribe(name, start)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
-        return await self._readers.follow(start)
+        return await self._cursors.follow(start)
 
-    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
+    def watch(self, changed: Changed) -> None:
         """See `SharedJournal.watch`."""
-        self._readers.watch(told)
+        self._cursors.watch(changed)
 
-    async def is_served(self, name: str) -> bool:
-        """See `SharedJournal.is_served`."""
-        self._running()
-        return await queries.is_served(self._streams, name)
-
-    async def forget(self, name: str) -> bool:
-        """See `Journal.forget`."""
-        self._running()
-        await self._readers.forget(name)
-        known = await self._known(name)
-        for subject in (
-            self._names.subscriber(name),
-            self._names.held(name),
-            self._names.dead(name),
-        ):
-            await self._broker.empty(self._names.state, subject)
-        for number in range(self._names.partitions):
-            consumer = self._names.consumer(name, number)
-            if await consumer_info(self._streams, consumer) is not None:
-                await self._broker.api(f"CONSUMER.DELETE.{self._names.stream}.{consumer}")
-        return known
-
-    async def _known(self, name: str) -> bool:
-        subject = self._names.subscriber(name)
-        return await self._broker.stored(self._names.state, last_by_subj=subject) is not None
-
-    # --- asking ----------------------------------------------------------------------------
-
-    async def subscribers(self) -> Sequence[SubscriberState]:
-        """See `Journal.subscribers`; a lag counts what is being worked on as well."""
-        self._running()
-        return await queries.subscribers(self._streams)
-
-    async def find(self, key: str) -> Entry | None:
-        """See `Journal.find`."""
-        self._running()
-        return await queries.find(self._streams, key)
-
-    async def search(self, query: Query) -> Sequence[Entry]:
-        """See `Journal.search`."""
-        self._running()
-        return await queries.search(self._streams, query)
-
-    async def outcomes(self, position: int) -> Sequence[Outcome]:
-        """See `Journal.outcomes`."""
-        self._running()
-        return await queries.outcomes(self._streams, position)
-
-    async def dead_letters(
-        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
-    ) -> Sequence[DeadLetter]:
-        """See `Journal.dead_letters`."""
-        self._running()
-        return await queries.dead_letters(self._streams, subscriber, after=after, limit=limit)
-
-    # --- deciding ----------------------------------------------------------------------------
-
-    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
-        """See `Journal.replay`."""
-        self._running()
-        if not await self._known(subscriber):
-            return 0
-        entries = await queries.looked_at(self._streams, subscriber, positions)
-        for entry in entries:
-            await self._hold_again(entry, subscriber)
-            subject = self._names.dead(subscriber, sequence_of(entry.position))
-            await self._broker.empty(self._names.state, subject)
-            await self._readers.stir(subscriber, entry)
-        return len(entries)
-
-    async def _hold_again(self, entry: Entry, subscriber: str) -> None:
-        held = Held(entry=entry, due_at=time.time(), replayed=True)
-        subject = self._names.held(
-            subscriber, self._names.partition_of(entry.lane), sequence_of(entry.position)
-        )
-        record = HeldRecord.of(held).encode()
-        await self._broker.write(Draft(subject, record, self._streams.as_long_as_events))
-
-    async def mend(self, positions: Sequence[int]) -> None:
-        """See `Journal.mend`."""
-        self._running()
-        for position in positions:
-            subject = self._names.mended(sequence_of(position))
-            await self._broker.write(Draft(subject, b"1"))
-
-    async def retry(self, letter: int) -> bool:
-        """See `Journal.retry`."""
-        self._running()
-        found = await queries.dead_letter(self._streams, letter)
-        if found is None or not await self._delete(letter):
-            return False
-        await self._hold_again(found.failure.entry, found.subscriber)
-        await self._readers.stir(found.subscriber, found.failure.entry)
-        return True
-
-    async def drop(self, letter: int) -> bool:
-        """See `Journal.drop`."""
-        self._running()
-        if await queries.dead_letter(self._streams, letter) is None:
-            return False
-        return await self._delete(letter)
-
-    async def _delete(self, letter: int) -> bool:
-        return await self._broker.delete(self._names.state, letter, overwrite=False)
+    # --- keeping house -----------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole stream."""
-        self._running()
-        erased = await purging.purge(self._streams, subject)
+        erased = await purge(self._streams, subject)
         if self._spool is not None:
             erased += await self._spool.purge(subject)
-        for name in await queries.names(self._streams):
-            await self._readers.stir(name)
+        for name in await subscribers(self._streams):
+            await self._cursors.held_changed(name)
         return erased
-
-    # --- health ------------------------------------------------------------------------------
 
     async def health(self) -> Health:
         """See `Journal.health`; with a reason, a ready journal fills its spool."""

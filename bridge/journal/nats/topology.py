@@ -66,7 +66,7 @@ async def prepare(broker: Broker, names: Names, limits: Limits) -> Prepared:
             "a conversation would change its reader; see docs/scale.md"
         )
     await _stream(broker, _state(names, limits))
-    if broker.spell == 1:
+    if broker.connection == 1:
         _warn(broker, names, config, limits)
     largest = config.get("max_msg_size", -1)
     return Prepared(

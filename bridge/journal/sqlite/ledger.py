@@ -23,7 +23,7 @@ from bridge.journal.ledger import (
     decode_record,
     encode_record,
 )
-from bridge.journal.sqlite.known import KnownKeys
+from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.queues import Queues
 from bridge.model import Event
 from bridge.model.codec import decode
@@ -75,7 +75,7 @@ class GroupLedger:
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KnownKeys,
+        keys: KeyIndex,
         queues: Queues,
         records: Records,
         expected: Iterable[str],

@@ -24,7 +24,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import Published, correlate, release
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.sqlite.known import KnownKeys
+from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.ledger import GroupLedger, Records
 from bridge.journal.sqlite.queues import Queues
 from bridge.journal.sqlite.retention import Retention, used_size
@@ -112,7 +112,7 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KnownKeys,
+        keys: KeyIndex,
         *,
         retention: Retention,
         clock: Callable[[], float],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from bridge.journal.correlation import RANK, Published, correlate, tells_of
-from bridge.journal.ledger import Known, Queue, Record, Track, decode_record, encode_record
+from bridge.journal.ledger import Known, Queue, Record, Track
 from bridge.model import Conversation, Event, Message, Status, StatusChange
 from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
 from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
