@@ -8,19 +8,16 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, read_object
+from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
+from bridge.adapter.reading import read_body
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import samples, wire
+from bridge.adapters.incs.callbacks import translate_callback
 from bridge.adapters.incs.channels import Channel, Channels
-from bridge.adapters.incs.translate import translate
-from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
-from bridge.model.frozen import builder
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
-
-_new_parsed: Final = builder(Parsed)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,15 +77,12 @@ class Incs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""
-        try:
-            body = read_object(verified.payload)
-        except TooDeep as error:
-            blank = self._channels.blank(verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(blank.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
-        return _new_parsed(events=tuple(translate(body, self._channels, verified.received_at)))
+        body = read_body(verified, self.name, wire.CHANNEL)
+        if isinstance(body, Parsed):
+            return body
+        return build.parsed(
+            events=tuple(translate_callback(body, self._channels, verified.received_at))
+        )
 
     # --- samples -------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from bridge.adapter import build
 from bridge.adapter.payload import (
     filled,
     identifier,
@@ -14,6 +15,7 @@ from bridge.adapter.payload import (
     read_embedded,
     sequence,
 )
+from bridge.adapter.reading import JsonObject
 from bridge.adapters.incs import wire
 from bridge.errors import Unreadable
 from bridge.model import (
@@ -28,23 +30,13 @@ from bridge.model import (
     TemplateParameter,
     Text,
     Thumbnail,
-    Unsupported,
 )
-from bridge.model.frozen import builder
 
-_new_media: Final = builder(Media)
-_new_thumbnail: Final = builder(Thumbnail)
-_new_template: Final = builder(Template)
-_new_template_parameter: Final = builder(TemplateParameter)
-_new_text: Final = builder(Text)
-_new_choice: Final = builder(Choice)
-_new_reply_to: Final = builder(ReplyTo)
-_new_unsupported: Final = builder(Unsupported)
 _ENCODINGS: Final = 2
 """How often `content` may have been encoded: documented as a string, sampled as an object."""
 
 
-def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
+def content_of(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     """Return a message's content and what it answers.
 
     A type that is not documented gives `Unsupported`. Raises `Unreadable` where a documented
@@ -66,10 +58,10 @@ def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     word = identifier(kind)
     if word is None:
         raise Unreadable("message.type", "missing")
-    return _new_unsupported(provider_type=word), None
+    return build.unsupported(provider_type=word), None
 
 
-def custom_type_of(message: dict[str, JsonValue]) -> int | None:
+def custom_type_of(message: JsonObject) -> int | None:
     """Return the custom type of a message, or None where it has none (0 or not type 110)."""
     if integer(message.get("type")) != wire.TYPE_CUSTOM:
         return None
@@ -86,21 +78,21 @@ def _unwrapped(value: JsonValue) -> JsonValue:
     return inner if type(inner) is dict else value
 
 
-def _text(message: dict[str, JsonValue], content: JsonValue) -> Text:
+def _text(message: JsonObject, content: JsonValue) -> Text:
     words = content.get("content") if type(content) is dict else message.get("content")
     if type(words) is not str or not words:
         raise Unreadable("message.content.content", "no words")
-    return _new_text(text=words)
+    return build.text(text=words)
 
 
 # --- files -------------------------------------------------------------------------------
 
 
-def _image(content: dict[str, JsonValue]) -> Media:
+def _image(content: JsonObject) -> Media:
     source = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture"))
     snapshot = mapping(content.get("snapshotPicture"))
     picture = source or snapshot
-    return _new_media(
+    return build.media(
         media=MediaKind.IMAGE,
         url=filled(content.get("sourcePath")) or filled(picture.get("url")),
         media_id=identifier(picture.get("uuid")),
@@ -118,9 +110,9 @@ def _image(content: dict[str, JsonValue]) -> Media:
     )
 
 
-def _audio(content: dict[str, JsonValue]) -> Media:
+def _audio(content: JsonObject) -> Media:
     # INCS does not say whether this is a voice note; WhatsApp's own callback does.
-    return _new_media(
+    return build.media(
         media=MediaKind.AUDIO,
         url=filled(content.get("sourceUrl")) or filled(content.get("soundPath")),
         media_id=identifier(content.get("uuid")),
@@ -130,8 +122,8 @@ def _audio(content: dict[str, JsonValue]) -> Media:
     )
 
 
-def _video(content: dict[str, JsonValue]) -> Media:
-    return _new_media(
+def _video(content: JsonObject) -> Media:
+    return build.media(
         media=MediaKind.VIDEO,
         url=filled(content.get("videoUrl")),
         media_id=identifier(content.get("videoUUID")),
@@ -148,8 +140,8 @@ def _video(content: dict[str, JsonValue]) -> Media:
     )
 
 
-def _file(content: dict[str, JsonValue]) -> Media:
-    return _new_media(
+def _file(content: JsonObject) -> Media:
+    return build.media(
         media=MediaKind.DOCUMENT,
         url=filled(content.get("sourceUrl")) or filled(content.get("filePath")),
         media_id=identifier(content.get("uuid")),
@@ -169,10 +161,10 @@ def _thumbnail(
 ) -> Thumbnail | None:
     if url is None:
         return None
-    return _new_thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
+    return build.thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
 
 
-_MEDIA: Final[dict[int, Callable[[dict[str, JsonValue]], Media]]] = {
+_MEDIA: Final[dict[int, Callable[[JsonObject], Media]]] = {
     wire.TYPE_IMAGE: _image,
     wire.TYPE_AUDIO: _audio,
     wire.TYPE_VIDEO: _video,
@@ -183,7 +175,7 @@ _MEDIA: Final[dict[int, Callable[[dict[str, JsonValue]], Media]]] = {
 # --- custom messages ---------------------------------------------------------------------
 
 
-def _custom(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
+def _custom(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     content = mapping(_unwrapped(message.get("content")))
     data = mapping(_unwrapped(content.get("data")))
     custom_type = custom_type_of(message) or integer(data.get("custom_type"))
@@ -199,11 +191,11 @@ def _custom(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     if custom_type == wire.CUSTOM_RCS_SUGGESTION:
         return _choice(data, ChoiceSource.SUGGESTION), _quoted(message, data)
     word = identifier(message.get("custom_type")) or "0"
-    return _new_unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
+    return build.unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
 
 
-def _template(data: dict[str, JsonValue]) -> Template:
-    return _new_template(
+def _template(data: JsonObject) -> Template:
+    return build.template(
         template_id=identifier(data.get("template_id")),
         name=filled(data.get("name")),
         language=filled(data.get("language")),
@@ -213,7 +205,7 @@ def _template(data: dict[str, JsonValue]) -> Template:
     )
 
 
-def _body(data: dict[str, JsonValue]) -> str | None:
+def _body(data: JsonObject) -> str | None:
     for item in _array(data.get("components")):
         component = mapping(item)
         kind = component.get("type")
@@ -222,7 +214,7 @@ def _body(data: dict[str, JsonValue]) -> str | None:
     return None
 
 
-def _parameters(data: dict[str, JsonValue]) -> tuple[TemplateParameter, ...]:
+def _parameters(data: JsonObject) -> tuple[TemplateParameter, ...]:
     parameters = []
     for item in _array(data.get("raw_params")):
         component = mapping(item)
@@ -230,7 +222,7 @@ def _parameters(data: dict[str, JsonValue]) -> tuple[TemplateParameter, ...]:
             parameter = mapping(value)
             kind = filled(parameter.get("type"))
             parameters.append(
-                _new_template_parameter(
+                build.template_parameter(
                     component=filled(component.get("type")),
                     type=kind,
                     # The value stands under the name of its type: {"type": "text", "text": 1}.
@@ -246,20 +238,20 @@ def _array(value: JsonValue) -> list[JsonValue]:
     return sequence(read_embedded(value) if type(value) is str else value)
 
 
-def _choice(data: dict[str, JsonValue], source: ChoiceSource) -> Choice:
+def _choice(data: JsonObject, source: ChoiceSource) -> Choice:
     # INCS hands on the label only; should it hand on Google's postback too, a bot wants that.
     title = filled(data.get("text"))
     chosen = filled(data.get("postbackData")) or title
     if chosen is None:
         raise Unreadable("message.content.data.text", "missing")
-    return _new_choice(source=source, id=chosen, title=title)
+    return build.choice(source=source, id=chosen, title=title)
 
 
-def _quoted(message: dict[str, JsonValue], data: dict[str, JsonValue]) -> ReplyTo | None:
+def _quoted(message: JsonObject, data: JsonObject) -> ReplyTo | None:
     # `custom_id` is INCS's number of the message answered; its words stand in `replying_to`.
     answered = message.get("custom_id")
     message_id = identifier(answered) if answered not in ("0", 0) else None
     words = filled(data.get("replying_to"))
     if message_id is None and words is None:
         return None
-    return _new_reply_to(message_id=message_id, text=words)
+    return build.reply_to(message_id=message_id, text=words)

@@ -11,12 +11,13 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Scope, new_message, new_status_change
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, instant, integer, phone
+from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.incs.content import content_of, custom_type_of
-from bridge.adapters.incs.statuses import numbered_status, provider_error
+from bridge.adapters.incs.statuses import numbered_status, status_change
 from bridge.adapters.rcs import wire as rcs
 from bridge.errors import Unreadable
 from bridge.model import (
@@ -24,15 +25,13 @@ from bridge.model import (
     ConversationKind,
     Direction,
     Event,
-    JsonValue,
     Message,
     Origin,
     Party,
     Role,
-    StatusChange,
 )
 from bridge.model.frozen import builder
-from bridge.model.keys import group_conversation_id, message_key, status_key
+from bridge.model.keys import group_conversation_id, message_key
 
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
@@ -69,25 +68,20 @@ class _Name:
     resolved: bool
 
 
-_new_conversation: Final = builder(Conversation)
 _new_name: Final = builder(_Name)
-_new_party: Final = builder(Party)
 _new_sides: Final = builder(_Sides)
 
 
-def message_created(
-    body: dict[str, JsonValue], channels: Channels, received_at: datetime
-) -> list[Event]:
+def message_created(body: JsonObject, channels: Channels, received_at: datetime) -> list[Event]:
     """Translate a message that INCS stored, and the status of one that went out.
 
     A status is told even where the content cannot be read. Raises `Unreadable`.
     """
-    message = body.get("message")
-    if type(message) is not dict:
-        raise Unreadable("message", "not an object")
+    message = required_object(body, "message")
     name = _name(message)
     custom_type = custom_type_of(message)
     scope = channels.scope(
+        body,
         received_at,
         evidence=wire.channel_of(name.message_id)
         or (wire.CUSTOM_CHANNELS.get(custom_type) if custom_type is not None else None),
@@ -96,17 +90,28 @@ def message_created(
     sides = _sides(message, scope)
     events: list[Event] = []
     try:
-        events.append(_message(body, message, name, sides, scope))
+        events.append(_message(message, name, sides, scope))
     except Unreadable as error:
-        events.append(scope.unrecognized(body, error.reason, error.path))
-    if sides.direction is _OUTBOUND:
-        status = _status(body, message, name, sides, scope)
-        if status is not None:
-            events.append(status)
+        events.append(scope.unrecognized(error))
+    word = identifier(message.get("channel_status"))
+    if sides.direction is _OUTBOUND and word is not None and word != wire.STATUS_CREATED:
+        events.append(
+            status_change(
+                scope,
+                name.message_id,
+                numbered_status(word),
+                word,
+                at=message.get("updated_at"),
+                error=message.get("error"),
+                recipient=sides.recipient,
+                conversation=sides.conversation,
+                resolved=name.resolved,
+            )
+        )
     return events
 
 
-def _name(message: dict[str, JsonValue]) -> _Name:
+def _name(message: JsonObject) -> _Name:
     incs_id = identifier(message.get("id"))
     channel_msg_id = identifier(message.get("channel_msg_id"))
     if channel_msg_id is not None:
@@ -117,8 +122,7 @@ def _name(message: dict[str, JsonValue]) -> _Name:
 
 
 def _message(
-    body: dict[str, JsonValue],
-    message: dict[str, JsonValue],
+    message: JsonObject,
     name: _Name,
     sides: _Sides,
     scope: Scope,
@@ -131,11 +135,14 @@ def _message(
         key = message_key(scope.channel, name.message_id, sides.identity)
     else:
         key = message_key(scope.channel, name.message_id)
-    return new_message(
-        scope,
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
         key=key,
         occurred_at=instant(message.get("created_at")) or scope.received_at,
-        raw=body,
+        raw=scope.body,
         message_id=name.message_id,
         aliases=(name.incs_id,) if name.resolved and name.incs_id is not None else (),
         direction=sides.direction,
@@ -148,58 +155,27 @@ def _message(
     )
 
 
-def _written_by_us(message: dict[str, JsonValue]) -> Origin:
+def _written_by_us(message: JsonObject) -> Origin:
     return _BY_API if integer(message.get("source")) == wire.SOURCE_API else _BY_AGENT
-
-
-def _status(
-    body: dict[str, JsonValue],
-    message: dict[str, JsonValue],
-    name: _Name,
-    sides: _Sides,
-    scope: Scope,
-) -> StatusChange | None:
-    word = identifier(message.get("channel_status"))
-    if word is None or word == wire.STATUS_CREATED:
-        return None
-    status = numbered_status(word)
-    return new_status_change(
-        scope,
-        key=status_key(
-            scope.channel if name.resolved else wire.CHANNEL,
-            name.message_id,
-            status,
-            provider_status=word,
-        ),
-        occurred_at=instant(message.get("updated_at")) or scope.received_at,
-        raw=body,
-        message_id=name.message_id,
-        status=status,
-        provider_status=word,
-        error=provider_error(message.get("error")),
-        recipient=sides.recipient,
-        conversation=sides.conversation,
-        resolved=name.resolved,
-    )
 
 
 # --- who wrote to whom -------------------------------------------------------------------
 
 
-def _sides(message: dict[str, JsonValue], scope: Scope) -> _Sides:
+def _sides(message: JsonObject, scope: Scope) -> _Sides:
     """Tell the direction, for which INCS has no field: whose side looks like a user's."""
     auth_id = identifier(message.get("auth_id"))
     sender = _side(message, "sender", "send_id", auth_id)
     receiver = _side(message, "receiver", "recv_id", auth_id)
     group = receiver if integer(message.get("session_type")) == wire.SESSION_GROUP else None
     author = _user(sender)
-    by_business = author is not None and author.phone and author.phone == scope.business_phone
+    by_business = author is not None and author.phone and author.phone == scope.business.phone
     if sender is not None and author is not None and not by_business:
         identity = author.phone or sender
         return _new_sides(
             direction=_INBOUND,
             sender=author,
-            recipient=_agent(receiver) if group is None else _new_party(),
+            recipient=_agent(receiver) if group is None else build.party(),
             identity=identity,
             conversation=_conversation(message, scope, group, identity),
         )
@@ -207,7 +183,7 @@ def _sides(message: dict[str, JsonValue], scope: Scope) -> _Sides:
     if receiver is None or (sender is None and reader is None):
         raise Unreadable("message.receiver" if sender is not None else "message.sender", "missing")
     if group is not None or reader is None:
-        reader = _new_party(user_id=receiver)
+        reader = build.party(user_id=receiver)
     identity = reader.phone or receiver
     return _new_sides(
         direction=_OUTBOUND,
@@ -218,7 +194,7 @@ def _sides(message: dict[str, JsonValue], scope: Scope) -> _Sides:
     )
 
 
-def _side(message: dict[str, JsonValue], name: str, older: str, auth_id: str | None) -> str | None:
+def _side(message: JsonObject, name: str, older: str, auth_id: str | None) -> str | None:
     value = identifier(message.get(name)) or identifier(message.get(older))
     if value is None or auth_id is None or "_" not in value:
         return value
@@ -227,7 +203,7 @@ def _side(message: dict[str, JsonValue], name: str, older: str, auth_id: str | N
 
 
 def _agent(account: str | None) -> Party:
-    return _new_party(user_id=account, role=_AGENT)
+    return build.party(user_id=account, role=_AGENT)
 
 
 def _user(value: str | None) -> Party | None:
@@ -236,24 +212,24 @@ def _user(value: str | None) -> Party | None:
         return None
     number = phone(value)
     if number is not None:
-        return _new_party(phone=number)
+        return build.party(phone=number)
     digits = value.removeprefix("+").rstrip(_MASK)
     if digits != value and digits.isdigit():
-        return _new_party()
+        return build.party()
     # Meta's id of a user who shows no phone: CC.<letters and digits>.
     country, _, rest = value.partition(".")
     if len(country) == _COUNTRY_LETTERS and country.isupper() and rest.replace(".", "").isalnum():
-        return _new_party(user_id=value)
+        return build.party(user_id=value)
     return None
 
 
 def _conversation(
-    message: dict[str, JsonValue], scope: Scope, group: str | None, identity: str
+    message: JsonObject, scope: Scope, group: str | None, identity: str
 ) -> Conversation:
     provider_id = identifier(message.get("conversation_id"))
     if group is None:
         return scope.conversation(identity, provider_id)
-    return _new_conversation(
+    return build.conversation(
         id=group_conversation_id(scope.channel, scope.account, group),
         kind=_GROUP,
         provider_id=provider_id,

@@ -10,19 +10,17 @@ from typing import Final, final
 import attrs
 import orjson
 
-from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, base64_bytes, identifier, mapping, read_object
+from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
+from bridge.adapter.reading import read_body
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
 from bridge.adapters.rcs import samples, wire
-from bridge.adapters.rcs.translate import translate
+from bridge.adapters.rcs.items import translate_item
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
-from bridge.model.frozen import builder
 
 __all__ = ["Rcs", "RcsSettings"]
 
-_new_parsed: Final = builder(Parsed)
-_new_scope: Final = builder(Scope)
 
 _MAX_SECRET: Final = 1024
 """How long a handshake's secret may be: it is sent back, so it must not be a payload."""
@@ -130,24 +128,20 @@ class Rcs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate the inner object; a handshake is answered with its secret and no event."""
-        try:
-            item = read_object(verified.payload)
-        except TooDeep as error:
-            scope = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(scope.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
+        item = read_body(verified, self.name, wire.CHANNEL)
+        if isinstance(item, Parsed):
+            return item
         secret = item.get("secret")
         if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
             return Parsed(response=Response(body=secret.encode()))
-        scope = _new_scope(
+        scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
             account=identifier(item.get("agentId")),
             received_at=verified.received_at,
+            body=item,
         )
-        return _new_parsed(events=tuple(translate(item, scope, raw=item)))
+        return build.parsed(events=(translate_item(item, scope),))
 
     # --- samples -------------------------------------------------------------------------
 

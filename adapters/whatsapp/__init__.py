@@ -11,21 +11,18 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, read_object
+from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.reading import read_body
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
 from bridge.adapters.whatsapp import samples
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.plain import plain_callback
 from bridge.adapters.whatsapp.wire import CHANNEL
-from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
-from bridge.model.frozen import builder
 
 __all__ = ["WhatsApp", "WhatsAppSettings"]
 
-_new_parsed: Final = builder(Parsed)
-_new_verified: Final = builder(Verified)
 
 _SIGNATURE: Final = "X-Hub-Signature-256"
 _ALGORITHM: Final = "sha256="
@@ -82,7 +79,7 @@ class WhatsApp:
             payload = callback.body
             if self._is_signed:
                 self._check_signature(callback)
-        return _new_verified(payload=payload, received_at=callback.received_at, callback=callback)
+        return build.verified(payload=payload, received_at=callback.received_at, callback=callback)
 
     def _challenge(self, callback: Callback) -> bytes:
         if not self._tokens.match(_single(callback.query.getall("hub.verify_token", []))):
@@ -110,19 +107,14 @@ class WhatsApp:
         """Translate every change of a callback, or answer the handshake; never raises."""
         if verified.callback is not None and verified.callback.method == "GET":
             return Parsed(response=Response(body=verified.payload))
-        try:
-            body = read_object(verified.payload)
-        except TooDeep as error:
-            scope = Scope(source=self._name, channel=CHANNEL, received_at=verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(scope.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
+        body = read_body(verified, self._name, CHANNEL)
+        if isinstance(body, Parsed):
+            return body
         source, received_at = self._name, verified.received_at
         message = plain_callback(body, source, received_at)
         if message is not None:
-            return _new_parsed(events=(message,))
-        return _new_parsed(
+            return build.parsed(events=(message,))
+        return build.parsed(
             events=tuple(translate_body(body, source=source, received_at=received_at))
         )
 

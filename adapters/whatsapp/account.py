@@ -11,54 +11,33 @@ from typing import Final
 
 import attrs
 
-from bridge.adapter import Scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import digest, filled, identifier, instant, text
-from bridge.adapters.whatsapp.translate import Envelope, translate_array
-from bridge.adapters.whatsapp.value_context import ValueContext, surroundings_of
-from bridge.adapters.whatsapp.wire import (
-    JsonObject,
-    conversation,
-    fault,
-    required_id,
-    required_text,
-    user,
-)
-from bridge.model import ConsentChange, Event, JsonValue, Notice, TemplateAspect, TemplateChange
+from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
+from bridge.adapters.whatsapp.value_context import ValueContext
+from bridge.adapters.whatsapp.wire import conversation, user
+from bridge.errors import Unreadable
+from bridge.model import ConsentChange, JsonValue, Notice, TemplateAspect, TemplateChange
 from bridge.model.keys import event_key, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NO_REASON: Final = "NONE"
 
 
-@attrs.frozen(kw_only=True)
-class Change:
-    """One element of `entry[].changes[]` and the entry around it, which holds the time."""
-
-    item: JsonObject
-    field: str
-    entry: JsonObject
-    scope: Scope
-
-    def occurred_at(self) -> datetime:
-        """Return the entry's time, which the field `messages` and its like do not have."""
-        return instant(self.entry.get("time")) or self.scope.received_at
+def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
+    """Return the entry's time, which the field `messages` and its like do not have."""
+    return instant(entry.get("time")) or scope.received_at
 
 
-def translate_notice(change: Change) -> Notice:
+def translate_notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
     """Translate a change that the model has no event of its own for."""
-    scope, entry = change.scope, change.entry
-    # The entry's id and time tell two changes of the same content apart, its neighbours do not.
-    identity = digest([entry.get("id"), entry.get("time"), change.item])
-    return Notice(
-        key=event_key(Notice.kind, scope.channel, identity),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
-        occurred_at=change.occurred_at(),
-        received_at=scope.received_at,
-        raw=change.item,
-        topic=change.field,
-        details=change.item.get("value"),
+    return scope.notice(
+        field,
+        change.get("value"),
+        # The entry's id and time tell two changes of the same content apart.
+        digest([entry.get("id"), entry.get("time"), change]),
+        raw=change,
+        occurred_at=_occurred_at(entry, scope),
     )
 
 
@@ -66,28 +45,19 @@ def translate_notice(change: Change) -> Notice:
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences
-def translate_preferences(
-    value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
-) -> list[Event]:
-    """Translate each user's choice to stop or resume marketing messages."""
-    around = surroundings_of(value, scope)
-    return translate_array(
-        value, "user_preferences", _preference, around=around, envelope=envelope, path=path
-    )
-
-
-def _preference(item: JsonObject, around: ValueContext) -> ConsentChange:
-    scope = around.scope
+def translate_preference(item: JsonObject, context: ValueContext) -> ConsentChange:
+    """Translate a user's choice to stop or resume marketing messages. Raises `Unreadable`."""
+    scope = context.scope
     granted = _GRANTS.get(required_text(item, "value").lower())
     if granted is None:
-        raise fault("value", item.get("value"), "stop, resume or signup")
+        raise Unreadable("value", "not stop, resume or signup")
     number = item.get("wa_id")
     party = user(
         number,
         identifier(item.get("user_id")) or identifier(item.get("parent_user_id")),
-        around.cards,
+        context.cards,
     )
-    return ConsentChange(
+    return build.consent_change(
         key=event_key(ConsentChange.kind, scope.channel, digest(item)),
         source=scope.source,
         channel=scope.channel,
@@ -117,26 +87,31 @@ class _Aspect:
     details: JsonValue = None
 
 
-def translate_template(change: Change, value: JsonObject) -> TemplateChange:
-    """Translate a change of a template. Raises `Unreadable` with a path from the value on."""
-    scope = change.scope
-    template_id = required_id(value, "message_template_id")
-    seen = TEMPLATE_FIELDS[change.field](value)
-    return TemplateChange(
+def translate_template(
+    field: str, change: JsonObject, entry: JsonObject, scope: Scope
+) -> TemplateChange:
+    """Translate a change of a template. Raises `Unreadable` with a path from the change on."""
+    value = required_object(change, "value")
+    try:
+        template_id = required_id(value, "message_template_id")
+        seen = TEMPLATE_FIELDS[field](value)
+    except Unreadable as error:
+        raise error.below("value") from None
+    return build.template_change(
         key=template_key(
             scope.channel,
             template_id,
             seen.aspect,
             # An edit has no word for its outcome: its content says which one it is.
             seen.value if seen.value is not None else digest(value),
-            text(change.entry.get("time")) or "",
+            text(entry.get("time")) or "",
         ),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
-        occurred_at=change.occurred_at(),
+        occurred_at=_occurred_at(entry, scope),
         received_at=scope.received_at,
-        raw=change.item,
+        raw=change,
         template_id=template_id,
         template_name=filled(value.get("message_template_name")),
         language=filled(value.get("message_template_language")),

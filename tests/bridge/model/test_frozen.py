@@ -9,7 +9,7 @@ from typing import final
 import attrs
 import pytest
 
-from bridge.model.frozen import builder, builder_from, quick_init
+from bridge.model.frozen import builder, quick_init
 
 
 @final
@@ -70,25 +70,6 @@ def test_a_default_may_come_before_what_is_required():
 
     assert builder(Stop)(name="Kota") == Stop(name="Kota", line=1)
     assert list(inspect.signature(Stop).parameters) == ["line", "name"]
-
-
-@attrs.frozen(kw_only=True)
-class Map:
-    country: str
-    scale: int
-
-
-def test_what_two_classes_share_is_copied():
-    """A field of both classes is taken from the object, and everything else from the keywords."""
-    new_place_on = builder_from(Map, Place)
-    place = new_place_on(Map(country="ID", scale=10_000), name="Jakarta")
-    assert place == Place(name="Jakarta", country="ID")
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        place.name = "Surabaya"
-    with pytest.raises(TypeError, match="name"):
-        new_place_on(Map(country="ID", scale=10_000))
-    with pytest.raises(TypeError, match="country"):
-        new_place_on(Map(country="ID", scale=10_000), name="Jakarta", country="MY")
 
 
 def test_equality_and_copies_stay():
