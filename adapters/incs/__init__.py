@@ -10,10 +10,12 @@ import attrs
 
 from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
 from bridge.adapter.reading import read_body
+from bridge.adapter.samples import load as load_samples
 from bridge.adapter.signing import Secret, Tokens, secrets_of
-from bridge.adapters.incs import samples, wire
+from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
 from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.incs.freshen import freshen
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
 
@@ -88,11 +90,11 @@ class Incs:
 
     def samples(self) -> Sequence[Sample]:
         """Return every sample of the vendor's documentation, in its order."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give a callback new ids and times; what it answers moves along."""
-        return samples.freshen(body, nonce, now) if type(body) is dict else body
+        return freshen(body, nonce, now) if type(body) is dict else body
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Address a callback with the first token."""

@@ -13,8 +13,10 @@ import orjson
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
 from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
 from bridge.adapter.reading import read_body
+from bridge.adapter.samples import load as load_samples
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
-from bridge.adapters.rcs import samples, wire
+from bridge.adapters.rcs import wire
+from bridge.adapters.rcs.freshen import freshen
 from bridge.adapters.rcs.items import translate_item
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -147,11 +149,11 @@ class Rcs:
 
     def samples(self) -> Sequence[Sample]:
         """Return the inner objects of Google's reference, one of each kind."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give an inner object new ids and times."""
-        return samples.freshen(body, nonce, now) if type(body) is dict else body
+        return freshen(body, nonce, now) if type(body) is dict else body
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Wrap an inner object in the envelope and sign it, or address it with the first token."""

@@ -13,9 +13,10 @@ import attrs
 
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
 from bridge.adapter.reading import read_body
+from bridge.adapter.samples import load as load_samples
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
-from bridge.adapters.whatsapp import samples
 from bridge.adapters.whatsapp.envelope import translate_body
+from bridge.adapters.whatsapp.freshen import freshen
 from bridge.adapters.whatsapp.plain import plain_callback
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
@@ -120,11 +121,11 @@ class WhatsApp:
 
     def samples(self) -> Sequence[Sample]:
         """Every sample, simple ones first."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give a sample new ids and times."""
-        return samples.freshen(body, nonce, now)
+        return freshen(body, nonce, now)
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Sign a body as Meta would; without an app secret it stays unsigned."""

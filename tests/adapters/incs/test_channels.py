@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Scope
 from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.whatsapp.value import narrow
 from bridge.model import Party, Role
 from tests.adapters.laws import json_values
 
@@ -48,7 +49,7 @@ BODY = {"event": "message_created"}
 
 def scope(business_phone=None, **fields) -> Scope:
     business = Party(phone=business_phone, role=Role.BUSINESS)
-    return Scope(source="shop", received_at=RECEIVED_AT, business=business, body=BODY, **fields)
+    return Scope(source="shop", received_at=RECEIVED_AT, business=business, body=BODY, narrow=narrow, **fields)
 
 
 def test_a_channel_is_found_by_each_of_its_names(channels):
