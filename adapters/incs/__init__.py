@@ -11,6 +11,7 @@ import attrs
 from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
 from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Chosen, Rows, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
@@ -29,7 +30,9 @@ class IncsSettings:
     INCS signs nothing, so that a token must come with each callback.
     """
 
-    tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
+    tokens: tuple[Secret, ...] = attrs.field(
+        default=(), converter=secrets_of, repr=False, metadata=setup(Chosen())
+    )
     """Words of your choice, one of which stands at the end of the callback's address, or in
     `token_header`. Several while one is being replaced."""
 
@@ -40,7 +43,21 @@ class IncsSettings:
     """Take callbacks without a token where there is none. Whoever knows the address can then
     write messages; only for trying things out."""
 
-    channels: tuple[Channel, ...] = ()
+    channels: tuple[Channel, ...] = attrs.field(
+        default=(),
+        metadata=setup(
+            Rows(
+                names=("id", "kind", "business_phone"),
+                form="ID:KIND:PHONE, such as 30058:whatsapp:6281…",
+                questions={
+                    "id": "The channel's id in the INCS console? (empty: later)",
+                    "business_phone": "Its business phone, with the country's code? (empty: later)",
+                    "kind": "Is it whatsapp, rcs or viber? (empty: whatsapp)",
+                },
+                defaults={"kind": "whatsapp"},
+            )
+        ),
+    )
     """The channels of the INCS console: they tie together the names that INCS has for one."""
 
     def __attrs_post_init__(self) -> None:

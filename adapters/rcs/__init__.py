@@ -14,6 +14,7 @@ from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Ve
 from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
 from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
 from bridge.adapters.rcs import wire
 from bridge.adapters.rcs.freshen import freshen
@@ -32,7 +33,12 @@ _MAX_SECRET: Final = 1024
 class RcsSettings:
     """How Google, or a gateway that forwards its objects, proves itself."""
 
-    client_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
+    client_tokens: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        repr=False,
+        metadata=setup(Given(what="the clientToken of the webhook's settings at Google")),
+    )
     """The `clientToken` of the agent's or the partner's webhook, which signs each callback.
     Several while one is being replaced, or where several agents share the address."""
 

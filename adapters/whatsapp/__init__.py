@@ -14,6 +14,7 @@ import attrs
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
 from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.freshen import freshen
@@ -34,11 +35,19 @@ _MAX_CHALLENGE: Final = 1024  # Meta sends some ten digits; what is echoed is bo
 class WhatsAppSettings:
     """What the adapter needs to know about an app at Meta."""
 
-    app_secrets: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of)
+    app_secrets: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        metadata=setup(Given(what='the app\'s secret, in its "App settings, Basic" at Meta')),
+    )
     """The app's secret ("App settings, Basic"), which signs each callback. Several while one
     is being replaced, or where several apps share the address."""
 
-    verify_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of)
+    verify_tokens: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        metadata=setup(Chosen(purpose="the token to verify with")),
+    )
     """The words of your choice that Meta repeats when you enter the callback address."""
 
     insecure: bool = False

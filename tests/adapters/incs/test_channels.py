@@ -49,7 +49,14 @@ BODY = {"event": "message_created"}
 
 def scope(business_phone=None, **fields) -> Scope:
     business = Party(phone=business_phone, role=Role.BUSINESS)
-    return Scope(source="shop", received_at=RECEIVED_AT, business=business, body=BODY, narrow=narrow, **fields)
+    return Scope(
+        source="shop",
+        received_at=RECEIVED_AT,
+        business=business,
+        body=BODY,
+        narrow=narrow,
+        **fields,
+    )
 
 
 def test_a_channel_is_found_by_each_of_its_names(channels):
