@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from bridge.adapter import build
 from bridge.adapter.payload import (
     filled,
+    first,
     identifier,
     integer,
     mapping,
@@ -49,12 +49,9 @@ def content_of(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     content = _unwrapped(message.get("content"))
     if type_number == wire.TYPE_TEXT:
         return _text(message, content), None
-    read = _MEDIA.get(type_number) if type_number is not None else None
-    if read is not None:
-        media = read(mapping(content))
-        if media.url is None and media.media_id is None:
-            raise Unreadable("message.content", "no file is named")
-        return media, None
+    media = _MEDIA.get(type_number) if type_number is not None else None
+    if media is not None:
+        return _media(media, mapping(content)), None
     word = identifier(kind)
     if word is None:
         raise Unreadable("message.type", "missing")
@@ -88,88 +85,53 @@ def _text(message: JsonObject, content: JsonValue) -> Text:
 # --- files -------------------------------------------------------------------------------
 
 
-def _image(content: JsonObject) -> Media:
-    source = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture"))
-    snapshot = mapping(content.get("snapshotPicture"))
-    picture = source or snapshot
+_MEDIA: Final = {
+    wire.TYPE_IMAGE: MediaKind.IMAGE,
+    # INCS does not say whether this is a voice note; WhatsApp's own callback does.
+    wire.TYPE_AUDIO: MediaKind.AUDIO,
+    wire.TYPE_VIDEO: MediaKind.VIDEO,
+    wire.TYPE_FILE: MediaKind.DOCUMENT,
+}
+
+
+def _media(kind: MediaKind, content: JsonObject) -> Media:
+    """Read a file of any type: each has names of its own for the same things."""
+    small = mapping(content.get("snapshotPicture"))
+    picture = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture")) or small
+    sources = ("sourcePath", "sourceUrl", "soundPath", "videoUrl", "filePath")
+    url = first(content, sources, filled) or filled(picture.get("url"))
+    media_id = first(content, ("uuid", "videoUUID"), identifier) or identifier(picture.get("uuid"))
+    if url is None and media_id is None:
+        raise Unreadable("message.content", "no file is named")
+    types, sizes = ("soundType", "videoType", "fileType"), ("dataSize", "videoSize", "fileSize")
     return build.media(
-        media=MediaKind.IMAGE,
-        url=filled(content.get("sourcePath")) or filled(picture.get("url")),
-        media_id=identifier(picture.get("uuid")),
-        mime_type=filled(picture.get("type")),
-        size=integer(picture.get("size")),
+        media=kind,
+        url=url,
+        media_id=media_id,
+        mime_type=first(content, types, filled) or filled(picture.get("type")),
+        size=integer(picture.get("size")) if picture else first(content, sizes, integer),
+        filename=filled(content.get("fileName")),
         width=integer(picture.get("width")),
         height=integer(picture.get("height")),
-        thumbnail=_thumbnail(
-            url=filled(snapshot.get("url")),
-            mime_type=filled(snapshot.get("type")),
-            size=integer(snapshot.get("size")),
-            width=integer(snapshot.get("width")),
-            height=integer(snapshot.get("height")),
-        ),
-    )
-
-
-def _audio(content: JsonObject) -> Media:
-    # INCS does not say whether this is a voice note; WhatsApp's own callback does.
-    return build.media(
-        media=MediaKind.AUDIO,
-        url=filled(content.get("sourceUrl")) or filled(content.get("soundPath")),
-        media_id=identifier(content.get("uuid")),
-        mime_type=filled(content.get("soundType")),
-        size=integer(content.get("dataSize")),
         duration=number(content.get("duration")),
+        thumbnail=_thumbnail(small, "") if small else _thumbnail(content, "snapshot"),
     )
 
 
-def _video(content: JsonObject) -> Media:
-    return build.media(
-        media=MediaKind.VIDEO,
-        url=filled(content.get("videoUrl")),
-        media_id=identifier(content.get("videoUUID")),
-        mime_type=filled(content.get("videoType")),
-        size=integer(content.get("videoSize")),
-        duration=number(content.get("duration")),
-        thumbnail=_thumbnail(
-            url=filled(content.get("snapshotUrl")) or filled(content.get("snapshotPath")),
-            mime_type=filled(content.get("snapshotType")),
-            size=integer(content.get("snapshotSize")),
-            width=integer(content.get("snapshotWidth")),
-            height=integer(content.get("snapshotHeight")),
-        ),
-    )
+def _thumbnail(parent: JsonObject, prefix: str) -> Thumbnail | None:
+    def told(name: str) -> JsonValue:
+        return parent.get(f"{prefix}{name.capitalize()}" if prefix else name)
 
-
-def _file(content: JsonObject) -> Media:
-    return build.media(
-        media=MediaKind.DOCUMENT,
-        url=filled(content.get("sourceUrl")) or filled(content.get("filePath")),
-        media_id=identifier(content.get("uuid")),
-        mime_type=filled(content.get("fileType")),
-        size=integer(content.get("fileSize")),
-        filename=filled(content.get("fileName")),
-    )
-
-
-def _thumbnail(
-    *,
-    url: str | None,
-    mime_type: str | None,
-    size: int | None,
-    width: int | None,
-    height: int | None,
-) -> Thumbnail | None:
+    url = filled(told("url")) or filled(told("path"))
     if url is None:
         return None
-    return build.thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
-
-
-_MEDIA: Final[dict[int, Callable[[JsonObject], Media]]] = {
-    wire.TYPE_IMAGE: _image,
-    wire.TYPE_AUDIO: _audio,
-    wire.TYPE_VIDEO: _video,
-    wire.TYPE_FILE: _file,
-}
+    return build.thumbnail(
+        url=url,
+        mime_type=filled(told("type")),
+        size=integer(told("size")),
+        width=integer(told("width")),
+        height=integer(told("height")),
+    )
 
 
 # --- custom messages ---------------------------------------------------------------------

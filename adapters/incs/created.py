@@ -13,7 +13,7 @@ import attrs
 
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, instant, integer, phone
-from bridge.adapter.reading import JsonObject, required_object
+from bridge.adapter.reading import JsonObject, required_id, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.incs.content import content_of, custom_type_of
@@ -22,7 +22,6 @@ from bridge.adapters.rcs import wire as rcs
 from bridge.errors import Unreadable
 from bridge.model import (
     Conversation,
-    ConversationKind,
     Direction,
     Event,
     Message,
@@ -31,19 +30,10 @@ from bridge.model import (
     Role,
 )
 from bridge.model.frozen import builder
-from bridge.model.keys import group_conversation_id, message_key
+from bridge.model.keys import message_key
 
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
-
-# Members of an enum are looked up once: each look-up takes as long as a call.
-_AGENT: Final = Role.AGENT
-_BY_AGENT: Final = Origin.AGENT
-_BY_API: Final = Origin.API
-_BY_USER: Final = Origin.USER
-_GROUP: Final = ConversationKind.GROUP
-_INBOUND: Final = Direction.INBOUND
-_OUTBOUND: Final = Direction.OUTBOUND
 
 
 @final
@@ -58,17 +48,6 @@ class _Sides:
     conversation: Conversation
 
 
-@final
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class _Name:
-    """What a message is called: by its channel where it has answered, by INCS until then."""
-
-    message_id: str
-    incs_id: str | None
-    resolved: bool
-
-
-_new_name: Final = builder(_Name)
 _new_sides: Final = builder(_Sides)
 
 
@@ -78,75 +57,63 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
     A status is told even where the content cannot be read. Raises `Unreadable`.
     """
     message = required_object(body, "message")
-    name = _name(message)
+    channel_msg_id = identifier(message.get("channel_msg_id"))
+    # Until its channel has answered, a message is called by INCS's number.
+    message_id = channel_msg_id or required_id(body, "message", "id")
     custom_type = custom_type_of(message)
     scope = channels.scope(
         body,
         received_at,
-        evidence=wire.channel_of(name.message_id)
+        evidence=wire.channel_of(message_id)
         or (wire.CUSTOM_CHANNELS.get(custom_type) if custom_type is not None else None),
         channel_id=message.get("auth_id"),
     )
     sides = _sides(message, scope)
     events: list[Event] = []
     try:
-        events.append(_message(message, name, sides, scope))
+        events.append(_message(message, channel_msg_id, sides, scope))
     except Unreadable as error:
         events.append(scope.unrecognized(error))
     word = identifier(message.get("channel_status"))
-    if sides.direction is _OUTBOUND and word is not None and word != wire.STATUS_CREATED:
+    if sides.direction is Direction.OUTBOUND and word not in (None, wire.STATUS_CREATED):
         events.append(
             status_change(
                 scope,
-                name.message_id,
+                message_id,
                 numbered_status(word),
                 word,
                 at=message.get("updated_at"),
                 error=message.get("error"),
                 recipient=sides.recipient,
                 conversation=sides.conversation,
-                resolved=name.resolved,
+                resolved=channel_msg_id is not None,
             )
         )
     return events
 
 
-def _name(message: JsonObject) -> _Name:
-    incs_id = identifier(message.get("id"))
-    channel_msg_id = identifier(message.get("channel_msg_id"))
-    if channel_msg_id is not None:
-        return _new_name(message_id=channel_msg_id, incs_id=incs_id, resolved=True)
-    if incs_id is None:
-        raise Unreadable("message.id", "missing")
-    return _new_name(message_id=incs_id, incs_id=incs_id, resolved=False)
-
-
 def _message(
-    message: JsonObject,
-    name: _Name,
-    sides: _Sides,
-    scope: Scope,
+    message: JsonObject, channel_msg_id: str | None, sides: _Sides, scope: Scope
 ) -> Message:
     content, reply_to = content_of(message)
-    inbound = sides.direction is _INBOUND
-    if not name.resolved:
-        key = message_key(wire.CHANNEL, name.message_id)
-    elif inbound and scope.channel == rcs.CHANNEL:
-        key = message_key(scope.channel, name.message_id, sides.identity)
-    else:
-        key = message_key(scope.channel, name.message_id)
+    incs_id = identifier(message.get("id"))
+    message_id = channel_msg_id or incs_id or ""
+    inbound = sides.direction is Direction.INBOUND
+    by_sender = inbound and scope.channel == rcs.CHANNEL
     return build.message(
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         received_at=scope.received_at,
-        key=key,
+        key=message_key(wire.CHANNEL, message_id)
+        if channel_msg_id is None
+        else message_key(scope.channel, message_id, sides.identity if by_sender else None),
         occurred_at=instant(message.get("created_at")) or scope.received_at,
         raw=scope.body,
-        message_id=name.message_id,
-        aliases=(name.incs_id,) if name.resolved and name.incs_id is not None else (),
+        message_id=message_id,
+        aliases=() if channel_msg_id is None or incs_id is None else (incs_id,),
         direction=sides.direction,
-        origin=_BY_USER if inbound else _written_by_us(message),
+        origin=Origin.USER if inbound else _written_by_us(message),
         conversation=sides.conversation,
         sender=sides.sender,
         recipient=sides.recipient,
@@ -156,7 +123,7 @@ def _message(
 
 
 def _written_by_us(message: JsonObject) -> Origin:
-    return _BY_API if integer(message.get("source")) == wire.SOURCE_API else _BY_AGENT
+    return Origin.API if integer(message.get("source")) == wire.SOURCE_API else Origin.AGENT
 
 
 # --- who wrote to whom -------------------------------------------------------------------
@@ -168,29 +135,29 @@ def _sides(message: JsonObject, scope: Scope) -> _Sides:
     sender = _side(message, "sender", "send_id", auth_id)
     receiver = _side(message, "receiver", "recv_id", auth_id)
     group = receiver if integer(message.get("session_type")) == wire.SESSION_GROUP else None
-    author = _user(sender)
+    author, reader = _user(sender), _user(receiver)
     by_business = author is not None and author.phone and author.phone == scope.business.phone
     if sender is not None and author is not None and not by_business:
         identity = author.phone or sender
-        return _new_sides(
-            direction=_INBOUND,
-            sender=author,
-            recipient=_agent(receiver) if group is None else build.party(),
-            identity=identity,
-            conversation=_conversation(message, scope, group, identity),
-        )
-    reader = _user(receiver)
-    if receiver is None or (sender is None and reader is None):
+        agent = build.party(user_id=receiver, role=Role.AGENT)
+        direction, parties = Direction.INBOUND, (author, build.party() if group else agent)
+    elif receiver is None or (sender is None and reader is None):
         raise Unreadable("message.receiver" if sender is not None else "message.sender", "missing")
-    if group is not None or reader is None:
-        reader = build.party(user_id=receiver)
-    identity = reader.phone or receiver
+    else:
+        if group is not None or reader is None:
+            reader = build.party(user_id=receiver)
+        identity = reader.phone or receiver
+        agent = build.party(user_id=sender, role=Role.AGENT)
+        direction, parties = Direction.OUTBOUND, (agent, reader)
+    provider_id = identifier(message.get("conversation_id"))
     return _new_sides(
-        direction=_OUTBOUND,
-        sender=_agent(sender),
-        recipient=reader,
+        direction=direction,
+        sender=parties[0],
+        recipient=parties[1],
         identity=identity,
-        conversation=_conversation(message, scope, group, identity),
+        conversation=scope.conversation(identity, provider_id)
+        if group is None
+        else scope.group(group, provider_id),
     )
 
 
@@ -200,10 +167,6 @@ def _side(message: JsonObject, name: str, older: str, auth_id: str | None) -> st
         return value
     # The older form of a user is "<auth_id>_<phone>".
     return value.removeprefix(f"{auth_id}_") or None
-
-
-def _agent(account: str | None) -> Party:
-    return build.party(user_id=account, role=_AGENT)
 
 
 def _user(value: str | None) -> Party | None:
@@ -221,16 +184,3 @@ def _user(value: str | None) -> Party | None:
     if len(country) == _COUNTRY_LETTERS and country.isupper() and rest.replace(".", "").isalnum():
         return build.party(user_id=value)
     return None
-
-
-def _conversation(
-    message: JsonObject, scope: Scope, group: str | None, identity: str
-) -> Conversation:
-    provider_id = identifier(message.get("conversation_id"))
-    if group is None:
-        return scope.conversation(identity, provider_id)
-    return build.conversation(
-        id=group_conversation_id(scope.channel, scope.account, group),
-        kind=_GROUP,
-        provider_id=provider_id,
-    )

@@ -5,7 +5,6 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +16,7 @@ from bridge.adapter.reading import JsonObject, required_id, required_object, req
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import conversation, user
 from bridge.errors import Unreadable
-from bridge.model import ConsentChange, JsonValue, Notice, TemplateAspect, TemplateChange
+from bridge.model import ConsentChange, Notice, TemplateAspect, TemplateChange
 from bridge.model.keys import event_key, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
@@ -75,35 +74,67 @@ def translate_preference(item: JsonObject, context: ValueContext) -> ConsentChan
 # --- templates ---------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Aspect:
-    """What a template's change says of one side of it."""
+    """A side of a template, and the names of what a change says of it."""
 
     aspect: TemplateAspect
     value: str | None = None
     previous: str | None = None
-    reason: str | None = None
-    effective_at: datetime | None = None
-    details: JsonValue = None
+    details: tuple[str, ...] = ()
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
+# and …/message_template_quality_update, …/message_template_components_update,
+# …/template_category_update
+TEMPLATE_FIELDS: Final = {
+    "message_template_status_update": _Aspect(
+        TemplateAspect.STATUS,
+        "event",
+        details=("message_template_category", "disable_info", "other_info", "rejection_info"),
+    ),
+    "message_template_quality_update": _Aspect(
+        TemplateAspect.QUALITY, "new_quality_score", "previous_quality_score"
+    ),
+    "template_category_update": _Aspect(
+        TemplateAspect.CATEGORY, "new_category", "previous_category"
+    ),
+    "message_template_components_update": _Aspect(
+        TemplateAspect.COMPONENTS,
+        details=(
+            "message_template_title",
+            "message_template_element",
+            "message_template_footer",
+            "message_template_buttons",
+        ),
+    ),
+}
+"""The fields that tell of templates."""
+
+# A change of category that is announced ahead: `new_category` is then the one that still holds.
+_ANNOUNCED: Final = "correct_category"
+_ANNOUNCEMENT: Final = _Aspect(TemplateAspect.CATEGORY, _ANNOUNCED, "new_category")
 
 
 def translate_template(
     field: str, change: JsonObject, entry: JsonObject, scope: Scope
 ) -> TemplateChange:
     """Translate a change of a template. Raises `Unreadable` with a path from the change on."""
-    value = required_object(change, "value")
-    try:
-        template_id = required_id(value, "message_template_id")
-        seen = TEMPLATE_FIELDS[field](value)
-    except Unreadable as error:
-        raise error.below("value") from None
+    told = required_object(change, "value")
+    side = TEMPLATE_FIELDS[field]
+    is_announced = side.aspect is TemplateAspect.CATEGORY and filled(told.get(_ANNOUNCED))
+    if is_announced:
+        side = _ANNOUNCEMENT
+    template_id = required_id(change, "value", "message_template_id")
+    value = required_text(change, "value", side.value) if side.value is not None else None
+    reason = filled(told.get("reason"))
     return build.template_change(
         key=template_key(
             scope.channel,
             template_id,
-            seen.aspect,
+            side.aspect,
             # An edit has no word for its outcome: its content says which one it is.
-            seen.value if seen.value is not None else digest(value),
+            value if value is not None else digest(told),
             text(entry.get("time")) or "",
         ),
         source=scope.source,
@@ -113,82 +144,12 @@ def translate_template(
         received_at=scope.received_at,
         raw=change,
         template_id=template_id,
-        template_name=filled(value.get("message_template_name")),
-        language=filled(value.get("message_template_language")),
-        aspect=seen.aspect,
-        value=seen.value,
-        previous=seen.previous,
-        reason=seen.reason,
-        effective_at=seen.effective_at,
-        details=seen.details,
-    )
-
-
-def _details(value: JsonObject, names: tuple[str, ...]) -> JsonValue:
-    return {name: value[name] for name in names if value.get(name) is not None} or None
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
-def _status(value: JsonObject) -> _Aspect:
-    reason = filled(value.get("reason"))
-    return _Aspect(
-        aspect=TemplateAspect.STATUS,
-        value=required_text(value, "event"),
+        template_name=filled(told.get("message_template_name")),
+        language=filled(told.get("message_template_language")),
+        aspect=side.aspect,
+        value=value,
+        previous=filled(told.get(side.previous)) if side.previous is not None else None,
         reason=reason if reason != _NO_REASON else None,
-        details=_details(
-            value,
-            ("message_template_category", "disable_info", "other_info", "rejection_info"),
-        ),
+        effective_at=instant(told.get("category_update_timestamp")) if is_announced else None,
+        details={name: told[name] for name in side.details if told.get(name) is not None} or None,
     )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_quality_update
-def _quality(value: JsonObject) -> _Aspect:
-    return _Aspect(
-        aspect=TemplateAspect.QUALITY,
-        value=required_text(value, "new_quality_score"),
-        previous=filled(value.get("previous_quality_score")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/template_category_update
-def _category(value: JsonObject) -> _Aspect:
-    announced = filled(value.get("correct_category"))
-    if announced is not None:
-        # A warning ahead of the change: `new_category` is then the one that still holds.
-        return _Aspect(
-            aspect=TemplateAspect.CATEGORY,
-            value=announced,
-            previous=filled(value.get("new_category")),
-            effective_at=instant(value.get("category_update_timestamp")),
-        )
-    return _Aspect(
-        aspect=TemplateAspect.CATEGORY,
-        value=required_text(value, "new_category"),
-        previous=filled(value.get("previous_category")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_components_update
-def _components(value: JsonObject) -> _Aspect:
-    return _Aspect(
-        aspect=TemplateAspect.COMPONENTS,
-        details=_details(
-            value,
-            (
-                "message_template_title",
-                "message_template_element",
-                "message_template_footer",
-                "message_template_buttons",
-            ),
-        ),
-    )
-
-
-TEMPLATE_FIELDS: Final[Mapping[str, Callable[[JsonObject], _Aspect]]] = {
-    "message_template_status_update": _status,
-    "message_template_quality_update": _quality,
-    "template_category_update": _category,
-    "message_template_components_update": _components,
-}
-"""The fields that tell of templates."""

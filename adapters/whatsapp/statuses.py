@@ -8,10 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import boolean, digest, filled, identifier, instant, mapping, phone
+from bridge.adapter.payload import (
+    boolean,
+    digest,
+    filled,
+    first,
+    identifier,
+    instant,
+    mapping,
+    phone,
+)
 from bridge.adapter.reading import JsonObject, required_id, required_text
 from bridge.adapters.whatsapp.value_context import ValueContext
-from bridge.adapters.whatsapp.wire import conversation, first_error, first_id, user
+from bridge.adapters.whatsapp.wire import conversation, first_error, user
 from bridge.errors import Unreadable
 from bridge.model import Notice, Pricing, Status, StatusChange
 from bridge.model.keys import status_key
@@ -61,10 +70,10 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | No
     if item.get("recipient_type") == "group":
         group_id = identifier(number)
         number = item.get("recipient_participant_id")
-        user_id = first_id(item, _PARTICIPANT)
+        user_id = first(item, _PARTICIPANT, identifier)
         participant = phone(number) or identifier(number) or user_id
     else:
-        user_id = first_id(item, _RECIPIENT)
+        user_id = first(item, _RECIPIENT, identifier)
     named = identifier(number) is not None or user_id is not None
     recipient = user(number, user_id, value.cards)
     return build.status_change(

@@ -13,7 +13,6 @@ from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
 from bridge.adapter.reading import JsonObject
 from bridge.model import (
     Conversation,
-    ConversationKind,
     JsonValue,
     Party,
     Product,
@@ -21,7 +20,6 @@ from bridge.model import (
     Referral,
     Role,
 )
-from bridge.model.keys import group_conversation_id
 
 CHANNEL: Final = "whatsapp"
 
@@ -33,7 +31,6 @@ Cards: TypeAlias = Mapping[str, JsonObject]
 """The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""
 
 
-_GROUP: Final = ConversationKind.GROUP
 _BUSINESS: Final = Role.BUSINESS
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
@@ -50,16 +47,6 @@ _NAMED_BY: Final = (
     "wa_id",
     "user_id",
 )
-
-
-def first_id(parent: JsonObject, names: tuple[str, ...]) -> str | None:
-    """Return the id under the first of these names that holds one."""
-    for name in names:
-        if name in parent:
-            found = identifier(parent[name])
-            if found is not None:
-                return found
-    return None
 
 
 # --- who takes part ----------------------------------------------------------------------
@@ -136,11 +123,7 @@ def conversation(
     `fallback` is the provider's own word for the user, for one whose number is masked.
     """
     if group_id is not None:
-        return build.conversation(
-            id=group_conversation_id(scope.channel, scope.account, group_id),
-            kind=_GROUP,
-            provider_id=group_id,
-        )
+        return scope.group(group_id)
     identity = party.phone or party.user_id or identifier(fallback)
     if identity is None:
         return None

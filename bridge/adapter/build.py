@@ -20,9 +20,17 @@ from bridge.adapter.contract import Parsed, Verified
 from bridge.adapter.paths import Narrow, Step, cut, dotted
 from bridge.adapter.payload import digest
 from bridge.errors import Unreadable
-from bridge.model import Conversation, JsonValue, Notice, Party, Role, Unrecognized
+from bridge.model import (
+    Conversation,
+    ConversationKind,
+    JsonValue,
+    Notice,
+    Party,
+    Role,
+    Unrecognized,
+)
 from bridge.model.frozen import builder, quick_init
-from bridge.model.keys import conversation_id, event_key
+from bridge.model.keys import conversation_id, event_key, group_conversation_id
 
 call_permission: Final = builder(model.CallPermission)
 choice: Final = builder(model.Choice)
@@ -90,6 +98,14 @@ class Scope:
         """Return the conversation with one user; `identity` as for `keys.conversation_id`."""
         return conversation(
             id=conversation_id(self.channel, self.account, identity), provider_id=provider_id
+        )
+
+    def group(self, group_id: str, provider_id: str | None = None) -> Conversation:
+        """Return the conversation in a group; `provider_id` is the group's id unless given."""
+        return conversation(
+            id=group_conversation_id(self.channel, self.account, group_id),
+            kind=ConversationKind.GROUP,
+            provider_id=group_id if provider_id is None else provider_id,
         )
 
     def notice(
