@@ -66,16 +66,6 @@ def builder(cls: Callable[P, T], *, converted: bool = False) -> Callable[P, T]:
     return build
 
 
-def builder_from(shared: type[attrs.AttrsInstance], cls: type[T]) -> Callable[..., T]:
-    """Return a function as `builder` does, whose first argument is an instance of `shared`.
-
-    The fields that both classes have are copied from it, so that a call needs fewer keywords.
-    A type checker knows nothing of the others: say beside the function what it takes.
-    """
-    build: Callable[..., T] = _builder(cls, shared)  # type: ignore[arg-type] # a class is hashable
-    return build
-
-
 @cache
 def changer(cls: Hashable, *names: str) -> Callable[..., Any]:
     """Return a function that copies an instance with other values in some fields.
@@ -100,21 +90,15 @@ def changer(cls: Hashable, *names: str) -> Callable[..., Any]:
 
 
 @cache  # several modules ask for the same one
-def _builder(cls: Hashable, shared: type | None = None, *, converted: bool = False) -> Any:  # noqa: ANN401 - made at run time
+def _builder(cls: Hashable, *, converted: bool = False) -> Any:  # noqa: ANN401 - made at run time
     fields = _fields(cls, converted=converted)
-    copied = {field.name for field in attrs.fields(shared)} if shared is not None else set()
-    given = [field for field in fields if field.name not in copied]
-    # Without a star, those that have a default must come last.
-    given.sort(key=_has_default)
     return _compiled(
         cls,
-        [*(["shared"] if copied else []), *map(_parameter, given)],
+        # Without a star, those that have a default must come last.
+        [*map(_parameter, sorted(fields, key=_has_default))],
         [
             "self = draft()",
-            *(
-                f"self.{field.name} = {'shared.' if field.name in copied else ''}{field.name}"
-                for field in fields
-            ),
+            *(f"self.{field.name} = {field.name}" for field in fields),
             "self.__class__ = frozen",
             "return self",
         ],
