@@ -1,4 +1,4 @@
-"""Make frozen classes quick to create.
+"""Make frozen classes quick to create, and their JSON safe to hand to several readers.
 
 attrs fills a frozen instance through `object.__setattr__`, a call for each field, which for a
 message takes longer than reading the JSON it came from. Here an instance is first of a *draft*
@@ -15,17 +15,53 @@ from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 import attrs
 
 P = ParamSpec("P")
+C = TypeVar("C", bound=type)
 T = TypeVar("T")
 A = TypeVar("A", bound=attrs.AttrsInstance)
 
 _Field: TypeAlias = "attrs.Attribute[object]"
 
 _FACTORY: Final[type] = type(attrs.Factory(list))
+_STORED: Final[dict[tuple[type, str], Callable[[Any], Any]]] = {}
 _PLAIN: Final = {
     "__init__": object.__init__,
     "__setattr__": object.__setattr__,
     "__delattr__": object.__delattr__,
 }
+
+
+def own_copies(*names: str) -> Callable[[C], C]:
+    """Let each access to these attributes return a copy of the JSON value.
+
+    Whoever changes what it got changes nothing that others get. A copy is made only where
+    somebody looks; `stored` returns the value itself.
+    """
+
+    def decorate(cls: C) -> C:
+        for name in names:
+            slot = vars(cls)[name]
+            _STORED[cls, name] = slot.__get__
+            setattr(cls, name, property(_copying(slot.__get__), slot.__set__))
+        return cls
+
+    return decorate
+
+
+def stored(cls: type, name: str) -> Callable[[Any], Any] | None:
+    """Return what reads an attribute without a copy, or None where plain access makes none."""
+    return next((_STORED[base, name] for base in cls.__mro__ if (base, name) in _STORED), None)
+
+
+def _copying(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda instance: _copied(read(instance))
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 - JSON, whose type is not known here
+    if type(value) is dict:
+        return {key: _copied(each) for key, each in value.items()}
+    if type(value) is list:
+        return [_copied(each) for each in value]
+    return value
 
 
 def quick_init(cls: type[A]) -> type[A]:
