@@ -20,7 +20,8 @@ from bridge.adapter import (
     Verified,
 )
 from bridge.adapter.signing import Secret
-from bridge.delivery.bus import Bus, Subscriber
+from bridge.delivery.bus import Bus
+from bridge.delivery.subscriber import Subscriber
 from bridge.errors import (
     BodyRefused,
     BridgeError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, final
+from typing import Final, final, get_args
 
 import attrs
 
@@ -12,7 +12,7 @@ from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified
 from bridge.adapter.payload import TooDeep, read_object
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import samples, wire
-from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
 from bridge.adapters.incs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -61,6 +61,7 @@ class Incs:
     Settings = IncsSettings
 
     methods: Final = frozenset({"POST"})
+    channels: Final = frozenset({wire.CHANNEL, *get_args(ChannelKind)})
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name
@@ -68,6 +69,7 @@ class Incs:
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
         self._channels = Channels(settings.channels, name)
+        self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""

@@ -198,6 +198,6 @@ def _masked_tail(adapter: Adapter) -> str:
 
 
 def _subscription(entry: SubscriberEntry) -> str:
-    filters = (entry.channel, entry.account, entry.direction, entry.content)
+    filters = (entry.channel, entry.account, entry.direction, *entry.content)
     wanted = [", ".join(entry.events) or "every event", *(str(word) for word in filters if word)]
     return f"{' '.join(wanted)} → {entry.use}"

@@ -15,7 +15,7 @@ from typing import Final, Self
 import attrs
 
 from bridge.delivery.attempt import FIRST, Attempt, delay
-from bridge.delivery.functions import described, exc_info_of, kind_of, where_of
+from bridge.delivery.functions import described, exc_info_of, kind_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.delivery.supervised import Tasks, report
@@ -56,7 +56,8 @@ class Delivery:
     """Serves one subscriber while the context is open.
 
     `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
-    interrupted, and keeps its conversation until it returns.
+    interrupted, and keeps its conversation until it returns. What serves a plain receiver has
+    no dead letters.
     """
 
     def __init__(
@@ -69,8 +70,11 @@ class Delivery:
         policy: DeliverySettings,
         observe: Callable[[Tried], None] | None = None,
         recall: Callable[[Event], None] | None = None,
+        is_plain: bool = False,
     ) -> None:
         self.name = name
+        self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
+        self._last = "the last try" if is_plain else "a dead letter"
         self._cursor = cursor
         self._progress = Progress(cursor)
         self._function = function
@@ -78,8 +82,8 @@ class Delivery:
         self._policy = policy
         self._observe = observe
         self._success = Tried(subscriber=name, result=Result.DONE)
-        self._runner = Runner(name, function, timeout=policy.timeout, prepare=recall)
-        self._tasks = Tasks(name, self._died)
+        self._runner = Runner(self._who, function, timeout=policy.timeout, prepare=recall)
+        self._tasks = Tasks(self._who, self._died)
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
         self._is_closing = False
@@ -373,16 +377,16 @@ class Delivery:
         if self._observe is not None:
             result = Result.DEAD if final else Result.FAILED
             self._observe(Tried(subscriber=self.name, result=result))
-        where = where_of(error, self._function)
+        where = where_of(error, self._function) or name_of(self._function)
         _log.log(
             logging.ERROR if final else logging.WARNING,
-            "subscriber %s failed on %s: %s at %s, try %d; %s",
-            self.name,
+            "%s failed on %s: %s at %s, try %d; %s",
+            self._who,
             held.entry.event.key,
             kind_of(error),
             where,
             tries,
-            "a dead letter" if final else f"again in {seconds:.1f} s",
+            self._last if final else f"again in {seconds:.1f} s",
             extra={
                 "subscriber": self.name,
                 "key": held.entry.event.key,
@@ -478,7 +482,7 @@ class Delivery:
         try:
             step(*args)
         except Exception as error:  # noqa: BLE001 - a bug, which must not end the delivery
-            report(self.name, "delivery", error)
+            report(self._who, "delivery", error)
             self._died()
             self._call()
 
@@ -487,4 +491,4 @@ class Delivery:
             self._observe(Tried(subscriber=self.name, result=Result.FAILED))
 
     def _complain(self, what: str, error: JournalError) -> None:
-        _log.error("subscriber %s %s: %s", self.name, what, error, extra={"subscriber": self.name})
+        _log.error("%s %s: %s", self._who, what, error, extra={"subscriber": self.name})

@@ -42,7 +42,7 @@ def name_of(function: Callable[..., object]) -> str:
     """Return `module:name` of a function, as it is written in the settings."""
     function = plain(function)
     named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
+    return f"{getattr(named, '__module__', '?')}:{named.__qualname__}"
 
 
 def described(error: BaseException) -> str:
@@ -51,15 +51,15 @@ def described(error: BaseException) -> str:
         text = str(error)
     except BaseException as raised:  # noqa: BLE001 - it is the exception's own code
         text = f"(its text cannot be had: {type(raised).__name__})"
-    return f"{kind_of(error)}: {_writable(text)}"[:_LONGEST]
+    return f"{kind_of(error)}: {writable(text)}"[:_LONGEST]
 
 
 def kind_of(error: BaseException) -> str:
     """Return the name of an exception's class."""
-    return _writable(type(error).__name__)
+    return writable(type(error).__name__)
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """Escape what no UTF-8 can hold, as file names that are no UTF-8 become in Python."""
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -99,7 +99,8 @@ def where_of(error: BaseException, function: Callable[..., object] | None = None
     """Return the innermost line of the user's own code that raised.
 
     That is what lies in the function's package or beside its module, and otherwise what is
-    neither ours nor a library. If no such line is known, it is where the function begins.
+    neither ours nor a library. If no such line is known, it is where the function begins, and
+    None if it is not written in Python.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
@@ -111,7 +112,7 @@ def where_of(error: BaseException, function: Callable[..., object] | None = None
         own = own or [each for each in lines if not _is_others(each[0])]
         if own:
             return f"{own[-1][0]}:{own[-1][1]}"
-    return raised_at(error) if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+    return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _frames(error: BaseException) -> list[tuple[str, int, str]]:

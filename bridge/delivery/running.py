@@ -213,11 +213,11 @@ class Runner:
     def _say(self, what: str, running: Running) -> None:
         key = running.event.key
         _log.error(
-            "subscriber %s %s: %s",
+            "%s %s: %s",
             self._name,
             what,
             key,
-            extra={"subscriber": self._name, "key": key},
+            extra={"key": key},
         )
 
     def _end(self, running: Running, error: BaseException | None) -> None:

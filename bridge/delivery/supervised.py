@@ -25,7 +25,7 @@ class Tasks:
     told to `died`, and is replaced.
     """
 
-    def __init__(self, owner: str, died: Callable[[], None]) -> None:
+    def __init__(self, owner: str, died: Callable[[], None] | None = None) -> None:
         self._owner = owner
         self._died = died
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +60,8 @@ class Tasks:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             report(self._owner, name, error)
-            self._died()
+            if self._died is not None:
+                self._died()
         if ended is not None:
             ended(error)
         elif error is not None:
@@ -70,11 +71,10 @@ class Tasks:
 def report(owner: str, what: str, error: BaseException) -> None:
     """Log that something of our own failed, which is a bug or somebody else's doing."""
     _log.critical(
-        "subscriber %s: its task %r ended with %s at %s, and is replaced",
+        "%s: the task %r ended with %s at %s, and is replaced",
         owner,
         what,
         kind_of(error),
         raised_at(error),
-        extra={"subscriber": owner},
         exc_info=error,
     )
