@@ -66,6 +66,7 @@ class MemoryJournal:
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""
         self._open = True
+        self._grown = asyncio.Event()  # the last one may be of another event loop
         return self
 
     async def __aexit__(
