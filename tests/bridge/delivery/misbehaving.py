@@ -93,7 +93,7 @@ async def hangs_and_swallows(event, released):
     while not released.event.is_set():
         try:
             await asyncio.sleep(0.01)
-        except BaseException:  # noqa: S112 - that is what it is about
+        except BaseException:  # noqa: BLE001 - that is what it is about
             continue
 
 

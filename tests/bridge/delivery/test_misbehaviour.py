@@ -6,16 +6,13 @@ import asyncio
 import inspect
 import logging
 from collections import defaultdict
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.delivery.functions import is_async
-from bridge.errors import Drop, RetryIn
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Standing
 from bridge.model import Event, Message
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings
