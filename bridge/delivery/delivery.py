@@ -15,12 +15,12 @@ from typing import Final, Self
 import attrs
 
 from bridge.delivery.attempt import FIRST, Attempt, delay
-from bridge.delivery.functions import described, exc_info_of, kind_of, name_of, where_of
+from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.delivery.supervised import Tasks, report
 from bridge.errors import Drop, JournalError, RetryIn
-from bridge.journal.protocol import Cursor, Entry, Failure, Held
+from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import Result, Tried
 from bridge.settings import DeliverySettings
@@ -306,7 +306,7 @@ class Delivery:
         await self._progress.save()
         found = await self._cursor.held(lane.name, _AT_ONCE)
         for held in found:
-            seconds = self._until(held.due_at)
+            seconds = self._until(held.retry.due_at)
             if seconds > 0 and not lane.is_due:
                 self._schedule(lane, seconds)
                 return
@@ -351,7 +351,7 @@ class Delivery:
 
     def _begin_held(self, held: Held, ended: Ended) -> None:
         try:
-            which = Attempt(held.tries, held.replayed)
+            which = Attempt(held.retry.tries, held.retry.replayed)
             running = self._runner.begin(held.entry.event, which)
         except BaseException as error:  # noqa: BLE001 - as in _take
             ended(error)
@@ -370,8 +370,7 @@ class Delivery:
     def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
         """Hold an entry for its next try; return True where it has had its last."""
         now = time.time()
-        tries = held.tries + 1
-        first = held.first_failed_at or now
+        tries = held.retry.tries + 1
         final = isinstance(error, Drop) or tries >= self._policy.tries
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
         if self._observe is not None:
@@ -397,27 +396,20 @@ class Delivery:
             },
             exc_info=exc_info_of(error),
         )
-        if final:
-            self._progress.dead_letter(
-                Failure(
-                    entry=held.entry,
-                    tries=tries,
-                    first_failed_at=first,
-                    failed_at=now,
-                    error=described(error),
-                )
-            )
-            return True
-        self._hold(
-            lane,
-            attrs.evolve(
-                held,
-                tries=tries,
-                due_at=now + seconds,
-                first_failed_at=first,
-                error=described(error),
-            ),
+        retry = Retry(
+            tries=tries,
+            due_at=None if final else now + seconds,
+            first_failed_at=held.retry.first_failed_at or now,
+            failed_at=now,
+            error=described(error),
+            trace=chain_of(error) if final else (),
+            replayed=held.retry.replayed,
         )
+        held = Held(entry=held.entry, retry=retry)
+        if final:
+            self._progress.dead_letter(held)
+            return True
+        self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bridge.journal.protocol import Cursor, Entry, Failure
+from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import (
     Conversation,
     Direction,
@@ -116,6 +116,10 @@ def ids(entries: Sequence[Entry]) -> list[str]:
     return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
 
 
-def failure(entry: Entry) -> Failure:
-    """Return the last failure of an entry."""
-    return Failure(entry=entry, tries=5, first_failed_at=100.0, failed_at=160.5, error="ValueError")
+FAILED: Final = Retry(tries=5, first_failed_at=100.0, failed_at=160.5, error="ValueError")
+"""What is known of a dead letter's tries."""
+
+
+def failed(entry: Entry) -> Held:
+    """Return an entry after the last of its tries."""
+    return Held(entry=entry, retry=FAILED)

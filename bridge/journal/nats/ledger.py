@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import attrs
+import orjson
+
 from bridge.journal.correlation import Track
 from bridge.journal.nats.broker import EXPECTED, TTL, Draft, Stored
-from bridge.journal.nats.records import Tie, decode_track, encode_track
 from bridge.journal.nats.subjects import Names
 
 View = dict[str, Stored | None]
@@ -20,6 +22,24 @@ View = dict[str, Stored | None]
 
 BEFORE_ITS_EVENT: Final = b"+1"
 """What a key's message says if its event is the next message of the stream."""
+
+
+@attrs.frozen
+class Tie:
+    """What leads from one name of a message to the track under another."""
+
+    name: str
+
+
+def encode_track(track: Track | Tie) -> bytes:
+    """Return what is kept under the name of a message."""
+    return orjson.dumps({"tied_to": track.name}) if isinstance(track, Tie) else track.encode()
+
+
+def decode_track(data: bytes) -> Track | Tie:
+    """Read what `encode_track` returned."""
+    tied_to = orjson.loads(data).get("tied_to")
+    return Track.decode(data) if tied_to is None else Tie(tied_to)
 
 
 class NotSeen(Exception):

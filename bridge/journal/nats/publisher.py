@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
@@ -49,9 +49,9 @@ class Publisher:
     """Writes to the stream while its task runs.
 
     `max_waiting` bounds the events in the queue, `largest` a message. `lost` is called before
-    anybody hears that the servers are away, so that nobody overtakes those who do.
-    `ttl` is how long keys are known, in seconds, if that is less than the stream keeps what it
-    holds.
+    any caller learns that the servers are away, so that nobody overtakes it, and `written` after
+    each group. `ttl` is how long keys are known, in seconds, if that is less than the stream keeps
+    its messages.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Publisher:
         max_waiting: int,
         largest: Callable[[], int],
         lost: Callable[[], None],
+        written: Callable[[], Awaitable[None]],
     ) -> None:
         self._broker = broker
         self._names = names
@@ -70,6 +71,7 @@ class Publisher:
         self._max_waiting = max_waiting
         self._largest = largest
         self._lost = lost
+        self._written = written
         self._queue: deque[_Append] = deque()
         self._waiting = 0
         self._filled = asyncio.Event()
@@ -129,6 +131,7 @@ class Publisher:
                 raise
             else:
                 self._answer(group, None)
+                await self._written()
 
     def _next_group(self) -> list[_Append]:
         group: list[_Append] = []

@@ -7,9 +7,8 @@ from typing import Final
 import orjson
 
 from bridge.journal.correlation import Track, tells_of
-from bridge.journal.nats import queries
 from bridge.journal.nats.entries import entry_of
-from bridge.journal.nats.records import decode_track
+from bridge.journal.nats.ledger import decode_track
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import concerns
 
@@ -24,7 +23,7 @@ async def purge(streams: Streams, subject: str) -> int:
     gone = await _purge_events(streams, subject)
     await _purge_tracks(streams, subject)
     for kind in (streams.names.held(), streams.names.dead()):
-        async for stored in queries.records(streams, kind):
+        async for stored in streams.recorded(kind):
             if int(stored.subject.rpartition(".")[2]) in gone:
                 await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
     return len(gone)
@@ -33,12 +32,12 @@ async def purge(streams: Streams, subject: str) -> int:
 async def _purge_events(streams: Streams, subject: str) -> set[int]:
     needle = orjson.dumps(subject.removeprefix("+"))[1:-1]
     gone: set[int] = set()
-    async for stored in queries.everything(streams):
-        if needle in stored.data and concerns(
-            entry_of(stored.sequence, stored.data).event, subject
-        ):
-            await streams.broker.delete(streams.names.stream, stored.sequence, overwrite=True)
-            gone.add(stored.sequence)
+    async for page in streams.between(streams.names.events(), 1, await streams.last()):
+        for stored in page:
+            event = entry_of(stored.sequence, stored.data).event
+            if needle in stored.data and concerns(event, subject):
+                await streams.broker.delete(streams.names.stream, stored.sequence, overwrite=True)
+                gone.add(stored.sequence)
     return gone
 
 

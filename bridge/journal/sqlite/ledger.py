@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import apsw
 
 from bridge.journal.correlation import Track, tells_of
-from bridge.journal.sqlite.known import KnownKeys
+from bridge.journal.sqlite.key_index import KeyIndex
 
 _DIGEST_SIZE: Final = 16
 
@@ -35,7 +35,7 @@ class GroupLedger:
     """
 
     def __init__(
-        self, connection: apsw.Connection, keys: KnownKeys, expected: Iterable[str]
+        self, connection: apsw.Connection, keys: KeyIndex, expected: Iterable[str]
     ) -> None:
         self._connection = connection
         self._keys = keys

@@ -24,7 +24,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.sqlite.known import KnownKeys
+from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.ledger import GroupLedger
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.model import Event
@@ -109,7 +109,7 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KnownKeys,
+        keys: KeyIndex,
         *,
         retention: Retention,
         clock: Callable[[], float],

@@ -82,7 +82,7 @@ async def test_each_kind_is_told_and_the_next_event_comes(kind, caplog):
         assert letters == ()
     else:
         (letter,) = letters
-        assert letter.failure.entry.event.message_id == "bad"
+        assert letter.entry.event.message_id == "bad"
         last = [r for r in caplog.records if "a dead letter" in r.getMessage()][-1]
         assert "subscriber crm" in last.getMessage()
         assert message("bad").key in last.getMessage()

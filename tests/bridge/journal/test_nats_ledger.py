@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bridge.journal.correlation import Track, correlate
 from bridge.journal.nats.broker import EXPECTED, Draft, Stored
-from bridge.journal.nats.ledger import GroupLedger, View
-from bridge.journal.nats.records import encode_track
+from bridge.journal.nats.ledger import GroupLedger, View, encode_track
 from bridge.journal.nats.subjects import Names
 from bridge.model import Status, StatusChange
 from tests.bridge.events import ACCOUNT, status

@@ -16,9 +16,10 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
-from bridge.journal.nats.records import Tie, decode_track, encode_track
+from bridge.journal.nats.ledger import Tie, decode_track, encode_track
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import name_of, token
-from bridge.journal.protocol import Appended, Cursor, Entry, Failure, Held, Settlement, Start
+from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
 from tests.bridge.events import created, message, status
@@ -33,8 +34,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def make(server: NatsServer, tmp_path: Path):
-    def make(**settings) -> NatsJournal:
-        return NatsJournal([server.url], **{"stream": tmp_path.name, "partitions": 4, **settings})
+    def make(*, keep: float = 600.0, max_waiting: int = 1000, **own) -> NatsJournal:
+        own = {"stream": tmp_path.name, "partitions": 4, **own}
+        settings = NatsSettings(servers=(server.url,), **own)
+        return NatsJournal(settings, keep=keep, max_waiting=max_waiting)
 
     return make
 
@@ -236,9 +239,11 @@ async def test_events_that_are_gone(make, tmp_path):
         cursor = await journal.subscribe("crm")
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
-        held = Held(entry=a, tries=1, due_at=1.0)
-        failure = Failure(entry=b, tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
-        await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failure,)))
+        held = Held(entry=a, retry=Retry(tries=1, due_at=1.0))
+        failed = Held(
+            entry=b, retry=Retry(tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
+        )
+        await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failed,)))
         (letter,) = await journal.dead_letters()
         await journal._broker.empty(tmp_path.name, f"{tmp_path.name}.events.>")
         assert await journal.dead_letters() == ()
@@ -255,12 +260,14 @@ async def test_held_entries_die_and_are_released(make):
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
         await cursor.settle(
-            Settlement(position=b.position, held=(Held(entry=a, due_at=1.0), Held(entry=b)))
+            Settlement(
+                position=b.position, held=(Held(entry=a, retry=Retry(due_at=1.0)), Held(entry=b))
+            )
         )
-        failure = Failure(entry=a, tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
-        await cursor.settle(
-            Settlement(position=b.position, dead=(failure,), released=(b.position,))
+        failed = Held(
+            entry=a, retry=Retry(tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
         )
+        await cursor.settle(Settlement(position=b.position, dead=(failed,), released=(b.position,)))
         (state,) = await operator.subscribers()
     assert (state.lag, state.held, state.dead) == (0, 0, 1)
 
