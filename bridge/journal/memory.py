@@ -16,8 +16,9 @@ from typing import Self
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.correlation import Track, correlate, tells_of
+from bridge.journal.correlation import Published, correlate, release, tells_of
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.ledger import MOST_TIES, Known, Queue, Record, User
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -38,6 +39,7 @@ from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.settings import JournalSettings, NoSettings
 
+_LONGEST_WAIT = 60.0  # seconds; a clock that went back does not hold anything up for longer
 _REMEMBERED_PER_EVENT = 4
 """How many keys and tracks are remembered for each event that may be kept."""
 
@@ -63,8 +65,9 @@ class MemoryJournal(Journal):
         self._entries: dict[int, Entry] = {}
         self._first = 1
         self._last = 0
-        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT)
         self._by_key: dict[str, Entry] = {}
+        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT, self._by_key)
+        self._timer: asyncio.TimerHandle | None = None
         self._cursors: dict[str, _Cursor] = {}
         self._grown = asyncio.Event()
         self._letters: dict[int, DeadLetter] = {}
@@ -78,6 +81,7 @@ class MemoryJournal(Journal):
         """Open; a journal that was closed goes on with what it holds."""
         self._open = True
         self._grown = asyncio.Event()  # the last one may be of another event loop
+        self._release_later()
         return self
 
     async def __aexit__(
@@ -88,29 +92,47 @@ class MemoryJournal(Journal):
     ) -> None:
         """Close."""
         self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`."""
         if not self._open:
             raise JournalError("the journal is not open")
         self._make_room(len(events))
-        published = 0
         for event in events:
             encode(event)  # an event that no other journal could keep is refused here too
+        count = 0
         for event in events:
-            outcome = correlate(event, self._ledger)
-            if outcome is None:
-                continue
-            new, lane = outcome
+            is_new, published = correlate(event, self._ledger)
+            count += is_new
+            self._publish(published)
+        self._release_later()
+        return Appended(published=count, duplicates=len(events) - count)
+
+    def _publish(self, published: Sequence[Published]) -> None:
+        for event, lane in published:
             self._last += 1
-            entry = Entry(position=self._last, lane=lane, event=new)
+            entry = Entry(position=self._last, lane=lane, event=event)
             self._entries[self._last] = entry
-            self._by_key[new.key] = entry
-            published += 1
+            self._by_key[event.key] = entry
         if published:
             self._grown.set()
             self._grown = asyncio.Event()
-        return Appended(published=published, duplicates=len(events) - published)
+
+    def _release_later(self) -> None:
+        """Publish what waits once its time is over."""
+        due = self._ledger.due
+        if due is not None and self._timer is None:
+            delay = max(0.0, min(due - time.time(), _LONGEST_WAIT))
+            self._timer = asyncio.get_running_loop().call_later(delay, self._release)
+
+    def _release(self) -> None:
+        self._timer = None
+        for lane, due in self._ledger.due_lanes(time.time()):
+            self._publish(release(lane, due, self._ledger))
+        self._release_later()
 
     def _make_room(self, coming: int) -> None:
         done = min((cursor.position for cursor in self._cursors.values()), default=self._last)
@@ -254,17 +276,21 @@ class MemoryJournal(Journal):
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`."""
-        gone = {p for p, entry in self._entries.items() if concerns(entry.event, subject)}
-        for position in gone:
-            del self._by_key[self._entries.pop(position).event.key]
-        for cursor in self._cursors.values():
-            gone |= cursor.purge(subject)
-        self._ledger.purge(subject)
-        for letter in list(self._letters.values()):
-            if concerns(letter.entry.event, subject):
-                gone.add(letter.entry.position)
-                del self._letters[letter.id]
-        return len(gone)
+        subjects = self._ledger.names_of(subject)
+        count = self._ledger.purge(subjects)
+        gone: set[int] = set()
+        for name in subjects:
+            found = {p for p, entry in self._entries.items() if concerns(entry.event, name)}
+            for position in found:
+                del self._by_key[self._entries.pop(position).event.key]
+            gone |= found
+            for cursor in self._cursors.values():
+                gone |= cursor.purge(name)
+            for letter in list(self._letters.values()):
+                if concerns(letter.entry.event, name):
+                    gone.add(letter.entry.position)
+                    del self._letters[letter.id]
+        return count + len(gone)
 
     async def health(self) -> Health:
         """See `Journal.health`."""
@@ -314,41 +340,100 @@ class _Cursor(EphemeralCursor):
 class _Ledger:
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, entries: Mapping[str, Entry]) -> None:
         self._limit = limit
+        self._entries = entries
         self._keys: OrderedDict[str, None] = OrderedDict()
-        self._tracks: OrderedDict[str, Track | str] = OrderedDict()
+        self._records: OrderedDict[str, Record | str] = OrderedDict()
+        self._queues: dict[str, Queue] = {}
 
-    def claim(self, key: str) -> bool:
-        if key in self._keys:
-            return False
+    def knows(self, key: str) -> bool:
+        return key in self._keys or self._waits_in(key) is not None
+
+    def claim(self, key: str) -> None:
         self._keys[key] = None
         if len(self._keys) > self._limit:
             self._keys.popitem(last=False)
-        return True
 
-    def track(self, name: str) -> Track | None:
-        found = self._tracks.get(name)
-        if isinstance(found, str):
-            found = self._tracks.get(found)
-        return found if isinstance(found, Track) else None
+    def known(self, key: str) -> Known | None:
+        queue = self._waits_in(key)
+        for item in () if queue is None else queue.items:
+            if key in item.keys:
+                return Known(event=item.event, lane=None if queue is None else queue.lane)
+        entry = self._entries.get(key)
+        return None if entry is None else Known(event=entry.event)
 
-    def save(self, track: Track) -> None:
-        self._keep(track.name, track)
+    def _waits_in(self, key: str) -> Queue | None:
+        for queue in self._queues.values():
+            if any(key in item.keys for item in queue.items):
+                return queue
+        return None
 
-    def tie(self, name: str, to: Track) -> None:
+    def find(self, name: str) -> Record | None:
+        found = self._records.get(name)
+        for _ in range(MOST_TIES):
+            if not isinstance(found, str):
+                return found
+            found = self._records.get(found)
+        return None
+
+    def save(self, record: Record) -> None:
+        self._keep(record.name, record)
+
+    def tie(self, name: str, to: Record) -> None:
         self._keep(name, to.name)
 
-    def purge(self, subject: str) -> None:
-        """Forget the tracks that tell of one subject."""
-        self._tracks = OrderedDict(
-            (name, found)
-            for name, found in self._tracks.items()
-            if isinstance(found, str) or not tells_of(found, subject)
-        )
+    def queue(self, lane: str) -> Queue | None:
+        return self._queues.get(lane)
 
-    def _keep(self, name: str, value: Track | str) -> None:
-        self._tracks[name] = value
-        self._tracks.move_to_end(name)
-        if len(self._tracks) > self._limit:
-            self._tracks.popitem(last=False)
+    def put(self, queue: Queue) -> None:
+        self._queues.pop(queue.lane, None)
+        if queue.items:
+            self._queues[queue.lane] = queue
+
+    @property
+    def due(self) -> float | None:
+        """When the first of what waits is published."""
+        return min((q.due for q in self._queues.values() if q.due is not None), default=None)
+
+    def due_lanes(self, now: float) -> Sequence[tuple[str, float]]:
+        """Return the lanes whose first event has waited long enough, and when it was due."""
+        return [
+            (lane, queue.due)
+            for lane, queue in self._queues.items()
+            if queue.due is not None and not now < queue.due <= now + _LONGEST_WAIT
+        ]
+
+    def names_of(self, subject: str) -> tuple[str, ...]:
+        """Return a subject and all other identities of users who go by it."""
+        users = [
+            record
+            for record in self._records.values()
+            if isinstance(record, User) and tells_of(record, subject)
+        ]
+        names = [name for user in users for name in user.identities]
+        return tuple(dict.fromkeys((subject, *names)))
+
+    def purge(self, subjects: Sequence[str]) -> int:
+        """Forget the records that tell of somebody, and what waits; return how much waited."""
+        self._records = OrderedDict(
+            (name, found)
+            for name, found in self._records.items()
+            if isinstance(found, str) or not any(tells_of(found, each) for each in subjects)
+        )
+        count = 0
+        for queue in list(self._queues.values()):
+            kept = tuple(
+                item
+                for item in queue.items
+                if not any(concerns(item.event, each) for each in subjects)
+            )
+            count += len(queue.items) - len(kept)
+            self.put(attrs.evolve(queue, items=kept))
+        return count
+
+    def _keep(self, name: str, value: Record | str) -> None:
+        self._records[name] = value
+        self._records.move_to_end(name)
+        if len(self._records) > self._limit:
+            self._records.popitem(last=False)

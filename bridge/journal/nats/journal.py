@@ -120,7 +120,7 @@ class NatsJournal(Operations):
             if self._spool is not None:
                 await self._spool.open()
                 resources.push_async_callback(self._spool.close)
-            runs = [self._streams.run, self._publisher.run]
+            runs = [self._streams.run, self._publisher.run, self._publisher.look_for_waiting]
             try:
                 await self._connect()
                 await self._streams.prepare()

@@ -85,6 +85,10 @@ class Names:
         """Return where the track of a message is."""
         return f"{self.stream}.tracks.{_digest(name)}"
 
+    def waiting(self, lane: str | None = None) -> str:
+        """Return where the queue of a lane is, or what matches the queues of all."""
+        return f"{self.stream}.waiting.{'*' if lane is None else _digest(lane)}"
+
     def consumer(self, subscriber: str, partition: int) -> str:
         """Return the consumer that keeps how far a subscriber is in a partition."""
         return f"{token(subscriber)}-{partition}"

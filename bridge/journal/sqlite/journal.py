@@ -40,7 +40,7 @@ from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
 from bridge.journal.sqlite.key_index import KeyIndex
-from bridge.journal.sqlite.ledger import digest, forget_tracks
+from bridge.journal.sqlite.ledger import digest, forget_records, names_of
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import (
     Damaged,
@@ -393,21 +393,49 @@ class SqliteJournal(Journal):
         """
         first = await self.reading(entries.first)
         last = self._tail.last
-        erased = 0
+        subjects = await self._names_of(subject)
+        erased = await self.writing(partial(self._erase_waiting, subjects=subjects))
         for start in range(first - 1, last, _WINDOW):
             span = (start, min(start + _WINDOW, last))
-            found = await self.reading(partial(entries.about, subject=subject, span=span))
-            if found:
-                await self.writing(partial(entries.erase, positions=found))
-                erased += len(found)
-        track: int | None = 0
-        while track is not None:
-            track = await self.writing(
-                partial(forget_tracks, subject=subject, after=track, limit=_WINDOW)
+            for name in subjects:
+                found = await self.reading(partial(entries.about, subject=name, span=span))
+                if found:
+                    await self.writing(partial(entries.erase, positions=found))
+                    erased += len(found)
+        record: int | None = 0
+        while record is not None:
+            record = await self.writing(
+                partial(
+                    forget_records,
+                    records=self._running().records,
+                    subjects=subjects,
+                    after=record,
+                    limit=_WINDOW,
+                )
             )
-        self._tail.erase(subject)
+        for name in subjects:
+            self._tail.erase(name)
         await self._chore(_truncate_wal)
         return erased
+
+    async def _names_of(self, subject: str) -> tuple[str, ...]:
+        """Return the subject and all other identities of users who go by it."""
+        names: dict[str, None] = {subject: None}
+        record: int | None = 0
+        while record is not None:
+            record, found = await self.reading(
+                partial(names_of, subject=subject, after=record, limit=_WINDOW)
+            )
+            names |= dict.fromkeys(found)
+        return tuple(names)
+
+    def _erase_waiting(self, connection: apsw.Connection, subjects: Sequence[str]) -> int:
+        queues = self._running().queues
+        found = queues.about(subjects)
+        before = sum(len(queue.items) for lane in found if (queue := queues.get(lane)))
+        queues.write(connection, found)
+        queues.commit(found)
+        return before - sum(len(queue.items) for queue in found.values())
 
     @property
     def commits(self) -> int:

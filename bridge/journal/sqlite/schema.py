@@ -61,6 +61,10 @@ CREATE TABLE tracks (
     tied_to BLOB,
     track BLOB
 ) STRICT;
+CREATE TABLE queues (
+    lane TEXT PRIMARY KEY,
+    items BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE subscribers (
     name TEXT PRIMARY KEY,
     position INTEGER NOT NULL

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import Track
+from bridge.journal.ledger import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
-from bridge.journal.nats.ledger import Tie, decode_track, encode_track
+from bridge.journal.nats.ledger import Tie, decode_found, encode_found
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
@@ -34,10 +34,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def make(server: NatsServer, tmp_path: Path):
-    def make(*, keep: float = 600.0, max_waiting: int = 1000, **own) -> NatsJournal:
-        own = {"stream": tmp_path.name, "partitions": 4, **own}
-        settings = NatsSettings(servers=(server.url,), **own)
-        return NatsJournal(settings, keep=keep, max_waiting=max_waiting)
+    def make(**settings) -> NatsJournal:
+        return NatsJournal([server.url], **{"stream": tmp_path.name, "partitions": 4, **settings})
 
     return make
 
@@ -214,12 +212,12 @@ async def test_tracks_are_read_back(make):
             journal._names.stream,
             [journal._names.track("whatsapp/a"), journal._names.track("incs/9001")],
         )
-    found = {type(each): each for each in (decode_track(s.data) for s in one.values())}
+    found = {type(each): each for each in (decode_found(s.data) for s in one.values())}
     track = found[Track]
     assert found[Tie] == Tie("whatsapp/a")
     assert track.standing == {"": Status.READ}
     assert track.aliases == ("9001",)
-    assert decode_track(encode_track(track)) == track
+    assert decode_found(encode_found(track)) == track
 
 
 async def test_an_event_that_breaks_the_model(make):
