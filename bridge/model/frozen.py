@@ -52,6 +52,14 @@ def stored(cls: type, name: str) -> Callable[[Any], Any] | None:
     return next((_STORED[base, name] for base in cls.__mro__ if (base, name) in _STORED), None)
 
 
+def evolved(instance: A, **changes: Any) -> A:  # noqa: ANN401 - its fields
+    """Return an instance with other fields, as `attrs.evolve`, and no JSON copied on the way."""
+    for cls, name in _STORED:
+        if isinstance(instance, cls) and name not in changes:
+            changes[name] = _STORED[cls, name](instance)
+    return attrs.evolve(instance, **changes)
+
+
 def _copying(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda instance: _copied(read(instance))
 
