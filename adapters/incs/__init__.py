@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, final
+from typing import Final, final, get_args
 
 import attrs
 
@@ -15,7 +15,7 @@ from bridge.adapter.setup import Chosen, Rows, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
-from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
 from bridge.adapters.incs.freshen import freshen
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -77,6 +77,7 @@ class Incs:
     Settings = IncsSettings
 
     methods: Final = frozenset({"POST"})
+    channels: Final = frozenset({wire.CHANNEL, *get_args(ChannelKind)})
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name
@@ -84,6 +85,7 @@ class Incs:
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
         self._channels = Channels(settings.channels, name)
+        self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -21,6 +21,8 @@ from bridge.adapters.whatsapp.value import narrow
 from bridge.errors import Problem
 from bridge.model import JsonValue, Party, Role
 
+ChannelKind: TypeAlias = Literal["whatsapp", "rcs", "viber"]
+
 _MAX_REMEMBERED: Final = 64  # letters of a name; those of real channels are shorter
 
 
@@ -31,7 +33,7 @@ class Channel:
     id: int
     """INCS's number for it: the `channel_id` and `auth_id` of callbacks."""
 
-    kind: Literal["whatsapp", "rcs", "viber"]
+    kind: ChannelKind
     """What it speaks."""
 
     business_phone: str | None = None

@@ -75,6 +75,8 @@ class Rcs:
     Settings = RcsSettings
 
     methods: Final = frozenset({"POST"})
+    channels: Final = frozenset({wire.CHANNEL})
+    accounts: Final = None  # only callbacks tell them
 
     def __init__(self, name: str, settings: RcsSettings, /) -> None:
         self.name = name

@@ -67,6 +67,9 @@ class WhatsApp:
 
     Settings: Final = WhatsAppSettings
 
+    channels: Final = frozenset({CHANNEL})
+    accounts: Final = None  # only callbacks tell them
+
     def __init__(self, name: str, settings: WhatsAppSettings) -> None:
         self._name = name
         self._signatures = Signatures("sha256", settings.app_secrets)

@@ -115,6 +115,24 @@ class Adapter(Protocol):
         ...
 
 
+@runtime_checkable
+class ChannelSource(Protocol):
+    """An adapter that knows beforehand which channels and accounts its events can be of.
+
+    A subscriber that waits for another one is warned of when the bridge starts.
+    """
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """Every channel that an event of this adapter can be of."""
+        ...
+
+    @property
+    def accounts(self) -> frozenset[str] | None:
+        """Every account, or None where only the callbacks tell them."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Sample:
     """A callback as the provider documents it, to try a bridge with.

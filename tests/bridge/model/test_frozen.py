@@ -7,7 +7,10 @@ from typing import final
 import attrs
 import pytest
 
+from bridge.model import Form
+from bridge.model.codec import encode
 from bridge.model.frozen import builder, changer, quick_init
+from tests.bridge.events import message, notice
 
 
 @final
@@ -75,3 +78,21 @@ def test_a_builder_may_leave_converting_to_its_caller():
     assert builder(Size, converted=True)(letters=7) == Size(letters="7")
     with pytest.raises(TypeError, match="letters"):
         builder(Size, converted=True)()
+
+
+@pytest.mark.parametrize(
+    ("event", "read"),
+    [
+        (message(raw={"a": [{"b": 1}]}), lambda event: event.raw),
+        (notice(details={"a": [{"b": 1}]}), lambda event: event.details),
+        (message(content=Form(data={"a": [{"b": 1}]})), lambda event: event.content.data),
+    ],
+)
+def test_what_one_reader_does_to_json_no_other_sees(event, read):
+    """Whoever changes an event's JSON, at whatever depth, changes a copy of its own."""
+    before = encode(event)
+    read(event)["a"][0]["b"] = 2
+    read(event)["a"].append(3)
+    read(event)["c"] = 4
+    assert read(event) == {"a": [{"b": 1}]}
+    assert encode(event) == before
