@@ -37,7 +37,6 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import evolved
-from bridge.model.frozen import evolved
 from bridge.model.keys import message_key, status_key
 
 Published: TypeAlias = tuple[Event, str]
