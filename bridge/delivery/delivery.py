@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,7 +21,7 @@ from bridge.delivery.progress import Progress
 from bridge.errors import JournalError
 from bridge.journal.protocol import Cursor, Entry, Failure, Held
 from bridge.model import Event
-from bridge.observer import Result, Tried
+from bridge.observer import UNWATCHED, AttemptDetails, Observers, Result
 from bridge.settings import DeliverySettings
 
 _BATCH: Final = 256
@@ -63,17 +64,14 @@ class Delivery:
         *,
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
-        observe: Callable[[Tried], None] | None = None,
-        recall: Callable[[Event], None] | None = None,
+        observers: Observers | None = None,
     ) -> None:
         self.name = name
         self._cursor = cursor
         self._progress = Progress(cursor)
         self._wants = wants
         self._policy = policy
-        self._observe = observe
-        self._success = Tried(subscriber=name, result=Result.DONE)
-        self._recall = recall
+        self._observers = observers
         self._timeout = policy.timeout if is_async(function) else None
         self._threads = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=name)
         self._function = as_async(function, self._threads)
@@ -340,7 +338,7 @@ class Delivery:
         try:
             rest = self._begin(entry, which) if begun is None else begun
             if rest is not None:
-                await finish(rest, self._timeout)
+                await rest
         except asyncio.CancelledError as error:
             if task is not None and task.cancelling():
                 raise
@@ -355,13 +353,39 @@ class Delivery:
     def _begin(self, entry: Entry, which: Attempt) -> Awaitable[object] | None:
         if attempt.get() is not which:
             attempt.set(which)
-        if self._recall is not None:
-            self._recall(entry.event)
-        return begin(self._function, entry.event)
+        if self._observers is not None:
+            details = AttemptDetails(self.name, entry.event, which.tries)
+            around = self._observers.attempt(details)
+            if around is not UNWATCHED:
+                return begin(partial(self._watched, details, around), entry.event)
+        return self._run(entry.event)
+
+    def _run(self, event: Event) -> Awaitable[object] | None:
+        rest = begin(self._function, event)
+        return None if rest is None else finish(rest, self._timeout)
+
+    async def _watched(
+        self, details: AttemptDetails, around: AbstractContextManager[None], event: Event
+    ) -> None:
+        """Run the function within what observers want to have around it."""
+        with around:
+            try:
+                rest = self._run(event)
+                if rest is not None:
+                    await rest
+            except BaseException as error:
+                details.result = self._result_of(error, details.tries)
+                raise
+            details.result = Result.DONE
+
+    def _result_of(self, error: BaseException, tries: int) -> Result | None:
+        """Return what a failure means after so many tries before; None where it is our own end."""
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            return None
+        return Result.DEAD if tries + 1 >= self._policy.tries else Result.FAILED
 
     def _done(self, entry: Entry) -> None:
-        if self._observe is not None:
-            self._observe(self._success)
         if self._is_verbose:
             _log.debug("delivered", extra={"subscriber": self.name, "key": entry.event.key})
 
@@ -371,9 +395,6 @@ class Delivery:
         tries = held.tries + 1
         first = held.first_failed_at or now
         final = tries >= self._policy.tries
-        if self._observe is not None:
-            result = Result.DEAD if final else Result.FAILED
-            self._observe(Tried(subscriber=self.name, result=result))
         text = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
         if isinstance(error, TimeoutError) and not str(error):
             text = f"no answer within {self._timeout} s"
