@@ -39,7 +39,7 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
-from bridge.ingress.web import response_to
+from bridge.ingress.responses import response_to
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Journal, Start
 from bridge.journal.sqlite import SqliteJournal
