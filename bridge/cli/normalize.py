@@ -18,7 +18,7 @@ from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.filters import moment
 from bridge.cli.terminal import Exit, fail, say
-from bridge.delivery.bus import raised_at
+from bridge.delivery.functions import raised_at
 from bridge.errors import CodecError, NotAuthentic
 from bridge.model.codec import encode
 
