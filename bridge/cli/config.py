@@ -1,4 +1,7 @@
-"""Which configuration a command uses, and what is made of it."""
+"""Which configuration a command uses, and what is made of it.
+
+Every command imports this; what only some of them need is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
-from bridge import assembly
-from bridge.adapter import Adapter
-from bridge.adapter.signing import Secret
 from bridge.cli.terminal import say
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
-from bridge.settings import AdapterEntry, Settings, load, toml
-from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.adapter import Adapter
+    from bridge.adapter.signing import Secret
+    from bridge.settings import AdapterEntry, Settings, toml
 
 VARIABLE: Final = "BRIDGE_CONFIG"
 DEFAULT: Final = Path("config.toml")
@@ -61,6 +64,9 @@ def read(path: Path) -> Settings:
         raise ConfigurationError((Problem("", told, file=str(namesake)),))
     if str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that nothing there hides what is installed
+    from bridge import assembly  # noqa: PLC0415 - see above
+    from bridge.settings import load  # noqa: PLC0415
+
     return load(path, assembly.settings_class, installed=assembly.installed())
 
 
@@ -69,6 +75,8 @@ def adapter(settings: Settings, name: str) -> Adapter:
 
     Raises `UnknownAdapter`, or `ConfigurationError` where it refuses its settings.
     """
+    from bridge import assembly  # noqa: PLC0415
+
     entry = entry_of(settings, name)
     try:
         return assembly.load(entry.type)(name, entry.settings)
@@ -81,6 +89,8 @@ def entry_of(settings: Settings, name: str) -> AdapterEntry:
     try:
         return settings.adapters[name]
     except KeyError:
+        from bridge.settings.wording import unknown  # noqa: PLC0415
+
         raise UnknownAdapter(unknown("configured adapter", name, settings.adapters)) from None
 
 
@@ -92,6 +102,8 @@ def secrets(settings: Settings) -> Iterator[tuple[toml.Path, Secret]]:
 
 
 def _secrets(value: object, path: toml.Path) -> Iterator[tuple[toml.Path, Secret]]:
+    from bridge.adapter.signing import Secret  # noqa: PLC0415
+
     if isinstance(value, Secret):
         yield path, value
     elif isinstance(value, tuple):

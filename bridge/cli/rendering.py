@@ -12,8 +12,6 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from bridge.cli.terminal import UsageError, print_line
-from bridge.delivery.console import Console
-from bridge.model.codec import from_dict
 from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
@@ -63,12 +61,17 @@ class EventPrinter:
             )
         self._form = form
         self._shown = show_personal_data
-        self._console = Console(show_personal_data=show_personal_data)
+        if form == "text":  # which needs the whole model, as no other format does
+            from bridge.delivery.console import Console  # noqa: PLC0415
+
+            self._console = Console(show_personal_data=show_personal_data)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Print an event, given as JSON, and flush."""
         match self._form:
             case "text":
+                from bridge.model.codec import from_dict  # noqa: PLC0415
+
                 self._console(from_dict(dict(event)))
                 return
             case "json":
