@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
@@ -28,6 +29,16 @@ EXAMPLE: Final = Path("config.example.toml")
 
 ConfigOption: TypeAlias = Annotated[Path | None, Parameter(name=["--config", "-c"])]
 """The option of every command that has a configuration."""
+
+
+def config() -> None:
+    """Print the example configuration, in which every setting is explained.
+
+    `bridge init` writes one for your own setup.
+
+    Example: `bridge config > config.toml`
+    """
+    sys.stdout.write(resources.files("bridge").joinpath(EXAMPLE.name).read_text("utf-8"))
 
 
 def find(option: Path | None, *, or_example: bool) -> Path:

@@ -32,7 +32,7 @@ app = App(
     error_console=Console(stderr=True),
 )
 _COMMANDS: Final = (
-    *("init", "serve", "check", "normalize", "trigger", "schema", "adapters"),
+    *("init", "config", "serve", "check", "normalize", "trigger", "schema", "adapters"),
     *("tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
     "completion",
 )
