@@ -18,6 +18,7 @@ from bridge.journal.protocol import DeadLetter, Entry, Outcome, SharedJournal
 from bridge.journal.query import Query
 from bridge.model import Message, StatusChange, Unrecognized
 from bridge.runtime import Bridge, Reparsed
+from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100
@@ -88,9 +89,10 @@ async def _history(bridge: Bridge, entry: Entry) -> Sequence[Entry]:
 
 
 async def check_known(bridge: Bridge, name: str | None) -> None:
-    """Raise `UnknownSubscriber` where the journal has never heard of a name."""
-    if name is not None and name not in {each.name for each in await bridge.journal.subscribers()}:
-        raise UnknownSubscriber(f"the journal knows no subscriber {name!r}")
+    """Raise `UnknownSubscriber` where the journal has no subscriber of a name."""
+    known = {each.name for each in await bridge.journal.subscribers()}
+    if name is not None and name not in known:
+        raise UnknownSubscriber(wording.unknown("subscriber", name, known))
 
 
 async def _letters(
@@ -196,7 +198,8 @@ def _running(bridge: Bridge, name: str | None) -> Sequence[Subscriber]:
         subscriber for subscriber in bridge.bus.subscribers if name in (None, subscriber.name)
     ]
     if name is not None and not subscribers:
-        raise UnknownSubscriber(f"no subscriber {name!r} is running")
+        running = (subscriber.name for subscriber in bridge.bus.subscribers)
+        raise UnknownSubscriber(wording.unknown("running subscriber", name, running))
     return subscribers
 
 

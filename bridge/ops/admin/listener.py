@@ -32,7 +32,6 @@ from bridge.ops.admin.requests import (
 )
 from bridge.ops.admin.responses import HEADERS, answer, dumps, problem
 from bridge.ops.metrics import CONTENT_TYPE, Metrics, lag_seconds
-from bridge.ops.operators import UnknownSubscriber
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings
 
@@ -229,8 +228,8 @@ async def _subscribers(request: web.Request) -> web.Response:
 
 async def _forget(request: web.Request) -> web.Response:
     name = request.match_info["name"]
-    if not await operations.forget(request.app[_BRIDGE], name):
-        raise UnknownSubscriber("the journal knows no subscriber of this name")
+    await operations.check_known(request.app[_BRIDGE], name)
+    await operations.forget(request.app[_BRIDGE], name)
     return answer({"forgotten": name})
 
 
