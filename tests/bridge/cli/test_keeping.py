@@ -85,8 +85,8 @@ def test_what_is_still_unreadable_stays(operated, command):
     assert found == {"key": event["key"], "mended": False, "keys": [], "published": 0}
     outcome = command("reparse", "message/whatsapp/none")
     assert outcome.out == (
-        "message/whatsapp/none\tnot found, not unrecognized, or of an adapter that is no longer "
-        "configured\n"
+        "message/whatsapp/none\t"
+        "not found, not unrecognized, or of an adapter that is no longer configured\n"
     )
     assert command("reparse").code == 2
 
