@@ -129,9 +129,9 @@ def print_rows(
     out = rich.console.Console(highlight=False, markup=False, emoji=False)
     if is_wide:
         out.width = _WIDEST
-    table = Table(box=SIMPLE)
+    table = Table(box=SIMPLE, expand=cut is not None)
     for name in columns:
-        table.add_column(name, no_wrap=name == cut)
+        table.add_column(name, no_wrap=name == cut, ratio=1 if name == cut else None)
     for row in rows:
         cells = [cell(row) for cell in columns.values()]
         if as_json:

@@ -167,11 +167,15 @@ class Health:
 
     `spooled` is None unless events go into a spool on this machine now, because the journal's
     servers are away or what came meanwhile has yet to reach them; then it is how many wait there.
+    `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
+    bytes; None where it keeps nothing here.
     """
 
     ready: bool
     reason: str | None = None
     spooled: int | None = None
+    size: int | None = None
+    free: int | None = None
 
 
 class Cursor(Protocol):

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
+import attrs
+
 from bridge.errors import CodecError, JournalError
 from bridge.journal.nats.broker import Unfit
 from bridge.journal.protocol import (
@@ -170,4 +172,4 @@ class Spool:
             reason = f"{cause}: {self.waiting} events are in the spool"
         else:
             reason = f"{cause}, and the spool: {health.reason}"
-        return Health(ready=health.ready, reason=reason, spooled=self.waiting)
+        return attrs.evolve(health, reason=reason, spooled=self.waiting)

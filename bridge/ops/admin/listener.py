@@ -7,14 +7,16 @@ behind a token otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any, Final, NoReturn
 
 import attrs
 from aiohttp import web
 
-from bridge.errors import ConfigurationError, Problem
+from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.protocol import Start
 from bridge.journal.query import Query
 from bridge.ops import operators as operations
@@ -40,6 +42,7 @@ _MAX_FOLLOWERS: Final = 32
 _BATCH: Final = 256
 _BRIDGE: Final = web.AppKey("bridge", Bridge)
 _METRICS: Final = web.AppKey("metrics", Metrics)
+_STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
 _FOLLOWERS: Final = web.AppKey("followers", set[asyncio.Task[Any]])
 
@@ -82,12 +85,14 @@ def application(
     app = web.Application(middlewares=[guard(settings), explain], client_max_size=_MAX_BODY)
     app[_BRIDGE] = bridge
     app[_METRICS] = metrics
+    app[_STARTED_AT] = datetime.now(UTC)
     app[_HEARTBEAT] = heartbeat
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/readyz", _ready)
     app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/status", _status)
     app.router.add_get("/events", _search)
     app.router.add_get("/events/follow", _follow)
     app.router.add_get("/event", _describe)
@@ -125,6 +130,34 @@ async def _ready(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     text = await request.app[_METRICS].render(request.app[_BRIDGE])
     return web.Response(body=text, headers={**HEADERS, "Content-Type": CONTENT_TYPE})
+
+
+async def _status(request: web.Request) -> web.Response:
+    """Return what an operator looks at first; where the journal fails, as much as there is."""
+    bridge = request.app[_BRIDGE]
+    health = await bridge.health()
+    try:
+        subscribers = await _states(request)
+        newest = await bridge.journal.search(Query(newest_first=True, limit=1))
+    except JournalError:  # the health gives the reason
+        subscribers, newest = (), ()
+    return answer(
+        {
+            "version": metadata.version("incs-bridge"),
+            "started_at": request.app[_STARTED_AT],
+            **attrs.asdict(health),
+            "durable": bridge.journal.durable,
+            "adapters": list(bridge.adapters),
+            "subscribers": subscribers,
+            "last_event": {
+                "key": newest[0].event.key,
+                "kind": newest[0].event.kind,
+                "received_at": newest[0].event.received_at,
+            }
+            if newest
+            else None,
+        }
+    )
 
 
 # --- looking ---------------------------------------------------------------------------------
@@ -210,6 +243,10 @@ async def _start(request: web.Request, query: Query) -> Start | int:
 
 
 async def _subscribers(request: web.Request) -> web.Response:
+    return answer({"subscribers": await _states(request)})
+
+
+async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
     bridge = request.app[_BRIDGE]
     found = []
     for state in await bridge.journal.subscribers():
@@ -223,7 +260,7 @@ async def _subscribers(request: web.Request) -> web.Response:
                 "failed_tries": request.app[_METRICS].failures(state.name),
             }
         )
-    return answer({"subscribers": found})
+    return found
 
 
 async def _forget(request: web.Request) -> web.Response:

@@ -311,7 +311,8 @@ from bridge.delivery import current
 
 async def take(event):
     if os.path.exists("broken"):
-        raise ValueError("the database of +6281519236680 is away")
+        with open("broken") as file:
+            raise ValueError(file.read() or "the database of +6281519236680 is away")
     with open("taken", "a") as file:
         file.write(f"{event.key} {current().tries} {current().replayed}\\n")
 """
