@@ -107,9 +107,12 @@ def entry_of(settings: Settings, name: str) -> AdapterEntry:
 
 def secrets(settings: Settings) -> Iterator[tuple[toml.Path, Secret]]:
     """Return every secret, with where in the configuration it stands."""
-    yield from _secrets(settings.admin, ("admin",))
+    for name in ("server", "admin", "journal"):
+        yield from _secrets(getattr(settings, name), (name,))
     for name, entry in settings.adapters.items():
         yield from _secrets(entry.settings, ("adapters", name))
+    for name, subscriber in settings.subscribers.items():
+        yield from _secrets(subscriber, ("subscribers", name))
 
 
 def _secrets(value: object, path: toml.Path) -> Iterator[tuple[toml.Path, Secret]]:

@@ -18,8 +18,8 @@ from cyclopts.validators import Number
 
 from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
-from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
+from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
 from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server

@@ -101,12 +101,13 @@ class AdminSettings:
 
     def __attrs_post_init__(self) -> None:
         """Require a token where other machines can connect."""
-        if self.enabled and not self.token and not _is_loopback(self.host):
+        if self.enabled and not self.token and not is_loopback(self.host):
             message = f"is required where host is not a loopback address, as {self.host!r} is not"
             raise ConfigurationError((Problem("token", message),))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
