@@ -19,7 +19,7 @@ from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import toml
 from bridge.settings.structure import Duration, Size
-from bridge.settings.wording import quoted
+from bridge.settings.wording import shown
 
 if TYPE_CHECKING:
     EventKind: TypeAlias = str
@@ -47,7 +47,7 @@ def _between(low: float, high: float = math.inf) -> Callable[[object, object, fl
 
     def check(_instance: object, _attribute: object, value: float) -> None:
         if not low <= value <= high:
-            raise ConfigurationError(f"expected a number {expected}, found {value}")
+            raise ConfigurationError(f"expected a number {expected}, found {shown(value)}")
 
     return check
 
@@ -57,7 +57,7 @@ def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[object, obje
 
     def check(_instance: object, _attribute: object, value: str) -> None:
         if not pattern.fullmatch(value):
-            raise ConfigurationError(f"expected {expected}, found {quoted(value)}")
+            raise ConfigurationError(f"expected {expected}, found {shown(value)}")
 
     return check
 
@@ -237,7 +237,7 @@ class AdapterTable:
         if value is not None and not _DOMAIN.fullmatch(value):
             raise ConfigurationError(
                 "expected lower-case letters, digits, - and _, beginning with a letter or digit, "
-                f"found {quoted(value)}"
+                f"found {shown(value)}"
             )
 
 
@@ -282,12 +282,12 @@ class SubscriberTable:
     def _check_use(self, _attribute: object, value: str) -> None:
         if value != CONSOLE and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
-                f'expected "{CONSOLE}" or "package.module:function", found {quoted(value)}'
+                f'expected "{CONSOLE}" or "package.module:function", found {shown(value)}'
             )
         if value.startswith("bridge:"):
             raise ConfigurationError(
-                f"found {quoted(value)}, but `bridge` is this package: a file of yours that is "
-                "called bridge.py needs another name"
+                "`bridge` is this package: a file of yours that is called bridge.py needs another "
+                "name"
             )
 
     @show_personal_data.validator
