@@ -8,8 +8,9 @@ Write subscribers against the model; `Bridge` brings the events to them::
     async def greet(message: Message[Text]) -> None: ...
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.adapter import (
@@ -100,35 +101,23 @@ if TYPE_CHECKING:
     from bridge.runtime import Bridge
     from bridge.settings import DeliverySettings, ServerSettings, Settings
 else:
-    # A name is imported when it is first used: a command needs few of them, and starts faster.
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message)
-        for module in map(import_module, _MODULES):
-            if hasattr(module, name):
-                globals()[name] = value = getattr(module, name)
-                return value
-        raise AssertionError(name)
-
-    def __dir__() -> list[str]:
-        return __all__
-
-
-_MODULES = (
-    "bridge.errors",
-    "bridge.model",
-    "bridge.model.codec",
-    "bridge.adapter",
-    "bridge.adapter.signing",
-    "bridge.settings",
-    "bridge.journal.protocol",
-    "bridge.journal.memory",
-    "bridge.journal.sqlite",
-    "bridge.delivery.bus",
-    "bridge.ingress.web",
-    "bridge.runtime",
-)
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.errors",
+            "bridge.model",
+            "bridge.model.codec",
+            "bridge.adapter",
+            "bridge.adapter.signing",
+            "bridge.settings",
+            "bridge.journal.protocol",
+            "bridge.journal.memory",
+            "bridge.journal.sqlite",
+            "bridge.delivery.bus",
+            "bridge.ingress.web",
+            "bridge.runtime",
+        ),
+    )
 
 __all__ = [
     "Adapter",

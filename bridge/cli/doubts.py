@@ -13,8 +13,8 @@ from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.errors import Problem
 from bridge.settings import NatsSettings, Settings, toml
+from bridge.settings.admin import is_loopback
 from bridge.settings.references import defaults, files, resolve
-from bridge.settings.tables import is_loopback
 
 _EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
 _SHORTEST: Final = 16

@@ -4,25 +4,40 @@
 (`${NAME}`, `file:PATH`) and `structure` (values to classes). `wording` builds the messages.
 """
 
-from bridge.settings.loading import load, load_admin, loads
-from bridge.settings.structure import Duration, Size, seconds
-from bridge.settings.tables import (
-    CONSOLE,
-    AdapterEntry,
-    AdapterTable,
-    AdminSettings,
-    ContentKind,
-    DeliverySettings,
-    EventKind,
-    JournalSettings,
-    LogSettings,
-    NatsSettings,
-    ServerSettings,
-    Settings,
-    SubscriberEntry,
-    SubscriberTable,
-    TracingSettings,
-)
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.settings.admin import AdminSettings, load_admin
+    from bridge.settings.loading import load, loads
+    from bridge.settings.structure import Duration, Size, seconds
+    from bridge.settings.tables import (
+        CONSOLE,
+        AdapterEntry,
+        AdapterTable,
+        ContentKind,
+        DeliverySettings,
+        EventKind,
+        JournalSettings,
+        LogSettings,
+        NatsSettings,
+        ServerSettings,
+        Settings,
+        SubscriberEntry,
+        SubscriberTable,
+        TracingSettings,
+    )
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.settings.admin",
+            "bridge.settings.structure",
+            "bridge.settings.tables",
+            "bridge.settings.loading",
+        ),
+    )
 
 __all__ = [
     "CONSOLE",

@@ -5,19 +5,19 @@ Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from bridge.adapter.signing import Network, Secret
+from bridge.adapter.signing import Network
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import toml
+from bridge.settings.admin import AdminSettings
+from bridge.settings.limits import between, matching
 from bridge.settings.structure import Duration, Size
 from bridge.settings.wording import shown
 
@@ -41,27 +41,6 @@ _DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def _between(low: float, high: float = math.inf) -> Callable[[object, object, float], None]:
-    """Return a validator of a range; both ends belong to it."""
-    expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-
-    def check(_instance: object, _attribute: object, value: float) -> None:
-        if not low <= value <= high:
-            raise ConfigurationError(f"expected a number {expected}, found {shown(value)}")
-
-    return check
-
-
-def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[object, object, str], None]:
-    """Return a validator of a string's form."""
-
-    def check(_instance: object, _attribute: object, value: str) -> None:
-        if not pattern.fullmatch(value):
-            raise ConfigurationError(f"expected {expected}, found {shown(value)}")
-
-    return check
-
-
 @attrs.frozen(kw_only=True)
 class ServerSettings:
     """The HTTP server of `bridge serve`.
@@ -73,45 +52,18 @@ class ServerSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8080, validator=_between(0, 65535))
+    port: int = attrs.field(default=8080, validator=between(0, 65535))
     prefix: str = attrs.field(
         default="/callbacks",
-        validator=_matching(_PREFIX, 'a path such as "/callbacks" without a slash at its end'),
+        validator=matching(_PREFIX, 'a path such as "/callbacks" without a slash at its end'),
     )
-    max_body: Size = attrs.field(default=4 * _MIB, validator=_between(1))
+    max_body: Size = attrs.field(default=4 * _MIB, validator=between(1))
     trusted_proxies: tuple[Network, ...] = ()
-    header_timeout: Duration = attrs.field(default=10.0, validator=_between(0.001))
-    body_timeout: Duration = attrs.field(default=10.0, validator=_between(0.001))
-    keepalive_timeout: Duration = attrs.field(default=75.0, validator=_between(0))
-    max_connections: int = attrs.field(default=1000, validator=_between(1))
-    drain_timeout: Duration = attrs.field(default=20.0, validator=_between(0))
-
-
-@attrs.frozen(kw_only=True)
-class AdminSettings:
-    """The listener for operators: commands, probes and metrics; never the callbacks' own port.
-
-    A client can read every event, so a `token` is required unless `host` is a loopback address.
-    """
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = attrs.field(default=8081, validator=_between(0, 65535))
-    token: Secret | None = None
-
-    def __attrs_post_init__(self) -> None:
-        """Require a token where other machines can connect."""
-        if self.enabled and not self.token and not is_loopback(self.host):
-            message = f"is required where host is not a loopback address, as {self.host!r} is not"
-            raise ConfigurationError((Problem("token", message),))
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    header_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
+    body_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
+    keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
+    max_connections: int = attrs.field(default=1000, validator=between(1))
+    drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
 def _check_servers(_instance: object, _attribute: object, servers: tuple[str, ...]) -> None:
@@ -146,17 +98,17 @@ class NatsSettings:
     )
     credentials: Path | None = None
     stream: str = attrs.field(
-        default="bridge", validator=_matching(_STREAM, "letters, digits, - and _")
+        default="bridge", validator=matching(_STREAM, "letters, digits, - and _")
     )
-    partitions: int = attrs.field(default=8, validator=_between(1, 256))
-    replicas: int = attrs.field(default=1, validator=_between(1, 5))
-    remember: Duration = attrs.field(default=8 * _DAY, validator=_between(1))
+    partitions: int = attrs.field(default=8, validator=between(1, 256))
+    replicas: int = attrs.field(default=1, validator=between(1, 5))
+    remember: Duration = attrs.field(default=8 * _DAY, validator=between(1))
     synced: bool = False
-    timeout: Duration = attrs.field(default=3.0, validator=_between(0.1))
-    patience: Duration = attrs.field(default=10.0, validator=_between(0))
+    timeout: Duration = attrs.field(default=3.0, validator=between(0.1))
+    patience: Duration = attrs.field(default=10.0, validator=between(0))
     spool: bool = True
     spool_path: Path = Path("spool.db")
-    spool_max_size: Size = attrs.field(default=1024 * _MIB, validator=_between(1))
+    spool_max_size: Size = attrs.field(default=1024 * _MIB, validator=between(1))
 
 
 @attrs.frozen(kw_only=True)
@@ -172,10 +124,10 @@ class JournalSettings:
 
     engine: Literal["memory", "sqlite", "nats"] = "sqlite"
     path: Path = Path("bridge.db")
-    keep: Duration = attrs.field(default=8 * _DAY, validator=_between(0))
-    max_size: Size = attrs.field(default=0, validator=_between(0))
-    absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=_between(0))
-    min_free_space: Size = attrs.field(default=64 * _MIB, validator=_between(0))
+    keep: Duration = attrs.field(default=8 * _DAY, validator=between(0))
+    max_size: Size = attrs.field(default=0, validator=between(0))
+    absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=between(0))
+    min_free_space: Size = attrs.field(default=64 * _MIB, validator=between(0))
     nats: NatsSettings = NatsSettings()
 
     def __attrs_post_init__(self) -> None:
@@ -208,12 +160,12 @@ class DeliverySettings:
     one after it twice as long up to `max_delay`, and each varied by the share `jitter`.
     """
 
-    concurrency: int = attrs.field(default=16, validator=_between(1))
-    timeout: Duration = attrs.field(default=60.0, validator=_between(0.001))
-    tries: int = attrs.field(default=10, validator=_between(1))
-    first_delay: Duration = attrs.field(default=1.0, validator=_between(0))
-    max_delay: Duration = attrs.field(default=600.0, validator=_between(0))
-    jitter: float = attrs.field(default=0.2, validator=_between(0.0, 1.0))
+    concurrency: int = attrs.field(default=16, validator=between(1))
+    timeout: Duration = attrs.field(default=60.0, validator=between(0.001))
+    tries: int = attrs.field(default=10, validator=between(1))
+    first_delay: Duration = attrs.field(default=1.0, validator=between(0))
+    max_delay: Duration = attrs.field(default=600.0, validator=between(0))
+    jitter: float = attrs.field(default=0.2, validator=between(0.0, 1.0))
 
 
 @attrs.frozen(kw_only=True)
@@ -313,7 +265,7 @@ class Settings:
     """
 
     server: ServerSettings = ServerSettings()
-    admin: AdminSettings = AdminSettings()
+    admin: AdminSettings = attrs.field(factory=AdminSettings)
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()

@@ -1,33 +1,44 @@
-"""What `bridge` shows is what it lists."""
+"""What a package shows is what it lists, although a name is imported when it is first used."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from importlib import import_module
+from types import ModuleType
 
 import pytest
 
 import bridge
+from bridge import adapter, model, settings
 
-IMPORTS = {
-    alias.name: node.module
-    for node in ast.walk(ast.parse(inspect.getsource(bridge)))
-    if isinstance(node, ast.ImportFrom) and node.module.startswith("bridge")
-    for alias in node.names
-}
+PACKAGES = (bridge, model, adapter, settings)
 
 
-def test_all_is_sorted_and_complete():
-    """Every name that a type checker finds in bridge is listed, and the list is sorted."""
-    assert set(bridge.__all__) == IMPORTS.keys() == set(dir(bridge))
-    assert bridge.__all__ == sorted(bridge.__all__)
+def imports(package: ModuleType) -> dict[str, str]:
+    """Return the names that a type checker finds in a package, each with its module."""
+    return {
+        alias.name: node.module or ""
+        for node in ast.walk(ast.parse(inspect.getsource(package)))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bridge.")
+        for alias in node.names
+        if node.module != "bridge.lazy"
+    }
 
 
-@pytest.mark.parametrize("name", bridge.__all__)
-def test_each_name_is_what_a_type_checker_takes_it_for(name):
-    """A name that is imported at its first use is the one of the module that is named for it."""
-    assert getattr(bridge, name) is getattr(import_module(IMPORTS[name]), name)
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_all_is_complete(package):
+    """Every name that a type checker finds is listed, once."""
+    assert sorted(package.__all__) == sorted(imports(package)) == sorted(dir(package))
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "module"),
+    [(package, *found) for package in PACKAGES for found in imports(package).items()],
+)
+def test_each_name_is_what_a_type_checker_takes_it_for(package, name, module):
+    """A name that is imported at its first use is that of the module that is named for it."""
+    assert getattr(package, name) is getattr(import_module(module), name)
 
 
 def test_a_name_that_is_not_there():
