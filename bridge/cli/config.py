@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import attrs
 from cyclopts import Parameter
@@ -20,8 +20,9 @@ from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 
 if TYPE_CHECKING:
     from bridge.adapter import Adapter
-    from bridge.adapter.signing import Secret
     from bridge.settings import AdapterEntry, Settings, toml
+
+T = TypeVar("T")
 
 VARIABLE: Final = "BRIDGE_CONFIG"
 DEFAULT: Final = Path("config.toml")
@@ -78,7 +79,12 @@ def read(path: Path) -> Settings:
     from bridge import assembly  # noqa: PLC0415 - see above
     from bridge.settings import load  # noqa: PLC0415
 
-    return load(path, assembly.settings_class, installed=assembly.installed())
+    return load(
+        path,
+        assembly.settings_class,
+        installed=assembly.installed(),
+        engines=assembly.engines(),
+    )
 
 
 def adapter(settings: Settings, name: str) -> Adapter:
@@ -105,24 +111,24 @@ def entry_of(settings: Settings, name: str) -> AdapterEntry:
         raise UnknownAdapter(unknown("configured adapter", name, settings.adapters)) from None
 
 
-def secrets(settings: Settings) -> Iterator[tuple[toml.Path, Secret]]:
-    """Return every secret, with where in the configuration it stands."""
-    for name in ("server", "admin", "journal"):
-        yield from _secrets(getattr(settings, name), (name,))
+def found(settings: Settings, cls: type[T]) -> Iterator[tuple[toml.Path, T]]:
+    """Yield every value of a class, secrets or paths, with where in the configuration it stands."""
+    for name in ("server", "admin"):
+        yield from _found(getattr(settings, name), (name,), cls)
+    for (table, key, *rest), value in _found(settings.journal, ("journal",), cls):
+        yield (table, settings.journal.engine if key == "own" else key, *rest), value
     for name, entry in settings.adapters.items():
-        yield from _secrets(entry.settings, ("adapters", name))
+        yield from _found(entry.settings, ("adapters", name), cls)
     for name, subscriber in settings.subscribers.items():
-        yield from _secrets(subscriber, ("subscribers", name))
+        yield from _found(subscriber, ("subscribers", name), cls)
 
 
-def _secrets(value: object, path: toml.Path) -> Iterator[tuple[toml.Path, Secret]]:
-    from bridge.adapter.signing import Secret  # noqa: PLC0415
-
-    if isinstance(value, Secret):
+def _found(value: object, path: toml.Path, cls: type[T]) -> Iterator[tuple[toml.Path, T]]:
+    if isinstance(value, cls):
         yield path, value
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
-            yield from _secrets(item, (*path, index))
-    elif attrs.has(cls := type(value)):
-        for field in attrs.fields(cls):
-            yield from _secrets(getattr(value, field.name), (*path, field.name))
+            yield from _found(item, (*path, index), cls)
+    elif attrs.has(kind := type(value)):
+        for field in attrs.fields(kind):
+            yield from _found(getattr(value, field.name), (*path, field.name), cls)

@@ -7,12 +7,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.errors import Problem
-from bridge.settings import NatsSettings, Settings, toml
+from bridge.settings import SelfCritical, Settings, toml
 from bridge.settings.admin import is_loopback
 from bridge.settings.references import defaults, files, resolve
 
@@ -33,6 +32,7 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
         *_about_secrets(settings, document, values, is_open=_is_open(path)),
         *_about_files(settings, document, path.parent),
         *_about_networks(settings),
+        *_told_by_settings(settings),
     ):
         yield document.problem(key, message)
 
@@ -41,7 +41,7 @@ def _about_secrets(
     settings: Settings, document: toml.Document, values: object, *, is_open: bool
 ) -> Iterator[tuple[str, str]]:
     seen: dict[Secret, str] = {}
-    for place, secret in configuration.secrets(settings):
+    for place, secret in configuration.found(settings, Secret):
         key, text = toml.dotted(place), secret.reveal()
         if _EXAMPLE in text.lower():
             yield key, "this is the example's, which everybody knows: set one of your own"
@@ -68,17 +68,14 @@ def _about_secrets(
 def _about_files(
     settings: Settings, document: toml.Document, directory: Path
 ) -> Iterator[tuple[str, str]]:
-    found = list(files(document, os.environ, directory))
-    credentials = settings.journal.nats.credentials
-    if settings.journal.engine == "nats" and credentials is not None:
-        found.append(("journal.nats.credentials", credentials))
-    for key, path in found:
+    named = ((toml.dotted(place), path) for place, path in configuration.found(settings, Path))
+    for key, path in (*files(document, os.environ, directory), *named):
         if _is_open(path):
             yield key, f"{path} is a file {_OPEN}"
 
 
 def _is_open(path: Path) -> bool:
-    return path.exists() and bool(path.stat().st_mode & _TOO_OPEN)
+    return path.is_file() and bool(path.stat().st_mode & _TOO_OPEN)
 
 
 def _about_networks(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -94,20 +91,14 @@ def _about_networks(settings: Settings) -> Iterator[tuple[str, str]]:
                 f"server.trusted_proxies[{index}]",
                 "as large as a part of the internet: anybody in it can forge X-Forwarded-For",
             )
-    if settings.journal.engine == "nats":
-        yield from _about_nats(settings.journal.nats)
 
 
-def _about_nats(nats: NatsSettings) -> Iterator[tuple[str, str]]:
-    urls = [urlsplit(server) for server in nats.servers]
-    for index, url in enumerate(urls):
-        if url.scheme in {"nats", "ws"} and not is_loopback(url.hostname or ""):
-            yield (
-                f"journal.nats.servers[{index}]",
-                "without TLS: events and credentials can be read on the way; use tls:// or wss://",
-            )
-    if nats.credentials is None and not all(is_loopback(url.hostname or "") for url in urls):
-        yield (
-            "journal.nats.credentials",
-            "no user: whoever reaches the servers can read and write every event",
-        )
+def _told_by_settings(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what an engine's or an adapter's own settings find unsafe in themselves."""
+    tables = {f"journal.{settings.journal.engine}": settings.journal.own} | {
+        f"adapters.{name}": entry.settings for name, entry in settings.adapters.items()
+    }
+    for table, own in tables.items():
+        if isinstance(own, SelfCritical):
+            for problem in own.doubts():
+                yield f"{table}.{problem.key}", problem.message

@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from bridge.adapter import Adapter, SampleSource
+from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.doubts import doubts
@@ -25,7 +26,7 @@ from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server
 from bridge.ops import admin, log
 from bridge.runtime import Bridge
-from bridge.settings import JournalSettings, Settings, SubscriberEntry
+from bridge.settings import Settings, SubscriberEntry
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
@@ -77,7 +78,9 @@ def serve(
     )
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
-    log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
+    log.configure(
+        settings.log, secrets=[secret for _, secret in configuration.found(settings, Secret)]
+    )
     for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
     try:
@@ -132,7 +135,7 @@ def _announce(
         name: f"{url}{prefix}/{name}{_masked_tail(adapter)}"
         for name, adapter in bridge.adapters.items()
     }
-    journal = _place(settings.journal)
+    journal = bridge.journal.location
     if not log.is_readable(settings.log):
         _log.info(
             "listening on %s",
@@ -165,17 +168,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
-
-
-def _place(journal: JournalSettings) -> str:
-    """Return where the journal is, in words."""
-    match journal.engine:
-        case "memory":
-            return "memory"
-        case "nats":
-            return f"{journal.nats.stream} on {', '.join(journal.nats.servers)}"
-        case "sqlite":
-            return f"sqlite in {journal.path}"
 
 
 def _sample(bridge: Bridge) -> str | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bridge.lazy import lazily
 
 if TYPE_CHECKING:
-    from bridge.settings.admin import AdminSettings, load_admin
+    from bridge.settings.admin import AdminSettings, is_loopback, load_admin
+    from bridge.settings.limits import between, matching
     from bridge.settings.loading import load, loads
     from bridge.settings.structure import Duration, Size, seconds
     from bridge.settings.tables import (
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
         DeliverySettings,
         EventKind,
         JournalSettings,
+        JournalTable,
         LogSettings,
-        NatsSettings,
+        NoSettings,
+        SelfCritical,
         ServerSettings,
         Settings,
         SubscriberEntry,
@@ -33,6 +36,7 @@ else:
         __name__,
         (
             "bridge.settings.admin",
+            "bridge.settings.limits",
             "bridge.settings.structure",
             "bridge.settings.tables",
             "bridge.settings.loading",
@@ -49,16 +53,21 @@ __all__ = [
     "Duration",
     "EventKind",
     "JournalSettings",
+    "JournalTable",
     "LogSettings",
-    "NatsSettings",
+    "NoSettings",
+    "SelfCritical",
     "ServerSettings",
     "Settings",
     "Size",
     "SubscriberEntry",
     "SubscriberTable",
     "TracingSettings",
+    "between",
+    "is_loopback",
     "load",
     "load_admin",
     "loads",
+    "matching",
     "seconds",
 ]

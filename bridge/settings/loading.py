@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
 from bridge.settings.reader import Reader, keys_of, text_of
@@ -18,7 +18,9 @@ from bridge.settings.tables import (
     AdapterTable,
     DeliverySettings,
     JournalSettings,
+    JournalTable,
     LogSettings,
+    NoSettings,
     ServerSettings,
     Settings,
     SubscriberEntry,
@@ -27,10 +29,12 @@ from bridge.settings.tables import (
 )
 from bridge.settings.wording import unknown
 
+Engine: TypeAlias = Callable[[], type[attrs.AttrsInstance]]
+"""Imports an engine and returns its settings class. Raises `ConfigurationError`."""
+
 _SECTIONS: Final[Mapping[str, type[Any]]] = {
     "server": ServerSettings,
     "admin": AdminSettings,
-    "journal": JournalSettings,
     "log": LogSettings,
     "tracing": TracingSettings,
     "delivery": DeliverySettings,
@@ -43,15 +47,19 @@ def load(
     environ: Mapping[str, str] = os.environ,
     *,
     installed: Iterable[str] = (),
+    engines: Mapping[str, Engine] | None = None,
 ) -> Settings:
     """Read the settings from a file.
 
     `adapter_settings` gives the settings class of an adapter by its type, or None where no such
-    adapter is installed; `installed` names those that are. Relative paths in the file start
+    adapter is installed; `installed` names those that are. `engines` gives those of the installed
+    journals by name; without it, no engine's own table is read. Relative paths in the file start
     from its directory. Raises `ConfigurationError` with everything that is wrong.
     """
     path = Path(path)
-    return loads(text_of(path), adapter_settings, environ, installed=installed, path=path)
+    return loads(
+        text_of(path), adapter_settings, environ, installed=installed, engines=engines, path=path
+    )
 
 
 def loads(
@@ -60,17 +68,19 @@ def loads(
     environ: Mapping[str, str] = os.environ,
     *,
     installed: Iterable[str] = (),
+    engines: Mapping[str, Engine] | None = None,
     path: Path | None = None,
 ) -> Settings:
     """Read the settings from a text, as `load` does; `path` is the file that it came from."""
     directory = Path() if path is None else path.parent
     reader = Reader(toml.parse(text, None if path is None else str(path)), environ, directory)
-    tables = {*_SECTIONS, "adapters", "subscribers"}
+    tables = {*_SECTIONS, "journal", "adapters", "subscribers"}
     for key in reader.values.keys() - tables:
         reader.report((key,), unknown("key", key, tables))
     sections: dict[str, Any] = {name: reader.section(name, cls) for name, cls in _SECTIONS.items()}
     settings = Settings(
-        **sections | {"journal": _placed(sections["journal"], directory)},
+        **sections,
+        journal=_journal(reader, engines, directory),
         adapters=dict(_adapters(reader, adapter_settings, tuple(installed))),
         subscribers=dict(_subscribers(reader, sections["delivery"])),
         path=path,
@@ -80,15 +90,38 @@ def loads(
     return settings
 
 
-def _placed(journal: JournalSettings, directory: Path) -> JournalSettings:
+def _journal(
+    reader: Reader, engines: Mapping[str, Engine] | None, directory: Path
+) -> JournalSettings:
+    """Read `[journal]`, and in it the tables of the engines."""
+    path: toml.Path = ("journal",)
+    table = dict(reader.table(reader.values.get("journal", {}), path))
+    names = tuple(table if engines is None else engines)
+    tables = {name: table.pop(name) for name in names if isinstance(table.get(name), dict)}
+    common = reader.read(table, JournalTable, path, names) or JournalTable()
+    own: attrs.AttrsInstance = NoSettings()
+    known = {} if engines is None else engines
+    for name in {common.engine: None, **tables} if engines is not None else ():
+        is_chosen = name == common.engine
+        try:
+            cls = known[name]() if is_chosen or tables[name] else NoSettings
+        except KeyError:
+            reader.report((*path, "engine"), unknown("engine", name, names))
+        except ConfigurationError as error:
+            if is_chosen:  # else an extra may be missing that nobody needs
+                reader.report((*path, "engine"), str(error))
+        else:
+            settings = reader.read(tables.get(name, {}), cls, (*path, name))
+            own = settings if is_chosen and settings is not None else own
+    values = attrs.asdict(_placed(common, directory), recurse=False)
+    return JournalSettings(**values, own=_placed(own, directory))
+
+
+def _placed(settings: Any, directory: Path) -> Any:  # noqa: ANN401 - of the same class
     """Return the settings with their paths as seen from the directory of their file."""
-    nats = journal.nats
-    credentials = nats.credentials and directory / nats.credentials
-    return attrs.evolve(
-        journal,
-        path=directory / journal.path,
-        nats=attrs.evolve(nats, credentials=credentials, spool_path=directory / nats.spool_path),
-    )
+    values = attrs.asdict(settings, recurse=False)
+    paths = {name: directory / value for name, value in values.items() if isinstance(value, Path)}
+    return attrs.evolve(settings, **paths)
 
 
 def _adapters(

@@ -69,15 +69,16 @@ class Reader:
         self, name: str, common: type[attrs.AttrsInstance]
     ) -> Iterator[tuple[tuple[str, str], dict[str, Any], dict[str, Any]]]:
         """Yield each table within a table of the root: its path, its `common` keys and the rest."""
-        for key, value in self._table(self.values.get(name, {}), (name,)).items():
+        for key, value in self.table(self.values.get(name, {}), (name,)).items():
             # A name stands in a URL's path, in metrics and in the journal.
             if not _NAME.fullmatch(key):
                 told = 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9'
                 self.report((name, key), told)
-            rest = dict(self._table(value, (name, key)))
+            rest = dict(self.table(value, (name, key)))
             yield (name, key), {k: rest.pop(k) for k in keys_of(common) if k in rest}, rest
 
-    def _table(self, value: object, path: toml.Path) -> dict[str, Any]:
+    def table(self, value: object, path: toml.Path) -> dict[str, Any]:
+        """Return a value that has to be a table, or report it and return an empty one."""
         if isinstance(value, dict):
             return value
         self.report(path, mismatch(value, "a table"))

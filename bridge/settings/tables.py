@@ -6,9 +6,17 @@ Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    runtime_checkable,
+)
 
 import attrs
 
@@ -34,11 +42,18 @@ CONSOLE: Final = "console"
 _DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
 
-_STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
-_NATS_SERVER: Final = re.compile(r"(nats|tls|ws|wss)://[^@/\s]+/?")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+@runtime_checkable
+class SelfCritical(Protocol):
+    """Settings of an engine or an adapter that know what is valid in them, and unsafe."""
+
+    def doubts(self) -> Iterable[Problem]:
+        """Return the warnings of `bridge check`; their keys are those of the class."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -66,74 +81,43 @@ class ServerSettings:
     drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
-def _check_servers(_instance: object, _attribute: object, servers: tuple[str, ...]) -> None:
-    if not servers:
-        raise ConfigurationError("expected at least one server")
-    for server in servers:
-        if not _NATS_SERVER.fullmatch(server):
-            # Not quoted: what stands where a host is expected may be a password.
-            raise ConfigurationError(
-                'expected servers such as "nats://127.0.0.1:4222" or "tls://nats.example.com", '
-                "without a password: that belongs into the file of `credentials`"
-            )
-
-
 @attrs.frozen(kw_only=True)
-class NatsSettings:
-    """The NATS JetStream servers that keep the journal of several machines.
+class JournalTable:
+    """What `[journal]` may hold beside the tables of its engines.
 
-    `credentials` is a file as `nsc` writes it. `stream` names the streams, `partitions` bounds
-    how many processes share the work for one subscriber. A stream that exists keeps its own
-    `replicas`. Keys are known for `remember`, at most as long as events are kept. `synced` says
-    that the servers sync to disk before they acknowledge, so that one replica is no risk.
-
-    While the servers are away, events go into the file `spool_path`, up to `spool_max_size`;
-    without the `spool`, callbacks are refused meanwhile. Before either, callbacks wait for
-    `patience`, since most absences are elections. Paths are relative to the directory of the
-    settings' file.
+    `engine` names an installed engine. `path` is relative to the directory of the settings' file.
+    What every subscriber has had is dropped after `keep`, or earlier where `max_size` (0: no
+    limit) is reached; what one of them has not had stays until `absolute_limit`. With less than
+    `min_free_space` on the disk the bridge reports that it is not ready. Not every engine needs
+    all of them.
     """
 
-    servers: tuple[str, ...] = attrs.field(
-        default=("nats://127.0.0.1:4222",), validator=_check_servers
-    )
-    credentials: Path | None = None
-    stream: str = attrs.field(
-        default="bridge", validator=matching(_STREAM, "letters, digits, - and _")
-    )
-    partitions: int = attrs.field(default=8, validator=between(1, 256))
-    replicas: int = attrs.field(default=1, validator=between(1, 5))
-    remember: Duration = attrs.field(default=8 * _DAY, validator=between(1))
-    synced: bool = False
-    timeout: Duration = attrs.field(default=3.0, validator=between(0.1))
-    patience: Duration = attrs.field(default=10.0, validator=between(0))
-    spool: bool = True
-    spool_path: Path = Path("spool.db")
-    spool_max_size: Size = attrs.field(default=1024 * _MIB, validator=between(1))
-
-
-@attrs.frozen(kw_only=True)
-class JournalSettings:
-    """Where events are made durable, and for how long they are kept.
-
-    `path` is relative to the directory of the settings' file. What every subscriber has had
-    is dropped after `keep`, or earlier where `max_size` (0: no limit) is reached; what one of
-    them has not had stays until `absolute_limit`. With less than `min_free_space` on the disk
-    the bridge reports that it is not ready. With the engine `nats` and its settings, `keep` and
-    `max_size` are for everyone alike, `path` and the other limits mean nothing.
-    """
-
-    engine: Literal["memory", "sqlite", "nats"] = "sqlite"
+    engine: str = "sqlite"
     path: Path = Path("bridge.db")
     keep: Duration = attrs.field(default=8 * _DAY, validator=between(0))
     max_size: Size = attrs.field(default=0, validator=between(0))
     absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=between(0))
     min_free_space: Size = attrs.field(default=64 * _MIB, validator=between(0))
-    nats: NatsSettings = NatsSettings()
 
     def __attrs_post_init__(self) -> None:
         """Refuse limits that contradict each other."""
         if self.absolute_limit < self.keep:
             raise ConfigurationError("absolute_limit is shorter than keep")
+
+
+@attrs.frozen
+class NoSettings:
+    """The settings of an engine that has none of its own."""
+
+
+@attrs.frozen(kw_only=True)
+class JournalSettings(JournalTable):
+    """Where events are made durable, and for how long they are kept.
+
+    `own` is an instance of the engine's settings class, read from `[journal.ENGINE]`.
+    """
+
+    own: Any = NoSettings()
 
 
 @attrs.frozen(kw_only=True)
