@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 import bridge
-from bridge import adapter, model, settings
+from bridge import adapter, delivery, model, settings
 
-PACKAGES = (bridge, model, adapter, settings)
+PACKAGES = (bridge, model, adapter, settings, delivery)
 
 
 def imports(package: ModuleType) -> dict[str, str]:
