@@ -25,12 +25,14 @@ if TYPE_CHECKING:
         Verified,
     )
     from bridge.adapter.signing import Secret
-    from bridge.delivery.bus import Bus, Subscriber
+    from bridge.delivery.bus import Bus
+    from bridge.delivery.subscriber import Subscriber
     from bridge.errors import (
         BodyRefused,
         BridgeError,
         CodecError,
         ConfigurationError,
+        Drop,
         Fault,
         JournalError,
         MalformedBody,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         NotAuthentic,
         NotRunning,
         Problem,
+        RetryIn,
         UnknownAdapter,
         Unreadable,
     )
@@ -113,6 +116,7 @@ else:
             "bridge.journal.protocol",
             "bridge.journal.memory",
             "bridge.journal.sqlite",
+            "bridge.delivery.subscriber",
             "bridge.delivery.bus",
             "bridge.ingress.web",
             "bridge.runtime",
@@ -144,6 +148,7 @@ __all__ = [
     "Deletion",
     "DeliverySettings",
     "Direction",
+    "Drop",
     "Edit",
     "Event",
     "Fault",
@@ -176,6 +181,7 @@ __all__ = [
     "Referral",
     "ReplyTo",
     "Response",
+    "RetryIn",
     "Role",
     "Sample",
     "SampleSource",

@@ -18,7 +18,9 @@ _LONGEST_SHOWN: Final = 7  # characters; a secret that keeps anybody out has mor
 def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
     """Say that a word is not one of those allowed, which was probably meant, and list them."""
     words = sorted(allowed)
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word, words, n=1) or [
+        each for each in words if each.casefold() == word.casefold()
+    ]
     found = f" {quoted(word)}" if close or len(word) <= _LONGEST_SHOWN else ""
     hint = f"; did you mean {quoted(close[0])}?" if close else "."
     return f"unknown {what}{found}{hint} Allowed: {', '.join(words) or 'none'}"
