@@ -18,9 +18,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from bridge.adapter import Adapter, SampleSource
+from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
-from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
+from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
 from bridge.cli.stopping import stopping
 from bridge.cli.terminal import Exit, fail, say
@@ -84,7 +85,7 @@ def serve(
     bridge = Bridge.from_settings(settings)
     log.configure(
         settings.log,
-        secrets=[secret for _, secret in configuration.secrets(settings)],
+        secrets=[secret for _, secret in configuration.found(settings, Secret)],
         whole_tracebacks=_DEVELOPING in os.environ,
     )
     for doubt in doubts(settings, path):

@@ -200,11 +200,15 @@ class Health:
 
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly.
+    `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
+    bytes; both are None where it keeps nothing on this machine.
     """
 
     ready: bool
     reason: str | None = None
     spooled: int | None = None
+    size: int | None = None
+    free: int | None = None
 
 
 class Cursor(Protocol):

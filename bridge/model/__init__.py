@@ -4,65 +4,79 @@ All values are frozen; collections are tuples; times are aware and in UTC.
 Nothing here knows how a provider spells a field; `codec` alone spells our own JSON.
 """
 
-from bridge.model.content import (
-    CONTENT_CLASSES,
-    CallPermission,
-    Choice,
-    ChoiceSource,
-    ContactAddress,
-    ContactCard,
-    ContactEmail,
-    ContactPhone,
-    Contacts,
-    ContactUrl,
-    Content,
-    ContentT_co,
-    Deletion,
-    Edit,
-    Form,
-    Location,
-    Media,
-    MediaKind,
-    Order,
-    OrderItem,
-    Organisation,
-    ProviderError,
-    Reaction,
-    System,
-    SystemKind,
-    Template,
-    TemplateParameter,
-    Text,
-    Thumbnail,
-    Unsupported,
-)
-from bridge.model.events import (
-    EVENT_CLASSES,
-    ConsentChange,
-    Direction,
-    Event,
-    Forwarded,
-    Message,
-    Notice,
-    Origin,
-    Pricing,
-    Product,
-    Referral,
-    ReplyTo,
-    Status,
-    StatusChange,
-    TemplateAspect,
-    TemplateChange,
-    Typing,
-    Unrecognized,
-)
-from bridge.model.parties import (
-    Conversation,
-    ConversationKind,
-    JsonValue,
-    Party,
-    Role,
-)
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.model.content import (
+        CONTENT_CLASSES,
+        CallPermission,
+        Choice,
+        ChoiceSource,
+        ContactAddress,
+        ContactCard,
+        ContactEmail,
+        ContactPhone,
+        Contacts,
+        ContactUrl,
+        Content,
+        ContentT_co,
+        Deletion,
+        Edit,
+        Form,
+        Location,
+        Media,
+        MediaKind,
+        Order,
+        OrderItem,
+        Organisation,
+        ProviderError,
+        Reaction,
+        System,
+        SystemKind,
+        Template,
+        TemplateParameter,
+        Text,
+        Thumbnail,
+        Unsupported,
+    )
+    from bridge.model.events import (
+        EVENT_CLASSES,
+        ConsentChange,
+        Direction,
+        Event,
+        Forwarded,
+        Message,
+        Notice,
+        Origin,
+        Pricing,
+        Product,
+        Referral,
+        ReplyTo,
+        Status,
+        StatusChange,
+        TemplateAspect,
+        TemplateChange,
+        Typing,
+        Unrecognized,
+    )
+    from bridge.model.parties import (
+        Conversation,
+        ConversationKind,
+        JsonValue,
+        Party,
+        Role,
+    )
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.model.content",
+            "bridge.model.events",
+            "bridge.model.parties",
+        ),
+    )
 
 __all__ = [
     "CONTENT_CLASSES",

@@ -32,6 +32,7 @@ from bridge.journal.protocol import (
 )
 from bridge.journal.query import Query
 from bridge.model import Event, Message, StatusChange, Unrecognized
+from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100
@@ -173,14 +174,19 @@ class Operators:
         journal, where = self.journal, ""
         if name not in self._deliveries:
             if not (isinstance(journal, SharedJournal) and await journal.is_served(name)):
-                if not await journal.forget(name):
-                    raise UnknownSubscriber("the journal knows no subscriber of this name")
+                await self._check_known(name)
+                await journal.forget(name)
                 return
             where = " in another process"
         raise StillRunning(
             f"subscriber {name!r} is running{where}: take it out of the configuration, restart, "
             "and then forget it"
         )
+
+    async def _check_known(self, name: str) -> None:
+        known = {each.name for each in await self.journal.subscribers()}
+        if name not in known:
+            raise UnknownSubscriber(wording.unknown("subscriber", name, known))
 
     async def _wake(self, names: Iterable[str]) -> None:
         for name in names:
@@ -195,9 +201,7 @@ class Operators:
     ) -> Sequence[DeadLetter]:
         """Return a page of dead letters, oldest first. Raises `UnknownSubscriber`."""
         if subscriber is not None:
-            known = {each.name for each in await self.journal.subscribers()}
-            if subscriber not in known:
-                raise UnknownSubscriber(f"the journal knows no subscriber {subscriber!r}")
+            await self._check_known(subscriber)
         return await self.journal.dead_letters(subscriber, after=after, limit=limit)
 
     async def dead_letter(self, letter: int) -> DeadLetter | None:
@@ -292,7 +296,8 @@ class Operators:
     def _running(self, name: str | None) -> Sequence[Subscriber]:
         found = [each for each in self._bus.subscribers if name in (None, each.name)]
         if name is not None and not found:
-            raise UnknownSubscriber(f"no subscriber {name!r} is running")
+            running = (each.name for each in self._bus.subscribers)
+            raise UnknownSubscriber(wording.unknown("running subscriber", name, running))
         return found
 
     async def reparse(

@@ -7,15 +7,17 @@ behind a token otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any, Final, NoReturn
 
 import attrs
 from aiohttp import web
 
 from bridge.adapter import Response
-from bridge.errors import ConfigurationError, Problem
+from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.ingress.responses import (
     ALIVE,
     HEADERS,
@@ -48,6 +50,7 @@ _MAX_FOLLOWERS: Final = 32
 _BATCH: Final = 256
 _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
+_STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
 _FOLLOWERS: Final = web.AppKey("followers", set[asyncio.Task[Any]])
 _routes: Final = web.RouteTableDef()
@@ -87,6 +90,7 @@ def application(
     app = web.Application(middlewares=[guard(settings), explain], client_max_size=_MAX_BODY)
     app[_OPERATORS] = operators
     app[_METRICS] = metrics
+    app[_STARTED_AT] = datetime.now(UTC)
     app[_HEARTBEAT] = heartbeat
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
@@ -116,6 +120,35 @@ async def _ready(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     text = await request.app[_METRICS].render(request.app[_OPERATORS])
     return web_response(Response(body=text, content_type=CONTENT_TYPE))
+
+
+@_routes.get("/status")
+async def _status(request: web.Request) -> web.Response:
+    """Return what an operator looks at first; where the journal fails, as much as there is."""
+    operators = request.app[_OPERATORS]
+    health = await operators.health()
+    try:
+        subscribers = await _states(request)
+        newest = await operators.journal.search(Query(newest_first=True, limit=1))
+    except JournalError:  # the health gives the reason
+        subscribers, newest = (), ()
+    return json_response(
+        {
+            "version": metadata.version("incs-bridge"),
+            "started_at": request.app[_STARTED_AT],
+            **attrs.asdict(health),
+            "durable": operators.journal.durable,
+            "adapters": list(operators.adapters),
+            "subscribers": subscribers,
+            "last_event": {
+                "key": newest[0].event.key,
+                "kind": newest[0].event.kind,
+                "received_at": newest[0].event.received_at,
+            }
+            if newest
+            else None,
+        }
+    )
 
 
 # --- looking ---------------------------------------------------------------------------------
@@ -200,8 +233,12 @@ async def _start(request: web.Request, query: Query) -> Start | int:
 
 @_routes.get("/subscribers")
 async def _subscribers(request: web.Request) -> web.Response:
+    return json_response({"subscribers": await _states(request)})
+
+
+async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
     metrics = request.app[_METRICS]
-    found = [
+    return [
         {
             **attrs.asdict(one.state, filter=attrs.filters.exclude("lagging_since")),
             "running": one.running,
@@ -211,7 +248,6 @@ async def _subscribers(request: web.Request) -> web.Response:
         }
         for one in await request.app[_OPERATORS].subscribers()
     ]
-    return json_response({"subscribers": found})
 
 
 @_routes.delete("/subscribers/{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from tests.bridge.serving import serving
 
 PHONE = "+16505557777"
 MANUAL = Path(__file__).parents[3] / "docs" / "operate.md"
+DASHBOARD = MANUAL.with_name("grafana.json")
 
 
 def callback(body: bytes, **changes) -> Callback:
@@ -182,6 +184,39 @@ def test_alerts_ask_for_what_is_there(text):
     known = {f.name + ("_total" if f.type == "counter" else "") for f in families}
     asked = set(re.findall(r"bridge_\w+", alerts()))
     assert {"bridge_ready", "bridge_spool_active"} < asked <= known
+
+
+def test_the_dashboard_asks_for_what_is_there(text):
+    """Each panel of the dashboard asks for samples that exist, by labels that they have."""
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels, ("job", "instance"))
+    asked = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            (name,) = re.findall(r"bridge_\w+", target["expr"])
+            asked.add(name)
+            words = re.findall(r"by \(([\w, ]+)\)", target["expr"])
+            used = {word for found in words for word in found.split(", ")}
+            used |= set(re.findall(r"(\w+)(?:=~|!=)", target["expr"]))
+            shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert used <= labels[name], panel["title"]
+            assert shown <= used, panel["title"]
+    assert asked == labels.keys() - {"bridge_append_seconds_count", "bridge_append_seconds_sum"}
+
+
+def test_the_panels_of_the_dashboard_lie_beside_each_other():
+    """No two panels share a place, and no row is wider than Grafana's 24 columns."""
+    places = [panel["gridPos"] for panel in json.loads(DASHBOARD.read_text())["panels"]]
+    cells = [
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
