@@ -154,7 +154,9 @@ class Broker:
         """Disconnect for good."""
         self._connected.clear()
         if self._spells:  # a client that was never connected cannot be closed
-            with contextlib.suppress(nats.errors.Error, OSError):
+            # The client writes what is pending even where the connection is gone, which uvloop
+            # answers with a RuntimeError.
+            with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
                 await self._client.close()
 
     def on_connection(self, begins: Callable[[], None]) -> None:
