@@ -112,6 +112,18 @@ class Product:
 @final
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
+class Owner:
+    """A responder that answers a conversation, in the provider's own words."""
+
+    app_id: str | None = None
+    app_role: str | None = None
+    business_id: str | None = None
+    role: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Pricing:
     """What the provider charges for a message, and the billing conversation it falls in."""
 
@@ -151,7 +163,9 @@ class Event:
 class Message(Event, Generic[ContentT_co]):
     """Somebody said something.
 
-    `aliases` are the same message's ids in other id spaces (INCS's own number).
+    `aliases` are the same message's ids in other id spaces (INCS's own number). `owned` is
+    False for the copy of a message in a conversation that another responder answers.
+    `history_status` is where an imported message stood.
     """
 
     kind: ClassVar[str] = "message"
@@ -168,6 +182,8 @@ class Message(Event, Generic[ContentT_co]):
     forwarded: Forwarded = Forwarded.NO
     referral: Referral | None = None
     product: Product | None = None
+    owned: bool = True
+    history_status: Status | None = None
 
 
 @final
@@ -226,14 +242,41 @@ class TemplateChange(Event):
 @quick_init
 @attrs.frozen(kw_only=True)
 class ConsentChange(Event):
-    """The user opted in or out; `scope` says of what, None meaning everything."""
+    """The user opted in or out; `scope` says of what, None meaning everything.
+
+    `reason` is what the provider tells of why, in its words.
+    """
 
     kind: ClassVar[str] = "consent_change"
 
     party: Party
     granted: bool
     scope: str | None = None
+    reason: str | None = None
     conversation: Conversation | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True)
+class Handover(Event):
+    """A conversation was handed from one responder to another.
+
+    `owned` says whether it is ours to answer from then on, None where that is not told.
+    `reason` is the provider's word for what happened, `metadata` what the other responder
+    passed on, and `context` what the provider tells of the conversation so far.
+    """
+
+    kind: ClassVar[str] = "handover"
+
+    party: Party
+    conversation: Conversation
+    previous: Owner | None = None
+    new: Owner | None = None
+    owned: bool | None = None
+    reason: str | None = None
+    metadata: str | None = None
+    context: JsonValue = None
 
 
 @final
@@ -281,6 +324,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     StatusChange,
     TemplateChange,
     ConsentChange,
+    Handover,
     Typing,
     Notice,
     Unrecognized,
