@@ -111,6 +111,7 @@ def _message(
         raw=scope.body,
         message_id=message_id,
         aliases=() if channel_msg_id is None or incs_id is None else (incs_id,),
+        id_space=None if incs_id is None else wire.CHANNEL,
         direction=sides.direction,
         origin=Origin.USER if inbound else _written_by_us(message),
         conversation=sides.conversation,

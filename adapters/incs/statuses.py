@@ -127,6 +127,7 @@ def status_change(
         error=_provider_error(error),
         recipient=recipient,
         conversation=conversation,
+        id_space=None if resolved else wire.CHANNEL,
         resolved=resolved,
     )
 
