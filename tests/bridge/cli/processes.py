@@ -225,7 +225,7 @@ engine = "nats"
 servers = ["{url}"]
 stream = "{stream}"
 partitions = 2
-timeout = "1s"
+timeout = "3s"
 """
 
 CRM = """\

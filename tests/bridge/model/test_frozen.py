@@ -7,7 +7,7 @@ from typing import final
 import attrs
 import pytest
 
-from bridge.model.frozen import builder, quick_init
+from bridge.model.frozen import builder, changer, quick_init
 
 
 @final
@@ -33,6 +33,18 @@ def test_nothing_can_be_changed_afterwards(make):
         place.name = "Surabaya"
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         del place.name
+
+
+def test_a_changed_copy_is_frozen_too():
+    """A copy holds the new values beside the old ones, and the original stays as it is."""
+    place = Place(name="Jakarta", country="ID")
+    moved = changer(Place, "name")(place, "Surabaya")
+    assert (moved, place) == (
+        Place(name="Surabaya", country="ID"),
+        Place(name="Jakarta", country="ID"),
+    )
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        moved.name = "Medan"
 
 
 @pytest.mark.parametrize(
