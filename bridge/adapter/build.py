@@ -24,6 +24,7 @@ from bridge.model import (
     Content,
     Conversation,
     ConversationKind,
+    Edit,
     JsonValue,
     Notice,
     Party,
@@ -122,7 +123,8 @@ class Scope:
         `id_space` is where the id is unique, if that is not the channel.
         """
         key = message_key(id_space or self.channel, message_id, sender)
-        return key if type(content) is not Unsupported else f"unsupported/{key}"
+        shown = content.content if type(content) is Edit else content
+        return key if type(shown) is not Unsupported else f"unsupported/{key}"
 
     def conversation(self, identity: str, provider_id: str | None = None) -> Conversation:
         """Return the conversation with one user; `identity` as for `keys.conversation_id`."""
