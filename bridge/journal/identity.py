@@ -144,7 +144,7 @@ def _joined(event: Event, account: str, gone: str, stays: str) -> Notice:
 
 
 def _identities(event: Event, party: Party) -> tuple[str, ...]:
-    found = [one for one in (party.phone, party.user_id) if one]
+    found = [one for one in (party.phone, party.user_id, party.parent_user_id) if one]
     if isinstance(event, Message) and isinstance(event.content, System):
         changed = (event.content.previous, event.content.current)
         found += [f"+{word}" if word.isdigit() else word for word in changed if word]
