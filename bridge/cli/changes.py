@@ -69,7 +69,7 @@ class Change:
         """Return whether a body has no such place yet."""
         value: Any = body
         for step in self.steps:
-            if not isinstance(value, list if isinstance(step, int) else dict):
+            if type(value) is not (list if isinstance(step, int) else dict):
                 return True
             try:
                 value = value[step]
