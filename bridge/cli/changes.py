@@ -68,6 +68,7 @@ class Change:
     def is_new_in(self, body: JsonValue) -> bool:
         """Return whether a body has no such place yet."""
         value: Any = body
+        step: Any
         for step in self.steps:
             if type(value) is not (list if isinstance(step, int) else dict):
                 return True
