@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         UnknownAdapter,
         Unreadable,
     )
-    from bridge.ingress.web import response_to
+    from bridge.ingress.responses import response_to
     from bridge.journal.memory import MemoryJournal
     from bridge.journal.protocol import Journal, Start
     from bridge.journal.sqlite import SqliteJournal
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         Event,
         Form,
         Forwarded,
+        Handover,
         JsonValue,
         Location,
         Media,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         OrderItem,
         Organisation,
         Origin,
+        Owner,
         Party,
         Pricing,
         Product,
@@ -118,7 +120,7 @@ else:
             "bridge.journal.sqlite",
             "bridge.delivery.subscriber",
             "bridge.delivery.bus",
-            "bridge.ingress.web",
+            "bridge.ingress.responses",
             "bridge.runtime",
         ),
     )
@@ -154,6 +156,7 @@ __all__ = [
     "Fault",
     "Form",
     "Forwarded",
+    "Handover",
     "Journal",
     "JournalError",
     "JsonValue",
@@ -171,6 +174,7 @@ __all__ = [
     "OrderItem",
     "Organisation",
     "Origin",
+    "Owner",
     "Parsed",
     "Party",
     "Pricing",

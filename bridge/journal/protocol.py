@@ -24,6 +24,7 @@ from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
     Event,
+    Handover,
     JsonValue,
     Message,
     Notice,
@@ -440,7 +441,7 @@ def concerns(event: Event, subject: str) -> bool:
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
-    if not isinstance(event, Message | StatusChange | ConsentChange | Typing):
+    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
         return _carries(event.raw, (*identities(subject), subject.removeprefix("+")))
     if is_one_of(event, subject):
         return True

@@ -280,8 +280,8 @@ class Fickle:
             direction=Direction.INBOUND,
             origin=Origin.USER,
             conversation=scope.conversation("somebody"),
-            sender=scope.business(),
-            recipient=scope.business(),
+            sender=scope.business,
+            recipient=scope.business,
             content=Text(text="hello"),
         ),))
 """
