@@ -208,6 +208,7 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         source=entry.source,
         domain=entry.domain,
         completions=entry.completions,
+        **({} if entry.owned is None else {"owned": None if entry.owned == "any" else entry.owned}),
         direction=entry.direction,
         content=entry.content,
     )

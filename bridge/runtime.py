@@ -54,8 +54,10 @@ class Options(TypedDict, total=False):
     """What may be said of a subscriber; see `Bridge.on`.
 
     With `channel`, `account`, `source` (an adapter's name), `domain` or `direction`, only events
-    of that one come; with `completions` also what completes an earlier message. Progress is kept
-    under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
+    of that one come; with `completions` also what completes an earlier message. `owned` is True
+    for messages that are ours to answer, False for copies of others', None for both; by default
+    True for who asks for `Message`, and None for who asks for `Event`. Progress is kept under
+    `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
@@ -63,6 +65,7 @@ class Options(TypedDict, total=False):
     source: str | None
     domain: str | None
     completions: bool
+    owned: bool | None
     direction: Direction | str | None
     name: str | None
     start: Start | str
@@ -239,7 +242,7 @@ class Bridge:
         """
         given: dict[str, Any] = {
             "content": content,
-            **{k: v for k, v in options.items() if v is not None},
+            **{k: v for k, v in options.items() if v is not None or k == "owned"},
         }
         # Before there is a function: `@bridge.on` without parentheses never gets one.
         check_options(events, given, ("content", *Options.__annotations__))

@@ -56,7 +56,9 @@ class Subscriber:
     """A named listener and the events it wants; None filters nothing.
 
     `source` is a configured adapter's name, `domain` its trust domain. With `completions`, a
-    message that was told with less before comes once more with what is known now.
+    message that was told with less before comes once more with what is known now. `owned` is True
+    for messages in conversations that are ours to answer, False for the copies of others, None
+    for both; who asks for `Message` gets ours unless it says otherwise, who asks for `Event` both.
 
     Events and contents are classes or the words of TOML, one or several. `direction` and
     `content` are about messages, so with either of them nothing else is wanted.
@@ -74,6 +76,11 @@ class Subscriber:
     direction: Direction | None = attrs.field(default=None, converter=_direction)
     content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
     completions: bool = False
+    owned: bool | None = attrs.field()
+
+    @owned.default
+    def _ours(self) -> bool | None:
+        return None if Event in self.events else True
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -94,6 +101,8 @@ class Subscriber:
         if self.domain is not None and event.domain != self.domain:
             return False
         if isinstance(event, Message) and event.completes is not None and not self.completions:
+            return False
+        if isinstance(event, Message) and self.owned not in (None, event.owned):
             return False
         if self.direction is None and not self.content:
             return True
@@ -124,6 +133,9 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     direction: object = subscriber.direction
     if not isinstance(direction, Direction | None):
         yield Problem("direction", _no_word("direction", direction, tuple(Direction)))
+    owned: object = subscriber.owned
+    if not isinstance(owned, bool | None):
+        yield Problem("owned", f"expected True, False or None, found {_found(owned)}")
     if not any(each in (Event, Message) for each in subscriber.events):
         for key in ("content", "direction"):
             if getattr(subscriber, key):

@@ -202,7 +202,8 @@ class SubscriberTable:
     `use` is `console` or the function that receives the events. It gets those that all the
     filters let through; `events` and `content` name one kind or several, and none means all of
     them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal.
+    on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
+    both.
     """
 
     use: str = attrs.field()
@@ -212,6 +213,7 @@ class SubscriberTable:
     source: str | None = None
     domain: str | None = None
     completions: bool = False
+    owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"

@@ -12,6 +12,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.model import Direction, Event, Location, Media, Message, StatusChange, Text
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
+from tests.bridge.events import message
 from tests.bridge.fakes import Plain
 
 
@@ -77,6 +78,32 @@ def test_a_direction_may_be_a_word():
 
 
 @pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"events": Message}, [True]),
+        ({"events": (Message, StatusChange)}, [True]),
+        ({"events": Event}, [True, False]),
+        ({"events": Message, "owned": None}, [True, False]),
+        ({"events": Message, "owned": False}, [False]),
+        ({"events": Event, "owned": True}, [True]),
+    ],
+)
+def test_who_answers_gets_what_is_ours_to_answer(options, wanted):
+    """Copies of what another responder answers come to who asks for them, or for every event."""
+    subscriber = Subscriber(name="crm", function=take, **options)
+    copies = [message(owned=owned) for owned in (True, False)]
+    assert [each.owned for each in copies if subscriber.wants(each)] == wanted
+
+
+def test_both_may_be_asked_for():
+    """`owned=None` is said, and is not what is left unsaid."""
+    bridge = a_bridge()
+    bridge.on(Message, name="crm", owned=None)(take)
+    (crm,) = bridge.bus.subscribers
+    assert crm.owned is None
+
+
+@pytest.mark.parametrize(
     ("events", "options", "problem"),
     [
         ((take,), {}, "events: this is a function: on() takes event classes, as in"),
@@ -108,6 +135,7 @@ def test_a_direction_may_be_a_word():
         ((Message,), {"policy": {"tries": 1}}, "policy: expected DeliverySettings(...), found a"),
         ((Message,), {"chanel": "rcs"}, 'unknown option "chanel"; did you mean "channel"?'),
         ((Message,), {"tries": 1}, "tries: is of the policy: policy=DeliverySettings(tries=...)"),
+        ((Message,), {"owned": "any"}, 'owned: expected True, False or None, found "any"'),
         ((Message,), {"events": "x"}, 'events: unknown option "events"'),
         ((Message,), {"name": 5}, "name: expected a word that can be printed, found 5"),
         ((Message,), {"name": "a\nb"}, "name: expected a word that can be printed"),
