@@ -148,7 +148,7 @@ class Rcs:
         body = read_body(verified, self.name, wire.CHANNEL)
         if isinstance(body, Parsed):
             return body if whole or body.malformed is None else self._kept(verified, body.malformed)
-        item: JsonValue = mapping(body.get("message")).get("data") if whole else None
+        item = mapping(body.get("message")).get("data")
         if type(item) is dict:  # a gateway that has decoded the envelope
             return build.parsed(events=(self._translated(item, body, verified, *_DATA),))
         secret = body.get("secret")

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from bridge.adapter import build
-from bridge.adapter.payload import boolean, filled, identifier, instant, mapping, phone
+from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping, phone
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.content import translate_content
@@ -59,8 +59,13 @@ _Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
 _NO_CONTEXT: Final[_Context] = (None, _NOT_FORWARDED, None)
 
 
-def translate_message(item: JsonObject, value: ValueContext) -> Message:
-    """Translate one message. Raises `Unreadable` where it has no id."""
+def translate_message(
+    item: JsonObject, value: ValueContext, *, raw: JsonObject | None = None
+) -> Message:
+    """Translate one message. Raises `Unreadable` where it has no id.
+
+    `raw` is what came, where `item` has been made of it.
+    """
     scope = value.scope
     message_id = required_id(item, "id")
     occurred_at = instant(item.get("timestamp"))
@@ -88,7 +93,7 @@ def translate_message(item: JsonObject, value: ValueContext) -> Message:
         received_at=scope.received_at,
         key=scope.message_key(content, message_id),
         occurred_at=occurred_at or scope.received_at,
-        raw=with_card(item, card, user),
+        raw=with_card(item if raw is None else raw, card, user),
         message_id=message_id,
         direction=_OUTBOUND if outbound else _INBOUND,
         origin=value.origin,
@@ -108,7 +113,7 @@ def translate_message(item: JsonObject, value: ValueContext) -> Message:
 def translate_echo(item: JsonObject, value: ValueContext) -> Message:
     """Translate what the business's app sent, or another responder. Raises `Unreadable`.
 
-    Of what a responder sent, the body of the sending API stands in `message`.
+    Of what a responder sent, the body of the request that sent it stands in `message`.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/smb_message_echoes
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/standby/
@@ -117,8 +122,11 @@ def translate_echo(item: JsonObject, value: ValueContext) -> Message:
     sent = item.get("message")
     if type(sent) is not dict or "type" in item:
         return translate_message(item, value)
-    flat = {**sent, "to": sent.get("to", sent.get("recipient")), **item}
-    return attrs.evolve(translate_message(flat, value), raw=item)
+    flat: JsonObject = {**item, **sent, "to": sent.get("to", sent.get("recipient"))}
+    flat |= {name: item.get(name) for name in ("id", "timestamp")}
+    if sent.get("recipient_type") == "group":
+        flat |= {"group_id": flat["to"], "to": None}
+    return translate_message(flat, value, raw=item)
 
 
 def _is_outbound(item: JsonObject, value: ValueContext) -> bool:
@@ -153,8 +161,9 @@ def _context(
     if type(context) is not dict:
         return _NO_CONTEXT
     reply_to: ReplyTo | None = None
-    quoted = identifier(context.get("id"))
-    if quoted is not None:  # what is forwarded has a context too, without an id
+    # What is forwarded has a context too, without an id; a request to send spells it `message_id`.
+    quoted = first(context, ("id", "message_id"), identifier)
+    if quoted is not None:
         reply_to = build.reply_to(
             message_id=quoted, sender=_quoted_party(context, value, user, group_id)
         )

@@ -112,9 +112,10 @@ def referral(value: JsonValue) -> Referral | None:
 
 def product_in(value: JsonValue) -> Product | None:
     """Return the catalogue item that an object names."""
-    if type(value) is not dict or not value:
+    if type(value) is not dict:
         return None
-    return build.product(
-        catalog_id=identifier(value.get("catalog_id")),
-        product_id=identifier(value.get("product_retailer_id")),
-    )
+    catalog_id = identifier(value.get("catalog_id"))
+    product_id = identifier(value.get("product_retailer_id"))
+    if catalog_id is None and product_id is None:
+        return None
+    return build.product(catalog_id=catalog_id, product_id=product_id)
