@@ -14,6 +14,7 @@ from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.model import (
     CONTENT_CLASSES,
     ConsentChange,
+    Handover,
     Message,
     Notice,
     StatusChange,
@@ -41,7 +42,7 @@ def test_samples_are_understood(sample):
 def test_samples_show_every_kind_of_event():
     """Somebody who tries a bridge with the samples meets each kind that Meta has."""
     kinds = {type(event) for sample in ADAPTER.samples() for event in events(sample.body)}
-    assert kinds == {Message, StatusChange, TemplateChange, ConsentChange, Notice}
+    assert kinds == {Message, StatusChange, TemplateChange, ConsentChange, Handover, Notice}
 
 
 def test_samples_show_every_kind_of_content():
