@@ -77,6 +77,7 @@ class Rcs:
     Settings = RcsSettings
 
     methods: Final = frozenset({"POST"})
+    repeats_for: Final = wire.REPEATS_FOR
     channels: Final = frozenset({wire.CHANNEL})
     accounts: Final = None  # only callbacks tell them
 

@@ -10,6 +10,7 @@ The objects carry no type: which fields are there tells a message from an event.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from bridge.model import ChoiceSource, JsonValue, MediaKind, Status
@@ -21,6 +22,10 @@ SIGNATURE_ALGORITHM: Final = "sha512"
 # Since July 2026 a header X-Goog-Webhook-Type tells what a request is: verification,
 # message_callback or agent_callback. Nobody signs it, so the signed object tells.
 # https://developers.google.com/business-communications/rcs-business-messaging/whats-new/latest-releases
+
+# What is not acknowledged is repeated, and what comes after it waits.
+# https://developers.google.com/business-communications/rcs-business-messaging/guides/integrate/webhooks
+REPEATS_FOR: Final = timedelta(days=30)
 
 # .../reference/rest/v1/UserEvent and .../reference/rest/v1/ServerEvent, `eventType`.
 # A revocation that failed says nothing about where the message stands: it may still arrive.

@@ -6,7 +6,7 @@ The types enforce the order: `parse` takes only what `verify` returned.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
@@ -130,6 +130,20 @@ class ChannelSource(Protocol):
     @property
     def accounts(self) -> frozenset[str] | None:
         """Every account, or None where only the callbacks tell them."""
+        ...
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """An adapter, or its class, that says for how long its provider repeats a callback.
+
+    What the journal still knows is not published again, so `bridge check` warns where `keep` is
+    shorter, and `bridge init` writes a `keep` that is long enough.
+    """
+
+    @property
+    def repeats_for(self) -> timedelta:
+        """How long after its first request a provider may repeat it, if it is not acknowledged."""
         ...
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bridge import assembly
+from bridge.adapter import Repeating
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.errors import Problem
@@ -32,6 +34,7 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
         *_about_secrets(settings, document, values, is_open=_is_open(path)),
         *_about_files(settings, document, path.parent),
         *_about_networks(settings),
+        *_about_repetition(settings),
         *_told_by_settings(settings),
     ):
         yield document.problem(key, message)
@@ -91,6 +94,17 @@ def _about_networks(settings: Settings) -> Iterator[tuple[str, str]]:
                 f"server.trusted_proxies[{index}]",
                 "as large as a part of the internet: anybody in it can forge X-Forwarded-For",
             )
+
+
+def _about_repetition(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, entry in settings.adapters.items():
+        adapter: object = assembly.load(entry.type)
+        if not isinstance(adapter, Repeating):
+            continue
+        if settings.journal.keep < adapter.repeats_for.total_seconds():
+            days = adapter.repeats_for.days
+            message = f"{name} repeats callbacks for {days} days: what is gone comes out twice"
+            yield "journal.keep", message
 
 
 def _told_by_settings(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
@@ -18,7 +19,7 @@ import attrs
 from cyclopts import Parameter
 
 from bridge import assembly
-from bridge.adapter import SampleSource
+from bridge.adapter import Repeating, SampleSource
 from bridge.adapter.setup import Chosen, Given, Rows, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
@@ -26,7 +27,7 @@ from bridge.cli.check import mistakes
 from bridge.cli.config import DEFAULT, ConfigOption
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError, ConfigurationError
-from bridge.settings import Settings, loads
+from bridge.settings import JournalSettings, Settings, loads
 from bridge.settings.wording import unknown
 
 _OURS: Final = "incs-bridge"
@@ -93,7 +94,7 @@ def init(
     if host is None and asking:
         host = _ask("Where does the world reach this server? (bridge.example.com; empty: later)")
     base = _base(host)
-    text = _document(tables)
+    text = _document(tables, _keep(names))
     settings = _checked(text, path)
     _write(path, text, force=force)
     _tell(path, settings, tables, base)
@@ -203,11 +204,23 @@ def _row(texts: Mapping[str, str], rows: Rows, array: Any) -> Iterator[str]:  # 
             raise UsageError(f"--channel: expected {rows.form}, found {found!r}")
 
 
-def _document(tables: Sequence[_Table]) -> str:
+def _keep(names: Sequence[str]) -> int | None:
+    """Return for how many days the journal must know a callback, if that is longer than usual."""
+    adapters: list[object] = [assembly.load(name) for name in names]
+    longest = max(
+        (each.repeats_for for each in adapters if isinstance(each, Repeating)), default=timedelta()
+    )
+    return longest.days if longest.total_seconds() > JournalSettings().keep else None
+
+
+def _document(tables: Sequence[_Table], keep: int | None) -> str:
     lines = [
         "# Every setting there is, with its default, is in config.example.toml.",
         "# This file holds secrets: keep it to yourself.",
     ]
+    if keep is not None:
+        lines += ["", "# A provider may repeat a callback for as long.", "[journal]"]
+        lines.append(f'keep = "{keep}d"')
     for table in tables:
         lines += ["", *table.lines]
     lines += [

@@ -198,6 +198,24 @@ def test_credentials_for_nats_that_others_may_read(command, configured, workplac
     assert keys(command) == []
 
 
+RCS = f'[adapters.rcs]\nclient_tokens = ["{SECRET}"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (RCS, ["journal.keep"]),
+        (f'[journal]\nkeep = "29d"\n{RCS}', ["journal.keep"]),
+        (f'[journal]\nkeep = "30d"\n{RCS}', []),
+        (f'[adapters.incs]\ntokens = ["{SECRET}"]\n', []),
+    ],
+)
+def test_a_journal_that_forgets_before_a_provider_does(command, configured, text, expected):
+    """Google repeats a callback for thirty days, so that `keep` must not be shorter."""
+    configured(text)
+    assert keys(command) == expected
+
+
 def test_a_secret_behind_a_reference(command, configured, monkeypatch):
     """The default of a variable is a secret in the file, whether the variable is set or not."""
     configured(f'[adapters.incs]\ntokens = ["${{INCS_TOKEN:-{SECRET}}}"]\n')
