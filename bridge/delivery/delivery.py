@@ -365,7 +365,8 @@ class Delivery:
         if self._observe is not None:
             self._observe(self._success)
         if self._is_verbose:
-            _log.debug("delivered", extra={"subscriber": self.name, "key": entry.event.key})
+            extra = {"subscriber": self.name, "key": entry.event.key}
+            self._runner.beside(entry.event, partial(_log.debug, "delivered", extra=extra))
 
     def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
         """Hold an entry for its next try; return True where it has had its last."""
@@ -376,25 +377,8 @@ class Delivery:
         if self._observe is not None:
             result = Result.DEAD if final else Result.FAILED
             self._observe(Tried(subscriber=self.name, result=result))
-        where = where_of(error, self._function) or name_of(self._function)
-        _log.log(
-            logging.ERROR if final else logging.WARNING,
-            "%s failed on %s: %s at %s, try %d; %s",
-            self._who,
-            held.entry.event.key,
-            kind_of(error),
-            where,
-            tries,
-            self._last if final else f"again in {seconds:.1f} s",
-            extra={
-                "subscriber": self.name,
-                "key": held.entry.event.key,
-                "tries": tries,
-                "error": kind_of(error),
-                "where": where,
-                **({} if final else {"seconds": round(seconds, 1)}),
-            },
-            exc_info=exc_info_of(error),
+        self._runner.beside(
+            held.entry.event, partial(self._tell, held.entry, error, tries, seconds, final=final)
         )
         retry = Retry(
             tries=tries,
@@ -412,6 +396,30 @@ class Delivery:
         self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
+
+    def _tell(
+        self, entry: Entry, error: BaseException, tries: int, seconds: float, *, final: bool
+    ) -> None:
+        where = where_of(error, self._function) or name_of(self._function)
+        _log.log(
+            logging.ERROR if final else logging.WARNING,
+            "%s failed on %s: %s at %s, try %d; %s",
+            self._who,
+            entry.event.key,
+            kind_of(error),
+            where,
+            tries,
+            self._last if final else f"again in {seconds:.1f} s",
+            extra={
+                "subscriber": self.name,
+                "key": entry.event.key,
+                "tries": tries,
+                "error": kind_of(error),
+                "where": where,
+                **({} if final else {"seconds": round(seconds, 1)}),
+            },
+            exc_info=exc_info_of(error),
+        )
 
     # --- lanes ---------------------------------------------------------------------------
 

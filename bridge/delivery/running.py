@@ -127,6 +127,13 @@ class Runner:
         self._watch(running)
         return running
 
+    def beside(self, event: Event, call: Callable[[], object]) -> None:
+        """Call something in a context such as the function has with this event, as to log."""
+        context = self._context.copy()
+        if self._prepare is not None:
+            context.run(self._prepare, event)
+        context.run(call)
+
     def _prepared(self, event: Event) -> object:
         assert self._prepare is not None  # noqa: S101 - or this would not be called
         self._prepare(event)
