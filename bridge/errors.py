@@ -124,7 +124,7 @@ class Unreadable(BridgeError):
 
     def below(self, prefix: str) -> Unreadable:
         """Return the same fault as seen from further out."""
-        joint = "" if not self.path or self.path.startswith("[") else "."
+        joint = "." if prefix and self.path and not self.path.startswith("[") else ""
         return Unreadable(f"{prefix}{joint}{self.path}", self.reason)
 
 

@@ -59,7 +59,15 @@ class Tried:
 
     subscriber: str
     result: Result
+    error: BaseException | None = None
 
 
-Hook: TypeAlias = Callable[[Received | Tried], None]
+@attrs.frozen(kw_only=True)
+class Died:
+    """A task of ours that serves a subscriber ended, and was replaced."""
+
+    subscriber: str
+
+
+Hook: TypeAlias = Callable[[Received | Tried | Died], None]
 """Whoever measures."""

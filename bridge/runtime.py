@@ -54,7 +54,7 @@ from bridge.model import (
     Message,
     Unrecognized,
 )
-from bridge.observer import Answer, Hook, Received, Tried
+from bridge.observer import Answer, Died, Hook, Received, Tried
 from bridge.ops.tracing import Append, Tracing
 from bridge.settings import (
     DeliverySettings,
@@ -496,7 +496,7 @@ class Bridge:
         """Count a callback whose body was refused before there was anything to receive."""
         self._observe(Received(adapter=name, answer=Answer.BODY_REFUSED))
 
-    def _observe(self, happening: Received | Tried) -> None:
+    def _observe(self, happening: Received | Tried | Died) -> None:
         for hook in self._hooks:
             hook(happening)
 

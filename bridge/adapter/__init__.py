@@ -1,28 +1,22 @@
 """Everything that an adapter's author imports, beside the model and the errors.
 
-The contract is here; `payload` reads untrusted JSON, `signing` compares what proves a callback.
+The contract is here. `payload` reads untrusted JSON, `reading` what must be there, `build` makes
+events and what they hold, and `signing` compares what proves a callback.
 """
 
+from bridge.adapter.build import Scope
 from bridge.adapter.contract import (
     ACKNOWLEDGED,
     Adapter,
     AdapterClass,
     Callback,
     ChannelSource,
-    NewMessage,
-    NewScope,
-    NewStatusChange,
     Parsed,
-    Place,
     Response,
     Sample,
     SampleSource,
-    Scope,
     SignedRequest,
     Verified,
-    new_message,
-    new_scope,
-    new_status_change,
 )
 
 __all__ = [
@@ -31,18 +25,11 @@ __all__ = [
     "AdapterClass",
     "Callback",
     "ChannelSource",
-    "NewMessage",
-    "NewScope",
-    "NewStatusChange",
     "Parsed",
-    "Place",
     "Response",
     "Sample",
     "SampleSource",
     "Scope",
     "SignedRequest",
     "Verified",
-    "new_message",
-    "new_scope",
-    "new_status_change",
 ]

@@ -22,7 +22,7 @@ from bridge.delivery.supervised import Tasks, report
 from bridge.errors import Drop, JournalError, RetryIn
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
-from bridge.observer import Result, Tried
+from bridge.observer import Died, Result, Tried
 from bridge.settings import DeliverySettings
 
 _BATCH: Final = 256
@@ -68,7 +68,7 @@ class Delivery:
         *,
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
-        observe: Callable[[Tried], None] | None = None,
+        observe: Callable[[Tried | Died], None] | None = None,
         recall: Callable[[Event], None] | None = None,
         is_plain: bool = False,
     ) -> None:
@@ -206,7 +206,11 @@ class Delivery:
             if ready:
                 self._serve(ready.popleft())
             elif batch:
-                self._take(batch.popleft())
+                entry = batch.popleft()
+                try:
+                    self._take(entry)
+                except Exception as error:  # noqa: BLE001 - a bug, which must not lose an entry
+                    self._break(entry, error)
             else:
                 break
             if time.monotonic() > until:
@@ -236,6 +240,16 @@ class Delivery:
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
+
+    def _break(self, entry: Entry, error: Exception) -> None:
+        """Hold an entry with which our own code has failed."""
+        report(self._who, "delivery", error)
+        self._died()
+        lane = self._lanes.get(entry.lane) or _Lane(entry.lane)
+        self._lanes[entry.lane] = lane
+        self._hold(lane, Held(entry=entry))
+        if not lane.queued:
+            self._schedule(lane, _AFTER_JOURNAL_ERROR)
 
     def _lane_of(self, entry: Entry) -> _Lane:
         """Return a new lane that is busy with this entry."""
@@ -363,7 +377,7 @@ class Delivery:
 
     def _done(self, entry: Entry) -> None:
         if self._observe is not None:
-            self._observe(self._success)
+            self._tell_observers(self._success)
         if self._is_verbose:
             extra = {"subscriber": self.name, "key": entry.event.key}
             self._runner.beside(entry.event, partial(_log.debug, "delivered", extra=extra))
@@ -376,7 +390,7 @@ class Delivery:
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
         if self._observe is not None:
             result = Result.DEAD if final else Result.FAILED
-            self._observe(Tried(subscriber=self.name, result=result))
+            self._tell_observers(Tried(subscriber=self.name, result=result, error=error))
         self._runner.beside(
             held.entry.event, partial(self._tell, held.entry, error, tries, seconds, final=final)
         )
@@ -488,7 +502,14 @@ class Delivery:
 
     def _died(self) -> None:
         if self._observe is not None:
-            self._observe(Tried(subscriber=self.name, result=Result.FAILED))
+            self._tell_observers(Died(subscriber=self.name))
+
+    def _tell_observers(self, happening: Tried | Died) -> None:
+        assert self._observe is not None  # noqa: S101 - asked before, so that nothing is made
+        try:
+            self._observe(happening)
+        except BaseException as error:  # noqa: BLE001 - an observer must not end a delivery
+            report(self._who, "observing", error)
 
     def _complain(self, what: str, error: JournalError) -> None:
         _log.error("%s %s: %s", self._who, what, error, extra={"subscriber": self.name})

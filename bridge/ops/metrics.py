@@ -30,7 +30,7 @@ from bridge.delivery import Delivery
 from bridge.errors import JournalError
 from bridge.journal.protocol import Health, Journal, SubscriberState
 from bridge.journal.query import Query
-from bridge.observer import Answer, Received, Result, Tried
+from bridge.observer import Answer, Died, Received, Result, Tried
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -81,12 +81,16 @@ class Metrics:
         self._events: Counter[tuple[str, ...]] = Counter()
         self._duplicates: Counter[tuple[str, ...]] = Counter()
         self._tries: Counter[tuple[str, ...]] = Counter()
+        self._deaths: Counter[tuple[str, ...]] = Counter()
         self._appends = [0] * (len(_BUCKETS) + 1)
         self._append_seconds = 0.0
         self._channels: set[str] = set()
 
-    def __call__(self, happening: Received | Tried) -> None:
+    def __call__(self, happening: Received | Tried | Died) -> None:
         """Count what happened; see `bridge.observer.Hook`."""
+        if isinstance(happening, Died):
+            self._deaths[happening.subscriber,] += 1
+            return
         if isinstance(happening, Tried):
             self._tries[happening.subscriber, happening.result] += 1
             return
@@ -154,6 +158,13 @@ class Metrics:
             "Tries to hand an event to a subscriber; after a dead one no other follows.",
             ("subscriber", "result"),
             self._tries,
+        )
+        yield _counter(
+            "bridge_task_deaths",
+            "Tasks of the bridge's own that ended, and were replaced; any is a bug, or is "
+            "somebody's doing who cancels what is not theirs.",
+            ("subscriber",),
+            self._deaths,
         )
         append = HistogramMetricFamily(
             "bridge_append_seconds",

@@ -17,6 +17,7 @@ from bridge.errors import Drop, RetryIn
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Standing
 from bridge.model import Event
+from bridge.observer import Died, Tried
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from tests.bridge.delivery.test_misbehaviour import settled
@@ -175,10 +176,49 @@ class TestTasks:
                     if "crm" in task.get_name():
                         task.cancel()
 
+        told = []
+        bridge = Bridge(journal=MemoryJournal(), policy=DeliverySettings(first_delay=0.0))
+        bridge.on(Event, name="crm")(function)
+        bridge.instrument(told.append)
         with caplog.at_level(logging.CRITICAL):
-            await delivered(function, several(20), policy=DeliverySettings(first_delay=0.0))
+            async with bridge:
+                await bridge.journal.append(several(20))
+                await settled(bridge, "crm")
+        assert Died(subscriber="crm") in told
         assert set(seen) == {str(n) for n in range(20)}
         assert {"subscriber crm" in record.getMessage() for record in caplog.records} == {True}
+
+    async def test_an_observer_that_raises_ends_nothing(self, caplog):
+        """Every event is delivered once, each failure of the observer is a critical line."""
+        seen = []
+
+        def observe(happening):
+            raise SystemExit
+
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.on(Event, name="crm")(lambda event: seen.append(event.message_id))
+        bridge.instrument(observe)
+        async with bridge:
+            await bridge.journal.append(several(5))
+            await settled(bridge, "crm")
+        assert sorted(seen) == ["0", "1", "2", "3", "4"]
+        assert [record.levelno for record in caplog.records] == [logging.CRITICAL] * 5
+
+    async def test_an_observer_is_told_what_was_raised(self):
+        """With the exception itself, as whoever reports errors elsewhere needs it."""
+        told = []
+        error = ValueError()
+
+        async def function(event):
+            raise error
+
+        bridge = Bridge(journal=MemoryJournal(), policy=ONCE)
+        bridge.on(Event, name="crm")(function)
+        bridge.instrument(told.append)
+        async with bridge:
+            await bridge.journal.append(several(1))
+            await settled(bridge, "crm")
+        assert [each.error for each in told if isinstance(each, Tried)] == [error]
 
 
 class TestDecisions:

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.model import Form
 from bridge.model.codec import encode
-from bridge.model.frozen import builder, builder_from, quick_init
+from bridge.model.frozen import builder, changer, quick_init
 from tests.bridge.events import message, notice
 
 
@@ -38,23 +38,16 @@ def test_nothing_can_be_changed_afterwards(make):
         del place.name
 
 
-@attrs.frozen(kw_only=True)
-class Map:
-    country: str
-    scale: int
-
-
-def test_what_two_classes_share_is_copied():
-    """A field of both classes is taken from the object, and everything else from the keywords."""
-    new_place_on = builder_from(Map, Place)
-    place = new_place_on(Map(country="ID", scale=10_000), name="Jakarta")
-    assert place == Place(name="Jakarta", country="ID")
+def test_a_changed_copy_is_frozen_too():
+    """A copy holds the new values beside the old ones, and the original stays as it is."""
+    place = Place(name="Jakarta", country="ID")
+    moved = changer(Place, "name")(place, "Surabaya")
+    assert (moved, place) == (
+        Place(name="Surabaya", country="ID"),
+        Place(name="Jakarta", country="ID"),
+    )
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        place.name = "Surabaya"
-    with pytest.raises(TypeError, match="name"):
-        new_place_on(Map(country="ID", scale=10_000))
-    with pytest.raises(TypeError, match="country"):
-        new_place_on(Map(country="ID", scale=10_000), name="Jakarta", country="MY")
+        moved.name = "Medan"
 
 
 @pytest.mark.parametrize(
