@@ -126,15 +126,21 @@ class Metrics:
         except JournalError:
             readings = ()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Scrape((*self._counted(bridge.adapters), *_standing(health, readings))))
+        registry.register(
+            _Scrape(
+                (*self._counted(bridge.adapters, bridge.deliveries), *_standing(health, readings))
+            )
+        )
         return generate_latest(registry)
 
-    def _counted(self, adapters: Iterable[str]) -> Iterator[Metric]:
+    def _counted(self, adapters: Iterable[str], subscribers: Iterable[str]) -> Iterator[Metric]:
         # From zero on, since what is first seen as 1 has not risen for Prometheus.
         requests: Counter[tuple[str, ...]] = Counter(
             {(adapter, each): 0 for adapter in adapters for each in Answer}
         )
         requests.update(self._requests)
+        deaths: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in subscribers})
+        deaths.update(self._deaths)
         yield _counter(
             "bridge_requests",
             "Callbacks by adapter and by what became of them.",
@@ -164,7 +170,7 @@ class Metrics:
             "Tasks of the bridge's own that ended, and were replaced; any is a bug, or is "
             "somebody's doing who cancels what is not theirs.",
             ("subscriber",),
-            self._deaths,
+            deaths,
         )
         append = HistogramMetricFamily(
             "bridge_append_seconds",
