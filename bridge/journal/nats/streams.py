@@ -89,10 +89,8 @@ class Streams:
             self._ready.set()
 
     async def _prepare(self) -> None:
-        before, found = (
-            self._found,
-            await prepare(self.broker, self.names, self._settings, self._limits),
-        )
+        before = self._found
+        found = await prepare(self.broker, self.names, self._settings, self._limits)
         self._found = found
         if before is None or before.created != found.created:
             self.generation += 1
