@@ -194,12 +194,15 @@ class Health:
     """Whether the journal takes events now; `reason` says why not, or what needs attention.
 
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
-    go to the servers directly.
+    go to the servers directly. `set_aside` counts damaged files that nobody has moved away yet,
+    and `losses` how often since the start the files on disk were not those that were open.
     """
 
     ready: bool
     reason: str | None = None
     spooled: int | None = None
+    set_aside: int = 0
+    losses: int = 0
 
 
 class Cursor(Protocol):

@@ -111,6 +111,14 @@ def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequen
     return tuple(map(read_entry, rows))
 
 
+def newest_at(connection: apsw.Connection) -> int | None:
+    """Return when the newest entry was appended, if there is one."""
+    found: int | None = connection.execute(
+        "SELECT at FROM entries ORDER BY position DESC LIMIT 1"
+    ).get
+    return found
+
+
 def first(connection: apsw.Connection) -> int:
     """Return the first position that there is."""
     return int(connection.execute("SELECT ifnull(min(position), 1) FROM entries").get)
