@@ -269,8 +269,9 @@ class Engine(Protocol):
     async def append(self, events: Sequence[Event]) -> Appended:
         """Make events durable, except those that are known already.
 
-        All or nothing: raises `JournalError`, and then none of them counts as known. Returns
-        only when the originals of duplicates are durable too.
+        All or nothing: raises `JournalError`, and then none of them counts as known, except where
+        the journal has lost its files and recovers: then some of them may be. Returns only when
+        the originals of duplicates are durable too.
         """
         ...
 

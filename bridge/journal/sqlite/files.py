@@ -78,6 +78,7 @@ class Files:
         self.path = path.absolute()
         self.database = Path(os.path.realpath(path))
         self.wal = sibling(self.database, "-wal")
+        self._named, self._wal_named = str(self.path), str(self.wal)
         self.shm = sibling(self.database, "-shm")
         self.recovered = sibling(self.database, ".recovered")
         self._lock_path = sibling(self.database, ".lock")
@@ -177,7 +178,8 @@ class Files:
         Cheap enough for every commit. `wal_size` is how long the log has to be at least.
         """
         try:
-            database, wal = self.path.stat(), self.wal.stat()
+            # As strings, this takes half the time.
+            database, wal = os.stat(self._named), os.stat(self._wal_named)  # noqa: PTH116
         except OSError as error:
             return f"{error.filename} is gone ({error.strerror})"
         if (database.st_dev, database.st_ino) != self._database_is:

@@ -61,8 +61,10 @@ def settle(connection: apsw.Connection, name: str, settlement: Settlement) -> No
         ],
     )
     connection.executemany(
+        # One that is told again, since nobody could know that it was kept, is the same.
         "INSERT INTO dead (subscriber, position, retry) "
-        "SELECT ?, position, ? FROM entries WHERE position = ? AND event IS NOT NULL",
+        "SELECT ?1, position, ?2 FROM entries WHERE position = ?3 AND event IS NOT NULL AND NOT "
+        "EXISTS (SELECT 1 FROM dead WHERE subscriber = ?1 AND position = ?3 AND retry = ?2)",
         [(name, dead.retry.encode(), dead.entry.position) for dead in settlement.dead],
     )
     done = (*settlement.released, *(dead.entry.position for dead in settlement.dead))

@@ -243,7 +243,7 @@ class Writer:
             self._check_files((*appends, *jobs))
 
     def _check_files(self, committed: Sequence[Append | Job]) -> None:
-        """Fail what has been committed to files that are not, or not any more, those on disk."""
+        """Fail what has been committed to files that are not those on disk any more."""
         self._lost = self._find_lost(self._wal_size)
         if self._lost is not None:
             self._fail(committed, self._lost)
