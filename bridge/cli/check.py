@@ -12,6 +12,7 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
+from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, counted, print_line, say
@@ -90,6 +91,8 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
     for name, entry in settings.adapters.items():
         if getattr(entry.settings, "insecure", False):
             yield source.problem(f"adapters.{name}.insecure", "anybody can send callbacks")
+    for problem in journal_of(settings.journal).check():
+        yield source.problem(f"journal.{problem.key}", problem.message)
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:

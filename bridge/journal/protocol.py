@@ -20,6 +20,7 @@ from typing import Protocol, Self, final, runtime_checkable
 import attrs
 import orjson
 
+from bridge.errors import Problem
 from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
@@ -246,10 +247,11 @@ class Engine(Protocol):
         """Where the events are kept, in words."""
         ...
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """Look, without opening or changing anything, whether opening would succeed.
 
-        Raises `ConfigurationError` with the keys of `[journal]` that are to blame.
+        Return what needs attention all the same. Raises `ConfigurationError` with the keys of
+        `[journal]` that are to blame.
         """
         ...
 
@@ -336,6 +338,21 @@ class Engine(Protocol):
         """
         ...
 
+    def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """Give what a subscriber holds and what it has yet to look at, page by page."""
+        ...
+
+    def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Give the digests (BLAKE2b, 16 bytes) of keys that are known without an event.
+
+        Those of keys whose events are kept may be among them.
+        """
+        ...
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """Make keys known by their digests, so that their events are duplicates."""
+        ...
+
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """Note of events that could not be read that their bodies have been read since."""
         ...
@@ -390,6 +407,18 @@ class JournalClass(Protocol):
 
         `local` makes another journal, on this machine, from its path and its largest size: an
         engine whose servers may be away keeps events there meanwhile, and no longer than needed.
+        """
+        ...
+
+
+@runtime_checkable
+class FileJournal(Protocol):
+    """A journal that is one file on this machine."""
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent and checked copy, while the journal may be in use; blocks.
+
+        Raises `JournalError`, also where the target exists.
         """
         ...
 

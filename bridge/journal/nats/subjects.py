@@ -7,7 +7,7 @@ give each partition to one reader. No subject holds personal data: a digest stan
 from __future__ import annotations
 
 import zlib
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import quote, unquote
@@ -31,7 +31,16 @@ def name_of(written: str) -> str:
 
 def _digest(name: str) -> str:
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
+    return _written(digest)
+
+
+def _written(digest: bytes) -> str:
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def digest_in(subject: str) -> bytes:
+    """Return the digest at the end of a subject."""
+    return urlsafe_b64decode(f"{subject.rpartition('.')[2]}==")
 
 
 @attrs.frozen(kw_only=True)
@@ -80,6 +89,14 @@ class Names:
     def key(self, key: str) -> str:
         """Return where a key is marked as known."""
         return f"{self.stream}.keys.{_digest(key)}"
+
+    def known(self, digest: bytes) -> str:
+        """Return where the key with a digest is marked as known."""
+        return f"{self.stream}.keys.{_written(digest)}"
+
+    def keys(self) -> str:
+        """Return what matches all keys."""
+        return f"{self.stream}.keys.*"
 
     def track(self, name: str) -> str:
         """Return where the track of a message is."""

@@ -34,6 +34,7 @@ _DAMAGED: Final = "damaged"
 _REPLACED: Final = "replaced"
 _EVIDENCE: Final = b"CREATE TABLE entries ("
 _EVIDENCE_WITHIN: Final = 64 << 10
+_VERSION_AT: Final = 60
 _APPLICATION_ID_AT: Final = 68  # https://sqlite.org/fileformat.html#the_database_header
 
 # https://sqlite.org/src/file/src/os.h and os_unix.c
@@ -90,6 +91,42 @@ class Files:
         self._size = 0
 
     # --- who may use them --------------------------------------------------------------------
+
+    @property
+    def is_open_here(self) -> bool:
+        """Whether this process has the database open."""
+        try:
+            return _identity(self.database.stat()) in _open
+        except OSError:
+            return False
+
+    @property
+    def format(self) -> int:
+        """Which format the database's header says it has; 0 is none."""
+        try:
+            head = self._head()
+        except OSError:
+            return 0
+        return int.from_bytes(head[_VERSION_AT : _VERSION_AT + 4])
+
+    def _head(self) -> bytes:
+        # Another descriptor, once closed, would drop SQLite's locks.
+        if self.is_open_here:
+            return b""
+        with self.database.open("rb") as file:
+            return file.read(_EVIDENCE_WITHIN)
+
+    def user(self) -> str | None:
+        """Return who has the journal open, in words, without disturbing them."""
+        if self.is_open_here:
+            return "this process"
+        try:
+            with self.database.open("rb") as file:
+                is_free = _lock(file.fileno(), fcntl.F_RDLCK, _OURS)
+        except OSError:
+            return None
+        pid, _ = _read_lock(self._lock_path)
+        return None if is_free else f"process {pid}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -210,12 +247,10 @@ class Files:
         Raises `JournalError` for a file that never was a journal or is open in this process, and
         `Damaged` for one that was a journal.
         """
+        if self.is_open_here:
+            raise JournalError(f"{self.path} is open in another journal or process (this one)")
         try:
-            identity = _identity(self.database.stat())
-            if identity in _open:
-                raise JournalError(f"{self.path} is open in another journal or process (this one)")
-            with self.database.open("rb") as file:
-                head = file.read(_EVIDENCE_WITHIN)
+            head, identity = self._head(), _identity(self.database.stat())
         except FileNotFoundError:
             head, identity = b"", None
         except OSError as error:
@@ -291,7 +326,7 @@ class Files:
         except FileNotFoundError:
             identity = None
         if identity is not None and identity != self._database_is:
-            if identity in _open:
+            if self.is_open_here:
                 raise JournalError(f"{self.path} is open in another journal")
             with self.database.open("rb") as file:
                 if _application(file.read(_EVIDENCE_WITHIN)) != APPLICATION_ID:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import apsw
 import attrs
 
-from bridge.errors import JournalError
+from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.protocol import (
     Appended,
@@ -25,6 +27,7 @@ from bridge.journal.protocol import (
     DeadLetter,
     Entry,
     Health,
+    Held,
     Journal,
     Outcome,
     Start,
@@ -32,7 +35,10 @@ from bridge.journal.protocol import (
 )
 from bridge.journal.query import Query
 from bridge.journal.sqlite import entries, search, subscriptions
+from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
+from bridge.journal.sqlite.files import Files
+from bridge.journal.sqlite.inspection import check
 from bridge.journal.sqlite.ledger import digest, forget_tracks
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
@@ -41,6 +47,7 @@ from bridge.model import Event
 from bridge.settings import JournalSettings, NoSettings
 
 _SAVE_AFTER: Final = 0.05
+_PAGE: Final = 1000
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
@@ -91,8 +98,19 @@ class SqliteJournal(Store, Journal):
 
     # --- opening and closing ---------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """See `Journal.check`."""
+        return check(self._path, self._min_free_space)
+
+    def backup(self, target: Path) -> None:
+        """See `FileJournal.backup`."""
+        files = Files(self._path)
+        if not files.database.exists():
+            raise JournalError(f"{self._path} does not exist")
+        if not files.is_open_here:
+            files.check_kind()
+        with ExitStack() as connections:
+            copy(self._connect(files, connections), target, check="integrity_check")
 
     async def __aenter__(self) -> Self:
         """Open; a damaged file is set aside, which the log and `health` say."""
@@ -221,6 +239,28 @@ class SqliteJournal(Store, Journal):
         return await self.writing(
             subscriptions.replay, positions, subscriber, self._positions(), self._clock()
         )
+
+    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """See `Journal.unsettled`."""
+        after = 0
+        while page := await self.reading(
+            subscriptions.unsettled, subscriber, self._positions(), after, _PAGE
+        ):
+            yield page
+            after = page[-1].entry.position
+
+    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """See `Journal.known`."""
+        after = 0
+        while page := await self.reading(entries.without_event, after, _PAGE):
+            yield [key for _, key in page]
+            after, _ = page[-1]
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """See `Journal.learn`."""
+        done: asyncio.Future[Appended] = self._loop.create_future()
+        self._running().put(Append((), done, learned=digests))
+        await done
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """See `Journal.mark_reparsed`."""

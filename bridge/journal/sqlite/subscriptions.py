@@ -97,6 +97,23 @@ def held_in(connection: apsw.Connection, name: str, lane: str, limit: int) -> Se
     return tuple(Held(entry=read_entry(row[:5]), retry=Retry.decode(row[5])) for row in rows)
 
 
+def unsettled(
+    connection: apsw.Connection, name: str, progress: Mapping[str, int], after: int, limit: int
+) -> Sequence[Held]:
+    """Return what a subscriber holds or has yet to look at, beyond a position."""
+    rows: Iterable[tuple[*EntryRow, bytes | None]] = connection.execute(
+        f"SELECT {COLUMNS}, retry FROM entries LEFT JOIN held "  # noqa: S608 - our own columns
+        "ON held.position = entries.position AND subscriber = ?1 WHERE entries.position > ?3 "
+        "AND event IS NOT NULL AND (retry IS NOT NULL OR entries.position > max(?2, ("
+        "SELECT position FROM subscribers WHERE name = ?1))) ORDER BY entries.position LIMIT ?4",
+        (name, progress.get(name, 0), after, limit),
+    )
+    return [
+        Held(entry=read_entry(row[:5]), retry=Retry() if row[5] is None else Retry.decode(row[5]))
+        for row in rows
+    ]
+
+
 def states(connection: apsw.Connection, progress: Mapping[str, int]) -> Sequence[SubscriberState]:
     """Return every subscriber; `progress` is what may not have been written yet.
 

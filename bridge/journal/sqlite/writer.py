@@ -52,10 +52,11 @@ Work: TypeAlias = Callable[[apsw.Connection], Any]
 
 @attrs.define(eq=False)
 class Append:
-    """Events to be made durable, and who waits for it."""
+    """Events to be made durable, keys to be made known without one, and who waits for it."""
 
     events: Sequence[Event]
     done: Future[Any]
+    learned: Sequence[bytes] = ()
     entries: Sequence[Entry] = ()
     size: int = 0
     error: JournalError | CodecError | None = None
@@ -284,7 +285,9 @@ class Writer:
                 rows.append((last, claims.pop(event.key), now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event))
                 append.size += len(data)
-            for name in claims.values():  # known from now on, and not published under this key
+            learned = set(append.learned) - self.keys.among(append.learned) - {r[1] for r in rows}
+            # Known from now on, and not published under this key.
+            for name in (*claims.values(), *learned):
                 last += 1
                 rows.append((last, name, now, None, None))
         if rows:  # else a disk that is full need not refuse what is known already
