@@ -10,20 +10,23 @@ from typing import Final, final
 import attrs
 import orjson
 
-from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, base64_bytes, identifier, mapping, read_object
+from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.paths import Step
+from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
+from bridge.adapter.reading import JsonObject, read_body
+from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
-from bridge.adapters.rcs import samples, wire
-from bridge.adapters.rcs.translate import translate
-from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
-from bridge.model import JsonValue
-from bridge.model.frozen import builder
+from bridge.adapters.rcs import wire
+from bridge.adapters.rcs.freshen import freshen
+from bridge.adapters.rcs.items import translate_item
+from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem, Unreadable
+from bridge.model import Event, JsonValue
 
 __all__ = ["Rcs", "RcsSettings"]
 
-_new_parsed: Final = builder(Parsed)
-_new_scope: Final = builder(Scope)
 
+_DATA: Final = ("message", "data")  # from the envelope to the object in it
 _MAX_SECRET: Final = 1024
 """How long a handshake's secret may be: it is sent back, so it must not be a payload."""
 
@@ -32,7 +35,12 @@ _MAX_SECRET: Final = 1024
 class RcsSettings:
     """How Google, or a gateway that forwards its objects, proves itself."""
 
-    client_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
+    client_tokens: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        repr=False,
+        metadata=setup(Given(what="the clientToken of the webhook's settings at Google")),
+    )
     """The `clientToken` of the agent's or the partner's webhook, which signs each callback.
     Several while one is being replaced, or where several agents share the address."""
 
@@ -69,6 +77,8 @@ class Rcs:
     Settings = RcsSettings
 
     methods: Final = frozenset({"POST"})
+    channels: Final = frozenset({wire.CHANNEL})
+    accounts: Final = None  # only callbacks tell them
 
     def __init__(self, name: str, settings: RcsSettings, /) -> None:
         self.name = name
@@ -129,35 +139,53 @@ class Rcs:
         return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def parse(self, verified: Verified, /) -> Parsed:
-        """Translate the inner object; a handshake is answered with its secret and no event."""
-        try:
-            item = read_object(verified.payload)
-        except TooDeep as error:
-            scope = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(scope.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
-        secret = item.get("secret")
-        if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
+        """Translate the inner object; a handshake is answered with its secret and no event.
+
+        Google repeats what is not acknowledged for thirty days and counts it against the agent,
+        so that what it signed is kept as its text where it is no JSON object.
+        """
+        whole = _is_whole_body(verified)
+        body = read_body(verified, self.name, wire.CHANNEL)
+        if isinstance(body, Parsed):
+            return body if whole or body.malformed is None else self._kept(verified, body.malformed)
+        item: JsonValue = mapping(body.get("message")).get("data") if whole else None
+        if type(item) is dict:  # a gateway that has decoded the envelope
+            return build.parsed(events=(self._translated(item, body, verified, *_DATA),))
+        secret = body.get("secret")
+        if whole and "clientToken" in body and type(secret) is str:
             return Parsed(response=Response(body=secret.encode()))
-        scope = _new_scope(
+        return build.parsed(events=(self._translated(body, body, verified),))
+
+    def _translated(
+        self, item: JsonObject, body: JsonObject, verified: Verified, *place: Step
+    ) -> Event:
+        scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
             account=identifier(item.get("agentId")),
             received_at=verified.received_at,
+            body=body,
         )
-        return _new_parsed(events=tuple(translate(item, scope, raw=item)))
+        return translate_item(item, scope, *place)
+
+    def _kept(self, verified: Verified, fault: MalformedBody) -> Parsed:
+        scope = build.scope(
+            source=self.name,
+            channel=wire.CHANNEL,
+            received_at=verified.received_at,
+            body=verified.payload.decode("utf-8", "backslashreplace"),
+        )
+        return Parsed(events=(scope.unrecognized(Unreadable("", str(fault))),))
 
     # --- samples -------------------------------------------------------------------------
 
     def samples(self) -> Sequence[Sample]:
         """Return the inner objects of Google's reference, one of each kind."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give an inner object new ids and times."""
-        return samples.freshen(body, nonce, now) if type(body) is dict else body
+        return freshen(body, nonce, now) if type(body) is dict else body
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Wrap an inner object in the envelope and sign it, or address it with the first token."""
@@ -173,5 +201,8 @@ class Rcs:
 
 
 def _is_whole_body(verified: Verified) -> bool:
-    """Return whether a callback came without an envelope: what one holds is never a handshake."""
+    """Return whether a callback came without an envelope: what one holds is never a handshake.
+
+    Without its callback a payload is what an envelope held.
+    """
     return verified.callback is not None and verified.payload == verified.callback.body

@@ -5,215 +5,202 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
 import attrs
 
-from bridge.adapter import Scope
-from bridge.adapter.payload import digest, filled, identifier, instant, text
-from bridge.adapters.whatsapp.translate import Envelope, translate_array
-from bridge.adapters.whatsapp.value_context import ValueContext, surroundings_of
-from bridge.adapters.whatsapp.wire import (
-    JsonObject,
-    conversation,
-    fault,
-    required_id,
-    required_text,
-    user,
+from bridge.adapter import Scope, build
+from bridge.adapter.payload import digest, filled, identifier, instant, mapping
+from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
+from bridge.adapters.whatsapp.cards import with_card
+from bridge.adapters.whatsapp.value_context import ValueContext
+from bridge.adapters.whatsapp.wire import identity_of, party
+from bridge.errors import Unreadable
+from bridge.model import (
+    ConsentChange,
+    Direction,
+    Message,
+    Notice,
+    Origin,
+    SystemKind,
+    TemplateAspect,
+    TemplateChange,
 )
-from bridge.model import ConsentChange, Event, JsonValue, Notice, TemplateAspect, TemplateChange
 from bridge.model.keys import event_key, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NO_REASON: Final = "NONE"
 
 
-@attrs.frozen(kw_only=True)
-class Change:
-    """One element of `entry[].changes[]` and the entry around it, which holds the time."""
-
-    item: JsonObject
-    field: str
-    entry: JsonObject
-    scope: Scope
-
-    def occurred_at(self) -> datetime:
-        """Return the entry's time, which the field `messages` and its like do not have."""
-        return instant(self.entry.get("time")) or self.scope.received_at
+def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
+    """Return the entry's time, which the field `messages` and its like do not have."""
+    return instant(entry.get("time")) or scope.received_at
 
 
-def translate_notice(change: Change) -> Notice:
+def translate_notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
     """Translate a change that the model has no event of its own for."""
-    scope, entry = change.scope, change.entry
-    # The entry's id and time tell two changes of the same content apart, its neighbours do not.
-    identity = digest([entry.get("id"), entry.get("time"), change.item])
-    return Notice(
-        key=event_key(Notice.kind, scope.channel, identity),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
-        occurred_at=change.occurred_at(),
-        received_at=scope.received_at,
-        raw=change.item,
-        topic=change.field,
-        details=change.item.get("value"),
+    return scope.notice(
+        field,
+        change.get("value"),
+        # The entry's id and time tell two changes of the same content apart.
+        scope.identity({"id": entry.get("id"), "time": entry.get("time")}, change),
+        raw=change,
+        occurred_at=_occurred_at(entry, scope),
     )
 
 
-# --- preferences -------------------------------------------------------------------------
+# --- users -------------------------------------------------------------------------------
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences
-def translate_preferences(
-    value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
-) -> list[Event]:
-    """Translate each user's choice to stop or resume marketing messages."""
-    around = surroundings_of(value, scope)
-    return translate_array(
-        value, "user_preferences", _preference, around=around, envelope=envelope, path=path
-    )
-
-
-def _preference(item: JsonObject, around: ValueContext) -> ConsentChange:
-    scope = around.scope
+def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange:
+    """Translate a user's choice to stop or resume marketing messages. Raises `Unreadable`."""
+    scope = value.scope
     granted = _GRANTS.get(required_text(item, "value").lower())
     if granted is None:
-        raise fault("value", item.get("value"), "stop, resume or signup")
-    number = item.get("wa_id")
-    party = user(
-        number,
-        identifier(item.get("user_id")) or identifier(item.get("parent_user_id")),
-        around.cards,
-    )
-    return ConsentChange(
-        key=event_key(ConsentChange.kind, scope.channel, digest(item)),
+        raise Unreadable("value", "not stop, resume or signup")
+    ids = (item.get("wa_id"), item.get("user_id"), item.get("parent_user_id"))
+    card = value.cards.of(*ids)
+    user = party(*ids, card)
+    identity = identity_of(user) or identifier(item.get("wa_id"))
+    return build.consent_change(
+        key=event_key(ConsentChange.kind, scope.channel, scope.identity(item)),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         occurred_at=instant(item.get("timestamp")) or scope.received_at,
         received_at=scope.received_at,
-        raw=item,
-        party=party,
+        raw=with_card(item, card, user),
+        party=user,
         granted=granted,
         scope=filled(item.get("category")),
-        conversation=conversation(scope, party, number, None),
+        conversation=None if identity is None else scope.conversation(identity),
+    )
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+def translate_user_id(item: JsonObject, value: ValueContext) -> Message:
+    """Translate a user's change of id: a message of the channel's, in the user's conversation.
+
+    It has no id but what is told of it.
+    """
+    scope = value.scope
+    ids, parents = mapping(item.get("user_id")), mapping(item.get("parent_user_id"))
+    number = item.get("wa_id")
+    card = value.cards.of(number, ids.get("current"), ids.get("previous"))
+    user = party(number, ids.get("current"), parents.get("current"), card)
+    before = party(number, ids.get("previous"), parents.get("previous"), {})
+    told = scope.identity("user_id_update", item)
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
+        key=event_key("system", scope.channel, told),
+        occurred_at=instant(item.get("timestamp")) or scope.received_at,
+        raw=with_card(item, card, user),
+        message_id=told,
+        direction=Direction.INBOUND,
+        origin=Origin.USER,
+        conversation=value.conversation(user, number, None, told),
+        sender=user,
+        recipient=value.business,
+        content=build.system(
+            change=SystemKind.USER_ID,
+            body=filled(item.get("detail")),
+            previous=before.user_id,
+            current=user.user_id,
+            before=before,
+            after=user,
+        ),
     )
 
 
 # --- templates ---------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Aspect:
-    """What a template's change says of one side of it."""
+    """A side of a template, and the names of what a change says of it."""
 
     aspect: TemplateAspect
     value: str | None = None
     previous: str | None = None
-    reason: str | None = None
-    effective_at: datetime | None = None
-    details: JsonValue = None
+    details: tuple[str, ...] = ()
 
 
-def translate_template(change: Change, value: JsonObject) -> TemplateChange:
-    """Translate a change of a template. Raises `Unreadable` with a path from the value on."""
-    scope = change.scope
-    template_id = required_id(value, "message_template_id")
-    seen = TEMPLATE_FIELDS[change.field](value)
-    return TemplateChange(
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
+# and …/message_template_quality_update, …/message_template_components_update,
+# …/template_category_update
+TEMPLATE_FIELDS: Final = {
+    "message_template_status_update": _Aspect(
+        TemplateAspect.STATUS,
+        "event",
+        details=("message_template_category", "disable_info", "other_info", "rejection_info"),
+    ),
+    "message_template_quality_update": _Aspect(
+        TemplateAspect.QUALITY, "new_quality_score", "previous_quality_score"
+    ),
+    "template_category_update": _Aspect(
+        TemplateAspect.CATEGORY, "new_category", "previous_category"
+    ),
+    "message_template_components_update": _Aspect(
+        TemplateAspect.COMPONENTS,
+        details=(
+            "message_template_title",
+            "message_template_element",
+            "message_template_footer",
+            "message_template_buttons",
+        ),
+    ),
+}
+"""The fields that tell of templates."""
+
+# A change of category that is announced ahead has no previous one: `new_category` is then the
+# one that still holds.
+_ANNOUNCED: Final = "correct_category"
+_ANNOUNCEMENT: Final = _Aspect(TemplateAspect.CATEGORY, _ANNOUNCED, "new_category")
+
+
+def translate_template(
+    field: str, change: JsonObject, entry: JsonObject, scope: Scope
+) -> TemplateChange:
+    """Translate a change of a template. Raises `Unreadable` with a path from the change on."""
+    told = required_object(change, "value")
+    side = TEMPLATE_FIELDS[field]
+    is_announced = (
+        side.aspect is TemplateAspect.CATEGORY
+        and filled(told.get(_ANNOUNCED)) is not None
+        and filled(told.get("previous_category")) is None
+    )
+    if is_announced:
+        side = _ANNOUNCEMENT
+    template_id = required_id(change, "value", "message_template_id")
+    value = required_text(change, "value", side.value) if side.value is not None else None
+    reason = filled(told.get("reason"))
+    return build.template_change(
         key=template_key(
             scope.channel,
             template_id,
-            seen.aspect,
+            side.aspect,
             # An edit has no word for its outcome: its content says which one it is.
-            seen.value if seen.value is not None else digest(value),
-            text(change.entry.get("time")) or "",
+            value if value is not None else digest(told),
+            filled(entry.get("time")) or f"{scope.received_at:%Y-%m-%dT%H}",
         ),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
-        occurred_at=change.occurred_at(),
+        occurred_at=_occurred_at(entry, scope),
         received_at=scope.received_at,
-        raw=change.item,
+        raw=change,
         template_id=template_id,
-        template_name=filled(value.get("message_template_name")),
-        language=filled(value.get("message_template_language")),
-        aspect=seen.aspect,
-        value=seen.value,
-        previous=seen.previous,
-        reason=seen.reason,
-        effective_at=seen.effective_at,
-        details=seen.details,
-    )
-
-
-def _details(value: JsonObject, names: tuple[str, ...]) -> JsonValue:
-    return {name: value[name] for name in names if value.get(name) is not None} or None
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
-def _status(value: JsonObject) -> _Aspect:
-    reason = filled(value.get("reason"))
-    return _Aspect(
-        aspect=TemplateAspect.STATUS,
-        value=required_text(value, "event"),
+        template_name=filled(told.get("message_template_name")),
+        language=filled(told.get("message_template_language")),
+        aspect=side.aspect,
+        value=value,
+        previous=filled(told.get(side.previous)) if side.previous is not None else None,
         reason=reason if reason != _NO_REASON else None,
-        details=_details(
-            value,
-            ("message_template_category", "disable_info", "other_info", "rejection_info"),
-        ),
+        effective_at=instant(told.get("category_update_timestamp")) if is_announced else None,
+        details={name: told[name] for name in side.details if told.get(name) is not None} or None,
     )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_quality_update
-def _quality(value: JsonObject) -> _Aspect:
-    return _Aspect(
-        aspect=TemplateAspect.QUALITY,
-        value=required_text(value, "new_quality_score"),
-        previous=filled(value.get("previous_quality_score")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/template_category_update
-def _category(value: JsonObject) -> _Aspect:
-    announced = filled(value.get("correct_category"))
-    if announced is not None:
-        # A warning ahead of the change: `new_category` is then the one that still holds.
-        return _Aspect(
-            aspect=TemplateAspect.CATEGORY,
-            value=announced,
-            previous=filled(value.get("new_category")),
-            effective_at=instant(value.get("category_update_timestamp")),
-        )
-    return _Aspect(
-        aspect=TemplateAspect.CATEGORY,
-        value=required_text(value, "new_category"),
-        previous=filled(value.get("previous_category")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_components_update
-def _components(value: JsonObject) -> _Aspect:
-    return _Aspect(
-        aspect=TemplateAspect.COMPONENTS,
-        details=_details(
-            value,
-            (
-                "message_template_title",
-                "message_template_element",
-                "message_template_footer",
-                "message_template_buttons",
-            ),
-        ),
-    )
-
-
-TEMPLATE_FIELDS: Final[Mapping[str, Callable[[JsonObject], _Aspect]]] = {
-    "message_template_status_update": _status,
-    "message_template_quality_update": _quality,
-    "template_category_update": _category,
-    "message_template_components_update": _components,
-}
-"""The fields that tell of templates."""

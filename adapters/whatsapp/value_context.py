@@ -8,32 +8,39 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Place, Scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, mapping, phone
-from bridge.adapters.whatsapp.wire import CHANNEL, Cards, JsonObject, business, index_cards
-from bridge.model import JsonValue, Origin, Party
+from bridge.adapter.reading import JsonObject
+from bridge.adapters.whatsapp.cards import Cards
+from bridge.adapters.whatsapp.wire import identity_of
+from bridge.model import Conversation, JsonValue, Origin, Party, Role
 from bridge.model.frozen import builder
+from bridge.model.phones import folded
 
 _MAX_REMEMBERED: Final = 64  # letters of a name; Meta's ids and numbers have some fifteen digits
+_BUSINESS: Final = Role.BUSINESS
 
 
-def _place(source: str, number_id: JsonValue, displayed: JsonValue) -> Place:
+def business_by(number: str | None) -> Party:
+    """Return the business by its number in E.164."""
+    return build.party(phone=number, role=_BUSINESS)
+
+
+def _account(number_id: JsonValue, displayed: JsonValue) -> tuple[str | None, Party]:
     for name in (number_id, displayed):
         if type(name) is not str or not 0 < len(name) <= _MAX_REMEMBERED:
             raise ValueError("not a name to remember")
-    return Place(
-        source=source,
-        channel=CHANNEL,
-        account=identifier(number_id),
-        business_phone=phone(displayed),
-    )
+    return identifier(number_id), business_by(phone(displayed))
 
 
 # What raises is not remembered. So there are only strings to compare with, and no 1 is `true`.
-remembered_place: Final[Callable[..., Place]] = lru_cache(maxsize=256)(_place)
-"""Return the place for a source, and the `phone_number_id` and `display_phone_number` of metadata.
+remembered_account: Final[Callable[..., tuple[str | None, Party]]] = lru_cache(maxsize=256)(
+    _account
+)
+"""Return the account and the business by `phone_number_id` and `display_phone_number`.
 
-Raises `ValueError` or `TypeError` unless both are strings, short and not empty.
+A business has few numbers, and many messages come in for each. Raises `ValueError` or
+`TypeError` unless both names are strings, short and not empty.
 """
 
 
@@ -43,7 +50,8 @@ class ValueContext:
     """What an item cannot say about itself.
 
     `displayed` is the business's number as Meta displays it, which behind a gateway is not the
-    configured one; it may be anything.
+    configured one. `peer` is the user whom a thread is with; both may be anything. `owned` is
+    False where another responder answers.
     """
 
     scope: Scope
@@ -51,30 +59,47 @@ class ValueContext:
     cards: Cards
     business: Party
     displayed: JsonValue
+    peer: JsonValue = None
+    owned: bool = True
 
     def is_business(self, number: str) -> bool:
         """Return whether the business goes by this number (E.164), configured or displayed."""
-        return number == self.scope.business_phone or number == phone(self.displayed)
+        own = self.scope.business.phone
+        told = phone(self.displayed)
+        return folded(number) in {folded(each) for each in (own, told) if each is not None}
+
+    def conversation(
+        self, user: Party, fallback: JsonValue, group_id: str | None, message_id: str
+    ) -> Conversation:
+        """Return the conversation that a message belongs to: its own where it names nobody.
+
+        `fallback` is the provider's own word for the user, for one whose number is masked.
+        """
+        if group_id is not None:
+            return self.scope.group(group_id)
+        identity = identity_of(user) or identifier(fallback)
+        return self.scope.conversation(identity or f"message:{message_id}")
 
 
-_new_surroundings: Final = builder(ValueContext)
+_new_context: Final = builder(ValueContext)
 
 
-def business_of(value: JsonObject, scope: Scope) -> Party:
-    """Return the business by the scope's own phone, else by the one that Meta displays."""
-    return business(scope.business_phone or phone(_displayed(value)))
-
-
-def _displayed(value: JsonObject) -> JsonValue:
-    return mapping(value.get("metadata")).get("display_phone_number")
-
-
-def surroundings_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> ValueContext:
-    """Read a value's `metadata` and `contacts`."""
-    return _new_surroundings(
+def context_of(
+    value: JsonObject,
+    scope: Scope,
+    origin: Origin = Origin.USER,
+    *,
+    owned: bool = True,
+    only_message: bool = False,
+) -> ValueContext:
+    """Read a value's `metadata` and `contacts`; `only_message` as for `Cards`."""
+    displayed = mapping(value.get("metadata")).get("display_phone_number")
+    known = scope.business.phone is not None
+    return _new_context(
         scope=scope,
         origin=origin,
-        cards=index_cards(value.get("contacts")),
-        business=business_of(value, scope),
-        displayed=_displayed(value),
+        cards=Cards(value.get("contacts"), only_message=only_message),
+        business=scope.business if known else business_by(phone(displayed)),
+        displayed=displayed,
+        owned=owned,
     )

@@ -1,151 +1,35 @@
 """The parts that Meta's objects are made of, read into the words of our model.
 
-A required part that is missing or of another shape raises `Unreadable` with a path from the
-item on; an optional one is None, whatever stands in its place.
-
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 
-from bridge.adapter import Scope
+from bridge.adapter import build
 from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
-from bridge.errors import Unreadable
-from bridge.model import (
-    Conversation,
-    ConversationKind,
-    JsonValue,
-    Party,
-    Product,
-    ProviderError,
-    Referral,
-    Role,
-)
-from bridge.model.frozen import builder
-from bridge.model.keys import group_conversation_id
+from bridge.adapter.reading import JsonObject
+from bridge.model import JsonValue, Party, Product, ProviderError, Referral
 
 CHANNEL: Final = "whatsapp"
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
 OBJECT: Final = "whatsapp_business_account"
 MESSAGES: Final = "messages"  # the field of a change that holds messages or statuses
-
-JsonObject: TypeAlias = dict[str, JsonValue]
-Cards: TypeAlias = Mapping[str, JsonObject]
-"""The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""
-
-_new_party: Final = builder(Party)
-_new_conversation: Final = builder(Conversation)
-_new_error: Final = builder(ProviderError)
-_new_product: Final = builder(Product)
-_new_referral: Final = builder(Referral)
-
-_GROUP: Final = ConversationKind.GROUP
+ENTRY: Final = frozenset({"id", "time", "changes"})  # what an entry is made of
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
-_CARD_IDS: Final = ("wa_id", "user_id")
-_NAMED_BY: Final = (
-    "from",
-    "from_user_id",
-    "to",
-    "to_user_id",
-    "recipient_id",
-    "recipient_user_id",
-    "recipient_participant_id",
-    "recipient_participant_user_id",
-    "wa_id",
-    "user_id",
-)
-
-
-# --- required parts ----------------------------------------------------------------------
-
-
-def fault(path: str, found: JsonValue, wanted: str) -> Unreadable:
-    """Return the error for a required part that is not what it must be."""
-    return Unreadable(path, "missing" if found is None else f"not {wanted}")
-
-
-def required_object(parent: JsonObject, name: str, path: str = "") -> JsonObject:
-    """Return the object under a name; `path` leads to the parent. Raises `Unreadable`."""
-    value = parent.get(name)
-    if type(value) is dict:
-        return value
-    raise fault(f"{path}{name}", value, "an object")
-
-
-def required_text(parent: JsonObject, name: str, path: str = "") -> str:
-    """Return the string under a name, also an empty one. Raises `Unreadable`."""
-    value = parent.get(name)
-    if type(value) is str:
-        return value
-    raise fault(f"{path}{name}", value, "a string")
-
-
-def required_id(parent: JsonObject, name: str, path: str = "") -> str:
-    """Return the id under a name. Raises `Unreadable`."""
-    found = parent.get(name)
-    value = found if type(found) is str and found else identifier(found)
-    if value is None:
-        raise fault(f"{path}{name}", found, "an id")
-    return value
-
-
-def first_id(parent: JsonObject, names: tuple[str, ...]) -> str | None:
-    """Return the id under the first of these names that holds one."""
-    for name in names:
-        if name in parent:
-            found = identifier(parent[name])
-            if found is not None:
-                return found
-    return None
+_PARENT: Final = "ENT."  # which stands next in the id of a user across linked businesses
 
 
 # --- who takes part ----------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)  # a business has few numbers, and many messages
-def business(number: str | None) -> Party:
-    """Return the business by its number in E.164."""
-    return Party(phone=number, role=Role.BUSINESS)
-
-
-def index_cards(contacts: JsonValue) -> Cards:
-    """Return the cards under their ids.
-
-    Cards belong to items by id, never by position: a batch may hold fewer cards than messages,
-    and the card of a status may stand beside the message of somebody else.
-    """
-    if type(contacts) is not list:
-        return {}
-    index: dict[str, JsonObject] = {}
-    for card in contacts:
-        if type(card) is dict:
-            for name in _CARD_IDS:
-                key = identifier(card.get(name)) if name in card else None
-                if key is not None:
-                    index[key] = card
-    return index
-
-
-def cards_of(items: JsonValue, cards: Cards) -> list[JsonValue]:
-    """Return the cards of those whom the items of an array name."""
-    found: list[JsonValue] = []
-    for item in map(mapping, sequence(items)):
-        for name in _NAMED_BY:
-            key = identifier(item.get(name))
-            card = cards.get(key) if key is not None else None
-            if card is not None and card not in found:
-                found.append(card)
-    return found
-
-
-def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
-    """Return a user by what an item says (`from` and `from_user_id`, or their like).
+def party(
+    number: JsonValue, user_id: JsonValue, parent_user_id: JsonValue, card: JsonObject
+) -> Party:
+    """Return a user by what an item says, and by the card that belongs to it.
 
     `number` may hold a BSUID instead of digits, and is left out for those who hide it. Only
     then does the card's `wa_id` stand in: where both are there and differ, it is no phone.
@@ -153,58 +37,37 @@ def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
     https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
     """
     wa_id = identifier(number)
-    if wa_id is not None and user_id is None and not wa_id.isdigit() and _is_user_id(wa_id):
-        user_id = wa_id
-    card = cards.get(wa_id) if wa_id is not None else None
-    if card is None and user_id is not None:
-        card = cards.get(user_id)
-    if card is None:
-        return _new_party(phone=phone(wa_id), user_id=user_id)
+    own, parent = identifier(user_id), identifier(parent_user_id)
+    if wa_id is not None and not wa_id.isdigit() and is_user_id(wa_id):
+        if wa_id[_COUNTRY + 1 :].startswith(_PARENT):
+            parent = parent or wa_id
+        else:
+            own = own or wa_id
+    if not card:
+        return build.party(phone=phone(wa_id), user_id=own, parent_user_id=parent)
     profile = mapping(card.get("profile"))
-    username = filled(profile["username"]) if "username" in profile else None
-    return _new_party(
+    username = filled(profile.get("username"))
+    return build.party(
         phone=phone(card.get("wa_id") if wa_id is None else wa_id),
-        user_id=identifier(card["user_id"]) if user_id is None and "user_id" in card else user_id,
+        user_id=own or identifier(card.get("user_id")),
+        parent_user_id=parent or identifier(card.get("parent_user_id")),
         name=filled(profile.get("name")),
         username=None if username is None else username.removeprefix("@") or None,
+        identity_key_hash=filled(card.get("identity_key_hash")),
     )
 
 
-def _is_user_id(value: str) -> bool:
+def is_user_id(value: str) -> bool:
+    """Return whether an id is Meta's for a user, and not a phone number's digits."""
     if value[_COUNTRY : _COUNTRY + 1] != ".":
         return False
     country = value[:_COUNTRY]
     return country.isascii() and country.isalpha()
 
 
-def conversation(
-    scope: Scope, party: Party, fallback: JsonValue, group_id: str | None
-) -> Conversation | None:
-    """Return the conversation an item belongs to, or None where it names nobody.
-
-    `fallback` is the provider's own word for the user, for one whose number is masked.
-    """
-    if group_id is not None:
-        return _new_conversation(
-            id=group_conversation_id(scope.channel, scope.account, group_id),
-            kind=_GROUP,
-            provider_id=group_id,
-        )
-    identity = party.phone or party.user_id or identifier(fallback)
-    if identity is None:
-        return None
-    return scope.conversation(identity)
-
-
-def quoted_party(number: JsonValue, is_business: Callable[[str], bool]) -> Party | None:
-    """Return who wrote a quoted message, going by `context.from`."""
-    wa_id = identifier(number)
-    if wa_id is None:
-        return None
-    digits = phone(wa_id)
-    if digits is not None and is_business(digits):
-        return business(digits)
-    return _new_party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
+def identity_of(user: Party) -> str | None:
+    """Return what names a user's conversation: the phone if it is known, else an id."""
+    return user.phone or user.user_id or user.parent_user_id
 
 
 # --- what stands beside the content --------------------------------------------------------
@@ -215,12 +78,10 @@ def first_error(errors: JsonValue) -> ProviderError | None:
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
-    if errors is None:
-        return None
     for error in sequence(errors):
         if type(error) is dict:
             data = mapping(error.get("error_data"))
-            return _new_error(
+            return build.provider_error(
                 code=identifier(error.get("code")),
                 title=filled(error.get("title")) or filled(error.get("message")),
                 # Older versions put the details beside the code.
@@ -234,7 +95,7 @@ def referral(value: JsonValue) -> Referral | None:
     """Return the advertisement or post that led to a message."""
     if type(value) is not dict or not value:
         return None
-    return _new_referral(
+    return build.referral(
         source_type=filled(value.get("source_type")),
         source_id=identifier(value.get("source_id")),
         source_url=filled(value.get("source_url")),
@@ -249,11 +110,11 @@ def referral(value: JsonValue) -> Referral | None:
     )
 
 
-def referred_product(value: JsonValue) -> Product | None:
-    """Return the catalogue item that a message asks about."""
+def product_in(value: JsonValue) -> Product | None:
+    """Return the catalogue item that an object names."""
     if type(value) is not dict or not value:
         return None
-    return _new_product(
+    return build.product(
         catalog_id=identifier(value.get("catalog_id")),
         product_id=identifier(value.get("product_retailer_id")),
     )

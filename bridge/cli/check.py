@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable
 
 import attrs
 from rich.console import Console
@@ -15,18 +11,12 @@ from rich.text import Text
 from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
+from bridge.cli.doubts import doubts
 from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 from bridge.runtime import Bridge
-from bridge.settings import Settings, toml
-from bridge.settings.references import resolve
-
-_EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
-_SHORTEST: Final = 16
-# A group that reads is how a service gets a file that is root's: `root:bridge`, mode 640.
-_TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
-_CLOSE_IT: Final = "`chmod 640` or `600` it, or use ${VARIABLE}"
+from bridge.settings import Settings
 
 
 def check(*, config: ConfigOption = None) -> int:
@@ -34,8 +24,8 @@ def check(*, config: ConfigOption = None) -> int:
 
     Every mistake is reported with its file and line, all of them at once. Valid settings that
     are unsafe are warnings, such as the example's token, or a secret in a file that others may
-    read or the group write. A group may read it (`root:bridge`, mode 640). No server is
-    contacted.
+    read or the group write. A group may read it (`root:bridge`, mode 640). The journal is looked
+    at as `bridge serve` would find it, and left as it is. No server is contacted.
 
     Example: `bridge check --config config.toml`
 
@@ -45,16 +35,18 @@ def check(*, config: ConfigOption = None) -> int:
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml, then the example.
     """
     path = configuration.find(config, or_example=True)
+    found: tuple[Problem, ...] = ()
     try:
         settings = configuration.read(path)
         problems = mistakes(settings)
+        if not problems:
+            found = (*doubts(settings, path), *_about_journal(settings))
     except ConfigurationError as error:
         problems = error.problems
     if problems:
         _show(problems, "error", "red")
         say(f"{path}: {counted(len(problems), 'mistake')}", style="red")
         return Exit.CONFIGURATION
-    found = tuple(doubts(settings, path))
     _show(found, "warning", "yellow")
     say(f"{path}: good" + (f", {counted(len(found), 'warning')}" if found else ""), style="green")
     return Exit.OK
@@ -63,36 +55,19 @@ def check(*, config: ConfigOption = None) -> int:
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
     """Return every mistake that shows only when the bridge is made, or connects."""
     try:
-        bridge = Bridge.from_settings(settings)
+        Bridge.from_settings(settings)
     except ConfigurationError as error:
         return error.problems
-    try:
-        bridge.journal.check()
-    except ConfigurationError as error:
-        return settings.locate("journal", error)
     return ()
 
 
-def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
-    """Return what is valid in the file that the settings are from, and yet unwise."""
-    source = settings.document or toml.parse("")
-    values, _ = resolve(source, os.environ, path.parent)
-    is_open = bool(path.stat().st_mode & _TOO_OPEN)
-    for place, secret in configuration.secrets(settings):
-        message = None
-        if _EXAMPLE in secret.reveal().lower():
-            message = "this is the example's, which everybody knows: set one of your own"
-        elif len(secret.reveal()) < _SHORTEST:
-            message = f"shorter than {_SHORTEST} characters, so it may be guessed"
-        elif is_open and type(toml.at(values, place)) is str:  # elsewhere's is a `Referenced`
-            message = "a secret in a file that others may read, or its group write: " + _CLOSE_IT
-        if message is not None:
-            yield source.problem(toml.dotted(place), message)
-    for name, entry in settings.adapters.items():
-        if getattr(entry.settings, "insecure", False):
-            yield source.problem(f"adapters.{name}.insecure", "anybody can send callbacks")
-    for problem in journal_of(settings.journal).check():
-        yield source.problem(f"journal.{problem.key}", problem.message)
+def _about_journal(settings: Settings) -> tuple[Problem, ...]:
+    """Look at the journal as a start would. Raises `ConfigurationError` where that would fail."""
+    try:
+        told = tuple(journal_of(settings.journal).check())
+    except ConfigurationError as error:
+        raise ConfigurationError(settings.locate("journal", error)) from error
+    return settings.locate("journal", ConfigurationError(told)) if told else ()
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:

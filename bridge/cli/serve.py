@@ -6,9 +6,10 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Annotated, Any, Final, Literal
 
@@ -17,20 +18,24 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from bridge.adapter import Adapter, SampleSource
+from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
-from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
+from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
+from bridge.cli.stopping import stopping
 from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server
 from bridge.ops import admin, log
+from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
-from bridge.settings import Settings, SubscriberEntry
+from bridge.settings import AdminSettings, Settings, SubscriberEntry
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
 _COLLECT_AFTER: Final = (20_000, 50, 100)
 _HIDDEN: Final = "********"
+_DEVELOPING: Final = "_BRIDGE_DEVELOPING"  # tells the server that `--dev` starts
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,14 +65,15 @@ def serve(
     log_format
         Write the log so instead of as configured: `console` is for people, `json` for machines.
     dev
-        While you write subscribers: a log for people, and the server starts again when the
-        configuration or a subscriber's code changes.
+        While you write subscribers: a log for people with whole tracebacks, and the server
+        starts again when the configuration or a subscriber's code changes.
     """
     path = configuration.find(config, or_example=False)
     if dev:
         options = {"--config": path, "--host": host, "--port": port}
         from bridge.cli.reload import supervise  # noqa: PLC0415 - a server in production needs none
 
+        os.environ[_DEVELOPING] = "1"
         return supervise(_command(options, log_format or "console"), path)
     settings = configuration.read(path)
     settings = attrs.evolve(
@@ -77,7 +83,11 @@ def serve(
     )
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
-    log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
+    log.configure(
+        settings.log,
+        secrets=[secret for _, secret in configuration.found(settings, Secret)],
+        whole_tracebacks=_DEVELOPING in os.environ,
+    )
     for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
     try:
@@ -92,10 +102,28 @@ def serve(
 
 
 async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:
-    # Operators can look in from before the first callback until after the last delivery.
-    async with admin.listening(bridge, settings.admin) as admin_url:
-        ready = partial(_announce, bridge, settings, is_elsewhere, admin_url)
-        await server.serve(bridge, settings.server, ready=ready)
+    # The bridge runs from before the first callback until after the last, and operators can look
+    # in from before its start until after its end.
+    with stopping() as stop:
+        async with (
+            _administered(bridge, settings.admin) as admin_url,
+            bridge,
+            server.listening(bridge.intake, settings.server) as url,
+        ):
+            _announce(bridge, settings, is_elsewhere, admin_url, url)
+            await stop.wait()
+
+
+@asynccontextmanager
+async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[str | None]:
+    """Answer operators until the block ends; give the base URL, or None where it is disabled."""
+    if not settings.enabled:
+        yield None
+        return
+    metrics = Metrics()
+    bridge.observe(metrics)
+    async with admin.listening(bridge.operators, metrics, settings) as url:
+        yield url
 
 
 def _command(options: Mapping[str, object], log_format: str) -> list[str]:
@@ -187,6 +215,6 @@ def _masked_tail(adapter: Adapter) -> str:
 
 
 def _subscription(entry: SubscriberEntry) -> str:
-    filters = (entry.channel, entry.account, entry.direction, entry.content)
+    filters = (entry.channel, entry.account, entry.direction, *entry.content)
     wanted = [", ".join(entry.events) or "every event", *(str(word) for word in filters if word)]
     return f"{' '.join(wanted)} → {entry.use}"

@@ -1,259 +1,258 @@
-"""One happening, one event; and where each message of ours stands.
+"""One happening, one event, told whole: what becomes of an event that is appended.
 
-Pure decisions over a `Ledger`, which an engine implements inside its own transaction, so that
-every engine decides alike. What is remembered of a message is its `Track`.
+Pure decisions over a `Ledger`, so that every engine decides alike.
 
-INCS names an outbound message in two ways: by the channel's id (a wamid, a UUID) and by its own
-number. Only `message_created` ties the two. A status that came under INCS's number before the
-tie was known has been published as unresolved; learning the tie later claims the channel's keys
-for it, so that the same status is not published again under the other name.
+The same message may be told more than once, by callbacks that know different things. The first
+full account is published. A poorer one (`Message.settle`) waits in the queue of its lane until a
+full one comes or its time is over, and what follows in its lane waits behind it. An account that
+comes later and knows more is published as a completion of the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Protocol, Self
+from collections.abc import Sequence
+from functools import reduce
+from typing import Final, TypeAlias
 
 import attrs
-import orjson
 
+from bridge.journal import identity, tracks, waiting
+from bridge.journal.ledger import Ledger, User
 from bridge.journal.protocol import lane_of
-from bridge.journal.query import identities
+from bridge.journal.query import JOINED
+from bridge.journal.telling import is_more, together, told_of_status
+from bridge.journal.waiting import Published
 from bridge.model import (
     Conversation,
-    ConversationKind,
     Direction,
     Event,
+    JsonValue,
     Message,
-    Status,
+    Notice,
     StatusChange,
+    Unsupported,
 )
-from bridge.model.keys import message_key, status_key
+from bridge.model.frozen import changer, evolved
+from bridge.model.keys import event_key, message_key
 
-_INCS: Final = "incs"
+Decision: TypeAlias = tuple[bool, Sequence[Published]]
+"""Whether an event is new to the journal, and what is published now because of it.
 
-RANK: Final[Mapping[Status, int]] = {
-    Status.UNKNOWN: 0,
-    Status.ACCEPTED: 1,
-    Status.SENT: 2,
-    # These two stand aside: whatever shows that the message arrived overtakes them.
-    Status.EXPIRED: 3,
-    Status.FAILED: 4,
-    Status.DELIVERED: 5,
-    Status.READ: 6,
-    Status.PLAYED: 7,
-    Status.DELETED: 8,
-}
-"""How far each status is. A total order: where a message stands is the furthest one observed,
-so it does not matter in which order the observations arrive."""
+Something new may have to wait, and something known may end the waiting of others.
+"""
+
+_DUPLICATE: Final[Decision] = (False, ())
+_MOST_COMPLETIONS: Final = 8  # of one event
+_OUTBOUND: Final = Direction.OUTBOUND
+_moved: Final = changer(Message, "conversation")
 
 
-@attrs.frozen(kw_only=True)
-class Track:
-    """What a journal remembers of one message of ours.
+def correlate(event: Event, ledger: Ledger) -> Decision:
+    """Decide what becomes of an event. Raises `CodecError`."""
+    if isinstance(event, Message):
+        return _message(event, ledger)
+    if isinstance(event, StatusChange):
+        return _status(event, ledger)
+    if ledger.knows(event.key):
+        return _DUPLICATE
+    conversation: Conversation | None = getattr(event, "conversation", None)
+    before: Sequence[Published] = ()
+    if conversation is not None:
+        conversation, _, before = _settle(event, conversation, ledger, None)
+        event = evolved(event, conversation=conversation)
+    return True, (*before, *waiting.publish_or_wait(event, (event.key,), ledger))
 
-    `name` is unique: the id space and the id in it. `standing` is the furthest status by
-    participant, "" standing for the only one there is in a direct conversation. `observed`
-    holds what was published under INCS's number while nothing better was known: status,
-    participant, provider's word.
+
+def first_reads(event: Event) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    """Return what deciding on an event looks at first: keys, names of records, and lanes.
+
+    An engine that reads them beforehand, all at once, has little left to read. Of an event that
+    breaks the model it need not read anything.
     """
-
-    name: str
-    channel: str
-    account: str | None
-    message_id: str
-    conversation: Conversation | None = None
-    aliases: tuple[str, ...] = ()
-    standing: Mapping[str, Status] = attrs.field(factory=dict)
-    observed: tuple[tuple[Status, str, str], ...] = ()
-
-    def encode(self) -> bytes:
-        """Write the track as one line of JSON, for an engine to keep."""
-        place = self.conversation
-        return orjson.dumps(
-            {
-                "name": self.name,
-                "channel": self.channel,
-                "account": self.account,
-                "message_id": self.message_id,
-                "conversation": place and (place.id, place.kind, place.provider_id),
-                "aliases": self.aliases,
-                "standing": self.standing,
-                "observed": self.observed,
-            }
-        )
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote."""
-        found = orjson.loads(data)
-        place = found["conversation"]
-        return cls(
-            name=found["name"],
-            channel=found["channel"],
-            account=found["account"],
-            message_id=found["message_id"],
-            conversation=place
-            and Conversation(id=place[0], kind=ConversationKind(place[1]), provider_id=place[2]),
-            aliases=tuple(found["aliases"]),
-            standing={who: Status(status) for who, status in found["standing"].items()},
-            observed=tuple((Status(status), who, word) for status, who, word in found["observed"]),
-        )
+    try:
+        keys = _keys_of(event) if isinstance(event, Message) else (event.key,)
+        names = identity.names_of(event)
+        if isinstance(event, Message | StatusChange):
+            names += tracks.names_of(event)
+        return keys, names, (lane_of(event),)
+    except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
+        return (), (), ()
 
 
-class Ledger(Protocol):
-    """What correlation remembers; all calls for one append belong to one transaction."""
-
-    def claim(self, key: str) -> bool:
-        """Mark a key as known; return False where it already was."""
-        ...
-
-    def track(self, name: str) -> Track | None:
-        """Return the track of that name, following a tie to the name it was tied to."""
-        ...
-
-    def save(self, track: Track) -> None:
-        """Keep a track under its own name."""
-        ...
-
-    def tie(self, name: str, to: Track) -> None:
-        """Let `name` lead to another track from now on."""
-        ...
+# --- messages ------------------------------------------------------------------------------
 
 
-def _name(channel: str, message_id: str) -> str:
-    return f"{channel}/{message_id}"
+def _message(message: Message, ledger: Ledger) -> Decision:
+    keys = _keys_of(message)
+    known_keys = [key for key in keys if ledger.knows(key)]
+    if not known_keys:
+        message, before = _in_its_conversation(message, ledger)
+        published = waiting.publish_or_wait(message, keys, ledger, settle=message.settle)
+        return True, (*before, *published) if before else published
+    found = [known.event for key in known_keys if (known := ledger.known(key)) is not None]
+    accounts = {event.key: event for event in found}
+    if not accounts:  # erased, or too old
+        _claim_others(keys, known_keys[0], ledger)
+        return _DUPLICATE
+    messages = (event for event in accounts.values() if isinstance(event, Message))
+    whole, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
+    is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
+    return is_new, (*before, *published)
 
 
-def correlate(event: Event, ledger: Ledger) -> tuple[Event, str] | None:
-    """Return the event to publish and its lane, or None where its happening is known already."""
-    match event:
-        case Message():
-            published: Event | None = _message(event, ledger)
-        case StatusChange():
-            published = _status(event, ledger)
-        case _:
-            published = event if ledger.claim(event.key) else None
-    return None if published is None else (published, lane_of(published))
+def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
+    """Return a message in the conversation that it belongs to, and remember that it does."""
+    is_remembered = message.direction is _OUTBOUND or type(message.content) is Unsupported
+    conversation, known_as = message.conversation, None
+    is_anonymous = not identity.names_of(message)
+    if is_remembered or is_anonymous:
+        track = tracks.find(message, ledger)
+        if track is not None:
+            known_as = track.user
+            if is_anonymous:
+                conversation = track.conversation or conversation
+    conversation, user, before = _settle(message, conversation, ledger, known_as)
+    if is_remembered:
+        tracks.learn(message, conversation, user, ledger)
+    if conversation is not message.conversation:
+        message = _moved(message, conversation)
+    return message, before
 
 
-def _message(message: Message, ledger: Ledger) -> Message | None:
-    if message.direction is Direction.OUTBOUND:
-        _learn(message, ledger)
-    new = ledger.claim(message.key)
-    for alias in message.aliases:
-        # Claimed without exception: each name has to be known from now on.
-        new = ledger.claim(message_key(_INCS, alias)) and new
-    return message if new else None
+def _told_again(
+    message: Message, whole: Message, known: Sequence[Event], keys: Sequence[str], ledger: Ledger
+) -> Decision:
+    """Add what a further account of a message knows to what waits, or publish it as more."""
+    published: list[Published] = []
+    first: Event | None = None
+    lanes: list[str] = []
+    for event in known:
+        found = ledger.known(event.key)  # anew, since its lane may have been joined to another
+        if found is not None and found.lane is not None:
+            lanes.append(found.lane)
+        else:
+            first = first or event
+    keys = (*keys, *(event.key for event in known))
+    place = lanes[0] if lanes else ""  # of the one that goes on waiting, if all of them do
+    for lane in lanes:
+        if first is not None or lane != place:
+            keys, freed = waiting.take(lane, keys, ledger)
+            published += freed
+    if first is None:
+        return False, (*published, *waiting.enrich(place, whole, keys, ledger))
+    _claim_others(keys, first.key, ledger)
+    latest, more = _latest(first.key, ledger)
+    if more is None or not isinstance(latest, Message):
+        return False, published
+    told = together(latest, whole)
+    if not is_more(told, latest):
+        return False, published
+    completion = evolved(
+        told,
+        key=more,
+        completes=first.key,
+        conversation=attrs.evolve(told.conversation, id=whole.conversation.id),
+        source=message.source,
+        raw=message.raw,
+        occurred_at=message.occurred_at,
+        received_at=message.received_at,
+    )
+    return True, (*published, *waiting.publish_or_wait(completion, (more,), ledger))
 
 
-def _learn(message: Message, ledger: Ledger) -> None:
-    """Remember where an outbound message belongs, and by which other names it goes."""
-    numbered = message.key == message_key(_INCS, message.message_id)  # no channel's id yet
-    name = _name(_INCS if numbered else message.channel, message.message_id)
-    known = ledger.track(name)
+def _keys_of(message: Message) -> tuple[str, ...]:
+    """Return all names of a message as a happening; its own key is the first."""
+    if not message.aliases:
+        return (message.key,)
+    space = message.id_space or ""
+    others = (message_key(space, alias) for alias in message.aliases)
+    return (message.key, *(tracks.in_domain(message, other) for other in others))
+
+
+def _claim_others(keys: Sequence[str], of: str, ledger: Ledger) -> None:
+    for key in keys:
+        if key != of and not ledger.knows(key):
+            ledger.claim(key, of)
+
+
+def _latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
+    """Return the last account that was published of a happening, and the key of the next one."""
+    known = ledger.known(key)
     if known is None:
-        known = Track(
-            name=name,
-            channel=message.channel,
-            account=message.account,
-            message_id=message.message_id,
-        )
-    track = attrs.evolve(
-        known,
-        channel=message.channel if known.name == name else known.channel,
-        account=message.account or known.account,
-        conversation=message.conversation,
-    )
-    for alias in message.aliases:
-        if alias in track.aliases:
-            continue
-        other = ledger.track(_name(_INCS, alias))
-        if other is not None and other.name != track.name:
-            track = _join(track, other, ledger)
-        track = attrs.evolve(track, aliases=(*track.aliases, alias))
-        ledger.tie(_name(_INCS, alias), track)
+        return None, None
+    first = latest = known.event
+    for number in range(1, _MOST_COMPLETIONS + 1):
+        more = f"{first.key}/more/{number}"
+        if not ledger.knows(more):
+            return latest, more
+        known = ledger.known(more)
+        latest = latest if known is None else known.event
+    return latest, None
+
+
+# --- statuses ------------------------------------------------------------------------------
+
+
+def _status(change: StatusChange, ledger: Ledger) -> Decision:
+    if ledger.knows(change.key) and ledger.known(change.key) is None:
+        return _DUPLICATE  # it has been erased, and leaves nothing behind again
+    track = tracks.track_of(change, ledger)
+    conversation = track.conversation or change.conversation
+    user: User | None = None
+    before: Sequence[Published] = ()
+    if conversation is not None:
+        conversation, user, before = _settle(change, conversation, ledger, track.user)
+    change, keys, track = tracks.observe(change, track, conversation, user)
+    for key in keys:
+        if ledger.knows(key):
+            is_new, published = _status_again(change, key, ledger)
+            return is_new, (*before, *published)
     ledger.save(track)
+    return True, (*before, *waiting.publish_or_wait(change, (change.key,), ledger))
 
 
-def _join(track: Track, other: Track, ledger: Ledger) -> Track:
-    """Count what was published under the other name, so that it is not published under this."""
-    standing = dict(track.standing)
-    for participant, status in other.standing.items():
-        standing[participant] = _further(standing.get(participant), status)
-    for status, participant, word in other.observed:
-        ledger.claim(
-            status_key(
-                track.channel,
-                track.message_id,
-                status,
-                participant=participant or None,
-                provider_status=word,
-            )
-        )
-    return attrs.evolve(track, standing=standing)
+def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
+    """Publish a repeated status that says more than was said; it moves nothing."""
+    latest, more = _latest(key, ledger)
+    if more is None or not isinstance(latest, StatusChange):
+        return _DUPLICATE
+    said = told_of_status(latest, change)
+    if all(getattr(latest, field) == value for field, value in said.items()):
+        return _DUPLICATE
+    change = evolved(change, **said, key=more, advanced=False)
+    return True, waiting.publish_or_wait(change, (more,), ledger)
 
 
-def tells_of(track: Track, subject: str) -> bool:
-    """Return whether a track names a phone number or a user id."""
-    place = track.conversation
-    return any(
-        name in track.standing or (place is not None and place.id.endswith(f":{name}"))
-        for name in identities(subject)
+# --- users ---------------------------------------------------------------------------------
+
+
+def _settle(
+    event: Event, conversation: Conversation, ledger: Ledger, known_as: str | None
+) -> tuple[Conversation, User | None, Sequence[Published]]:
+    """Return an event's conversation and user, and what is to be published before it."""
+    conversation, user, joined = identity.settle(event, conversation, ledger, known_as)
+    before: list[Published] = []
+    for account, ends, goes_on in joined:
+        notice = _joined(event, account, ends, goes_on)
+        if not ledger.knows(notice.key):
+            before += waiting.publish_or_wait(notice, (notice.key,), ledger)
+        before += waiting.move(ends, goes_on, ledger)
+    return conversation, user, before
+
+
+def _joined(event: Event, account: str, ends: str, goes_on: str) -> Notice:
+    details: dict[str, JsonValue] = {"from": ends, "to": goes_on}
+    return Notice(
+        key=tracks.in_domain(
+            event, event_key(Notice.kind, event.channel, f"{JOINED}/{ends}/{goes_on}")
+        ),
+        source=event.source,
+        domain=event.domain,
+        channel=event.channel,
+        account=account or None,
+        occurred_at=event.occurred_at,
+        received_at=event.received_at,
+        raw=details,
+        topic=JOINED,
+        details=details,
     )
-
-
-def _further(one: Status | None, other: Status) -> Status:
-    return other if one is None or RANK[other] > RANK[one] else one
-
-
-def _status(change: StatusChange, ledger: Ledger) -> StatusChange | None:
-    name = _name(change.channel if change.resolved else _INCS, change.message_id)
-    participant = _participant(change)
-    track = ledger.track(name)
-    if track is None:
-        track = Track(
-            name=name,
-            channel=change.channel,
-            account=change.account,
-            message_id=change.message_id,
-        )
-    elif track.name != name:
-        change = attrs.evolve(
-            change,
-            message_id=track.message_id,
-            resolved=True,
-            key=status_key(
-                track.channel,
-                track.message_id,
-                change.status,
-                participant=participant or None,
-                provider_status=change.provider_status,
-            ),
-        )
-    if not ledger.claim(change.key):
-        return None
-    before = track.standing.get(participant)
-    current = before if change.status is Status.UNKNOWN else _further(before, change.status)
-    standing = track.standing if current is None else {**track.standing, participant: current}
-    observed = track.observed
-    if track.name.startswith(f"{_INCS}/"):
-        observed = (*observed, (change.status, participant, change.provider_status))
-    ledger.save(attrs.evolve(track, standing=standing, observed=observed))
-    return attrs.evolve(
-        change,
-        channel=track.channel,
-        account=change.account if track.account is None else track.account,
-        aliases=track.aliases,
-        conversation=change.conversation or track.conversation,
-        advanced=current is not before,
-        current=current,
-    )
-
-
-def _participant(change: StatusChange) -> str:
-    """Return who of a group this is about, or "" in a direct conversation."""
-    if change.conversation is None or change.conversation.kind is not ConversationKind.GROUP:
-        return ""
-    recipient = change.recipient
-    return (recipient.phone or recipient.user_id or "") if recipient is not None else ""

@@ -16,8 +16,11 @@ from typing import Self
 import attrs
 
 from bridge.errors import JournalError, Problem
-from bridge.journal.correlation import Track, correlate, tells_of
+from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Queue, Record
+from bridge.journal.overlay import Changes, Overlay
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -31,9 +34,10 @@ from bridge.journal.protocol import (
     Settlement,
     Start,
     SubscriberState,
-    concerns,
 )
 from bridge.journal.query import Query
+from bridge.journal.queues import Queues
+from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.settings import JournalSettings, NoSettings
@@ -63,8 +67,9 @@ class MemoryJournal(Journal):
         self._entries: dict[int, Entry] = {}
         self._first = 1
         self._last = 0
-        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT)
         self._by_key: dict[str, Entry] = {}
+        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT, self._by_key)
+        self._timer: asyncio.TimerHandle | None = None
         self._cursors: dict[str, _Cursor] = {}
         self._grown = asyncio.Event()
         self._letters: dict[int, DeadLetter] = {}
@@ -78,6 +83,8 @@ class MemoryJournal(Journal):
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""
         self._open = True
+        self._grown = asyncio.Event()  # the last one may be of another event loop
+        self._release_later()
         return self
 
     async def __aexit__(
@@ -88,29 +95,50 @@ class MemoryJournal(Journal):
     ) -> None:
         """Close."""
         self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`."""
         if not self._open:
             raise JournalError("the journal is not open")
         self._make_room(len(events))
-        published = 0
         for event in events:
             encode(event)  # an event that no other journal could keep is refused here too
+        new = 0
         for event in events:
-            outcome = correlate(event, self._ledger)
-            if outcome is None:
-                continue
-            new, lane = outcome
+            is_new, published = correlate(event, self._ledger)
+            new += is_new
+            self._publish(published)
+        self._release_later()
+        return Appended(published=new, duplicates=len(events) - new)
+
+    def _publish(self, published: Sequence[Published]) -> None:
+        for event, lane in published:
             self._last += 1
-            entry = Entry(position=self._last, lane=lane, event=new)
+            entry = Entry(position=self._last, lane=lane, event=event)
             self._entries[self._last] = entry
-            self._by_key[new.key] = entry
-            published += 1
+            self._by_key[event.key] = entry
+        self._ledger.keep()
         if published:
             self._grown.set()
             self._grown = asyncio.Event()
-        return Appended(published=published, duplicates=len(events) - published)
+
+    def _release_later(self) -> None:
+        """Publish what waits once its time is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._ledger.queues.deadline
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._release)
+
+    def _release(self) -> None:
+        for lane, due in self._ledger.queues.due():
+            self._publish(release(lane, due, self._ledger))
+        self._release_later()
 
     def _make_room(self, coming: int) -> None:
         done = min((cursor.position for cursor in self._cursors.values()), default=self._last)
@@ -273,17 +301,23 @@ class MemoryJournal(Journal):
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`."""
-        gone = {p for p, entry in self._entries.items() if concerns(entry.event, subject)}
+        whom = Subject.of(subject).known_from(self._ledger.records())
+        count = 0
+        for queue in self._ledger.queues.all():
+            erased, published = withdraw(queue.lane, whom.is_in, self._ledger)
+            self._publish(published)
+            count += erased
+        self._ledger.purge(whom)
+        gone = {p for p, entry in self._entries.items() if whom.is_in(entry.event)}
         for position in gone:
             del self._by_key[self._entries.pop(position).event.key]
         for cursor in self._cursors.values():
-            gone |= cursor.purge(subject)
-        self._ledger.purge(subject)
+            gone |= cursor.purge(whom)
         for letter in list(self._letters.values()):
-            if concerns(letter.entry.event, subject):
+            if whom.is_in(letter.entry.event):
                 gone.add(letter.entry.position)
                 del self._letters[letter.id]
-        return len(gone)
+        return count + len(gone)
 
     async def health(self) -> Health:
         """See `Journal.health`."""
@@ -323,51 +357,64 @@ class _Cursor(EphemeralCursor):
         """Hold an entry, or replace what is known of one that is held."""
         self._held[held.entry.position] = held
 
-    def purge(self, subject: str) -> set[int]:
+    def purge(self, subject: Subject) -> set[int]:
         """Let go of what is held about one subject."""
-        gone = {p for p, held in self._held.items() if concerns(held.entry.event, subject)}
+        gone = {p for p, held in self._held.items() if subject.is_in(held.entry.event)}
         self._held = {p: held for p, held in self._held.items() if p not in gone}
         return gone
 
 
-class _Ledger:
+class _Ledger(Overlay[str]):
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, entries: Mapping[str, Entry]) -> None:
+        super().__init__()
+        self.queues = Queues()
         self._limit = limit
-        self._keys: OrderedDict[str, None] = OrderedDict()
-        self._tracks: OrderedDict[str, Track | str] = OrderedDict()
+        self._entries = entries
+        self._keys: OrderedDict[str, str | None] = OrderedDict()
+        self._records: OrderedDict[str, Record | str] = OrderedDict()
 
-    def claim(self, key: str) -> bool:
-        if key in self._keys:
-            return False
-        self._keys[key] = None
-        if len(self._keys) > self._limit:
-            self._keys.popitem(last=False)
-        return True
+    def id_of(self, text: str) -> str:
+        return text
 
-    def track(self, name: str) -> Track | None:
-        found = self._tracks.get(name)
-        if isinstance(found, str):
-            found = self._tracks.get(found)
-        return found if isinstance(found, Track) else None
+    def has_key(self, key: str) -> bool:
+        return key in self._keys
 
-    def save(self, track: Track) -> None:
-        self._keep(track.name, track)
+    def stored_event(self, key: str) -> Event | str | None:
+        entry = self._entries.get(key)
+        return self._keys.get(key) if entry is None else entry.event
 
-    def tie(self, name: str, to: Track) -> None:
-        self._keep(name, to.name)
+    def stored_record(self, name: str) -> Record | str | None:
+        return self._records.get(name)
 
-    def purge(self, subject: str) -> None:
-        """Forget the tracks that tell of one subject."""
-        self._tracks = OrderedDict(
+    def stored_queue(self, lane: str) -> Queue | None:
+        return self.queues.get(lane)
+
+    def stored_lane(self, key: str) -> str | None:
+        return self.queues.lane_of(key)
+
+    def keep(self) -> None:
+        """Keep what has been decided last."""
+        self.accept()
+        changes, self.group = self.group, Changes()
+        self._keys |= changes.claims
+        for name, record in changes.records.items():
+            self._records[name] = record
+            self._records.move_to_end(name)
+        self.queues.commit(changes.queues, changes.lanes)
+        for remembered in (self._keys, self._records):
+            while len(remembered) > self._limit:
+                remembered.popitem(last=False)
+
+    def purge(self, subject: Subject) -> None:
+        """Forget the records that tell of somebody."""
+        self._records = OrderedDict(
             (name, found)
-            for name, found in self._tracks.items()
-            if isinstance(found, str) or not tells_of(found, subject)
+            for name, found in self._records.items()
+            if isinstance(found, str) or not subject.is_known_by(found)
         )
 
-    def _keep(self, name: str, value: Track | str) -> None:
-        self._tracks[name] = value
-        self._tracks.move_to_end(name)
-        if len(self._tracks) > self._limit:
-            self._tracks.popitem(last=False)
+    def records(self) -> Sequence[Record]:
+        """Return every record."""
+        return [found for found in self._records.values() if not isinstance(found, str)]

@@ -10,7 +10,7 @@ restart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
     Event,
+    Handover,
     JsonValue,
     Message,
     Notice,
@@ -74,14 +75,18 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _lines(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(_writable, lines))
+
+
 @attrs.frozen(kw_only=True)
 class Retry:
     """How often a subscriber has tried an entry, what came of it, and when the next try is due.
 
     `tries` counts failed ones: the first at `first_failed_at`, the last at `failed_at` with
-    `error`. `due_at` is None where no try is planned: behind an earlier entry of the lane, and
-    for a dead letter. `replayed`: an operator asked for the entry again, so the subscriber may
-    have taken it before.
+    `error`. `trace` holds the lines of code that a dead letter's error came through. `due_at` is
+    None where no try is planned: behind an earlier entry of the lane, and for a dead letter.
+    `replayed`: an operator asked for the entry again, so the subscriber may have taken it before.
     """
 
     tries: int = 0
@@ -89,6 +94,7 @@ class Retry:
     first_failed_at: float | None = None
     failed_at: float | None = None
     error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
+    trace: tuple[str, ...] = attrs.field(default=(), converter=_lines)
     replayed: bool = False
 
     def encode(self) -> bytes:
@@ -197,6 +203,8 @@ class Health:
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly. `set_aside` counts damaged files that nobody has moved away yet,
     and `losses` how often since the start the files on disk were not those that were open.
+    `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
+    bytes; both are None where it keeps nothing on this machine.
     """
 
     ready: bool
@@ -204,6 +212,8 @@ class Health:
     spooled: int | None = None
     set_aside: int = 0
     losses: int = 0
+    size: int | None = None
+    free: int | None = None
 
 
 class Cursor(Protocol):
@@ -448,13 +458,14 @@ def lane_of(event: Event) -> str:
     conversation = conversation_of(event)
     if conversation is not None:
         return conversation
+    domain = "" if event.domain is None else f"{event.domain}/"
     match event:
         case StatusChange():
-            return f"{event.channel}::message:{event.message_id}"
+            return f"{domain}{event.channel}::message:{event.message_id}"
         case TemplateChange():
-            return f"{event.channel}::template:{event.template_id}"
+            return f"{domain}{event.channel}::template:{event.template_id}"
         case Notice():
-            return f"{event.channel}:{event.account or ''}:notice:{event.topic}"
+            return f"{domain}{event.channel}:{event.account or ''}:notice:{event.topic}"
         case _:
             return event.key
 
@@ -464,17 +475,17 @@ def concerns(event: Event, subject: str) -> bool:
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
-    if not isinstance(event, Message | StatusChange | ConsentChange | Typing):
-        return _carries(event.raw, (*identities(subject), subject.removeprefix("+")))
+    names = identities(subject)
+    conversations = tuple(f":{name}" for name in names)
+    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
+        return _carries(event.raw, (*names, subject.removeprefix("+")), conversations)
     if is_one_of(event, subject):
         return True
     conversation = conversation_of(event)
-    return conversation is not None and conversation.endswith(
-        tuple(f":{name}" for name in identities(subject))
-    )
+    return conversation is not None and conversation.endswith(conversations)
 
 
-def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:
+def _carries(value: JsonValue, words: tuple[str, ...], endings: tuple[str, ...]) -> bool:
     values = [value]
     while values:
         value = values.pop()
@@ -482,6 +493,8 @@ def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:
             values += value.values()
         elif isinstance(value, list):
             values += value
-        elif isinstance(value, str | int) and str(value) in words:
-            return True
+        elif isinstance(value, str | int):
+            text = str(value)
+            if text in words or text.endswith(endings):
+                return True
     return False

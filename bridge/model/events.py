@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, final
 import attrs
 
 from bridge.model.content import ContentT_co, ProviderError
-from bridge.model.frozen import quick_init
+from bridge.model.frozen import own_copies, quick_init
 from bridge.model.parties import Conversation, JsonValue, Party
 
 
@@ -112,6 +112,18 @@ class Product:
 @final
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
+class Owner:
+    """A responder that answers a conversation, in the provider's own words."""
+
+    app_id: str | None = None
+    app_role: str | None = None
+    business_id: str | None = None
+    role: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Pricing:
     """What the provider charges for a message, and the billing conversation it falls in."""
 
@@ -124,6 +136,7 @@ class Pricing:
     conversation_expires_at: datetime | None = None
 
 
+@own_copies("raw")
 @attrs.frozen(kw_only=True)
 class Event:
     """What all events say; subscribe to this class to get every one of them.
@@ -131,13 +144,17 @@ class Event:
     `key` names the happening: the same one gives the same key whichever callback, batch,
     retry or process carried it. `source` is the configured adapter's name. `account` is the
     business's stable id on the channel, or None where a callback does not tell.
-    `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item.
+    `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
+    moved by anything of another. None stands for a journal that is used without a bridge.
+    `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item; each
+    access returns a copy, so that nobody changes what others get.
     """
 
     kind: ClassVar[str] = "event"
 
     key: str
     source: str
+    domain: str | None = None
     channel: str
     account: str | None = None
     occurred_at: datetime
@@ -151,13 +168,20 @@ class Event:
 class Message(Event, Generic[ContentT_co]):
     """Somebody said something.
 
-    `aliases` are the same message's ids in other id spaces (INCS's own number).
+    `aliases` are the same message's ids in another id space, which `id_space` names. Where there
+    are no aliases, `id_space` is the space of `message_id` itself; None is the channel's own.
+    `settle` is how many seconds the journal waits for a fuller account of the same message before
+    it publishes this one; None where none is expected, and once a fuller account has come.
+    `completes` is the key of a message that was published before with less than is known now.
+    `owned` is False for the copy of a message in a conversation that another responder answers.
+    `history_status` is where an imported message stood.
     """
 
     kind: ClassVar[str] = "message"
 
     message_id: str
     aliases: tuple[str, ...] = ()
+    id_space: str | None = None
     direction: Direction
     origin: Origin
     conversation: Conversation
@@ -168,6 +192,10 @@ class Message(Event, Generic[ContentT_co]):
     forwarded: Forwarded = Forwarded.NO
     referral: Referral | None = None
     product: Product | None = None
+    owned: bool = True
+    history_status: Status | None = None
+    settle: float | None = None
+    completes: str | None = None
 
 
 @final
@@ -178,8 +206,8 @@ class StatusChange(Event):
 
     `status` is the observation and `provider_status` its original word. `advanced` says
     whether it moved the message on, `current` where the message stands now; both are set by
-    the journal, and so are `aliases`, once known. `resolved` is False where only INCS's own
-    number of the message is known.
+    the journal, and so are `aliases`, once known. `resolved` is False where `message_id` belongs
+    to another id space than the channel's own, which `id_space` names.
     `correlation` is the business's own string, echoed from the request that sent the message.
     """
 
@@ -187,6 +215,7 @@ class StatusChange(Event):
 
     message_id: str
     aliases: tuple[str, ...] = ()
+    id_space: str | None = None
     status: Status
     provider_status: str
     error: ProviderError | None = None
@@ -201,6 +230,7 @@ class StatusChange(Event):
 
 @final
 @quick_init
+@own_copies("details")
 @attrs.frozen(kw_only=True)
 class TemplateChange(Event):
     """A template was approved, recategorised, rescored or edited.
@@ -226,14 +256,42 @@ class TemplateChange(Event):
 @quick_init
 @attrs.frozen(kw_only=True)
 class ConsentChange(Event):
-    """The user opted in or out; `scope` says of what, None meaning everything."""
+    """The user opted in or out; `scope` says of what, None meaning everything.
+
+    `reason` is what the provider tells of why, in its words.
+    """
 
     kind: ClassVar[str] = "consent_change"
 
     party: Party
     granted: bool
     scope: str | None = None
+    reason: str | None = None
     conversation: Conversation | None = None
+
+
+@final
+@quick_init
+@own_copies("context")
+@attrs.frozen(kw_only=True)
+class Handover(Event):
+    """A conversation was handed from one responder to another.
+
+    `owned` says whether it is ours to answer from then on, None where that is not told.
+    `reason` is the provider's word for what happened, `metadata` what the other responder
+    passed on, and `context` what the provider tells of the conversation so far.
+    """
+
+    kind: ClassVar[str] = "handover"
+
+    party: Party
+    conversation: Conversation
+    previous: Owner | None = None
+    new: Owner | None = None
+    owned: bool | None = None
+    reason: str | None = None
+    metadata: str | None = None
+    context: JsonValue = None
 
 
 @final
@@ -250,6 +308,7 @@ class Typing(Event):
 
 @final
 @quick_init
+@own_copies("details")
 @attrs.frozen(kw_only=True)
 class Notice(Event):
     """Anything else that a provider tells an account; `topic` is its word for it."""
@@ -281,6 +340,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     StatusChange,
     TemplateChange,
     ConsentChange,
+    Handover,
     Typing,
     Notice,
     Unrecognized,

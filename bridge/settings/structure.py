@@ -129,7 +129,10 @@ def faults(
         for problem in error.problems:
             yield path, problem.message, problem.key
     elif isinstance(error, ValueError | TypeError | BridgeError) and error.args:
-        yield path, str(error.args[0]), ""  # attrs puts the field and the value after its message
+        message = str(error.args[0])
+        if isinstance(error.args[-1], str):  # attrs puts the value behind the message
+            message = message.replace(error.args[-1], "********") if error.args[1:] else message
+        yield path, message, ""
     else:
         yield path, f"its check failed with {type(error).__name__}", ""
 
@@ -280,7 +283,15 @@ def _is_array(hint: object) -> bool:
 def _array_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature
     read_items = list_structure_factory(hint, converter)
     collect: Callable[[Any], Any] = tuple if get_origin(hint) is Sequence else get_origin(hint)
-    return _only(list, lambda value, hint: collect(read_items(value, hint)))
+    read = _only(list, lambda value, hint: collect(read_items(value, hint)))
+    item = get_args(hint)[0]
+
+    def read_word_or_array(value: object, hint: object) -> object:
+        if isinstance(value, str):  # a single word needs no brackets
+            return collect((converter.structure(value, item),))
+        return read(value, hint)
+
+    return read_word_or_array if get_origin(item) is Literal else read
 
 
 def _table_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature

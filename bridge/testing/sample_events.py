@@ -49,6 +49,7 @@ def message(
         raw={"id": message_id, "from": phone.removeprefix("+")},
         message_id=message_id,
         aliases=aliases,
+        id_space="incs" if aliases else None,
         direction=direction,
         origin=Origin.USER if inbound else Origin.API,
         conversation=Conversation(id=conversation_id("whatsapp", "123456123", phone)),
@@ -72,6 +73,7 @@ def status(status: Status, message_id: str, *, resolved: bool = True) -> StatusC
         message_id=message_id,
         status=status,
         provider_status=status,
+        id_space=None if resolved else "incs",
         resolved=resolved,
     )
 

@@ -118,7 +118,7 @@ class NatsJournal(Operations):
             if self._spool is not None:
                 await self._spool.open()
                 resources.push_async_callback(self._spool.close)
-            runs = [self._streams.run, self._publisher.run]
+            runs = [self._streams.run, self._publisher.run, self._publisher.look_for_waiting]
             try:
                 await self._connect()
                 await self._streams.prepare()
@@ -244,7 +244,7 @@ class NatsJournal(Operations):
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole stream."""
-        erased = await purge(self._streams, subject)
+        erased = await purge(self._streams, self._publisher, subject)
         if self._spool is not None:
             erased += await self._spool.purge(subject)
         for name in await subscribers(self._streams):

@@ -1,142 +1,225 @@
 """What correlation remembers, as subjects of the stream.
 
-A key is known if its subject has a message. A track is the last message of its subject, and is
-written on the condition that nobody wrote another meanwhile; so is a key. A group of appends is
-decided upon what was read before; what turns out to be missing is read, and all is decided anew.
+A key is known if its subject has a message. A record is the last message of its subject, and so is
+the queue of a lane; all three are written on the condition that nobody wrote another one meanwhile.
+A group of appends is decided upon what was read before; what turns out to be missing is read, and
+all is decided anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-import attrs
 import orjson
 
-from bridge.journal.correlation import Track
+from bridge.journal.ledger import (
+    Queue,
+    Record,
+    decode_queue,
+    decode_record,
+    encode_record,
+    encode_waiting,
+)
 from bridge.journal.nats.broker import EXPECTED, TTL, Draft, Stored
-from bridge.journal.nats.subjects import Names
+from bridge.journal.nats.subjects import Names, digest
+from bridge.journal.overlay import Changes, Overlay
+from bridge.journal.reading import read_event
+from bridge.model import Event
 
 View = dict[str, Stored | None]
-"""What is at subjects: None where nothing is."""
+"""What is at subjects: None where nothing is. `anew` and `at` make the keys of two more kinds."""
 
 BEFORE_ITS_EVENT: Final = b"+1"
 """What a key's message says if its event is the next message of the stream."""
 
-
-@attrs.frozen
-class Tie:
-    """What leads from one name of a message to the track under another."""
-
-    name: str
+# What it says otherwise, with a digest behind: of the lane in which the event waits, or of the
+# event's own key.
+_WAITS: Final = b"?"
+_ANOTHER: Final = b"="
 
 
-def encode_track(track: Track | Tie) -> bytes:
-    """Return what is kept under the name of a message."""
-    return orjson.dumps({"tied_to": track.name}) if isinstance(track, Tie) else track.encode()
+def anew(subject: str) -> str:
+    """Return what stands in a view for a subject that is read though it is known to be there."""
+    return f"={subject}"
 
 
-def decode_track(data: bytes) -> Track | Tie:
-    """Read what `encode_track` returned."""
-    tied_to = orjson.loads(data).get("tied_to")
-    return Track.decode(data) if tied_to is None else Tie(tied_to)
+def at(sequence: int) -> str:
+    """Return what stands in a view for the message with a sequence."""
+    return f"#{sequence}"
+
+
+def encode_found(found: Record | str) -> bytes:
+    """Return what is kept under a name: a record, or the digest of the name that it is tied to."""
+    if isinstance(found, str):
+        return orjson.dumps({"tied_to": found})
+    return encode_record(found)
+
+
+def decode_found(data: bytes) -> Record | str:
+    """Read what `encode_found` returned."""
+    tied_to: str | None = orjson.loads(data).get("tied_to")
+    return decode_record(data) if tied_to is None else tied_to
+
+
+def encode_queue(queue: Queue) -> bytes:
+    """Return what is kept of a lane; nothing where nothing waits in it any more."""
+    if not queue.items:
+        return b""
+    return orjson.dumps({"lane": queue.lane, "items": orjson.Fragment(encode_waiting(queue.items))})
+
+
+def read_queue(data: bytes) -> Queue | None:
+    """Read what `encode_queue` returned."""
+    if not data:
+        return None
+    found = orjson.loads(data)
+    return decode_queue(found["lane"], orjson.dumps(found["items"]))
 
 
 class NotSeen(Exception):
-    """A subject is not in the view; it has to be read, and everything decided again."""
+    """Subjects are not in the view: they have to be read, and everything decided again."""
 
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
-        super().__init__(subject)
+    def __init__(self, subjects: Iterable[str]) -> None:
+        self.subjects = frozenset(subjects)
+        super().__init__(self.subjects)
 
 
-class GroupLedger:
-    """The `Ledger` of one group of appends.
-
-    After each append either `accept` or `undo` what it claimed.
-    """
+class GroupLedger(Overlay[str]):
+    """The `Ledger` of one group of appends. Any of its calls may raise `NotSeen`."""
 
     def __init__(self, names: Names, view: Mapping[str, Stored | None]) -> None:
+        super().__init__()
         self._names = names
         self._view = view
-        self._claimed: set[str] = set()
-        self._accepted: set[str] = set()
-        self._changed: dict[str, Track | Tie] = {}
-        self._tracks: dict[str, Track | Tie] = {}
+        self._ids: dict[str, str] = {}
+        self._queues: dict[str, Queue | None] = {}
         self._relied_on: set[str] = set()
-
-    def claim(self, key: str) -> bool:
-        """See `Ledger.claim`."""
-        subject = self._names.key(key)
-        if subject in self._claimed or subject in self._accepted:
-            return False
-        if self._seen(subject) is not None:
-            return False
-        self._claimed.add(subject)
-        return True
-
-    def track(self, name: str) -> Track | None:
-        """See `Ledger.track`."""
-        found = self._find(name)
-        if isinstance(found, Tie):
-            found = self._find(found.name)
-        return found if isinstance(found, Track) else None
-
-    def _find(self, name: str) -> Track | Tie | None:
-        found = self._changed.get(name) or self._tracks.get(name)
-        if found is not None:
-            return found
-        stored = self._seen(self._names.track(name))
-        return None if stored is None else decode_track(stored.data)
 
     def _seen(self, subject: str) -> Stored | None:
         try:
             return self._view[subject]
         except KeyError:
-            raise NotSeen(subject) from None
+            raise NotSeen((subject,)) from None
 
-    def save(self, track: Track) -> None:
+    # --- what is stored ------------------------------------------------------------------------
+
+    def id_of(self, text: str) -> str:
+        """See `Overlay.id_of`."""
+        found = self._ids.get(text)
+        if found is None:
+            found = self._ids[text] = digest(text)
+        return found
+
+    def has_key(self, key: str) -> bool:
+        """See `Overlay.has_key`."""
+        return self._seen(self._names.keys + key) is not None
+
+    def stored_event(self, key: str) -> Event | str | None:
+        """See `Overlay.stored_event`."""
+        subject = self._names.keys + key
+        stored = self._seen(subject)
+        if stored is not None and not stored.sequence:  # known to be there, and not read
+            stored = self._seen(anew(subject))
+        if stored is None or not stored.data:
+            return None
+        if stored.data == BEFORE_ITS_EVENT:
+            found = self._seen(at(stored.sequence + 1))
+            return None if found is None else read_event(found.data, found.sequence)
+        return stored.data.removeprefix(_ANOTHER).decode()
+
+    def stored_record(self, name: str) -> Record | str | None:
+        """See `Overlay.stored_record`."""
+        stored = self._seen(self._names.tracks + name)
+        return None if stored is None else decode_found(stored.data)
+
+    def stored_queue(self, lane: str) -> Queue | None:
+        """See `Overlay.stored_queue`."""
+        return self._queue_at(self.id_of(lane))
+
+    def _queue_at(self, lane: str) -> Queue | None:
+        if lane not in self._queues:
+            stored = self._seen(self._names.waiting + lane)
+            queue = None if stored is None else read_queue(stored.data)
+            if queue is not None:  # whatever becomes of it, its keys are written on condition
+                self._need(key for item in queue.items for key in item.keys)
+            self._queues[lane] = queue
+        return self._queues[lane]
+
+    def _need(self, keys: Iterable[str]) -> None:
+        subjects = (self._names.keys + self.id_of(key) for key in keys)
+        missing = [subject for subject in subjects if subject not in self._view]
+        if missing:
+            raise NotSeen(missing)
+
+    def stored_lane(self, key: str) -> str | None:
+        """See `Overlay.stored_lane`."""
+        stored = self._seen(self._names.keys + key)
+        if stored is None or not stored.data.startswith(_WAITS):
+            return None
+        queue = self._queue_at(stored.data.removeprefix(_WAITS).decode())
+        return None if queue is None else queue.lane
+
+    # --- what is written -----------------------------------------------------------------------
+
+    def save(self, record: Record) -> None:
         """See `Ledger.save`."""
-        self._changed[track.name] = track
+        self._seen(self._names.tracks + self.id_of(record.name))
+        super().save(record)
 
-    def tie(self, name: str, to: Track) -> None:
+    def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
-        self._changed[name] = Tie(to.name)
+        self._seen(self._names.tracks + self.id_of(name))
+        super().tie(name, to)
 
-    def accept(self) -> frozenset[str]:
-        """Keep what the append claimed and changed; return the subjects of the claims."""
-        claimed = frozenset(self._claimed)
-        self._accepted |= claimed
-        self._tracks |= self._changed
-        if claimed:
-            self._relied_on |= self._changed.keys()
-        self.undo()
-        return claimed
+    def put(self, queue: Queue) -> None:
+        """See `Ledger.put`."""
+        super().put(queue)
+        self._need(key for item in queue.items for key in item.keys)
 
-    def undo(self) -> None:
-        """Forget what the append claimed and changed."""
-        self._claimed = set()
-        self._changed = {}
+    def accept(self) -> Changes[str]:
+        """See `Overlay.accept`."""
+        changes = super().accept()
+        if changes.claims or changes.queues:
+            self._relied_on |= changes.records.keys()
+        return changes
 
-    def changes(self) -> Iterator[Draft]:
-        """Return the messages that write the accepted tracks.
+    def claim_of(self, key: str, of: str | None, *, is_before: bool, ttl: int | None) -> Draft:
+        """Return the message that makes a key known, on condition that it is not, or waits."""
+        data = BEFORE_ITS_EVENT if is_before else b"" if of is None else _ANOTHER + of.encode()
+        return self._key(key, data, ttl)
 
-        One that stays as it was is written as well where something new was decided upon it: on
-        condition that it is still so, since an event must not say where a message stood once.
+    def changes(self, ttl: int | None) -> Iterator[Draft]:
+        """Return the messages that write the accepted records, queues and keys of what waits.
+
+        A record that stays as it was is written as well where something new was decided upon it:
+        on condition that it is still so, since an event must not say where a message stood once.
         """
-        for name, track in self._tracks.items():
-            subject = self._names.track(name)
+        for name, found in self.group.records.items():
+            subject = self._names.tracks + name
             before = self._view.get(subject)
-            data = encode_track(track)
-            if before is None:
-                yield Draft(subject, data, {EXPECTED: "0"})
-            elif before.data != data or name in self._relied_on:
-                yield Draft(subject, data, {EXPECTED: str(before.sequence)})
+            data = encode_found(found)
+            if before is None or before.data != data or name in self._relied_on:
+                yield Draft(subject, data, _expecting(before))
+        for lane, queue in self.group.queues.items():
+            subject = self._names.waiting + self.id_of(lane)
+            before = self._view.get(subject)
+            if queue.items or before is not None:
+                yield Draft(subject, encode_queue(queue), _expecting(before))
+        for key, waits_in in self.group.lanes.items():
+            if waits_in is not None:
+                data = _WAITS + self.id_of(waits_in).encode()
+                before = self._view.get(self._names.keys + key)
+                if before is None or before.data != data:
+                    yield self._key(key, data, ttl)
+
+    def _key(self, key: str, data: bytes, ttl: int | None) -> Draft:
+        subject = self._names.keys + key
+        headers = _expecting(self._view.get(subject))
+        if ttl is not None:
+            headers[TTL] = f"{ttl}s"
+        return Draft(subject, data, headers)
 
 
-def claim_of(subject: str, *, before_its_event: bool, ttl: int | None) -> Draft:
-    """Return the message that makes a key known, on condition that it is not."""
-    headers = {EXPECTED: "0"}
-    if ttl is not None:
-        headers[TTL] = f"{ttl}s"
-    return Draft(subject, BEFORE_ITS_EVENT if before_its_event else b"", headers)
+def _expecting(before: Stored | None) -> dict[str, str]:
+    return {EXPECTED: "0" if before is None else str(before.sequence)}

@@ -8,14 +8,14 @@ from contextlib import suppress
 from datetime import UTC
 from typing import Any, Final
 
-from bridge.journal.nats.broker import Conflict, Draft, Stored
+from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.cursors import Cursors
 from bridge.journal.nats.entries import entry_of, is_event, position_of, sequence_of
 from bridge.journal.nats.holding import Record
-from bridge.journal.nats.ledger import BEFORE_ITS_EVENT, claim_of
+from bridge.journal.nats.ledger import BEFORE_ITS_EVENT
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
-from bridge.journal.nats.subjects import digest_in, name_of, token
+from bridge.journal.nats.subjects import digest, digest_in, name_of, token, written
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -99,7 +99,7 @@ class Operations(Journal):
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         claim = await self._streams.broker.stored(
-            self._streams.names.stream, last_by_subj=self._streams.names.key(key)
+            self._streams.names.stream, last_by_subj=self._streams.names.keys + digest(key)
         )
         if claim is None or claim.data != BEFORE_ITS_EVENT:
             return None
@@ -169,17 +169,18 @@ class Operations(Journal):
 
     async def known(self) -> AsyncGenerator[Sequence[bytes]]:
         """See `Journal.known`."""
-        keys = self._streams.names.keys()
+        keys = f"{self._streams.names.keys}*"
         async for page in self._streams.between(keys, 1, await self._streams.last()):
             yield [digest_in(stored.subject) for stored in page]
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
-        for digest in digests:
-            subject = self._streams.names.known(digest)
+        ttl = self._streams.key_ttl
+        headers = {EXPECTED: "0"} | ({} if ttl is None else {TTL: f"{ttl}s"})
+        for each in digests:
+            subject = self._streams.names.keys + written(each)
             with suppress(Conflict):
-                claim = claim_of(subject, before_its_event=False, ttl=self._streams.key_ttl)
-                await self._streams.broker.write(claim)
+                await self._streams.broker.write(Draft(subject, b"", headers))
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """See `Journal.mark_reparsed`."""

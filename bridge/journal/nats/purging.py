@@ -1,55 +1,72 @@
-"""Erasing what is about one person, wherever it is."""
+"""Erasing what is about one person, wherever it is and under whichever of the person's names."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import orjson
-
-from bridge.journal.correlation import Track, tells_of
+from bridge.journal.erasure import Subject
+from bridge.journal.ledger import User
 from bridge.journal.nats.entries import entry_of
-from bridge.journal.nats.ledger import decode_track
+from bridge.journal.nats.ledger import decode_found, read_queue
+from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.streams import Streams
-from bridge.journal.protocol import concerns
-
-_WINDOW: Final = 512
 
 
-async def purge(streams: Streams, subject: str) -> int:
+async def purge(streams: Streams, publisher: Publisher, subject: str) -> int:
     """Erase every event about a phone number or user id; return how many there were.
 
-    What is appended while it runs is not looked at. The keys stay known.
+    All names of users who go by it count. What is appended while it runs is not looked at. The
+    keys stay known.
     """
-    gone = await _purge_events(streams, subject)
-    await _purge_tracks(streams, subject)
+    whom = await _known_from(streams, Subject.of(subject))
+    lanes = [queue.lane for queue in await publisher.waiting()]
+    waited = await publisher.erase_waiting(whom, lanes)
+    await _purge_waiting(streams, whom)
+    gone = await _purge_events(streams, whom)
+    await _purge_records(streams, whom)
     for kind in (streams.names.held(), streams.names.dead()):
         async for stored in streams.recorded(kind):
             if int(stored.subject.rpartition(".")[2]) in gone:
                 await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
-    return len(gone)
+    return waited + len(gone)
 
 
-async def _purge_events(streams: Streams, subject: str) -> set[int]:
-    needle = orjson.dumps(subject.removeprefix("+"))[1:-1]
+async def _known_from(streams: Streams, subject: Subject) -> Subject:
+    """Return the subject with the names that the last record of each user knows."""
+    users: dict[str, User] = {}
+    async for page in streams.between(f"{streams.names.tracks}*", 1, await streams.last()):
+        for stored in page:
+            found = decode_found(stored.data)
+            users.pop(stored.subject, None)
+            if isinstance(found, User) and subject.is_known_by(found):
+                users[stored.subject] = found
+    return subject.known_from(users.values())
+
+
+async def _purge_events(streams: Streams, subject: Subject) -> set[int]:
+    needles = subject.needles
     gone: set[int] = set()
     async for page in streams.between(streams.names.events(), 1, await streams.last()):
         for stored in page:
-            event = entry_of(stored.sequence, stored.data).event
-            if needle in stored.data and concerns(event, subject):
+            if not any(needle in stored.data for needle in needles):
+                continue
+            if subject.is_in(entry_of(stored.sequence, stored.data).event):
                 await streams.broker.delete(streams.names.stream, stored.sequence, overwrite=True)
                 gone.add(stored.sequence)
     return gone
 
 
-async def _purge_tracks(streams: Streams, subject: str) -> None:
-    """Forget the tracks that tell of a subject, in all that was ever written of each."""
-    sequence = 1
-    names = streams.names
-    while found := await streams.broker.next_of(
-        names.stream, f"{names.stream}.tracks.*", sequence, _WINDOW
-    ):
-        for stored in found:
-            track = decode_track(stored.data)
-            if isinstance(track, Track) and tells_of(track, subject):
-                await streams.broker.empty(names.stream, stored.subject)
-        sequence = found[-1].sequence + 1
+async def _purge_waiting(streams: Streams, subject: Subject) -> None:
+    """Overwrite what has waited in a lane once; nothing of it is the last of its lane any more."""
+    async for page in streams.between(f"{streams.names.waiting}*", 1, await streams.last()):
+        for stored in page:
+            queue = read_queue(stored.data)
+            if queue is not None and any(subject.is_in(item.event) for item in queue.items):
+                await streams.broker.delete(streams.names.stream, stored.sequence, overwrite=True)
+
+
+async def _purge_records(streams: Streams, subject: Subject) -> None:
+    """Forget the records that tell of somebody, in all that was ever written of each."""
+    async for page in streams.between(f"{streams.names.tracks}*", 1, await streams.last()):
+        for stored in page:
+            found = decode_found(stored.data)
+            if not isinstance(found, str) and subject.is_known_by(found):
+                await streams.broker.empty(streams.names.stream, stored.subject)

@@ -29,12 +29,14 @@ def name_of(written: str) -> str:
     return "" if written == "%" else unquote(written)
 
 
-def _digest(name: str) -> str:
-    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
-    return _written(digest)
+def digest(name: str) -> str:
+    """Return what stands for a name in a subject: short, and no personal data."""
+    found = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
+    return written(found)
 
 
-def _written(digest: bytes) -> str:
+def written(digest: bytes) -> str:
+    """Write a digest as one token of a subject, such that `digest_in` reads it."""
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
@@ -86,21 +88,20 @@ class Names:
         """Return where a process asks to be given a partition that nobody reads."""
         return f"{self.stream}.calls.{partition}.{token(subscriber)}"
 
-    def key(self, key: str) -> str:
-        """Return where a key is marked as known."""
-        return f"{self.stream}.keys.{_digest(key)}"
-
-    def known(self, digest: bytes) -> str:
-        """Return where the key with a digest is marked as known."""
-        return f"{self.stream}.keys.{_written(digest)}"
-
+    @property
     def keys(self) -> str:
-        """Return what matches all keys."""
-        return f"{self.stream}.keys.*"
+        """Return how the subjects of known keys begin; the digest of the key follows."""
+        return f"{self.stream}.keys."
 
-    def track(self, name: str) -> str:
-        """Return where the track of a message is."""
-        return f"{self.stream}.tracks.{_digest(name)}"
+    @property
+    def tracks(self) -> str:
+        """Return how the subjects of records begin; the digest of a name follows."""
+        return f"{self.stream}.tracks."
+
+    @property
+    def waiting(self) -> str:
+        """Return how the subjects of queues begin; the digest of the lane follows."""
+        return f"{self.stream}.waiting."
 
     def consumer(self, subscriber: str, partition: int) -> str:
         """Return the consumer that keeps how far a subscriber is in a partition."""

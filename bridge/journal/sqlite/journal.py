@@ -11,7 +11,6 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,6 +20,7 @@ import attrs
 
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.erasure import Subject
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -39,14 +39,14 @@ from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
 from bridge.journal.sqlite.inspection import check
-from bridge.journal.sqlite.ledger import digest, forget_tracks
+from bridge.journal.sqlite.ledger import digest, forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Append, Sweep
 from bridge.model import Event
 from bridge.settings import JournalSettings, NoSettings
 
-_SAVE_AFTER: Final = 0.05
+_SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 _PAGE: Final = 1000
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
@@ -95,6 +95,7 @@ class SqliteJournal(Store, Journal):
         self._cursors: dict[str, SubscriberCursor] = {}
         self._progress: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
+        self._saved_at = 0.0  # of the event loop's clock
 
     # --- opening and closing ---------------------------------------------------------------
 
@@ -161,12 +162,14 @@ class SqliteJournal(Store, Journal):
         self._running()
         self._progress[name] = position
         if self._saving is None:
-            self._saving = self._loop.call_later(_SAVE_AFTER, self._save_progress)
+            at = max(self._saved_at + _SAVE_EVERY, self._loop.time())
+            self._saving = self._loop.call_at(at, self._save_progress)
 
     def _save_progress(self) -> None:
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None
+        self._saved_at = self._loop.time()
         if not self._progress or self._writer is None:  # while it recovers: with what comes next
             return
         progress, self._progress = self._progress, {}
@@ -259,7 +262,7 @@ class SqliteJournal(Store, Journal):
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         done: asyncio.Future[Appended] = self._loop.create_future()
-        self._running().put(Append((), done, learned=digests))
+        self._running().put(Append(done=done, learned=digests))
         await done
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
@@ -284,23 +287,35 @@ class SqliteJournal(Store, Journal):
         What is appended while it runs is not looked at. When it returns, nothing of what it
         erased is left in the file or in its WAL.
         """
-        first = await self.reading(entries.first)
-        last = self._tail.last
-        erased = 0
+        whom = await self._known_from(Subject.of(subject))
+        erased = await self._erase_waiting(whom)
+        first, last = await self.reading(entries.first), self._tail.last
         for start in range(first - 1, last, _WINDOW):
             span = (start, min(start + _WINDOW, last))
-            found = await self.reading(partial(entries.about, subject=subject, span=span))
+            found = await self.reading(entries.about, whom, span)
             if found:
-                await self.writing(partial(entries.erase, positions=found))
+                await self.writing(entries.erase, found)
                 erased += len(found)
-        track: int | None = 0
-        while track is not None:
-            track = await self.writing(
-                partial(forget_tracks, subject=subject, after=track, limit=_WINDOW)
-            )
-        self._tail.erase(subject)
+        record: int | None = 0
+        while record is not None:
+            cache = self._running().records
+            record = await self.writing(forget_records, cache, whom, record, _WINDOW)
+        self._tail.erase(whom)
         await self._chore(_truncate_wal)
         return erased
+
+    async def _known_from(self, subject: Subject) -> Subject:
+        """Return the subject with all names of the users who go by it."""
+        record: int | None = 0
+        whole = subject
+        while record is not None:
+            record, whole = await self.reading(known_from, whole, record, _WINDOW)
+        return whole
+
+    async def _erase_waiting(self, subject: Subject) -> int:
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._running().put(Append(done=done, erase=subject))
+        return await done
 
     @property
     def commits(self) -> int:
@@ -327,18 +342,21 @@ class SqliteJournal(Store, Journal):
             writer = self._running()
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
-            if self._max_size and await self.reading(used_size) > self._max_size:
+            size = await self.reading(used_size)
+            if self._max_size and size > self._max_size:
                 await self._chore(writer.sweep_soon)  # a subscriber may have made room
-                return self._health(FULL.format(self._max_size))
+                return self._health(FULL.format(self._max_size), size, free)
         except JournalError as error:
             return self._health(str(error))
         except OSError as error:
             return self._health(f"the disk cannot be asked: {error.strerror}")
         if free < self._min_free_space:
-            return self._health(f"only {free} bytes are free on the disk")
-        return self._health(None)
+            return self._health(f"only {free} bytes are free on the disk", size, free)
+        return self._health(None, size, free)
 
-    def _health(self, trouble: str | None) -> Health:
+    def _health(
+        self, trouble: str | None, size: int | None = None, free: int | None = None
+    ) -> Health:
         aside = () if self._opened is None else self._opened.files.aside()
         names = ", ".join(path.name for path in aside)
         return Health(
@@ -346,6 +364,8 @@ class SqliteJournal(Store, Journal):
             reason=trouble or (f"set aside, and not moved away since: {names}" if aside else None),
             set_aside=len(aside),
             losses=self.losses,
+            size=size,
+            free=free,
         )
 
 

@@ -1,24 +1,36 @@
 """What correlation remembers, as SQLite keeps it.
 
-A ledger lives for one group commit. It reads through to the tables and collects what is new,
-so that an append that fails by itself can be undone without touching the others of its group,
-and that a message whose statuses come together is written once.
+A ledger lives for one group commit; what it has read and written is cached for the next ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.correlation import Track, tells_of
+from bridge.journal.erasure import Subject
+from bridge.journal.ledger import (
+    Queue,
+    Record,
+    User,
+    decode_queue,
+    decode_record,
+    encode_record,
+    encode_waiting,
+)
+from bridge.journal.overlay import Overlay
+from bridge.journal.queues import Queues
+from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.model import Event
 
 _DIGEST_SIZE: Final = 16
+_CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
-_TrackRow: TypeAlias = tuple[bytes | None, bytes | None]
+_Found: TypeAlias = Record | bytes
 
 
 def digest(name: str) -> bytes:
@@ -26,107 +38,177 @@ def digest(name: str) -> bytes:
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
 
 
-class GroupLedger:
-    """The `Ledger` of one group commit.
+class RecordCache:
+    """The records used last, by the digests of their names; a digest stands for a tie.
+
+    Two dictionaries take turns, since removing the oldest entry of one by one costs more.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[bytes, _Found] = {}
+        self._older: dict[bytes, _Found] = {}
+
+    def get(self, name: bytes) -> _Found | None:
+        """Return what is cached under a name."""
+        return self._latest.get(name) or self._older.get(name)
+
+    def keep(self, records: Mapping[bytes, _Found]) -> None:
+        """Cache what is in the file."""
+        self._latest |= records
+        if len(self._latest) > _CACHED:
+            self._older, self._latest = self._latest, {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._latest, self._older = {}, {}
+
+
+class GroupLedger(Overlay[bytes]):
+    """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
     `expected` are the keys of the group's events, looked up together because that costs a tenth
-    of looking them up one by one. After each append either `accept` or `undo` what it claimed;
-    `write_tracks` at the end.
+    of looking them up one by one.
     """
 
     def __init__(
-        self, connection: apsw.Connection, keys: KeyIndex, expected: Iterable[str]
+        self,
+        connection: apsw.Connection,
+        keys: KeyIndex,
+        queues: Queues,
+        cache: RecordCache,
+        expected: Iterable[str],
     ) -> None:
+        super().__init__()
         self._connection = connection
         self._keys = keys
-        self._looked_up = {key: digest(key) for key in expected}
-        self._known = keys.among(self._looked_up.values())
-        self._claimed: dict[str, bytes] = {}
-        self._tracks: dict[bytes, Track | bytes] = {}
-        self._changed: dict[bytes, Track | bytes] = {}
+        self._queues = queues
+        self._cache = cache
+        self._ids = {key: digest(key) for key in expected}
+        self._looked_up = set(self._ids.values())
+        self._known = keys.among(self._looked_up)
 
-    def claim(self, key: str) -> bool:
-        """See `Ledger.claim`."""
-        if key in self._claimed:
-            return False
-        name = self._looked_up.get(key)
+    def id_of(self, text: str) -> bytes:
+        """See `Overlay.id_of`."""
+        name = self._ids.get(text)
         if name is None:
-            name = self._looked_up[key] = digest(key)
-            self._known |= self._keys.among([name])
-        if name in self._known:
-            return False
-        self._claimed[key] = name
-        return True
+            name = self._ids[text] = digest(text)
+        return name
 
-    def track(self, name: str) -> Track | None:
-        """See `Ledger.track`."""
-        found = self._find(digest(name))
-        if isinstance(found, bytes):
-            found = self._find(found)
-        return found if isinstance(found, Track) else None
+    def has_key(self, key: bytes) -> bool:
+        """See `Overlay.has_key`."""
+        if key not in self._looked_up:
+            self._looked_up.add(key)
+            self._known |= self._keys.among((key,))
+        return key in self._known
 
-    def _find(self, name: bytes) -> Track | bytes | None:
-        found = self._changed.get(name) or self._tracks.get(name)
-        if found is not None:
-            return found
-        row: _TrackRow | None = self._connection.execute(
-            "SELECT tied_to, track FROM tracks WHERE name = ?", (name,)
+    def stored_event(self, key: bytes) -> Event | bytes | None:
+        """See `Overlay.stored_event`."""
+        if not self.has_key(key):
+            return None
+        position = self._keys.position(key)
+        if position is None:
+            position = self._connection.execute(
+                "SELECT position FROM keys WHERE key = ?", (key,)
+            ).get
+        row: tuple[int, str | None, bytes | None] | None = self._connection.execute(
+            "SELECT at, lane, event FROM entries WHERE position = ? AND key = ?", (position, key)
         ).fetchone()
         if row is None:
             return None
-        tied_to, track = row
-        return Track.decode(track) if track is not None else tied_to
+        at, lane, data = row
+        if data is not None:
+            return read_event(data, position or 0, at)
+        return None if lane is None else bytes.fromhex(lane)
 
-    def save(self, track: Track) -> None:
-        """See `Ledger.save`."""
-        self._changed[digest(track.name)] = track
+    def stored_record(self, name: bytes) -> _Found | None:
+        """See `Overlay.stored_record`."""
+        found = self._cache.get(name)
+        if found is None:
+            row: tuple[bytes | None, bytes | None] | None = self._connection.execute(
+                "SELECT tied_to, track FROM tracks WHERE name = ?", (name,)
+            ).fetchone()
+            if row is not None:
+                tied_to, data = row
+                found = tied_to if data is None else decode_record(data)
+            if found is not None:
+                self._cache.keep({name: found})
+        return found
 
-    def tie(self, name: str, to: Track) -> None:
-        """See `Ledger.tie`."""
-        self._changed[digest(name)] = digest(to.name)
+    def stored_queue(self, lane: str) -> Queue | None:
+        """See `Overlay.stored_queue`."""
+        return self._queues.get(lane)
 
-    def accept(self) -> dict[str, bytes]:
-        """Keep what the append claimed and changed; return its claims and their digests."""
-        claims = self._claimed
-        self._known.update(claims.values())
-        self._tracks.update(self._changed)
-        self.undo()
-        return claims
+    def stored_lane(self, key: bytes) -> str | None:
+        """See `Overlay.stored_lane`."""
+        return self._queues.lane_of(key)
 
-    def undo(self) -> None:
-        """Forget what the append claimed and changed."""
-        self._claimed = {}
-        self._changed = {}
-
-    def write_tracks(self, now: int) -> None:
+    def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""
-        if self._tracks:
+        records, queues = self.group.records, self.group.queues
+        if records:
             self._connection.executemany(
                 "REPLACE INTO tracks (name, at, tied_to, track) VALUES (?, ?, ?, ?)",
                 [
                     (name, now, value, None)
                     if isinstance(value, bytes)
-                    else (name, now, None, value.encode())
-                    for name, value in self._tracks.items()
+                    else (name, now, None, encode_record(value))
+                    for name, value in records.items()
                 ],
             )
+            self._cache.keep(records)
+        if queues:
+            self._connection.executemany(
+                "DELETE FROM queues WHERE lane = ?", [(lane,) for lane in queues]
+            )
+            self._connection.executemany(
+                "INSERT INTO queues (lane, items) VALUES (?, ?)",
+                [(lane, encode_waiting(q.items)) for lane, q in queues.items() if q.items],
+            )
+
+    def commit(self) -> None:
+        """Take note that the transaction is on disk."""
+        if self.group.queues:
+            self._queues.commit(self.group.queues, self.group.lanes)
 
 
-def forget_tracks(connection: apsw.Connection, subject: str, after: int, limit: int) -> int | None:
-    """Forget the tracks that tell of a subject, looking at `limit` of them.
+def read_queues(connection: apsw.Connection, queues: Queues) -> None:
+    """Let these queues hold what waits in the file."""
+    rows: Iterable[tuple[str, bytes]] = connection.execute("SELECT lane, items FROM queues")
+    for lane, items in rows:
+        queue = decode_queue(lane, items)
+        keys = [digest(key) for item in queue.items for key in item.keys]
+        queues.commit({lane: queue}, dict.fromkeys(keys, lane))
+
+
+def known_from(
+    connection: apsw.Connection, subject: Subject, after: int, limit: int
+) -> tuple[int | None, Subject]:
+    """Return a subject with the names that so many records know of it, and where to go on."""
+    rows = _records(connection, after, limit)
+    users = (record for _, record in rows if isinstance(record, User))
+    return (rows[-1][0] if rows else None), subject.known_from(users)
+
+
+def forget_records(
+    connection: apsw.Connection, cache: RecordCache, subject: Subject, after: int, limit: int
+) -> int | None:
+    """Forget the records that tell of somebody, looking at `limit` of them.
 
     Return where to go on, or None after the last.
     """
-    found: Iterable[tuple[int, bytes | None]] = connection.execute(
-        "SELECT id, track FROM tracks WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
-    )
-    rows = list(found)
+    rows = _records(connection, after, limit)
     connection.executemany(
         "DELETE FROM tracks WHERE id = ?",
-        [
-            (row,)
-            for row, track in rows
-            if track is not None and tells_of(Track.decode(track), subject)
-        ],
+        [(row,) for row, record in rows if record is not None and subject.is_known_by(record)],
     )
+    cache.clear()
     return rows[-1][0] if rows else None
+
+
+def _records(
+    connection: apsw.Connection, after: int, limit: int
+) -> list[tuple[int, Record | None]]:
+    rows: Iterable[tuple[int, bytes | None]] = connection.execute(
+        "SELECT id, track FROM tracks WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+    )
+    return [(row, None if data is None else decode_record(data)) for row, data in rows]

@@ -19,8 +19,9 @@ from bridge.journal.sqlite.files import Files, sibling
 _LOG: Final = logging.getLogger("bridge.journal")
 
 STEPS: Final[Mapping[int, str]] = {
-    # What is known of tries is one value: the JSON of a `Retry`.
+    # What is known of tries is one value, the JSON of a `Retry`; events may wait to be told whole.
     3: """
+    CREATE TABLE queues (lane TEXT PRIMARY KEY, items BLOB NOT NULL) STRICT, WITHOUT ROWID;
     ALTER TABLE held ADD COLUMN retry BLOB NOT NULL DEFAULT x'';
     UPDATE held SET retry = CAST(json_object(
         'tries', tries, 'due_at', due_at, 'first_failed_at', first_failed_at, 'error', error,

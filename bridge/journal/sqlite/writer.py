@@ -22,11 +22,14 @@ import apsw
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate
+from bridge.journal.correlation import correlate, first_reads
+from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
+from bridge.journal.queues import Queues
 from bridge.journal.sqlite.key_index import KeyIndex
-from bridge.journal.sqlite.ledger import GroupLedger
+from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
+from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
@@ -52,19 +55,29 @@ Work: TypeAlias = Callable[[apsw.Connection], Any]
 
 @attrs.define(eq=False)
 class Append:
-    """Events to be made durable, keys to be made known without one, and who waits for it."""
+    """Events to be made durable, and who waits for it.
 
-    events: Sequence[Event]
-    done: Future[Any]
+    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits; or
+    the digests of keys to be made known, `learned` from elsewhere.
+    """
+
+    events: Sequence[Event] = ()
+    done: Future[Any] | None = None
+    due: Sequence[tuple[str, float]] = ()
+    erase: Subject | None = None
     learned: Sequence[bytes] = ()
+    erased: int = 0
+    new: int = 0
     entries: Sequence[Entry] = ()
     size: int = 0
     error: JournalError | CodecError | None = None
 
     @property
-    def result(self) -> Appended:
-        """How many of the events are new."""
-        new, all_of_them = len(self.entries), len(self.events)
+    def result(self) -> Appended | int:
+        """How many of the events are new, or how many were erased."""
+        if self.erase is not None:
+            return self.erased
+        new, all_of_them = self.new, len(self.events)
         if new == all_of_them == 1:
             return _ONE
         return Appended(published=new, duplicates=all_of_them - new)
@@ -130,6 +143,9 @@ class Writer:
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
         self.keys = keys
+        self.records = RecordCache()
+        self._queues = Queues(clock=clock)
+        read_queues(connection, self._queues)
         self._connection = connection
         self._retention = retention
         self._clock = clock
@@ -176,6 +192,8 @@ class Writer:
         running = True
         while running:
             group, running = self._next_group()
+            if due := self._queues.due():
+                group.insert(0, Append(due=due))
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
                 jobs = [item for item in group if isinstance(item, Job)]
@@ -205,7 +223,8 @@ class Writer:
         """Return everything that is queued, waiting for something; False says it was the last."""
         group: list[Item] = []
         room = self._max_group
-        patience = min(max(0.0, self._sweep_at - time.monotonic()), _LOOK_EVERY)
+        until = min(self._sweep_at, self._queues.deadline or self._sweep_at)
+        patience = min(max(0.0, until - time.monotonic()), _LOOK_EVERY)
         with suppress(queue.Empty):
             item = self._queue.get(not (self._retention.unfinished or self._wishes), patience)
             while item is not None:
@@ -220,15 +239,20 @@ class Writer:
     def _commit(self, appends: Sequence[Append], jobs: Sequence[Job]) -> None:
         """Write a group in one transaction, or fail all of it."""
         connection = self._connection
+        ledger = None
         try:
             connection.execute("BEGIN IMMEDIATE")
-            last = self._write_appends(appends) if appends else self.last
+            last = self.last
+            if appends:
+                ledger = self._ledger(appends)
+                last = self._write_appends(appends, ledger)
             for job in jobs:
                 self._work(job)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
             self._roll_back()
             self.keys.roll_back()
+            self.records.clear()
             fault = self._failed(error)
             for append in appends:
                 append.error = append.error or JournalError(fault)
@@ -240,6 +264,8 @@ class Writer:
                     job.error = JournalError(fault)
         else:
             self.keys.commit()
+            if ledger is not None:
+                ledger.commit()
             self.last = last
             self._check_files((*appends, *jobs))
 
@@ -263,45 +289,55 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - what one caller gave must not fail others
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
-    def _write_appends(self, appends: Sequence[Append]) -> int:
+    def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
+        reads = (first_reads(event) for append in appends for event in append.events)
+        expected = (key for keys, _, _ in reads for key in keys)
+        return GroupLedger(self._connection, self.keys, self._queues, self.records, expected)
+
+    def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
-        self._refuse_when_full()
         last = self.last
         now = int(self._clock())
-        expected = (event.key for append in appends for event in append.events)
-        ledger = GroupLedger(self._connection, self.keys, expected)
         rows: list[_Row] = []
+        full = self._is_full()
         for append in appends:
+            if full is not None and append.events:
+                append.error = full
+                continue
             try:
-                published = _decide(append.events, ledger)
+                published, lines = _decide(append, ledger, self._queues)
             except CodecError as error:
                 append.error = error
                 ledger.undo()
                 continue
-            claims = ledger.accept()
+            claims = ledger.accept().claims
             entries = append.entries = []
-            for event, lane, data in published:
+            for (event, lane), data in zip(published, lines, strict=True):
                 last += 1
-                rows.append((last, claims.pop(event.key), now, lane, data))
+                name = ledger.id_of(event.key)
+                del claims[name]
+                rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event))
                 append.size += len(data)
-            learned = set(append.learned) - self.keys.among(append.learned) - {r[1] for r in rows}
+            known = self.keys.among(append.learned) | {row[1] for row in rows}
+            learned = dict.fromkeys(name for name in append.learned if name not in known)
             # Known from now on, and not published under this key.
-            for name in (*claims.values(), *learned):
+            for name, of in (claims | learned).items():
                 last += 1
-                rows.append((last, name, now, None, None))
+                rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
             self._connection.executemany(_INSERT, rows)
             self.keys.add([(row[1], row[0]) for row in rows])
             self.keys.merge()
-        ledger.write_tracks(now)
+        ledger.write(now)
         return last
 
-    def _refuse_when_full(self) -> None:
+    def _is_full(self) -> JournalError | None:
         limit = self._retention.max_size
         if limit and used_size(self._connection) > limit:
             self.sweep_soon(self._connection)
-            raise JournalError(FULL.format(limit))
+            return JournalError(FULL.format(limit))
+        return None
 
     def _do(self, chore: Chore) -> None:
         self._wal_size = 0  # it may empty the log
@@ -358,17 +394,29 @@ class Writer:
                 self._loop.call_soon_threadsafe(self._answered, items, self._lost)
 
 
-def _decide(events: Sequence[Event], ledger: GroupLedger) -> list[tuple[Event, str, bytes]]:
-    """Return the events to publish with their lanes and their JSON. Raises `CodecError`."""
-    published = []
-    for event in events:
+def _decide(
+    append: Append, ledger: GroupLedger, queues: Queues
+) -> tuple[Sequence[Published], Sequence[bytes]]:
+    """Return what an append publishes, and its JSON. Raises `CodecError`."""
+    published: list[Published] = []
+    for lane, due in append.due:
+        published += release(lane, due, ledger)
+    if append.erase is not None:
+        for queue in queues.all():
+            erased, freed = withdraw(queue.lane, append.erase.is_in, ledger)
+            append.erased += erased
+            published += freed
+    lines = [encode(event) for event, _ in published]
+    for event in append.events:
         try:
-            outcome = correlate(event, ledger)
-            if outcome is not None:
-                published.append((*outcome, encode(outcome[0])))
-        except (apsw.Error, CodecError):
+            is_new, found = correlate(event, ledger)
+            ledger.publish(found)
+            lines += [encode(each) for each, _ in found]
+        except (apsw.Error, JournalError, CodecError):
             raise
         except Exception as error:
             # A third party's event that breaks the model must not fail its neighbours.
             raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
-    return published
+        append.new += is_new
+        published += found
+    return published, lines

@@ -13,7 +13,7 @@ from bridge.adapter import Scope
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.messages import translate_message
 from bridge.adapters.whatsapp.plain import plain_callback, plain_message
-from bridge.adapters.whatsapp.value_context import surroundings_of
+from bridge.adapters.whatsapp.value_context import context_of
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
 from tests.adapters.laws import disturbed
 
@@ -22,8 +22,9 @@ SCOPE = Scope(
     source="whatsapp",
     channel="whatsapp",
     account="106540352242922",
-    business_phone="+15550783881",
+    business=Party(phone="+15550783881", role=Role.BUSINESS),
     received_at=RECEIVED_AT,
+    body={},
 )
 ITEM = {
     "from": "16505551234",
@@ -32,6 +33,7 @@ ITEM = {
     "type": "text",
     "text": {"body": "Does it come in another color?"},
 }
+NOBODYS = attrs.evolve(SCOPE, business=Party(role=Role.BUSINESS))
 CARD = {"profile": {"name": "Sheena Nelson"}, "wa_id": "16505551234"}
 VALUE = {
     "messaging_product": "whatsapp",
@@ -116,6 +118,7 @@ def test_a_users_id_is_kept(value):
         {**ITEM, "context": {"id": "wamid.OTHER"}},
         {**ITEM, "type": "image"},
         {**ITEM, "from": "US.13491208655302741918"},
+        {**ITEM, "more": 1},
         {**ITEM, "timestamp": "soon"},
         {**ITEM, "text": {}},
         {name: value for name, value in ITEM.items() if name != "timestamp"},
@@ -129,33 +132,36 @@ def test_anything_else_is_left_to_the_thorough_reader(item):
 @settings(deadline=None)  # how long an example takes says nothing on a busy machine
 @given(
     disturbed([VALUE, NAMED, CARD_ALONE_NAMES]),
-    st.sampled_from([SCOPE, attrs.evolve(SCOPE, business_phone=None)]),
+    st.sampled_from([SCOPE, NOBODYS]),
 )
 @example(NAMELESS, SCOPE)
 @example(NICKNAMED, SCOPE)
 @example(NUMERIC, SCOPE)
-@example(VALUE, attrs.evolve(SCOPE, business_phone=None))
+@example(VALUE, NOBODYS)
 def test_both_readers_agree(value, scope):
     """Whatever stands in a value, a message that is read quickly is the one read thoroughly."""
     message = plain_message(value, scope) if isinstance(value, dict) else None
     if message is not None:
         (item,) = value["messages"]
-        assert message == translate_message(item, surroundings_of(value, scope))
+        assert message == translate_message(item, context_of(value, scope))
 
 
 # --- a whole callback ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [BODY, {"entry": [ENTRY]}])
-def test_a_callback_with_one_plain_text_is_read(body):
+def test_a_callback_with_one_plain_text_is_read():
     """A callback that holds nothing but a plain text becomes its message."""
-    assert quickly(body) == MESSAGE
+    assert quickly(BODY) == MESSAGE
 
 
 @pytest.mark.parametrize(
     "body",
     [
         {},
+        {"entry": [ENTRY]},
+        {**BODY, "more": 1},
+        {**BODY, "entry": [{**ENTRY, "more": 1}]},
+        {**BODY, "entry": [{**ENTRY, "changes": [{**CHANGE, "more": 1}]}]},
         {**BODY, "object": "page"},
         {**BODY, "entry": []},
         {**BODY, "entry": [ENTRY, ENTRY]},

@@ -182,8 +182,8 @@ class Operated(Served):
         """Let the subscriber go by another name from the next start on."""
         self._text = self._text.replace(f"subscribers.{subscriber}", f"subscribers.{name}")
 
-    def break_crm(self) -> None:
-        (self.folder / "broken").touch()
+    def break_crm(self, error: str = "") -> None:
+        (self.folder / "broken").write_text(error)
 
     def mend_crm(self) -> None:
         (self.folder / "broken").unlink(missing_ok=True)
@@ -225,7 +225,7 @@ engine = "nats"
 servers = ["{url}"]
 stream = "{stream}"
 partitions = 2
-timeout = "1s"
+timeout = "3s"
 """
 
 CRM = """\
@@ -234,7 +234,8 @@ from bridge.delivery import current
 
 async def take(event):
     if os.path.exists("broken"):
-        raise ValueError("the database of +6281519236680 is away")
+        with open("broken") as file:
+            raise ValueError(file.read() or "the database of +6281519236680 is away")
     with open("taken", "a") as file:
         file.write(f"{event.key} {current().tries} {current().replayed}\\n")
 """
@@ -244,6 +245,7 @@ FICKLE = """\
 import os
 import attrs, orjson
 from bridge.adapter import Parsed, Scope, Verified
+from bridge.errors import Unreadable
 from bridge.model.keys import message_key
 from bridge.model import Direction, Message, Origin, Text
 
@@ -262,9 +264,11 @@ class Fickle:
 
     def parse(self, verified):
         body = orjson.loads(verified.payload)
-        scope = Scope(source=self.name, channel="whatsapp", received_at=verified.received_at)
+        scope = Scope(
+            source=self.name, channel="whatsapp", received_at=verified.received_at, body=body
+        )
         if not os.path.exists("mended"):
-            return Parsed(events=(scope.unrecognized(body, "no idea"),))
+            return Parsed(events=(scope.unrecognized(Unreadable("", "no idea")),))
         return Parsed(events=(Message(
             key=message_key("whatsapp", body["id"]),
             source=self.name,
@@ -276,8 +280,8 @@ class Fickle:
             direction=Direction.INBOUND,
             origin=Origin.USER,
             conversation=scope.conversation("somebody"),
-            sender=scope.business(),
-            recipient=scope.business(),
+            sender=scope.business,
+            recipient=scope.business,
             content=Text(text="hello"),
         ),))
 """

@@ -1,9 +1,16 @@
 """The command as a whole: help, version, exit codes, and no traceback for anybody."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
+
+from bridge.cli.terminal import Exit
+from tests.bridge.cli.processes import ROOT
 
 FAILING = """
 import attrs
@@ -30,37 +37,6 @@ class Adapter:
 
 def failing(error):
     return FAILING.replace("from tests_error import error", f"error = {error}")
-
-
-def test_the_help_names_every_command(command):
-    """The help shows each command with its summary, on standard output, and exits with 0."""
-    for arguments in ((), ("--help",), ("-h",)):
-        outcome = command(*arguments)
-        assert outcome.code == 0
-        for line in (
-            r"serve +Take callbacks over HTTP until Ctrl-C or SIGTERM\.",
-            r"check +Check the configuration without starting anything\.",
-            r"normalize +Print the events of request bodies, one JSON object per line\.",
-            r"trigger +Post sample callbacks to a running server\.",
-            r"adapters +List the adapters that are installed\.",
-            r"tail +Follow a running server's events until Ctrl-C\.",
-            r"show +Show one event whole, and what became of it\.",
-            r"events +Search the events that a running server keeps\.",
-            r"dead +List, show, retry or drop what subscribers could not take\.",
-            r"replay +Give subscribers events once more\.",
-            r"reparse +Read once more what could not be read\.",
-            r"subscribers +List the subscribers, or forget one\.",
-            r"purge +Erase every event about one person, for good\.",
-        ):
-            assert re.search(line, outcome.out), line
-
-
-@pytest.mark.parametrize("name", ["serve", "check", "normalize", "trigger", "adapters"])
-def test_every_command_has_an_example(command, name):
-    """A newcomer sees how each command is called."""
-    outcome = command(name, "--help")
-    assert f"Example: bridge {name}" in outcome.out
-    assert outcome.code == 0
 
 
 def test_the_version_is_the_distributions(command):
@@ -136,3 +112,45 @@ def test_colours_are_for_terminals(start, workplace):
         assert process.returncode == 3
         assert bool(colour.search(out)) is is_coloured
         assert bool(colour.search(err)) is is_coloured
+
+
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143)])
+def test_a_shell_sees_which_signal_ended_a_command(operated, name, code):
+    """A command that waits and is ended by Ctrl-C or SIGTERM says nothing but its exit code."""
+    operated.receive("a")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "tail", "--beginning"],
+        cwd=operated.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline()
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    out, err = process.communicate()
+    assert (out, err) == (b"", b"")
+    # What a shell makes of the number of a signal: 128 and the number.
+    assert code == (process.returncode if process.returncode >= 0 else 128 - process.returncode)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("tial",), "tail"),
+        (("subscriber",), "subscribers"),
+        (("dead", "lst"), "list"),
+        (("events", "--kindd", "message"), "--kind"),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_a_suggestion(start, arguments, meant):
+    """The command or option that was probably meant is named, and the exit code is 2."""
+    process = start(*arguments)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert f"Did you mean {meant}?" in err.decode().replace('"', "")
+
+
+def test_every_exit_code_is_in_the_manual():
+    """The manual's table lists each exit code that a command may have."""
+    manual = (ROOT / "docs" / "operate.md").read_text()
+    assert set(map(int, re.findall(r"(?m)^\| (\d+) \|", manual))) == {*Exit, 143}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.cli.filters import moment
+from bridge.cli.options import moment
 from bridge.cli.rendering import masked, pretty
 from bridge.cli.terminal import UsageError
 from bridge.model import ContactCard, ContactPhone, Contacts, System, SystemKind
@@ -16,6 +16,7 @@ from tests.bridge.cli.processes import TOKEN
 from tests.bridge.events import message, status
 
 COMMANDS = (
+    ("status",),
     ("tail",),
     ("show", "key"),
     ("events",),
@@ -45,16 +46,6 @@ def test_without_a_server_each_says_so(command, workplace, free_port, arguments)
     assert outcome.code == 1
     assert outcome.err.startswith(f"error: no server answers at http://127.0.0.1:{free_port}: ")
     assert outcome.out == ""
-
-
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_each_has_an_example(command, arguments):
-    """The help of each command and of its parts shows how it is called."""
-    words = [word for word in arguments[:2] if word in ("list", "retry", "drop", "forget")]
-    words += ["show"] if arguments[:2] == ("dead", "show") else []
-    outcome = command(arguments[0], *words, "--help")
-    assert f"Example: bridge {' '.join((arguments[0], *words))}" in outcome.out
-    assert outcome.code == 0
 
 
 @on_sqlite

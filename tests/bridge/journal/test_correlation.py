@@ -5,45 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import permutations
 
-import attrs
 import pytest
 from hypothesis import given
 
-from bridge.journal.correlation import RANK, Track, correlate, tells_of
-from bridge.model import Conversation, Event, Message, Status, StatusChange
+from bridge.journal.correlation import correlate
+from bridge.journal.tracks import RANK
+from bridge.model import Event, Message, Status, StatusChange
 from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
 from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
-
-
-class Shelf:
-    """A ledger as plain as can be."""
-
-    def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self.tracks: dict[str, Track | str] = {}
-
-    def claim(self, key: str) -> bool:
-        new = key not in self.keys
-        self.keys.add(key)
-        return new
-
-    def track(self, name: str) -> Track | None:
-        found = self.tracks.get(name)
-        if isinstance(found, str):
-            found = self.tracks.get(found)
-        return found if isinstance(found, Track) else None
-
-    def save(self, track: Track) -> None:
-        self.tracks[track.name] = track
-
-    def tie(self, name: str, to: Track) -> None:
-        self.tracks[name] = to.name
+from tests.bridge.journal.shelf import Shelf
 
 
 def published(events: Sequence[Event], shelf: Shelf | None = None) -> list[Event]:
     shelf = shelf or Shelf()
-    outcomes = (correlate(event, shelf) for event in events)
-    return [outcome[0] for outcome in outcomes if outcome is not None]
+    return [each for event in events for each in shelf.append(event)]
 
 
 def changes(events: Sequence[Event], shelf: Shelf | None = None) -> list[StatusChange]:
@@ -86,7 +61,7 @@ def test_any_interleaving_agrees(events: list[Event]) -> None:
     # Until the tie is known a fact may go out under either name, but under each only once.
     names = [(change.message_id, change.status) for change in facts]
     assert len(names) == len(set(names))
-    track = shelf.track(f"whatsapp/{WAMID}")
+    track = shelf.find(f"/message/whatsapp/{WAMID}")
     assert track is not None
     furthest = max(told_statuses(events), key=lambda each: RANK[each])
     assert track.standing == {"": furthest}
@@ -195,9 +170,14 @@ def test_tie_resolves() -> None:
 
 @pytest.mark.parametrize("other", [message(WAMID), created(NUMBER)], ids=["channel", "number"])
 def test_two_callbacks_for_one_message(other: Message) -> None:
-    """A message's other callback and its `message_created` come out once, in either order."""
+    """A message's other callback and its `message_created` come out once, in either order.
+
+    Where the later one knows another id of it, that comes as a completion.
+    """
     for order in permutations([other, created(NUMBER, WAMID)]):
-        assert published(order) == [order[0]]
+        first, *more = published(order)
+        assert first == order[0]
+        assert [each.completes for each in more if isinstance(each, Message)] in ([], [first.key])
 
 
 def test_outbound_without_channel_id() -> None:
@@ -210,8 +190,10 @@ def test_outbound_without_channel_id() -> None:
         status(Status.SENT, WAMID),
         numbered_status(Status.READ, NUMBER),
     ]
-    first, sent, read = published(told, shelf)
+    first, sent, more, read = published(told, shelf)
     assert first == told[0]
+    assert isinstance(more, Message)
+    assert (more.completes, more.message_id, more.aliases) == (first.key, WAMID, (NUMBER,))
     assert isinstance(sent, StatusChange)
     assert isinstance(read, StatusChange)
     assert sent.message_id == NUMBER
@@ -232,22 +214,6 @@ def test_account_is_not_unlearned() -> None:
 def test_other_events() -> None:
     """Any other happening comes out once, in a lane of its own kind."""
     shelf = Shelf()
-    first = correlate(notice("1"), shelf)
-    assert first == (notice("1"), f"whatsapp:{ACCOUNT}:notice:quality")
-    assert correlate(notice("1"), shelf) is None
-
-
-def test_tells_of() -> None:
-    """A track tells of those in its conversation and of a group's participants."""
-    track = Track(
-        name="whatsapp/a",
-        channel="whatsapp",
-        account=None,
-        message_id="a",
-        standing={"+16505551234": Status.READ},
-    )
-    assert tells_of(track, "+16505551234")
-    assert not tells_of(track, "+1650555")
-    direct = attrs.evolve(track, standing={}, conversation=Conversation(id="whatsapp::+1650555"))
-    assert tells_of(direct, "+1650555")
-    assert not tells_of(direct, "+16505551234")
+    new, first = correlate(notice("1"), shelf)
+    assert (new, first) == (True, ((notice("1"), f"whatsapp:{ACCOUNT}:notice:quality"),))
+    assert correlate(notice("1"), shelf) == (False, ())

@@ -1,0 +1,303 @@
+"""Google's inner objects to events: what a user wrote, picked, read, or agreed to.
+
+The same objects come signed from Google and bare inside INCS callbacks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from bridge.adapter import Scope, build
+from bridge.adapter.paths import Step, dotted
+from bridge.adapter.payload import (
+    filled,
+    first,
+    identifier,
+    instant,
+    integer,
+    mapping,
+    number,
+    phone,
+)
+from bridge.adapter.reading import JsonObject, required_id
+from bridge.adapters.rcs import wire
+from bridge.errors import Unreadable
+from bridge.model import (
+    Choice,
+    ChoiceSource,
+    ConsentChange,
+    Content,
+    Direction,
+    Event,
+    JsonValue,
+    Location,
+    Media,
+    MediaKind,
+    Message,
+    Notice,
+    Origin,
+    ProviderError,
+    ReplyTo,
+    Role,
+    Status,
+    Typing,
+)
+from bridge.model.keys import event_key, status_key
+
+# Members of an enum are looked up once: each look-up takes as long as a call.
+_BY_USER: Final = Origin.USER
+_INBOUND: Final = Direction.INBOUND
+_BUSINESS: Final = Role.BUSINESS
+_DOCUMENT: Final = MediaKind.DOCUMENT
+_ACTION: Final = ChoiceSource.ACTION
+_SUGGESTION: Final = ChoiceSource.SUGGESTION
+
+
+def translate_item(item: JsonObject, scope: Scope, *place: Step) -> Event:
+    """Translate one inner object; never raises.
+
+    The body of the scope becomes the event's `raw`; `place` leads to the item inside it.
+    """
+    try:
+        return _event(item, scope)
+    except Unreadable as error:
+        return scope.unrecognized(error.below(dotted(place)))
+
+
+def sender_identity(sender: str) -> str:
+    """Return what stands for an RCS user in keys: the phone in E.164, else the string as sent."""
+    return phone(sender) or sender
+
+
+def _event(item: JsonObject, scope: Scope) -> Event:
+    if wire.LAUNCH_STATE in item:
+        return _notice(wire.LAUNCH_TOPIC, item, scope)
+    event_type = item.get("eventType")
+    if event_type is not None:
+        if type(event_type) is not str:
+            raise Unreadable("eventType", "not a string")
+        return _user_event(event_type, item, scope)
+    return _message(item, scope)
+
+
+def _sender(item: JsonObject) -> str | None:
+    # A ServerEvent names the same user `phoneNumber`.
+    return first(item, ("senderPhoneNumber", "phoneNumber"), identifier)
+
+
+def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
+    return instant(item.get("sendTime")) or scope.received_at
+
+
+# --- events ------------------------------------------------------------------------------
+
+
+def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
+    word = event_type.upper()
+    sender = _sender(item)
+    party = build.party(phone=phone(sender))
+    conversation = None if sender is None else scope.conversation(sender_identity(sender))
+    status = wire.STATUSES.get(word)
+    if status is not None:
+        message_id = required_id(item, "messageId")
+        return build.status_change(
+            source=scope.source,
+            channel=scope.channel,
+            account=scope.account,
+            received_at=scope.received_at,
+            key=status_key(scope.channel, message_id, status, provider_status=event_type),
+            occurred_at=_occurred_at(item, scope),
+            raw=scope.body,
+            message_id=message_id,
+            status=status,
+            provider_status=event_type,
+            error=_error(item) if status is Status.FAILED else None,
+            recipient=None if sender is None else party,
+            conversation=conversation,
+        )
+    if word == wire.TYPING and conversation is not None:
+        return build.typing(
+            key=event_key(Typing.kind, scope.channel, _identity(item, scope)),
+            source=scope.source,
+            channel=scope.channel,
+            account=scope.account,
+            occurred_at=_occurred_at(item, scope),
+            received_at=scope.received_at,
+            raw=scope.body,
+            party=party,
+            conversation=conversation,
+        )
+    granted = wire.CONSENTS.get(word)
+    if granted is not None:
+        return build.consent_change(
+            key=event_key(ConsentChange.kind, scope.channel, _identity(item, scope)),
+            source=scope.source,
+            channel=scope.channel,
+            account=scope.account,
+            occurred_at=_occurred_at(item, scope),
+            received_at=scope.received_at,
+            raw=scope.body,
+            party=party,
+            granted=granted,
+            reason=first(item, wire.REASONS, _words),
+            conversation=conversation,
+        )
+    return _notice(event_type, item, scope)
+
+
+def _words(value: JsonValue) -> str | None:
+    """Return one word, or several in an array, as one string."""
+    if type(value) is list:
+        return ", ".join(word for word in map(filled, value) if word) or None
+    return filled(value)
+
+
+def _error(item: JsonObject) -> ProviderError | None:
+    told = {**item, **mapping(item.get("error"))}
+    code = first(told, wire.ERROR_CODES, identifier)
+    title = first(told, wire.ERROR_TITLES, filled)
+    if code is None and title is None:
+        return None
+    return build.provider_error(code=code, title=title)
+
+
+def _notice(topic: str, item: JsonObject, scope: Scope) -> Notice:
+    return scope.notice(
+        topic,
+        item,
+        _identity(item, scope),
+        raw=scope.body,
+        occurred_at=_occurred_at(item, scope),
+    )
+
+
+def _identity(item: JsonObject, scope: Scope) -> str:
+    # A launch event is about an agent, so there is no user to tell its id apart by.
+    sender = _sender(item)
+    owner = sender_identity(sender) if sender else identifier(item.get("agentId")) or ""
+    return f"{owner}/{identifier(item.get('eventId')) or scope.identity(item)}"
+
+
+# --- messages ----------------------------------------------------------------------------
+
+
+def _message(item: JsonObject, scope: Scope) -> Message:
+    # The tap of an action is also documented with an eventId in place of the messageId.
+    message_id = first(item, ("messageId", "eventId"), identifier)
+    content, reply_to = _content(item)
+    if message_id is None:
+        raise Unreadable("messageId", "missing")
+    sender = _sender(item)
+    identity = None if sender is None else sender_identity(sender)
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
+        key=scope.message_key(content, message_id, identity),
+        occurred_at=_occurred_at(item, scope),
+        raw=scope.body,
+        message_id=message_id,
+        direction=_INBOUND,
+        origin=_BY_USER,
+        conversation=scope.conversation(identity or f"message:{message_id}"),
+        sender=build.party(phone=phone(sender)),
+        recipient=build.party(
+            phone=scope.business.phone,
+            user_id=identifier(item.get("agentId")),
+            role=_BUSINESS,
+        ),
+        content=content,
+        reply_to=reply_to,
+    )
+
+
+def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
+    """Return what the first part that says something holds, and what it answers."""
+    words = filled(item.get("text"))
+    if words is not None and type(item["text"]) is str:
+        return build.text(text=words), None
+    shown: Content | None = None
+    reply_to: ReplyTo | None = None
+    told = [name for name in wire.CONTENT_FIELDS if item.get(name) not in (None, "")]
+    if "userFile" in told:
+        shown = _media(mapping(item["userFile"]))
+    if shown is None and "location" in told:
+        shown = _location(item["location"])
+    if shown is None and "suggestionResponse" in told:
+        shown, reply_to = _choice(mapping(item["suggestionResponse"]), item)
+    if shown is not None:
+        return shown, reply_to
+    unknown = [name for name in item if name not in wire.ENVELOPE_FIELDS]
+    if not unknown and "messageId" not in item:
+        raise Unreadable("", "neither a message nor an event that is documented")
+    provider_type = told[0] if told else unknown[0] if len(unknown) == 1 else None
+    return build.unsupported(provider_type=provider_type), None
+
+
+def _media(file: JsonObject) -> Media | None:
+    payload = mapping(file.get("payload"))
+    url = filled(payload.get("fileUri"))
+    if url is None:
+        return None
+    mime_type = filled(payload.get("mimeType"))
+    family = (mime_type or "").partition("/")[0].lower()
+    thumbnail = mapping(file.get("thumbnail"))
+    return build.media(
+        media=wire.MEDIA_KINDS.get(family, _DOCUMENT),
+        url=url,
+        mime_type=mime_type,
+        size=integer(payload.get("fileSizeBytes")),
+        filename=filled(payload.get("fileName")),
+        thumbnail=build.thumbnail(
+            url=filled(thumbnail.get("fileUri")),
+            mime_type=filled(thumbnail.get("mimeType")),
+            size=integer(thumbnail.get("fileSizeBytes")),
+        )
+        if thumbnail
+        else None,
+    )
+
+
+def _location(value: JsonValue) -> Location | None:
+    if type(value) is not dict:
+        return None
+    # Protocol buffers leave out what equals the default: no latitude is the equator.
+    latitude, longitude = number(value.get("latitude") or 0), number(value.get("longitude") or 0)
+    if latitude is None or longitude is None:
+        return None
+    return build.location(latitude=latitude, longitude=longitude)
+
+
+def _choice(response: JsonObject, item: JsonObject) -> tuple[Choice | None, ReplyTo | None]:
+    postback = filled(response.get("postbackData"))
+    title = filled(response.get("text"))
+    if postback is None and title is None:
+        return None, None
+    # INCS adds where the suggestion was shown; Google does not tell.
+    shown = mapping(response.get("trackdata"))
+    message_id = identifier(shown.get("msgId"))
+    choice = build.choice(
+        source=_source(response, shown, item),
+        id=postback,
+        title=title,
+        card=integer(shown.get("cardIndex")),
+        suggestion=integer(shown.get("suggestionIndex")),
+        template=identifier(shown.get("template")),
+    )
+    return choice, None if message_id is None else build.reply_to(message_id=message_id)
+
+
+def _source(response: JsonObject, shown: JsonObject, item: JsonObject) -> ChoiceSource:
+    word = response.get("type")
+    source = wire.SUGGESTION_TYPES.get(word.upper()) if type(word) is str else None
+    if source is not None:
+        return source
+    finer = shown.get("suggestionType")  # reply, url_action
+    if type(finer) is str:
+        return _ACTION if "action" in finer.lower() else _SUGGESTION
+    # The form with an eventId and no text is documented for the tap of an action only.
+    if "messageId" not in item and "text" not in response:
+        return _ACTION
+    return _SUGGESTION
