@@ -361,10 +361,10 @@ async def test_foreign_database(path: Path) -> None:
 
 
 async def test_other_version(path: Path) -> None:
-    """A journal of another version is refused and left as it is."""
+    """A journal of this version of bridge knows up to is refused and left as it is."""
     async with SqliteJournal(path) as journal:
         await run(journal, "PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="another version"):
+    with pytest.raises(JournalError, match="this version of bridge knows up to"):
         await SqliteJournal(path).__aenter__()
 
 
