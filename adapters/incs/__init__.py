@@ -18,10 +18,7 @@ from bridge.adapters.incs.callbacks import translate_callback
 from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
 from bridge.adapters.incs.freshen import freshen
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
-from bridge.model import Direction, Event, JsonValue, Message
-from bridge.model.frozen import changer
-
-_settle: Final = changer(Message, "settle")
+from bridge.model import JsonValue
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
 
@@ -94,9 +91,9 @@ class Incs:
         self._tokens = Tokens(settings.tokens)
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
-        self._channels = Channels(settings.channels, name)
         both = {wire.NEW_MESSAGE, wire.MESSAGE_CREATED} <= set(settings.callbacks)
-        self._settle = settings.settle if both and settings.settle else None
+        settle = settings.settle if both and settings.settle else None
+        self._channels = Channels(settings.channels, name, settle)
         self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:
@@ -113,16 +110,9 @@ class Incs:
         body = read_body(verified, self.name, wire.CHANNEL)
         if isinstance(body, Parsed):
             return body
-        events = tuple(translate_callback(body, self._channels, verified.received_at))
-        if self._settle is not None and body.get("event") == wire.MESSAGE_CREATED:
-            events = tuple(self._settling(event) for event in events)
-        return build.parsed(events=events)
-
-    def _settling(self, event: Event) -> Event:
-        """Let a user's message wait for its fuller account, which goes by the channel's own id."""
-        if isinstance(event, Message) and event.direction is Direction.INBOUND and event.aliases:
-            event = _settle(event, self._settle)
-        return event
+        return build.parsed(
+            events=tuple(translate_callback(body, self._channels, verified.received_at))
+        )
 
     # --- samples -------------------------------------------------------------------------
 

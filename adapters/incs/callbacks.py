@@ -57,24 +57,11 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
 
     INCS wraps any value that Meta sends, and no field says which one it is.
     """
-    message = required_object(body, "message")
-    if not PARTS.isdisjoint(message):
-        # The envelope's phone comes first: some samples carry another one in the metadata.
-        scope = channels.scope(
-            body,
-            received_at,
-            evidence=_WHATSAPP,
-            channel_id=body.get("channel_id"),
-            business_phone=body.get("business_phone")
-            or mapping(message.get("metadata")).get("display_phone_number"),
-        )
-        if body.keys() <= _BODY:
-            text = plain_message(message, scope)
-            if text is not None:
-                return (text,)
-        events = translate_value(message, scope, ("message",))
-        events += beside(body, _BODY, scope, {"time": body.get("received_at")})
-        return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
+    message = body.get("message")
+    if type(message) is not dict:
+        message = required_object(body, "message")  # which says what is wrong with it
+    if "messaging_product" in message or not PARTS.isdisjoint(message):
+        return _whatsapp_message(body, message, channels, received_at)
     if rcs.is_item(message):
         scope = channels.scope(
             body,
@@ -86,6 +73,27 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
         )
         return (translate_item(message, scope, "message"),)
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
+
+
+def _whatsapp_message(
+    body: JsonObject, message: JsonObject, channels: Channels, received_at: datetime
+) -> Sequence[Event]:
+    channel_id = body.get("channel_id")
+    # The envelope's phone comes first: some samples carry another one in the metadata.
+    phone = body.get("business_phone")
+    if not phone:
+        phone = mapping(message.get("metadata")).get("display_phone_number")
+    if _BODY.issuperset(body):
+        known = channels.known(_WHATSAPP, channel_id, phone)
+        text = plain_message(message, channels.source, known.account, known.business, received_at)
+        if text is not None:
+            return (text,)
+    scope = channels.scope(
+        body, received_at, evidence=_WHATSAPP, channel_id=channel_id, business_phone=phone
+    )
+    events = translate_value(message, scope, ("message",))
+    events += beside(body, _BODY, scope, {"time": body.get("received_at")})
+    return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
 
 
 def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) -> Scope:

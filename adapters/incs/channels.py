@@ -47,7 +47,7 @@ class Channel:
 
 
 @attrs.frozen(kw_only=True)
-class _Known:
+class Known:
     """A channel in the words of events: one of the settings, or what a callback told of one."""
 
     channel: str
@@ -62,23 +62,30 @@ class _TooLong(Exception):
 class Channels:
     """Finds the channel of a callback by whatever the callback names.
 
-    `source` is the name of the adapter that the callbacks come in by.
+    `source` is the name of the adapter that the callbacks come in by, `settle` for how long a
+    user's message waits for a fuller account of it.
     """
 
-    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_remembered", "_source", "problems")
+    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_remembered", "problems", "settle", "source")
 
-    def __init__(self, channels: Iterable[Channel], source: str = wire.CHANNEL) -> None:
-        self._source = source
-        self._by_id: dict[str, _Known] = {}
-        self._by_agent: dict[str, _Known] = {}
-        self._by_phone: dict[str, dict[str, _Known]] = {}
+    def __init__(
+        self,
+        channels: Iterable[Channel],
+        source: str = wire.CHANNEL,
+        settle: float | None = None,
+    ) -> None:
+        self.source = source
+        self.settle = settle
+        self._by_id: dict[str, Known] = {}
+        self._by_agent: dict[str, Known] = {}
+        self._by_phone: dict[str, dict[str, Known]] = {}
         problems: list[Problem] = []
         for position, channel in enumerate(channels):
             for name, message in self._add(channel):
                 problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
         # A business has few channels; `typed` tells the number 1 from `true`.
-        self._remembered: Callable[..., _Known] = lru_cache(maxsize=256, typed=True)(
+        self._remembered: Callable[..., Known] = lru_cache(maxsize=256, typed=True)(
             self._known_by_short_names
         )
 
@@ -86,7 +93,7 @@ class Channels:
         """Make a channel known, and yield each of its settings that is wrong, and why."""
         number = phone(channel.business_phone)
         account = str(channel.id)
-        known = _Known(channel=channel.kind, account=account, business=_business(number))
+        known = Known(channel=channel.kind, account=account, business=_business(number))
         if self._by_id.setdefault(account, known) is not known:
             yield "id", "given to two channels"
         if channel.agent_id and self._by_agent.setdefault(channel.agent_id, known) is not known:
@@ -112,12 +119,9 @@ class Channels:
         `evidence` is the channel that the callback's own shape proves. It goes before the
         settings, so that a wrong setting cannot pull the two callbacks of one message apart.
         """
-        try:
-            known = self._remembered(evidence, channel_id, business_phone, agent_id)
-        except (TypeError, _TooLong):  # an array or an object cannot be remembered either
-            known = self._known_by(evidence, channel_id, business_phone, agent_id)
+        known = self.known(evidence, channel_id, business_phone, agent_id)
         return build.scope(
-            source=self._source,
+            source=self.source,
             channel=known.channel,
             account=known.account,
             business=known.business,
@@ -126,7 +130,20 @@ class Channels:
             narrow=narrow,  # what is beside an item of a WhatsApp value
         )
 
-    def _known_by_short_names(self, evidence: str | None, *names: JsonValue) -> _Known:
+    def known(
+        self,
+        evidence: str | None,
+        channel_id: JsonValue,
+        business_phone: JsonValue,
+        agent_id: JsonValue = None,
+    ) -> Known:
+        """Return the channel that a callback is of, as for `scope`."""
+        try:
+            return self._remembered(evidence, channel_id, business_phone, agent_id)
+        except (TypeError, _TooLong):  # an array or an object cannot be remembered either
+            return self._known_by(evidence, channel_id, business_phone, agent_id)
+
+    def _known_by_short_names(self, evidence: str | None, *names: JsonValue) -> Known:
         # What is remembered comes from outside, so its size needs a bound as well as its number.
         if any(type(name) is str and len(name) > _MAX_REMEMBERED for name in names):
             raise _TooLong
@@ -138,19 +155,19 @@ class Channels:
         channel_id: JsonValue,
         business_phone: JsonValue,
         agent_id: JsonValue,
-    ) -> _Known:
+    ) -> Known:
         # Empty fields are "" or 0 rather than missing.
         account = identifier(channel_id) if channel_id not in ("0", 0) else None
         number = phone(business_phone) if business_phone else None
         agent = identifier(agent_id)
         known = self._find(account, number, agent, evidence)
         if known is None:
-            return _Known(
+            return Known(
                 channel=evidence or wire.CHANNEL,
                 account=account or number or agent,
                 business=_business(number),
             )
-        return _Known(
+        return Known(
             channel=evidence or known.channel,
             account=known.account,
             business=known.business if number is None else _business(number),
@@ -158,7 +175,7 @@ class Channels:
 
     def _find(
         self, account: str | None, number: str | None, agent: str | None, evidence: str | None
-    ) -> _Known | None:
+    ) -> Known | None:
         if account is not None:
             return self._by_id.get(account)
         if number is not None:

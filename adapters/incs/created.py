@@ -28,6 +28,7 @@ from bridge.model import (
     Origin,
     Party,
     Role,
+    Unsupported,
 )
 from bridge.model.frozen import builder
 from bridge.model.phones import folded
@@ -69,7 +70,7 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
         channel_id=message.get("auth_id"),
     )
     sides = _sides(message, message_id, scope)
-    events: list[Event] = [_message(message, channel_msg_id, sides, scope)]
+    events: list[Event] = [_message(message, channel_msg_id, sides, scope, channels.settle)]
     word = identifier(message.get("channel_status"))
     if sides.direction is Direction.OUTBOUND and word not in (None, wire.STATUS_CREATED):
         events.append(
@@ -89,11 +90,16 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
 
 
 def _message(
-    message: JsonObject, channel_msg_id: str | None, sides: _Sides, scope: Scope
+    message: JsonObject,
+    channel_msg_id: str | None,
+    sides: _Sides,
+    scope: Scope,
+    settle: float | None,
 ) -> Message:
     content, reply_to = content_of(message)
     incs_id = identifier(message.get("id"))
     message_id = channel_msg_id or incs_id or ""
+    aliases = () if channel_msg_id is None or incs_id is None else (incs_id,)
     inbound = sides.direction is Direction.INBOUND
     by_sender = inbound and scope.channel == rcs.CHANNEL and channel_msg_id is not None
     return build.message(
@@ -110,7 +116,7 @@ def _message(
         occurred_at=instant(message.get("created_at")) or scope.received_at,
         raw=scope.body,
         message_id=message_id,
-        aliases=() if channel_msg_id is None or incs_id is None else (incs_id,),
+        aliases=aliases,
         id_space=None if incs_id is None else wire.CHANNEL,
         direction=sides.direction,
         origin=Origin.USER if inbound else _written_by_us(message),
@@ -119,6 +125,8 @@ def _message(
         recipient=sides.recipient,
         content=content,
         reply_to=reply_to,
+        # What cannot be shown has a key of its own, so nothing fuller comes under it.
+        settle=settle if inbound and aliases and type(content) is not Unsupported else None,
     )
 
 

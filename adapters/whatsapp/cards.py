@@ -7,7 +7,7 @@ user. One card beside one message is its sender's, even where the ids differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.adapter.payload import identifier, mapping, phone, sequence
@@ -22,8 +22,7 @@ Nothing of Meta's has this name; where an item has it all the same, "_" is added
 """
 
 _CARD_IDS: Final = ("wa_id", "user_id", "parent_user_id")
-_TOLD: Final = frozenset({"profile", "identity_key_hash", *_CARD_IDS})
-_PROFILE_TOLD: Final = frozenset({"name", "username"})
+_FIELDS: Final = frozenset({"user_id", "parent_user_id", "identity_key_hash"})  # a Party's too
 _NAMED_BY: Final = (
     "from",
     "from_user_id",
@@ -51,41 +50,56 @@ def _spelled(name: JsonValue) -> str | None:
 
 
 class Cards:
-    """The cards of one value. `only_message` says that the value holds one message and no more."""
+    """The cards of one value; `is_alone` says whether one message is all that the value tells."""
 
-    __slots__ = ("_by_id", "_cards", "_only", "_used")
+    __slots__ = ("_by_id", "_cards", "_is_alone", "_used")
 
-    def __init__(self, contacts: JsonValue, *, only_message: bool) -> None:
+    def __init__(self, contacts: JsonValue, is_alone: Callable[[], bool]) -> None:
         self._cards = sequence(contacts)
-        objects = [card for card in self._cards if type(card) is dict]
-        self._only = objects[0] if only_message and len(objects) == len(self._cards) == 1 else None
+        self._is_alone = is_alone
+        self._by_id: dict[str, JsonObject] | None = None
         self._used: set[int] = set()
-        self._by_id: dict[str, JsonObject] = {}
-        for card in objects:
-            for name in _CARD_IDS:
-                key = _spelled(card.get(name)) if name in card else None
-                if key is not None:
-                    self._by_id[key] = card
 
-    def of(self, *ids: JsonValue) -> JsonObject:
+    def of(self, number: JsonValue, user_id: JsonValue, parent_user_id: JsonValue) -> JsonObject:
         """Return the card with one of these ids, or the only one, or an empty one."""
-        if not self._cards:
+        cards = self._cards
+        if not cards:
             return {}
-        for name in ids:
-            key = _spelled(name) if name is not None else None
-            card = self._by_id.get(key) if key is not None else None
-            if card is not None:
-                break
-        else:
-            card = self._only
-        if card is None:
+        card = cards[0]
+        is_theirs = (
+            len(cards) == 1
+            and type(card) is dict
+            and number is not None
+            and card.get("wa_id") == number
+        )
+        if not is_theirs:  # which is rare
+            card = self._found(number, user_id, parent_user_id)
+        if type(card) is not dict:
             return {}
         self._used.add(id(card))
         return card
 
-    def nobodys(self) -> list[JsonValue]:
-        """Return what belongs to no item that has asked for its card."""
-        return [card for card in self._cards if id(card) not in self._used]
+    def _found(self, *ids: JsonValue) -> JsonValue:
+        if self._by_id is None:
+            objects = [card for card in self._cards if type(card) is dict]
+            self._by_id = {name: card for card in objects for name in _ids(card)}
+        for name in ids:
+            key = _spelled(name)
+            if key is not None and key in self._by_id:
+                return self._by_id[key]
+        return self._cards[0] if len(self._cards) == 1 and self._is_alone() else None
+
+    def left(self, *, is_unread: bool) -> list[JsonValue]:
+        """Return the cards that no item has asked for, and that are kept nowhere else.
+
+        With an item that could not be read, each card is kept that no other item names: then
+        only a second card of the same user is left.
+        """
+        left = [card for card in self._cards if id(card) not in self._used]
+        if not left or not is_unread:
+            return left
+        told = {name for card in self._cards if id(card) in self._used for name in _ids(card)}
+        return [card for card in left if _ids(card) & told]
 
 
 def with_card(item: JsonObject, card: JsonObject, user: Party) -> JsonObject:
@@ -99,36 +113,25 @@ def with_card(item: JsonObject, card: JsonObject, user: Party) -> JsonObject:
 
 
 def _is_told(card: JsonObject, item: JsonObject, user: Party) -> bool:
-    profile = card.get("profile", {})
-    if not (card.keys() <= _TOLD and type(profile) is dict and profile.keys() <= _PROFILE_TOLD):
-        return False
-    said = {
-        *(identifier(item.get(name)) for name in _NAMED_BY),
-        *(user.user_id, user.parent_user_id, user.name, user.username, user.identity_key_hash),
-        user.phone.removeprefix("+") if user.phone is not None else None,
-    }
-    leaves = (*(value for name, value in card.items() if name != "profile"), *profile.values())
-    return all(
-        value in ("", None) or (type(value) is str and value.removeprefix("@") in said)
-        for value in leaves
-    )
+    """Return whether an event says all that a card does, by its user or by its item."""
+    for name, value in card.items():
+        if name == "wa_id" and type(value) is str:
+            if user.phone != f"+{value}" and value not in map(item.get, _NAMED_BY):
+                return False
+        elif name == "profile":
+            told = {"name": user.name, "username": user.username}
+            if type(value) is not dict or not all(
+                each in ("", None) or (part in told and _bare(each) == told[part])
+                for part, each in value.items()
+            ):
+                return False
+        elif name not in _FIELDS or value != getattr(user, name):
+            return False
+    return True
 
 
-def nameless(
-    cards: Iterable[JsonValue], value: JsonObject, arrays: Iterable[str]
-) -> list[JsonValue]:
-    """Return the cards that no item of a value's arrays names."""
-    names = {
-        _spelled(item.get(name))
-        for array in arrays
-        for item in _objects_in(value.get(array))
-        for name in _NAMED_BY
-    }
-    return [
-        card
-        for card in cards
-        if not {_spelled(mapping(card).get(name)) for name in _CARD_IDS} - {None} & names
-    ]
+def _bare(username: JsonValue) -> JsonValue:
+    return username.removeprefix("@") if type(username) is str else username
 
 
 def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) -> list[JsonValue]:
@@ -144,9 +147,13 @@ def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) ->
     return [
         card
         for card in sequence(value.get("contacts"))
-        if (ids := {_spelled(mapping(card).get(name)) for name in _CARD_IDS} - {None}) & mine
-        or not ids & names
+        if (ids := _ids(card)) & mine or not ids & names
     ]
+
+
+def _ids(card: JsonValue) -> set[str]:
+    told = mapping(card)
+    return {key for name in _CARD_IDS if (key := _spelled(told.get(name))) is not None}
 
 
 def _objects_in(value: JsonValue) -> Iterator[Mapping[str, JsonValue]]:

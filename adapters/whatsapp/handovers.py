@@ -26,7 +26,7 @@ def translate_handover(value: JsonObject, scope: Scope) -> Handover | Notice:
     named = mapping(value.get("sender"))
     number = named.get("phone_number") or named.get("wa_id")
     user_id, parent_user_id = named.get("user_id"), named.get("parent_user_id")
-    card = Cards(value.get("contacts"), only_message=True).of(number, user_id, parent_user_id)
+    card = Cards(value.get("contacts"), lambda: True).of(number, user_id, parent_user_id)
     user = party(number, user_id, parent_user_id, card)
     identity = identity_of(user) or identifier(number)
     occurred_at = instant(value.get("timestamp"))

@@ -12,12 +12,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from bridge.adapter import Scope, build
+from bridge.adapter import build
 from bridge.adapter.payload import instant, phone
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.value_context import remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, MESSAGES, OBJECT
-from bridge.model import Direction, Message, Origin
+from bridge.model import Direction, Message, Origin, Party
 from bridge.model.keys import conversation_id, message_key
 
 # How many names the objects have that are read here; one more is left to the thorough reader.
@@ -47,20 +47,14 @@ def plain_callback(body: JsonObject, source: str, received_at: datetime) -> Mess
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # a part is missing, or is not what the lines above take it for
-    scope = build.scope(
-        source=source,
-        channel=CHANNEL,
-        account=account,
-        business=business,
-        received_at=received_at,
-        body=body,
-    )
-    return plain_message(value, scope)
+    return plain_message(value, source, account, business, received_at)
 
 
-def plain_message(value: JsonObject, scope: Scope) -> Message | None:
+def plain_message(
+    value: JsonObject, source: str, account: str | None, business: Party, received_at: datetime
+) -> Message | None:
     """Return the only message of a value if it is a plain text, else None; never raises."""
-    if len(value) != _VALUE or scope.business.phone is None:
+    if len(value) != _VALUE or business.phone is None:
         return None
     parts: Any = value
     try:
@@ -95,20 +89,18 @@ def plain_message(value: JsonObject, scope: Scope) -> Message | None:
     ):
         return None
     return build.message(
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
-        received_at=scope.received_at,
-        key=message_key(scope.channel, message_id),
+        source=source,
+        channel=CHANNEL,
+        account=account,
+        received_at=received_at,
+        key=message_key(CHANNEL, message_id),
         occurred_at=occurred_at,
         raw=item,
         message_id=message_id,
         direction=_INBOUND,
         origin=_BY_USER,
-        conversation=build.conversation(
-            id=conversation_id(scope.channel, scope.account, user_phone)
-        ),
+        conversation=build.conversation(id=conversation_id(CHANNEL, account, user_phone)),
         sender=build.party(phone=user_phone, user_id=user_id, name=name or None),
-        recipient=scope.business,
+        recipient=business,
         content=build.text(text=body),
     )

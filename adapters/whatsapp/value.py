@@ -19,7 +19,7 @@ from bridge.adapter.paths import Step
 from bridge.adapter.payload import instant, mapping, sequence
 from bridge.adapter.reading import JsonObject, read_each
 from bridge.adapters.whatsapp.account import translate_preference, translate_user_id
-from bridge.adapters.whatsapp.cards import nameless, without_others
+from bridge.adapters.whatsapp.cards import without_others
 from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
 from bridge.adapters.whatsapp.messages import translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import translate_status
@@ -71,7 +71,7 @@ def translate_value(
         scope,
         Origin.HISTORY if field == _HISTORY else Origin.USER,
         owned=field != _STANDBY,
-        only_message=_is_only_message(value),
+        is_alone=lambda: _is_one_message(value),
     )
     events = _parts(value, context, steps)
     standby = value.get(_STANDBY)
@@ -82,19 +82,16 @@ def translate_value(
     elif standby is not None:
         events.append(scope.unrecognized(Unreadable("", "not an object"), *steps, _STANDBY))
     events += _leftovers(value, scope, value)
-    nobodys = context.cards.nobodys()
-    if any(type(event) is Unrecognized for event in events):
-        # An item that could not be read did not ask for its card, and is kept with it.
-        nobodys = nameless(nobodys, value, _ARRAYS)
-    if nobodys:
-        events.append(_beside("contacts", nobodys, scope))
+    left = context.cards.left(is_unread=any(type(event) is Unrecognized for event in events))
+    if left:
+        events.append(_beside("contacts", left, scope))
     if not events and _ITEMS.isdisjoint(value):
         fault = Unreadable("", "holds no messages, statuses or errors")
         events.append(scope.unrecognized(fault, *steps))
     return events
 
 
-def _is_only_message(value: JsonObject) -> bool:
+def _is_one_message(value: JsonObject) -> bool:
     """Return whether one message is all that a value tells, so that its card is the sender's."""
     standby = mapping(value.get(_STANDBY))
     told = [part[name] for part in (value, standby) for name in _ARRAYS if part.get(name)]

@@ -90,15 +90,15 @@ def context_of(
     origin: Origin = Origin.USER,
     *,
     owned: bool = True,
-    only_message: bool = False,
+    is_alone: Callable[[], bool] = bool,
 ) -> ValueContext:
-    """Read a value's `metadata` and `contacts`; `only_message` as for `Cards`."""
+    """Read a value's `metadata` and `contacts`; `is_alone` as for `Cards`."""
     displayed = mapping(value.get("metadata")).get("display_phone_number")
     known = scope.business.phone is not None
     return _new_context(
         scope=scope,
         origin=origin,
-        cards=Cards(value.get("contacts"), only_message=only_message),
+        cards=Cards(value.get("contacts"), is_alone),
         business=scope.business if known else business_by(phone(displayed)),
         displayed=displayed,
         owned=owned,

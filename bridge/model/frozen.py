@@ -194,4 +194,9 @@ def draft_of(cls: Any) -> type:  # noqa: ANN401 - made at run time
     `__class__`; every field must have been assigned to by then.
     """
     bases = tuple(base for base in cls.__bases__ if base is not Generic)  # it adds no slots
-    return type(cls.__name__, bases, {**_PLAIN, "__slots__": vars(cls)["__slots__"]})
+    slots = {
+        name: read.__self__  # type: ignore[attr-defined]  # the slot behind the property
+        for (owner, name), read in _STORED.items()
+        if owner is not cls and issubclass(cls, owner)
+    }
+    return type(cls.__name__, bases, {**_PLAIN, **slots, "__slots__": vars(cls)["__slots__"]})

@@ -92,6 +92,10 @@ BODY = body_of(VALUE)
 (CHANGE,) = ENTRY["changes"]
 
 
+def plainly(value, scope=SCOPE):
+    return plain_message(value, scope.source, scope.account, scope.business, scope.received_at)
+
+
 def quickly(body):
     return plain_callback(body, "whatsapp", RECEIVED_AT)
 
@@ -101,13 +105,13 @@ def quickly(body):
 
 def test_a_plain_text_is_read():
     """A text of the documentation's shape becomes the message that the documentation describes."""
-    assert plain_message(VALUE, SCOPE) == MESSAGE
+    assert plainly(VALUE) == MESSAGE
 
 
 @pytest.mark.parametrize("value", [NAMED, CARD_ALONE_NAMES])
 def test_a_users_id_is_kept(value):
     """The id that Meta gives a user is taken from the message, or else from the card."""
-    message = plain_message(value, SCOPE)
+    message = plainly(value)
     assert message is not None
     assert message.sender.user_id == "US.13491208655302741918"
 
@@ -126,7 +130,7 @@ def test_a_users_id_is_kept(value):
 )
 def test_anything_else_is_left_to_the_thorough_reader(item):
     """A message that is not quite of the shape is not read, however little it differs."""
-    assert plain_message({**VALUE, "messages": [item]}, SCOPE) is None
+    assert plainly({**VALUE, "messages": [item]}) is None
 
 
 @settings(deadline=None)  # how long an example takes says nothing on a busy machine
@@ -140,7 +144,7 @@ def test_anything_else_is_left_to_the_thorough_reader(item):
 @example(VALUE, NOBODYS)
 def test_both_readers_agree(value, scope):
     """Whatever stands in a value, a message that is read quickly is the one read thoroughly."""
-    message = plain_message(value, scope) if isinstance(value, dict) else None
+    message = plainly(value, scope) if isinstance(value, dict) else None
     if message is not None:
         (item,) = value["messages"]
         assert message == translate_message(item, context_of(value, scope))
