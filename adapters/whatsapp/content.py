@@ -10,7 +10,7 @@ message holds what could not be shown. An optional part that is odd is left out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.adapter import build
@@ -61,6 +61,9 @@ _MEDIA: Final = {
     "document": MediaKind.DOCUMENT,
     "sticker": MediaKind.STICKER,
 }
+# Media IDs in webhooks expire after seven days.
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media/
+_MEDIA_LASTS: Final = timedelta(days=7)
 _SYSTEM_KINDS: Final = {
     "user_changed_number": SystemKind.NUMBER,
     "customer_changed_number": SystemKind.NUMBER,
@@ -70,8 +73,8 @@ _SYSTEM_KINDS: Final = {
 _PERMISSION_ANSWERS: Final = {"accept": True, "reject": False}
 
 
-def translate_content(message: JsonObject, expires_at: datetime | None) -> Content:
-    """Return what a message holds; `expires_at` is until when its media can be fetched."""
+def translate_content(message: JsonObject, told_at: datetime | None) -> Content:
+    """Return what a message holds; `told_at` is when the ids of its media were made."""
     kind = filled(message.get("type"))
     if kind == "text":  # by far the most
         body = mapping(message.get("text")).get("body")
@@ -79,7 +82,7 @@ def translate_content(message: JsonObject, expires_at: datetime | None) -> Conte
     media = _MEDIA.get(kind) if kind is not None else None
     content: Content | None = None
     if kind is not None and media is not None:
-        content = _media(mapping(message.get(kind)), media, expires_at)
+        content = _media(mapping(message.get(kind)), media, told_at)
     elif kind in _READERS:
         content = _READERS[kind](message)
     return _not_shown(message, kind) if content is None else content
@@ -89,7 +92,7 @@ def _not_shown(message: JsonObject, provider_type: str | None) -> Unsupported:
     return build.unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
 
 
-def _media(part: JsonObject, kind: MediaKind, expires_at: datetime | None) -> Media | None:
+def _media(part: JsonObject, kind: MediaKind, told_at: datetime | None) -> Media | None:
     media_id = identifier(part.get("id"))
     # `link` is the copy that INCS keeps: it needs no token and does not run out as `url` does.
     link = filled(part.get("link"))
@@ -107,7 +110,7 @@ def _media(part: JsonObject, kind: MediaKind, expires_at: datetime | None) -> Me
         filename=filled(part.get("filename")),
         caption=filled(part.get("caption")),
         animated=boolean(part.get("animated")),
-        expires_at=expires_at if link is None else None,
+        expires_at=told_at + _MEDIA_LASTS if told_at is not None and link is None else None,
     )
 
 

@@ -5,7 +5,6 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final, TypeAlias
 
 import attrs
@@ -41,10 +40,6 @@ _INBOUND: Final = Direction.INBOUND
 _OUTBOUND: Final = Direction.OUTBOUND
 _NOT_FORWARDED: Final = Forwarded.NO
 
-# Media IDs in webhooks expire after seven days.
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media/
-_MEDIA_LASTS: Final = timedelta(days=7)
-
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/history/
 _HISTORY_STATUSES: Final = {
     "pending": Status.ACCEPTED,
@@ -71,8 +66,7 @@ def translate_message(
     occurred_at = instant(item.get("timestamp"))
     imported = value.origin is Origin.HISTORY
     # An imported message is old, and the id of its media was made for this callback.
-    told_at = scope.received_at if imported else occurred_at
-    content = translate_content(item, None if told_at is None else told_at + _MEDIA_LASTS)
+    content = translate_content(item, scope.received_at if imported else occurred_at)
     outbound = value.origin is not _BY_USER and _is_outbound(item, value)
     number, user_id, parent_user_id = map(item.get, _TO if outbound else _FROM)
     if number is None and user_id is None and parent_user_id is None:
@@ -86,6 +80,8 @@ def translate_message(
     reply_to, forwarded, product = _NO_CONTEXT
     if "context" in item:
         reply_to, forwarded, product = _context(item["context"], value, user, group_id)
+    if "interactive" in item:
+        product = product or product_in(_shared_product(item))
     return build.message(
         source=scope.source,
         channel=scope.channel,
@@ -103,8 +99,8 @@ def translate_message(
         content=content,
         reply_to=reply_to,
         forwarded=forwarded,
-        referral=referral(item.get("referral")),
-        product=product or product_in(_shared_product(item)),
+        referral=referral(item["referral"]) if "referral" in item else None,
+        product=product,
         owned=value.owned,
         history_status=_history_status(item) if imported else None,
     )
