@@ -18,7 +18,7 @@ _COUNTING_DIGITS: Final = 8  # the last digits of INCS's numbers; before them st
 _COUNTED: Final = 10**_COUNTING_DIGITS
 _ANSWERS: Final = (wire.CUSTOM_WHATSAPP_BUTTON, wire.CUSTOM_RCS_SUGGESTION)
 
-# The documentation gives this id to an order and to a list reply; they are told apart by time.
+# The documentation gives this id to an order and to a list reply; their times differ.
 _REUSED_ID: Final = "wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQUFERjg0NDEzNDdFODU3MUMxMAA="
 
 

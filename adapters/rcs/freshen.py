@@ -8,7 +8,7 @@ from typing import Final
 from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import fresh_uuid, rfc3339
 
-# INCS's documentation gives this id to four different messages; they are told apart by time.
+# INCS's documentation gives this id to four different messages; their times differ.
 _REUSED_ID: Final = "5312df2b-54e3-457d-8654-49a4f3ba1a19"
 
 

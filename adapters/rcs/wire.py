@@ -20,7 +20,7 @@ CHANNEL: Final = "rcs"
 SIGNATURE_HEADER: Final = "X-Goog-Signature"
 SIGNATURE_ALGORITHM: Final = "sha512"
 # Since July 2026 a header X-Goog-Webhook-Type tells what a request is: verification,
-# message_callback or agent_callback. Nobody signs it, so the signed object tells.
+# message_callback or agent_callback. It is not signed, so the signed object tells.
 # https://developers.google.com/business-communications/rcs-business-messaging/whats-new/latest-releases
 
 # What is not acknowledged is repeated, and what comes after it waits.
@@ -51,7 +51,7 @@ CONSENTS: Final = {"SUBSCRIBE": True, "UNSUBSCRIBE": False}
 TYPING: Final = "IS_TYPING"
 
 # An agent launch event has no `eventType` in its data; its name stands in the attributes only,
-# which nobody signs.
+# which are not signed.
 LAUNCH_STATE: Final = "newLaunchState"
 LAUNCH_TOPIC: Final = "agent_launch_event"
 

@@ -155,7 +155,7 @@ def _interactive(message: JsonObject) -> Content | None:
     kind = filled(part.get("type")) or "interactive"
     read = _ANSWERS.get(kind)
     if read is None:
-        # Seen with an error in its place: the user did answer, and nobody knows what. What the
+        # Seen with an error in its place: the user did answer, and no callback says what. What the
         # business itself sent has words above its buttons.
         words = filled(mapping(part.get("body")).get("text"))
         if words is not None:

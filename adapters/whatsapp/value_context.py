@@ -71,7 +71,7 @@ class ValueContext:
     def conversation(
         self, user: Party, fallback: JsonValue, group_id: str | None, message_id: str
     ) -> Conversation:
-        """Return the conversation that a message belongs to: its own where it names nobody.
+        """Return the conversation that a message belongs to: one of its own where it names no user.
 
         `fallback` is the provider's own word for the user, for one whose number is masked.
         """

@@ -38,7 +38,7 @@ class Callback:
     """One request of a provider, as it came; nothing about it has been proved yet.
 
     `tail` is what the path holds below the adapter's own, without slashes at either end.
-    `client` is who sent it, a trusted proxy taken into account; None where nobody knows.
+    `client` is who sent it, a trusted proxy taken into account; None where that is not known.
     Headers are looked up without regard to case; both they and the query may repeat a name.
     """
 

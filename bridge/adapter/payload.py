@@ -372,7 +372,7 @@ def phone(value: JsonValue) -> str | None:
     """Return a phone number in E.164 with its plus sign, or None where it is none.
 
     Digits with or without the plus and the usual punctuation are accepted; whether the number
-    is in use is nobody's business here. A masked number (`+628XXXXXXXXX`) gives None, and so
+    is in use is not asked. A masked number (`+628XXXXXXXXX`) gives None, and so
     does one that starts with a zero, since no country's does: it lacks its country.
     """
     if type(value) is not str:

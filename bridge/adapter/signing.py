@@ -153,7 +153,7 @@ def client_address(
 
     The header's values are read from the right: each address that is a trusted proxy vouches
     for the one before it, and the first that is not is the client. An entry that is no address
-    ends the chain: nobody knows then, so the answer is None.
+    ends the chain: who sent it is not known then, so the answer is None.
     """
     address = _address(peer)
     if address is None or not trusted:

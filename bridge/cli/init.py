@@ -38,7 +38,7 @@ _SECRETS: Final = tuple[Secret, ...]
 
 
 class Exists(BridgeError):
-    """There is a file already, and it may hold somebody's only copy of a secret."""
+    """There is a file already, and it may hold the only copy of a secret."""
 
 
 @attrs.frozen(kw_only=True)
@@ -263,7 +263,9 @@ def _write(path: Path, text: str, *, force: bool) -> None:
             if force:
                 os.replace(temporary, path)  # noqa: PTH105 - a string, not a path
             else:
-                os.link(temporary, path)  # unlike a renaming, it fails where somebody was faster
+                os.link(
+                    temporary, path
+                )  # unlike a renaming, it fails where another process was faster
         finally:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:

@@ -158,7 +158,7 @@ def trigger(
             summary = asyncio.run(post(plan, server + settings.server.prefix, answered))
     except Broken as error:
         raise Unreachable(
-            f"nobody answers at {server} ({error.reason}); "
+            f"no server answers at {server} ({error.reason}); "
             f"start the server with: bridge serve --config {path}"
         ) from error
     if summary.sent > 1:

@@ -46,7 +46,7 @@ class Status(StrEnum):
 
     accepted < sent < delivered < read < played; failed and expired stand aside and are
     overtaken by delivered and what follows it. `deleted` ends a message that was seen.
-    `unknown` is a word nobody has documented: `StatusChange.provider_status` holds it.
+    `unknown` is a word that is not documented: `StatusChange.provider_status` holds it.
     """
 
     ACCEPTED = "accepted"
@@ -141,13 +141,13 @@ class Pricing:
 class Event:
     """What all events say; subscribe to this class to get every one of them.
 
-    `key` names the happening: the same one gives the same key whichever callback, batch,
+    `key` names what happened: the same thing gives the same key whichever callback, batch,
     retry or process carried it. `source` is the configured adapter's name. `account` is the
     business's stable id on the channel, or None where a callback does not tell.
     `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
     moved by anything of another. None stands for a journal that is used without a bridge.
     `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item; each
-    access returns a copy, so that nobody changes what others get.
+    access returns a copy, so that no reader changes what others get.
     """
 
     kind: ClassVar[str] = "event"
@@ -166,7 +166,7 @@ class Event:
 @quick_init
 @attrs.frozen(kw_only=True)
 class Message(Event, Generic[ContentT_co]):
-    """Somebody said something.
+    """A user or the business said something.
 
     `aliases` are the same message's ids in another id space, which `id_space` names. Where there
     are no aliases, `id_space` is the space of `message_id` itself; None is the channel's own.
@@ -326,7 +326,7 @@ class Unrecognized(Event):
     """Authentic, but unreadable.
 
     `reason` says what is wrong and `path` where in the body. `raw` is a whole callback body,
-    with an item's sound neighbours left out, so that a mended adapter can parse it again.
+    with an item's sound neighbours left out, so that a repaired adapter can parse it again.
     """
 
     kind: ClassVar[str] = "unrecognized"

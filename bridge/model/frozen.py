@@ -34,7 +34,7 @@ def own_copies(*names: str) -> Callable[[C], C]:
     """Let each access to these attributes return a copy of the JSON value.
 
     Whoever changes what it got changes nothing that others get. A copy is made only where
-    somebody looks; `stored` returns the value itself.
+    it is read; `stored` returns the value itself.
     """
 
     def decorate(cls: C) -> C:

@@ -1,4 +1,4 @@
-"""The names of happenings: one form for each, so that every adapter arrives at the same key.
+"""The names of events: one form for each, so that every adapter arrives at the same key.
 
 A key holds the provider's id, or a SHA-256 of the raw item; never a random number and never
 our own time. It leaves the account out, because one message is told under several names of
@@ -40,7 +40,7 @@ def status_key(
 ) -> str:
     """Name the observation of a status; in a group each participant has one of their own.
 
-    An unknown status is told apart by `provider_status`, the provider's own word.
+    Unknown statuses differ by `provider_status`, the provider's own word.
     """
     word: str = status
     if status is _UNKNOWN and provider_status is not None:
@@ -57,7 +57,7 @@ def template_key(channel: str, template_id: str, aspect: str, value: str, when: 
 
 
 def event_key(kind: str, channel: str, identity: str) -> str:
-    """Name any other happening by the provider's id for it, or by its item's digest."""
+    """Name any other event by the provider's id for it, or by its item's digest."""
     return f"{kind}/{channel}/{identity}"
 
 

@@ -40,11 +40,11 @@ _SCALARS: Final[dict[_Hint, Schema]] = {
     Decimal: {"type": "string", "pattern": r"^-?\d+(\.\d+)?(E[+-]?\d+)?$"},
 }
 _PROMISES: Final = """\
-An event as incs-bridge writes it: one JSON object, told apart by its `kind`.
+An event as incs-bridge writes it: one JSON object; its `kind` says which event it is.
 
 Fields that are not required are left out where there is nothing to say; none of them is null.
 A later version may add fields, kinds, and words to enumerations: ignore what you do not know.
-The same happening has the same `key`, whichever callback told it: delivery is at least once."""
+The same event has the same `key`, whichever callback told it: delivery is at least once."""
 
 
 def json_schema() -> Schema:
@@ -115,7 +115,7 @@ def _definitions(prefix: str) -> Schema:
     """Return a schema for each class that an event may hold, by its name."""
     found: Schema = {
         _CONTENT: {
-            "description": "What a message may hold, told apart by its `kind`.",
+            "description": "What a message may hold; its `kind` says which content it is.",
             "oneOf": [{"$ref": f"{prefix}{cls.__name__}"} for cls in CONTENT_CLASSES],
         }
     }

@@ -73,7 +73,7 @@ class AdapterContract(ABC):
 
     @abstractmethod
     def forged(self, payload: bytes) -> Sequence[Callback]:
-        """Return callbacks that somebody else might send with this body.
+        """Return callbacks that a stranger might send with this body.
 
         Leave the proof out, cut it short, repeat it, make it with another secret, take it from
         another body.
@@ -214,7 +214,7 @@ class AdapterContract(ABC):
     @_law
     @given(data=st.data())
     def test_what_is_unrecognized_can_be_parsed_again(self, data: st.DataObject) -> None:
-        """The `raw` of an `Unrecognized` is a body that tells the same happening once more."""
+        """The `raw` of an `Unrecognized` is a body that gives the same event once more."""
         for event in self._parse(_payload(data.draw(self._objects()))).events:
             if isinstance(event, Unrecognized) and isinstance(event.raw, dict):
                 again = self._parse(_payload(event.raw)).events
@@ -251,7 +251,7 @@ class AdapterContract(ABC):
         assert set(dated) <= set(_keys(later))
 
     def test_two_items_of_a_real_body_have_two_keys(self) -> None:
-        """The events of one real body are all told apart by their keys."""
+        """The events of one real body all have different keys."""
         for body in self.bodies():
             keys = _keys(self._parse(_payload(body)))
             assert len(set(keys)) == len(keys)

@@ -28,7 +28,7 @@ def test_events_of_a_callback(case):
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_an_unreadable_part_can_be_parsed_again(case):
-    """What is kept of an unreadable part is a body that names the same happening once more."""
+    """What is kept of an unreadable part is a body that gives the same event once more."""
     incs = adapter(case)
     parsed = incs.parse(Verified(payload=case.request, received_at=cases.RECEIVED_AT))
 

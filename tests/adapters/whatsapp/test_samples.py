@@ -58,7 +58,7 @@ def test_samples_show_every_kind_of_content():
 
 @pytest.mark.parametrize("sample", ADAPTER.samples(), ids=lambda sample: sample.name)
 def test_freshening_gives_new_keys(sample):
-    """A sample under another nonce is another happening, under the same one it is the same."""
+    """A sample under another nonce is another event, under the same one it is the same."""
     later = datetime(2026, 11, 1, 12, 0, 1, tzinfo=UTC)
     once = [event.key for event in events(ADAPTER.freshen(sample.body, "a", NOW))]
     again = [event.key for event in events(ADAPTER.freshen(sample.body, "a", NOW))]

@@ -67,7 +67,7 @@ def test_no_server_means_start_it_first(command, config, unused_tcp_port, host):
     outcome = command("trigger", "status-read")
     there = "[::1]" if ":" in host else "127.0.0.1"
     assert outcome.err == (
-        f"error: nobody answers at http://{there}:{unused_tcp_port} (ClientConnectorError); "
+        f"error: no server answers at http://{there}:{unused_tcp_port} (ClientConnectorError); "
         "start the server with: bridge serve --config config.toml\n"
     )
     assert outcome.code == 1

@@ -1,4 +1,4 @@
-"""Keys: one name for one happening."""
+"""Keys: one name for one event."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_status_key_of_a_participant():
 
 
 def test_status_key_of_an_unknown_word():
-    """Two words that nobody documented are two happenings."""
+    """Two words that stand in no documentation are two events."""
     warning, held = (
         keys.status_key("whatsapp", "wamid.1", Status.UNKNOWN, provider_status=word)
         for word in ("warning", "held")
@@ -40,7 +40,7 @@ def test_status_key_of_an_unknown_word():
     ("status", "word"), [(Status.UNKNOWN, None), (Status.READ, "SEEN"), (Status.READ, "read")]
 )
 def test_status_key_ignores_the_spelling_of_a_known_status(status, word):
-    """However the provider spells a known status, it is one happening."""
+    """However the provider spells a known status, it is one event."""
     key = keys.status_key("rcs", "1", status, provider_status=word)
     assert key == f"status/rcs/1/{status.value}"
 
@@ -52,7 +52,7 @@ def test_template_key():
 
 
 def test_event_key():
-    """Any other happening is named by its kind and the provider's id or the item's digest."""
+    """Any other event is named by its kind and the provider's id or the item's digest."""
     assert keys.event_key("notice", "whatsapp", "ab12") == "notice/whatsapp/ab12"
 
 
