@@ -264,8 +264,8 @@ def test_content_may_name_several_kinds():
             3,
             "subscribers.crm.events[0]",
             (
-                'unknown word "mesage"; did you mean "message"? Allowed: consent_change, handover, message, '
-                "notice, status_change, template_change, typing, unrecognized"
+                'unknown word "mesage"; did you mean "message"? Allowed: consent_change, handover, '
+                "message, notice, status_change, template_change, typing, unrecognized"
             ),
         ),
         (
