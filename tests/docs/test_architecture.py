@@ -104,7 +104,11 @@ async def test_the_way_of_a_callback_is_short(tmp_path):
 
 def test_every_room_has_its_reason():
     """The table of rooms names each folder and module at the top of the package, and no other."""
-    told = set(re.findall(r"^\| `(?:bridge/)?([a-z_]+)(?:/|\.py)` \|", PAGE.read_text("utf-8"), re.M))
+    told = set(
+        re.findall(
+            r"^\| `(?:bridge/)?([a-z_]+)(?:/|\.py)` \|", PAGE.read_text("utf-8"), re.MULTILINE
+        )
+    )
     there = {
         path.stem
         for path in (ROOT / "bridge").iterdir()
