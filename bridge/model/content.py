@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias, final
 import attrs
 from typing_extensions import TypeVar
 
-from bridge.model.frozen import quick_init
+from bridge.model.frozen import own_copies, quick_init
 from bridge.model.parties import JsonValue
 
 
@@ -225,6 +225,7 @@ class Choice:
 
 @final
 @quick_init
+@own_copies("data")
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Form:
     """A flow that the user filled in.
