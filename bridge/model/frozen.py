@@ -57,7 +57,7 @@ def evolved(instance: A, **changes: Any) -> A:  # noqa: ANN401 - its fields
     for cls, name in _STORED:
         if isinstance(instance, cls) and name not in changes:
             changes[name] = _STORED[cls, name](instance)
-    return attrs.evolve(instance, **changes)
+    return attrs.evolve(instance, **changes)  # type: ignore[misc]  # it is one
 
 
 def _copying(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
