@@ -24,6 +24,7 @@ from bridge.cli.posting import Answer, Broken, Plan, post
 from bridge.cli.samples import Target
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError
+from bridge.ingress.responses import base_url
 from bridge.settings import ServerSettings
 
 _MANY: Final = 10
@@ -170,7 +171,7 @@ def _address(server: ServerSettings) -> str:
     if server.port == 0:
         raise UsageError("the configured port is 0, so only the server knows it: give --url")
     host = _EVERYWHERE.get(server.host, server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    return base_url(host, server.port)
 
 
 def _checked(url: str) -> str:

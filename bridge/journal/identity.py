@@ -7,7 +7,6 @@ a user has, and remembers it.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import attrs
@@ -24,6 +23,7 @@ from bridge.model import (
     System,
 )
 from bridge.model.keys import event_key
+from bridge.model.phones import folded
 
 JOINED: Final = "conversation_joined"
 """The topic of the notice which says that two conversations turned out to be one."""
@@ -31,25 +31,6 @@ JOINED: Final = "conversation_joined"
 _DAY: Final = 86_400.0
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
-
-# One subscriber, two spellings: Brazil's ninth digit before mobile numbers of eight
-# (Anatel, resolution 553/2010), Mexico's 1 and Argentina's 9 after the country code, which
-# WhatsApp keeps for some accounts and drops for others.
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/phone-numbers
-_SPELLINGS: Final = (
-    (re.compile(r"\+55(\d\d)9([6-9]\d{7})"), r"+55\1\2"),
-    (re.compile(r"\+521(\d{10})"), r"+52\1"),
-    (re.compile(r"\+549(\d{10})"), r"+54\1"),
-)
-
-
-def folded(identity: str) -> str:
-    """Return the form of a phone number that all its spellings share; others stay as they are."""
-    if identity.startswith("+5"):
-        for spelling, form in _SPELLINGS:
-            if spelling.fullmatch(identity):
-                return spelling.sub(form, identity)
-    return identity
 
 
 def user_of(event: Event) -> Party | None:
@@ -163,7 +144,7 @@ def _joined(event: Event, account: str, gone: str, stays: str) -> Notice:
 
 
 def _identities(event: Event, party: Party) -> tuple[str, ...]:
-    found = [one for one in (party.phone, party.user_id) if one]
+    found = [one for one in (party.phone, party.user_id, party.parent_user_id) if one]
     if isinstance(event, Message) and isinstance(event.content, System):
         changed = (event.content.previous, event.content.current)
         found += [f"+{word}" if word.isdigit() else word for word in changed if word]

@@ -24,6 +24,7 @@ from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
     Event,
+    Handover,
     JsonValue,
     Message,
     Notice,
@@ -200,11 +201,15 @@ class Health:
 
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly.
+    `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
+    bytes; both are None where it keeps nothing on this machine.
     """
 
     ready: bool
     reason: str | None = None
     spooled: int | None = None
+    size: int | None = None
+    free: int | None = None
 
 
 class Cursor(Protocol):
@@ -436,7 +441,7 @@ def concerns(event: Event, subject: str) -> bool:
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
-    if not isinstance(event, Message | StatusChange | ConsentChange | Typing):
+    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
         return _carries(event.raw, (*identities(subject), subject.removeprefix("+")))
     if is_one_of(event, subject):
         return True

@@ -180,4 +180,4 @@ class Spool:
             reason = f"{cause}: {self.waiting} events are in the spool"
         else:
             reason = f"{cause}, and the spool: {health.reason}"
-        return Health(ready=health.ready, reason=reason, spooled=self.waiting)
+        return attrs.evolve(health, reason=reason, spooled=self.waiting)

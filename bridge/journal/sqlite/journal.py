@@ -467,17 +467,19 @@ class SqliteJournal(Journal):
         try:
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
-            if self._max_size and await self.reading(used_size) > self._max_size:
-                await self._chore(writer.sweep_soon)  # a subscriber may have made room
-                return Health(ready=False, reason=FULL.format(self._max_size))
+            size = await self.reading(used_size)
             free = shutil.disk_usage(self._path.parent).free
         except JournalError as error:
             return Health(ready=False, reason=str(error))
         except OSError as error:
             return Health(ready=False, reason=f"the disk cannot be asked: {error.strerror}")
-        if free < self._min_free_space:
-            return Health(ready=False, reason=f"only {free} bytes are free on the disk")
-        return Health(ready=True)
+        reason = None
+        if self._max_size and size > self._max_size:
+            await self._chore(writer.sweep_soon)  # a subscriber may have made room
+            reason = FULL.format(self._max_size)
+        elif free < self._min_free_space:
+            reason = f"only {free} bytes are free on the disk"
+        return Health(ready=reason is None, reason=reason, size=size, free=free)
 
 
 def _truncate_wal(connection: apsw.Connection) -> None:
