@@ -39,8 +39,13 @@ class Project:
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python with the package installed, out of reach of its sources."""
-        paths = os.pathsep.join((str(self._site), str(ROOT)))
-        return self._run("-P", *arguments, PYTHONPATH=paths, TELEGRAM_SECRET_TOKEN="x" * 32)
+        environ = {
+            "PYTHONPATH": os.pathsep.join((str(self._site), str(ROOT))),
+            "TELEGRAM_SECRET_TOKEN": "x" * 32,
+            # Hypothesis works out the categories of Unicode once for each directory.
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(PAGE.parents[1] / ".hypothesis"),
+        }
+        return self._run("-P", *arguments, **environ)
 
     def _run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -111,9 +111,9 @@ class Served:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def logged(self, word: str) -> int:
-        """Return how many lines of the log hold these words."""
-        return sum(word in line for line in self.log)
+    def logged(self, words: str) -> int:
+        """Return how many lines of the log hold these words; after its end, it is complete."""
+        return sum(words in line for line in self.log)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""

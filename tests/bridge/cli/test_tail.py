@@ -80,7 +80,7 @@ def test_it_resumes_where_it_was(operated, tail):
     operated.until(lambda: following.err)
     operated.start(operated.port)
     operated.receive("b", "c")
-    operated.until(lambda: len(following.out) == 3)
+    operated.until(lambda: len(following.out) == 3 and len(following.err) == 2)
     ids = [orjson.loads(line)["message_id"] for line in following.out]
     assert ids == [operated.id(name) for name in "abc"]
     assert following.err == [
