@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import orjson
@@ -154,10 +154,8 @@ class Swallowing(Observer):
 
     @contextmanager
     def _around(self, details):
-        try:
+        with suppress(BaseException):
             yield
-        except BaseException:  # noqa: BLE001 - that is what it does
-            pass
 
     callback = verify = parse = append = attempt = _around
 
