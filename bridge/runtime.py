@@ -53,12 +53,16 @@ _log: Final = logging.getLogger(__name__)
 class Options(TypedDict, total=False):
     """What may be said of a subscriber; see `Bridge.on`.
 
-    With `channel`, `account` or `direction`, only events of that one come. Progress is kept
+    With `channel`, `account`, `source` (an adapter's name), `domain` or `direction`, only events
+    of that one come; with `completions` also what completes an earlier message. Progress is kept
     under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
     account: str | None
+    source: str | None
+    domain: str | None
+    completions: bool
     direction: Direction | str | None
     name: str | None
     start: Start | str

@@ -16,7 +16,10 @@ from bridge.model import JsonValue, Party
 from bridge.model.phones import folded
 
 NAME: Final = "contact"
-"""Where a card stands in an event's `raw`, if it says more than the event does."""
+"""Where a card stands in an event's `raw` if it says more than the event does.
+
+Nothing of Meta's has this name; where an item has it all the same, "_" is added to it.
+"""
 
 _CARD_IDS: Final = ("wa_id", "user_id", "parent_user_id")
 _TOLD: Final = frozenset({"profile", "identity_key_hash", *_CARD_IDS})
@@ -86,13 +89,13 @@ class Cards:
 
 
 def with_card(item: JsonObject, card: JsonObject, user: Party) -> JsonObject:
-    """Return an item for `raw`: with its card in it, unless the event says all that the card does.
-
-    An item that holds something of the card's name stays as it is; nothing of Meta's does.
-    """
-    if not card or NAME in item or _is_told(card, item, user):
+    """Return an item for `raw`, with the card in it unless the event says all that it does."""
+    if not card or _is_told(card, item, user):
         return item
-    return {**item, NAME: card}
+    name = NAME
+    while name in item:
+        name += "_"
+    return {**item, name: card}
 
 
 def _is_told(card: JsonObject, item: JsonObject, user: Party) -> bool:

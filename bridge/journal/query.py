@@ -16,11 +16,18 @@ from bridge.model import (
     Event,
     Handover,
     Message,
+    Notice,
     Party,
     StatusChange,
     System,
     Typing,
 )
+
+JOINED: Final = "conversation_joined"
+"""The topic of the journal's notice that two conversations turned out to be one.
+
+Its details say which one ends (`from`), and which one goes on (`to`).
+"""
 
 MOST: Final = 1000
 """How many entries one search returns at most; the next one goes on after the last of them."""
@@ -96,6 +103,10 @@ def conversation_of(event: Event) -> str | None:
             return event.conversation.id
         case StatusChange() | ConsentChange() if event.conversation is not None:
             return event.conversation.id
+        case Notice(topic=topic, details={"to": str(goes_on)}) if topic == JOINED:
+            # A provider may use the word too, and must not reach into another domain.
+            domain = "" if event.domain is None else f"{event.domain}/"
+            return goes_on if goes_on.startswith(domain) else None
         case _:
             return None
 

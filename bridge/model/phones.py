@@ -11,15 +11,33 @@ from typing import Final
 
 # +55 DD 9XXXX-XXXX for +55 DD XXXX-XXXX, +52 1 … for +52 …, +54 9 … for +54 …
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/phone-numbers
-_BRAZIL: Final = re.compile(r"(\+55\d\d)9([6-9]\d{7})", re.ASCII)
-_MEXICO: Final = re.compile(r"(\+52)1(\d{10})", re.ASCII)
-_ARGENTINA: Final = re.compile(r"(\+54)9(\d{10})", re.ASCII)
+_SPELLINGS: Final = tuple(
+    (
+        re.compile(f"({before}){digit}({after})", re.ASCII),
+        re.compile(f"({before})({after})", re.ASCII),
+        digit,
+    )
+    for before, digit, after in (
+        (r"\+55\d\d", "9", r"[6-9]\d{7}"),
+        (r"\+52", "1", r"\d{10}"),
+        (r"\+54", "9", r"\d{10}"),
+    )
+)
 
 
 def folded(phone: str) -> str:
     """Return a number in E.164 without the digit that comes and goes; others as they are."""
-    for pattern in (_BRAZIL, _MEXICO, _ARGENTINA):
-        match = pattern.fullmatch(phone)
-        if match is not None:
-            return match[1] + match[2]
+    if phone.startswith("+5"):  # few do
+        for long, _, _ in _SPELLINGS:
+            match = long.fullmatch(phone)
+            if match is not None:
+                return match[1] + match[2]
     return phone
+
+
+def spellings(phone: str) -> tuple[str, ...]:
+    """Return a number in every way that it may be written; others alone."""
+    short = folded(phone)
+    matches = ((pattern.fullmatch(short), digit) for _, pattern, digit in _SPELLINGS)
+    longer = (f"{match[1]}{digit}{match[2]}" for match, digit in matches if match is not None)
+    return tuple(dict.fromkeys((phone, short, *longer)))

@@ -209,6 +209,9 @@ class SubscriberTable:
     events: tuple[EventKind, ...] = ()
     channel: str | None = None
     account: str | None = None
+    source: str | None = None
+    domain: str | None = None
+    completions: bool = False
     direction: Direction | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
