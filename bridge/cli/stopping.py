@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn, Self
 from bridge.cli.terminal import Exit
 from bridge.ops import log
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ONE: Final = 0.01  # seconds within which signals are one: a terminal and a parent both send it
 _TO_CLOSE: Final = 1.8  # seconds after the drain's, to cancel what is left and close the journal
 _TO_EXIT: Final = 2.0  # seconds, once all is closed
@@ -52,7 +52,7 @@ class Stopping:
 
     def __enter__(self) -> Self:
         """Handle the signals, also SIGINT where it was ignored; `nohup` keeps its SIGHUP."""
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
         threading.Thread(target=self._watch, name="stopping", daemon=True).start()
