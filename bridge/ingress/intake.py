@@ -102,7 +102,9 @@ class Intake:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
                 fields = {"adapter": name, "reason": str(error)}
-                self._throttle.log(logging.INFO, "callback refused", key=name, **fields)
+                self._throttle.log(
+                    logging.INFO, "callback refused", key=f"refused {name}", **fields
+                )
                 raise
             if parsed.events:
                 await self._append(one, callback, parsed.events)
