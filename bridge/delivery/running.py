@@ -94,9 +94,11 @@ class Runner:
         self._deadlines: dict[Running, float] = {}  # the earliest first
         self._timer: asyncio.TimerHandle | None = None
         self._abandoned = 0
+        self._is_closed = False
 
     async def close(self, within: float) -> None:
         """Cancel what is under way, and wait for it to end; what does not is left behind."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._threads is not None:
@@ -151,7 +153,9 @@ class Runner:
 
         def returned(result: object, error: BaseException | None) -> None:
             more = None
-            if error is None:
+            if self._is_closed and inspect.iscoroutine(result):
+                result.close()  # nobody would cancel it any more
+            elif error is None:
                 try:
                     more = self._run(context, lambda _: result, event, running)
                 except BaseException as raised:  # noqa: BLE001 - it is the function's
