@@ -93,13 +93,14 @@ class Bridge:
         self._policy = DeliverySettings() if policy is None else policy
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._is_drained = False
         request_ids = RequestIds()
         self._observers = Observers(request_ids)
         self._unobserved = Observers(request_ids)  # plain receivers have ids, and nothing else
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
-        self.intake = Intake(self.journal, self._observers)
+        self.intake = Intake(self.journal, self._observers, self._receivers)
         self.operators = Operators(self.journal, self.bus, self._deliveries, self.intake)
 
     @classmethod
@@ -301,13 +302,19 @@ class Bridge:
     # --- running -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Open the journal and start serving the subscribers. Raises `JournalError`."""
+        """Open the journal and start serving the subscribers. Raises `JournalError`.
+
+        A bridge that has ended may start again, also in another event loop.
+        """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already")
+        self._deliveries.clear()
+        self._is_drained = False
         async with AsyncExitStack() as stack:
             for observer in self._running_observers:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
+            stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
                 delivery = Delivery(
@@ -318,15 +325,20 @@ class Bridge:
                     policy=policy,
                     observers=self._observers,
                 )
-                self._deliveries[subscriber.name] = await stack.enter_async_context(delivery)
+                self._deliveries[subscriber.name] = await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
                 _log.warning("%s", doubt)
             if isinstance(self.journal, SharedJournal):
                 self.journal.watch(self._wake)
+            self.intake.open()
             self._stack = stack.pop_all()
-        self.intake.is_open = True
         return self
+
+    async def _close_deliveries(self) -> None:
+        # All at once: each waits a moment for functions that do not end.
+        closing = (each.__aexit__(None, None, None) for each in self._deliveries.values())
+        await asyncio.gather(*closing)
 
     async def _plain_delivery(
         self, name: str, function: Function, wants: Callable[[Event], bool]
@@ -354,34 +366,47 @@ class Bridge:
         traceback: TracebackType | None,
     ) -> None:
         """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
-        self.intake.is_open = False
+        self.intake.close()
         stack, self._stack = self._stack, None
         if stack is None:
             return
         try:
-            await self._drain()
+            await self.drain(self.server.drain_timeout)
         finally:
-            self._deliveries.clear()
             await stack.aclose()
 
-    async def _drain(self) -> None:
-        # What a journal in memory still holds would be gone: deliver all of it first.
-        up_to = None if self.journal.durable else (await self.journal.follow()).position
-        await self._receivers.opened()
-        drains = {
-            asyncio.create_task(delivery.drain(up_to=up_to)): delivery.name
-            for delivery in (*self._deliveries.values(), *self._receivers.deliveries)
-        }
-        if not drains:
+    async def drain(self, within: float) -> None:
+        """Let subscribers finish what they are at work on, for at most so many seconds.
+
+        They are given nothing new from now on, unless the journal is in memory: what that holds
+        would be lost, so they are given all of it. Then leaving the bridge waits no more.
+        """
+        if self._is_drained:
             return
-        _, late = await asyncio.wait(drains, timeout=self.server.drain_timeout)
-        for task in late:
-            task.cancel()
-        if late:
+        self._is_drained = True
+        try:
+            async with asyncio.timeout(within):
+                up_to = None if self.journal.durable else (await self.journal.follow()).position
+                await self._receivers.opened()
+                await asyncio.gather(*(each.drain(up_to=up_to) for each in self._served))
+        except TimeoutError:
+            late = self.at_work
             _log.warning(
-                "subscribers did not finish in time",
-                extra={"subscribers": sorted(drains[task] for task in late)},
+                "not finished after %g seconds: %s",
+                within,
+                ", ".join(f"{name} with {', '.join(keys)}" for name, keys in late.items())
+                or "some subscribers",
+                extra={"subscribers": sorted(late)},
             )
+
+    @property
+    def _served(self) -> Sequence[Delivery]:
+        return (*self._deliveries.values(), *self._receivers.deliveries)
+
+    @property
+    def at_work(self) -> Mapping[str, Sequence[str]]:
+        """Return which subscribers are at work now, and the keys of their events."""
+        return {each.name: each.at_work for each in self._served if each.at_work}
 
     async def receive(self, name: str, callback: Callback, /) -> Response:
         """Take a callback for an adapter: return its reply once its events are durable.
@@ -390,8 +415,6 @@ class Bridge:
         `JournalError`, and then nothing of the callback has been kept. An adapter that fails on
         an authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
-        if self._receivers.is_opening:
-            await self._receivers.opened()
         return await self.intake.receive(name, callback)
 
     # --- for operators -------------------------------------------------------------------

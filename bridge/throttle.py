@@ -18,20 +18,21 @@ class _Line:
 
 
 class Throttle:
-    """Logs a message at most once in `interval` seconds for each `key`, on an event loop.
+    """Logs one line at most in `interval` seconds for each `key`, by default the message.
 
     The first one is logged at once; those that follow within the interval are counted, and one
-    of them is logged at its end, with their number as `repeated`. There must be few keys.
+    of them is logged at its end, with their number as `repeated`. There must be few keys, and an
+    event loop.
     """
 
     def __init__(self, log: logging.Logger, interval: float = 10.0) -> None:
         self._log = log
         self._interval = interval
-        self._lines: defaultdict[tuple[str, str], _Line] = defaultdict(_Line)
+        self._lines: defaultdict[str, _Line] = defaultdict(_Line)
 
     def log(self, level: int, message: str, *, key: str = "", **fields: object) -> None:
         """Log a message with these fields, or count it."""
-        line = self._lines[message, key]
+        line = self._lines[key or message]
         wait = line.logged_at + self._interval - time.monotonic()
         if wait <= 0:
             self._write(line, level, message, fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final
 from watchfiles import PythonFilter, watch
 
 from bridge.cli import config as configuration
+from bridge.cli.stopping import SIGNALS
 from bridge.cli.terminal import Exit, say
 from bridge.errors import BridgeError
 from bridge.settings import CONSOLE
@@ -29,7 +30,12 @@ def supervise(command: Sequence[str], config: Path) -> int:
     """
     is_changed = PythonFilter(extra_extensions=(config.suffix,))
     child: subprocess.Popen[bytes] | None = None
-    with _stop_event() as stopped:
+
+    def again(number: int) -> None:
+        if child is not None:
+            child.send_signal(number)  # it ends at once
+
+    with _stop_event(again) as stopped:
         while not stopped.is_set():
             code = None
             for changes in watch(
@@ -92,11 +98,16 @@ def end(child: subprocess.Popen[bytes], patience: float | None = _PATIENCE) -> i
 
 
 @contextmanager
-def _stop_event() -> Iterator[Event]:
-    """Give an event that the first SIGTERM or SIGINT sets; no signal ends the block by itself."""
+def _stop_event(again: Callable[[int], None]) -> Iterator[Event]:
+    """Give an event that the first signal sets; `again` is called with each later one."""
     stopped = Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals}
+
+    def handle(number: int, _: object) -> None:
+        if stopped.is_set():
+            again(number)
+        stopped.set()
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield stopped
     finally:

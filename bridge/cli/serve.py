@@ -7,8 +7,10 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Annotated, Any, Final, Literal
@@ -23,9 +25,10 @@ from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
-from bridge.cli.stopping import stopping
-from bridge.cli.terminal import Exit, fail, say
+from bridge.cli.stopping import Stopping
+from bridge.cli.terminal import Exit, counted, fail, say
 from bridge.ingress import server
+from bridge.ingress.server import Listener
 from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
@@ -35,6 +38,7 @@ _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
 _COLLECT_AFTER: Final = (20_000, 50, 100)
 _HIDDEN: Final = "********"
+_TO_FLUSH: Final = 1.0  # seconds for the log's last lines
 _DEVELOPING: Final = "_BRIDGE_DEVELOPING"  # tells the server that `--dev` starts
 
 _log: Final = logging.getLogger(__name__)
@@ -90,28 +94,62 @@ def serve(
     )
     for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
             runner.run(_serve(bridge, settings, is_elsewhere=is_elsewhere))
-    except OSError as error:
-        place = settings.server
-        fail(f"cannot listen on {place.host} port {place.port}: {error.strerror or error}")
-        return Exit.FAILURE
-    _log.info("stopped")
+        except asyncio.CancelledError:
+            _log.info("stopped before it had started")
+        except OSError as error:
+            place = settings.server
+            fail(f"cannot listen on {place.host} port {place.port}: {error.strerror or error}")
+            return Exit.FAILURE
+        else:
+            _log.info("stopped")
+        # The interpreter would wait for some of what is left behind, and fail over the rest.
+        if not log.flush(_TO_FLUSH) or bridge.at_work:
+            os._exit(Exit.OK)
     return Exit.OK
 
 
 async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:
     # The bridge runs from before the first callback until after the last, and operators can look
     # in from before its start until after its end.
-    with stopping() as stop:
+    within = settings.server.drain_timeout
+    with Stopping(within, lambda: _words(bridge.at_work)) as stopping:
         async with (
             _administered(bridge, settings.admin) as admin_url,
             bridge,
-            server.listening(bridge.intake, settings.server) as url,
+            server.listening(bridge.intake, settings.server) as listener,
         ):
-            _announce(bridge, settings, is_elsewhere, admin_url, url)
-            await stop.wait()
+            _announce(bridge, settings, is_elsewhere, admin_url, listener.url)
+            told = await stopping.wait()
+            awaited = _awaited(listener, bridge)
+            _log.info(
+                "%s: stopping%s",
+                f"{told.name} (which does not read the configuration again)"
+                if told is signal.SIGHUP
+                else told.name,
+                f", after at most {within:g} seconds for {awaited}" if awaited else "",
+            )
+            until = time.monotonic() + within
+            if not bridge.journal.durable:  # what still comes has to be delivered too
+                await listener.drain(within)
+            await asyncio.gather(
+                listener.drain(within), bridge.drain(max(0.0, until - time.monotonic()))
+            )
+
+
+def _awaited(listener: Listener, bridge: Bridge) -> str:
+    requests = counted(listener.under_way, "request") if listener.under_way else ""
+    return ", ".join(filter(None, (requests, _words(bridge.at_work))))
+
+
+def _words(at_work: Mapping[str, Sequence[str]]) -> str:
+    """Return who is at work on what, as far as it fits into a line."""
+    return ", ".join(
+        f"{name} at work on {keys[0]}" + (f" and {len(keys) - 1} more" if keys[1:] else "")
+        for name, keys in at_work.items()
+    )
 
 
 @asynccontextmanager

@@ -1,30 +1,125 @@
-"""How `bridge serve` is told to stop."""
+"""How `bridge serve` ends: in time whatever is still at work, and at once if it is told twice.
+
+The handlers of signals only pass on what they are told, since they may interrupt anything. A
+thread sees to it that the process ends, so that it does although the event loop is blocked.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from types import FrameType, TracebackType
+from typing import Any, Final, NoReturn, Self
+
+from bridge.cli.terminal import Exit
+from bridge.ops import log
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ONE: Final = 0.01  # seconds within which signals are one: a terminal and a parent both send it
+_TO_CLOSE: Final = 1.8  # seconds after the drain's, to cancel what is left and close the journal
+_TO_EXIT: Final = 2.0  # seconds, once all is closed
+_TO_SAY: Final = 0.3  # seconds
+
+_log: Final = logging.getLogger(__name__)
 
 
-@contextmanager
-def stopping() -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set; a second one of them cuts the ending short."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    stop = asyncio.Event()
+class Stopping:
+    """Waits for the signals that stop a server; a context manager of the main thread.
 
-    def stop_or_cancel() -> None:
-        if stop.is_set() and task is not None:
-            task.cancel()
-        stop.set()
+    From the first one on the process has `drain_timeout` seconds, and a moment to close what is
+    open. After that, and at the second one, it ends without waiting: nothing is lost by that
+    which a journal on disk keeps. `at_work` tells in words who is still at work.
+    """
 
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stop_or_cancel)
-    try:
-        yield stop
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+    def __init__(self, drain_timeout: float, at_work: Callable[[], str]) -> None:
+        self._drain_timeout = drain_timeout
+        self._at_work = at_work
+        self._told_at: float | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._told: SimpleQueue[float | signal.Signals] = SimpleQueue()
+        self._code = Exit.FAILURE
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._starting = asyncio.current_task()
+        self.signal: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        """Handle the signals, also SIGINT where it was ignored; `nohup` keeps its SIGHUP."""
+        for number in SIGNALS:
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+        threading.Thread(target=self._watch, name="stopping", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the process a moment to end by itself; a signal still ends it at once."""
+        if self._told_at is None:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            return
+        self._code = Exit.OK
+        until = self._told_at + self._drain_timeout + _TO_CLOSE
+        now = time.monotonic()
+        self._told.put(min(now + _TO_EXIT, max(until, now + _TO_EXIT / 4)))
+
+    async def wait(self) -> signal.Signals:
+        """Return the first signal. One that comes before this is called cancels the caller."""
+        self._starting = None
+        await self._stop.wait()
+        await asyncio.sleep(_ONE)
+        assert self.signal is not None  # noqa: S101 - it was told just now
+        return self.signal
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._told_at is None:
+            self._told_at = now
+            self.signal = signal.Signals(number)
+            self._told.put(now + self._drain_timeout + _TO_CLOSE)
+            self._loop.call_soon_threadsafe(self._begin)
+        elif now - self._told_at > _ONE:
+            self._told.put(signal.Signals(number))
+
+    def _begin(self) -> None:
+        self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    def _watch(self) -> None:
+        until: float | None = None
+        while True:
+            try:
+                told = self._told.get(
+                    timeout=None if until is None else max(0.0, until - time.monotonic())
+                )
+            except Empty:
+                self._end(self._code, "ended without waiting any longer")
+            if isinstance(told, signal.Signals):
+                self._end(128 + told, f"ended at once by a second signal, {told.name}")
+            until = told
+
+    def _end(self, code: int, why: str) -> NoReturn:
+        # In a thread, as whoever should take the line may take for ever.
+        say = threading.Thread(target=self._say, args=(why,), daemon=True)
+        say.start()
+        say.join(_TO_SAY)
+        os._exit(code)
+
+    def _say(self, why: str) -> None:
+        frame = sys._current_frames()[threading.main_thread().ident or 0]  # noqa: SLF001
+        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        who = self._at_work() or "no subscriber was at work"
+        _log.error("%s: %s; the main thread was at %s", why, who, place)
+        log.flush(_TO_SAY)

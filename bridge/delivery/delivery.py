@@ -25,6 +25,7 @@ from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
 from bridge.settings import DeliverySettings
+from bridge.throttle import Throttle
 
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
@@ -90,6 +91,7 @@ class Delivery:
             result_of=self._result_of,
         )
         self._tasks = Tasks(self._who, self._died)
+        self._throttle = Throttle(_log)
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
         self._is_closing = False
@@ -518,4 +520,5 @@ class Delivery:
             self._observers.died(self.name)
 
     def _complain(self, what: str, error: JournalError) -> None:
-        _log.error("%s %s: %s", self._who, what, error, extra={"subscriber": self.name})
+        message = f"{self._who} {what}: {error}"
+        self._throttle.log(logging.ERROR, message, key=what, subscriber=self.name)

@@ -20,7 +20,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from sys import getrefcount
 from types import CoroutineType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from weakref import getweakrefcount
 
 import attrs
@@ -36,9 +36,9 @@ Ended: TypeAlias = Callable[[BaseException | None], None]
 
 _GRACE: Final = 5.0  # seconds that a function has to end once it was cancelled
 _MOST_ABANDONED: Final = 100
+_LEFT: Final[list[object]] = []
 _NOTHING: Final = object()
 _FAILED: Final = object()
-_left_behind: Final[set[asyncio.Task[None]]] = set()
 
 _log: Final = logging.getLogger(__name__)
 
@@ -111,9 +111,8 @@ class Runner:
             tasks.append(self._spare.task)
         if tasks:
             _, left = await asyncio.wait(tasks, timeout=within)
-            for task in left:  # the event loop itself would forget it
-                _left_behind.add(task)
-                task.add_done_callback(_left_behind.discard)
+            for task in left:
+                cast("_Coroutine", task.get_coro()).leave()
 
     def begin(self, event: Event, which: Attempt) -> Running | None:
         """Run the function until it waits; return what is under way, or None where it has ended.
@@ -334,6 +333,15 @@ class _Coroutine(Coroutine[Any, Any, None]):
         if asyncio.isfuture(waits_for) and waits_for.cancel():
             return waits_for  # as a task does that is cancelled before it waits
         return self._step(self._coroutine.throw, error)
+
+    def leave(self) -> None:
+        """End the task without the function, which ignores that it is cancelled.
+
+        `asyncio.run` waits for all tasks.
+        """
+        _LEFT.append(self._coroutine)  # to be closed is what it would ignore too
+        self._coroutine = None
+        self.task.cancel()
 
     def close(self) -> None:
         if self._coroutine is not None:

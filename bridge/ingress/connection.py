@@ -38,9 +38,7 @@ def check_parser() -> None:
         )
 
 
-def connections(
-    runner: web.ServerRunner, settings: ServerSettings
-) -> Callable[[], asyncio.Protocol]:
+def connections(server: web.Server, settings: ServerSettings) -> Callable[[], asyncio.Protocol]:
     """Return a protocol factory that turns away connections beyond the limit.
 
     Its handler has to say `answering` and `answered`.
@@ -48,8 +46,7 @@ def connections(
     throttle = Throttle(_log)
 
     def connect() -> asyncio.Protocol:
-        server = runner.server
-        if server is None or len(server.connections) >= settings.max_connections:
+        if len(server.connections) >= settings.max_connections:
             throttle.log(logging.WARNING, "too many connections: one was turned away")
             return _TurnedAway()
         return Connection(server, settings)
@@ -71,7 +68,7 @@ class Connection(web.RequestHandler):
     The time runs from the opening, and later from the first byte that follows an answer.
     """
 
-    __slots__ = ("_deadline", "_header_timeout", "_is_answering", "client")
+    __slots__ = ("_deadline", "_header_timeout", "client", "is_answering")
 
     def __init__(self, server: web.Server, settings: ServerSettings) -> None:
         super().__init__(
@@ -85,7 +82,7 @@ class Connection(web.RequestHandler):
         )
         self._header_timeout = settings.header_timeout
         self._deadline: asyncio.TimerHandle | None = None
-        self._is_answering = False
+        self.is_answering = False
         self.client: Address | None = None
         """Who is at the other end, which may be a proxy."""
 
@@ -105,7 +102,7 @@ class Connection(web.RequestHandler):
         """Begin to wait for the rest of a head where none is awaited and none is answered."""
         super().data_received(data)
         # Most heads come whole, and need no timer.
-        if not (self._messages or self._is_answering) and self._deadline is None:
+        if not (self._messages or self.is_answering) and self._deadline is None:
             self._expect_a_head()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT002 - aiohttp's
@@ -117,11 +114,11 @@ class Connection(web.RequestHandler):
         """Note that a head has arrived: what comes now is that request's body."""
         if self._deadline is not None:
             self._stop_expecting()
-        self._is_answering = True
+        self.is_answering = True
 
     def answered(self) -> None:
         """Note that what comes now belongs to another request."""
-        self._is_answering = False
+        self.is_answering = False
 
     def _expect_a_head(self) -> None:
         loop = asyncio.get_running_loop()

@@ -6,12 +6,13 @@ whole body is kept as an `Unrecognized`; where it fails to verify, the callback 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NoReturn
 
 import orjson
 
@@ -19,6 +20,7 @@ from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.functions import raised_at
+from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
     CodecError,
@@ -42,13 +44,15 @@ _log: Final = logging.getLogger(__name__)
 class Intake:
     """Takes callbacks for the configured adapters, and appends their events to the journal.
 
-    `receive` works while it is open, which is while the journal is.
+    `receive` works while it is open, which is while the journal is, in the event loop of that.
     """
 
-    def __init__(self, journal: Journal, observers: Observers) -> None:
-        self.is_open = False
+    def __init__(self, journal: Journal, observers: Observers, receivers: Receivers) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_mounted = False
         self._journal = journal
         self._observers = observers
+        self._receivers = receivers
         self._configured: dict[str, _Configured] = {}
         self._throttle = Throttle(_log)
 
@@ -62,9 +66,24 @@ class Intake:
 
         Raises `ConfigurationError` where the name is taken.
         """
+        if self._is_mounted:
+            raise ConfigurationError(f"add adapter {name!r} before the callbacks are mounted")
         if name in self._configured:
             raise ConfigurationError(f"two adapters are called {name!r}")
         self._configured[name] = _Configured(name, adapter, networks)
+
+    def mount(self) -> Mapping[str, Adapter]:
+        """Return the configured adapters, to which none can be added from now on."""
+        self._is_mounted = True
+        return self.adapters
+
+    def open(self) -> None:
+        """Receive in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        self._loop = None
 
     async def receive(self, name: str, callback: Callback) -> Response:
         """Return the response to a callback, once its events are durable.
@@ -72,8 +91,8 @@ class Intake:
         Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody`,
         `JournalError` or `NotRunning`, and then nothing of the callback has been kept.
         """
-        if not self.is_open:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
+        if asyncio.get_running_loop() is not self._loop:
+            self._refuse_to_receive()
         one = self._find(name)
         with self._observers.callback(one.details):
             try:
@@ -82,7 +101,10 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                _log.info("callback refused", extra={"adapter": name, "reason": str(error)})
+                fields = {"adapter": name, "reason": str(error)}
+                self._throttle.log(
+                    logging.INFO, "callback refused", key=f"refused {name}", **fields
+                )
                 raise
             if parsed.events:
                 await self._append(one, callback, parsed.events)
@@ -116,6 +138,8 @@ class Intake:
 
     async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
         """Make events durable. Raises `JournalError`."""
+        if self._receivers.is_opening:
+            await self._receivers.opened()
         try:
             try:
                 await self._append_once(one, events)
@@ -151,9 +175,17 @@ class Intake:
         verified = Verified(payload=payload, received_at=event.received_at)
         return self._parse(self._find(event.source), verified)
 
+    def _refuse_to_receive(self) -> NoReturn:
+        if self._loop is None:
+            raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
+        raise NotRunning(
+            "the bridge runs in another event loop: call `receive` there, as with "
+            "`asyncio.run_coroutine_threadsafe`"
+        )
+
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
-        if not self.is_open:
+        if self._loop is None:
             return Health(ready=False, reason="the bridge is not running")
         return await self._journal.health()
 

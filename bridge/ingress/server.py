@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from email.utils import formatdate
-from typing import Final
+from typing import Final, cast
 
+import attrs
 from aiohttp import HttpVersion11, hdrs, web
 
 from bridge.adapter import ACKNOWLEDGED, Response
@@ -32,34 +33,59 @@ from bridge.settings import ServerSettings
 from bridge.settings.wording import base_url
 
 _UNNAMED: Final[AbstractContextManager[None]] = nullcontext()
+_TO_CANCEL: Final = 0.05  # seconds
 _SETTLING: Final = 3
 """Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
 otherwise the end would wait for its first request for the whole of the drain's time."""
 
 
-@asynccontextmanager
-async def listening(intake: Intake, settings: ServerSettings) -> AsyncIterator[str]:
-    """Take callbacks over HTTP until the block ends; give the base URL, where port 0 is a free one.
+@attrs.frozen
+class Listener:
+    """A server that takes callbacks at `url`."""
 
-    In the end nothing new is taken, and what has come is answered, for at most `drain_timeout`
-    seconds. Raises `OSError` where the address cannot be had.
+    url: str
+    _server: asyncio.Server
+    _handlers: web.Server
+
+    @property
+    def under_way(self) -> int:
+        """Return how many requests have come and are not answered."""
+        connections = cast("list[Connection]", self._handlers.connections)
+        return sum(connection.is_answering for connection in connections)
+
+    async def drain(self, within: float) -> None:
+        """Take nothing new, and answer what has come, for at most so many seconds.
+
+        Then every connection is closed.
+        """
+        if not self._server.is_serving():
+            return
+        self._server.close()
+        for _ in range(_SETTLING):
+            await asyncio.sleep(0)
+        self._handlers.pre_shutdown()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._handlers.shutdown(None)
+        await self._handlers.shutdown(_TO_CANCEL)
+
+
+@asynccontextmanager
+async def listening(intake: Intake, settings: ServerSettings) -> AsyncIterator[Listener]:
+    """Take callbacks over HTTP until the block ends, and then drain for `drain_timeout` seconds.
+
+    Port 0 is a free one. Raises `OSError` where the address cannot be had.
     """
     check_parser()
     handlers = web.Server(_handler(intake, settings))
-    runner = web.ServerRunner(handlers, shutdown_timeout=settings.drain_timeout)
-    await runner.setup()
+    server = await asyncio.get_running_loop().create_server(
+        connections(handlers, settings), settings.host, settings.port
+    )
+    listener = Listener(base_url(*server.sockets[0].getsockname()[:2]), server, handlers)
     try:
-        server = await asyncio.get_running_loop().create_server(
-            connections(runner, settings), settings.host, settings.port
-        )
-        try:
-            yield base_url(*server.sockets[0].getsockname()[:2])
-        finally:
-            server.close()
-            for _ in range(_SETTLING):
-                await asyncio.sleep(0)
+        yield listener
     finally:
-        await runner.cleanup()
+        await listener.drain(settings.drain_timeout)
 
 
 def _handler(
@@ -67,7 +93,7 @@ def _handler(
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Return what answers each request."""
     below = f"{settings.prefix}/"
-    exactly = {f"{below}{name}": name for name in intake.adapters}
+    exactly = {f"{below}{name}": name for name in intake.mount()}
     trusted = settings.trusted_proxies
     acknowledgement = Acknowledgement()
 

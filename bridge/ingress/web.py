@@ -30,7 +30,7 @@ _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 
 def mount(app: web.Application, intake: Intake, settings: ServerSettings) -> None:
     """Add a route for each adapter, with a 404 of our own below them."""
-    for name in intake.adapters:
+    for name in intake.mount():
         handler = _handler(intake, name, settings)
         app.router.add_route("*", f"{settings.prefix}/{name}", handler)
         app.router.add_route("*", f"{settings.prefix}/{name}/{{tail:.*}}", handler)

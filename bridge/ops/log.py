@@ -2,18 +2,24 @@
 
 The library itself only calls `logging.getLogger("bridge.…")` with fields in `extra`; an
 application that embeds it keeps its own set-up and never needs this module. Whatever reaches
-the log this way has its secrets and personal data masked and cannot forge a line.
+the log this way has its secrets and personal data masked and cannot forge a line. A thread
+writes the lines, so that nobody waits for who reads them; what it cannot write is dropped.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Iterable, MutableMapping
+import threading
+from collections.abc import Iterable, MutableMapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import Enum
+from logging.handlers import QueueHandler
 from pathlib import PurePath
-from typing import Any, Final, Protocol, TextIO
+from queue import SimpleQueue
+from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 import rich.console
@@ -24,7 +30,10 @@ from bridge.adapter.signing import Secret
 from bridge.delivery.functions import chain_of
 from bridge.ingress.request_id import current
 from bridge.model.masking import mask_phone, mask_phones_in, neutralise
+from bridge.settings import LogSettings
 
+_MOST_WAITING: Final = 4096  # lines
+_MOMENT: Final = 1.0  # seconds
 _HIDDEN: Final = "********"
 _HIDDEN_FIELDS: Final = frozenset(
     (
@@ -39,23 +48,11 @@ _SHORTEST_SECRET: Final = 4
 _SUBSCRIBERS: Final = "bridge.delivery"  # loggers of what subscribers raise
 _KEPT: Final = frozenset(("level", "logger", "timestamp"))
 
-
-class Format(Protocol):
-    """How the log is written and from which level on: `bridge.settings.LogSettings`."""
-
-    @property
-    def format(self) -> str:
-        """Either `console`, `json`, or `auto`: the first on a terminal, else the second."""
-        ...
-
-    @property
-    def level(self) -> str:
-        """The least level that is written."""
-        ...
+_log: Final = logging.getLogger(__name__)
 
 
 def configure(
-    settings: Format,
+    settings: LogSettings,
     *,
     secrets: Iterable[Secret] = (),
     stream: TextIO | None = None,
@@ -90,8 +87,9 @@ def configure(
         )
     )
     root = logging.getLogger()
-    for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
+    for earlier in _ours():
         root.removeHandler(earlier)
+        earlier.close()
     for theirs in root.handlers:  # what the root logger kept from them, it keeps no longer
         theirs.setLevel(max(theirs.level, root.level))
     root.addHandler(handler)
@@ -103,11 +101,76 @@ def configure(
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """The handler that `configure` replaces."""
+class _Handler(QueueHandler):
+    """Hands the lines to a thread, as far as it keeps up: the handler that `configure` replaces."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._dropped = 0
+        self.start()
+        super().__init__(self.queue)
+
+    def start(self) -> None:
+        """Begin to write."""
+        # Not a `Queue`: a handler of signals that logs may have interrupted its `put`.
+        self.queue: SimpleQueue[logging.LogRecord | threading.Event | None] = SimpleQueue()
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Let a line be written, or count it where too many are waiting."""
+        if self.queue.qsize() >= _MOST_WAITING:
+            self._dropped += 1
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            message = "%d lines of the log were dropped here: whoever reads it did not keep up"
+            lost = _log.makeRecord(_log.name, logging.ERROR, "", 0, message, (dropped,), None)
+            self.queue.put(self.prepare(lost))
+        self.queue.put(record)
+
+    def _write(self) -> None:
+        while (record := self.queue.get()) is not None:
+            if isinstance(record, threading.Event):
+                record.set()
+                continue
+            with suppress(OSError, ValueError):  # a line that cannot be written is lost
+                self._stream.write(f"{record.msg}\n")
+                self._stream.flush()
+
+    def is_written(self, within: float) -> bool:
+        """Return whether all lines so far are written, waiting at most so many seconds."""
+        written = threading.Event()
+        self.queue.put(written)
+        return written.wait(within)
+
+    def flush(self) -> None:
+        """Wait a moment for all lines to be written, as at the end of the program."""
+        self.is_written(_MOMENT)
+
+    def close(self) -> None:
+        """End the thread once all is written."""
+        self.queue.put(None)
+        super().close()
 
 
-def is_readable(settings: Format, stream: TextIO | None = None) -> bool:
+def flush(within: float) -> bool:
+    """Return whether the log is written up to here, waiting at most so many seconds."""
+    return all(handler.is_written(within) for handler in _ours())
+
+
+def _ours() -> Sequence[_Handler]:
+    return [each for each in logging.getLogger().handlers if isinstance(each, _Handler)]
+
+
+def _go_on_in_a_child() -> None:
+    for handler in _ours():
+        handler.start()  # its thread is not here
+
+
+os.register_at_fork(after_in_child=_go_on_in_a_child)
+
+
+def is_readable(settings: LogSettings, stream: TextIO | None = None) -> bool:
     """Return whether the log on a stream (standard error) is written for people."""
     target = sys.stderr if stream is None else stream
     return settings.format == "console" or (settings.format == "auto" and target.isatty())

@@ -18,8 +18,8 @@ PATIENCE = 60  # seconds until a test gives up; nothing depends on how long it r
 async def serving(bridge: Bridge, **server) -> AsyncIterator[str]:
     """Serve a bridge on a free port until the block ends."""
     settings = attrs.evolve(bridge.server, port=0, **server)
-    async with bridge, listening(bridge.intake, settings) as url:
-        yield url
+    async with bridge, listening(bridge.intake, settings) as listener:
+        yield listener.url
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -54,14 +54,14 @@ class Served:
         self.out: list[str] = []
         self.log: list[str] = []
         self._text = text
-        self._process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | None = None
         self._readers: list[threading.Thread] = []
 
     def start(self, port: int = 0) -> None:
         """Start it; the configuration then names the port that operators find it at."""
         self._write_config(port)
-        self._process = spawn("serve", "--port", "0", cwd=self.folder)
-        for line in self._process.stderr:
+        self.process = spawn("serve", "--port", "0", cwd=self.folder)
+        for line in self.process.stderr:
             self.log.append(line.decode())
             if b"listening on " in line:
                 said = orjson.loads(line)
@@ -70,7 +70,7 @@ class Served:
                 break
         else:
             pytest.fail("".join(self.log))
-        pairs = ((self._process.stdout, self.out), (self._process.stderr, self.log))
+        pairs = ((self.process.stdout, self.out), (self.process.stderr, self.log))
         self._readers = [threading.Thread(target=self._read, args=pair) for pair in pairs]
         for reader in self._readers:
             reader.start()
@@ -85,7 +85,7 @@ class Served:
 
     def stop(self) -> None:
         """Tell it to end, and see that it ends well."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
             process.terminate()
             for reader in self._readers:

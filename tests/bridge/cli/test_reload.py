@@ -5,14 +5,17 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 
+import orjson
 import pytest
 
 from bridge.cli.reload import end, watched
 from tests.bridge.cli.conftest import CONFIG
-from tests.bridge.cli.processes import ROOT
+from tests.bridge.cli.processes import ROOT, TOKEN
+from tests.callbacks import new_message
 
 SHOP = 'def receive(event):\n    print("{words}", flush=True)\n'
 WITH_SHOP = CONFIG.replace('use = "console"', 'use = "shop:receive"')
@@ -116,3 +119,22 @@ def test_code_elsewhere_is_watched(start, command, config, tmp_path_factory):
     process.terminate()
     assert process.wait() == 0
     assert '"stopped"' in process.stderr.read().decode()
+
+
+def test_a_second_signal_ends_both(start, config, workplace):
+    """Who presses Ctrl-C again does not wait for what the server is still at work on."""
+    config.write_text(WITH_SHOP.replace("[admin]", '[server]\ndrain_timeout = "3600s"\n\n[admin]'))
+    (workplace / "shop.py").write_text(
+        "import threading\n\n\ndef receive(event):\n"
+        '    print("begun", flush=True)\n    threading.Event().wait()\n'
+    )
+    process = start("serve", "--dev", "--port", "0", "--log-format", "json")
+    url = said(process, r"listening on (http://127\.0\.0\.1:\d+)")[1]
+    body = orjson.dumps(new_message("wamid.A", "6281519000001"))
+    with urllib.request.urlopen(f"{url}/callbacks/incs/{TOKEN}", body):
+        pass
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    said(process, "SIGTERM: stopping, after at most 3600 seconds")
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130

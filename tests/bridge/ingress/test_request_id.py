@@ -6,7 +6,6 @@ import json
 import logging
 from contextvars import copy_context
 from ipaddress import ip_network
-from types import SimpleNamespace
 
 import pytest
 from aiohttp import ClientSession
@@ -20,10 +19,10 @@ from bridge.model import Event
 from bridge.observer import AppendDetails, AttemptDetails
 from bridge.ops import log
 from bridge.runtime import Bridge
-from bridge.settings import DeliverySettings, ServerSettings
+from bridge.settings import DeliverySettings, LogSettings, ServerSettings
 from tests.bridge.events import NOON, message
 from tests.bridge.fakes import TOKEN, Plain
-from tests.bridge.serving import serving
+from tests.bridge.serving import PATIENCE, serving
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 _log = logging.getLogger("somebodys.bot")
@@ -33,9 +32,10 @@ _log = logging.getLogger("somebodys.bot")
 def lines(own_log):
     """Write the log as `bridge serve` does; give the records with an id, by their words."""
     stream = io.StringIO()
-    log.configure(SimpleNamespace(format="json", level="debug"), stream=stream)
+    log.configure(LogSettings(format="json", level="debug"), stream=stream)
 
     def ids(words):
+        log.flush(PATIENCE)
         records = map(json.loads, stream.getvalue().splitlines())
         return [r.get("request_id") for r in records if words in r["event"]]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +12,6 @@ import pytest
 from aiohttp import ClientSession, web
 
 from bridge.adapter import Parsed
-from bridge.cli.stopping import stopping
 from bridge.ingress.server import Acknowledgement, listening
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Health
@@ -110,31 +107,11 @@ async def test_an_address_that_is_taken_is_an_error():
                 pass
 
 
-async def test_a_second_signal_cuts_the_ending_short():
-    """Whoever does not want to wait for a hanging subscriber signals twice."""
-    bridge = a_bridge(drain_timeout=3600.0)
-    entered = asyncio.Event()
-
-    @bridge.on(Message)
-    async def hang(event: Message) -> None:
-        entered.set()
-        await asyncio.Event().wait()
-
-    with pytest.raises(asyncio.CancelledError), stopping() as stop:
-        async with serving(bridge) as url:
-            async with ClientSession(url) as client:
-                assert (await client.post(URL, data=BODY)).status == 200
-            await entered.wait()
-            os.kill(os.getpid(), signal.SIGTERM)
-            await stop.wait()
-            asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGINT)
-
-
 async def test_ipv6_addresses_are_shown_in_brackets():
     """The base URL of a server on ::1 can be pasted."""
     try:
-        async with listening(a_bridge().intake, ServerSettings(host="::1", port=0)) as url:
-            assert url.startswith("http://[::1]:")
+        async with listening(a_bridge().intake, ServerSettings(host="::1", port=0)) as one:
+            assert one.url.startswith("http://[::1]:")
     except OSError:
         pytest.skip("no IPv6 here")
 

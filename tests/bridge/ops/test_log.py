@@ -6,7 +6,6 @@ import logging
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
@@ -14,6 +13,16 @@ from aiohttp.http_exceptions import BadStatusLine
 from bridge.adapter.signing import Secret
 from bridge.model import Party, Status
 from bridge.ops import log
+from bridge.settings import LogSettings
+from tests.bridge.serving import PATIENCE
+
+
+class Stream(io.StringIO):
+    """Gives what is written once all of it is."""
+
+    def getvalue(self):
+        assert log.flush(PATIENCE)
+        return super().getvalue()
 
 
 @pytest.fixture
@@ -21,8 +30,8 @@ def written(own_log):
     """Set up the log as `bridge serve` does."""
 
     def configure(form="json", level="info", *, secrets=(), stream=None):
-        stream = io.StringIO() if stream is None else stream
-        log.configure(SimpleNamespace(format=form, level=level), secrets=secrets, stream=stream)
+        stream = Stream() if stream is None else stream
+        log.configure(LogSettings(format=form, level=level), secrets=secrets, stream=stream)
         return stream
 
     return configure
@@ -33,7 +42,7 @@ def record(stream):
     return json.loads(line)
 
 
-class Terminal(io.StringIO):
+class Terminal(Stream):
     def isatty(self):
         return True
 
@@ -183,8 +192,9 @@ def test_warnings_are_logged(written):
 def test_standard_error_is_the_default(written, capsys):
     """Without a stream the log goes to standard error, never to standard output."""
     written(stream=None)
-    log.configure(SimpleNamespace(format="json", level="info"))
+    log.configure(LogSettings(format="json"))
     logging.getLogger("bridge").info("hello")
+    log.flush(PATIENCE)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "hello"
@@ -198,13 +208,14 @@ def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
         int("what somebody wrote")
     except ValueError:
         logging.getLogger("bridge.ingress.web").exception("it failed")
+    log.flush(PATIENCE)
     assert capfd.readouterr() == ("", "")
 
 
 def test_handlers_of_the_program_stay(written):
     """A handler that the program gave to the root logger gets what it got before, and no more."""
     root = logging.getLogger()
-    theirs = logging.StreamHandler(io.StringIO())
+    theirs = logging.StreamHandler(Stream())
     root.addHandler(theirs)
     root.setLevel("WARNING")
     first, second = written(), written(level="info")
@@ -219,7 +230,7 @@ def test_handlers_of_the_program_stay(written):
 def test_a_level_is_of_the_log_alone(written):
     """A program that looks at DEBUG does so beside a log that is written from ERROR on."""
     root = logging.getLogger()
-    theirs = logging.StreamHandler(io.StringIO())
+    theirs = logging.StreamHandler(Stream())
     root.addHandler(theirs)
     root.setLevel("DEBUG")
     ours = written(level="error")
@@ -232,10 +243,8 @@ def test_what_a_subscriber_raised_is_shown_without_its_text(own_log):
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("a secret word")
     for whole in (False, True):
-        stream = io.StringIO()
-        log.configure(
-            SimpleNamespace(format="json", level="info"), stream=stream, whole_tracebacks=whole
-        )
+        stream = Stream()
+        log.configure(LogSettings(format="json"), stream=stream, whole_tracebacks=whole)
         logging.getLogger("bridge.delivery.delivery").error("it failed", exc_info=caught.value)
         exception = record(stream)["exception"]
         assert ("Expecting value" in exception) is whole

@@ -1,0 +1,255 @@
+"""A bridge starts, ends, and starts again: with every journal, in any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from contextlib import suppress
+
+import pytest
+from aiohttp import web
+
+from bridge.errors import ConfigurationError, NotAuthentic, NotRunning
+from bridge.ingress.server import listening
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.nats import NatsJournal
+from bridge.journal.sqlite import SqliteJournal
+from bridge.model import Event
+from bridge.runtime import Bridge
+from bridge.settings import DeliverySettings, ServerSettings
+from tests.bridge.fakes import Plain
+from tests.bridge.journal.nats_servers import NatsServer
+from tests.bridge.test_runtime import callback
+
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory):
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "sqlite", "nats"])
+def journal(request, tmp_path):
+    """Make a journal of each engine."""
+    match request.param:
+        case "memory":
+            return MemoryJournal()
+        case "sqlite":
+            return SqliteJournal(tmp_path / "journal.db")
+    server = request.getfixturevalue("nats_server")
+    return NatsJournal([server.url], stream=tmp_path.name, partitions=2)
+
+
+class Crm:
+    """Collects what it gets, and tells when so much has come."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    async def __call__(self, event: Event) -> None:
+        self.got.append(event.message_id)
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.got) < count:
+                await asyncio.sleep(0.001)
+
+
+def bridge_of(journal, **server) -> tuple[Bridge, Crm]:
+    bridge = Bridge(
+        journal=journal,
+        policy=DeliverySettings(first_delay=0.0),
+        server=ServerSettings(**server),
+    )
+    bridge.add_adapter("plain", Plain())
+    crm = Crm()
+    bridge.on(Event, name="crm")(crm)
+    return bridge, crm
+
+
+class TestAgain:
+    async def run(self, bridge: Bridge, crm: Crm, number: int) -> None:
+        async with bridge:
+            await bridge.receive("plain", callback(str(number)))
+            await crm.until(number)
+
+    def test_in_another_event_loop(self, journal):
+        """Each run takes what comes and delivers it, with nothing from the last one in its way."""
+        bridge, crm = bridge_of(journal)
+        for number in (1, 2, 3):
+            asyncio.run(self.run(bridge, crm, number))
+        assert crm.got == ["1", "2", "3"]
+
+    async def test_in_the_same_event_loop(self, journal):
+        """A bridge that has ended starts like a new one."""
+        bridge, crm = bridge_of(journal)
+        for number in (1, 2, 3):
+            await self.run(bridge, crm, number)
+        assert crm.got == ["1", "2", "3"]
+
+    async def test_after_a_start_that_failed(self, tmp_path):
+        """Once what was in the way is gone, the same bridge starts."""
+        bridge, crm = bridge_of(SqliteJournal(tmp_path / "journal.db"))
+        async with SqliteJournal(tmp_path / "journal.db"):
+            with pytest.raises(Exception, match="in use"):
+                await bridge.__aenter__()
+            assert bridge.deliveries == {}
+        await self.run(bridge, crm, 1)
+
+    async def test_it_is_drained_each_time(self):
+        """Having been drained once does not keep a bridge from finishing its work the next time."""
+        bridge, crm = bridge_of(MemoryJournal())
+        for number in (1, 2):
+            async with bridge:
+                await bridge.receive("plain", callback(str(number)))
+        assert crm.got == ["1", "2"]
+
+
+class TestElsewhere:
+    async def test_another_loop_is_refused_before_anything_is_kept(self):
+        """A callback that is given to a bridge from another thread's loop leaves no event."""
+        bridge, crm = bridge_of(MemoryJournal())
+        raised: list[BaseException] = []
+
+        def elsewhere():
+            try:
+                asyncio.run(bridge.receive("plain", callback("1")))
+            except NotRunning as error:
+                raised.append(error)
+
+        async with bridge:
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+        assert [str(error).partition(":")[0] for error in raised] == [
+            "the bridge runs in another event loop"
+        ]
+        assert crm.got == []
+
+    async def test_a_thread_may_pass_callbacks_on(self):
+        """What the error advises works: the bridge's own loop takes the callback."""
+        bridge, crm = bridge_of(MemoryJournal())
+        loop = asyncio.get_running_loop()
+
+        def elsewhere():
+            taken = bridge.receive("plain", callback("1"))
+            return asyncio.run_coroutine_threadsafe(taken, loop).result(PATIENCE)
+
+        async with bridge:
+            response = await asyncio.to_thread(elsewhere)
+        assert response.status == 200
+        assert crm.got == ["1"]
+
+
+class TestAdapters:
+    def test_none_is_added_to_an_application(self):
+        """An adapter that comes after the routes would never get a callback: it is refused."""
+        bridge, _ = bridge_of(MemoryJournal())
+        bridge.mount(web.Application())
+        with pytest.raises(ConfigurationError, match="add adapter 'late' before"):
+            bridge.add_adapter("late", Plain())
+
+    async def test_none_is_added_to_a_server(self):
+        """Nor does a server learn of it any more."""
+        bridge, _ = bridge_of(MemoryJournal())
+        async with bridge, listening(bridge.intake, ServerSettings(port=0)):
+            with pytest.raises(ConfigurationError, match="add adapter 'late' before"):
+                bridge.add_adapter("late", Plain())
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_open(tmp_path):
+    """Wherever it is cancelled, no task and no lock is left, and the next start works."""
+    path = tmp_path / "journal.db"
+    before = asyncio.all_tasks()
+    threads = threading.active_count()
+    for turns in range(200):
+        bridge, _ = bridge_of(SqliteJournal(path))
+        starting = asyncio.create_task(bridge.__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        try:
+            await starting
+        except asyncio.CancelledError:
+            assert not (await bridge.health()).ready
+        else:
+            await bridge.__aexit__(None, None, None)
+            break
+        async with asyncio.timeout(PATIENCE):
+            while asyncio.all_tasks() - before:
+                await asyncio.sleep(0.001)
+    else:
+        pytest.fail("it never started")
+    async with SqliteJournal(path):
+        pass
+    assert threading.active_count() <= threads + 1  # the event loop's own executor
+
+
+async def test_refusals_do_not_flood_the_log(caplog):
+    """Of a thousand forged callbacks in a row the log has one line."""
+    bridge, _ = bridge_of(MemoryJournal())
+    with caplog.at_level(logging.INFO):
+        async with bridge:
+            for _ in range(1000):
+                with pytest.raises(NotAuthentic):
+                    await bridge.receive("plain", callback("1", tail="wrong"))
+    assert [record.message for record in caplog.records].count("callback refused") == 1
+
+
+async def test_those_who_do_not_finish_are_ended_together(caplog):
+    """Ten subscribers that ignore their cancellation are all cancelled before one is waited for."""
+    turns, cancelled_in = 0, []
+    entered = 0
+
+    async def stubborn(event: Event) -> None:
+        nonlocal entered
+        entered += 1
+        while len(cancelled_in) < 10:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled_in.append(turns)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    bridge, _ = bridge_of(MemoryJournal(), drain_timeout=0.0)
+    for number in range(10):
+        bridge.on(Event, name=f"stubborn {number}")(stubborn)
+    counting = asyncio.create_task(count_turns())
+    async with bridge:
+        await bridge.receive("plain", callback("1"))
+        while entered < 10:
+            await asyncio.sleep(0)
+    counting.cancel()
+    assert len(cancelled_in) == 10
+    assert cancelled_in[-1] - cancelled_in[0] < 10  # one by one, it would be a second each
+    (record,) = [record for record in caplog.records if "not finished after" in record.message]
+    assert record.subscribers == [f"stubborn {number}" for number in range(10)]
+
+
+def test_the_event_loop_ends_too():
+    """`asyncio.run` returns although a subscriber swallows its cancellation for ever."""
+
+    async def run() -> None:
+        entered = asyncio.Event()
+
+        async def stubborn(event: Event) -> None:
+            entered.set()
+            while True:
+                with suppress(BaseException):
+                    await asyncio.Event().wait()
+
+        bridge, _ = bridge_of(MemoryJournal(), drain_timeout=0.0)
+        bridge.on(Event, name="stubborn")(stubborn)
+        async with bridge:
+            await bridge.receive("plain", callback("1"))
+            await entered.wait()
+
+    asyncio.run(run())
