@@ -1,8 +1,17 @@
 """Everything that an adapter's author imports, beside the model and the errors.
 
-The contract is here; `payload` reads untrusted JSON, `signing` compares what proves a callback.
+The contract is here; `payload` reads untrusted JSON, `signing` compares what proves a callback,
+`capabilities` declares what a channel carries, and `fitting` makes a message fit it.
 """
 
+from bridge.adapter.capabilities import (
+    Act,
+    Capabilities,
+    CarouselForm,
+    MediaForm,
+    MenuForm,
+    Receipts,
+)
 from bridge.adapter.contract import (
     ACKNOWLEDGED,
     Adapter,
@@ -23,21 +32,45 @@ from bridge.adapter.contract import (
     new_scope,
     new_status_change,
 )
+from bridge.adapter.sending import (
+    Accepted,
+    Outcome,
+    Refused,
+    Remedy,
+    Request,
+    Sender,
+    SenderSource,
+    ServiceAccount,
+)
 
 __all__ = [
     "ACKNOWLEDGED",
+    "Accepted",
+    "Act",
     "Adapter",
     "AdapterClass",
     "Callback",
+    "Capabilities",
+    "CarouselForm",
+    "MediaForm",
+    "MenuForm",
     "NewMessage",
     "NewScope",
     "NewStatusChange",
+    "Outcome",
     "Parsed",
     "Place",
+    "Receipts",
+    "Refused",
+    "Remedy",
+    "Request",
     "Response",
     "Sample",
     "SampleSource",
     "Scope",
+    "Sender",
+    "SenderSource",
+    "ServiceAccount",
     "SignedRequest",
     "Verified",
     "new_message",
