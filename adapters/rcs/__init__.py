@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, final
+from typing import Final, Literal, final
 
 import attrs
 import orjson
 
 from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
 from bridge.adapter.payload import TooDeep, base64_bytes, identifier, mapping, read_object
-from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapters.rcs import samples, wire
+from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
 from bridge.adapters.rcs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -42,6 +43,25 @@ class RcsSettings:
 
     tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
     """Words of your choice, one of which stands at the end of the address of bare objects."""
+
+    service_account: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
+    """What sending takes: the JSON key of a service account of the partner's project."""
+
+    agent_id: str | None = None
+    """The agent to send as where a message does not say."""
+
+    traffic_type: (
+        Literal["AUTHENTICATION", "TRANSACTION", "PROMOTION", "SERVICEREQUEST", "ACKNOWLEDGEMENT"]
+        | None
+    ) = None
+    """What the messages are for; an agent of several uses must say so."""
+
+    ttl: float | None = None
+    """For how many seconds Google tries to deliver a message, at most 15 days; then it is
+    revoked, so that another channel may be tried."""
+
+    base_url: str = BASE_URL
+    """Where requests go; each region has an address of its own."""
 
     insecure: bool = False
     """Take callbacks unproved where no token is given. Whoever knows the address can then
@@ -72,6 +92,7 @@ class Rcs:
 
     def __init__(self, name: str, settings: RcsSettings, /) -> None:
         self.name = name
+        self._settings = settings
         self._client_tokens = Tokens(settings.client_tokens)
         self._signatures = Signatures(wire.SIGNATURE_ALGORITHM, settings.client_tokens)
         self._tokens = Tokens(settings.tokens)
@@ -148,6 +169,17 @@ class Rcs:
             received_at=verified.received_at,
         )
         return _new_parsed(events=tuple(translate(item, scope, raw=item)))
+
+    def sender(self) -> RcsSender:
+        """Return what sends with these settings."""
+        settings = self._settings
+        return RcsSender(
+            account=service_account(settings.service_account),
+            agent_id=settings.agent_id,
+            traffic_type=settings.traffic_type,
+            ttl=settings.ttl,
+            base_url=settings.base_url,
+        )
 
     # --- samples -------------------------------------------------------------------------
 

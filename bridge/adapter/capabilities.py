@@ -57,6 +57,7 @@ class MenuForm:
     needs_text: bool = True
     header: int = 0
     footer: int = 0
+    button: int = 0
     media: frozenset[MediaKind] = _NO_FILES
     needs_media: bool = False
     one_header: bool = False
@@ -113,6 +114,7 @@ class MenuForm:
             "text": (len(menu.text), self.text),
             "header": (len(menu.header or ""), self.header),
             "footer": (len(menu.footer or ""), self.footer),
+            "button": (len(menu.button or "") if self.button else 0, self.button),
             "title": (max((len(o.title) for o in options), default=0), self.title),
             "description": (
                 max((len(o.description or "") for o in options), default=0),
@@ -157,9 +159,12 @@ class CarouselForm:
             if form is None:
                 return self.forms[0].misfit(card)
             used.append(form)
-        options = {len(card.options) for card in cards}
-        if self.alike and (len(set(map(id, used))) > 1 or len(options) > 1):
-            return "cards with different options, where all must have as many of one kind"
+        kinds = {
+            (form.name, len(card.options), card.media and card.media.media)
+            for form, card in zip(used, cards, strict=True)
+        }
+        if self.alike and len(kinds) > 1:
+            return "cards of different make, where all need the same kind of file and of options"
         return None
 
 
@@ -253,7 +258,7 @@ def _media(form: MediaForm | None) -> str:
     pieces = [
         f"caption of {form.caption}" if form.caption else "caption in a message of its own",
         ", ".join(mime_type.rpartition("/")[2] for mime_type in form.mime_types),
-        "" if form.size is None else f"{form.size // 1000 / 1000:g} MB",
+        "" if form.size is None else f"{form.size / 2**20:.3g} MiB",
         "by link or id" if form.by_id else "by link",
     ]
     return "; ".join(piece for piece in pieces if piece)

@@ -294,7 +294,7 @@ def degrees(value: float) -> str:
 
 
 def _fit_location(location: Location, capabilities: Capabilities) -> _Fit:
-    link = _link_to(location)  # also where it is not used: it checks the place
+    link = link_to(location)  # also where it is not used: it checks the place
     if capabilities.location:
         return [location], []
     words = "\n".join(piece for piece in (location.name, location.address, link) if piece)
@@ -302,7 +302,7 @@ def _fit_location(location: Location, capabilities: Capabilities) -> _Fit:
     return contents, ["the location is sent as a text with a link", *losses]
 
 
-def _link_to(location: Location) -> str:
+def link_to(location: Location) -> str:
     """Return a link that shows a place on a map.
 
     https://developers.google.com/maps/documentation/urls/get-started#search-action
@@ -386,7 +386,7 @@ def _check_menu(menu: Menu, capabilities: Capabilities) -> None:
                 _need(bool(number) and set(number) <= _PHONE, "a phone that is not digits, +, * #")
             case Act.LOCATION:
                 if option.location is not None:
-                    _link_to(option.location)
+                    link_to(option.location)
     _need(len(set(replies)) == len(replies), "two options of one id")
     if menu.media is not None:
         _fit_media(menu.media, capabilities)
@@ -415,7 +415,7 @@ def menu_as_text(menu: Menu) -> str:
 
 def _target(option: Option) -> str | None:
     if option.location is not None:
-        return _link_to(option.location)
+        return link_to(option.location)
     return option.url or option.phone
 
 

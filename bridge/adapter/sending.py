@@ -144,10 +144,12 @@ class Sender(Protocol):
         """What can be sent on each channel that the provider serves, by the channel's name."""
         ...
 
-    def compose(self, message: Message, /) -> Request:
+    def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:
         """Return the request that sends a message, which is one of `fitting.parts`.
 
-        `message.message_id` is our own id, a UUID. Raises `Unsendable`, and nothing else.
+        `message.message_id` is our own id, a UUID. `ttl` is for how many seconds the message is
+        worth delivering; it is handed on where the provider takes it. Raises `Unsendable`, and
+        nothing else.
         """
         ...
 
