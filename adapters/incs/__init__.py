@@ -13,6 +13,7 @@ from bridge.adapter.payload import TooDeep, read_object
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import samples, wire
 from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.incs.sending import BASE_URL, IncsSender
 from bridge.adapters.incs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -44,6 +45,9 @@ class IncsSettings:
     channels: tuple[Channel, ...] = ()
     """The channels of the INCS console: they tie together the names that INCS has for one."""
 
+    base_url: str = BASE_URL
+    """Where messages are sent to."""
+
     def __attrs_post_init__(self) -> None:
         """Raise `ConfigurationError` where anybody could get in, or channels contradict."""
         problems = Channels(self.channels).problems
@@ -64,6 +68,7 @@ class Incs:
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name
+        self._settings = settings
         self._tokens = Tokens(settings.tokens)
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
@@ -89,6 +94,10 @@ class Incs:
         except MalformedBody as error:
             return Parsed(malformed=error)
         return _new_parsed(events=tuple(translate(body, self._channels, verified.received_at)))
+
+    def sender(self) -> IncsSender:
+        """Return what sends with these settings."""
+        return IncsSender(self._settings.channels, self._settings.base_url)
 
     # --- samples -------------------------------------------------------------------------
 

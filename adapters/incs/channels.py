@@ -15,6 +15,7 @@ import attrs
 
 from bridge.adapter import Place, Scope, new_scope
 from bridge.adapter.payload import identifier, phone
+from bridge.adapter.signing import Secret, secret_of
 from bridge.adapters.incs import wire
 from bridge.errors import Problem
 from bridge.model import JsonValue
@@ -37,6 +38,9 @@ class Channel:
 
     agent_id: str | None = None
     """The agent's id, on RCS."""
+
+    certification_code: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
+    """What sending on this channel takes, from the console."""
 
     name: str | None = None
     """What you call it; for people only."""

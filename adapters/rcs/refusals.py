@@ -61,7 +61,7 @@ def refusal(error: dict[str, JsonValue], response: Response) -> Refused:
     told = ProviderError(
         code=status or identifier(error.get("code")), title=filled(error.get("message"))
     )
-    if status not in STATUSES:
+    if status is None or status not in STATUSES:
         by_status = refused_by_status(response, "an error that is not documented")
         remedy, in_doubt = by_status.remedy, by_status.in_doubt
     else:

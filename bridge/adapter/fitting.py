@@ -53,7 +53,6 @@ _ZERO_WIDTH_JOINER: Final = "\u200d"
 _REGIONS: Final = range(0x1F1E6, 0x1F200)
 _SKIN_TONES: Final = range(0x1F3FB, 0x1F400)
 _PHONE: Final = frozenset("0123456789+*#")
-_SAME_KIND: Final = {MediaKind.VOICE: MediaKind.AUDIO, MediaKind.STICKER: MediaKind.IMAGE}
 _MAX_LATITUDE: Final = 90
 _MAX_LONGITUDE: Final = 180
 
@@ -236,11 +235,17 @@ def _fit_media(media: Media, capabilities: Capabilities) -> _Fit:
     url = checked_url(media.url) if media.url is not None else None
     _need(url is not None or bool(media.media_id), "a file without a url or a media_id")
     misfits = []
-    for kind in (media.media, _SAME_KIND.get(media.media), MediaKind.DOCUMENT):
-        form = capabilities.media.get(kind) if kind is not None else None
-        if kind is None or form is None:
+    kinds = [media.media, MediaKind.DOCUMENT]
+    if media.media is MediaKind.VOICE:
+        kinds.insert(1, MediaKind.AUDIO)
+    for kind in kinds:
+        form = capabilities.media.get(kind)
+        if form is None:
             continue
         misfit = _media_misfit(media, form)
+        unknown = media.mime_type is None and bool(form.mime_types)
+        if kind is MediaKind.DOCUMENT and kind is not media.media and unknown:
+            continue
         if misfit is None:
             losses = [] if kind is media.media else [f"the {media.media} is sent as {kind}"]
             contents, lost = _captioned(attrs.evolve(media, media=kind), form, capabilities)
