@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -26,7 +25,9 @@ from bridge.adapter import Adapter, Callback, Response, Verified
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.delivery import Delivery
-from bridge.delivery.bus import Bus, Subscriber, name_of
+from bridge.delivery.bus import Bus, Function, Subscriber
+from bridge.delivery.functions import name_of
+from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BridgeError,
     CodecError,
@@ -69,8 +70,7 @@ R = TypeVar("R")
 
 _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 
-_SIGNALS: Final = "signals"  # the follower that feeds plain blinker receivers
-_NO_TIMEOUT: Final = 86_400.0  # seconds; blinker knows none
+_PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
 _COMPLAIN_EVERY: Final = 10.0  # seconds
 # Looking up an enum's member takes three times as long as a call.
 _ACCEPTED: Final = Answer.ACCEPTED
@@ -132,6 +132,7 @@ class Bridge:
         self._requests = RequestIds()
         self._tracing = tracing
         self._stack: AsyncExitStack | None = None
+        self._receivers = Receivers(self.bus, self._plain_delivery)
         self._complained_at = -math.inf
 
     @classmethod
@@ -325,27 +326,25 @@ class Bridge:
                     name,
                     function if tracing is None else tracing.delivering(name, function),
                     await self.journal.subscribe(subscriber.name, start=start),
-                    wants=self.bus.listener(subscriber),
+                    wants=subscriber.wants,
                     policy=policy,
                     observe=self._observe,
                     recall=self._requests.recall,
                 )
                 self._deliveries[subscriber.name] = await stack.enter_async_context(delivery)
-            threads = ThreadPoolExecutor(1, thread_name_prefix=_SIGNALS)
-            stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-            signals = Delivery(
-                _SIGNALS,
-                as_published(self.bus, threads),
-                await self.journal.follow(),
-                wants=self.bus.heard,
-                policy=DeliverySettings(timeout=_NO_TIMEOUT, tries=1),
-                recall=self._requests.recall,
-            )
-            self._deliveries[_SIGNALS] = await stack.enter_async_context(signals)
+            await stack.enter_async_context(self._receivers)
             if isinstance(self.journal, SharedJournal):
                 self.journal.watch(self._wake)
             self._stack = stack.pop_all()
         return self
+
+    async def _plain_delivery(
+        self, name: str, function: Function, wants: Callable[[Event], bool]
+    ) -> Delivery:
+        cursor = await self.journal.follow()
+        return Delivery(
+            name, function, cursor, wants=wants, policy=_PLAIN, recall=self._requests.recall
+        )
 
     async def _wake(self, subscriber: str) -> None:
         delivery = self._deliveries.get(subscriber)
@@ -371,10 +370,13 @@ class Bridge:
     async def _drain(self) -> None:
         # What a journal in memory still holds would be gone: deliver all of it first.
         up_to = None if self.journal.durable else (await self.journal.follow()).position
+        await self._receivers.opened()
         drains = {
-            asyncio.create_task(delivery.drain(up_to=up_to)): name
-            for name, delivery in self._deliveries.items()
+            asyncio.create_task(delivery.drain(up_to=up_to)): delivery.name
+            for delivery in (*self._deliveries.values(), *self._receivers.deliveries)
         }
+        if not drains:
+            return
         _, late = await asyncio.wait(drains, timeout=self.server.drain_timeout)
         for task in late:
             task.cancel()
@@ -396,6 +398,8 @@ class Bridge:
         door = self._doors.get(name)
         if door is None:
             raise UnknownAdapter(f"no adapter is called {name!r}")
+        if self._receivers.is_opening:
+            await self._receivers.opened()
         is_new = request_id.begin()
         try:
             if self._tracing is None:
@@ -472,9 +476,7 @@ class Bridge:
     @property
     def deliveries(self) -> Mapping[str, Delivery]:
         """Return the deliveries that run, by their subscribers' names."""
-        return MappingProxyType(
-            {name: one for name, one in self._deliveries.items() if name != _SIGNALS}
-        )
+        return MappingProxyType(self._deliveries)
 
     async def reparse(self, entry: Entry, *, dry_run: bool = False) -> Reparsed:
         """Let its adapter, mended meanwhile, read once more what it could not read.
@@ -517,12 +519,3 @@ def _answer(error: BridgeError) -> Answer:
             return Answer.METHOD_REFUSED
         case _:
             return Answer.MALFORMED
-
-
-def as_published(bus: Bus, threads: ThreadPoolExecutor) -> Callable[[Event], object]:
-    """Return a function that hands an event to the plain receivers of the signals."""
-
-    async def publish(event: Event) -> None:
-        await bus.publish(event, threads)
-
-    return publish

@@ -33,8 +33,8 @@ class Body:
 def bodies(content: bytes) -> Iterator[Body]:
     """Split a file's content into request bodies, each exactly as it is written there.
 
-    What cannot be told apart becomes one body up to the next line that begins with a brace:
-    whoever reads it says what is wrong, and where.
+    Text that is not JSON becomes one body up to the next line that begins with a brace, so that
+    the adapter reports the error and its position.
     """
     try:
         text = content.decode("utf-8-sig")

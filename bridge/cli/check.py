@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, print_line, say
+from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 from bridge.runtime import Bridge
@@ -31,9 +31,10 @@ _CLOSE_IT: Final = "`chmod 640` or `600` it, or use ${VARIABLE}"
 def check(*, config: ConfigOption = None) -> int:
     """Check the configuration without starting anything.
 
-    Every mistake is told with its file and line, all of them at once. What is valid but
-    unwise is a warning: the example's token, or a secret in a file that anybody may read or its
-    group write. A group that reads is fine (`root:bridge`, mode 640). No server is asked.
+    Every mistake is reported with its file and line, all of them at once. Valid settings that
+    are unsafe are warnings, such as the example's token, or a secret in a file that others may
+    read or the group write. A group may read it (`root:bridge`, mode 640). No server is
+    contacted.
 
     Example: `bridge check --config config.toml`
 
@@ -50,16 +51,16 @@ def check(*, config: ConfigOption = None) -> int:
         problems = error.problems
     if problems:
         _show(problems, "error", "red")
-        say(f"{path}: {_counted(len(problems), 'mistake')}", style="red")
+        say(f"{path}: {counted(len(problems), 'mistake')}", style="red")
         return Exit.CONFIGURATION
     found = tuple(doubts(settings, path))
     _show(found, "warning", "yellow")
-    say(f"{path}: good" + (f", {_counted(len(found), 'warning')}" if found else ""), style="green")
+    say(f"{path}: good" + (f", {counted(len(found), 'warning')}" if found else ""), style="green")
     return Exit.OK
 
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
-    """Return what shows only when the bridge is made, or connects: all of it at once."""
+    """Return every mistake that shows only when the bridge is made, or connects."""
     problems = tuple(_unreadable_credentials(settings))
     try:
         Bridge.from_settings(settings)
@@ -91,27 +92,13 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
             message = "this is the example's, which everybody knows: set one of your own"
         elif len(secret.reveal()) < _SHORTEST:
             message = f"shorter than {_SHORTEST} characters, so it may be guessed"
-        elif is_open and type(_at(values, place)) is str:  # elsewhere's is a `Referenced`
-            message = "a secret in a file that anybody may read, or its group write: " + _CLOSE_IT
+        elif is_open and type(toml.at(values, place)) is str:  # elsewhere's is a `Referenced`
+            message = "a secret in a file that others may read, or its group write: " + _CLOSE_IT
         if message is not None:
-            yield _doubt(source, place, message)
+            yield source.problem(toml.dotted(place), message)
     for name, entry in settings.adapters.items():
         if getattr(entry.settings, "insecure", False):
-            yield _doubt(source, ("adapters", name, "insecure"), "anybody can send callbacks")
-
-
-def _doubt(source: toml.Document, path: toml.Path, message: str) -> Problem:
-    return Problem(key=toml.dotted(path), message=message, file=source.file, line=source.line(path))
-
-
-def _at(values: object, path: toml.Path) -> object:
-    """Return what the document holds at a path, or None where a default took its place."""
-    for part in path:
-        try:
-            values = values[part]  # type: ignore[index]
-        except (LookupError, TypeError):
-            return None
-    return values
+            yield source.problem(f"adapters.{name}.insecure", "anybody can send callbacks")
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:
@@ -134,7 +121,3 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
             ),
             soft_wrap=True,
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

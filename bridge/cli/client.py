@@ -57,6 +57,14 @@ class Client:
         """Return what is there."""
         return self._ask("GET", _target(path, parameters))
 
+    def pages(self, path: str, **parameters: str | int | None) -> Iterator[Any]:
+        """Return the pages of a list, in its order."""
+        after: int | None = 0
+        while after is not None:
+            page = self.get(path, **parameters, after=after)
+            yield page
+            after = page["next"]
+
     def post(self, path: str, parameters: Parameters | None = None, /, **body: object) -> Any:  # noqa: ANN401
         """Ask for something to be done."""
         return self._ask("POST", _target(path, parameters or {}), orjson.dumps(body))

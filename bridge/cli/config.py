@@ -15,7 +15,7 @@ from bridge import assembly
 from bridge.adapter import Adapter
 from bridge.adapter.signing import Secret
 from bridge.cli.terminal import say
-from bridge.errors import ConfigurationError, UnknownAdapter
+from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.settings import AdapterEntry, Settings, load, toml
 from bridge.settings.wording import unknown
 
@@ -52,11 +52,15 @@ def find(option: Path | None, *, or_example: bool) -> Path:
 def read(path: Path) -> Settings:
     """Read the settings. Raises `ConfigurationError` with everything that is wrong.
 
-    From then on, modules beside the file can be imported: a subscriber's often stands there.
+    Makes the modules beside the file importable, since a subscriber's often stands there.
     """
-    directory = str(path.parent.absolute())
-    if directory not in sys.path:
-        sys.path.append(directory)  # last, so that nothing there hides what is installed
+    directory = path.parent.absolute()
+    namesake = directory / "bridge.py"
+    if namesake.exists():
+        told = "hidden by the package `bridge` of incs-bridge, so rename this file"
+        raise ConfigurationError((Problem("", told, file=str(namesake)),))
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))  # last, so that nothing there hides what is installed
     return load(path, assembly.settings_class, installed=assembly.installed())
 
 

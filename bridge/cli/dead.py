@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from collections import Counter, deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeAlias
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from bridge.cli.client import Client, connect
-from bridge.cli.config import ConfigOption
-from bridge.cli.rendering import masked, pretty, print_json, print_table
+from bridge.cli.filters import moment
+from bridge.cli.options import (
+    AsJson,
+    Every,
+    ServerConfig,
+    ShowPersonalData,
+    Since,
+    Subscriber,
+    Yes,
+    check_named,
+)
+from bridge.cli.rendering import (
+    Columns,
+    is_terminal,
+    masked,
+    one_line,
+    pretty,
+    print_json,
+    print_rows,
+    short_time,
+)
 from bridge.cli.show import outcome_of
-from bridge.cli.terminal import Exit, UsageError, confirmed, fail, say
+from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, say
 from bridge.model.masking import mask_phones_in
 
 dead = App(
@@ -23,46 +45,63 @@ dead = App(
 )
 
 _PAGE: Final = 500
-_HEADINGS: Final = ("id", "subscriber", "gave up at", "tries", "key", "error")
-_WIDTH: Final = 120  # of an error in a list
+_WIDE: Final[Columns] = {
+    "id": lambda letter: str(letter["id"]),
+    "subscriber": lambda letter: letter["subscriber"],
+    "gave up at": lambda letter: letter["failed_at"],
+    "tries": lambda letter: str(letter["tries"]),
+    "key": lambda letter: letter["key"],
+    "error": lambda letter: one_line(letter["error"]),
+}
+_NARROW: Final[Columns] = {
+    **{name: _WIDE[name] for name in ("id", "subscriber")},
+    "gave up (UTC)": lambda letter: short_time(letter["failed_at"]),
+    **{name: _WIDE[name] for name in ("tries", "error")},
+}
+_GROUPS: Final[Columns] = {
+    "letters": lambda group: str(group["letters"]),
+    **{name: _WIDE[name] for name in ("subscriber", "error")},
+}
+
+Letter: TypeAlias = Annotated[int, Parameter(help="The ids, as `bridge dead list` prints them.")]
 
 
 @dead.command(name="list")
 def list_letters(
-    *, subscriber: str | None = None, config: ConfigOption = None, json: bool = False
+    *,
+    subscriber: Subscriber = None,
+    since: Since = None,
+    limit: Annotated[int | None, Parameter(name=["--limit", "-n"], validator=Number(gte=1))] = None,
+    wide: bool = False,
+    summary: bool = False,
+    config: ServerConfig = None,
+    json: AsJson = False,
 ) -> None:
-    """List the dead letters, the oldest first.
+    """List the dead letters, the oldest first, and how many have the same error.
 
-    Example: `bridge dead list --subscriber crm`
+    Example: `bridge dead list --subscriber crm --since 1h`
 
     Parameters
     ----------
-    subscriber
-        Only this subscriber's.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
-    json
-        Print each as a line of JSON, without its event.
+    limit
+        At most so many of the newest.
+    wide
+        In a terminal: with whole times and errors, and the events' keys.
+    summary
+        Only how many letters have the same subscriber and error.
     """
-    letters = map(_summary, _letters(connect(config), subscriber))
-    if json:
-        for letter in letters:
-            print_json(letter)
-        return
-    print_table(
-        _HEADINGS,
-        (
-            (
-                str(letter["id"]),
-                letter["subscriber"],
-                letter["failed_at"],
-                str(letter["tries"]),
-                letter["key"],
-                letter["error"][:_WIDTH],
-            )
-            for letter in letters
-        ),
-    )
+    letters = _letters(connect(config), subscriber, moment(since, "--since"), limit)
+    groups = Counter((letter["subscriber"], one_line(letter["error"])) for letter in letters)
+    rows = [
+        {"letters": count, "subscriber": name, "error": error}
+        for (name, error), count in groups.most_common()
+    ]
+    if not summary:
+        is_narrow = is_terminal() and not wide
+        columns = _NARROW if is_narrow else _WIDE
+        print_rows(letters, columns, as_json=json, cut="error" if is_narrow else None, is_wide=wide)
+    if summary or (is_terminal() and not json and len(rows) < len(letters)):
+        print_rows(rows, _GROUPS, as_json=json, cut="error")
 
 
 @dead.command
@@ -70,9 +109,9 @@ def show(
     letter: int,
     /,
     *,
-    config: ConfigOption = None,
-    json: bool = False,
-    show_personal_data: bool = False,
+    config: ServerConfig = None,
+    json: AsJson = False,
+    show_personal_data: ShowPersonalData = False,
 ) -> int:
     """Show a dead letter: its event, its tries, times and error.
 
@@ -82,12 +121,6 @@ def show(
     ----------
     letter
         The id, as `bridge dead list` prints it.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
-    json
-        Print one line of JSON.
-    show_personal_data
-        Show names, numbers, texts and the provider's item instead of masking them.
     """
     found = connect(config).get("/dead", id=letter)["letters"]
     if not found:
@@ -105,25 +138,14 @@ def show(
 
 @dead.command
 def retry(
-    *letters: int,
-    every: Annotated[bool, Parameter(name="--all")] = False,
-    subscriber: str | None = None,
-    config: ConfigOption = None,
+    *letters: Letter,
+    every: Every = False,
+    subscriber: Subscriber = None,
+    config: ServerConfig = None,
 ) -> int:
     """Give dead letters to their subscribers again, with all their tries.
 
     Example: `bridge dead retry --all --subscriber crm`
-
-    Parameters
-    ----------
-    letters
-        The ids, as `bridge dead list` prints them.
-    every
-        All that there are.
-    subscriber
-        With --all: only this subscriber's.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     ids = _chosen(letters, every=every, subscriber=subscriber)
     done = connect(config).post("/dead/retry", ids=ids, subscriber=subscriber)["retried"]
@@ -132,28 +154,15 @@ def retry(
 
 @dead.command
 def drop(
-    *letters: int,
-    every: Annotated[bool, Parameter(name="--all")] = False,
-    subscriber: str | None = None,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
-    config: ConfigOption = None,
+    *letters: Letter,
+    every: Every = False,
+    subscriber: Subscriber = None,
+    yes: Yes = False,
+    config: ServerConfig = None,
 ) -> int:
     """Drop dead letters: their subscribers never get these events.
 
     Example: `bridge dead drop 17 18`
-
-    Parameters
-    ----------
-    letters
-        The ids, as `bridge dead list` prints them.
-    every
-        All that there are.
-    subscriber
-        With --all: only this subscriber's.
-    yes
-        With --all: do not ask.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     ids = _chosen(letters, every=every, subscriber=subscriber)
     client = connect(config)
@@ -164,12 +173,20 @@ def drop(
     return _reported(done, len(letters), "dropped")
 
 
-def _letters(client: Client, subscriber: str | None) -> Iterator[dict[str, Any]]:
-    after: int | None = 0
-    while after is not None:
-        page = client.get("/dead", subscriber=subscriber, after=after, limit=_PAGE)
-        yield from page["letters"]
-        after = page["next"]
+def _letters(
+    client: Client, subscriber: str | None, since: str | None, limit: int | None
+) -> Sequence[dict[str, Any]]:
+    pages = client.pages("/dead", subscriber=subscriber, limit=_PAGE)
+    return deque(
+        (
+            _summary(letter)
+            for page in pages
+            for letter in page["letters"]
+            if since is None
+            or datetime.fromisoformat(letter["failed_at"]) >= datetime.fromisoformat(since)
+        ),
+        limit,
+    )
 
 
 def _summary(letter: dict[str, Any]) -> dict[str, Any]:
@@ -179,13 +196,12 @@ def _summary(letter: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(letters: tuple[int, ...], *, every: bool, subscriber: str | None) -> list[int] | None:
-    if every == bool(letters):
-        raise UsageError("name the dead letters by their ids, or all of them with --all")
+    check_named(letters, "dead letters by their ids", every=every)
     if letters and subscriber is not None:
         raise UsageError("--subscriber goes with --all: an id says already whose it is")
     return None if every else list(letters)
 
 
 def _reported(done: int, asked: int, verb: str) -> int:
-    say(f"{done} dead letter{'' if done == 1 else 's'} {verb}")
+    say(f"{counted(done, 'dead letter')} {verb}")
     return Exit.OK if done >= asked else Exit.FAILURE

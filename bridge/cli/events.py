@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from typing import Any, Final
 
 from bridge.cli.client import Client, Parameters, connect
-from bridge.cli.config import ConfigOption
 from bridge.cli.filters import Filters, moment, refuse_masked
+from bridge.cli.options import AsJson, Limit, ServerConfig, ShowPersonalData, Since, Until
 from bridge.cli.rendering import EventPrinter
 from bridge.cli.terminal import say
 
@@ -19,14 +16,14 @@ _PAGE: Final = 1000
 def events(
     *,
     filters: Filters = Filters(),  # noqa: B008 - frozen
-    config: ConfigOption = None,
+    config: ServerConfig = None,
     party: str | None = None,
     message_id: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=1))] = 50,
-    json: bool = False,
-    show_personal_data: bool = False,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    json: AsJson = False,
+    show_personal_data: ShowPersonalData = False,
 ) -> None:
     """Search the events that a running server keeps.
 
@@ -36,22 +33,10 @@ def events(
 
     Parameters
     ----------
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     party
         Only with this phone number or user id taking part.
     message_id
         Only about the message with this id.
-    since
-        Only from this time on: 2026-01-31T12:00:00Z, or one ago such as 1h.
-    until
-        Only before this time.
-    limit
-        How many of the newest are shown.
-    json
-        Print each as JSON.
-    show_personal_data
-        Show names, numbers and texts instead of masking them.
     """
     refuse_masked(party)
     printer = EventPrinter(form="json" if json else "text", show_personal_data=show_personal_data)

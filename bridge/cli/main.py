@@ -65,7 +65,7 @@ def launch(
         return Exit.OK
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last door: a person reads what comes out
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         return _explained(error, debug=debug)
     return code or Exit.OK
 

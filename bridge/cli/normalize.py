@@ -11,14 +11,14 @@ import attrs
 from cyclopts import Parameter
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
-from bridge.adapter.payload import instant
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, UsageError, fail, say
-from bridge.delivery.bus import raised_at
+from bridge.cli.filters import moment
+from bridge.cli.terminal import Exit, fail, say
+from bridge.delivery.functions import raised_at
 from bridge.errors import CodecError, NotAuthentic
 from bridge.model.codec import encode
 
@@ -35,14 +35,14 @@ def normalize(
     """Print the events of request bodies, one JSON object per line.
 
     A file may hold one body, many of them one after the other (NDJSON), or an array of bodies.
-    What cannot be read is told on standard error, and everything else is printed all the same.
+    Errors go to standard error; everything that can be read is printed.
 
     Example: `bridge normalize incs callback.json`
 
     Parameters
     ----------
     adapter
-        Who sent the bodies: an installed adapter (`bridge adapters` lists them), or with
+        The adapter that reads the bodies: an installed one (`bridge adapters` lists them), or with
         --config a configured one.
     files
         Files of bodies; `-` or none at all is standard input.
@@ -52,19 +52,11 @@ def normalize(
         When the bodies arrived, such as 2026-01-31T12:00:00Z, for output that stays the same;
         by default it is now.
     """
-    when = datetime.now(UTC) if received_at is None else _instant(received_at)
+    text = moment(received_at, "--received-at")
+    when = datetime.now(UTC) if text is None else datetime.fromisoformat(text)
     reader = without_secrets(adapter) if config is None else _configured(config, adapter)
     done = [_normalize(reader, file, when) for file in files or (STDIN,)]
     return Exit.OK if all(done) else Exit.FAILURE
-
-
-def _instant(text: str) -> datetime:
-    value = instant(text)
-    if value is None:
-        raise UsageError(
-            f"--received-at: expected a time such as 2026-01-31T12:00:00Z, found {text!r}"
-        )
-    return value
 
 
 def _configured(config: Path, name: str) -> Adapter:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from bridge.cli.client import connect
-from bridge.cli.config import ConfigOption
 from bridge.cli.filters import refuse_masked
-from bridge.cli.terminal import Exit, confirmed, say
+from bridge.cli.options import ServerConfig, Yes
+from bridge.cli.terminal import Exit, confirmed, counted, say
 from bridge.model.masking import mask_phone
 
 
 def purge(
     *,
     subject: str,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
-    config: ConfigOption = None,
+    yes: Yes = False,
+    config: ServerConfig = None,
 ) -> int:
     """Erase every event about one person, for good.
 
@@ -29,15 +25,11 @@ def purge(
     ----------
     subject
         The phone number with its country's code, or the user id.
-    yes
-        Do not ask.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     refuse_masked(subject)
     client = connect(config)
     if not yes and not confirmed(f"Erase everything about {mask_phone(subject)} for good?"):
         return Exit.FAILURE
     erased = client.post("/purge", subject=subject)["erased"]
-    say(f"erased {erased} event{'' if erased == 1 else 's'}")
+    say(f"erased {counted(erased, 'event')}")
     return Exit.OK

@@ -1,120 +1,88 @@
-"""`bridge serve --dev`: start the server again when its code or configuration changes.
-
-Files are looked at twice a second rather than through a notification of the system's, which
-does not reach into containers and network drives, and would be one more thing to install.
-"""
+"""`bridge serve --dev`: start the server again when its code or configuration changes."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
-from typing import Final, TypeAlias
+from threading import Event
+from typing import Final
+
+from watchfiles import PythonFilter, watch
 
 from bridge.cli import config as configuration
 from bridge.cli.terminal import Exit, say
 from bridge.errors import BridgeError
 from bridge.settings import CONSOLE
 
-_LOOK_EVERY: Final = 0.5  # seconds
+_LOOK_EVERY: Final = 100  # milliseconds; how soon the end of the server is seen
 _PATIENCE: Final = 5.0  # seconds for a server to end before the next one starts
 
-_Seen: TypeAlias = Mapping[Path, int]
 
-
-class _Stopped(Exception):
-    """This process has been told to stop: no error, somebody pressed Ctrl-C."""
-
-
-def supervise(command: Sequence[str], watched: Callable[[], Iterable[Path]]) -> int:
-    """Run a command, again after each change of the watched files, until told to stop.
+def supervise(command: Sequence[str], config: Path) -> int:
+    """Run a command, again after each change in what `watched` returns, until a signal stops it.
 
     Returns the command's exit code where it ends by itself and well.
     """
+    is_changed = PythonFilter(extra_extensions=(config.suffix,))
     child: subprocess.Popen[bytes] | None = None
-    with _stoppable():
-        try:
-            while True:
-                seen = _look(watched())
-                # In a group of its own: Ctrl-C would reach it twice, which cuts its end short.
-                child = subprocess.Popen(command, process_group=0)  # noqa: S603 - ourselves
-                while (code := _ended(child)) is None and _look(watched()) == seen:
-                    pass
-                if code == Exit.OK:
-                    return code
-                if code is None:
+    with _stop_event() as stopped:
+        while not stopped.is_set():
+            code = None
+            for changes in watch(
+                *watched(config),
+                watch_filter=is_changed,
+                stop_event=stopped,
+                rust_timeout=_LOOK_EVERY,
+                yield_on_timeout=True,
+            ):
+                if child is None:  # only now, so that no change goes unseen
+                    # In a group of its own: Ctrl-C would reach it twice, which cuts its end short.
+                    child = subprocess.Popen(command, process_group=0)  # noqa: S603 - ourselves
+                elif changes:
+                    break
+                elif child.poll() == Exit.OK:
+                    return Exit.OK
+                elif code is None and (code := child.returncode) is not None:
+                    say(f"the server ended with {code}; it starts again when something changes")
+            if child is not None and not stopped.is_set():
+                if child.poll() is None:
                     say("something has changed: starting again")
-                    end(child)
-                    continue
-                say(f"the server ended with {code}; it starts again when something changes")
-                while _look(watched()) == seen:
-                    time.sleep(_LOOK_EVERY)
-        except _Stopped:
-            return Exit.OK if child is None else end(child, patience=None)
+                end(child)
+                child = None
+        return Exit.OK if child is None else end(child, patience=None)
 
 
-def files_of(path: Path) -> Iterator[Path]:
-    """Return what a configuration's server is made of: itself, and its subscribers' code.
-
-    A configuration that cannot be read, as while somebody edits it, has itself only.
-    """
-    yield path
+def watched(config: Path) -> set[Path]:
+    """Return the configuration's folder, and where else its subscribers' code is."""
+    folder = config.absolute().parent
+    paths = {folder}
     try:
-        settings = configuration.read(path)
-    except BridgeError:
-        return
-    modules = {
-        entry.use.partition(":")[0].partition(".")[0]
-        for entry in settings.subscribers.values()
-        if entry.use != CONSOLE
-    }
-    for module in sorted(modules):
-        yield from _sources(_spec(module))
+        entries = configuration.read(config).subscribers.values()
+    except BridgeError:  # for example in the middle of an edit
+        return paths
+    for module in {entry.use.partition(":")[0].partition(".")[0] for entry in entries}:
+        paths |= {path for path in _sources(module) if not path.is_relative_to(folder)}
+    return paths
 
 
-def _spec(module: str) -> ModuleSpec | None:
+def _sources(module: str) -> list[Path]:
+    """Return the folder of a package, or the file of a module; none of it is run."""
     try:
-        return find_spec(module)  # of a module at the top, it runs nothing
+        spec = None if module == CONSOLE else find_spec(module)
     except (ImportError, ValueError):
-        return None
-
-
-def _sources(spec: ModuleSpec | None) -> Iterator[Path]:
-    if spec is None:
-        return
-    if spec.submodule_search_locations is None:
-        if spec.origin is not None and spec.has_location:
-            yield Path(spec.origin)
-        return
-    for place in spec.submodule_search_locations:
-        yield from Path(place).rglob("*.py")
-
-
-def _look(paths: Iterable[Path]) -> _Seen:
-    seen = {}
-    for path in paths:
-        try:
-            seen[path] = path.stat().st_mtime_ns
-        except OSError:  # gone, or just being replaced: a change too
-            seen[path] = 0
-    return seen
-
-
-def _ended(child: subprocess.Popen[bytes]) -> int | None:
-    try:
-        return child.wait(_LOOK_EVERY)
-    except subprocess.TimeoutExpired:
-        return None
+        return []
+    if spec is None or not spec.has_location or spec.origin is None:
+        return []
+    places = spec.submodule_search_locations
+    return [Path(spec.origin)] if places is None else list(map(Path, places))
 
 
 def end(child: subprocess.Popen[bytes], patience: float | None = _PATIENCE) -> int:
-    """Tell a server to stop, cut its end short where it takes long, and return its code."""
+    """Tell a server to stop, kill it where it takes longer, and return its code."""
     child.terminate()
     try:
         return child.wait(patience)
@@ -124,19 +92,13 @@ def end(child: subprocess.Popen[bytes], patience: float | None = _PATIENCE) -> i
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Raise `_Stopped` in the block at the first SIGTERM or SIGINT; later ones change nothing."""
-    told = False
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            raise _Stopped
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+def _stop_event() -> Iterator[Event]:
+    """Give an event that the first SIGTERM or SIGINT sets; no signal ends the block by itself."""
+    stopped = Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals}
     try:
-        yield
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

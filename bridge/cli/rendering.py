@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -17,6 +17,8 @@ from bridge.model.codec import from_dict
 from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
+Columns: TypeAlias = Mapping[str, Callable[[Mapping[str, Any]], str]]
+"""The headings of a table, each with what stands below it in a row."""
 
 # What the bridge or a provider says, as opposed to what a person does or is. Anything else that
 # an event may hold is masked, so that a field that is added one day is not shown by oversight.
@@ -29,9 +31,10 @@ _PLAIN: Final = frozenset(
         *("expires_at", "effective_at", "message_id", "aliases"),
     )
 )
-# Names that may hold a phone number, and say nothing else of anybody.
+# Fields that may hold a phone number, and no other personal data.
 _NAMES: Final = frozenset(("key", "account", "id", "reason", "path", "current"))
 _HIDDEN: Final = frozenset(("raw", "details"))
+_WIDEST: Final = 10_000
 
 
 def masked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
@@ -102,14 +105,47 @@ def _safe(line: str) -> str:
     )
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows as a table in a terminal, and as columns between tabs elsewhere."""
+def is_terminal() -> bool:
+    """Return whether a person reads what is printed."""
+    return rich.console.Console().is_terminal
+
+
+def print_rows(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Columns,
+    *,
+    as_json: bool = False,
+    cut: str | None = None,
+    is_wide: bool = False,
+) -> None:
+    """Print each row as JSON, or its columns: a table in a terminal, between tabs elsewhere.
+
+    In a table the column `cut` is shortened to what fits; a wide one may be wider than the
+    terminal.
+    """
     out = rich.console.Console(highlight=False, markup=False, emoji=False)
-    if not out.is_terminal:
-        for row in rows:
-            print_line(*row)
-        return
-    table = Table(*headings, box=SIMPLE)
+    if is_wide:
+        out.width = _WIDEST
+    table = Table(box=SIMPLE)
+    for name in columns:
+        table.add_column(name, no_wrap=name == cut)
     for row in rows:
-        table.add_row(*map(neutralise, row))
-    out.print(table)
+        cells = [cell(row) for cell in columns.values()]
+        if as_json:
+            print_json(row)
+        elif out.is_terminal:
+            table.add_row(*map(neutralise, cells))
+        else:
+            print_line(*cells)
+    if out.is_terminal and not as_json:
+        out.print(table)
+
+
+def one_line(text: str) -> str:
+    """Return a text without its line ends."""
+    return " ".join(text.split())
+
+
+def short_time(text: str) -> str:
+    """Return the day and the time of one that JSON gives, to the second."""
+    return text[5:19].replace("T", " ")

@@ -1,16 +1,14 @@
-"""`bridge reparse`: what could not be read, through a mended adapter."""
+"""`bridge reparse`: read unrecognized events again, with a repaired adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from cyclopts import Parameter
-
-from bridge.cli.client import Client, connect
-from bridge.cli.config import ConfigOption
+from bridge.cli.client import connect
+from bridge.cli.options import AsJson, Every, ServerConfig, check_named
 from bridge.cli.rendering import print_json
-from bridge.cli.terminal import Exit, UsageError, print_line, say
+from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.model import Unrecognized
 from bridge.model.masking import mask_phones_in
 
@@ -20,16 +18,16 @@ _TOGETHER: Final = 50
 
 def reparse(
     *keys: str,
-    every: Annotated[bool, Parameter(name="--all")] = False,
+    every: Every = False,
     dry_run: bool = False,
-    config: ConfigOption = None,
-    json: bool = False,
+    config: ServerConfig = None,
+    json: AsJson = False,
 ) -> int:
     """Read once more what could not be read.
 
-    For after an adapter was mended. The events come out with the time at which their callback
-    came, and what was read is marked, so that --all leaves it out the next time. Succeeds where
-    everything could be read.
+    For after an adapter was repaired. The events have the time at which their callback came. What
+    was read is marked, so that --all leaves it out the next time. Succeeds if everything could
+    be read.
 
     Example: `bridge reparse --all --dry-run`
 
@@ -37,20 +35,16 @@ def reparse(
     ----------
     keys
         The keys of unrecognized events, as `bridge events --kind unrecognized` prints them.
-    every
-        All that have not been read since.
     dry_run
         Only say what would be read.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
-    json
-        Print each as a line of JSON.
     """
-    if every == bool(keys):
-        raise UsageError("name the events by their keys, or all of them with --all")
+    check_named(keys, "events by their keys", every=every)
     client = connect(config)
-    # All of them listed first: what is mended is no longer on the next page.
-    chosen = list(_unread(client)) if every else list(dict.fromkeys(keys))
+    chosen = list(dict.fromkeys(keys))
+    if every:
+        # All of them listed first: a reparsed event no longer matches, which would shift the pages.
+        pages = client.pages("/events", kind=Unrecognized.kind, mended="false", limit=_PAGE)
+        chosen = [entry["event"]["key"] for page in pages for entry in page["entries"]]
     is_whole = True
     for start in range(0, len(chosen), _TOGETHER):
         some = chosen[start : start + _TOGETHER]
@@ -67,21 +61,10 @@ def reparse(
     return Exit.OK if is_whole else Exit.FAILURE
 
 
-def _unread(client: Client) -> Iterator[str]:
-    after: int | None = 0
-    while after is not None:
-        page = client.get(
-            "/events", kind=Unrecognized.kind, mended="false", after=after, limit=_PAGE
-        )
-        yield from (entry["event"]["key"] for entry in page["entries"])
-        after = page["next"]
-
-
 def _told(found: Mapping[str, Any] | None, *, dry_run: bool) -> str:
     if found is None:
-        return "not there, not unrecognized, or of an adapter that is gone"
-    count = len(found["keys"])
-    events = f"{count} event{'' if count == 1 else 's'}"
+        return "not found, not unrecognized, or of an adapter that is no longer configured"
+    events = counted(len(found["keys"]), "event")
     if not dry_run:
         events += f", {found['published']} of them new"
     return events if found["mended"] else f"still unreadable ({events})"

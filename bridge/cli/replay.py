@@ -13,30 +13,34 @@ from cyclopts.validators import Number
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from bridge.cli.client import Client, Parameters, connect
-from bridge.cli.config import ConfigOption
 from bridge.cli.filters import Filters, moment, refuse_masked
-from bridge.cli.rendering import print_json, print_table
+from bridge.cli.options import AsJson, ServerConfig, Until
+from bridge.cli.rendering import Columns, print_rows
 from bridge.cli.terminal import Exit, UsageError, fail, talk
 
 _TOGETHER: Final = 500
+_COLUMNS: Final[Columns] = {
+    "subscriber": lambda row: row["subscriber"],
+    "events": lambda row: str(row["events"]),
+}
 
 
 def replay(
     *keys: str,
     filters: Filters = Filters(),  # noqa: B008 - frozen
     since: str | None = None,
-    until: str | None = None,
+    until: Until = None,
     subscriber: str | None = None,
     dry_run: bool = False,
     rate: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    config: ConfigOption = None,
-    json: bool = False,
+    config: ServerConfig = None,
+    json: AsJson = False,
 ) -> int:
     """Give subscribers events once more.
 
-    The events keep their keys, and a subscriber is told that this is a replay. What it does not
-    want, or has yet to be given, is left out; what waits for another try gets it now. Prints how
-    many each subscriber gets.
+    The events keep their keys and are marked as replayed. Events that its filters exclude or that
+    it has not reached yet are left out; those that wait for a retry are retried now. Prints the
+    number of events per subscriber.
 
     Example: `bridge replay --since 2h --until 1h --subscriber crm --rate 50`
 
@@ -47,23 +51,17 @@ def replay(
         number, with --show-personal-data.
     since
         Instead of keys, all from this time on: 2026-01-31T12:00:00Z, or one ago such as 1h.
-    until
-        With --since: only before this time; by default up to now.
     subscriber
-        Only to this one; for KEYs, the default is everyone who wants them.
+        Only to this one; with keys, the default is every subscriber whose filters match.
     dry_run
         Only count.
     rate
         At most so many events a second.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
-    json
-        Print a JSON object.
     """
     if bool(keys) == (since is not None):
         raise UsageError("name the events by their keys, or by their time with --since")
     if since is not None and subscriber is None:
-        raise UsageError("--since needs --subscriber: who is to get so many events once more?")
+        raise UsageError("--since needs --subscriber")
     if keys and (until is not None or filters != Filters()):
         raise UsageError("filters go with --since: a key says already which event it is")
     refuse_masked(*keys)
@@ -81,13 +79,8 @@ def replay(
     for done in _named(client, keys, to, pace) if keys else _found(client, query, to, pace):
         counts.update(done["subscribers"])
         unknown += done["unknown"]
-    if json:
-        print_json({"subscribers": counts, "unknown": unknown})
-    else:
-        print_table(
-            ("subscriber", "would get" if dry_run else "gets"),
-            ((name, str(count)) for name, count in counts.items()),
-        )
+    rows = [{"subscriber": name, "events": count} for name, count in counts.items()]
+    print_rows(rows, _COLUMNS, as_json=json)
     for key in unknown:
         fail(f"the journal keeps no event of this key: {key}")
     return Exit.FAILURE if unknown else Exit.OK

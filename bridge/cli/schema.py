@@ -1,4 +1,4 @@
-"""`bridge schema`: the events' JSON, described for those who read it in another language."""
+"""`bridge schema`: the JSON Schema of events, for programs in other languages."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -20,7 +20,6 @@ from bridge.adapter import Adapter, SampleSource
 from bridge.cli import config as configuration
 from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
-from bridge.cli.reload import files_of, supervise
 from bridge.cli.samples import samples_of
 from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server
@@ -46,7 +45,7 @@ def serve(
 ) -> int:
     """Take callbacks over HTTP until Ctrl-C or SIGTERM.
 
-    What is under way when it is told to stop is finished first.
+    Requests and deliveries in progress are finished before it stops.
 
     Example: `bridge serve --config config.toml`
 
@@ -67,8 +66,15 @@ def serve(
     path = configuration.find(config, or_example=False)
     if dev:
         options = {"--config": path, "--host": host, "--port": port}
-        return supervise(_command(options, log_format or "console"), partial(files_of, path))
-    settings = _overridden(configuration.read(path), host, port, log_format)
+        from bridge.cli.reload import supervise  # noqa: PLC0415 - a server in production needs none
+
+        return supervise(_command(options, log_format or "console"), path)
+    settings = configuration.read(path)
+    settings = attrs.evolve(
+        settings,
+        server=attrs.evolve(settings.server, **_given(host=host, port=port)),
+        log=attrs.evolve(settings.log, **_given(format=log_format)),
+    )
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
     log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
@@ -95,23 +101,11 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
 def _command(options: Mapping[str, object], log_format: str) -> list[str]:
     """Return how this very program serves with these options, and without --dev."""
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    return [sys.executable, "-m", "bridge", "serve", f"--log-format={log_format}", *given]
+    return [sys.executable, "-P", "-m", "bridge", "serve", f"--log-format={log_format}", *given]
 
 
-def _overridden(
-    settings: Settings,
-    host: str | None,
-    port: int | None,
-    log_format: Literal["auto", "console", "json"] | None,
-) -> Settings:
-    server = settings.server
-    if log_format is not None:
-        settings = attrs.evolve(settings, log=attrs.evolve(settings.log, format=log_format))
-    if host is not None:
-        server = attrs.evolve(server, host=host)
-    if port is not None:
-        server = attrs.evolve(server, port=port)
-    return attrs.evolve(settings, server=server)
+def _given(**options: object) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

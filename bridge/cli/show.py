@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from bridge.cli.client import connect
-from bridge.cli.config import ConfigOption
 from bridge.cli.filters import refuse_masked
-from bridge.cli.rendering import EventPrinter, masked, pretty, print_json, print_table
+from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData
+from bridge.cli.rendering import Columns, EventPrinter, masked, pretty, print_json, print_rows
 from bridge.model.masking import mask_phones_in
-
-_HEADINGS = ("subscriber", "standing", "tries", "times", "error")
 
 
 def show(
     key: str,
     /,
     *,
-    config: ConfigOption = None,
-    json: bool = False,
-    show_personal_data: bool = False,
+    config: ServerConfig = None,
+    json: AsJson = False,
+    show_personal_data: ShowPersonalData = False,
 ) -> None:
     """Show one event whole, and what became of it.
 
@@ -36,12 +34,6 @@ def show(
     key
         The event's key, as `bridge tail` and `bridge events` print it; where it holds a number,
         with --show-personal-data.
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
-    json
-        Print one JSON object.
-    show_personal_data
-        Show names, numbers, texts and the provider's item instead of masking them.
     """
     refuse_masked(key)
     found = connect(config).get("/event", key=key)
@@ -59,7 +51,7 @@ def show(
     _write(pretty(raw) if show_personal_data else "hidden: --show-personal-data shows it")
     _title("subscribers")
     if outcomes:
-        print_table(_HEADINGS, map(_row, outcomes))
+        print_rows(outcomes, _COLUMNS)
     else:
         _write("none wants it")
     if found["history"]:
@@ -81,27 +73,27 @@ def _masked(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "event": masked(entry["event"])}
 
 
-def _row(outcome: Mapping[str, Any]) -> tuple[str, ...]:
-    standing = outcome["standing"]
-    if outcome["replayed"]:
-        standing += ", replayed"
-    tries = str(outcome["tries"]) if outcome["tries"] else ""
-    return (outcome["subscriber"], standing, tries, ", ".join(_times(outcome)), _error(outcome))
+def _standing(outcome: Mapping[str, Any]) -> str:
+    return f"{outcome['standing']}{', replayed' if outcome['replayed'] else ''}"
 
 
-def _times(outcome: Mapping[str, Any]) -> Iterator[str]:
-    for name, words in (
-        ("first_failed_at", "failing since"),
-        ("failed_at", "gave up at"),
-        ("due_at", "next try at"),
-    ):
-        if name in outcome:
-            yield f"{words} {outcome[name]}"
+def _times(outcome: Mapping[str, Any]) -> str:
+    words = {"first_failed_at": "failing since", "failed_at": "gave up at", "due_at": "next try at"}
+    return ", ".join(f"{text} {outcome[name]}" for name, text in words.items() if name in outcome)
 
 
 def _error(outcome: Mapping[str, Any]) -> str:
     letter = f"dead letter {outcome['letter']}: " if "letter" in outcome else ""
     return f"{letter}{outcome.get('error', '')}"
+
+
+_COLUMNS: Final[Columns] = {
+    "subscriber": lambda outcome: outcome["subscriber"],
+    "standing": _standing,
+    "tries": lambda outcome: str(outcome["tries"] or ""),
+    "times": _times,
+    "error": _error,
+}
 
 
 def _title(text: str) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from bridge.cli.client import Broken, NoServer, Refused, connect
-from bridge.cli.config import ConfigOption
 from bridge.cli.filters import Filters, moment
+from bridge.cli.options import ServerConfig, ShowPersonalData
 from bridge.cli.rendering import EventPrinter, Format
 from bridge.cli.terminal import UsageError, say
 
@@ -21,11 +21,11 @@ _LONGEST_PAUSE: Final = 5.0
 def tail(
     *,
     filters: Filters = Filters(),  # noqa: B008 - frozen
-    config: ConfigOption = None,
+    config: ServerConfig = None,
     form: Annotated[Format, Parameter(name=["--format", "-f"])] = "text",
     since: str | None = None,
     beginning: bool = False,
-    show_personal_data: bool = False,
+    show_personal_data: ShowPersonalData = False,
 ) -> None:
     """Follow a running server's events until Ctrl-C.
 
@@ -35,16 +35,12 @@ def tail(
 
     Parameters
     ----------
-    config
-        The server's configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     form
         A line for people, our JSON, or the provider's own.
     since
         Start in the past: a time such as 2026-01-31T12:00:00Z, or one ago such as 1h.
     beginning
         Start with the oldest event that is kept.
-    show_personal_data
-        Show names, numbers and texts instead of masking them.
     """
     if beginning and since is not None:
         raise UsageError("--beginning and --since contradict each other")

@@ -1,4 +1,4 @@
-"""How the command speaks: to people on standard error, to programs by its exit code."""
+"""What a command writes for people, and the exit codes."""
 
 from __future__ import annotations
 
@@ -45,9 +45,14 @@ def print_line(*columns: str) -> None:
     sys.stdout.write("\t".join(map(neutralise, columns)).rstrip("\t") + "\n")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: `1 event`, `2 events`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def confirmed(question: str) -> bool:
-    """Ask somebody; only yes is yes. Raises `UsageError` where nobody is there to answer."""
+    """Ask for a confirmation. Raises `UsageError` where standard input is no terminal."""
     if not sys.stdin.isatty():
-        raise UsageError("nobody is here to confirm it: add --yes")
+        raise UsageError("standard input is no terminal to confirm on: add --yes")
     talk.print(f"{neutralise(question)} [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -15,7 +15,7 @@ from typing import Final, Self
 import attrs
 
 from bridge.delivery.attempt import FIRST, Attempt, attempt, begin, delay, finish
-from bridge.delivery.bus import as_async, is_async, raised_at
+from bridge.delivery.functions import as_async, is_async, raised_at
 from bridge.delivery.progress import Progress
 from bridge.errors import JournalError
 from bridge.journal.protocol import Cursor, Entry, Failure, Held
@@ -430,8 +430,12 @@ class Delivery:
         self._moved.set()
         if lane.timer is not None:
             lane.timer.cancel()
-        delay = max(0.0, due_at - time.time())
-        lane.timer = asyncio.get_running_loop().call_later(delay, self._due, lane)
+            lane.timer = None
+        delay = due_at - time.time()
+        if delay <= 0:
+            self._enqueue(lane)
+        else:
+            lane.timer = asyncio.get_running_loop().call_later(delay, self._due, lane)
 
     def _due(self, lane: _Lane) -> None:
         lane.timer = None

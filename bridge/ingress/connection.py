@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from bridge.adapter.signing import Address, client_address
-from bridge.delivery.bus import raised_at
+from bridge.delivery.functions import raised_at
 from bridge.settings import ServerSettings
 
 Respond: TypeAlias = Callable[[int], web.Response]

@@ -15,7 +15,7 @@ import attrs
 from bridge.adapter import Adapter, Callback, Parsed, Scope, Verified
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Network
-from bridge.delivery.bus import raised_at
+from bridge.delivery.functions import raised_at
 from bridge.errors import MalformedBody, MethodRefused, NotAuthentic
 from bridge.model import JsonValue, Unrecognized
 

@@ -2,15 +2,21 @@
 
 A key holds the provider's id, or a SHA-256 of the raw item; never a random number and never
 our own time. It leaves the account out, because one message is told under several names of
-the account (a phone number, INCS's channel number, Meta's phone number id).
+the account (a phone number, a channel number, a provider's own id). "/" separates its parts, and
+is escaped inside of them, so that no id can be taken for another's. The trust domain comes
+first: `in_domain` puts it there.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from bridge.model import Status
+from bridge.model import Conversation, Event, Status
+from bridge.model.frozen import changer
 
+E = TypeVar("E", bound=Event)
+
+_moved: Final = changer(Conversation, "id")
 _UNKNOWN: Final = Status.UNKNOWN
 
 
@@ -20,8 +26,8 @@ def message_key(channel: str, message_id: str, sender: str | None = None) -> str
     Give `sender` where the channel's ids are unique per sender only (inbound RCS).
     """
     if sender is None:
-        return f"message/{channel}/{message_id}"
-    return f"message/{channel}/{sender}/{message_id}"
+        return f"message/{channel}/{_part(message_id)}"
+    return f"message/{channel}/{_part(sender)}/{_part(message_id)}"
 
 
 def status_key(
@@ -39,15 +45,15 @@ def status_key(
     word: str = status
     if status is _UNKNOWN and provider_status is not None:
         word = f"unknown:{provider_status}"
-    parts: tuple[str, ...] = ("status", channel, message_id, word)
+    parts: tuple[str, ...] = ("status", channel, _part(message_id), _part(word))
     if participant is not None:
-        parts += (participant,)
+        parts += (_part(participant),)
     return "/".join(parts)  # the f-string of an enum's member would take twice as long
 
 
 def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:
     """Name a change of a template; `when` is the provider's time for it."""
-    return f"template/{channel}/{template_id}/{aspect}/{value}/{when}"
+    return f"template/{channel}/{_part(template_id)}/{aspect}/{_part(value)}/{_part(when)}"
 
 
 def event_key(kind: str, channel: str, identity: str) -> str:
@@ -63,3 +69,26 @@ def conversation_id(channel: str, account: str | None, identity: str) -> str:
 def group_conversation_id(channel: str, account: str | None, group_id: str) -> str:
     """Name a conversation in a group."""
     return f"{channel}:{account or ''}:group:{group_id}"
+
+
+def in_domain(event: E, domain: str) -> E:
+    """Return the event as one of a trust domain: its key and its conversation are the domain's.
+
+    So nothing of another domain can have the same key, nor be in the same conversation.
+    """
+    cls: Any = event.__class__  # a class is hashable
+    conversation = getattr(event, "conversation", None)
+    key = f"{domain}/{event.key}"
+    if conversation is None:
+        moved: E = changer(cls, "domain", "key")(event, domain, key)
+    else:
+        conversation = _moved(conversation, f"{domain}/{conversation.id}")
+        moved = changer(cls, "domain", "key", "conversation")(event, domain, key, conversation)
+    return moved
+
+
+def _part(text: str) -> str:
+    """Return an id as it stands between the slashes of a key."""
+    if "/" in text or "%" in text:
+        return text.replace("%", "%25").replace("/", "%2F")
+    return text

@@ -64,7 +64,7 @@ async def describe(bridge: Bridge, key: str) -> Described | None:
     strangers = {
         subscriber.name
         for subscriber in bridge.bus.subscribers
-        if not bridge.bus.listens(subscriber, entry.event)
+        if not subscriber.wants(entry.event)
     }
     outcomes = await bridge.journal.outcomes(entry.position)
     return Described(
@@ -170,8 +170,7 @@ async def _replay(
         wanted = [
             entry.position
             for entry in entries
-            if bridge.bus.listens(subscriber, entry.event)
-            and entry.position <= reached.get(subscriber.name, 0)
+            if subscriber.wants(entry.event) and entry.position <= reached.get(subscriber.name, 0)
         ]
         if wanted and dry_run:
             counts[subscriber.name] = len(wanted)

@@ -1,7 +1,7 @@
 """The settings, and how they are read from TOML.
 
-`tables` says what there is; `loading` reads it, with `toml` (where each key stands), `references`
-(`${NAME}`, `file:PATH`), `structure` (values to classes) and `reader` (every misfit told).
+`tables` holds the classes; `loading` reads them with `toml` (the line of each key), `references`
+(`${NAME}`, `file:PATH`) and `structure` (values to classes). `wording` builds the messages.
 """
 
 from bridge.settings.loading import load, load_admin, loads

@@ -1,18 +1,20 @@
-"""From TOML to settings: every table read, every mistake told."""
+"""From TOML to settings: every table is read, and every mistake reported at once."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import attrs
+from cattrs.errors import BaseValidationError
 
 from bridge.errors import BridgeError, ConfigurationError, Problem
 from bridge.settings import toml
-from bridge.settings.reader import Reader
+from bridge.settings.references import referenced, resolve
+from bridge.settings.structure import faults, structure
 from bridge.settings.tables import (
     AdapterEntry,
     AdapterTable,
@@ -26,14 +28,19 @@ from bridge.settings.tables import (
     SubscriberTable,
     TracingSettings,
 )
-from bridge.settings.wording import unknown
+from bridge.settings.wording import mismatch, unknown
 
 T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_TABLES: Final = frozenset(
-    {"server", "admin", "journal", "log", "tracing", "delivery", "adapters", "subscribers"}
-)
+_SECTIONS: Final[Mapping[str, type[Any]]] = {
+    "server": ServerSettings,
+    "admin": AdminSettings,
+    "journal": JournalSettings,
+    "log": LogSettings,
+    "tracing": TracingSettings,
+    "delivery": DeliverySettings,
+}
 
 
 def load(
@@ -53,30 +60,6 @@ def load(
     return loads(_text(path), adapter_settings, environ, installed=installed, path=path)
 
 
-def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:
-    """Read nothing but `[admin]`: who talks to a server needs none of its other secrets.
-
-    Raises `ConfigurationError`, as `load` does.
-    """
-    document = toml.parse(_text(path), file=str(path))
-    only = {key: value for key, value in document.value.items() if key == "admin"}
-    reader = Reader(attrs.evolve(document, value=only), environ, path.parent)
-    settings = _section(reader, "admin", AdminSettings)
-    reader.finish()
-    return settings
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        problem = Problem("", f"cannot be read: {error.strerror}", file=str(path))
-        raise ConfigurationError((problem,)) from error
-    except UnicodeDecodeError:
-        problem = Problem("", "cannot be read: not text in UTF-8", file=str(path))
-        raise ConfigurationError((problem,)) from None
-
-
 def loads(
     text: str,
     adapter_settings: Callable[[str], type | None],
@@ -85,25 +68,19 @@ def loads(
     installed: Iterable[str] = (),
     path: Path | None = None,
 ) -> Settings:
-    """Read the settings from a text, as `load` does; `path` says which file it came from."""
-    document = toml.parse(text, file=None if path is None else str(path))
+    """Read the settings from a text, as `load` does; `path` is the file that it came from."""
     directory = Path() if path is None else path.parent
-    reader = Reader(document, environ, directory)
-    for key in reader.values.keys() - _TABLES:
-        reader.report((key,), unknown("key", key, _TABLES))
-    journal = _section(reader, "journal", JournalSettings)
-    delivery = _section(reader, "delivery", DeliverySettings)
+    reader = _Reader(toml.parse(text, None if path is None else str(path)), environ, directory)
+    tables = {*_SECTIONS, "adapters", "subscribers"}
+    for key in reader.values.keys() - tables:
+        reader.report((key,), unknown("key", key, tables))
+    sections = {name: reader.section(name) for name in _SECTIONS}
     settings = Settings(
-        server=_section(reader, "server", ServerSettings),
-        admin=_section(reader, "admin", AdminSettings),
-        journal=_placed(journal, directory),
-        log=_section(reader, "log", LogSettings),
-        tracing=_section(reader, "tracing", TracingSettings),
-        delivery=delivery,
-        adapters=_adapters(reader, adapter_settings, tuple(installed)),
-        subscribers=_subscribers(reader, delivery),
+        **sections | {"journal": _placed(sections["journal"], directory)},
+        adapters=dict(_adapters(reader, adapter_settings, tuple(installed))),
+        subscribers=dict(_subscribers(reader, sections["delivery"])),
         path=path,
-        document=document,
+        document=reader.document,
     )
     reader.finish()
     return settings
@@ -112,7 +89,7 @@ def loads(
 def _placed(journal: JournalSettings, directory: Path) -> JournalSettings:
     """Return the settings with their paths as seen from the directory of their file."""
     nats = journal.nats
-    credentials = None if nats.credentials is None else directory / nats.credentials
+    credentials = nats.credentials and directory / nats.credentials
     return attrs.evolve(
         journal,
         path=directory / journal.path,
@@ -120,73 +97,130 @@ def _placed(journal: JournalSettings, directory: Path) -> JournalSettings:
     )
 
 
-def _section(reader: Reader, name: str, cls: type[T]) -> T:
-    """Read a table of the root; the defaults stand in for one that is wrong, to go on reading."""
-    return reader.read(reader.table(name), cls, (name,)) or cls()
-
-
 def _adapters(
-    reader: Reader, adapter_settings: Callable[[str], type | None], installed: tuple[str, ...]
-) -> dict[str, AdapterEntry]:
-    entries = {}
-    for name, values in reader.tables("adapters"):
-        path = ("adapters", name)
-        _check_name(reader, path)
-        common, own = _split(values, _keys(AdapterTable))
+    reader: _Reader, adapter_settings: Callable[[str], type | None], installed: tuple[str, ...]
+) -> Iterator[tuple[str, AdapterEntry]]:
+    for path, common, own in reader.tables("adapters", AdapterTable):
         table = reader.read(common, AdapterTable, path)
         if table is None:
             continue
-        type_name = table.type or name
+        kind = table.type or path[1]
         try:
-            cls = adapter_settings(type_name)
+            cls = adapter_settings(kind)
         except BridgeError as error:
             reader.report(path, str(error))
             continue
         if cls is None:
-            key = path if table.type is None else (*path, "type")
-            reader.report(key, unknown("adapter", type_name, installed))
+            reader.report(
+                (*path, "type") if table.type else path, unknown("adapter", kind, installed)
+            )
             continue
-        settings = reader.read(own, cls, path, beside=_keys(AdapterTable))
-        entries[name] = AdapterEntry(
-            name=name,
-            type=type_name,
-            allow_networks=table.allow_networks,
-            settings=settings,
-        )
-    return entries
+        settings = reader.read(own, cls, path, _keys(AdapterTable))
+        values = attrs.asdict(table, recurse=False) | {"type": kind}
+        yield path[1], AdapterEntry(**values, name=path[1], settings=settings)
 
 
-def _subscribers(reader: Reader, defaults: DeliverySettings) -> dict[str, SubscriberEntry]:
-    entries = {}
-    for name, values in reader.tables("subscribers"):
-        path = ("subscribers", name)
-        _check_name(reader, path)
-        overrides, own = _split(values, _keys(DeliverySettings))
-        table = reader.read(own, SubscriberTable, path, beside=_keys(DeliverySettings))
+def _subscribers(
+    reader: _Reader, defaults: DeliverySettings
+) -> Iterator[tuple[str, SubscriberEntry]]:
+    for path, overrides, own in reader.tables("subscribers", DeliverySettings):
+        table = reader.read(own, SubscriberTable, path, _keys(DeliverySettings))
         delivery = reader.read(overrides, DeliverySettings, path)
-        if table is None or delivery is None:
-            continue
-        entries[name] = SubscriberEntry(
-            **attrs.asdict(table, recurse=False),
-            name=name,
-            delivery=attrs.evolve(defaults, **{key: getattr(delivery, key) for key in overrides}),
-        )
-    return entries
-
-
-def _check_name(reader: Reader, path: tuple[str, str]) -> None:
-    # A name stands in a URL's path, in metrics and in the journal.
-    if not _NAME.fullmatch(path[1]):
-        reader.report(path, 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9')
+        if table is not None and delivery is not None:
+            values = attrs.asdict(table, recurse=False)
+            changed = {key: getattr(delivery, key) for key in overrides}
+            delivery = attrs.evolve(defaults, **changed)
+            yield path[1], SubscriberEntry(**values, name=path[1], delivery=delivery)
 
 
 def _keys(cls: type[attrs.AttrsInstance]) -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(cls))
 
 
-def _split(
-    table: Mapping[str, Any], keys: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the part of a table that has these keys, and the rest."""
-    part = {key: value for key, value in table.items() if key in keys}
-    return part, {key: value for key, value in table.items() if key not in keys}
+def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:
+    """Read `[admin]` alone: a client of the server needs none of its other secrets.
+
+    Raises `ConfigurationError`, as `load` does.
+    """
+    document = toml.parse(_text(path), str(path))
+    only = {key: value for key, value in document.value.items() if key == "admin"}
+    reader = _Reader(attrs.evolve(document, value=only), environ, path.parent)
+    settings: AdminSettings = reader.section("admin")
+    reader.finish()
+    return settings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror
+    except UnicodeDecodeError:
+        reason = "not text in UTF-8"
+    raise ConfigurationError((Problem("", f"cannot be read: {reason}", file=str(path)),))
+
+
+class _Reader:
+    """Reads one document into attrs classes, and gathers everything that is wrong with it."""
+
+    def __init__(
+        self, document: toml.Document, environ: Mapping[str, str], directory: Path
+    ) -> None:
+        self.document = document
+        self.values, self._unusable = resolve(document, environ, directory)
+        self._problems = [document.problem(*fault) for fault in self._unusable.items()]
+
+    def report(self, path: toml.Path, message: str, below: str = "") -> None:
+        """Note what is wrong with a key, or with one `below` it.
+
+        What came from outside the document is not shown: a class's own check may quote it.
+        """
+        if toml.dotted(path) in self._unusable:
+            return
+        for text in sorted(referenced(toml.at(self.values, path)), key=len, reverse=True):
+            message = message.replace(text, "********") if text else message
+        key = ".".join(filter(None, (toml.dotted(path), below)))
+        self._problems.append(self.document.problem(key, message))
+
+    def finish(self) -> None:
+        """Raise `ConfigurationError` if anything was wrong, in the order of the document."""
+        if self._problems:
+            problems = sorted(self._problems, key=lambda problem: (problem.line or 0, problem.key))
+            raise ConfigurationError(tuple(problems))
+
+    def tables(
+        self, name: str, common: type[attrs.AttrsInstance]
+    ) -> Iterator[tuple[tuple[str, str], dict[str, Any], dict[str, Any]]]:
+        """Yield each table within a table of the root: its path, its `common` keys and the rest."""
+        for key, value in self._table(self.values.get(name, {}), (name,)).items():
+            # A name stands in a URL's path, in metrics and in the journal.
+            if not _NAME.fullmatch(key):
+                told = 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9'
+                self.report((name, key), told)
+            rest = dict(self._table(value, (name, key)))
+            yield (name, key), {k: rest.pop(k) for k in _keys(common) if k in rest}, rest
+
+    def _table(self, value: object, path: toml.Path) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.report(path, mismatch(value, "a table"))
+        return {}
+
+    def section(self, name: str) -> Any:  # noqa: ANN401 - of the section's class
+        """Read a table of the root; where it is wrong, reading goes on with the defaults."""
+        cls = _SECTIONS[name]
+        return self.read(self.values.get(name, {}), cls, (name,)) or cls()
+
+    def read(
+        self, table: object, cls: type[T], path: toml.Path, beside: Sequence[str] = ()
+    ) -> T | None:
+        """Structure the table at a path, or report what is wrong with it and return None.
+
+        `beside` names the keys that the same table may hold for other classes.
+        """
+        try:
+            return structure(table, cls)
+        except (BaseValidationError, ConfigurationError) as error:
+            for fault in faults(error, path, beside):
+                self.report(*fault)
+            return None

@@ -1,7 +1,7 @@
-"""What settings take from elsewhere: `${NAME}`, `${NAME:-default}` and `file:PATH`.
+"""Values that come from outside the document: `${NAME}`, `${NAME:-default}` and `file:PATH`.
 
-`${NAME}` may stand anywhere in a string and gives a variable of the environment; after `:-`
-stands what is taken where it is unset or empty, as in a shell. `$${` gives a plain `${`.
+`${NAME}` may stand anywhere in a string and gives a variable of the environment; the text after
+`:-` replaces one that is unset or empty, as in a shell. `$${` gives a plain `${`.
 A string that begins with `file:` is the content of that file, without its last line end.
 """
 
@@ -17,10 +17,12 @@ from bridge.settings import toml
 MAX_FILE_BYTES: Final = 64 * 1024
 """How large a file behind `file:` may be: it holds a secret, not a data set."""
 
-_VARIABLE: Final = re.compile(
-    r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-(?:(?!\$\{)[^}])*)?\})?"
-)
+_MAX_DEPTH: Final = 50
+_MAX_INTEGER_BITS: Final = 64
 _FILE: Final = "file:"
+_REFERENCE: Final = re.compile(
+    r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\})?"
+)
 
 
 class Referenced(str):
@@ -29,35 +31,38 @@ class Referenced(str):
     __slots__ = ()
 
 
-class Unresolved:
-    """Stands where a reference leads nowhere; it fits no setting."""
+class Unusable:
+    """Replaces a value that cannot be used; it fits no setting."""
 
 
-class _Dangling(Exception):
-    """A reference leads nowhere; the text says why."""
+class _Fault(Exception):
+    """Why a value cannot be used."""
 
 
 def resolve(
     document: toml.Document, environ: Mapping[str, str], directory: Path
-) -> tuple[dict[str, Any], dict[toml.Path, str]]:
-    """Return the document's values with every reference followed, and what is wrong with which.
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the document's values with every reference resolved, and the faults by key.
 
-    `directory` is what the paths of files are relative to.
+    Relative paths of files start from `directory`.
     """
-    faults: dict[toml.Path, str] = {}
+    faults: dict[str, str] = {}
 
     def follow(value: object, path: toml.Path) -> object:
-        if isinstance(value, dict):
-            return {key: follow(below, (*path, key)) for key, below in value.items()}
-        if isinstance(value, list):
-            return [follow(below, (*path, index)) for index, below in enumerate(value)]
-        if not isinstance(value, str):
-            return value
         try:
-            return _follow(value, environ, directory)
-        except _Dangling as error:
-            faults[path] = str(error)
-            return Unresolved()
+            if len(path) > _MAX_DEPTH:
+                raise _Fault("values nest too deeply")  # noqa: TRY301 - reported like the others
+            if isinstance(value, dict):
+                return {key: follow(below, (*path, key)) for key, below in value.items()}
+            if isinstance(value, list):
+                return [follow(below, (*path, index)) for index, below in enumerate(value)]
+            # https://toml.io/en/v1.0.0#integer; Python would not even print a much longer one.
+            if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
+                raise _Fault("an integer has at most 64 bits")  # noqa: TRY301
+            return _follow(value, environ, directory) if isinstance(value, str) else value
+        except _Fault as fault:
+            faults[toml.dotted(path)] = str(fault)
+            return Unusable()
 
     return {key: follow(value, (key,)) for key, value in document.value.items()}, faults
 
@@ -66,20 +71,17 @@ def referenced(value: object) -> Iterator[str]:
     """Return every string in a value that came from outside the document."""
     if isinstance(value, Referenced):
         yield value
-    elif isinstance(value, dict):
-        for below in value.values():
-            yield from referenced(below)
-    elif isinstance(value, list):
-        for below in value:
+    elif isinstance(value, dict | list):
+        for below in value.values() if isinstance(value, dict) else value:
             yield from referenced(below)
 
 
 def _follow(text: str, environ: Mapping[str, str], directory: Path) -> str:
-    expanded = _VARIABLE.sub(lambda match: _variable(match, environ), text)
-    # Only what the document itself says is a file: a variable's content opens none.
+    expanded = _REFERENCE.sub(lambda match: _variable(match, environ), text)
+    # Only the document itself names files: the content of a variable opens none.
     if text.startswith(_FILE):
         return Referenced(_content(directory / expanded.removeprefix(_FILE)))
-    is_literal = not any(match["name"] for match in _VARIABLE.finditer(text))
+    is_literal = not any(match["name"] for match in _REFERENCE.finditer(text))
     return expanded if is_literal else Referenced(expanded)
 
 
@@ -88,29 +90,24 @@ def _variable(match: re.Match[str], environ: Mapping[str, str]) -> str:
         return "${"
     name, default = match["name"], match["default"]
     if name is None:
-        raise _Dangling("a reference is written ${NAME} or ${NAME:-default}, and a plain ${ as $${")
-    value = environ.get(name)
-    if value:
-        return value
-    if default is not None:
-        return default.removeprefix(":-")
-    if value is None:
-        raise _Dangling(f"the environment variable {name} is not set")
-    return value
+        raise _Fault("a reference is written ${NAME} or ${NAME:-default}, and a plain ${ as $${")
+    if name not in environ and default is None:
+        raise _Fault(f"the environment variable {name} is not set")
+    return environ.get(name) or default or ""
 
 
 def _content(path: Path) -> str:
-    # Whether it is a regular file is asked first: opening a pipe would wait for its writer.
     try:
-        if not path.is_file():
-            kind = "not a regular file" if path.exists() else "there is no such file"
-            raise _Dangling(f"{_FILE}{path} cannot be read: {kind}")
+        # Opening a pipe would wait for its writer.
+        if path.exists() and not path.is_file():
+            raise OSError(None, "not a regular file")  # noqa: TRY301 - reported like the others
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
-            raise _Dangling(f"{_FILE}{path} cannot be read: larger than {MAX_FILE_BYTES} bytes")
+            raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")  # noqa: TRY301
         return content.decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
-        raise _Dangling(f"{_FILE}{path} cannot be read: {error.strerror}") from None
+        reason = error.strerror
     except ValueError:
-        raise _Dangling(f"{_FILE}{path} cannot be read: not text in UTF-8") from None
+        reason = "not text in UTF-8"
+    raise _Fault(f"{_FILE}{path} cannot be read: {reason}")

@@ -1,67 +1,71 @@
-"""Plain values to attrs classes, with every misfit told in the words of who wrote the values.
+"""Plain values to attrs classes, with errors in the terms of TOML.
 
-What the settings may hold: nested attrs classes, arrays and tables, strings, numbers, booleans,
-words (`Literal` and `Enum`), networks, paths, secrets, durations and sizes, and unions of them.
-Nothing is converted that was not meant: a boolean is no integer and a number no string.
+Settings may hold attrs classes, arrays and tables, strings, numbers, booleans, words (`Literal`
+and `Enum`), networks, paths, secrets, durations and sizes, and unions of them. No value is
+converted silently: a boolean is no integer, and a number no string.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from fractions import Fraction
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    TypeAlias,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import attrs
 from cattrs import Converter
 from cattrs.cols import list_structure_factory, mapping_structure_factory
-from cattrs.errors import IterableValidationError, IterableValidationNote
+from cattrs.errors import (
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    StructureHandlerNotFoundError,
+)
 from cattrs.gen import make_dict_structure_fn, override
 
-from bridge.adapter.signing import Secret
-from bridge.errors import ConfigurationError
+from bridge.adapter.signing import Network, Secret
+from bridge.errors import BridgeError, ConfigurationError
+from bridge.settings import toml
 from bridge.settings.references import Referenced
 from bridge.settings.wording import mismatch, quoted, unknown
 
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[Any, Any], Any]
 
+_QUANTITY: Final = re.compile(r"(\d{1,30}(?:\.\d{1,30})?) ?([a-zA-Z]*)", re.ASCII)
 
-@attrs.frozen(kw_only=True, eq=False)
+
+@attrs.frozen(eq=False)
 class Scale:
     """How a quantity may be written: as a number of its smallest unit, or with a unit behind it."""
 
     name: str
-    units: Mapping[str, Fraction]
-    is_whole: bool
+    units: Mapping[str, Fraction | int]
+
+    def read(self, cls: type[int | float], value: object) -> float:
+        """Return the quantity. Raises `ValueError` or `LookupError` where it is none."""
+        if isinstance(value, str) and (match := _QUANTITY.fullmatch(value)):
+            quantity = Fraction(match[1]) * (self.units[match[2]] if match[2] else 1)
+        elif type(value) is int or (type(value) is float and math.isfinite(value)):
+            quantity = Fraction(value)
+        else:
+            raise ValueError
+        if quantity < 0 or (cls is int and quantity.denominator != 1):
+            raise ValueError
+        return cls(quantity)
 
 
 Duration: TypeAlias = Annotated[
     float,
     Scale(
-        name='a duration in seconds, or one such as "500ms", "30s", "5m", "12h", "8d"',
-        units={
-            "ms": Fraction(1, 1000),
-            "s": Fraction(1),
-            "m": Fraction(60),
-            "h": Fraction(3600),
-            "d": Fraction(86400),
-        },
-        is_whole=False,
+        'a duration in seconds, or one such as "500ms", "30s", "5m", "12h", "8d"',
+        {"ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600, "d": 86400},
     ),
 ]
 """Seconds; in a document also a string with a unit."""
@@ -69,336 +73,249 @@ Duration: TypeAlias = Annotated[
 Size: TypeAlias = Annotated[
     int,
     Scale(
-        name='a size in bytes, or one such as "512kB", "64KiB", "4MiB", "1GiB"',
-        units={
-            "B": Fraction(1),
-            "kB": Fraction(10**3),
-            "MB": Fraction(10**6),
-            "GB": Fraction(10**9),
-            "TB": Fraction(10**12),
-            "KiB": Fraction(2**10),
-            "MiB": Fraction(2**20),
-            "GiB": Fraction(2**30),
-            "TiB": Fraction(2**40),
-        },
-        is_whole=True,
+        'a size in bytes, or one such as "512kB", "64KiB", "4MiB", "1GiB"',
+        {"B": 1}
+        | {f"{prefix}B": 1000**power for power, prefix in enumerate("kMGT", 1)}
+        | {f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)},
     ),
 ]
 """Bytes; in a document also a string with a unit."""
 
-_MAX_DIGITS: Final = 30
-_NETWORK_NAME: Final = 'a network such as "10.0.0.0/8" or "2001:db8::/32"'
-_NAMES: Final[Mapping[object, str]] = {
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    Secret: "a string",
-    Path: "a path",
-    IPv4Network: 'a network such as "10.0.0.0/8"',
-    IPv6Network: 'a network such as "2001:db8::/32"',
-}
-
-
-def structure(table: dict[str, Any], cls: type[T]) -> T:
-    """Make an instance of an attrs class.
-
-    Raises the errors of cattrs, whose leaves are `ConfigurationError` for a misfit, `KeyError`
-    for what is missing, and whatever the class's own checks raise;
-    `bridge.settings.reader` turns them into problems.
-    """
-    return _CONVERTER.structure(table, cls)
-
 
 def seconds(text: str) -> float | None:
     """Return a duration that is written as in a document, such as "90s" or "1h", or None."""
-    (scale,) = get_args(Duration)[1:]
-    value = _with_unit(text, scale)
-    return None if value is None else float(value)
-
-
-def expectation(hint: object) -> str:
-    """Say what a type's values look like in a document."""
-    if scale := _scale(hint):
-        return scale.name
-    if hint in _NAMES:
-        return _NAMES[hint]
-    if words := _words(hint):
-        return f"one of {', '.join(map(quoted, words))}"
-    if _is_network(hint):
-        return _NETWORK_NAME
-    if _is_union(hint):
-        arms = (expectation(arm) for arm in get_args(hint) if arm is not NoneType)
-        return " or ".join(dict.fromkeys(arms))
-    if get_origin(hint) in _ARRAYS:
-        return f"an array, each item {expectation(get_args(hint)[0])}"
-    return "a table"
-
-
-# --- kinds of types ----------------------------------------------------------------------
-
-_ARRAYS: Final[Mapping[object, Callable[[list[Any]], Any]]] = {
-    tuple: tuple,
-    Sequence: tuple,
-    list: list,
-    frozenset: frozenset,
-}
-_TABLES: Final[tuple[object, ...]] = (dict, Mapping)
-
-
-def _scale(hint: object) -> Scale | None:
-    if get_origin(hint) is not Annotated:
+    try:
+        return float(get_args(Duration)[1].read(float, text))
+    except (ValueError, LookupError):
         return None
-    return next((item for item in get_args(hint) if isinstance(item, Scale)), None)
 
 
-def _words(hint: object) -> tuple[Any, ...]:
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return tuple(member.value for member in hint)
-    return ()
+def structure(table: object, cls: type[T]) -> T:
+    """Make an instance of an attrs class. `faults` explains whatever this raises."""
+    try:
+        return _CONVERTER.structure(table, cls)
+    except (StructureHandlerNotFoundError, NameError, TypeError) as error:
+        told = f"{cls.__qualname__} has fields that no settings can be: {error}"
+        raise ConfigurationError(told) from None
 
 
-def _is_union(hint: object) -> bool:
-    return get_origin(hint) in (Union, UnionType)
+def faults(
+    error: Exception, path: toml.Path, beside: Sequence[str] = ()
+) -> Iterator[tuple[toml.Path, str, str]]:
+    """Yield every mistake that an error of `structure` holds.
+
+    Each has the path of a value, what is wrong, and the key below that value if the value's own
+    class names one. `beside` are keys that the same table may hold for other classes.
+    """
+    if isinstance(error, ClassValidationError):
+        fields = attrs.fields_dict(error.cl)
+        noted, others = error.group_exceptions()
+        for inner, note in noted:
+            below = (*path, fields[note.name].alias or note.name)
+            if isinstance(inner, KeyError):  # from cattrs: our own hooks raise none
+                yield below, f"is required: {_expected(note.type)}", ""
+            else:
+                yield from faults(inner, below)
+        for inner in others:
+            yield from faults(inner, path, beside)
+    elif isinstance(error, IterableValidationError):
+        for inner, item in error.group_exceptions()[0]:
+            yield from faults(inner, (*path, item.index))
+    elif isinstance(error, ForbiddenExtraKeysError):
+        allowed = [field.alias or field.name for field in attrs.fields(error.cl) if field.init]
+        for key in error.extra_fields:
+            yield (*path, key), unknown("key", key, (*allowed, *beside)), ""
+    elif isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            yield path, problem.message, problem.key
+    elif isinstance(error, ValueError | TypeError | BridgeError) and error.args:
+        yield path, str(error.args[0]), ""  # attrs puts the field and the value after its message
+    else:
+        yield path, f"its check failed with {type(error).__name__}", ""
 
 
-def _is_mixed_union(hint: object) -> bool:
-    """Tell the unions that are ours to read: cattrs knows `X | None`, and unions of classes."""
+# --- values without parts ----------------------------------------------------------------
+#
+# A reader raises `ValueError`, `TypeError` or `LookupError` for what is not of its type.
+
+
+def _exactly(cls: Callable[[Any], T], *also: type) -> Callable[[object], T]:
+    """Return a reader of values of one type, and of those of `also`, which convert to it."""
+
+    def read(value: object) -> T:
+        # The environment knows strings only: a number there is what looks like one.
+        if type(value) not in (cls, Referenced, *also):
+            raise TypeError
+        return cls(value)
+
+    return read
+
+
+_string: Final = _exactly(str)
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, Referenced):
+        return {"true": True, "false": False}[value]
+    return _exactly(bool)(value)
+
+
+def _secret(value: object) -> Secret:
+    if not _string(value):
+        raise ConfigurationError("is empty: an empty secret would match an empty request")
+    return Secret(_string(value))
+
+
+def _path(value: object) -> Path:
+    if not value:
+        raise ValueError
+    return Path(_string(value))
+
+
+def _network(cls: type[Network], value: object) -> Network:
+    network = cls(_string(value), strict=False)
+    try:
+        return cls(_string(value))
+    except ValueError:
+        told = mismatch(value, "a network without an address in it")
+        meant = "" if isinstance(value, Referenced) else f'; did you mean "{network}"?'
+        raise ConfigurationError(told + meant) from None
+
+
+def _word(words: Mapping[Any, Any], value: object) -> object:
+    for word, meaning in words.items():
+        if type(value) in (type(word), Referenced) and value == word:
+            return meaning
+    if type(value) is str:
+        raise ConfigurationError(unknown("word", value, map(str, words)))
+    raise ValueError
+
+
+def _any(readers: Sequence[Callable[[object], object]], value: object) -> object:
+    for read in readers:
+        try:
+            return read(value)
+        except (ValueError, TypeError, LookupError):
+            continue
+    raise ValueError
+
+
+_KINDS: Final[Mapping[object, tuple[str, Callable[[object], object]]]] = {
+    bool: ("true or false", _boolean),
+    int: ("an integer", _exactly(int)),
+    float: ("a number", _exactly(float, int)),
+    str: ("a string", _string),
+    Secret: ("a string", _secret),
+    Path: ("a path", _path),
+    IPv4Network: ('an IPv4 network such as "10.0.0.0/8"', partial(_network, IPv4Network)),
+    IPv6Network: ('an IPv6 network such as "2001:db8::/32"', partial(_network, IPv6Network)),
+}
+
+
+def _kind(hint: Any) -> tuple[str, Callable[[object], object]] | None:  # noqa: ANN401
+    """Return what a type's values look like, and their reader; None for a type with parts."""
     arms = [arm for arm in get_args(hint) if arm is not NoneType]
-    return _is_union(hint) and len(arms) > 1 and not all(attrs.has(arm) for arm in arms)
+    words: Mapping[Any, Any]
+    if get_origin(hint) is Annotated and isinstance(arms[1], Scale):
+        return arms[1].name, partial(arms[1].read, arms[0])
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [kind for arm in arms if (kind := _kind(arm))]
+        name = " or ".join(dict.fromkeys(name for name, _ in kinds))
+        reader = partial(_any, [reader for _, reader in kinds])
+        return (name, reader) if len(kinds) == len(arms) else None
+    if get_origin(hint) is Literal:
+        words = {word: word for word in arms}
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        words = {member.value: member for member in hint}
+    else:
+        return _KINDS.get(hint)
+    return f"one of {', '.join(map(quoted, words))}", partial(_word, words)
 
 
-def _is_network(hint: object) -> bool:
-    """Tell a network of either version."""
-    return _is_union(hint) and set(get_args(hint)) - {NoneType} == {IPv4Network, IPv6Network}
+# --- hooks -------------------------------------------------------------------------------
 
 
-def _is_array(hint: object) -> bool:
-    return get_origin(hint) in _ARRAYS and (
-        get_origin(hint) is not tuple or get_args(hint)[1:] == (...,)
-    )
+def _expected(hint: object) -> str:
+    if kind := _kind(hint):
+        return kind[0]
+    is_array = get_origin(hint) in _ARRAYS
+    return f"an array, each item {_expected(get_args(hint)[0])}" if is_array else "a table"
+
+
+def _misfit(value: object, hint: object) -> ConfigurationError:
+    return ConfigurationError(mismatch(value, _expected(hint), is_secret=_holds_secrets(hint)))
 
 
 def _holds_secrets(hint: object) -> bool:
     return hint is Secret or any(_holds_secrets(inner) for inner in get_args(hint))
 
 
-# --- how each is read --------------------------------------------------------------------
-
-
-def _misfit(value: object, hint: object) -> ConfigurationError:
-    return ConfigurationError(
-        mismatch(value, expectation(hint), is_secret=_holds_secrets(hint)),
-    )
-
-
-def _read_scalar(value: object, hint: Any) -> Any:  # noqa: ANN401 - one of several types
-    # cattrs asks here for subclasses too: a word of a StrEnum is a string to it.
-    if _words(hint):
-        return _read_word(value, hint)
-    if type(value) is hint:
-        return value
-    if hint is float and type(value) is int:
-        return _number(value, hint)
-    if isinstance(value, Referenced):
-        # The environment knows strings only: there, a number is what looks like one.
-        if hint is str:
-            return str(value)
-        if hint is not bool:
-            return _number(value, hint)
-        if value in {"true", "false"}:
-            return value == "true"
-    raise _misfit(value, hint)
-
-
-def _number(value: Any, hint: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - as `hint` says
+def _read(value: object, hint: object) -> object:
+    _, reader = _kind(hint) or ("", _string)
     try:
-        return hint(value)
-    except (ValueError, OverflowError):
+        return reader(value)
+    except (ValueError, TypeError, LookupError, OverflowError):
         raise _misfit(value, hint) from None
 
 
-def _read_word(value: object, hint: Any) -> Any:  # noqa: ANN401 - a member, or the word itself
-    for word in _words(hint):
-        if type(value) in (type(word), Referenced) and value == word:
-            return hint(word) if isinstance(hint, type) else word
-    if type(value) is str:
-        raise ConfigurationError(unknown("word", value, map(str, _words(hint))))
-    raise _misfit(value, hint)
+def _only(cls: type, read: Hook) -> Hook:
+    """Refuse what is not of the class: cattrs would iterate over the letters of a string."""
+
+    def checked(value: object, hint: object) -> object:
+        if not isinstance(value, cls):
+            raise _misfit(value, hint)
+        return read(value, hint)
+
+    return checked
 
 
-def _read_secret(value: object, hint: object) -> Secret:
-    if not isinstance(value, str):
-        raise _misfit(value, hint)
-    if not value:
-        raise ConfigurationError("is empty, and an empty secret keeps nobody out")
-    return Secret(str(value))
+_ARRAYS: Final[tuple[object, ...]] = (tuple, list, frozenset, Sequence)
+_TABLES: Final[tuple[object, ...]] = (dict, Mapping)
 
 
-def _read_path(value: object, hint: object) -> Path:
-    if not isinstance(value, str) or not value:
-        raise _misfit(value, hint)
-    return Path(value)
-
-
-def _read_network(value: object, hint: object) -> IPv4Network | IPv6Network:
-    if not isinstance(value, str):
-        raise _misfit(value, hint)
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError:
-        raise _misfit(value, hint) from None
-    if type(network) not in (get_args(hint) or (hint,)):
-        raise _misfit(value, hint)
-    try:
-        return ip_network(value)
-    except ValueError:
-        told = mismatch(value, "a network without an address in it")
-        if not isinstance(value, Referenced):
-            told += f'; did you mean "{network}"?'
-        raise ConfigurationError(told) from None
-
-
-def _read_quantity(value: object, hint: object) -> float:
-    scale = _scale(hint)
-    assert scale is not None  # noqa: S101 - the converter asks here for nothing else
-    quantity: Fraction | None = None
-    if isinstance(value, str):
-        quantity = _with_unit(value, scale)
-    elif type(value) is int or (type(value) is float and math.isfinite(value)):
-        quantity = Fraction(value)
-    if quantity is None or quantity < 0 or (scale.is_whole and quantity.denominator != 1):
-        raise _misfit(value, hint)
-    try:
-        return int(quantity) if scale.is_whole else float(quantity)
-    except OverflowError:
-        raise _misfit(value, hint) from None
-
-
-def _with_unit(text: str, scale: Scale) -> Fraction | None:
-    amount = text.rstrip("".join(scale.units))
-    factor = scale.units.get(text[len(amount) :]) if len(amount) < len(text) else Fraction(1)
-    amount = amount.rstrip(" ")
-    digits = amount.replace(".", "", 1)
-    if factor is None or len(digits) > _MAX_DIGITS or not (digits.isascii() and digits.isdigit()):
-        return None
-    return Fraction(amount) * factor
+def _is_array(hint: object) -> bool:
+    return get_origin(hint) in _ARRAYS and get_args(hint)[1:] in ((), (...,))
 
 
 def _array_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature
     read_items = list_structure_factory(hint, converter)
-    collect = _ARRAYS[get_origin(hint)]
-
-    def read(value: object, _: object) -> Any:  # noqa: ANN401 - as `hint` says
-        if not isinstance(value, list):
-            raise _misfit(value, hint)
-        faults = _repeated_ids(value)
-        try:
-            items = read_items(value, hint)
-        except IterableValidationError as error:
-            faults += error.exceptions
-        if faults:
-            raise IterableValidationError("items do not fit", faults, hint)
-        return collect(items)
-
-    return read
-
-
-def _repeated_ids(items: list[Any]) -> list[Exception]:
-    """Return a fault for each table in an array whose `id` an earlier one has."""
-    seen: dict[object, int] = {}
-    faults: list[Exception] = []
-    for index, item in enumerate(items):
-        name = item.get("id") if isinstance(item, dict) else None
-        if not isinstance(name, str | int):
-            continue
-        first = seen.setdefault(name, index)
-        if first != index:
-            fault = ConfigurationError(f"has the same id as the item [{first}] before it")
-            fault.add_note(IterableValidationNote("", index, None))
-            faults.append(fault)
-    return faults
+    collect: Callable[[Any], Any] = tuple if get_origin(hint) is Sequence else get_origin(hint)
+    return _only(list, lambda value, hint: collect(read_items(value, hint)))
 
 
 def _table_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature
-    read_values = mapping_structure_factory(hint, converter)
-
-    def read(value: object, _: object) -> Any:  # noqa: ANN401 - as `hint` says
-        if not isinstance(value, dict):
-            raise _misfit(value, hint)
-        return read_values(value, hint)
-
-    return read
-
-
-def _union_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature
-    arms = [arm for arm in get_args(hint) if arm is not NoneType]
-
-    def read(value: object, _: object) -> Any:  # noqa: ANN401 - as `hint` says
-        # An integer is a number too: the arm that fits exactly is asked first.
-        for arm in sorted(arms, key=lambda arm: type(value) is not arm):
-            try:
-                return converter.structure(value, arm)
-            except ConfigurationError:
-                continue
-        raise _misfit(value, hint)
-
-    return read
+    return _only(dict, mapping_structure_factory(hint, converter))
 
 
 def _class_hook(cls: type[Any], converter: Converter) -> Hook:
-    options: dict[str, Any] = {
+    checks: dict[str, Any] = {
         field.name: override(struct_hook=_checked(cls, field, converter))
         for field in attrs.fields(cls)
         if field.init and field.validator is not None and field.converter is None
     }
-    options |= {"_cattrs_forbid_extra_keys": True, "_cattrs_use_alias": True}
-    read_fields = make_dict_structure_fn(cls, converter, **options)
-
-    def read(value: Any, _: object) -> Any:  # noqa: ANN401 - an instance of `cls`
-        if not isinstance(value, dict):
-            raise _misfit(value, cls)
-        return read_fields(value, cls)
-
-    return read
+    return _only(dict, make_dict_structure_fn(cls, converter, **checks))
 
 
 def _checked(cls: type[Any], field: attrs.Attribute[Any], converter: Converter) -> Hook:
-    """Validate a field as it is read: left to the class, one refusal would hide the next."""
-    check = field.validator
-    assert check is not None  # noqa: S101 - only fields with a validator come here
+    """Validate a field as it is read: the class itself would stop at the first refusal."""
 
-    def read(value: object, hint: Any) -> Any:  # noqa: ANN401 - as `hint` says
+    def read(value: object, hint: Any) -> object:  # noqa: ANN401 - as the class says
         result = converter.structure(value, hint)
         try:
-            check(object.__new__(cls), field, result)
+            field.validator(object.__new__(cls), field, result)  # type: ignore[misc]
         except AttributeError:
             pass  # it looks at other fields: the class asks again when all are known
-        except KeyError as error:
-            raise ConfigurationError(f"its check failed with {type(error).__name__}") from None
+        except KeyError:
+            raise ConfigurationError("its check failed with KeyError") from None
         return result
 
     return read
 
 
-def _converter() -> Converter:
-    converter = Converter(detailed_validation=True)
-    for cls in (bool, int, float, str):
-        converter.register_structure_hook(cls, _read_scalar)
-    converter.register_structure_hook(Secret, _read_secret)
-    converter.register_structure_hook(Path, _read_path)
-    converter.register_structure_hook(IPv4Network, _read_network)
-    converter.register_structure_hook(IPv6Network, _read_network)
-    converter.register_structure_hook_func(lambda hint: bool(_words(hint)), _read_word)
-    converter.register_structure_hook_func(lambda hint: bool(_scale(hint)), _read_quantity)
-    converter.register_structure_hook_factory(attrs.has, _class_hook)
-    converter.register_structure_hook_factory(_is_array, _array_hook)
-    converter.register_structure_hook_factory(lambda hint: get_origin(hint) in _TABLES, _table_hook)
-    converter.register_structure_hook_factory(_is_mixed_union, _union_hook)
-    converter.register_structure_hook_func(_is_network, _read_network)
-    return converter
-
-
-_CONVERTER: Final = _converter()
+_CONVERTER: Final = Converter(detailed_validation=True, forbid_extra_keys=True, use_alias=True)
+for _cls in _KINDS:  # for some of them cattrs has hooks of its own, which it would ask first
+    _CONVERTER.register_structure_hook(_cls, _read)
+_CONVERTER.register_structure_hook_func(lambda hint: _kind(hint) is not None, _read)
+_CONVERTER.register_structure_hook_factory(attrs.has)(_class_hook)
+_CONVERTER.register_structure_hook_factory(_is_array)(_array_hook)
+_CONVERTER.register_structure_hook_factory(lambda hint: get_origin(hint) in _TABLES)(_table_hook)

@@ -1,8 +1,6 @@
-"""The settings: their defaults, their limits, and how they are read from TOML.
+"""The settings: their defaults and their limits.
 
-Durations are seconds and sizes bytes; in TOML both may carry a unit (`"30s"`, `"4MiB"`).
-Every mistake of a document is told at once, with file, line, key, what was found and what
-would do.
+Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"4MiB"`).
 """
 
 from __future__ import annotations
@@ -12,61 +10,34 @@ import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
 from bridge.adapter.signing import Network, Secret
 from bridge.errors import ConfigurationError, Problem
-from bridge.model import Direction
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import toml
 from bridge.settings.structure import Duration, Size
 from bridge.settings.wording import quoted
 
-EventKind: TypeAlias = Literal[
-    "message",
-    "status_change",
-    "template_change",
-    "consent_change",
-    "typing",
-    "notice",
-    "unrecognized",
-]
-ContentKind: TypeAlias = Literal[
-    "text",
-    "media",
-    "location",
-    "contacts",
-    "choice",
-    "form",
-    "reaction",
-    "order",
-    "template",
-    "menu",
-    "carousel",
-    "native",
-    "receipt",
-    "edit",
-    "deletion",
-    "system",
-    "call_permission",
-    "unsupported",
-]
+if TYPE_CHECKING:
+    EventKind: TypeAlias = str
+    ContentKind: TypeAlias = str
+else:  # the model's own words, which no type checker can follow
+    EventKind = Literal[tuple(cls.kind for cls in EVENT_CLASSES)]
+    ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
 
 CONSOLE: Final = "console"
 """The subscriber that is always there: it shows events in the terminal."""
 
-_MINUTE: Final = 60.0
-_HOUR: Final = 60 * _MINUTE
-_DAY: Final = 24 * _HOUR
+_DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
-_LAST_PORT: Final = 65535
-_MOST_PARTITIONS: Final = 256
-_MOST_REPLICAS: Final = 5
 
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 _NATS_SERVER: Final = re.compile(r"(nats|tls|ws|wss)://[^@/\s]+/?")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -97,12 +68,12 @@ class ServerSettings:
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
     believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. When the server
-    is told to stop, `drain_timeout` is what it gives the requests and deliveries under way.
+    and then its body within `body_timeout`; otherwise the connection is closed. On shutdown,
+    requests and deliveries in progress have `drain_timeout` to finish.
     """
 
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8080, validator=_between(0, _LAST_PORT))
+    port: int = attrs.field(default=8080, validator=_between(0, 65535))
     prefix: str = attrs.field(
         default="/callbacks",
         validator=_matching(_PREFIX, 'a path such as "/callbacks" without a slash at its end'),
@@ -120,17 +91,16 @@ class ServerSettings:
 class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
-    Whoever reaches it can read every event, so a `token` is required unless `host` is this
-    machine's loopback, which nobody else reaches.
+    A client can read every event, so a `token` is required unless `host` is a loopback address.
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8081, validator=_between(0, _LAST_PORT))
+    port: int = attrs.field(default=8081, validator=_between(0, 65535))
     token: Secret | None = None
 
     def __attrs_post_init__(self) -> None:
-        """Refuse an open door."""
+        """Require a token where other machines can connect."""
         if self.enabled and not self.token and not _is_loopback(self.host):
             message = f"is required where host is not a loopback address, as {self.host!r} is not"
             raise ConfigurationError((Problem("token", message),))
@@ -177,8 +147,8 @@ class NatsSettings:
     stream: str = attrs.field(
         default="bridge", validator=_matching(_STREAM, "letters, digits, - and _")
     )
-    partitions: int = attrs.field(default=8, validator=_between(1, _MOST_PARTITIONS))
-    replicas: int = attrs.field(default=1, validator=_between(1, _MOST_REPLICAS))
+    partitions: int = attrs.field(default=8, validator=_between(1, 256))
+    replicas: int = attrs.field(default=1, validator=_between(1, 5))
     remember: Duration = attrs.field(default=8 * _DAY, validator=_between(1))
     synced: bool = False
     timeout: Duration = attrs.field(default=3.0, validator=_between(0.1))
@@ -241,7 +211,7 @@ class DeliverySettings:
     timeout: Duration = attrs.field(default=60.0, validator=_between(0.001))
     tries: int = attrs.field(default=10, validator=_between(1))
     first_delay: Duration = attrs.field(default=1.0, validator=_between(0))
-    max_delay: Duration = attrs.field(default=10 * _MINUTE, validator=_between(0))
+    max_delay: Duration = attrs.field(default=600.0, validator=_between(0))
     jitter: float = attrs.field(default=0.2, validator=_between(0.0, 1.0))
 
 
@@ -251,10 +221,23 @@ class AdapterTable:
 
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
+    `domain` is the adapter's trust domain, by default its name: what comes in by one domain is
+    never taken for, tied to or moved by anything of another. Where adapters that share a domain
+    do not all check signatures, those that do not say so with `believe_unsigned`.
     """
 
     type: str | None = None
     allow_networks: tuple[Network, ...] = ()
+    domain: str | None = attrs.field(default=None)
+    believe_unsigned: bool = False
+
+    @domain.validator
+    def _check_domain(self, _attribute: object, value: str | None) -> None:
+        if value is not None and not _DOMAIN.fullmatch(value):
+            raise ConfigurationError(
+                "expected lower-case letters, digits, - and _, beginning with a letter or digit, "
+                f"found {quoted(value)}"
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -268,6 +251,11 @@ class AdapterEntry(AdapterTable):
     name: str
     type: str
     settings: Any
+
+    @property
+    def trust_domain(self) -> str:
+        """Return the trust domain that the adapter belongs to."""
+        return self.domain or self.name
 
 
 @attrs.frozen(kw_only=True)
@@ -294,6 +282,11 @@ class SubscriberTable:
         if value != CONSOLE and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
                 f'expected "{CONSOLE}" or "package.module:function", found {quoted(value)}'
+            )
+        if value.startswith("bridge:"):
+            raise ConfigurationError(
+                f"found {quoted(value)}, but `bridge` is this package: a file of yours that is "
+                "called bridge.py needs another name"
             )
 
     @show_personal_data.validator
@@ -330,14 +323,12 @@ class Settings:
     document: toml.Document | None = attrs.field(default=None, eq=False, repr=False)
 
     def locate(self, table: str, error: ConfigurationError) -> tuple[Problem, ...]:
-        """Return what is said against a table (`adapters.incs`), with the place of each key.
+        """Return the problems of a table (`adapters.incs`) with the line of each key.
 
-        Who is made from a table knows its own keys only, and raises after the reading.
+        An adapter or a subscriber that is made from a table later on names its own keys only.
         """
-        file = self.document.file if self.document else None
-        problems = []
-        for problem in error.problems:
-            key = ".".join(filter(None, (table, problem.key)))
-            line = self.document.line_of(key) if self.document else None
-            problems.append(Problem(key, problem.message, file, line))
-        return tuple(problems)
+        document = self.document or toml.Document(value={}, text="")
+        return tuple(
+            document.problem(".".join(filter(None, (table, problem.key))), problem.message)
+            for problem in error.problems
+        )

@@ -1,16 +1,16 @@
-"""TOML with places: what a document says, and on which line it says it.
+"""TOML with line numbers: what a document says, and on which line it says it.
 
-The standard library's reader tells no lines. Here it reads the values and judges the syntax;
-a second pass only looks for where each key stands, and may rely on the text being valid.
-Specification: https://toml.io/en/v1.0.0
+The standard library's reader judges the syntax and reads the values, but keeps no positions
+(https://github.com/python/cpython/issues/115516). A second pass finds the line of each key, and
+may rely on the text being valid. Specification: https://toml.io/en/v1.0.0
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -21,63 +21,60 @@ Path: TypeAlias = tuple[str | int, ...]
 """Leads from the root to a value: keys of tables, and indexes of arrays from 0."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
-_SPACE: Final = " \t"
-_PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-_MAX_NUMBER: Final = 1000
-_STRING_END: Final = {
-    '"': re.compile(r'(?:[^"\\]|\\.)*"'),
-    "'": re.compile(r"[^']*'"),
-    # As many as two quotes may stand right before the three that end a long string.
-    '"""': re.compile(r'(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}', re.DOTALL),
-    "'''": re.compile(r"(?:[^']|'{1,2}(?!'))*'{3,5}"),
-}
+_POSITION: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_TOKEN: Final = re.compile(
+    # Up to two quotes may stand right before the three that end a multi-line string.
+    r'(?s:"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5})'
+    r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}"
+    r'|"(?:[^"\\]|\\.)*"'
+    r"|'[^']*'"
+    r"|(?P<blank>[ \t\r]+|#[^\n]*)"
+    r"|[\[\]{},=\n]"
+    r"|[^\"'# \t\r\[\]{},=\n]+"
+)
 
 
 @attrs.frozen(kw_only=True)
 class Document:
-    """A TOML document as parsed; `places` holds the line of every key and array item."""
+    """A TOML document as parsed; `file` is how its problems name it."""
 
     value: dict[str, Any] = attrs.field(repr=False)
-    places: Mapping[Path, int] = attrs.field(repr=False)
+    text: str = attrs.field(repr=False)
     file: str | None = None
 
-    def line(self, path: Path) -> int | None:
-        """Return the line of a path, or of the innermost table around it that has one.
+    def problem(self, key: str, message: str) -> Problem:
+        """Return what is wrong with a key, with the place where the document says it."""
+        return Problem(key, message, self.file, self.line(key))
 
-        A key that is missing is thus looked for below its table's header.
+    def line(self, key: str) -> int | None:
+        """Return the line of a key that is written as `dotted` writes it.
+
+        A key that is missing has the line of the innermost table around it that is there.
         """
-        while path:
-            line = self.places.get(path)
-            if line is not None:
-                return line
-            path = path[:-1]
-        return None
-
-    def line_of(self, key: str) -> int | None:
-        """Return the same for a key that is written as `dotted` does."""
-        lines = {dotted(path): line for path, line in self.places.items()}
-        while key and key not in lines:
+        while key and key not in self._lines:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
-        return lines.get(key)
+        return self._lines.get(key)
+
+    @cached_property
+    def _lines(self) -> Mapping[str, int]:
+        locator = _Locator()
+        locator.read(self.text)
+        return {dotted(path): line for path, line in locator.lines.items()}
 
 
 def parse(text: str, file: str | None = None) -> Document:
-    """Read a document; `file` is how the faults name it. Raises `ConfigurationError`."""
+    """Read a document. Raises `ConfigurationError`."""
     try:
-        value = tomllib.loads(text)
-        places = _Locator(text).locate()
-    except ValueError as error:  # tomllib's own, and that of a number with too many digits
+        return Document(value=tomllib.loads(text), text=text, file=file)
+    except ValueError as error:  # tomllib's own, or that of a number with too many digits
         message = str(error)
-        place = _PLACE.search(message)
-        line = place and int(place[1] or text.count("\n") + 1)
-        message = _PLACE.sub("", message)
-        problem = Problem(key="", message=f"not valid TOML: {message}", file=file, line=line)
-        # The error holds the whole document, secrets included: it goes no further.
-        raise ConfigurationError((problem,)) from None
+        position = _POSITION.search(message)
+        line = position and int(position[1] or text.count("\n") + 1)
+        message = f"not valid TOML: {_POSITION.sub('', message)}"
     except RecursionError:
-        problem = Problem(key="", message="not usable: values nest too deeply", file=file)
-        raise ConfigurationError((problem,)) from None
-    return Document(value=value, places=places, file=file)
+        message, line = "not usable: values nest too deeply", None
+    # The caught error holds the whole document, secrets included, so it is not the cause.
+    raise ConfigurationError((Problem("", message, file, line),))
 
 
 def dotted(path: Path) -> str:
@@ -93,155 +90,98 @@ def dotted(path: Path) -> str:
     return text
 
 
+def at(values: Any, path: Path) -> Any:  # noqa: ANN401 - whatever a document holds
+    """Return what stands at a path, or None where nothing does."""
+    for part in path:
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            return None
+    return values
+
+
+@attrs.frozen
 class _Locator:
-    """Finds where each key of a valid document stands."""
+    """Finds the line of each key and array item of a valid document."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._position = 0
-        self._line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
-        self._places: dict[Path, int] = {}
-        self._tables_so_far: dict[Path, int] = {}
+    lines: dict[Path, int] = attrs.field(factory=dict)
+    _last_tables: dict[Path, int] = attrs.field(factory=dict)
+    """The index of the last table so far in each array of tables."""
 
-    def locate(self) -> Mapping[Path, int]:
-        """Walk the whole document once."""
+    def read(self, document: str) -> None:
+        """Read every statement."""
         table: Path = ()
-        while not self._at_end():
-            if self._text.startswith("[", self._position):
-                table = self._header()
+        for line, statement in _split(document, "\n", 1):
+            if statement.startswith("["):
+                table = self._read_header(statement, line)
             else:
-                self._pair(table)
-        return self._places
+                self._read_pair(statement, line, table)
 
-    def _at_end(self) -> bool:
-        self._skip_blank()
-        return self._position == len(self._text)
-
-    def _line(self) -> int:
-        return bisect_right(self._line_starts, self._position)
-
-    def _next(self) -> str:
-        return self._text[self._position]
-
-    def _skip_blank(self) -> None:
-        """Skip white space, line ends and comments."""
-        text = self._text
-        while self._position < len(text):
-            if text[self._position] == "#":
-                end = text.find("\n", self._position)
-                self._position = len(text) if end < 0 else end
-            elif text[self._position] in " \t\r\n":
-                self._position += 1
-            else:
-                return
-
-    def _skip_space(self) -> None:
-        while self._next() in _SPACE:
-            self._position += 1
-
-    def _header(self) -> Path:
-        """Read `[a.b]` or `[[a.b]]`, and return the path of the table it opens."""
-        line = self._line()
-        is_item = self._text.startswith("[[", self._position)
-        self._position += 2 if is_item else 1
-        *outer, name = self._key()
-        self._position += 2 if is_item else 1
+    def _read_header(self, text: str, line: int) -> Path:
+        """Read `[a.b]` or `[[a.b]]`, and return the path of the table that it opens."""
+        *outer, name = _key(text.strip("[]"))
         path: Path = ()
         for part in outer:
-            path = self._latest((*path, part))
-            self._places.setdefault(path, line)
+            path = self._last((*path, part))
+            self.lines.setdefault(path, line)
         path = (*path, name)
-        if is_item:
-            self._places.setdefault(path, line)
-            self._tables_so_far[path] = self._tables_so_far.get(path, 0) + 1
-            path = self._latest(path)
-        # A table may have been spoken of before (`[a.b]` before `[a]`); its header is its place.
-        self._places[path] = line
+        if text.startswith("[["):
+            self.lines.setdefault(path, line)
+            self._last_tables[path] = self._last_tables.get(path, -1) + 1
+            path = self._last(path)
+        # `[a.b]` may have named `a` before; its own header is its place.
+        self.lines[path] = line
         return path
 
-    def _latest(self, path: Path) -> Path:
+    def _last(self, path: Path) -> Path:
         """Return the path itself, or that of its last table where it is an array of tables."""
-        count = self._tables_so_far.get(path)
-        return path if count is None else (*path, count - 1)
+        return (*path, self._last_tables[path]) if path in self._last_tables else path
 
-    def _pair(self, table: Path) -> None:
-        line = self._line()
-        path = table
-        for part in self._key():
+    def _read_pair(self, text: str, line: int, path: Path) -> None:
+        """Read `key = value` in the table of a path."""
+        equals = next(token for token in _TOKEN.finditer(text) if token[0] == "=")
+        for part in _key(text[: equals.start()]):
             path = (*path, part)
-            self._places.setdefault(path, line)
-        self._position += 1  # the equals sign
-        self._skip_space()
-        self._value(path)
+            self.lines.setdefault(path, line)
+        self._read_value(text[equals.end() :].lstrip(" \t"), line, path)
 
-    def _key(self) -> list[str]:
-        """Read a dotted key up to what follows it."""
-        parts = []
-        while True:
-            self._skip_space()
-            parts.append(self._simple_key())
-            self._skip_space()
-            if self._next() != ".":
-                return parts
-            self._position += 1
+    def _read_value(self, text: str, line: int, path: Path) -> None:
+        if text.startswith("["):
+            for index, (below, item) in enumerate(_split(text[1:-1], ",", line)):
+                self.lines[(*path, index)] = below
+                self._read_value(item, below, (*path, index))
+        elif text.startswith("{"):
+            for below, pair in _split(text[1:-1], ",", line):
+                self._read_pair(pair, below, path)
 
-    def _simple_key(self) -> str:
-        start = self._position
-        if self._next() in "\"'":
-            self._string(self._next())
-            (key,) = tomllib.loads(f"{self._text[start : self._position]} = 0")
-            return key
-        match = _BARE_KEY.match(self._text, start)
-        assert match is not None  # noqa: S101 - the document is valid TOML
-        self._position = match.end()
-        return match[0]
 
-    def _value(self, path: Path) -> None:
-        first = self._next()
-        if first in "\"'":
-            is_long = self._text.startswith(first * 3, self._position)
-            self._string(first * 3 if is_long else first)
-        elif first == "[":
-            self._array(path)
-        elif first == "{":
-            self._inline_table(path)
-        else:
-            start = self._position
-            while self._position < len(self._text) and self._next() not in ",]}#\n":
-                self._position += 1
-            if self._position - start > _MAX_NUMBER:
-                # In hexadecimal the reader takes any, but no message could show it in decimal.
-                raise ValueError("a number has too many digits")
+def _key(text: str) -> list[str]:
+    """Return the parts of a dotted key."""
+    parts = []
+    table: Any = tomllib.loads(f"{text} = 0")
+    while table:
+        ((part, table),) = table.items()
+        parts.append(part)
+    return parts
 
-    def _string(self, quote: str) -> None:
-        match = _STRING_END[quote].match(self._text, self._position + len(quote))
-        assert match is not None  # noqa: S101 - the document is valid TOML
-        self._position = match.end()
 
-    def _array(self, path: Path) -> None:
-        self._position += 1
-        index = 0
-        while True:
-            self._skip_blank()
-            if self._next() == "]":
-                break
-            self._places[(*path, index)] = self._line()
-            self._value((*path, index))
-            index += 1
-            self._skip_comma()
-        self._position += 1
+def _split(text: str, separator: str, line: int) -> Iterator[tuple[int, str]]:
+    """Yield what stands between separators, without blanks and comments around it.
 
-    def _inline_table(self, path: Path) -> None:
-        self._position += 1
-        while True:
-            self._skip_blank()  # from TOML 1.1 on, lines may end in here
-            if self._next() == "}":
-                break
-            self._pair(path)
-            self._skip_comma()
-        self._position += 1
-
-    def _skip_comma(self) -> None:
-        self._skip_blank()
-        if self._next() == ",":
-            self._position += 1
+    `line` is where the text begins; each part comes with the line where it begins.
+    """
+    depth = counted = 0
+    start = end = None
+    for token in _TOKEN.finditer(text + separator):
+        mark = token[0]
+        if mark == separator and not depth:
+            if start is not None:
+                yield line, text[start:end]
+            start = None
+        elif mark != "\n" and token.lastgroup is None:
+            if start is None:
+                start = token.start()
+                line += text.count("\n", counted, start)
+                counted = start
+            end = token.end()
+            depth += (mark in "[{") - (mark in "]}")

@@ -1,4 +1,4 @@
-"""How faults are told: what was found, what would do, and what was probably meant."""
+"""Error messages: what was found, what is allowed, and what was probably meant."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from bridge.errors import (
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended
 from bridge.model import Event, Message, StatusChange, Text, Unrecognized
+from bridge.ops import operators
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings, loads
 from tests.bridge.fakes import TOKEN, Plain, PlainSettings
@@ -249,6 +250,43 @@ class TestSubscribing:
         async with bridge:
             await bridge.receive("plain", callback("1"))
         assert got == [("plain", "1")]
+
+    async def test_a_receiver_that_connects_to_a_running_bridge_gets_the_next_callback(self):
+        """It gets the callback that arrives right after it connected, and none from before."""
+        got = []
+
+        async def receive(channel, *, event):
+            got.append(event.message_id)
+
+        bridge = a_bridge()
+        async with bridge:
+            await bridge.receive("plain", callback("1"))
+            bridge.bus.signal(Message).connect(receive)
+            await bridge.receive("plain", callback("2"))
+        assert got == ["2"]
+
+    async def test_a_subscriber_called_signals_is_one_like_any_other(self):
+        """It is drained, listed and woken under its name."""
+        got, broken = [], True
+        bridge = a_bridge(policy=DeliverySettings(tries=1))
+
+        @bridge.on(Message, name="signals")
+        async def take(event: Message) -> None:
+            if broken:
+                raise ValueError
+            got.append(event.message_id)
+
+        async with bridge:
+            await bridge.receive("plain", callback("1"))
+            await bridge.deliveries["signals"].drain(up_to=1)
+            while not (letters := await bridge.journal.dead_letters()):
+                await asyncio.sleep(0)
+            broken = False
+            await operators.retry(bridge, [letters[0].id])
+            while not got:
+                await asyncio.sleep(0)
+            await bridge.receive("plain", callback("2"))
+        assert got == ["1"]
 
     async def test_a_subscriber_that_never_ends_is_left_behind_at_the_end(self, caplog):
         """The end waits no longer than the drain limit, and says for whom."""

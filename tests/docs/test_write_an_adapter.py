@@ -77,7 +77,7 @@ def test_the_adapter_keeps_the_contract(project):
 def test_the_adapter_is_found_by_its_entry_point(project):
     """`bridge adapters` lists it with its distribution, beside the built-in ones."""
     done = project.python("-m", "bridge", "adapters", "--json")
-    rows = {row["name"]: row for row in orjson.loads(done.stdout)}
+    rows = {row["name"]: row for row in map(orjson.loads, done.stdout.splitlines())}
     assert rows["telegram"]["version"] == "bridge-telegram 1.0"
     assert rows["telegram"]["fault"] is None
     assert "whatsapp" in rows

@@ -1,12 +1,10 @@
 """`bridge adapters` lists what is installed, whatever state it is in."""
 
-import orjson
-
 from tests.bridge.cli.test_main import failing
 
 
 def listed(outcome):
-    return {row["name"]: row for row in orjson.loads(outcome.out)}
+    return {row["name"]: row for row in outcome.events}
 
 
 def test_every_installed_adapter_is_a_line(command):
@@ -19,7 +17,7 @@ def test_every_installed_adapter_is_a_line(command):
 
 
 def test_the_list_is_json_for_programs(command):
-    """With --json the same facts are an array of objects."""
+    """With --json the same facts are an object in each line."""
     row = listed(command("adapters", "--json"))["incs"]
     assert row["class"] == "bridge.adapters.incs:Incs"
     assert row["samples"] == 56

@@ -46,3 +46,13 @@ def test_a_file_that_is_not_there_is_a_configuration_error(command):
     outcome = command("trigger", "--all", "--config", "nowhere.toml")
     assert outcome.code == 3
     assert outcome.err == "error: nowhere.toml: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("serve",), ("trigger", "text")])
+def test_a_file_called_bridge(command, config, workplace, arguments):
+    """A program that has the package's own name is told to rename itself, before it is searched."""
+    (workplace / "bridge.py").write_text("raise AssertionError('nothing is run')\n")
+    outcome = command(*arguments)
+    assert outcome.code == 3
+    told = f"{workplace}/bridge.py: hidden by the package `bridge` of incs-bridge, so rename this"
+    assert told in outcome.out + outcome.err

@@ -77,7 +77,10 @@ def test_dropped(letters, ids, command):
     """A dropped letter is gone; to drop all of them needs somebody's yes."""
     assert command("dead", "drop", ids[0]).err == "1 dead letter dropped\n"
     outcome = command("dead", "drop", "--all")
-    assert (outcome.code, outcome.err) == (2, "error: nobody is here to confirm it: add --yes\n")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "error: standard input is no terminal to confirm on: add --yes\n",
+    )
     outcome = command("dead", "drop", "--all", stdin=b"no\n", typed=True)
     assert outcome.code == 1
     assert "Drop all dead letters of every subscriber? [y/N]" in outcome.err

@@ -1,7 +1,5 @@
 """`bridge subscribers`, `purge` and `reparse`: what is kept, and what is kept no longer."""
 
-import orjson
-
 UNREADABLE = {"event": "new_message", "message": {"messages": "none of the sort"}}
 
 
@@ -14,7 +12,7 @@ def test_subscribers_are_listed(operated, command):
     name, state, position, lag, held, dead, failed = outcome.out.strip().split("\t")
     assert (name, state, lag, held, dead, failed) == ("crm", "running", "0", "0", "1", "2")
     assert int(position) >= 1
-    (found,) = orjson.loads(command("subscribers", "--json").out)
+    (found,) = command("subscribers", "--json").events
     assert found.items() >= {"name": "crm", "dead": 1, "failed_tries": 2}.items()
 
 
@@ -87,7 +85,8 @@ def test_what_is_still_unreadable_stays(operated, command):
     assert found == {"key": event["key"], "mended": False, "keys": [], "published": 0}
     outcome = command("reparse", "message/whatsapp/none")
     assert outcome.out == (
-        "message/whatsapp/none\tnot there, not unrecognized, or of an adapter that is gone\n"
+        "message/whatsapp/none\t"
+        "not found, not unrecognized, or of an adapter that is no longer configured\n"
     )
     assert command("reparse").code == 2
 

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from bridge.cli.reload import end, files_of
-from tests.bridge.cli.conftest import CONFIG
+from bridge.cli.reload import end, watched
+from tests.bridge.cli.conftest import CONFIG, ROOT
 
 SHOP = 'def receive(event):\n    print("{words}", flush=True)\n'
 WITH_SHOP = CONFIG.replace('use = "console"', 'use = "shop:receive"')
@@ -77,30 +77,42 @@ def test_a_server_that_does_not_end_is_made_to(workplace):
         assert end(child, patience=0.0) == -signal.SIGKILL
 
 
-def test_what_belongs_to_a_server(config, workplace, monkeypatch):
-    """It is the configuration, a module's file, and every file of a package."""
-    monkeypatch.syspath_prepend(workplace)
-    package = workplace / "bakery" / "bread"
+def test_what_belongs_to_a_server(config, workplace, monkeypatch, tmp_path_factory):
+    """It is the configuration's folder, and the packages and modules that are elsewhere."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.syspath_prepend(elsewhere)
+    package = elsewhere / "bakery" / "bread"
     package.mkdir(parents=True)
-    for file in (workplace / "bakery" / "__init__.py", package / "__init__.py"):
+    for file in (elsewhere / "bakery" / "__init__.py", package / "__init__.py"):
         file.write_text("raise AssertionError('nothing is run')\n")
     monkeypatch.setitem(sys.modules, "handmade", ModuleType("handmade"))
-    (workplace / "kiosk.py").write_text("raise AssertionError('nothing is run')\n")
+    (elsewhere / "kiosk.py").write_text("raise AssertionError('nothing is run')\n")
+    (workplace / "corner.py").write_text("raise AssertionError('nothing is run')\n")
     config.write_text(
         CONFIG
         + '[subscribers.a]\nuse = "bakery.bread:f"\n[subscribers.b]\nuse = "kiosk:f"\n'
         + '[subscribers.c]\nuse = "missing:f"\n[subscribers.d]\nuse = "sys:f"\n'
-        + '[subscribers.e]\nuse = "handmade:f"\n'
+        + '[subscribers.e]\nuse = "handmade:f"\n[subscribers.f]\nuse = "corner:f"\n'
     )
-    assert set(files_of(config)) == {
-        config,
-        workplace / "bakery" / "__init__.py",
-        package / "__init__.py",
-        workplace / "kiosk.py",
-    }
+    assert watched(config) == {workplace, elsewhere / "bakery", elsewhere / "kiosk.py"}
 
 
-def test_a_broken_configuration_is_still_watched(config):
+def test_a_broken_configuration_is_still_watched(config, workplace):
     """Somebody in the middle of editing it will save it again."""
     config.write_text("[")
-    assert list(files_of(config)) == [config]
+    assert watched(config) == {workplace}
+
+
+def test_code_elsewhere_is_watched(start, command, config, tmp_path_factory):
+    """A subscriber that is imported from another folder is served as its file says now."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "shop.py").write_text(SHOP.format(words="one"))
+    config.write_text(WITH_SHOP)
+    paths = os.pathsep.join((str(ROOT), str(elsewhere)))
+    process = start("serve", "--dev", "--port", "0", PYTHONPATH=paths)
+    said(process, "listening on")
+    (elsewhere / "shop.py").write_text(SHOP.format(words="the second"))
+    said(process, "something has changed: starting again")
+    url = said(process, r"listening on (http://127\.0\.0\.1:\d+)")[1]
+    assert command("trigger", "whatsapp-text", "--url", url).code == 0
+    assert process.stdout.readline().decode() == "the second\n"

@@ -1,6 +1,5 @@
 """`bridge replay`: events once more."""
 
-import orjson
 import pytest
 
 
@@ -48,10 +47,8 @@ def test_a_dry_run_changes_nothing(served, command):
     """A dry run says how many there would be."""
     arguments = ("--since", "1h", "--subscriber", "crm", "--kind", "message", "--dry-run", "--json")
     outcome = command("replay", *arguments, "--rate", "0.001")
-    assert orjson.loads(outcome.out) == {"subscribers": {"crm": 3}, "unknown": []}
-    assert command("replay", *arguments, "--until", "2001-01-01T00:00:00Z").out == (
-        '{"subscribers":{},"unknown":[]}\n'
-    )
+    assert outcome.events == [{"subscriber": "crm", "events": 3}]
+    assert command("replay", *arguments, "--until", "2001-01-01T00:00:00Z").out == ""
     served.settled()
     assert len(served.taken()) == 3
 

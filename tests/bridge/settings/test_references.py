@@ -82,12 +82,12 @@ def test_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("missing", "there is no such file"),
+        ("missing", "No such file or directory"),
         (".", "not a regular file"),
         ("pipe", "not a regular file"),
         ("large", f"larger than {MAX_FILE_BYTES} bytes"),
         ("binary", "not text in UTF-8"),
-        ("loop", "there is no such file"),
+        ("loop", "Too many levels of symbolic links"),
         ("x" * 300, "File name too long"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from bridge import settings
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
+from bridge.model import Direction
 from bridge.settings import (
     AdminSettings,
     DeliverySettings,
@@ -127,12 +126,6 @@ def test_subscriber_entry():
     assert console.delivery == result.delivery == DeliverySettings(tries=3, timeout=5.0)
 
 
-def test_filters_know_every_kind():
-    """The kinds that a filter accepts are those of the model."""
-    assert set(get_args(settings.EventKind)) == {cls.kind for cls in EVENT_CLASSES}
-    assert set(get_args(settings.ContentKind)) == {cls.kind for cls in CONTENT_CLASSES}
-
-
 # --- mistakes ----------------------------------------------------------------------------
 
 
@@ -210,15 +203,18 @@ def test_filters_know_every_kind():
             2,
             "server.trusted_proxies",
             (
-                'expected an array, each item a network such as "10.0.0.0/8" or "2001:db8::/32", '
-                'found string "10.0.0.0/8"'
+                'expected an array, each item an IPv4 network such as "10.0.0.0/8" or an IPv6 '
+                'network such as "2001:db8::/32", found string "10.0.0.0/8"'
             ),
         ),
         (
             "[server]\ntrusted_proxies = [\n  '10.0.0.0/8',\n  'proxy']",
             4,
             "server.trusted_proxies[1]",
-            'expected a network such as "10.0.0.0/8" or "2001:db8::/32", found string "proxy"',
+            (
+                'expected an IPv4 network such as "10.0.0.0/8" or an IPv6 network such as '
+                '"2001:db8::/32", found string "proxy"'
+            ),
         ),
         (
             "[adapters.shop]\ntype = 'acem'",
@@ -245,6 +241,15 @@ def test_filters_know_every_kind():
             2,
             "subscribers.crm.use",
             'expected "console" or "package.module:function", found "shop.crm"',
+        ),
+        (
+            "[subscribers.crm]\nuse = 'bridge:receive'",
+            2,
+            "subscribers.crm.use",
+            (
+                'found "bridge:receive", but `bridge` is this package: a file of yours that is '
+                "called bridge.py needs another name"
+            ),
         ),
         (
             "[subscribers.crm]\nuse = 'console'\nevents = ['mesage']",
@@ -342,7 +347,6 @@ start = "middle"
         (9, "adapters.acme.tokens[1]"),
         (10, "adapters.acme.insecur"),
         (11, "adapters.acme.channels[0].kind"),
-        (13, "adapters.acme.channels[1]"),
         (15, "adapters.acme.channels[1].kind"),
         (16, "adapters.other"),
         (18, "subscribers.crm.use"),

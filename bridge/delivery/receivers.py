@@ -1,0 +1,176 @@
+"""Plain blinker receivers, each served from the journal from the moment it connects.
+
+A receiver gets each event once, without retries and without progress that outlives the process.
+It has a delivery of its own, so that one which blocks or raises holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+from weakref import ReferenceType
+
+import attrs
+from blinker import Signal
+
+from bridge.delivery.bus import Bus, Function
+from bridge.delivery.delivery import Delivery
+from bridge.delivery.functions import is_async, name_of
+from bridge.errors import JournalError
+from bridge.model import Event
+
+_Callable: TypeAlias = Callable[..., Any]
+_Key: TypeAlias = tuple[type[Event], Any]  # the second is the receiver's address, to blinker
+_Deliver: TypeAlias = Callable[[str, Function, Callable[[Event], bool]], Awaitable[Delivery]]
+
+_AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
+
+_log: Final = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class _Receiver:
+    """A receiver of one signal; `kept` is what blinker has of it, perhaps a weak reference."""
+
+    signal: Signal
+    cls: type[Event]
+    kept: _Callable | ReferenceType[_Callable]
+    opened: asyncio.Event = attrs.field(factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    delivery: Delivery | None = None
+
+    def find(self) -> _Callable | None:
+        """Return the receiver while it exists."""
+        return self.kept() if isinstance(self.kept, ReferenceType) else self.kept
+
+    def wants(self, event: Event) -> bool:
+        """Return whether the receiver is connected for this event's class and channel."""
+        connected: Iterator[object] = self.signal.receivers_for(event.channel)
+        return isinstance(event, self.cls) and self.find() in connected
+
+    def function(self) -> Function:
+        """Return a function that calls the receiver in blinker's way."""
+
+        def call(event: Event) -> object:
+            receiver = self.find()
+            return None if receiver is None else receiver(event.channel, event=event)
+
+        async def call_async(event: Event) -> None:
+            called: Any = call(event)
+            if called is not None:
+                await called
+
+        return call_async if is_async(self.find() or call) else call
+
+
+class Receivers:
+    """Serves whoever connects to the signals, while the context is open.
+
+    `deliver` makes a delivery from a name, a function and a filter; it begins with what is
+    appended next, and is not tried twice.
+    """
+
+    def __init__(self, bus: Bus, deliver: _Deliver) -> None:
+        self._bus = bus
+        self._deliver = deliver
+        self._receivers: dict[_Key, _Receiver] = {}
+        self._opening: set[_Receiver] = set()
+
+    async def __aenter__(self) -> Self:
+        """Serve the receivers that are connected, and from now on those that connect."""
+        self._loop = asyncio.get_running_loop()
+        for signal in self._bus.signals.values():
+            signal.receiver_connected.connect(self._changed)
+            signal.receiver_disconnected.connect(self._changed)
+        self._look()
+        await self.opened()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop serving all of them."""
+        for signal in self._bus.signals.values():
+            signal.receiver_connected.disconnect(self._changed)
+            signal.receiver_disconnected.disconnect(self._changed)
+        tasks = [one.task for one in self._receivers.values() if one.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._receivers.clear()
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """Return the deliveries that run."""
+        return tuple(one.delivery for one in self._receivers.values() if one.delivery is not None)
+
+    @property
+    def is_opening(self) -> bool:
+        """Return whether somebody has connected whose delivery has yet to begin."""
+        return bool(self._opening)
+
+    async def opened(self) -> None:
+        """Return when whoever is connected gets what is appended from now on."""
+        for one in tuple(self._opening):
+            await one.opened.wait()
+
+    def _changed(self, _: Signal, **_who: object) -> None:
+        try:
+            is_here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_here = False  # some other thread connects
+        if is_here:
+            self._look()  # at once: it gets what is appended next
+        else:
+            self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        """Begin with receivers that have come, and end with those that have gone."""
+        connected = {
+            (cls, address): kept
+            for cls, signal in self._bus.signals.items()
+            for address, kept in list(signal.receivers.items())
+        }
+        for key, one in list(self._receivers.items()):
+            # At the address of one that is gone there may be another by now.
+            if connected.get(key) != one.kept and one.task is not None:
+                one.task.cancel()
+                self._has_opened(one)
+                del self._receivers[key]
+        for key, kept in connected.items():
+            if key not in self._receivers:
+                cls, _ = key
+                one = _Receiver(self._bus.signal(cls), cls, kept)
+                self._opening.add(one)
+                one.task = self._loop.create_task(self._serve(one))
+                self._receivers[key] = one
+
+    async def _serve(self, one: _Receiver) -> None:
+        receiver = one.find()
+        name = "a receiver" if receiver is None else name_of(receiver)
+        del receiver  # it may be kept by nobody else
+        try:
+            while True:
+                try:
+                    delivery = await self._deliver(name, one.function(), one.wants)
+                    break
+                except JournalError as error:
+                    self._has_opened(one)  # nobody waits for a journal that is away
+                    _log.error("receiver %s cannot be served yet: %s", name, error)
+                    await asyncio.sleep(_AFTER_JOURNAL_ERROR)
+            async with delivery:
+                one.delivery = delivery
+                self._has_opened(one)
+                await self._loop.create_future()
+        finally:
+            self._has_opened(one)
+
+    def _has_opened(self, one: _Receiver) -> None:
+        self._opening.discard(one)
+        one.opened.set()
