@@ -14,6 +14,7 @@ from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import samples, wire
 from bridge.adapters.incs.channels import Channel, Channels
 from bridge.adapters.incs.sending import BASE_URL, IncsSender
+from bridge.adapters.incs.simulated import SimulatedIncs
 from bridge.adapters.incs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -98,6 +99,10 @@ class Incs:
     def sender(self) -> IncsSender:
         """Return what sends with these settings."""
         return IncsSender(self._settings.channels, self._settings.base_url)
+
+    def simulation(self) -> SimulatedIncs:
+        """Return a provider that takes what is sent with these settings."""
+        return SimulatedIncs(self._settings.channels)
 
     # --- samples -------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from bridge.adapter.payload import TooDeep, base64_bytes, identifier, mapping, r
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapters.rcs import samples, wire
 from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
+from bridge.adapters.rcs.simulated import SimulatedRcs
 from bridge.adapters.rcs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -180,6 +181,10 @@ class Rcs:
             ttl=settings.ttl,
             base_url=settings.base_url,
         )
+
+    def simulation(self) -> SimulatedRcs:
+        """Return a provider that takes what is sent with these settings."""
+        return SimulatedRcs()
 
     # --- samples -------------------------------------------------------------------------
 

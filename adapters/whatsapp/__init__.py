@@ -18,6 +18,7 @@ from bridge.adapters.whatsapp import samples
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.plain import plain_callback
 from bridge.adapters.whatsapp.sending import BASE_URL, WhatsAppSender
+from bridge.adapters.whatsapp.simulated import SimulatedWhatsApp
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -144,6 +145,11 @@ class WhatsApp:
             message = "empty; sending takes a system user's token"
             raise ConfigurationError((Problem(key="access_token", message=message),))
         return WhatsAppSender(token, self._settings.phone_number_id, self._settings.base_url)
+
+    def simulation(self) -> SimulatedWhatsApp:
+        """Return a provider that takes what is sent with these settings."""
+        token = self._settings.access_token
+        return SimulatedWhatsApp(token.reveal() if token else "")
 
     def samples(self) -> Sequence[Sample]:
         """Every sample, simple ones first."""

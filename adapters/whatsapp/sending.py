@@ -151,7 +151,7 @@ def _receipt(receipt: Receipt) -> JsonObject:
 def _recipient(message: Message, content: Content) -> JsonObject:
     if message.conversation.kind is ConversationKind.GROUP:
         group_id = message.conversation.provider_id
-        if group_id is None:
+        if not group_id:
             raise Unsendable("a group without Meta's id for it")
         return {"recipient_type": "group", "to": group_id}
     told: JsonObject = {"recipient_type": "individual"}

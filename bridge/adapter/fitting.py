@@ -254,7 +254,8 @@ def _fit_media(media: Media, capabilities: Capabilities) -> _Fit:
     reason = misfits[0] if misfits else f"there is no {media.media}"
     if url is None:
         raise Unsendable(reason)
-    text = "\n".join(piece for piece in (media.caption or media.filename, url) if piece)
+    words = _words(media.caption) or _words(media.filename)
+    text = "\n".join(piece for piece in (words, url) if piece)
     contents, lost = _fit_text(text, capabilities)
     return contents, [f"the {media.media} is sent as a link: {reason}", *lost]
 
@@ -272,8 +273,8 @@ def _media_misfit(media: Media, form: MediaForm) -> str | None:
 
 
 def _captioned(media: Media, form: MediaForm, capabilities: Capabilities) -> _Fit:
-    caption = media.caption
-    if not caption:
+    caption = _words(media.caption)
+    if caption is None:
         return [attrs.evolve(media, caption=None)], []
     if len(caption) <= form.caption:
         return [media], []
@@ -353,6 +354,7 @@ def _fit_contacts(contacts: Contacts, capabilities: Capabilities) -> _Fit:
 
 
 def _fit_menu(menu: Menu, capabilities: Capabilities) -> _Fit:
+    menu = _without_blanks(menu)
     _check_menu(menu, capabilities)
     _need(bool(menu.options), "a menu without options")
     misfits = []
@@ -372,6 +374,24 @@ def _fit_menu(menu: Menu, capabilities: Capabilities) -> _Fit:
     reason = ": " + ", nor ".join(misfits) if misfits else ""
     contents, losses = _fit_text(menu_as_text(menu), capabilities)
     return contents, [f"the menu becomes a numbered text{reason}", *losses]
+
+
+def _without_blanks(menu: Menu) -> Menu:
+    """Return the menu with None for each optional text that has no words."""
+    return attrs.evolve(
+        menu,
+        header=_words(menu.header),
+        footer=_words(menu.footer),
+        button=_words(menu.button),
+        options=tuple(
+            attrs.evolve(one, description=_words(one.description), section=_words(one.section))
+            for one in menu.options
+        ),
+    )
+
+
+def _words(text: str | None) -> str | None:
+    return text if text is not None and text.strip() else None
 
 
 def _check_menu(menu: Menu, capabilities: Capabilities) -> None:
@@ -426,6 +446,9 @@ def _target(option: Option) -> str | None:
 
 def _fit_carousel(carousel: Carousel, capabilities: Capabilities) -> _Fit:
     _need(bool(carousel.cards), "a carousel without cards")
+    carousel = Carousel(
+        [_without_blanks(card) for card in carousel.cards], text=_words(carousel.text)
+    )
     for card in carousel.cards:
         _check_menu(card, capabilities)
     reason = "there are no carousels"
@@ -433,7 +456,7 @@ def _fit_carousel(carousel: Carousel, capabilities: Capabilities) -> _Fit:
     if form is not None:
         text = carousel.text or ""
         misfit = form.misfit(carousel.cards)
-        if misfit is None and form.needs_text and not text.strip():
+        if misfit is None and form.needs_text and not text:
             misfit = "no text above the cards, which a carousel needs"
         if misfit is None and len(text) <= form.text:
             return [carousel], []
