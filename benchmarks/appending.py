@@ -24,6 +24,7 @@ import orjson
 from benchmarks.contenders import ROOT
 from benchmarks.figures import Faulty
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Journal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
@@ -113,7 +114,7 @@ async def fill(journal: Journal, rows: int) -> None:
 def journal_at(place: str) -> Journal:
     """Return the journal that an address or a path names."""
     if place.startswith("nats:"):
-        return NatsJournal([place], synced=True)
+        return NatsJournal(NatsSettings(servers=(place,), synced=True))
     return SqliteJournal(place)
 
 

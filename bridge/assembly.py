@@ -1,15 +1,17 @@
 """From settings to objects: installed adapters, the journal, the functions to call.
 
-Adapters that are installed are the entry points of the group `bridge.adapters`; the built-in
-ones are found in the same way as anyone else's.
+Installed adapters are the entry points of the group `bridge.adapters`, and engines of journals
+those of `bridge.journals`; the built-in ones are found in the same way as anyone else's.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final, cast
 
 import attrs
@@ -18,14 +20,13 @@ from bridge.adapter import AdapterClass
 from bridge.delivery.bus import Subscriber
 from bridge.delivery.console import Console
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
-from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Journal
-from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
 from bridge.settings import CONSOLE, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
-GROUP: Final = "bridge.adapters"
+ADAPTERS: Final = "bridge.adapters"
+JOURNALS: Final = "bridge.journals"
 
 
 @attrs.frozen(kw_only=True)
@@ -71,13 +72,17 @@ class Installed:
 
 def installed() -> Mapping[str, Installed]:
     """Return every adapter that is offered, by name; a broken one is listed like any other."""
+    return {name: _installed(name, entries) for name, entries in _offers(ADAPTERS).items()}
+
+
+def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
     offers: dict[str, list[metadata.EntryPoint]] = {}
-    for entry_point in metadata.entry_points(group=GROUP):
+    for entry_point in metadata.entry_points(group=group):
         same_name = offers.setdefault(entry_point.name, [])
         # One distribution may be found twice, as a source tree and as what was built from it.
         if all(entry_point.value != other.value for other in same_name):
             same_name.append(entry_point)
-    return {name: _installed(name, tuple(offers[name])) for name in sorted(offers)}
+    return {name: tuple(offers[name]) for name in sorted(offers)}
 
 
 def load(name: str) -> AdapterClass:
@@ -140,44 +145,51 @@ def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry po
     return None
 
 
+def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
+    """Return what `settings.load` asks for: the engines of journals that are installed."""
+    return {
+        name: partial(_settings_of_engine, entry_points)
+        for name, entry_points in _offers(JOURNALS).items()
+    }
+
+
+def _settings_of_engine(entry_points: Sequence[metadata.EntryPoint]) -> type[attrs.AttrsInstance]:
+    return _journal_class(entry_points).Settings
+
+
+def _journal_class(entry_points: Sequence[metadata.EntryPoint]) -> JournalClass:
+    """Import an engine. Raises `ConfigurationError`."""
+    if len(entry_points) > 1:
+        values = ", ".join(map(_origin, entry_points))
+        raise ConfigurationError(f"this engine is offered more than once: {values}")
+    (entry_point,) = entry_points
+    try:
+        return cast("JournalClass", entry_point.load())
+    except Exception as error:  # a broken package may raise anything as it is imported
+        told = f"cannot be used ({_origin(entry_point)}): {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and entry_point.extras:
+            offer = f"{_distribution(entry_point).name}[{','.join(entry_point.extras)}]"
+            told = f"needs the extra: pip install {offer}"
+        raise ConfigurationError(told) from error
+
+
 def journal_of(settings: JournalSettings) -> Journal:
     """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
-    if settings.engine == "memory":
-        return MemoryJournal()
-    if settings.engine == "nats":
-        return _nats_journal(settings)
-    return SqliteJournal(
-        settings.path,
-        keep=settings.keep,
-        max_size=settings.max_size,
-        absolute_limit=settings.absolute_limit,
-        min_free_space=settings.min_free_space,
-    )
+    offers = _offers(JOURNALS)
+    told = unknown("engine", settings.engine, offers)
+    if settings.engine in offers:
+        try:
+            cls = _journal_class(offers[settings.engine])
+        except ConfigurationError as error:
+            told = str(error)
+        else:
+            return cls.from_settings(settings, local=_local)
+    raise ConfigurationError((Problem("journal.engine", told),))
 
 
-def _nats_journal(settings: JournalSettings) -> Journal:
-    try:
-        from bridge.journal.nats import NatsJournal  # noqa: PLC0415 - an extra of its own
-    except ModuleNotFoundError as error:
-        problem = Problem("journal.engine", "needs the extra: pip install incs-bridge[nats]")
-        raise ConfigurationError((problem,)) from error
-    nats = settings.nats
-    # What has flowed into the stream need not stay in the spool.
-    spool = SqliteJournal(nats.spool_path, keep=0, max_size=nats.spool_max_size)
-    return NatsJournal(
-        nats.servers,
-        credentials=nats.credentials,
-        stream=nats.stream,
-        partitions=nats.partitions,
-        replicas=nats.replicas,
-        keep=settings.keep,
-        remember=nats.remember,
-        max_bytes=settings.max_size,
-        synced=nats.synced,
-        timeout=nats.timeout,
-        patience=nats.patience,
-        spool=spool if nats.spool else None,
-    )
+def _local(path: Path, max_size: int) -> Journal:
+    # What has been taken out of it need not stay.
+    return journal_of(JournalSettings(path=path, keep=0, max_size=max_size))
 
 
 def subscriber_of(entry: SubscriberEntry) -> Subscriber:

@@ -97,10 +97,11 @@ class Options(TypedDict, total=False):
 class Reparsed:
     """What came of reading an unreadable body once more.
 
-    `events` are those that could be read; `appended` is None in a dry run.
+    `events` are those that could be read, and `is_whole` says that nothing unreadable is left.
+    `appended` is None in a dry run.
     """
 
-    mended: bool
+    is_whole: bool
     events: tuple[Event, ...] = ()
     appended: Appended | None = None
 
@@ -139,7 +140,12 @@ class Bridge:
     def from_toml(cls, path: str | Path) -> Self:
         """Make a bridge as a TOML file describes it. Raises `ConfigurationError`."""
         return cls.from_settings(
-            load(path, assembly.settings_class, installed=assembly.installed())
+            load(
+                path,
+                assembly.settings_class,
+                installed=assembly.installed(),
+                engines=assembly.engines(),
+            )
         )
 
     @classmethod
@@ -479,11 +485,11 @@ class Bridge:
         return MappingProxyType(self._deliveries)
 
     async def reparse(self, entry: Entry, *, dry_run: bool = False) -> Reparsed:
-        """Let its adapter, mended meanwhile, read once more what it could not read.
+        """Parse once more, with its adapter as it is now, a body that could not be read.
 
-        New events are appended with the time at which the callback came, and the entry is
-        marked as mended; a dry run only tells which events there would be. Raises
-        `UnknownAdapter` where the adapter is not configured any more, and `JournalError`.
+        New events are appended with the time at which the callback came, and an entry that could
+        be read whole is marked as reparsed; a dry run only tells which events there would be.
+        Raises `UnknownAdapter` where the adapter is not configured any more, and `JournalError`.
         """
         event = entry.event
         door = self._doors.get(event.source)
@@ -498,11 +504,11 @@ class Bridge:
         )
         readable = parsed.malformed is None and len(news) == len(parsed.events)
         if dry_run:
-            return Reparsed(mended=readable, events=news)
+            return Reparsed(is_whole=readable, events=news)
         appended = await self.journal.append(news)
         if readable:
-            await self.journal.mend([entry.position])
-        return Reparsed(mended=readable, events=news, appended=appended)
+            await self.journal.mark_reparsed([entry.position])
+        return Reparsed(is_whole=readable, events=news, appended=appended)
 
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""

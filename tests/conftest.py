@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-# How long an example takes says nothing: the machine may be busy with something else.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# How long an example takes says nothing: the machine may be busy with something else. Each run
+# draws other examples; `pytest --hypothesis-profile=thorough` tries many at once. To explain a
+# failure takes longer than to find it, and some tests want laws to fail.
+_untimed = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
+settings.register_profile("short", _untimed, max_examples=40)
+settings.register_profile("thorough", _untimed, max_examples=1000)
+settings.load_profile("short")
+
+# Where the run began with SIGINT ignored, as with `nohup` or in the background of a script, each
+# process that a test starts would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -138,6 +138,7 @@ def _message(
         raw=body,
         message_id=name.message_id,
         aliases=(name.incs_id,) if name.resolved and name.incs_id is not None else (),
+        id_space=None if name.incs_id is None else wire.CHANNEL,
         direction=sides.direction,
         origin=_BY_USER if inbound else _written_by_us(message),
         conversation=sides.conversation,
@@ -179,6 +180,7 @@ def _status(
         error=provider_error(message.get("error")),
         recipient=sides.recipient,
         conversation=sides.conversation,
+        id_space=None if name.resolved else wire.CHANNEL,
         resolved=name.resolved,
     )
 

@@ -67,6 +67,7 @@ def message_status_updated(
             status=status,
             provider_status=word,
             error=provider_error(body.get("error")),
+            id_space=wire.CHANNEL,
             resolved=False,
         )
     ]

@@ -61,24 +61,15 @@ def check(*, config: ConfigOption = None) -> int:
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
     """Return every mistake that shows only when the bridge is made, or connects."""
-    problems = tuple(_unreadable_credentials(settings))
     try:
-        Bridge.from_settings(settings)
+        bridge = Bridge.from_settings(settings)
     except ConfigurationError as error:
-        problems += error.problems
-    return problems
-
-
-def _unreadable_credentials(settings: Settings) -> Iterator[Problem]:
-    """Look before the server asks for them: with a spool the bridge would start all the same."""
-    credentials = settings.journal.nats.credentials
-    if settings.journal.engine != "nats" or credentials is None:
-        return
+        return error.problems
     try:
-        credentials.open("rb").close()
-    except OSError as error:
-        problem = Problem("credentials", f"the file cannot be read: {error.strerror}")
-        yield from settings.locate("journal.nats", ConfigurationError((problem,)))
+        bridge.journal.check()
+    except ConfigurationError as error:
+        return settings.locate("journal", error)
+    return ()
 
 
 def doubts(settings: Settings, path: Path) -> Iterator[Problem]:

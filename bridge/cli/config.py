@@ -61,7 +61,12 @@ def read(path: Path) -> Settings:
         raise ConfigurationError((Problem("", told, file=str(namesake)),))
     if str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that nothing there hides what is installed
-    return load(path, assembly.settings_class, installed=assembly.installed())
+    return load(
+        path,
+        assembly.settings_class,
+        installed=assembly.installed(),
+        engines=assembly.engines(),
+    )
 
 
 def adapter(settings: Settings, name: str) -> Adapter:

@@ -25,7 +25,7 @@ from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server
 from bridge.ops import admin, log
 from bridge.runtime import Bridge
-from bridge.settings import JournalSettings, Settings, SubscriberEntry
+from bridge.settings import Settings, SubscriberEntry
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
@@ -132,7 +132,7 @@ def _announce(
         name: f"{url}{prefix}/{name}{_masked_tail(adapter)}"
         for name, adapter in bridge.adapters.items()
     }
-    journal = _place(settings.journal)
+    journal = bridge.journal.location
     if not log.is_readable(settings.log):
         _log.info(
             "listening on %s",
@@ -165,17 +165,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
-
-
-def _place(journal: JournalSettings) -> str:
-    """Return where the journal is, in words."""
-    match journal.engine:
-        case "memory":
-            return "memory"
-        case "nats":
-            return f"{journal.nats.stream} on {', '.join(journal.nats.servers)}"
-        case "sqlite":
-            return f"sqlite in {journal.path}"
 
 
 def _sample(bridge: Bridge) -> str | None:

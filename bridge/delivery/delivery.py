@@ -18,7 +18,7 @@ from bridge.delivery.attempt import FIRST, Attempt, attempt, begin, delay, finis
 from bridge.delivery.functions import as_async, is_async, raised_at
 from bridge.delivery.progress import Progress
 from bridge.errors import JournalError
-from bridge.journal.protocol import Cursor, Entry, Failure, Held
+from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import Result, Tried
 from bridge.settings import DeliverySettings
@@ -315,10 +315,11 @@ class Delivery:
         await self._progress.save()
         found = await self._cursor.held(lane.name, _BURST)
         for held in found:
-            if held.due_at is not None and held.due_at > time.time():
-                self._schedule(lane, held.due_at)
+            retry = held.retry
+            if retry.due_at is not None and retry.due_at > time.time():
+                self._schedule(lane, retry.due_at)
                 return
-            error = await self._try(held.entry, Attempt(held.tries, held.replayed))
+            error = await self._try(held.entry, Attempt(retry.tries, retry.replayed))
             if error is None:
                 self._progress.release(held.entry)
             elif not self._fail(lane, held, error):
@@ -368,8 +369,7 @@ class Delivery:
     def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
         """Hold an entry for its next try; return True where it has had its last."""
         now = time.time()
-        tries = held.tries + 1
-        first = held.first_failed_at or now
+        tries = held.retry.tries + 1
         final = tries >= self._policy.tries
         if self._observe is not None:
             result = Result.DEAD if final else Result.FAILED
@@ -390,21 +390,19 @@ class Delivery:
                 **({} if final else {"seconds": round(due_at - now, 1)}),
             },
         )
-        if final:
-            self._progress.dead_letter(
-                Failure(
-                    entry=held.entry,
-                    tries=tries,
-                    first_failed_at=first,
-                    failed_at=now,
-                    error=text,
-                )
-            )
-            return True
-        self._hold(
-            lane,
-            attrs.evolve(held, tries=tries, due_at=due_at, first_failed_at=first, error=text),
+        retry = Retry(
+            tries=tries,
+            due_at=None if final else due_at,
+            first_failed_at=held.retry.first_failed_at or now,
+            failed_at=now,
+            error=text,
+            replayed=held.retry.replayed,
         )
+        held = Held(entry=held.entry, retry=retry)
+        if final:
+            self._progress.dead_letter(held)
+            return True
+        self._hold(lane, held)
         self._schedule(lane, due_at)
         return False
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from bridge.journal.protocol import Cursor, Entry, Failure, Held, Settlement
+from bridge.journal.protocol import Cursor, Entry, Held, Settlement
 
 
 class Progress:
@@ -27,7 +27,7 @@ class Progress:
         self._saved_position = cursor.position
         self._held: dict[int, Held] = {}
         self._released: set[int] = set()
-        self._dead: list[Failure] = []
+        self._dead: list[Held] = []
 
     @property
     def under_way(self) -> int:
@@ -54,9 +54,9 @@ class Progress:
         self._released.add(entry.position)
         self.changed.set()
 
-    def dead_letter(self, failure: Failure) -> None:
+    def dead_letter(self, held: Held) -> None:
         """Make an entry a dead letter."""
-        self._dead.append(failure)
+        self._dead.append(held)
         self.changed.set()
 
     async def save(self) -> None:

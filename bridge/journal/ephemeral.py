@@ -1,24 +1,37 @@
-"""A place in a journal that belongs to nobody, of whatever engine: all it knows is in memory."""
+"""A cursor without a subscriber, of whatever engine: everything it knows is in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from bridge.journal.protocol import Held, Settlement
+from bridge.journal.protocol import Entry, Held, Settlement
 
 
-class PassingPlace:
-    """What a `Cursor` does beside reading, for one that is gone with its process."""
+class EphemeralCursor:
+    """A `Cursor` that is gone with its process.
 
-    def __init__(self, position: int) -> None:
+    `fetch` returns the entries after a position, at least one, waiting for it, and at most as
+    many as its second argument says.
+    """
+
+    def __init__(
+        self, position: int, fetch: Callable[[int, int], Awaitable[Sequence[Entry]]]
+    ) -> None:
         self.position = position
+        self._fetch = fetch
+        self._next = position
         self._held: dict[int, Held] = {}
 
+    async def read(self, limit: int) -> Sequence[Entry]:
+        """See `Cursor.read`."""
+        entries = await self._fetch(self._next, limit)
+        self._next = entries[-1].position
+        return entries
+
     async def settle(self, settlement: Settlement) -> None:
-        """See `Cursor.settle`; a dead entry is only let go of."""
+        """See `Cursor.settle`; there are no dead letters, since nobody could ask for them."""
         self._held |= {held.entry.position: held for held in settlement.held}
-        gone = (*settlement.released, *(failure.entry.position for failure in settlement.dead))
-        for position in gone:
+        for position in (*settlement.released, *(dead.entry.position for dead in settlement.dead)):
             self._held.pop(position, None)
         self.position = settlement.position
 
@@ -26,7 +39,7 @@ class PassingPlace:
         """See `Cursor.waiting`."""
         lanes: dict[str, float] = {}
         for _, held in sorted(self._held.items()):
-            lanes.setdefault(held.entry.lane, held.due_at or 0.0)
+            lanes.setdefault(held.entry.lane, held.retry.due_at or 0.0)
         return lanes
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:

@@ -9,26 +9,27 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.correlation import Track, correlate, tells_of
-from bridge.journal.ephemeral import PassingPlace
+from bridge.journal.correlation import Published, correlate, release, tells_of
+from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.ledger import MOST_TIES, Known, Queue, Record, User
 from bridge.journal.protocol import (
     Appended,
     Cursor,
     DeadLetter,
     Entry,
-    Failure,
     Health,
     Held,
+    Journal,
     Outcome,
+    Retry,
     Settlement,
-    Standing,
     Start,
     SubscriberState,
     concerns,
@@ -36,36 +37,50 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.model import Event
 from bridge.model.codec import encode
+from bridge.settings import JournalSettings, NoSettings
 
+_LONGEST_WAIT = 60.0  # seconds; a clock that went back does not hold anything up for longer
 _REMEMBERED_PER_EVENT = 4
 """How many keys and tracks are remembered for each event that may be kept."""
 
 
-class MemoryJournal:
+class MemoryJournal(Journal):
     """Keeps the last `max_events` events, and never drops one that a subscriber has yet to see.
 
     While that many wait for a subscriber, `append` raises `JournalError`: the provider is told
     to come again rather than an acknowledged event being lost.
     """
 
+    Settings = NoSettings
     durable = False
+    location = "memory"
+
+    @classmethod
+    def from_settings(cls, _: JournalSettings, **_local: object) -> Self:
+        """See `JournalClass.from_settings`; events are bounded by their number alone."""
+        return cls()
 
     def __init__(self, *, max_events: int = 100_000) -> None:
         self._max_events = max_events
         self._entries: dict[int, Entry] = {}
         self._first = 1
         self._last = 0
-        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT)
         self._by_key: dict[str, Entry] = {}
+        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT, self._by_key)
+        self._timer: asyncio.TimerHandle | None = None
         self._cursors: dict[str, _Cursor] = {}
         self._grown = asyncio.Event()
         self._letters: dict[int, DeadLetter] = {}
         self._letter_ids = itertools.count(1)
         self._open = False
 
+    def check(self) -> None:
+        """See `Journal.check`; opening always succeeds."""
+
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""
         self._open = True
+        self._release_later()
         return self
 
     async def __aexit__(
@@ -76,29 +91,47 @@ class MemoryJournal:
     ) -> None:
         """Close."""
         self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`."""
         if not self._open:
             raise JournalError("the journal is not open")
         self._make_room(len(events))
-        published = 0
         for event in events:
             encode(event)  # an event that no other journal could keep is refused here too
+        count = 0
         for event in events:
-            outcome = correlate(event, self._ledger)
-            if outcome is None:
-                continue
-            new, lane = outcome
+            is_new, published = correlate(event, self._ledger)
+            count += is_new
+            self._publish(published)
+        self._release_later()
+        return Appended(published=count, duplicates=len(events) - count)
+
+    def _publish(self, published: Sequence[Published]) -> None:
+        for event, lane in published:
             self._last += 1
-            entry = Entry(position=self._last, lane=lane, event=new)
+            entry = Entry(position=self._last, lane=lane, event=event)
             self._entries[self._last] = entry
-            self._by_key[new.key] = entry
-            published += 1
+            self._by_key[event.key] = entry
         if published:
             self._grown.set()
             self._grown = asyncio.Event()
-        return Appended(published=published, duplicates=len(events) - published)
+
+    def _release_later(self) -> None:
+        """Publish what waits once its time is over."""
+        due = self._ledger.due
+        if due is not None and self._timer is None:
+            delay = max(0.0, min(due - time.time(), _LONGEST_WAIT))
+            self._timer = asyncio.get_running_loop().call_later(delay, self._release)
+
+    def _release(self) -> None:
+        self._timer = None
+        for lane, due in self._ledger.due_lanes(time.time()):
+            self._publish(release(lane, due, self._ledger))
+        self._release_later()
 
     def _make_room(self, coming: int) -> None:
         done = min((cursor.position for cursor in self._cursors.values()), default=self._last)
@@ -114,40 +147,40 @@ class MemoryJournal:
         """See `Journal.subscribe`."""
         cursor = self._cursors.get(name)
         if cursor is None:
-            cursor = self._cursors[name] = _Cursor(self, self._begin(start))
+            cursor = self._cursors[name] = _Cursor(self, name, self._begin(start))
         cursor.rewind()
         return cursor
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        return _Cursor(self, self._begin(start))
+        return EphemeralCursor(self._begin(start), self.next_after)
 
     def _begin(self, start: Start | int) -> int:
         if isinstance(start, int):
             return start
         return self._last if start is Start.END else 0
 
-    def after(self, position: int, limit: int) -> Sequence[Entry]:
-        """Return the entries beyond a position."""
-        places = range(max(position + 1, self._first), self._last + 1)
-        found = (self._entries[place] for place in places if place in self._entries)
-        return tuple(itertools.islice(found, limit))
+    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return the entries after a position, waiting for at least one."""
+        while not (entries := tuple(itertools.islice(self._after(position), limit))):
+            await self._grown.wait()
+        return entries
 
-    async def grown(self) -> None:
-        """Wait until something has been appended."""
-        await self._grown.wait()
+    def _after(self, position: int) -> Iterator[Entry]:
+        positions = range(max(position + 1, self._first), self._last + 1)
+        return (self._entries[each] for each in positions if each in self._entries)
 
-    def dead_letter(self, cursor: Cursor, failure: Failure) -> None:
-        """Keep a failure as a dead letter of the cursor's subscriber."""
-        name = next((name for name, known in self._cursors.items() if known is cursor), None)
-        if name is not None:
-            letter = DeadLetter(id=next(self._letter_ids), subscriber=name, failure=failure)
-            self._letters[letter.id] = letter
+    def add_dead_letter(self, cursor: _Cursor, dead: Held) -> None:
+        """Keep an entry as a dead letter of the cursor's subscriber, unless it was forgotten."""
+        if self._cursors.get(cursor.name) is cursor:
+            letter = next(self._letter_ids)
+            self._letters[letter] = DeadLetter(
+                id=letter, subscriber=cursor.name, entry=dead.entry, retry=dead.retry
+            )
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        for letter in await self.dead_letters(name, limit=len(self._letters)):
-            del self._letters[letter.id]
+        self._letters = {k: each for k, each in self._letters.items() if each.subscriber != name}
         return self._cursors.pop(name, None) is not None
 
     async def subscribers(self) -> Sequence[SubscriberState]:
@@ -156,8 +189,8 @@ class MemoryJournal:
             SubscriberState(
                 name=name,
                 position=cursor.position,
-                lag=len(self.after(cursor.position, len(self._entries))),
-                held=cursor.holding,
+                lag=sum(1 for _ in self._after(cursor.position)),
+                held=len(cursor.retries),
                 dead=sum(letter.subscriber == name for letter in self._letters.values()),
             )
             for name, cursor in sorted(self._cursors.items())
@@ -167,74 +200,63 @@ class MemoryJournal:
         """See `Journal.find`."""
         return self._by_key.get(key)
 
-    async def search(self, query: Query) -> Sequence[Entry]:
-        """See `Journal.search`."""
+    async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
+        """See `Journal.scan`."""
         last = self._last if query.before is None else min(self._last, query.before - 1)
-        places = range(max(self._first, query.after + 1), last + 1)
-        entries = map(self._entries.get, reversed(places) if query.newest_first else places)
+        positions = range(max(self._first, query.after + 1), last + 1)
+        entries = map(self._entries.get, reversed(positions) if query.newest_first else positions)
         found = (
             entry
             for entry in entries
-            if entry is not None and query.matches(entry.event, mended=entry.mended)
+            if entry is not None and query.matches(entry.event, reparsed=entry.reparsed)
         )
-        return tuple(itertools.islice(found, query.limit))
+        while page := tuple(itertools.islice(found, query.limit)):
+            yield page
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
         """See `Journal.outcomes`."""
+        dead = {
+            letter.subscriber: letter
+            for letter in self._letters.values()
+            if letter.entry.position == position
+        }
         return tuple(
-            self._outcome(name, cursor, position) for name, cursor in sorted(self._cursors.items())
-        )
-
-    def _outcome(self, name: str, cursor: _Cursor, position: int) -> Outcome:
-        held = cursor.holds(position)
-        if held is not None:
-            return Outcome(
-                subscriber=name,
-                standing=Standing.HELD,
-                tries=held.tries,
-                due_at=held.due_at,
-                first_failed_at=held.first_failed_at,
-                error=held.error,
-                replayed=held.replayed,
+            Outcome.of(
+                name,
+                held=cursor.retries.get(position),
+                dead=dead.get(name),
+                done=position <= cursor.position,
             )
-        for letter in self._letters.values():
-            failure = letter.failure
-            if letter.subscriber == name and failure.entry.position == position:
-                return Outcome(
-                    subscriber=name,
-                    standing=Standing.DEAD,
-                    tries=failure.tries,
-                    first_failed_at=failure.first_failed_at,
-                    failed_at=failure.failed_at,
-                    error=failure.error,
-                    letter=letter.id,
-                )
-        standing = Standing.PENDING if position > cursor.position else Standing.DONE
-        return Outcome(subscriber=name, standing=standing)
+            for name, cursor in sorted(self._cursors.items())
+        )
 
     async def replay(self, positions: Sequence[int], subscriber: str) -> int:
         """See `Journal.replay`."""
         cursor = self._cursors.get(subscriber)
-        seen = () if cursor is None else [p for p in positions if p <= cursor.position]
-        entries = [self._entries[position] for position in seen if position in self._entries]
-        again = {entry.position for entry in entries}
-        self._letters = {
-            letter.id: letter
+        if cursor is None:
+            return 0
+        dead = {
+            letter.entry.position: letter.id
             for letter in self._letters.values()
-            if letter.subscriber != subscriber or letter.failure.entry.position not in again
+            if letter.subscriber == subscriber
         }
-        if cursor is not None:
-            for entry in entries:
-                cursor.hold(Held(entry=entry, due_at=time.time(), replayed=True))
+        again = {
+            position: self._entries[position]
+            for position in positions
+            if position in self._entries and (position <= cursor.position or position in dead)
+        }
+        for position, entry in again.items():
+            cursor.hold(Held(entry=entry, retry=Retry(due_at=time.time(), replayed=True)))
+            self._letters.pop(dead.get(position, 0), None)
         return len(again)
 
-    async def mend(self, positions: Sequence[int]) -> None:
-        """See `Journal.mend`."""
+    async def mark_reparsed(self, positions: Sequence[int]) -> None:
+        """See `Journal.mark_reparsed`."""
         for position in positions:
             entry = self._entries.get(position)
             if entry is not None:
-                mended = attrs.evolve(entry, mended=True)
-                self._entries[position] = self._by_key[entry.event.key] = mended
+                reparsed = attrs.evolve(entry, reparsed=True)
+                self._entries[position] = self._by_key[entry.event.key] = reparsed
 
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
@@ -247,33 +269,27 @@ class MemoryJournal:
         )
         return tuple(itertools.islice(letters, limit))
 
-    async def retry(self, letter: int) -> bool:
-        """See `Journal.retry`."""
-        found = self._letters.pop(letter, None)
-        if found is None:
-            return False
-        self._cursors[found.subscriber].hold(
-            Held(entry=found.failure.entry, due_at=time.time(), replayed=True)
-        )
-        return True
-
     async def drop(self, letter: int) -> bool:
         """See `Journal.drop`."""
         return self._letters.pop(letter, None) is not None
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`."""
-        gone = {p for p, entry in self._entries.items() if concerns(entry.event, subject)}
-        for position in gone:
-            del self._by_key[self._entries.pop(position).event.key]
-        for cursor in self._cursors.values():
-            gone |= cursor.purge(subject)
-        self._ledger.purge(subject)
-        for letter in list(self._letters.values()):
-            if concerns(letter.failure.entry.event, subject):
-                gone.add(letter.failure.entry.position)
-                del self._letters[letter.id]
-        return len(gone)
+        subjects = self._ledger.names_of(subject)
+        count = self._ledger.purge(subjects)
+        gone: set[int] = set()
+        for name in subjects:
+            found = {p for p, entry in self._entries.items() if concerns(entry.event, name)}
+            for position in found:
+                del self._by_key[self._entries.pop(position).event.key]
+            gone |= found
+            for cursor in self._cursors.values():
+                gone |= cursor.purge(name)
+            for letter in list(self._letters.values()):
+                if concerns(letter.entry.event, name):
+                    gone.add(letter.entry.position)
+                    del self._letters[letter.id]
+        return count + len(gone)
 
     async def health(self) -> Health:
         """See `Journal.health`."""
@@ -286,44 +302,28 @@ class MemoryJournal:
         return Health(ready=True)
 
 
-class _Cursor(PassingPlace):
-    """A place in a `MemoryJournal`."""
+class _Cursor(EphemeralCursor):
+    """A subscriber's cursor, which lives as long as its `MemoryJournal`."""
 
-    def __init__(self, journal: MemoryJournal, position: int) -> None:
-        super().__init__(position)
+    def __init__(self, journal: MemoryJournal, name: str, position: int) -> None:
+        super().__init__(position, journal.next_after)
         self._journal = journal
-        self._next = position
+        self.name = name
 
     @property
-    def holding(self) -> int:
-        """Return how many entries are held."""
-        return len(self._held)
-
-    def holds(self, position: int) -> Held | None:
-        """Return what is known of an entry if it is held."""
-        return self._held.get(position)
+    def retries(self) -> Mapping[int, Retry]:
+        """Return what is known of the held entries, by position."""
+        return {position: held.retry for position, held in self._held.items()}
 
     def rewind(self) -> None:
-        """Go back to what has been settled: what was given out and not settled comes again."""
+        """Go back to the last settled position: what was given out after it comes again."""
         self._next = self.position
-
-    async def read(self, limit: int) -> Sequence[Entry]:
-        """See `Cursor.read`."""
-        while not (entries := self._journal.after(self._next, limit)):
-            await self._journal.grown()
-        self._next = entries[-1].position
-        return entries
 
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`."""
-        for held in settlement.held:
-            self.hold(held)
-        for position in settlement.released:
-            self._held.pop(position, None)
-        for failure in settlement.dead:
-            self._held.pop(failure.entry.position, None)
-            self._journal.dead_letter(self, failure)
-        self.position = settlement.position
+        await super().settle(settlement)
+        for dead in settlement.dead:
+            self._journal.add_dead_letter(self, dead)
 
     def hold(self, held: Held) -> None:
         """Hold an entry, or replace what is known of one that is held."""
@@ -339,41 +339,100 @@ class _Cursor(PassingPlace):
 class _Ledger:
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, entries: Mapping[str, Entry]) -> None:
         self._limit = limit
+        self._entries = entries
         self._keys: OrderedDict[str, None] = OrderedDict()
-        self._tracks: OrderedDict[str, Track | str] = OrderedDict()
+        self._records: OrderedDict[str, Record | str] = OrderedDict()
+        self._queues: dict[str, Queue] = {}
 
-    def claim(self, key: str) -> bool:
-        if key in self._keys:
-            return False
+    def knows(self, key: str) -> bool:
+        return key in self._keys or self._waits_in(key) is not None
+
+    def claim(self, key: str) -> None:
         self._keys[key] = None
         if len(self._keys) > self._limit:
             self._keys.popitem(last=False)
-        return True
 
-    def track(self, name: str) -> Track | None:
-        found = self._tracks.get(name)
-        if isinstance(found, str):
-            found = self._tracks.get(found)
-        return found if isinstance(found, Track) else None
+    def known(self, key: str) -> Known | None:
+        queue = self._waits_in(key)
+        for item in () if queue is None else queue.items:
+            if key in item.keys:
+                return Known(event=item.event, lane=None if queue is None else queue.lane)
+        entry = self._entries.get(key)
+        return None if entry is None else Known(event=entry.event)
 
-    def save(self, track: Track) -> None:
-        self._keep(track.name, track)
+    def _waits_in(self, key: str) -> Queue | None:
+        for queue in self._queues.values():
+            if any(key in item.keys for item in queue.items):
+                return queue
+        return None
 
-    def tie(self, name: str, to: Track) -> None:
+    def find(self, name: str) -> Record | None:
+        found = self._records.get(name)
+        for _ in range(MOST_TIES):
+            if not isinstance(found, str):
+                return found
+            found = self._records.get(found)
+        return None
+
+    def save(self, record: Record) -> None:
+        self._keep(record.name, record)
+
+    def tie(self, name: str, to: Record) -> None:
         self._keep(name, to.name)
 
-    def purge(self, subject: str) -> None:
-        """Forget the tracks that tell of one subject."""
-        self._tracks = OrderedDict(
-            (name, found)
-            for name, found in self._tracks.items()
-            if isinstance(found, str) or not tells_of(found, subject)
-        )
+    def queue(self, lane: str) -> Queue | None:
+        return self._queues.get(lane)
 
-    def _keep(self, name: str, value: Track | str) -> None:
-        self._tracks[name] = value
-        self._tracks.move_to_end(name)
-        if len(self._tracks) > self._limit:
-            self._tracks.popitem(last=False)
+    def put(self, queue: Queue) -> None:
+        self._queues.pop(queue.lane, None)
+        if queue.items:
+            self._queues[queue.lane] = queue
+
+    @property
+    def due(self) -> float | None:
+        """When the first of what waits is published."""
+        return min((q.due for q in self._queues.values() if q.due is not None), default=None)
+
+    def due_lanes(self, now: float) -> Sequence[tuple[str, float]]:
+        """Return the lanes whose first event has waited long enough, and when it was due."""
+        return [
+            (lane, queue.due)
+            for lane, queue in self._queues.items()
+            if queue.due is not None and not now < queue.due <= now + _LONGEST_WAIT
+        ]
+
+    def names_of(self, subject: str) -> tuple[str, ...]:
+        """Return a subject and all other identities of users who go by it."""
+        users = [
+            record
+            for record in self._records.values()
+            if isinstance(record, User) and tells_of(record, subject)
+        ]
+        names = [name for user in users for name in user.identities]
+        return tuple(dict.fromkeys((subject, *names)))
+
+    def purge(self, subjects: Sequence[str]) -> int:
+        """Forget the records that tell of somebody, and what waits; return how much waited."""
+        self._records = OrderedDict(
+            (name, found)
+            for name, found in self._records.items()
+            if isinstance(found, str) or not any(tells_of(found, each) for each in subjects)
+        )
+        count = 0
+        for queue in list(self._queues.values()):
+            kept = tuple(
+                item
+                for item in queue.items
+                if not any(concerns(item.event, each) for each in subjects)
+            )
+            count += len(queue.items) - len(kept)
+            self.put(attrs.evolve(queue, items=kept))
+        return count
+
+    def _keep(self, name: str, value: Record | str) -> None:
+        self._records[name] = value
+        self._records.move_to_end(name)
+        if len(self._records) > self._limit:
+            self._records.popitem(last=False)

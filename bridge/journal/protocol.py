@@ -1,21 +1,24 @@
 """What a journal promises, whichever engine keeps it.
 
 A journal is an append-only sequence of events with a cursor for each subscriber. `append`
-returns when the events are as safe as the engine makes them; the bridge acknowledges only then.
-Delivery reads through a cursor, and gives back what became of the entries with `settle`:
-entries that wait for another try are *held* (their conversation waits, others do not), and what
-failed for good becomes a *dead letter*. All times are seconds since the epoch, so that a wait
-survives a restart.
+returns when the events are as durable as the engine makes them; the bridge acknowledges only
+then. Delivery reads through a cursor and reports what became of the entries with `settle`:
+entries with another try to come are *held* (their conversation waits, others do not), and those
+without are *dead letters*. All times are seconds since the epoch, so that a wait survives a
+restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, final, runtime_checkable
 
 import attrs
+import orjson
 
 from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
@@ -29,10 +32,11 @@ from bridge.model import (
     Typing,
 )
 from bridge.model.frozen import quick_init
+from bridge.settings import JournalSettings
 
 
 class Start(StrEnum):
-    """Where a subscriber that the journal does not know yet begins."""
+    """Where a subscriber begins that the journal does not know yet."""
 
     END = "end"
     BEGINNING = "beginning"
@@ -42,83 +46,97 @@ class Start(StrEnum):
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Entry:
-    """An event in its place; positions count up from 1, with gaps.
+    """An event at its position in the journal; positions count up from 1, with gaps.
 
-    Entries of one lane are delivered to a subscriber one at a time and in order. `mended` says
-    of an event that could not be read that its body has been read since; only `find` and
-    `search` tell.
+    Entries of one lane are delivered to a subscriber one at a time and in order. `reparsed` says
+    of an `Unrecognized` that its body has been read since; only `find` and `search` set it.
     """
 
     position: int
     lane: str
     event: Event
-    mended: bool = False
+    reparsed: bool = False
 
 
 @final
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Appended:
-    """What became of an append: how many events are new, and how many were known already."""
+    """The result of an append: how many events are new, and how many were known already."""
 
     published: int
     duplicates: int
 
 
-@attrs.frozen(kw_only=True)
-class Held:
-    """An entry that waits: for its own next try, or behind an earlier entry of its lane.
+def _writable(text: str) -> str:
+    """Return a text without lone surrogates, which no JSON can hold."""
+    return text.encode("utf-8", "replace").decode()
 
-    `due_at` is None for one that only waits behind another. `tries` counts those made so far.
-    `replayed` says that somebody asked for it again: the subscriber may have had it before.
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """How often a subscriber has tried an entry, what came of it, and when the next try is due.
+
+    `tries` counts failed ones: the first at `first_failed_at`, the last at `failed_at` with
+    `error`. `due_at` is None where no try is planned: behind an earlier entry of the lane, and
+    for a dead letter. `replayed`: an operator asked for the entry again, so the subscriber may
+    have taken it before.
     """
 
-    entry: Entry
     tries: int = 0
     due_at: float | None = None
     first_failed_at: float | None = None
-    error: str | None = None
+    failed_at: float | None = None
+    error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
     replayed: bool = False
+
+    def encode(self) -> bytes:
+        """Return the JSON that an engine keeps."""
+        return orjson.dumps(attrs.asdict(self))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read what `encode` returned."""
+        return cls(**orjson.loads(data))
 
 
 @attrs.frozen(kw_only=True)
-class Failure:
-    """An entry that a subscriber could not take, after the last of its tries."""
+class Held:
+    """An entry with the tries that a subscriber has made of it."""
 
     entry: Entry
-    tries: int
-    first_failed_at: float
-    failed_at: float
-    error: str
+    retry: Retry = Retry()
 
 
 @attrs.frozen(kw_only=True)
 class Settlement:
     """What became of the entries that a cursor gave out; applied as one, or not at all.
 
-    Up to and including `position`, every entry is done with, held or dead. `held` adds entries
-    or replaces what is known of them; `released` names the positions of held ones that are done.
+    Every entry up to and including `position` is done, held or dead. `held` adds entries or
+    replaces what is known of them, `released` names the positions of held ones that are done,
+    and `dead` makes dead letters.
     """
 
     position: int
     held: Sequence[Held] = ()
     released: Sequence[int] = ()
-    dead: Sequence[Failure] = ()
+    dead: Sequence[Held] = ()
 
 
 @attrs.frozen(kw_only=True)
 class DeadLetter:
-    """A failure as the journal keeps it; `id` is unique within the journal."""
+    """An entry that a subscriber could not take; `id` is unique within the journal."""
 
     id: int
     subscriber: str
-    failure: Failure
+    entry: Entry
+    retry: Retry
 
 
 class Standing(StrEnum):
     """How far a subscriber is with one entry.
 
-    `done` with it is also who never wanted it, and who began after it.
+    It is also `done` with an entry that it never wanted, or that is older than itself.
     """
 
     PENDING = "pending"
@@ -129,28 +147,38 @@ class Standing(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What became of one entry with one subscriber.
-
-    Tries, times and error are known while it is held or dead; `letter` is the dead letter's id.
-    """
+    """What became of one entry with one subscriber; `letter` is the id of its dead letter."""
 
     subscriber: str
     standing: Standing
-    tries: int = 0
-    due_at: float | None = None
-    first_failed_at: float | None = None
-    failed_at: float | None = None
-    error: str | None = None
-    replayed: bool = False
+    retry: Retry = Retry()
     letter: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        subscriber: str,
+        *,
+        held: Retry | None = None,
+        dead: DeadLetter | None = None,
+        done: bool,
+    ) -> Self:
+        """Return the outcome from what an engine knows; an entry that is held may be dead too."""
+        if held is not None:
+            return cls(subscriber=subscriber, standing=Standing.HELD, retry=held)
+        if dead is not None:
+            return cls(
+                subscriber=subscriber, standing=Standing.DEAD, retry=dead.retry, letter=dead.id
+            )
+        return cls(subscriber=subscriber, standing=Standing.DONE if done else Standing.PENDING)
 
 
 @attrs.frozen(kw_only=True)
 class SubscriberState:
     """How far a subscriber is; `lag` counts the entries that it has yet to look at.
 
-    `lagging_since` is when the oldest of these was received, in seconds. None leaves it to who
-    asks to look for the first entry that is beyond `position`, and not all journals go by that.
+    `lagging_since` is when the oldest of these was received, in seconds. None: the caller finds
+    the first entry after `position`.
     """
 
     name: str
@@ -163,10 +191,10 @@ class SubscriberState:
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """Whether the journal takes events now; `reason` says why not, or what is amiss all the same.
+    """Whether the journal takes events now; `reason` says why not, or what needs attention.
 
-    `spooled` is None unless events go into a spool on this machine now, because the journal's
-    servers are away or what came meanwhile has yet to reach them; then it is how many wait there.
+    `spooled` counts the events in the spool, a journal on this machine, and is None where events
+    go to the servers directly.
     """
 
     ready: bool
@@ -175,11 +203,11 @@ class Health:
 
 
 class Cursor(Protocol):
-    """One subscriber's place in the journal."""
+    """One subscriber's position in the journal, and what it holds."""
 
     @property
     def position(self) -> int:
-        """Where the subscriber stands: the last position that was settled."""
+        """The last position that was settled."""
         ...
 
     async def read(self, limit: int) -> Sequence[Entry]:
@@ -198,16 +226,28 @@ class Cursor(Protocol):
         ...
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
-        """Return a lane's held entries, first things first."""
+        """Return a lane's held entries in journal order."""
         ...
 
 
-class Journal(Protocol):
-    """Keeps events; an async context manager that is open while the bridge runs."""
+class Engine(Protocol):
+    """What every engine does; an async context manager that is open while the bridge runs."""
 
     @property
     def durable(self) -> bool:
         """Whether what was appended survives the end of the process."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """Where the events are kept, in words."""
+        ...
+
+    def check(self) -> None:
+        """Look, without opening or changing anything, whether opening would succeed.
+
+        Raises `ConfigurationError` with the keys of `[journal]` that are to blame.
+        """
         ...
 
     async def __aenter__(self) -> Self:
@@ -224,7 +264,7 @@ class Journal(Protocol):
         ...
 
     async def append(self, events: Sequence[Event]) -> Appended:
-        """Make events durable, leaving out those whose happening is known already.
+        """Make events durable, except those that are known already.
 
         All or nothing: raises `JournalError`, and then none of them counts as known. Returns
         only when the originals of duplicates are durable too.
@@ -234,14 +274,14 @@ class Journal(Protocol):
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """Return the subscriber's cursor where it stopped, or a new one at `start`.
 
-        A name is forgotten only by `forget`.
+        The journal remembers the name until `forget`.
         """
         ...
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
-        """Return a cursor that belongs to nobody: it is not kept, and holds nothing back.
+        """Return a cursor without a subscriber: it is kept in memory alone, and holds nothing back.
 
-        A number is the position to begin beyond.
+        It begins after `start` where that is a position.
         """
         ...
 
@@ -253,32 +293,24 @@ class Journal(Protocol):
         """Return every subscriber that the journal knows, by name."""
         ...
 
+    async def health(self) -> Health:
+        """Return whether the journal would take an event now."""
+        ...
+
     async def find(self, key: str) -> Entry | None:
         """Return the entry of the event with this key, while the journal keeps it."""
         ...
 
-    async def search(self, query: Query) -> Sequence[Entry]:
-        """Return the entries that a query is for, in journal order or the newest first.
+    def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
+        """Give all entries that a query matches, page by page, in its order.
 
-        May take long where little is found: nobody else waits for it meanwhile.
+        The query's limit is the number of entries that the caller is likely to take. Nobody else
+        waits meanwhile, however long it takes.
         """
         ...
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
         """Return what became of the entry at a position, for each subscriber by name."""
-        ...
-
-    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
-        """Give a subscriber entries again: they are held, due now, and marked as replayed.
-
-        Return how many. What it has yet to look at comes anyway and is left out, as is what
-        the journal does not keep; a dead letter of one of them is dropped. Its delivery has
-        to be told.
-        """
-        ...
-
-    async def mend(self, positions: Sequence[int]) -> None:
-        """Note of events that could not be read that their bodies have been read since."""
         ...
 
     async def dead_letters(
@@ -287,15 +319,21 @@ class Journal(Protocol):
         """Return dead letters with ids beyond `after`, oldest first."""
         ...
 
-    async def retry(self, letter: int) -> bool:
-        """Give a dead letter its tries again: it is held once more, due now, and replayed.
+    async def drop(self, letter: int) -> bool:
+        """Drop a dead letter; return whether there was one."""
+        ...
 
-        Return whether there was one. Its subscriber's delivery has to be told.
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """Give a subscriber entries again: they are held, due now, and marked as replayed.
+
+        Return how many. Left out are entries that the subscriber has yet to look at, since they
+        come anyway, and those that the journal does not keep. The dead letters of the others are
+        dropped. The caller has to tell the subscriber's delivery.
         """
         ...
 
-    async def drop(self, letter: int) -> bool:
-        """Drop a dead letter; return whether there was one."""
+    async def mark_reparsed(self, positions: Sequence[int]) -> None:
+        """Note of events that could not be read that their bodies have been read since."""
         ...
 
     async def purge(self, subject: str) -> int:
@@ -305,8 +343,50 @@ class Journal(Protocol):
         """
         ...
 
-    async def health(self) -> Health:
-        """Return whether the journal would take an event now."""
+
+class Journal(Engine, Protocol):
+    """An engine, and what operators ask of every engine; engines are subclasses."""
+
+    async def search(self, query: Query) -> Sequence[Entry]:
+        """Return the entries that a query matches, in its order, up to its limit."""
+        found: list[Entry] = []
+        async with aclosing(self.scan(query)) as pages:
+            async for page in pages:
+                found += page
+                if len(found) >= query.limit:
+                    break
+        return found[: query.limit]
+
+    async def dead_letter(self, letter: int) -> DeadLetter | None:
+        """Return a dead letter by its id, if there is one."""
+        found = await self.dead_letters(after=letter - 1, limit=1)
+        return found[0] if found and found[0].id == letter else None
+
+    async def retry(self, letter: int) -> bool:
+        """Give a dead letter its tries again, as `replay` does; return whether there was one."""
+        found = await self.dead_letter(letter)
+        if found is None:
+            return False
+        return await self.replay((found.entry.position,), found.subscriber) == 1
+
+
+class JournalClass(Protocol):
+    """What an entry point of the group `bridge.journals` names; its name is the engine's.
+
+    `Settings` is an attrs class of the keys in `[journal.NAME]`, beside those that all engines
+    share.
+    """
+
+    Settings: type[attrs.AttrsInstance]
+
+    def from_settings(
+        self, settings: JournalSettings, /, *, local: Callable[[Path, int], Journal]
+    ) -> Journal:
+        """Return a journal that is not open yet; `settings.own` is an instance of `Settings`.
+
+        `local` makes another journal, on this machine, from its path and its largest size: an
+        engine whose servers may be away keeps events there meanwhile, and no longer than needed.
+        """
         ...
 
 
@@ -314,11 +394,11 @@ class Journal(Protocol):
 class SharedJournal(Protocol):
     """A journal whose subscribers other processes serve and change as well."""
 
-    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
-        """Tell of every subscriber whose held entries may be others than delivery knows.
+    def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
+        """Call `changed` with every subscriber whose held entries delivery has to read again.
 
-        They come and go with the lanes that this process is given to serve. Until `told`
-        returns without a `JournalError`, it is told again.
+        They change with the lanes that this process is given to serve, and where an operator
+        replays through another process. A call that raises `JournalError` is repeated.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""What a search of a journal is for.
+"""The filters of a search.
 
-One place says what matches, so that every engine finds alike: an engine may look at fewer
-entries than there are, and asks `Query.matches` about those that it looks at.
+`Query.matches` alone decides, so that all engines find the same: an engine may skip entries that
+cannot match, and asks about the others.
 """
 
 from __future__ import annotations
@@ -14,22 +14,19 @@ import attrs
 from bridge.model import ConsentChange, Event, Message, Party, StatusChange, Typing
 
 MOST: Final = 1000
-"""How many entries one search gives at most; the next one goes on after the last of them."""
-
-
-_at_most: Final = attrs.validators.and_(attrs.validators.ge(1), attrs.validators.le(MOST))
+"""How many entries one search returns at most; the next one goes on after the last of them."""
 
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """Which entries are looked for; None and an empty tuple filter nothing.
+    """The entries to find; None and an empty tuple filter nothing.
 
     `kinds` are kinds of events, `content` the kind of a message's content. `party` is a phone
     number (E.164, also without its plus) or user id of anybody who takes part. `message_id` is
     looked for among the aliases too. `since` (included) and `until` (not included) are about
     `received_at`; the first relies on the journal's clock. Only positions beyond `after` and
-    before `before` are looked at. `mended` is about what could not be read: whether it has been
-    read since.
+    before `before` are looked at. `reparsed` is about events that could not be read: whether they
+    have been read since.
     """
 
     kinds: tuple[str, ...] = ()
@@ -41,7 +38,7 @@ class Query:
     message_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    mended: bool | None = None
+    reparsed: bool | None = None
     after: int = 0
     before: int | None = None
     newest_first: bool = False
@@ -49,15 +46,15 @@ class Query:
         default=100, validator=[attrs.validators.ge(1), attrs.validators.le(MOST)]
     )
 
-    def matches(self, event: Event, *, mended: bool = False) -> bool:
-        """Return whether this event is looked for, wherever it stands."""
+    def matches(self, event: Event, *, reparsed: bool = False) -> bool:
+        """Return whether this event is looked for, whatever its position."""
         return (
             (not self.kinds or event.kind in self.kinds)
             and self.channel in (None, event.channel)
             and self.account in (None, event.account)
             and (self.since is None or event.received_at >= self.since)
             and (self.until is None or event.received_at < self.until)
-            and self.mended in (None, mended)
+            and self.reparsed in (None, reparsed)
             and (self.conversation is None or self.conversation == conversation_of(event))
             and (self.content is None or _is_content(event, self.content))
             and (self.message_id is None or _is_named(event, self.message_id))

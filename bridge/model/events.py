@@ -131,6 +131,8 @@ class Event:
     `key` names the happening: the same one gives the same key whichever callback, batch,
     retry or process carried it. `source` is the configured adapter's name. `account` is the
     business's stable id on the channel, or None where a callback does not tell.
+    `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
+    moved by anything of another. None stands for a journal that is used without a bridge.
     `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item.
     """
 
@@ -138,6 +140,7 @@ class Event:
 
     key: str
     source: str
+    domain: str | None = None
     channel: str
     account: str | None = None
     occurred_at: datetime
@@ -151,13 +154,18 @@ class Event:
 class Message(Event, Generic[ContentT_co]):
     """Somebody said something.
 
-    `aliases` are the same message's ids in other id spaces (INCS's own number).
+    `aliases` are the same message's ids in another id space, which `id_space` names. Where there
+    are no aliases, `id_space` is the space of `message_id` itself; None is the channel's own.
+    `settle` is how many seconds the journal waits for a fuller account of the same message before
+    it publishes this one; None where none is expected, and once a fuller account has come.
+    `completes` is the key of a message that was published before with less than is known now.
     """
 
     kind: ClassVar[str] = "message"
 
     message_id: str
     aliases: tuple[str, ...] = ()
+    id_space: str | None = None
     direction: Direction
     origin: Origin
     conversation: Conversation
@@ -168,6 +176,8 @@ class Message(Event, Generic[ContentT_co]):
     forwarded: Forwarded = Forwarded.NO
     referral: Referral | None = None
     product: Product | None = None
+    settle: float | None = None
+    completes: str | None = None
 
 
 @final
@@ -178,8 +188,8 @@ class StatusChange(Event):
 
     `status` is the observation and `provider_status` its original word. `advanced` says
     whether it moved the message on, `current` where the message stands now; both are set by
-    the journal, and so are `aliases`, once known. `resolved` is False where only INCS's own
-    number of the message is known.
+    the journal, and so are `aliases`, once known. `resolved` is False where `message_id` belongs
+    to another id space than the channel's own, which `id_space` names.
     `correlation` is the business's own string, echoed from the request that sent the message.
     """
 
@@ -187,6 +197,7 @@ class StatusChange(Event):
 
     message_id: str
     aliases: tuple[str, ...] = ()
+    id_space: str | None = None
     status: Status
     provider_status: str
     error: ProviderError | None = None

@@ -14,7 +14,7 @@ import attrs
 
 from bridge.delivery.bus import Subscriber
 from bridge.errors import BridgeError, UnknownAdapter
-from bridge.journal.protocol import DeadLetter, Entry, Outcome, SharedJournal
+from bridge.journal.protocol import Entry, Outcome, SharedJournal
 from bridge.journal.query import Query
 from bridge.model import Message, StatusChange, Unrecognized
 from bridge.runtime import Bridge, Reparsed
@@ -98,7 +98,7 @@ async def _letters(
 ) -> Sequence[tuple[int, str]]:
     """Return the ids and subscribers of the named dead letters, or of all there are now."""
     if ids is not None:
-        letters = [await dead_letter(bridge, letter) for letter in ids]
+        letters = [await bridge.journal.dead_letter(letter) for letter in ids]
         return [(letter.id, letter.subscriber) for letter in letters if letter is not None]
     await check_known(bridge, subscriber)
     # Listed before any is retried: one that dies again at once would come up without end.
@@ -108,12 +108,6 @@ async def _letters(
         found += [(letter.id, letter.subscriber) for letter in page]
         last = page[-1].id
     return found
-
-
-async def dead_letter(bridge: Bridge, letter: int) -> DeadLetter | None:
-    """Return a dead letter by its id, if there is one."""
-    found = await bridge.journal.dead_letters(after=letter - 1, limit=1)
-    return found[0] if found and found[0].id == letter else None
 
 
 async def retry(bridge: Bridge, ids: Sequence[int] | None, subscriber: str | None = None) -> int:

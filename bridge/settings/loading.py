@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 from cattrs.errors import BaseValidationError
@@ -21,7 +21,9 @@ from bridge.settings.tables import (
     AdminSettings,
     DeliverySettings,
     JournalSettings,
+    JournalTable,
     LogSettings,
+    NoSettings,
     ServerSettings,
     Settings,
     SubscriberEntry,
@@ -32,11 +34,13 @@ from bridge.settings.wording import mismatch, unknown
 
 T = TypeVar("T")
 
+Engine: TypeAlias = Callable[[], type[attrs.AttrsInstance]]
+"""Imports an engine and returns its settings class. Raises `ConfigurationError`."""
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SECTIONS: Final[Mapping[str, type[Any]]] = {
     "server": ServerSettings,
     "admin": AdminSettings,
-    "journal": JournalSettings,
     "log": LogSettings,
     "tracing": TracingSettings,
     "delivery": DeliverySettings,
@@ -49,15 +53,19 @@ def load(
     environ: Mapping[str, str] = os.environ,
     *,
     installed: Iterable[str] = (),
+    engines: Mapping[str, Engine] | None = None,
 ) -> Settings:
     """Read the settings from a file.
 
     `adapter_settings` gives the settings class of an adapter by its type, or None where no such
-    adapter is installed; `installed` names those that are. Relative paths in the file start
+    adapter is installed; `installed` names those that are. `engines` gives those of the installed
+    journals by name; without it, no engine's own table is read. Relative paths in the file start
     from its directory. Raises `ConfigurationError` with everything that is wrong.
     """
     path = Path(path)
-    return loads(_text(path), adapter_settings, environ, installed=installed, path=path)
+    return loads(
+        _text(path), adapter_settings, environ, installed=installed, engines=engines, path=path
+    )
 
 
 def loads(
@@ -66,17 +74,19 @@ def loads(
     environ: Mapping[str, str] = os.environ,
     *,
     installed: Iterable[str] = (),
+    engines: Mapping[str, Engine] | None = None,
     path: Path | None = None,
 ) -> Settings:
     """Read the settings from a text, as `load` does; `path` is the file that it came from."""
     directory = Path() if path is None else path.parent
     reader = _Reader(toml.parse(text, None if path is None else str(path)), environ, directory)
-    tables = {*_SECTIONS, "adapters", "subscribers"}
+    tables = {*_SECTIONS, "journal", "adapters", "subscribers"}
     for key in reader.values.keys() - tables:
         reader.report((key,), unknown("key", key, tables))
     sections = {name: reader.section(name) for name in _SECTIONS}
     settings = Settings(
-        **sections | {"journal": _placed(sections["journal"], directory)},
+        **sections,
+        journal=_journal(reader, engines, directory),
         adapters=dict(_adapters(reader, adapter_settings, tuple(installed))),
         subscribers=dict(_subscribers(reader, sections["delivery"])),
         path=path,
@@ -86,15 +96,38 @@ def loads(
     return settings
 
 
-def _placed(journal: JournalSettings, directory: Path) -> JournalSettings:
+def _journal(
+    reader: _Reader, engines: Mapping[str, Engine] | None, directory: Path
+) -> JournalSettings:
+    """Read `[journal]`, and in it the tables of the engines."""
+    path: toml.Path = ("journal",)
+    table = dict(reader.table(reader.values.get("journal", {}), path))
+    names = tuple(table if engines is None else engines)
+    tables = {name: table.pop(name) for name in names if isinstance(table.get(name), dict)}
+    common = reader.read(table, JournalTable, path, names) or JournalTable()
+    own: attrs.AttrsInstance = NoSettings()
+    known = {} if engines is None else engines
+    for name in {common.engine: None, **tables} if engines is not None else ():
+        is_chosen = name == common.engine
+        try:
+            cls = known[name]() if is_chosen or tables[name] else NoSettings
+        except KeyError:
+            reader.report((*path, "engine"), unknown("engine", name, names))
+        except ConfigurationError as error:
+            if is_chosen:  # else an extra may be missing that nobody needs
+                reader.report((*path, "engine"), str(error))
+        else:
+            settings = reader.read(tables.get(name, {}), cls, (*path, name))
+            own = settings if is_chosen and settings is not None else own
+    values = attrs.asdict(_placed(common, directory), recurse=False)
+    return JournalSettings(**values, own=_placed(own, directory))
+
+
+def _placed(settings: Any, directory: Path) -> Any:  # noqa: ANN401 - of the same class
     """Return the settings with their paths as seen from the directory of their file."""
-    nats = journal.nats
-    credentials = nats.credentials and directory / nats.credentials
-    return attrs.evolve(
-        journal,
-        path=directory / journal.path,
-        nats=attrs.evolve(nats, credentials=credentials, spool_path=directory / nats.spool_path),
-    )
+    values = attrs.asdict(settings, recurse=False)
+    paths = {name: directory / value for name, value in values.items() if isinstance(value, Path)}
+    return attrs.evolve(settings, **paths)
 
 
 def _adapters(
@@ -192,15 +225,16 @@ class _Reader:
         self, name: str, common: type[attrs.AttrsInstance]
     ) -> Iterator[tuple[tuple[str, str], dict[str, Any], dict[str, Any]]]:
         """Yield each table within a table of the root: its path, its `common` keys and the rest."""
-        for key, value in self._table(self.values.get(name, {}), (name,)).items():
+        for key, value in self.table(self.values.get(name, {}), (name,)).items():
             # A name stands in a URL's path, in metrics and in the journal.
             if not _NAME.fullmatch(key):
                 told = 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9'
                 self.report((name, key), told)
-            rest = dict(self._table(value, (name, key)))
+            rest = dict(self.table(value, (name, key)))
             yield (name, key), {k: rest.pop(k) for k in _keys(common) if k in rest}, rest
 
-    def _table(self, value: object, path: toml.Path) -> dict[str, Any]:
+    def table(self, value: object, path: toml.Path) -> dict[str, Any]:
+        """Return a value that has to be a table, or report it and return an empty one."""
         if isinstance(value, dict):
             return value
         self.report(path, mismatch(value, "a table"))

@@ -34,14 +34,12 @@ CONSOLE: Final = "console"
 _DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
 
-_STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
-_NATS_SERVER: Final = re.compile(r"(nats|tls|ws|wss)://[^@/\s]+/?")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def _between(low: float, high: float = math.inf) -> Callable[[object, object, float], None]:
+def between(low: float, high: float = math.inf) -> Callable[[object, object, float], None]:
     """Return a validator of a range; both ends belong to it."""
     expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
 
@@ -52,7 +50,7 @@ def _between(low: float, high: float = math.inf) -> Callable[[object, object, fl
     return check
 
 
-def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[object, object, str], None]:
+def matching(pattern: re.Pattern[str], expected: str) -> Callable[[object, object, str], None]:
     """Return a validator of a string's form."""
 
     def check(_instance: object, _attribute: object, value: str) -> None:
@@ -73,18 +71,18 @@ class ServerSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8080, validator=_between(0, 65535))
+    port: int = attrs.field(default=8080, validator=between(0, 65535))
     prefix: str = attrs.field(
         default="/callbacks",
-        validator=_matching(_PREFIX, 'a path such as "/callbacks" without a slash at its end'),
+        validator=matching(_PREFIX, 'a path such as "/callbacks" without a slash at its end'),
     )
-    max_body: Size = attrs.field(default=4 * _MIB, validator=_between(1))
+    max_body: Size = attrs.field(default=4 * _MIB, validator=between(1))
     trusted_proxies: tuple[Network, ...] = ()
-    header_timeout: Duration = attrs.field(default=10.0, validator=_between(0.001))
-    body_timeout: Duration = attrs.field(default=10.0, validator=_between(0.001))
-    keepalive_timeout: Duration = attrs.field(default=75.0, validator=_between(0))
-    max_connections: int = attrs.field(default=1000, validator=_between(1))
-    drain_timeout: Duration = attrs.field(default=20.0, validator=_between(0))
+    header_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
+    body_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
+    keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
+    max_connections: int = attrs.field(default=1000, validator=between(1))
+    drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +94,7 @@ class AdminSettings:
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=8081, validator=_between(0, 65535))
+    port: int = attrs.field(default=8081, validator=between(0, 65535))
     token: Secret | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -113,74 +111,43 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_servers(_instance: object, _attribute: object, servers: tuple[str, ...]) -> None:
-    if not servers:
-        raise ConfigurationError("expected at least one server")
-    for server in servers:
-        if not _NATS_SERVER.fullmatch(server):
-            # Not quoted: what stands where a host is expected may be a password.
-            raise ConfigurationError(
-                'expected servers such as "nats://127.0.0.1:4222" or "tls://nats.example.com", '
-                "without a password: that belongs into the file of `credentials`"
-            )
-
-
 @attrs.frozen(kw_only=True)
-class NatsSettings:
-    """The NATS JetStream servers that keep the journal of several machines.
+class JournalTable:
+    """What `[journal]` may hold beside the tables of its engines.
 
-    `credentials` is a file as `nsc` writes it. `stream` names the streams, `partitions` bounds
-    how many processes share the work for one subscriber. A stream that exists keeps its own
-    `replicas`. Keys are known for `remember`, at most as long as events are kept. `synced` says
-    that the servers sync to disk before they acknowledge, so that one replica is no risk.
-
-    While the servers are away, events go into the file `spool_path`, up to `spool_max_size`;
-    without the `spool`, callbacks are refused meanwhile. Before either, callbacks wait for
-    `patience`, since most absences are elections. Paths are relative to the directory of the
-    settings' file.
+    `engine` names an installed engine. `path` is relative to the directory of the settings' file.
+    What every subscriber has had is dropped after `keep`, or earlier where `max_size` (0: no
+    limit) is reached; what one of them has not had stays until `absolute_limit`. With less than
+    `min_free_space` on the disk the bridge reports that it is not ready. Not every engine needs
+    all of them.
     """
 
-    servers: tuple[str, ...] = attrs.field(
-        default=("nats://127.0.0.1:4222",), validator=_check_servers
-    )
-    credentials: Path | None = None
-    stream: str = attrs.field(
-        default="bridge", validator=_matching(_STREAM, "letters, digits, - and _")
-    )
-    partitions: int = attrs.field(default=8, validator=_between(1, 256))
-    replicas: int = attrs.field(default=1, validator=_between(1, 5))
-    remember: Duration = attrs.field(default=8 * _DAY, validator=_between(1))
-    synced: bool = False
-    timeout: Duration = attrs.field(default=3.0, validator=_between(0.1))
-    patience: Duration = attrs.field(default=10.0, validator=_between(0))
-    spool: bool = True
-    spool_path: Path = Path("spool.db")
-    spool_max_size: Size = attrs.field(default=1024 * _MIB, validator=_between(1))
-
-
-@attrs.frozen(kw_only=True)
-class JournalSettings:
-    """Where events are made durable, and for how long they are kept.
-
-    `path` is relative to the directory of the settings' file. What every subscriber has had
-    is dropped after `keep`, or earlier where `max_size` (0: no limit) is reached; what one of
-    them has not had stays until `absolute_limit`. With less than `min_free_space` on the disk
-    the bridge reports that it is not ready. With the engine `nats` and its settings, `keep` and
-    `max_size` are for everyone alike, `path` and the other limits mean nothing.
-    """
-
-    engine: Literal["memory", "sqlite", "nats"] = "sqlite"
+    engine: str = "sqlite"
     path: Path = Path("bridge.db")
-    keep: Duration = attrs.field(default=8 * _DAY, validator=_between(0))
-    max_size: Size = attrs.field(default=0, validator=_between(0))
-    absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=_between(0))
-    min_free_space: Size = attrs.field(default=64 * _MIB, validator=_between(0))
-    nats: NatsSettings = NatsSettings()
+    keep: Duration = attrs.field(default=8 * _DAY, validator=between(0))
+    max_size: Size = attrs.field(default=0, validator=between(0))
+    absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=between(0))
+    min_free_space: Size = attrs.field(default=64 * _MIB, validator=between(0))
 
     def __attrs_post_init__(self) -> None:
         """Refuse limits that contradict each other."""
         if self.absolute_limit < self.keep:
             raise ConfigurationError("absolute_limit is shorter than keep")
+
+
+@attrs.frozen
+class NoSettings:
+    """The settings of an engine that has none of its own."""
+
+
+@attrs.frozen(kw_only=True)
+class JournalSettings(JournalTable):
+    """Where events are made durable, and for how long they are kept.
+
+    `own` is an instance of the engine's settings class, read from `[journal.ENGINE]`.
+    """
+
+    own: Any = NoSettings()
 
 
 @attrs.frozen(kw_only=True)
@@ -207,12 +174,12 @@ class DeliverySettings:
     one after it twice as long up to `max_delay`, and each varied by the share `jitter`.
     """
 
-    concurrency: int = attrs.field(default=16, validator=_between(1))
-    timeout: Duration = attrs.field(default=60.0, validator=_between(0.001))
-    tries: int = attrs.field(default=10, validator=_between(1))
-    first_delay: Duration = attrs.field(default=1.0, validator=_between(0))
-    max_delay: Duration = attrs.field(default=600.0, validator=_between(0))
-    jitter: float = attrs.field(default=0.2, validator=_between(0.0, 1.0))
+    concurrency: int = attrs.field(default=16, validator=between(1))
+    timeout: Duration = attrs.field(default=60.0, validator=between(0.001))
+    tries: int = attrs.field(default=10, validator=between(1))
+    first_delay: Duration = attrs.field(default=1.0, validator=between(0))
+    max_delay: Duration = attrs.field(default=600.0, validator=between(0))
+    jitter: float = attrs.field(default=0.2, validator=between(0.0, 1.0))
 
 
 @attrs.frozen(kw_only=True)

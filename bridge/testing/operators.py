@@ -1,13 +1,12 @@
 # ruff: noqa: S101, PLR2004 - this is a suite: asserting is what it does, on literal values
-"""What every journal must do for operators, as tests: to search, to replay, to forget.
-
-A part of `JournalContract`, on which see there.
-"""
+"""What every journal must do for operators, as tests; a part of `JournalContract`."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,24 +15,23 @@ import attrs
 
 from bridge.journal.protocol import (
     Appended,
+    Cursor,
+    Entry,
     Held,
     Journal,
     Outcome,
+    Retry,
     Settlement,
     Standing,
     Start,
 )
 from bridge.journal.query import Query
-from bridge.model import (
-    Direction,
-    Event,
-    Status,
-    Template,
-)
+from bridge.model import Direction, Event, Status, Template
 from bridge.testing.sample_events import (
     ANNE,
     BERT,
-    failure,
+    FAILED,
+    failed,
     ids,
     message,
     read,
@@ -45,23 +43,21 @@ _PLENTY: Final = 1000
 
 
 class OperatorsContract(ABC):
-    """The part of the suite that is about what operators ask for."""
+    """The part of the suite about what operators do."""
 
     @abstractmethod
     def make_journal(self, place: Path) -> Journal:
         """Return a journal that is not open yet; the same `place` means the same journal."""
 
-    async def test_retried_is_replayed(self, tmp_path: Path) -> None:
-        """A dead letter that is given back says that its subscriber may have had it before."""
-        async with self.make_journal(tmp_path) as journal:
+    @asynccontextmanager
+    async def serving(
+        self, place: Path, *events: Event
+    ) -> AsyncIterator[tuple[Journal, Cursor, Sequence[Entry]]]:
+        """Open a journal with events that a subscriber `crm` has read."""
+        async with self.make_journal(place) as journal:
             cursor = await journal.subscribe("crm")
-            await journal.append([message("a")])
-            (a,) = await read(cursor, 1)
-            await cursor.settle(Settlement(position=a.position, dead=(failure(a),)))
-            (letter,) = await journal.dead_letters()
-            await journal.retry(letter.id)
-            (held,) = await cursor.held(a.lane, 10)
-            assert held.replayed
+            await journal.append(events)
+            yield journal, cursor, await read(cursor, len(events))
 
     # --- searching -------------------------------------------------------------------------
 
@@ -98,7 +94,7 @@ class OperatorsContract(ABC):
             (Query(message_id="9001"), "cs"),
             (Query(since=half_past), "csx"),
             (Query(until=half_past), "ab"),
-            (Query(mended=True), ""),
+            (Query(reparsed=True), ""),
             (Query(kinds=("notice",)), ""),
         )
         names = {event.key: name for name, event in events.items()}
@@ -118,29 +114,37 @@ class OperatorsContract(ABC):
             assert await journal.search(Query(after=d.position)) in ([], ())
 
     async def test_follow_from_a_position(self, tmp_path: Path) -> None:
-        """A cursor of nobody's begins beyond the position that it is given."""
+        """A cursor without a subscriber begins after the position that it is given."""
         async with self.make_journal(tmp_path) as journal:
             await journal.append([message(name) for name in "abc"])
             a, *_ = await journal.search(Query())
             assert ids(await read(await journal.follow(start=a.position), 2)) == ["b", "c"]
 
     async def test_follow_from_where_a_follower_stood(self, tmp_path: Path) -> None:
-        """Who begins with what is to come can go on from there with another cursor."""
+        """The position of a new cursor at the end is where another can go on from."""
         async with self.make_journal(tmp_path) as journal:
             await journal.append([message("a"), message("b")])
             position = (await journal.follow()).position
             await journal.append([message("c")])
             assert ids(await read(await journal.follow(start=position), 1)) == ["c"]
 
-    async def test_mend(self, tmp_path: Path) -> None:
+    async def test_mark_reparsed(self, tmp_path: Path) -> None:
         """What could not be read is marked when its body has been read, and found by the mark."""
         async with self.make_journal(tmp_path) as journal:
             await journal.append([unread("x"), unread("y")])
             x, y = await journal.search(Query())
-            assert not x.mended
-            await journal.mend([x.position])
-            assert await journal.find(x.event.key) == attrs.evolve(x, mended=True)
-            assert list(await journal.search(Query(mended=False))) == [y]
+            assert not x.reparsed
+            await journal.mark_reparsed([x.position])
+            assert await journal.find(x.event.key) == attrs.evolve(x, reparsed=True)
+            assert list(await journal.search(Query(reparsed=False))) == [y]
+
+    async def test_scan(self, tmp_path: Path) -> None:
+        """A scan goes on to the end of the journal, page after page."""
+        events = [message(f"m{n:03}") for n in range(250)]
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append(events)
+            found = [entry.event async for page in journal.scan(Query(limit=7)) for entry in page]
+        assert found == events
 
     # --- outcomes and replays ----------------------------------------------------------------
 
@@ -150,63 +154,45 @@ class OperatorsContract(ABC):
             cursors = {n: await journal.subscribe(n) for n in ("dead", "done", "held", "pending")}
             await journal.append([message("a")])
             (a,) = await read(cursors["done"], 1)
-            held = Held(entry=a, tries=2, due_at=50.5, first_failed_at=40.0, error="KeyError")
+            retry = Retry(tries=2, due_at=50.5, first_failed_at=40.0, error="KeyError")
+            held = (Held(entry=a, retry=retry),)
             await cursors["done"].settle(Settlement(position=a.position))
-            await cursors["held"].settle(Settlement(position=a.position, held=(held,)))
-            await cursors["dead"].settle(Settlement(position=a.position, dead=(failure(a),)))
+            await cursors["held"].settle(Settlement(position=a.position, held=held))
+            await cursors["dead"].settle(Settlement(position=a.position, dead=(failed(a),)))
             (letter,) = await journal.dead_letters()
             outcomes = await journal.outcomes(a.position)
         assert list(outcomes) == [
-            Outcome(
-                subscriber="dead",
-                standing=Standing.DEAD,
-                tries=5,
-                first_failed_at=100.0,
-                failed_at=160.5,
-                error="ValueError",
-                letter=letter.id,
-            ),
+            Outcome(subscriber="dead", standing=Standing.DEAD, retry=FAILED, letter=letter.id),
             Outcome(subscriber="done", standing=Standing.DONE),
-            Outcome(
-                subscriber="held",
-                standing=Standing.HELD,
-                tries=2,
-                due_at=50.5,
-                first_failed_at=40.0,
-                error="KeyError",
-            ),
+            Outcome(subscriber="held", standing=Standing.HELD, retry=retry),
             Outcome(subscriber="pending", standing=Standing.PENDING),
         ]
 
     async def test_replay(self, tmp_path: Path) -> None:
         """What a subscriber has had is held again, due now, and marked; nobody else gets it."""
-        async with self.make_journal(tmp_path) as journal:
-            cursor = await journal.subscribe("crm")
+        events = message("a"), message("b"), message("c")
+        async with self.serving(tmp_path, *events) as (journal, crm, (a, b, c)):
             other = await journal.subscribe("other")
-            await journal.append([message("a"), message("b"), message("c")])
-            a, b, c = await read(cursor, 3)
-            await cursor.settle(Settlement(position=b.position, dead=(failure(b),)))
+            await crm.settle(Settlement(position=b.position, dead=(failed(b),)))
             assert await journal.replay([a.position, b.position, c.position], "crm") == 2
-            first, second = await cursor.held(a.lane, 10)
-            assert (first.entry, first.tries, first.replayed) == (a, 0, True)
-            assert (second.entry, second.error, second.replayed) == (b, None, True)
-            assert first.due_at is not None
-            assert first.due_at <= time.time()
+            held = await crm.held(a.lane, 10)
+            assert [(one.entry, attrs.evolve(one.retry, due_at=None)) for one in held] == [
+                (a, Retry(replayed=True)),
+                (b, Retry(replayed=True)),
+            ]
+            assert all(0 < (one.retry.due_at or 0) <= time.time() for one in held)
             assert await journal.dead_letters() == ()
             assert await other.waiting() == {}
             (outcome, _) = await journal.outcomes(a.position)
-            assert (outcome.standing, outcome.replayed) == (Standing.HELD, True)
+            assert (outcome.standing, outcome.retry.replayed) == (Standing.HELD, True)
             assert await journal.replay([a.position], "nobody") == 0
 
     async def test_a_failed_replay_stays_marked(self, tmp_path: Path) -> None:
         """A replay that fails waits for its next try with its mark."""
-        async with self.make_journal(tmp_path) as journal:
-            cursor = await journal.subscribe("crm")
-            await journal.append([message("a")])
-            (a,) = await read(cursor, 1)
-            failed = Held(entry=a, tries=1, due_at=9.0, error="OSError", replayed=True)
-            await cursor.settle(Settlement(position=a.position, held=(failed,)))
-            assert list(await cursor.held(a.lane, 10)) == [failed]
+        async with self.serving(tmp_path, message("a")) as (_, crm, (a,)):
+            held = Held(entry=a, retry=Retry(tries=1, due_at=9.0, error="OSError", replayed=True))
+            await crm.settle(Settlement(position=a.position, held=(held,)))
+            assert list(await crm.held(a.lane, 10)) == [held]
 
     # --- purge -----------------------------------------------------------------------------
 
@@ -219,15 +205,11 @@ class OperatorsContract(ABC):
             message("d", direction=Direction.OUTBOUND, aliases=("9001",)),
             message("e"),
         ]
-        async with self.make_journal(tmp_path) as journal:
-            cursor = await journal.subscribe("crm")
-            await journal.append(events)
-            a, _, c, *_ = await read(cursor, 5)
-            await cursor.settle(
-                Settlement(position=c.position, held=(Held(entry=a),), dead=(failure(c),))
-            )
+        async with self.serving(tmp_path, *events) as (journal, crm, (a, _, c, *_)):
+            settlement = Settlement(position=c.position, held=(Held(entry=a),), dead=(failed(c),))
+            await crm.settle(settlement)
             assert await journal.purge(ANNE) == 4
-            assert await cursor.waiting() == {}
+            assert await crm.waiting() == {}
             assert await journal.dead_letters() == ()
             assert await journal.find(events[0].key) is None
             assert await journal.append(events) == Appended(published=0, duplicates=5)

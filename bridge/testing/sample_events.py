@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bridge.journal.protocol import Cursor, Entry, Failure
+from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import (
     Conversation,
     Direction,
@@ -49,6 +49,7 @@ def message(
         raw={"id": message_id, "from": phone.removeprefix("+")},
         message_id=message_id,
         aliases=aliases,
+        id_space="incs" if aliases else None,
         direction=direction,
         origin=Origin.USER if inbound else Origin.API,
         conversation=Conversation(id=conversation_id("whatsapp", "123456123", phone)),
@@ -72,6 +73,7 @@ def status(status: Status, message_id: str, *, resolved: bool = True) -> StatusC
         message_id=message_id,
         status=status,
         provider_status=status,
+        id_space=None if resolved else "incs",
         resolved=resolved,
     )
 
@@ -116,6 +118,10 @@ def ids(entries: Sequence[Entry]) -> list[str]:
     return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
 
 
-def failure(entry: Entry) -> Failure:
-    """Return the last failure of an entry."""
-    return Failure(entry=entry, tries=5, first_failed_at=100.0, failed_at=160.5, error="ValueError")
+FAILED: Final = Retry(tries=5, first_failed_at=100.0, failed_at=160.5, error="ValueError")
+"""What is known of a dead letter's tries."""
+
+
+def failed(entry: Entry) -> Held:
+    """Return an entry after the last of its tries."""
+    return Held(entry=entry, retry=FAILED)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import attrs
-import pytest
 
-from benchmarks.backlog import Pace, lay_out, small_size
+from benchmarks.backlog import Pace, lay_out
 from benchmarks.figures import Figure, Measure, Missing
-from benchmarks.turns import FULL, SHORT, Turns
+from benchmarks.turns import FULL, Turns
 
 TURNS = Turns(
     results={
@@ -41,9 +40,3 @@ def test_events_that_went_missing():
     found = lay_out(attrs.evolve(TURNS, faults={"catching up": why}), FULL)
     assert found.figures[Measure.CATCH_UP_TO_PARSE] == Missing(why)
     assert found.rows[1] == ["catching up", f"no figure: {why}", "", "", "", ""]
-
-
-@pytest.mark.parametrize(("extent", "size"), [(FULL, 20_000), (SHORT, 3000)])
-def test_how_many_are_replayed(extent, size):
-    """A tenth of the large journal is enough, and 20,000 in any case."""
-    assert small_size(extent) == size

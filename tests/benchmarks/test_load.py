@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import textwrap
 
-import attrs
 import orjson
 import pytest
 
@@ -17,9 +16,7 @@ from benchmarks.load import (
     Told,
     await_events,
     introduce,
-    likely_rate,
     put_load,
-    told_of_generator,
 )
 from tests.benchmarks.cores import needs_cores
 
@@ -50,21 +47,6 @@ def counts(*moments):
 # --- what wrk says -----------------------------------------------------------------------------
 
 
-def test_what_wrk_prints():
-    """The last line says what came of the load; whatever stands before it does not matter."""
-    assert Told.read(printed()) == Told(
-        requests=8000,
-        microseconds=1_600_000,
-        refused=0,
-        broken=0,
-        exhausted=False,
-        busy=0.345,
-        p50=6250,
-        p99=12_890,
-        p999=42_860,
-    )
-
-
 def test_a_refused_request():
     """One answer that is an error, and nothing of the load counts."""
     with pytest.raises(Faulty, match=r"^1 requests refused, 0 broken$"):
@@ -81,17 +63,6 @@ def test_no_answer_at_all():
     """A server that answers nothing has no rate, instead of one that nothing can be divided by."""
     with pytest.raises(Faulty, match=r"^no request was answered$"):
         Told.read(printed(requests=0))
-
-
-@pytest.mark.parametrize(
-    "output",
-    [b"", WORDS, b"Transfer/sec: 1.2MB\n", b"[]\n", b'{"requests": 1}\n'],
-    ids=["nothing", "words", "its own report", "another shape", "too little"],
-)
-def test_words_that_say_nothing_of_the_load(output):
-    """A generator whose script failed has measured nothing."""
-    with pytest.raises(Faulty, match="did not say what came of the load"):
-        Told.read(output)
 
 
 def test_what_a_load_was_worth():
@@ -127,31 +98,6 @@ def test_events_that_never_come():
     handled = counts([10, 20], [14, 25], [14, 25], [14, 25])
     with pytest.raises(Faulty, match=r"^1 of 5 events went missing$"):
         await_events(handled, [10, 20], 5, patience=0.0)
-
-
-def test_patience_begins_again_with_each_event():
-    """A subscriber that is slow loses nothing, as long as something still comes."""
-    handled = counts([0], [1], [2], [3])
-    await_events(handled, [0], 3, patience=0.0)
-
-
-# --- how much to prepare -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("load", "fastest", "rate"),
-    [
-        (Load(), None, 30_000),
-        (Load(items=100), None, 300),
-        (Load(), 8000.0, 12_000),
-        (Load(rate=1000), 8000.0, 1100),
-        (Load(rate=1000), None, 1100),
-    ],
-    ids=["unknown", "unknown, of batches", "known", "paced", "paced and unknown"],
-)
-def test_how_much_may_be_asked_for(load, fastest, rate):
-    """Half as much again as was ever answered, a tenth more than what is due by chance."""
-    assert likely_rate(load, fastest) == pytest.approx(rate)
 
 
 # --- a whole load ------------------------------------------------------------------------------
@@ -205,16 +151,6 @@ def generator(tmp_path, monkeypatch):
 
 
 @needs_cores
-def test_more_is_prepared_where_it_was_too_little(generator, tmp_path, monkeypatch):
-    """A server that answers more than was prepared is asked again with twice as much, and again."""
-    monkeypatch.setenv("ENOUGH", "100")
-    with running(BARE, tmp_path) as server:
-        result = put_load(server, Load(rate=30, connections=1))
-    assert result.events == 1
-    assert generator.read_text().split() == ["34", "67", "133"]  # 33, 66, 132 and a connection
-
-
-@needs_cores
 def test_a_load_with_a_refused_request(generator, tmp_path, monkeypatch):
     """The fault says which server it was, and nothing is learnt of how fast that is."""
     monkeypatch.setenv("TOLD", orjson.dumps({**LINE, "refused": 3}).decode())
@@ -222,23 +158,3 @@ def test_a_load_with_a_refused_request(generator, tmp_path, monkeypatch):
         with pytest.raises(Faulty, match=r"^bare aiohttp: 3 requests refused, 0 broken$"):
             put_load(server, Load(connections=1))
         assert server.fastest == {}
-
-
-# --- the generator itself ------------------------------------------------------------------------
-
-
-def test_a_generator_with_time_to_spare():
-    """How busy it was at most is told, in the busiest of the turns."""
-    result = Told.read(printed()).result(catch_up=0, processor_time=1, events=1, memory=1)
-    results = [attrs.evolve(result, generator=share) for share in (0.2, 0.34, 0.1)]
-    assert told_of_generator("bare", results) == (
-        "Against bare, the load generator used 34% of its core at most."
-    )
-
-
-def test_a_generator_at_its_limit():
-    """A figure that says more of the generator than of the server says so."""
-    result = Told.read(printed(busy=0.97)).result(catch_up=0, processor_time=1, events=1, memory=1)
-    assert told_of_generator("bare", [result]).endswith(
-        "97% of its core at most: that figure is the generator's limit and not the server's."
-    )

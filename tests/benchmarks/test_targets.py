@@ -47,18 +47,6 @@ def test_less_is_better(value, verdict):
     assert LESS.verdict(value) == verdict
 
 
-@pytest.mark.parametrize(("value", "told"), [(0.3999, "0.39x"), (0.4, "0.40x"), (0.7, "0.70x")])
-def test_more_is_rounded_down(value, told):
-    """What just misses a target is not rounded to it, and what is even stays as it is."""
-    assert MORE.told(value) == told
-
-
-@pytest.mark.parametrize(("value", "told"), [(25.001, "25.01 ms"), (25, "25.00 ms")])
-def test_less_is_rounded_up(value, told):
-    """Where less is better, rounding adds."""
-    assert LESS.told(value) == told
-
-
 @given(
     target=st.sampled_from([*TARGETS, MORE, LESS]),
     value=st.floats(min_value=0.001, max_value=1e6),
@@ -115,34 +103,6 @@ def test_what_was_not_measured():
     others = [cells for cells in table.rows if cells[0] != DURABLE]
     assert {cells[3] for cells in others} == {"no figure: not measured in this run"}
     assert len(others) == len(TARGETS) - 1
-
-
-def test_every_measure_has_a_target():
-    """Nothing is asked twice, and nothing that has a name is left without a verdict."""
-    assert sorted(target.measure.name for target in TARGETS) == sorted(
-        measure.name for measure in Measure
-    )
-
-
-def test_the_plot_shows_what_has_a_figure():
-    """A bar is a multiple of what was asked, rounded down: 0.43 of 0.4, and 25 of 20 ms."""
-    table = judge(
-        {
-            Measure.DURABLE_TO_BARE: Figure((0.43,)),
-            Measure.P99_AT_70_PERCENT: Figure((20.0,)),
-            Measure.TEN_TO_ONE: Missing("it did not start"),
-        }
-    )
-    assert list(table.bars) == [(DURABLE, 1.07), (P99, 1.25)]
-    assert list(table.marks) == pytest.approx([0.55 / 0.4, 5.0])
-
-
-def test_a_difference_of_nothing_has_no_bar():
-    """Added latency may be nothing at all, which is better than any multiple can say."""
-    table = judge({Measure.ADDED_TO_FDATASYNC: Figure((-0.1,))})
-    (cells,) = (cells for cells in table.rows if cells[3] == "-0.10x")
-    assert cells[-1] == "yes, as wanted"
-    assert list(table.bars) == []
 
 
 def test_a_failed_request_leaves_no_verdict():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from benchmarks.figures import Faulty, Figure, Missing
-from benchmarks.turns import FULL, SHORT, Turns, cheapest, take_turns
+from benchmarks.turns import Turns, take_turns
 
 
 def silent(_: str) -> None:
@@ -31,25 +31,6 @@ def test_tasks_take_turns():
     assert done == ["a", "b", "a", "b", "a", "b"]
 
 
-def test_results_are_kept_in_the_order_of_the_turns():
-    """The first result of one task belongs to the first of another."""
-    turns = take_turns({"a": giving([1, 2]), "b": giving([10, 20])}, 2, silent)
-    assert turns.results == {"a": [1, 2], "b": [10, 20]}
-
-
-def test_a_turn_to_warm_up():
-    """One turn more is taken first, and nothing that comes of it is kept."""
-    turns = take_turns({"a": giving([1000, 1, 2])}, 2, silent, warm_up=True)
-    assert turns.results == {"a": [1, 2]}
-
-
-def test_steps_are_told():
-    """Whoever waits learns which turn of how many it is, and of which task."""
-    said: list[str] = []
-    take_turns({"a": giving([0, 1])}, 1, said.append, warm_up=True)
-    assert said == ["warming up: a", "turn 1 of 1: a"]
-
-
 def test_a_fault_ends_one_task_and_no_other():
     """A task with a fault is not tried again, while the others have all their turns."""
     tries: list[int] = []
@@ -64,13 +45,6 @@ def test_a_fault_ends_one_task_and_no_other():
     assert len(tries) == 2
     assert turns.faults == {"bad": "3 requests refused"}
     assert turns.results["good"] == [1, 2, 3]
-
-
-def test_a_fault_from_before():
-    """What could not be prepared is not measured, and keeps its reason."""
-    turns = take_turns({"a": giving([])}, 2, silent, faults={"a": "no users"})
-    assert turns.faults == {"a": "no users"}
-    assert turns.results == {"a": []}
 
 
 # --- what the turns come to ----------------------------------------------------------------------
@@ -91,12 +65,6 @@ def test_the_median_of_ratios_is_not_the_ratio_of_medians():
     assert ratio.median == 0.6
 
 
-def test_results_are_compared_turn_by_turn():
-    """Any other comparison sees the two results of one turn, too."""
-    turns = of(bridge=[5, 9], bare=[2, 3])
-    assert turns.compare("bridge", "bare", lambda one, other: one - other) == Figure((3, 6))
-
-
 def test_no_figure_with_a_fault():
     """A task with a fault has no figure, not even of the turns before."""
     turns = Turns(results={"a": [1.0]}, faults={"a": "2 of 5 events went missing"})
@@ -111,28 +79,4 @@ def test_no_ratio_with_a_fault_on_either_side():
     assert turns.ratio("b", "a", lambda value: value) == missing
 
 
-# --- how much ----------------------------------------------------------------------------------
-
-
-def test_fewer_turns():
-    """What nothing is asked of takes fewer turns, and never more than the run has."""
-    assert FULL.at_most(3).turns == 3
-    assert SHORT.at_most(3).turns == 1
-    assert FULL.at_most(3).large == FULL.large
-
-
-def test_turns_in_words():
-    """A table's note tells how many turns its figures come from."""
-    assert f"{FULL}" == "7 turns"
-    assert f"{SHORT}" == "one turn"
-
-
 # --- rounds of something quick -----------------------------------------------------------------
-
-
-def test_quick_tasks_take_turns_as_well():
-    """A round does a task fifty times in a row, and the next task before the next round."""
-    done: list[str] = []
-    costs = cheapest({name: lambda name=name: done.append(name) for name in "ab"}, 2)
-    assert done == ["a"] * 50 + ["b"] * 50 + ["a"] * 50 + ["b"] * 50
-    assert set(costs) == {"a", "b"}

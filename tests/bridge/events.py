@@ -79,9 +79,15 @@ def created(number: str, message_id: str | None = None, **fields: Any) -> Messag
     """
     if message_id is None:
         return message(
-            number, direction=Direction.OUTBOUND, key=message_key("incs", number), **fields
+            number,
+            direction=Direction.OUTBOUND,
+            key=message_key("incs", number),
+            id_space="incs",
+            **fields,
         )
-    return message(message_id, direction=Direction.OUTBOUND, aliases=(number,), **fields)
+    return message(
+        message_id, direction=Direction.OUTBOUND, aliases=(number,), id_space="incs", **fields
+    )
 
 
 def status(
@@ -131,6 +137,7 @@ def numbered_status(
         message_id=number,
         status=status,
         provider_status=word or status,
+        id_space="incs",
         resolved=False,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,14 @@ class NoMethods:
     Settings = Settings
     def __init__(self, name, settings): ...
 
+class Journal:
+    Settings = Settings
+    @classmethod
+    def from_settings(cls, settings, *, local):
+        journal = cls()
+        journal.made_from = (settings.path.name, settings.own.token, local)
+        return journal
+
 CONSTANT = 1
 """
 
@@ -52,14 +61,14 @@ def install(tmp_path, monkeypatch):
     (tmp_path / "acme_broken.py").write_text("raise RuntimeError('no such luck')")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def install(distribution="acme-adapters", version="1.2", **adapters):
+    def install(distribution="acme-adapters", version="1.2", group="bridge.adapters", **adapters):
         folder = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
         )
         lines = [f"{name} = {value}\n" for name, value in adapters.items()]
-        (folder / "entry_points.txt").write_text("[bridge.adapters]\n" + "".join(lines))
+        (folder / "entry_points.txt").write_text(f"[{group}]\n" + "".join(lines))
 
     yield install
     for name in ("acme_adapters", "acme_broken"):
@@ -157,3 +166,59 @@ def test_settings_are_read_through_the_registry(install):
     ]
     assert "no such luck" in str(caught.value)
     assert "Allowed: acme, broken" in str(caught.value)
+
+
+def journal(text):
+    """Return the journal that a document describes."""
+    return assembly.journal_of(
+        settings.loads(text, assembly.settings_class, engines=assembly.engines()).journal
+    )
+
+
+def test_an_engine_of_a_third_party(install):
+    """An installed engine is found by its name, with its own table beside the common keys."""
+    install(group="bridge.journals", acme="acme_adapters:Journal")
+    text = '[journal]\nengine = "acme"\npath = "x.db"\n[journal.acme]\ntoken = "t"\n'
+    path, token, local = journal(text).made_from
+    assert (path, token) == ("x.db", "t")
+    assert type(local(Path("spool.db"), 10)).__name__ == "SqliteJournal"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ('engine = "acne"', "journal.engine", 'unknown engine "acne"; did you mean "acme"?'),
+        (
+            'engine = "broken"',
+            "journal.engine",
+            "cannot be used (acme_broken:Journal of acme-adapters 1.2): RuntimeError: no such luck",
+        ),
+        (
+            'engine = "extra"',
+            "journal.engine",
+            "needs the extra: pip install acme-adapters[fast]",
+        ),
+        ("acme.tokken = 1", "journal.acme.tokken", 'unknown key "tokken"; did you mean "token"?'),
+        ("sqlite.x = 1", "journal.sqlite.x", 'unknown key "x"'),
+        ("asqlite.x = 1", "journal.asqlite", 'unknown key "asqlite"; did you mean "sqlite"?'),
+    ],
+)
+def test_mistakes_about_engines(install, text, key, message):
+    """An engine that is not there, is broken or lacks an extra is told, and so is a wrong key."""
+    install(
+        group="bridge.journals",
+        acme="acme_adapters:Journal",
+        broken="acme_broken:Journal",
+        extra="acme_missing:Journal [fast]",
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        journal(f"[journal]\n{text}\n")
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.key) == (2, key)
+    assert problem.message.startswith(message)
+
+
+def test_the_table_of_an_engine_that_lacks_an_extra_is_left_alone(install):
+    """A table for an engine that is neither chosen nor usable is no mistake."""
+    install(group="bridge.journals", extra="acme_missing:Journal [fast]")
+    assert journal('[journal]\nengine = "memory"\nextra.x = 1').location == "memory"

@@ -46,7 +46,8 @@ def configured(tmp_path, monkeypatch) -> tuple[Settings, Path]:
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "config.toml"
     path.write_text(block("toml"))
-    return load(path, assembly.settings_class, installed=assembly.installed()), path
+    installed, engines = assembly.installed(), assembly.engines()
+    return load(path, assembly.settings_class, installed=installed, engines=engines), path
 
 
 def test_its_configuration_is_sound(configured):

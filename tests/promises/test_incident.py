@@ -20,7 +20,7 @@ from tests.promises.servers import ROOT, TOKEN, Server
 from tests.promises.test_kill_loop import body
 
 CONVERSATIONS = 60
-AN_HOUR = {"sqlite": 3600, "nats": 600}  # messages: NATS takes each through several requests
+AN_HOUR = {"sqlite": 1200, "nats": 400}  # messages: NATS takes each through several requests
 IN_A_CALLBACK = 20
 AT_ONCE = 8
 PATIENCE = 120  # seconds; only a test that fails ever takes that long

@@ -17,6 +17,7 @@ from tests.promises.test_nats import CLIENTS, PATIENCE, arrived, config, in_orde
 # However long it lasts: a spool keeps its newest 8,192 events in memory as well, at most 16 MiB
 # of JSON and several times that as objects, and 32 MiB of its file for each of three connections.
 MAY_GROW_BY = 192 << 20
+BRIEFLY = "0.5s"  # each client has one bridge, so that nothing is to be waited for
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ async def test_the_server_is_away(
 ) -> None:
     """What is acknowledged while the server is away arrives in order, and memory is bounded."""
     away: float = request.config.getoption("--away")
-    async with Bridges(tmp_path, config([nats], timeout="0.5s")) as bridges:
+    async with Bridges(tmp_path, config([nats], timeout="0.5s", patience=BRIEFLY)) as bridges:
         async with load(bridges.servers, sticky=True) as clients:
             await clients.more(200)
             memory = [[resident(server)] for server in bridges.servers]
@@ -77,7 +78,7 @@ async def test_the_server_is_away(
 
 async def test_storage_is_wiped(tmp_path: Path, nats: NatsServer) -> None:
     """A server that comes back empty gets what was acknowledged while it was away."""
-    async with Bridges(tmp_path, config([nats], timeout="0.5s")) as bridges:
+    async with Bridges(tmp_path, config([nats], timeout="0.5s", patience=BRIEFLY)) as bridges:
         async with load(bridges.servers, sticky=True) as clients:
             await clients.more(100)
             nats.end()

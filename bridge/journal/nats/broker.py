@@ -1,7 +1,7 @@
-"""The connection to the servers: what the journal asks of JetStream, and how that can fail.
+"""The connection to the servers: requests to JetStream, and how they can fail.
 
-This is the only module that speaks nats-py. It has no calls for atomic batches, for reading
-several subjects at once and for pulling as one of a group, so these are spoken here.
+This is the only module that uses nats-py. It has no calls for atomic batches, for reading several
+subjects at once and for pulling in a priority group, so their requests are made here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -20,7 +19,8 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridge.errors import JournalError
+from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.journal.nats.settings import NatsSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -53,7 +53,7 @@ class Conflict(JournalError):
 
 
 class Unfit(JournalError):
-    """A message is larger than the servers take: it would be tomorrow."""
+    """A message is larger than the servers take: retrying will not help."""
 
 
 class Refused(JournalError):
@@ -88,21 +88,37 @@ class Draft:
     headers: Headers = attrs.field(factory=dict)
 
 
+class Repeated:
+    """Logs an error that comes again and again once, until `over`."""
+
+    def __init__(self, level: int, message: str) -> None:
+        self._level = level
+        self._message = message
+        self._last = ""
+
+    def log(self, error: JournalError) -> None:
+        """Log an error unless it is the last one again."""
+        if str(error) != self._last:
+            self._last = str(error)
+            _LOG.log(self._level, self._message, error)
+
+    def over(self) -> None:
+        """Log the next error in any case."""
+        self._last = ""
+
+
 class Broker:
-    """A connection that comes back by itself; every call raises `Away` while it is gone.
+    """A connection that comes back by itself; every call raises `Away` while it is gone."""
 
-    `timeout` is how long a server may take for an answer.
-    """
-
-    def __init__(self, servers: Sequence[str], *, credentials: Path | None, timeout: float) -> None:
-        self._servers = list(servers)
-        self._credentials = credentials
-        self._timeout = timeout
+    def __init__(self, settings: NatsSettings) -> None:
+        self.servers = settings.servers
+        self._credentials = settings.credentials
+        self._timeout = settings.timeout
         self._client = Client()
         self._connected = asyncio.Event()
-        self._spells = 0
-        self._fault: Exception | None = None  # the client tries on, and raises that time is up
-        self._begins: Callable[[], None] = _nobody
+        self.connection = 0  # counts those that there have been
+        self._fault: Exception | None = None  # the client goes on trying, and raises a time-out
+        self._begins: Callable[[], None] = lambda: None
 
     # --- the connection ------------------------------------------------------------------
 
@@ -110,11 +126,6 @@ class Broker:
     def connected(self) -> bool:
         """Whether a server is there."""
         return self._connected.is_set()
-
-    @property
-    def spell(self) -> int:
-        """Which connection this is: another number, another connection."""
-        return self._spells
 
     @property
     def max_payload(self) -> int:
@@ -127,12 +138,21 @@ class Broker:
         found = self._client.connected_server_version
         return found.major, found.minor
 
+    def check(self) -> None:
+        """Raise `ConfigurationError` where the file of the credentials cannot be read."""
+        try:
+            if self._credentials is not None:
+                self._credentials.open("rb").close()
+        except OSError as error:
+            told = f"the file cannot be read: {error.strerror}"
+            raise ConfigurationError((Problem("nats.credentials", told),)) from error
+
     async def connect(self) -> None:
         """Connect to one of the servers. Raises `Away` where none answers in time."""
         try:
             async with asyncio.timeout(self._timeout):
                 await self._client.connect(
-                    servers=self._servers,
+                    servers=list(self.servers),
                     name="incs-bridge",
                     user_credentials=None if self._credentials is None else str(self._credentials),
                     connect_timeout=max(1, int(self._timeout)),
@@ -153,9 +173,13 @@ class Broker:
     async def close(self) -> None:
         """Disconnect for good."""
         self._connected.clear()
-        if self._spells:  # a client that was never connected cannot be closed
-            with contextlib.suppress(nats.errors.Error, OSError):
+        if self.connection:  # a client that was never connected cannot be closed
+            # The client writes what is pending even where the connection is gone, which uvloop
+            # answers with a RuntimeError.
+            with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
                 await self._client.close()
+            self._client = Client()
+            self.connection = 0
 
     def on_connection(self, begins: Callable[[], None]) -> None:
         """Call this with every new connection, before anybody can use it."""
@@ -175,10 +199,10 @@ class Broker:
             _LOG.warning("the connection to NATS is lost")
 
     async def _back(self) -> None:
-        self._spells += 1
+        self.connection += 1
         self._begins()
         self._connected.set()
-        if self._spells > 1:
+        if self.connection > 1:
             _LOG.warning("the connection to NATS is back")
 
     # --- asking ----------------------------------------------------------------------------
@@ -205,7 +229,7 @@ class Broker:
     async def listen(
         self, subject: str | None, heard: Callable[[Msg], Awaitable[None]]
     ) -> Listening:
-        """Hear what is sent to a subject, one message at a time; None makes one up."""
+        """Call `heard` with what is sent to a subject, one by one; None: a new inbox."""
         subject = subject or self._client.new_inbox()
         with self._border():
             subscription = await self._client.subscribe(subject, cb=heard)
@@ -213,7 +237,7 @@ class Broker:
 
     @contextlib.contextmanager
     def _border(self) -> Iterator[None]:
-        """Let nothing of nats-py's out: its errors are ours, and a cancelled task ends."""
+        """Turn nats-py's errors into ours, and let a cancelled task end."""
         if not self.connected:
             raise Away("no NATS server is connected")
         try:
@@ -263,7 +287,7 @@ class Broker:
     async def delete(self, stream: str, sequence: int, *, overwrite: bool) -> bool:
         """Delete a message; return whether there was one.
 
-        To overwrite it in its file as well takes the server some milliseconds, one by one.
+        With `overwrite` the server also overwrites it in its file, which takes milliseconds.
         """
         wanted = {"seq": sequence, "no_erase": not overwrite}
         try:
@@ -294,13 +318,13 @@ class Broker:
         return Stored(
             subject=found["subject"],
             sequence=found["seq"],
-            data=_unbase64(found.get("data", "")),
+            data=base64.b64decode(found.get("data", "")),
         )
 
     async def last_of(self, stream: str, subjects: Sequence[str]) -> dict[str, Stored]:
         """Return the last message of each of these subjects that has one.
 
-        Any replica may answer, and one that lags tells the past: write with `EXPECTED`.
+        Any replica may answer, also one that lags behind: write with `EXPECTED`.
         """
         return {found.subject: found for found in await self._many(stream, multi_last=subjects)}
 
@@ -321,21 +345,18 @@ class Broker:
 
         async def heard(message: Msg) -> None:
             headers = message.headers or {}
-            if _STATUS in headers:
-                if done.done():
-                    return
-                if headers[_STATUS] == str(_UNAVAILABLE):
-                    done.set_exception(Away(f"nobody answers for the stream {stream}"))
-                else:
-                    done.set_result(None)
-                return
-            found.append(
-                Stored(
-                    subject=headers["Nats-Subject"],
-                    sequence=int(headers["Nats-Sequence"]),
-                    data=message.data,
+            if _STATUS not in headers:
+                found.append(
+                    Stored(
+                        subject=headers["Nats-Subject"],
+                        sequence=int(headers["Nats-Sequence"]),
+                        data=message.data,
+                    )
                 )
-            )
+            elif not done.done() and headers[_STATUS] == str(_UNAVAILABLE):
+                done.set_exception(Away(f"nobody answers for the stream {stream}"))
+            elif not done.done():
+                done.set_result(None)
 
         listening = await self.listen(None, heard)
         try:
@@ -369,9 +390,9 @@ class Listening:
 
 @contextlib.contextmanager
 def _heeding_cancellation() -> Iterator[None]:
-    """Raise what nats-py swallows: a task that is cancelled while it writes goes on there.
+    """Raise the cancellation that nats-py swallows when a task is cancelled while it writes.
 
-    Whoever waited for the end of that task would wait for good.
+    Otherwise the task would go on, and whoever waits for its end would wait for ever.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -403,11 +424,3 @@ def _result(answer: Fields) -> Fields:
 def _words(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) else str(error).removeprefix("nats: ")
     return (said or type(error).__name__).strip("'")
-
-
-def _nobody() -> None:
-    pass
-
-
-def _unbase64(text: str) -> bytes:
-    return base64.b64decode(text)

@@ -1,4 +1,4 @@
-"""A subscriber's place in the stream, as one of the processes that serve it sees it."""
+"""A subscriber's cursor in the stream, as one of the processes that serve it sees it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft
 from bridge.journal.nats.entries import entry_of, is_between, position_of, sequence_of
+from bridge.journal.nats.holding import Record
 from bridge.journal.nats.partition import Partition
-from bridge.journal.nats.records import DeadRecord, HeldRecord
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import Entry, Held, Settlement, Start
 
 _BUFFER: Final = 512  # entries that wait to be read
 _BATCH: Final = 500  # of a settlement's records; a server takes 1000 in one batch
-_DONE: Final = {TTL: "60s"}
+_RELEASED: Final = {TTL: "60s"}
 
 
 @attrs.frozen
-class _Place:
-    """An entry on its way, and the partition it came from."""
+class _Given:
+    """An entry, and the partition that gave it."""
 
     partition: int
     entry: Entry
 
 
 class SubscriberCursor:
-    """A named subscriber's place, in as many partitions as this process is given to read.
+    """A named subscriber's `Cursor`, over the partitions that this process is given to read.
 
     Entries come in order within each partition, and so within each lane.
     """
@@ -41,31 +41,21 @@ class SubscriberCursor:
         self.name = name
         self.position = 0
         self.partitions = [
-            Partition(
-                streams,
-                name,
-                number,
-                start=self._start,
-                room=self._room,
-                give=self._give,
-                gone=self._gone,
-                stirred=self.stir,
-            )
-            for number in range(streams.names.partitions)
+            Partition(self, streams, number) for number in range(streams.names.partitions)
         ]
         self._streams = streams
         self._generation = 0
-        self._buffer: deque[_Place] = deque()
-        self._open: dict[int, _Place | None] = {}  # by position, in the order of reading
+        self._buffer: deque[_Given] = deque()
+        self._open: dict[int, _Given | None] = {}  # by position, in the order of reading
         self._filled = asyncio.Event()
-        self._stirring = asyncio.Event()
+        self._held_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
     # --- joining and leaving -----------------------------------------------------------------
 
     async def join(self, start: Start) -> None:
-        """Remember the subscriber, if it is new, and see that its place is kept."""
+        """Note the subscriber, if it is new, and make its consumers."""
         last = await self._streams.last()
         begin = last + 1 if start is Start.END else 1
         self._generation = self._streams.generation
@@ -73,39 +63,31 @@ class SubscriberCursor:
             await self._note(begin)
         for partition in self.partitions:
             await partition.make()
-        floors = [info["ack_floor"]["stream_seq"] for info in await self._infos()]
+        infos = [await partition.info() for partition in self.partitions]
+        floors = [info["ack_floor"]["stream_seq"] for info in infos if info is not None]
         self.position = position_of(max(floors))
 
     async def _note(self, begin: int) -> None:
         subject = self._streams.names.subscriber(self.name)
         await self._streams.broker.write(Draft(subject, b"%d" % begin, {EXPECTED: "0"}))
 
-    async def _infos(self) -> list[dict[str, Any]]:
-        found = [await partition.info() for partition in self.partitions]
-        return [info for info in found if info is not None]
-
-    async def keep_place(self) -> None:
-        """Remember the subscriber in a stream that has replaced a lost one."""
+    async def renew(self) -> None:
+        """Note the subscriber in a stream that has replaced a lost one."""
         if self._generation not in (0, self._streams.generation):
-            await self._start()
+            await self.start()
 
-    async def _start(self) -> int:
-        """Return where the subscriber began, or begins in a stream that replaces a lost one."""
+    async def start(self) -> int:
+        """Return the sequence at which the subscriber began, or begins in a new generation."""
         generation = self._streams.generation
-        begin = await self._noted()
-        if begin is None and self._generation == generation:
-            raise JournalError(f"the subscriber {self.name} has been forgotten")
-        if begin is None:
-            begin = 1
-            with suppress(Conflict):
-                await self._note(begin)
-        self._generation = generation
-        return begin
-
-    async def _noted(self) -> int | None:
         subject = self._streams.names.subscriber(self.name)
-        stored = await self._streams.broker.stored(self._streams.names.state, last_by_subj=subject)
-        return None if stored is None else int(stored.data)
+        noted = await self._streams.broker.stored(self._streams.names.state, last_by_subj=subject)
+        if noted is None and self._generation == generation:
+            raise JournalError(f"the subscriber {self.name} has been forgotten")
+        if noted is None:
+            with suppress(Conflict):
+                await self._note(1)
+        self._generation = generation
+        return 1 if noted is None else int(noted.data)
 
     def serve(self) -> None:
         """Begin to read."""
@@ -115,45 +97,48 @@ class SubscriberCursor:
         ]
 
     async def close(self) -> None:
-        """Read no more, and let others be pinned."""
+        """Read no more, and let other processes be pinned."""
         self._closed = True
         self._filled.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Whoever cannot be left is given away by the server, a few seconds later.
+        # A partition that cannot be left goes to another client a few seconds later.
         leaving = (partition.leave() for partition in self.partitions)
         await asyncio.gather(*leaving, return_exceptions=True)
 
-    # --- what partitions say -------------------------------------------------------------------
+    # --- for partitions ------------------------------------------------------------------------
 
-    def _room(self) -> int:
+    @property
+    def room(self) -> int:
+        """How many more entries fit."""
         return _BUFFER - len(self._buffer)
 
-    def _give(self, partition: int, entry: Entry) -> None:
-        self._buffer.append(_Place(partition, entry))
+    def give(self, partition: int, entry: Entry) -> None:
+        """Take an entry to be read."""
+        self._buffer.append(_Given(partition, entry))
         self._filled.set()
 
-    def _gone(self, partition: int) -> None:
+    def gone(self, partition: int) -> None:
         """Let go of what a partition gave: it gives it anew, or another process does."""
-        self._buffer = deque(place for place in self._buffer if place.partition != partition)
-        for position, place in self._open.items():
-            if place is not None and place.partition == partition:
+        self._buffer = deque(given for given in self._buffer if given.partition != partition)
+        for position, given in self._open.items():
+            if given is not None and given.partition == partition:
                 self._open[position] = None
 
-    def stir(self) -> None:
-        """Note that the lanes that hold entries may be others than delivery knows."""
-        self._stirring.set()
+    def held_changed(self) -> None:
+        """Note that delivery has to ask again which lanes hold entries."""
+        self._held_changed.set()
 
-    async def stirred(self) -> None:
-        """Wait for `stir`, and take note."""
-        await self._stirring.wait()
-        self._stirring.clear()
+    async def until_held_changed(self) -> None:
+        """Wait for `held_changed`, and take note."""
+        await self._held_changed.wait()
+        self._held_changed.clear()
 
-    async def look_again(self, *place: int) -> None:
+    async def look_again(self, *where: int) -> None:
         """Read anew what is held: all of it, or one entry, by its partition and sequence."""
-        if place:
-            number, sequence = place
+        if where:
+            number, sequence = where
             await self.partitions[number].look_at(sequence)
             return
         for partition in self.partitions:
@@ -162,9 +147,9 @@ class SubscriberCursor:
     # --- reading ---------------------------------------------------------------------------
 
     def rewind(self) -> None:
-        """Go back to what has been settled: what was given out and not settled comes again."""
-        places = [place for place in self._open.values() if place is not None]
-        self._buffer.extendleft(reversed(places))
+        """Go back to the last settled position: what was given out after it comes again."""
+        given = [each for each in self._open.values() if each is not None]
+        self._buffer.extendleft(reversed(given))
         self._open.clear()
         if self._buffer:
             self._filled.set()
@@ -172,8 +157,8 @@ class SubscriberCursor:
     async def read(self, limit: int) -> Sequence[Entry]:
         """See `Cursor.read`.
 
-        Waits for `waiting` where a partition has come with held entries: who does not know
-        which lanes wait would let what is read here overtake what is held there.
+        Where a partition came with held entries, nothing is read before `waiting` was called:
+        otherwise what is read here would overtake them.
         """
         while True:
             if self._closed:
@@ -190,12 +175,12 @@ class SubscriberCursor:
     def _next(self, limit: int) -> list[Entry]:
         entries: list[Entry] = []
         while self._buffer and len(entries) < limit:
-            place = self._buffer.popleft()
-            position = place.entry.position
-            self._open.pop(position, None)  # given anew, it stands where it is given now
-            self._open[position] = place
-            if sequence_of(position) not in self.partitions[place.partition].holding:
-                entries.append(place.entry)
+            given = self._buffer.popleft()
+            position = given.entry.position
+            self._open.pop(position, None)  # if it was given before: its order is the new one
+            self._open[position] = given
+            if sequence_of(position) not in self.partitions[given.partition].holding:
+                entries.append(given.entry)
         return entries
 
     # --- settling ----------------------------------------------------------------------------
@@ -203,8 +188,8 @@ class SubscriberCursor:
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`.
 
-        What is held or dead is written first, as one; progress follows. What a crash leaves
-        between the two is given again, which delivery promises anyway.
+        What is held or dead is written first, as one; then the server is told how far the
+        subscriber is. What a crash leaves between the two is given again, as delivery allows.
         """
         drafts = self._drafts(settlement)
         for start in range(0, len(drafts), _BATCH):
@@ -219,43 +204,31 @@ class SubscriberCursor:
         """Return what to write: a subject at most once, since a batch is all or nothing."""
         written: dict[str, Draft] = {}
 
-        def write(draft: Draft) -> None:
-            written[draft.subject] = draft
+        def write(subject: str, held: Held | None) -> None:
+            if held is None:
+                written[subject] = Draft(subject, b"", _RELEASED)
+            else:
+                record = Record.of(held).encode()
+                written[subject] = Draft(subject, record, self._streams.as_long_as_events)
 
-        for position in settlement.released:
+        names = self._streams.names
+        for position in (*settlement.released, *(each.entry.position for each in settlement.dead)):
             sequence = sequence_of(position)
             for partition in self.partitions:
                 if sequence in partition.holding:
-                    write(Draft(self._held(partition.number, sequence), b"", _DONE))
+                    write(names.held(self.name, partition.number, sequence), None)
         for held in settlement.held:
-            write(
-                Draft(
-                    self._held(self._partition(held.entry), sequence_of(held.entry.position)),
-                    HeldRecord.of(held).encode(),
-                    self._streams.as_long_as_events,
-                )
-            )
-        for failure in settlement.dead:
-            sequence = sequence_of(failure.entry.position)
-            number = self._partition(failure.entry)
-            if sequence in self.partitions[number].holding:
-                write(Draft(self._held(number, sequence), b"", _DONE))
-            subject = self._streams.names.dead(self.name, sequence)
-            write(Draft(subject, DeadRecord.of(failure).encode(), self._streams.as_long_as_events))
+            sequence = sequence_of(held.entry.position)
+            write(names.held(self.name, names.partition_of(held.entry.lane), sequence), held)
+        for dead in settlement.dead:
+            write(names.dead(self.name, sequence_of(dead.entry.position)), dead)
         return list(written.values())
-
-    def _held(self, partition: int, sequence: int) -> str:
-        return self._streams.names.held(self.name, partition, sequence)
-
-    def _partition(self, entry: Entry) -> int:
-        return self._streams.names.partition_of(entry.lane)
 
     def _hold(self, settlement: Settlement) -> None:
         for held in settlement.held:
-            holding = self.partitions[self._partition(held.entry)].holding
-            holding.put(sequence_of(held.entry.position), HeldRecord.of(held))
-        gone = (*settlement.released, *(each.entry.position for each in settlement.dead))
-        for position in gone:
+            partition = self.partitions[self._streams.names.partition_of(held.entry.lane)]
+            partition.holding.put(sequence_of(held.entry.position), Record.of(held))
+        for position in (*settlement.released, *(each.entry.position for each in settlement.dead)):
             for partition in self.partitions:
                 partition.holding.remove(sequence_of(position))
 
@@ -268,9 +241,9 @@ class SubscriberCursor:
         for each in list(self._open):
             if between and each == mark:
                 return
-            place = self._open.pop(each)
-            if place is not None:
-                self.partitions[place.partition].settled(sequence_of(each))
+            given = self._open.pop(each)
+            if given is not None:
+                self.partitions[given.partition].settled(sequence_of(each))
             if each == mark:
                 return
 
@@ -297,5 +270,5 @@ class SubscriberCursor:
             if stored is None:  # purged, or older than what is kept
                 partition.holding.remove(sequence)
                 continue
-            found.append(record.with_entry(entry_of(sequence, stored.data)))
+            found.append(Held(entry=entry_of(sequence, stored.data), retry=record.retry))
         return found

@@ -1,8 +1,7 @@
 """Events as messages of the stream, and back.
 
-A position is twice the sequence in the stream. Delivery names the place before an entry by the
-number below its position; a place between two messages, which that number would otherwise be
-taken for one of, has a number of its own this way.
+A position is twice the sequence in the stream. Delivery settles up to just before an entry with the
+number below its position: an odd one, which cannot be taken for the entry before.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def sequence_of(position: int) -> int:
 
 
 def is_between(position: int) -> bool:
-    """Return whether this is the place before an entry rather than an entry's."""
+    """Return whether this is just before an entry's position, and not one itself."""
     return position % _STRIDE != 0
 
 
@@ -67,18 +66,20 @@ def _header(value: str) -> str:
     return quote(value, safe=_PRINTABLE)
 
 
-def entry_of(sequence: int, data: bytes, *, mended: bool = False) -> Entry:
+def entry_of(sequence: int, data: bytes, *, reparsed: bool = False) -> Entry:
     """Return the entry of a message.
 
-    An event that cannot be read any more comes out as `Unrecognized`, so that it neither is
-    lost nor stops its subscribers.
+    An event that cannot be decoded any more comes out as `Unrecognized`: it is not lost, and does
+    not stop its subscribers.
     """
     try:
         event = decode(data)
     except CodecError as error:
         _LOG.error("message %d cannot be read: %s", sequence, error)
         event = _unreadable(sequence, data, str(error))
-    return Entry(position=position_of(sequence), lane=lane_of(event), event=event, mended=mended)
+    return Entry(
+        position=position_of(sequence), lane=lane_of(event), event=event, reparsed=reparsed
+    )
 
 
 def _unreadable(sequence: int, data: bytes, reason: str) -> Event:

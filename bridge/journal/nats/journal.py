@@ -9,101 +9,76 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from bridge.errors import JournalError
-from bridge.journal.nats import purging, queries
-from bridge.journal.nats.broker import Away, Broker, Draft
-from bridge.journal.nats.cursors import Readers
-from bridge.journal.nats.entries import sequence_of
-from bridge.journal.nats.outage import Outage
-from bridge.journal.nats.partition import consumer_info
+from bridge.journal.nats.broker import Away, Broker
+from bridge.journal.nats.cursors import Changed, Cursors
+from bridge.journal.nats.operations import Operations, subscribers
 from bridge.journal.nats.publisher import Publisher
-from bridge.journal.nats.records import HeldRecord
+from bridge.journal.nats.purging import purge
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.spool import Spool
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits
-from bridge.journal.protocol import (
-    Appended,
-    Cursor,
-    DeadLetter,
-    Entry,
-    Health,
-    Held,
-    Journal,
-    Outcome,
-    Start,
-    SubscriberState,
-)
-from bridge.journal.query import Query
+from bridge.journal.protocol import Appended, Cursor, Health, Journal, Start
 from bridge.model import Event
+from bridge.settings import JournalSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _AFTER_ERROR: Final = 0.5
-# An election takes up to nine seconds; that it is over is known when the next request is made.
-# Each holds a connection; of a thousand, the others have to be left for what is not an append.
-_PATIENT: Final = 500
+# Each holds one of the server's connections, by default a thousand; others need some as well.
+_MOST_WAITING: Final = 500
 
 
-class NatsJournal:
+class NatsJournal(Operations):
     """Keeps events in a JetStream stream; an append returns when the stream has it.
 
-    `stream` names it, and everything else after it. `partitions` is how many processes can
-    share the work for one subscriber at most; it cannot be changed while the stream lives.
     Events are kept for `keep` seconds and, with `max_bytes`, only the newest that fit, whether
-    every subscriber has had them or not. Their keys are known for `remember` seconds.
-    `replicas`, `keep` and `max_bytes` are for making the streams: one that exists keeps its own.
-    `synced` says that the servers sync to disk before they acknowledge.
+    every subscriber has had them or not; a stream that exists keeps its own limits. At most
+    `max_waiting` events wait for a server.
 
     With a `spool`, another journal, the servers may be away: events go there meanwhile. For the
-    first `patience` seconds up to 500 appends wait instead: most absences
-    are elections or restarts.
-    `timeout` is how long a server may take for an answer, and `max_waiting` how many events may
-    wait for one.
+    first `patience` seconds of an absence up to 500 appends wait instead, since most absences are
+    elections or restarts.
     """
 
+    Settings = NatsSettings
     durable = True
+
+    @classmethod
+    def from_settings(
+        cls, settings: JournalSettings, *, local: Callable[[Path, int], Journal]
+    ) -> Self:
+        """See `JournalClass.from_settings`."""
+        own: NatsSettings = settings.own
+        spool = local(own.spool_path, own.spool_max_size) if own.spool else None
+        return cls(own, keep=settings.keep, max_bytes=settings.max_size, spool=spool)
 
     def __init__(
         self,
-        servers: Sequence[str] = ("nats://127.0.0.1:4222",),
+        settings: NatsSettings,
         *,
-        credentials: Path | None = None,
-        stream: str = "bridge",
-        partitions: int = 8,
-        replicas: int = 1,
         keep: float = 8 * _DAY,
-        remember: float | None = None,
         max_bytes: int = 0,
-        synced: bool = False,
         spool: Journal | None = None,
-        patience: float = 10.0,
-        timeout: float = 3.0,
         max_waiting: int = 20_000,
     ) -> None:
-        remember = keep if remember is None else min(keep, remember)
-        self._names = Names(stream=stream, partitions=partitions)
-        self._broker = Broker(servers, credentials=credentials, timeout=timeout)
+        remember = min(keep, settings.remember)
+        self._names = Names(stream=settings.stream, partitions=settings.partitions)
+        self._broker = Broker(settings)
+        limits = Limits(keep=keep, max_bytes=max_bytes)
         self._streams = Streams(
-            self._broker,
-            self._names,
-            Limits(
-                replicas=replicas,
-                keep=keep,
-                remember=remember,
-                max_bytes=max_bytes,
-                synced=synced,
-            ),
-            renewed=self._begin_anew,
+            self._broker, self._names, settings, limits, renewed=self._begin_anew
         )
+        self._cursors = Cursors(self._streams, latecomers=spool is not None)
         self._publisher = Publisher(
             self._broker,
             self._names,
@@ -111,24 +86,32 @@ class NatsJournal:
             max_waiting=max_waiting,
             largest=lambda: self._streams.largest,
             lost=self._streams.doubt,
+            written=self._cursors.grown,
         )
-        self._readers = Readers(self._streams, latecomers=spool is not None)
-        self._outage = Outage(
-            ready=self._readers.until_placed,
-            patience=patience,
-            max_waiting=min(max_waiting, _PATIENT),
-            lasting=self._fall_back,
-        )
+        self._patience = settings.patience
+        self._may_wait = min(max_waiting, _MOST_WAITING)
+        self._waiting = 0
+        self._patient_until: float | None = None
+        ready = self._cursors.until_joined
         self._spool = None
         if spool is not None:
-            self._spool = Spool(
-                spool, append=self._publisher.append, ready=self._readers.until_placed
-            )
+            self._spool = Spool(spool, append=self._publisher.append, ready=ready)
         self._tasks: list[asyncio.Task[None]] = []
         self._resources = AsyncExitStack()
         self._open = False
 
+    @property
+    def location(self) -> str:
+        """See `Journal.location`."""
+        return f"{self._names.stream} on {', '.join(self._broker.servers)}"
+
     # --- opening and closing ---------------------------------------------------------------
+
+    def check(self) -> None:
+        """See `Journal.check`; the servers are not asked."""
+        self._broker.check()
+        if self._spool is not None:
+            self._spool.check()
 
     async def __aenter__(self) -> Self:
         """Open. Without a spool the servers have to be there; with one, they may come later."""
@@ -137,7 +120,7 @@ class NatsJournal:
             if self._spool is not None:
                 await self._spool.open()
                 resources.push_async_callback(self._spool.close)
-            runs = [self._streams.run, self._publisher.run]
+            runs = [self._streams.run, self._publisher.run, self._publisher.look_for_waiting]
             try:
                 await self._connect()
                 await self._streams.prepare()
@@ -155,14 +138,14 @@ class NatsJournal:
         return self
 
     async def _connect(self) -> None:
-        if not self._broker.spell:
+        if not self._broker.connection:
             await self._broker.connect()
-        await self._readers.listen()
+        await self._cursors.listen()
 
     async def _begin_anew(self) -> None:
-        """Trust nothing that was known of the streams: they may be others."""
+        """Forget what was known of the streams: they may be others."""
         self._publisher.forget_known()
-        await self._readers.keep_places()
+        await self._cursors.renew()
 
     async def _keep_connecting(self) -> None:
         while True:
@@ -180,12 +163,12 @@ class NatsJournal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop reading and writing, and disconnect; who still waits gets a `JournalError`."""
+        """Stop reading and writing, and disconnect; whoever waits gets a `JournalError`."""
         self._open = False
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        await self._readers.close()
+        await self._cursors.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -211,152 +194,64 @@ class NatsJournal:
             try:
                 return await self._publish(events)
             except Away as error:
-                await self._outage.wait(error)
+                await self._wait(self._spool, error)
             self._running()
 
     async def _publish(self, events: Sequence[Event]) -> Appended:
-        if not self._readers.placed:
+        if not self._cursors.joined:
             raise Away("NATS is away")
         appended = await self._publisher.append(events)
-        self._outage.over()
+        self._patient_until = None
         return appended
 
-    def _fall_back(self, error: Away) -> None:
-        if self._spool is not None:
-            self._spool.activate(error)
+    async def _wait(self, spool: Spool, error: Away) -> None:
+        """Return when another try is worth it, or when the absence has lasted for too long.
+
+        A spool keeps its order only within this machine: where the callbacks of a conversation
+        take turns between machines, each spool would hold every other one. A caller that waits
+        has not been acknowledged, so nobody sends what comes next.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._patient_until is None:
+            self._patient_until = now + self._patience
+        if now >= self._patient_until or self._waiting >= self._may_wait:
+            spool.activate(error)
+            return
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(self._patient_until):
+                await self._cursors.until_joined()
+        except TimeoutError:
+            spool.activate(error)
+        finally:
+            self._waiting -= 1
 
     # --- cursors -----------------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
-        """See `Journal.subscribe`; while the servers are away, the place is taken later."""
+        """See `Journal.subscribe`; while the servers are away, the cursor joins later."""
         self._running()
-        return await self._readers.subscribe(name, start)
+        return await self._cursors.subscribe(name, start)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
-        return await self._readers.follow(start)
+        return await self._cursors.follow(start)
 
-    def watch(self, told: Callable[[str], Awaitable[None]]) -> None:
+    def watch(self, changed: Changed) -> None:
         """See `SharedJournal.watch`."""
-        self._readers.watch(told)
+        self._cursors.watch(changed)
 
-    async def is_served(self, name: str) -> bool:
-        """See `SharedJournal.is_served`."""
-        self._running()
-        return await queries.is_served(self._streams, name)
-
-    async def forget(self, name: str) -> bool:
-        """See `Journal.forget`."""
-        self._running()
-        await self._readers.forget(name)
-        known = await self._known(name)
-        for subject in (
-            self._names.subscriber(name),
-            self._names.held(name),
-            self._names.dead(name),
-        ):
-            await self._broker.empty(self._names.state, subject)
-        for number in range(self._names.partitions):
-            consumer = self._names.consumer(name, number)
-            if await consumer_info(self._streams, consumer) is not None:
-                await self._broker.api(f"CONSUMER.DELETE.{self._names.stream}.{consumer}")
-        return known
-
-    async def _known(self, name: str) -> bool:
-        subject = self._names.subscriber(name)
-        return await self._broker.stored(self._names.state, last_by_subj=subject) is not None
-
-    # --- asking ----------------------------------------------------------------------------
-
-    async def subscribers(self) -> Sequence[SubscriberState]:
-        """See `Journal.subscribers`; a lag counts what is being worked on as well."""
-        self._running()
-        return await queries.subscribers(self._streams)
-
-    async def find(self, key: str) -> Entry | None:
-        """See `Journal.find`."""
-        self._running()
-        return await queries.find(self._streams, key)
-
-    async def search(self, query: Query) -> Sequence[Entry]:
-        """See `Journal.search`."""
-        self._running()
-        return await queries.search(self._streams, query)
-
-    async def outcomes(self, position: int) -> Sequence[Outcome]:
-        """See `Journal.outcomes`."""
-        self._running()
-        return await queries.outcomes(self._streams, position)
-
-    async def dead_letters(
-        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
-    ) -> Sequence[DeadLetter]:
-        """See `Journal.dead_letters`."""
-        self._running()
-        return await queries.dead_letters(self._streams, subscriber, after=after, limit=limit)
-
-    # --- deciding ----------------------------------------------------------------------------
-
-    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
-        """See `Journal.replay`."""
-        self._running()
-        if not await self._known(subscriber):
-            return 0
-        entries = await queries.looked_at(self._streams, subscriber, positions)
-        for entry in entries:
-            await self._hold_again(entry, subscriber)
-            subject = self._names.dead(subscriber, sequence_of(entry.position))
-            await self._broker.empty(self._names.state, subject)
-            await self._readers.stir(subscriber, entry)
-        return len(entries)
-
-    async def _hold_again(self, entry: Entry, subscriber: str) -> None:
-        held = Held(entry=entry, due_at=time.time(), replayed=True)
-        subject = self._names.held(
-            subscriber, self._names.partition_of(entry.lane), sequence_of(entry.position)
-        )
-        record = HeldRecord.of(held).encode()
-        await self._broker.write(Draft(subject, record, self._streams.as_long_as_events))
-
-    async def mend(self, positions: Sequence[int]) -> None:
-        """See `Journal.mend`."""
-        self._running()
-        for position in positions:
-            subject = self._names.mended(sequence_of(position))
-            await self._broker.write(Draft(subject, b"1"))
-
-    async def retry(self, letter: int) -> bool:
-        """See `Journal.retry`."""
-        self._running()
-        found = await queries.dead_letter(self._streams, letter)
-        if found is None or not await self._delete(letter):
-            return False
-        await self._hold_again(found.failure.entry, found.subscriber)
-        await self._readers.stir(found.subscriber, found.failure.entry)
-        return True
-
-    async def drop(self, letter: int) -> bool:
-        """See `Journal.drop`."""
-        self._running()
-        if await queries.dead_letter(self._streams, letter) is None:
-            return False
-        return await self._delete(letter)
-
-    async def _delete(self, letter: int) -> bool:
-        return await self._broker.delete(self._names.state, letter, overwrite=False)
+    # --- keeping house -----------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole stream."""
-        self._running()
-        erased = await purging.purge(self._streams, subject)
+        erased = await purge(self._streams, subject)
         if self._spool is not None:
             erased += await self._spool.purge(subject)
-        for name in await queries.names(self._streams):
-            await self._readers.stir(name)
+        for name in await subscribers(self._streams):
+            await self._cursors.held_changed(name)
         return erased
-
-    # --- health ------------------------------------------------------------------------------
 
     async def health(self) -> Health:
         """See `Journal.health`; with a reason, a ready journal fills its spool."""

@@ -1,26 +1,27 @@
 """One partition of the events, as this process reads it for one subscriber.
 
-The server pins the partition to one reader; another is pinned soon after that one has stopped
-asking. Who becomes the reader begins where the last one's settlements end, in the stream's
-order: what had been given to the predecessor is read from the stream, since the server would
-give it again only later and then too late for its order.
+The server pins the partition to one client; soon after that one has stopped asking, it pins
+another. The new reader begins where the last one's settlements end, in the stream's order: what
+its predecessor was given is read from the stream, since the server would give it again only later,
+and then out of order.
 
-The server pins whom it gives a message. Where none comes, whoever would like to read writes a
-*call* for the partition, which is nothing but a message to be given.
+The server pins a client only by giving it a message. Where none comes, a process that would like
+to read writes a *call* for the partition, which is nothing but a message to be given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.journal.nats.broker import TTL, Away, Draft, NoStream, Refused, Stored
 from bridge.journal.nats.entries import entry_of
-from bridge.journal.nats.holding import Holding
+from bridge.journal.nats.holding import Holding, Record
 from bridge.journal.nats.pulling import GROUP, Delivered, Pulling
-from bridge.journal.nats.records import HeldRecord
 from bridge.journal.nats.streams import Streams
-from bridge.journal.protocol import Entry
+
+if TYPE_CHECKING:
+    from bridge.journal.nats.cursor import SubscriberCursor
 
 _NANOSECONDS: Final = 1_000_000_000
 _PINNED_FOR: Final = 4  # seconds without a request, after which another reader is pinned
@@ -30,52 +31,27 @@ _CALL_LASTS: Final = "60s"
 
 
 class Partition:
-    """Reads one partition while its task runs, and gives its entries to `give`.
+    """Reads one partition for a cursor while its task runs.
 
-    `room` says how many more entries fit; `gone` is told when what was given and not settled is
-    given anew; `stirred` when the partition's held entries may be others. `untold` says that it
-    came with held entries which nobody has asked for yet.
+    `untold`: held entries came with the partition, and nobody has asked for them yet.
     """
 
-    def __init__(
-        self,
-        streams: Streams,
-        subscriber: str,
-        number: int,
-        *,
-        start: Callable[[], Any],
-        room: Callable[[], int],
-        give: Callable[[int, Entry], None],
-        gone: Callable[[int], None],
-        stirred: Callable[[], None],
-    ) -> None:
+    def __init__(self, cursor: SubscriberCursor, streams: Streams, number: int) -> None:
         self.holding = Holding()
         self.number = number
         self.owned = False
         self.untold = False
         self.floor = 0
+        self._cursor = cursor
         self._streams = streams
-        self._subscriber = subscriber
-        self._start = start
-        self._room = room
-        self._give = give
-        self._gone = gone
-        self._stirred = stirred
-        self._consumer = streams.names.consumer(subscriber, number)
-        self._calls = streams.names.call(number, subscriber)
+        self._consumer = streams.names.consumer(cursor.name, number)
+        self._calls = streams.names.call(number, cursor.name)
         self._read = 0
         self._count = 0
         self._unsettled = 0
         self._replies: dict[int, str] = {}
         self._generation = 0
-        self._pulling = Pulling(
-            streams.broker,
-            stream=streams.names.stream,
-            consumer=self._consumer,
-            group=True,
-            taker=self,
-            ensure=self.ensure,
-        )
+        self._pulling = Pulling(streams.broker, streams.names.stream, self._consumer, self)
 
     async def run(self) -> None:
         """Read for as long as it is wanted."""
@@ -107,10 +83,10 @@ class Partition:
         config = {
             "durable_name": self._consumer,
             "name": self._consumer,
-            "description": f"where {self._subscriber} stands in partition {self.number}",
+            "description": f"where {self._cursor.name} stands in partition {self.number}",
             "filter_subjects": [names.events(self.number), self._calls],
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": await self._start(),
+            "opt_start_seq": await self._cursor.start(),
             "ack_policy": "all",
             "ack_wait": _GIVEN_AGAIN_AFTER * _NANOSECONDS,
             "max_ack_pending": _MAX_UNSETTLED,
@@ -131,15 +107,15 @@ class Partition:
 
     @property
     def room(self) -> int:
-        """How many messages fit; one to begin with, since others may be pinned."""
-        return self._room() if self.owned else 1
+        """How many messages fit; one where another client may be pinned."""
+        return self._cursor.room if self.owned else 1
 
     def missed(self, given: int) -> bool:
-        """Return whether something that was given out has not come here."""
+        """Return whether a message that was given out has not come here."""
         return given != self._count
 
     async def catch_up(self, given: int) -> None:
-        """Read from the stream what was missed; nobody else can have read it."""
+        """Read the missed messages from the stream; nobody else can have read them."""
         _, delivered = await self._reach()
         for stored in await self._between(self._read, delivered):
             self._hand(stored.sequence, stored.data)
@@ -147,7 +123,7 @@ class Partition:
         self._count = given
 
     async def pinned(self, given: int) -> None:
-        """Begin where the settlements end, unless nobody else has read since we did."""
+        """Become the reader: begin where the settlements end, if anybody else has read since."""
         if self._count == 0 or self.missed(given):
             settled, delivered = await self._reach()
             await self._load_held()
@@ -157,7 +133,7 @@ class Partition:
             self._count = given
             self.untold = bool(self.holding.waiting())
         self.owned = True
-        self._stirred()
+        self._cursor.held_changed()
 
     async def _reach(self) -> tuple[int, int]:
         """Return how far the consumer's settlements reach, and what it has given out."""
@@ -166,7 +142,7 @@ class Partition:
             raise Refused(404, 0, "the consumer is gone")
         settled, delivered = info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]
         if await self._streams.last() < delivered:
-            # Its new leader has yet to apply what the last one told the consumer's leader.
+            # Its new leader has yet to apply what the consumer's leader knows already.
             raise Away("the stream lags behind what it has given out")
         return settled, delivered
 
@@ -186,7 +162,7 @@ class Partition:
         return found
 
     def _take_over(self, floor: int, delivered: int, unsettled: Sequence[Stored]) -> None:
-        """Hand all of it over in one go: with the first of it, delivery asks what is held."""
+        """Hand all of it over at once: delivery asks for held entries with the first of it."""
         self._begin_anew(max(floor, self.floor))
         for stored in unsettled:
             if stored.sequence > self.floor:
@@ -194,7 +170,7 @@ class Partition:
         self._read = max(self._read, delivered)
 
     def _begin_anew(self, floor: int) -> None:
-        self._gone(self.number)
+        self._cursor.gone(self.number)
         self.floor = self._read = floor
         self._unsettled = 0
         self._replies = {}
@@ -213,14 +189,14 @@ class Partition:
         if sequence in self.holding:
             return
         self._unsettled += 1
-        self._give(self.number, entry_of(sequence, data))
+        self._cursor.give(self.number, entry_of(sequence, data))
 
     def unpinned(self) -> None:
-        """Give nothing out until pinned again."""
+        """Hand nothing over until pinned again."""
         self.owned = self.untold = False
 
     async def idle(self) -> None:
-        """Call for the partition where nobody reads it."""
+        """After a request without a message: call for the partition where nobody reads it."""
         if self.owned:
             return
         info = await self.info()
@@ -256,31 +232,31 @@ class Partition:
     # --- held entries ------------------------------------------------------------------------
 
     async def _load_held(self) -> None:
-        subject = self._streams.names.held(self._subscriber, self.number)
-        records: dict[int, HeldRecord] = {}
+        subject = self._streams.names.held(self._cursor.name, self.number)
+        records: dict[int, Record] = {}
         with self.holding.touched() as touched:  # settlements go on while it is read
-            async for stored in self._streams.recorded(subject):
+            async for stored in self._streams.recorded(subject, certain=True):
                 sequence = int(stored.subject.rpartition(".")[2])
-                records[sequence] = HeldRecord.decode(stored.data)
+                records[sequence] = Record.decode(stored.data)
             self.holding.replace(records, but=touched)
 
     async def look_at(self, sequence: int) -> None:
         """Read anew whether one entry is held, after somebody else changed it."""
         if not self.owned:
             return
-        subject = self._streams.names.held(self._subscriber, self.number, sequence)
+        subject = self._streams.names.held(self._cursor.name, self.number, sequence)
         stored = await self._streams.broker.stored(self._streams.names.state, last_by_subj=subject)
         if stored is None or not stored.data:
             self.holding.remove(sequence)
         else:
-            self.holding.put(sequence, HeldRecord.decode(stored.data))
-        self._stirred()
+            self.holding.put(sequence, Record.decode(stored.data))
+        self._cursor.held_changed()
 
     async def look_again(self) -> None:
         """Read what is held anew, after somebody else changed it."""
         if self.owned:
             await self._load_held()
-            self._stirred()
+            self._cursor.held_changed()
 
 
 async def consumer_info(streams: Streams, consumer: str) -> dict[str, Any] | None:

@@ -1,27 +1,29 @@
-"""Asks a consumer for messages, again and again.
+"""Requests messages from the consumer of a partition, again and again.
 
-A request asks for as many as there is room for. In a priority group, where the server pins one
-client, requests carry the pin; each of them tells the server that the pinned client is alive, so
-there is one even where nothing fits: for a single byte, which no message is as small as.
+A request asks for as many messages as there is room for, and carries the pin with which the
+server marks the one client that reads. Each request also tells the server that the pinned client
+is alive, so one is sent even without room: for a single byte, which no message fits into.
 
-What a server gives out may be lost on its way, as where a connection breaks. A consumer counts
-what it gives out, and says so with each message and with each heartbeat: who counts as well
-knows at once that something is missing, and reads it from the stream.
+Messages may be lost on their way, as where a connection breaks. A consumer counts what it gives
+out, and says so with each message and each heartbeat: where its count and ours differ, the
+messages in between are read from the stream.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import orjson
 from nats.aio.msg import Msg
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import Away, Broker, Listening, Refused, status_of
+from bridge.journal.nats.broker import Away, Broker, Listening, Refused, Repeated, status_of
+
+if TYPE_CHECKING:
+    from bridge.journal.nats.partition import Partition
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -35,7 +37,6 @@ _PIN: Final = "Nats-Pin-Id"
 _GIVEN: Final = "Nats-Last-Consumer"
 _HEARTBEAT: Final = "100"
 _NO_CONSUMER: Final = "503"
-_CONFLICT: Final = "409"
 _WRONG_PIN: Final = "423"
 
 GROUP: Final = "readers"
@@ -43,10 +44,7 @@ GROUP: Final = "readers"
 
 @attrs.frozen(kw_only=True)
 class Delivered:
-    """A message that a consumer gave out.
-
-    `count` says which of all that it ever gave out this is; `reply` is where it is acknowledged.
-    """
+    """A message from a consumer: `count` of all that it gave out, acknowledged at `reply`."""
 
     subject: str
     sequence: int
@@ -55,104 +53,55 @@ class Delivered:
     reply: str
 
 
-class Taker(Protocol):
-    """What is done with messages, and how many of them fit."""
-
-    @property
-    def room(self) -> int:
-        """How many messages fit now."""
-        ...
-
-    async def take(self, message: Delivered) -> None:
-        """Take a message."""
-        ...
-
-    def missed(self, given: int) -> bool:
-        """Return whether not all of the messages that have been given out have come."""
-        ...
-
-    async def catch_up(self, given: int) -> None:
-        """Read what was missed of that many."""
-        ...
-
-    async def pinned(self, given: int) -> None:
-        """Become the one who reads, after so many messages have been given out."""
-        ...
-
-    def unpinned(self) -> None:
-        """Learn that somebody else may read now."""
-        ...
-
-    async def idle(self) -> None:
-        """Look around: a request has come back without a message."""
-        ...
-
-
 class Pulling:
-    """Pulls from one consumer while its task runs; `ensure` makes the consumer where it is gone."""
+    """Pulls for a partition while its task runs."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        *,
-        stream: str,
-        consumer: str,
-        group: bool,
-        taker: Taker,
-        ensure: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, broker: Broker, stream: str, consumer: str, partition: Partition) -> None:
         self.pin: str | None = None
         self._broker = broker
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._group = group
-        self._taker = taker
-        self._ensure = ensure
+        self._partition = partition
         self._due = 0
         self._came = False
         self._ended = asyncio.Event()
         self._status: str | None = None
-        self._fault = ""
+        self._fault = Repeated(logging.ERROR, "a consumer cannot be read: %s")
 
     async def run(self) -> None:
         """Pull until cancelled, whatever the servers do meanwhile."""
         while True:
             try:
                 await self._broker.until_connected()
-                await self._ensure()
+                await self._partition.ensure()
                 await self._pull()
             except (Away, Refused) as error:
                 _LOG.debug("a consumer cannot be read: %s", error)
             except JournalError as error:
-                self._complain(str(error))
+                self._fault.log(error)
             self._drop_pin()
             await asyncio.sleep(_AFTER_ERROR)
 
-    def _complain(self, fault: str) -> None:
-        if fault != self._fault:  # once, however often it is tried again
-            _LOG.error("a consumer cannot be read: %s", fault)
-        self._fault = fault
-
     async def _pull(self) -> None:
         """Pull until the consumer is gone or the connection is another one."""
-        spell = self._broker.spell
+        connection = self._broker.connection
         listening = await self._broker.listen(None, self._heard)
         try:
-            while self._broker.connected and self._broker.spell == spell:
-                room = self._taker.room
+            while self._broker.connected and self._broker.connection == connection:
+                room = self._partition.room
                 await self._ask(listening, room)
                 if self._status == _NO_CONSUMER or (self._status is None and not self._came):
                     return
                 if self._status == _WRONG_PIN:
                     self._drop_pin()
                 if not self._came:
-                    await self._taker.idle()
+                    await self._partition.idle()
                 if room <= 0:
                     await asyncio.sleep(_FULL)
         finally:
             await listening.stop()
 
     async def _ask(self, listening: Listening, room: int) -> None:
-        wanted: dict[str, Any] = {"batch": max(room, 1)}
+        wanted: dict[str, Any] = {"batch": max(room, 1), "group": GROUP}
         if room <= 0:
             wanted |= {"max_bytes": 1, "no_wait": True}
         else:
@@ -160,10 +109,8 @@ class Pulling:
                 "expires": int(_EXPIRES * _NANOSECONDS),
                 "idle_heartbeat": int(_BEATS * _NANOSECONDS),
             }
-        if self._group:
-            wanted["group"] = GROUP
-            if self.pin is not None:
-                wanted["id"] = self.pin
+        if self.pin is not None:
+            wanted["id"] = self.pin
         self._due = max(room, 1)
         self._came = False
         self._status = None
@@ -184,10 +131,10 @@ class Pulling:
         try:
             if status is None:
                 await self._take(message)
-            elif self.pin is not None or not self._group:
+            elif self.pin is not None:
                 await self._look_for_gap(int((message.headers or {}).get(_GIVEN, "0")))
         except JournalError as error:
-            # What was not taken comes again with the next one who is pinned, or who pulls.
+            # What was not taken is given out again to whichever client is pinned next.
             _LOG.debug("a message cannot be taken: %s", error)
             self._status = _NO_CONSUMER
             self._ended.set()
@@ -206,21 +153,21 @@ class Pulling:
         pin = (message.headers or {}).get(_PIN)
         if pin != self.pin:
             self._drop_pin()
-            await self._taker.pinned(delivered.count - 1)
+            await self._partition.pinned(delivered.count - 1)
             self.pin = pin
         else:
             await self._look_for_gap(delivered.count - 1)
-        await self._taker.take(delivered)
+        await self._partition.take(delivered)
         self._due -= 1
         if self._due <= 0:
             self._ended.set()
 
     async def _look_for_gap(self, given: int) -> None:
-        if self._taker.missed(given):
+        if self._partition.missed(given):
             _LOG.debug("a message was lost on its way: the stream is read instead")
-            await self._taker.catch_up(given)
+            await self._partition.catch_up(given)
 
     def _drop_pin(self) -> None:
         if self.pin is not None:
             self.pin = None
-            self._taker.unpinned()
+            self._partition.unpinned()

@@ -1,7 +1,7 @@
-"""Where callbacks go while the servers are away: another journal, on this machine.
+"""The journal on this machine that takes events while the servers are away.
 
-From the first event that goes into the spool, everything does, until all of it has flowed into
-the stream: so nothing overtakes what was there before it in its conversation.
+Once an event is in the spool, every event goes there until all of them have flowed into the
+stream: nothing overtakes what came before it in its conversation.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from bridge.errors import CodecError, JournalError
+import attrs
+
+from bridge.errors import CodecError, ConfigurationError, JournalError
 from bridge.journal.nats.broker import Unfit
 from bridge.journal.protocol import (
     Appended,
     Entry,
-    Failure,
     Health,
+    Held,
     Journal,
+    Retry,
     Settlement,
     Start,
 )
@@ -39,9 +42,9 @@ Append = Callable[[Sequence[Event]], Awaitable[Appended]]
 class Spool:
     """Takes what the stream cannot, and gives it to the stream when that is `ready`.
 
-    Correlation happens again on the way: what the spool made out of an event with what this
-    machine alone knew, the stream decides anew. An event that no server would take is set
-    aside as a dead letter of the spool's, so that what is behind it arrives.
+    The stream correlates the events once more, since this machine alone did not know what others
+    had written. An event that no server takes becomes a dead letter of the spool's, so that what
+    is behind it arrives.
     """
 
     def __init__(
@@ -59,6 +62,14 @@ class Spool:
         self._open = asyncio.Event()
         self._open.set()
         self._resources = AsyncExitStack()
+
+    def check(self) -> None:
+        """See `Journal.check`."""
+        try:
+            self._journal.check()
+        except ConfigurationError as error:
+            problems = (attrs.evolve(problem, key="nats.spool_path") for problem in error.problems)
+            raise ConfigurationError(tuple(problems)) from error
 
     async def open(self) -> None:
         """Open, with what an earlier process may have left."""
@@ -141,7 +152,7 @@ class Spool:
         self.waiting = state.lag
         return self.waiting
 
-    async def _give(self, entries: Sequence[Entry]) -> Sequence[Failure]:
+    async def _give(self, entries: Sequence[Entry]) -> Sequence[Held]:
         """Give entries to the stream as one; return which it would not have even alone."""
         try:
             await self._append([entry.event for entry in entries])
@@ -151,9 +162,8 @@ class Spool:
             (entry,) = entries
             _LOG.error("an event stays in the spool: %s", error, extra={"key": entry.event.key})
             now = time.time()
-            return [
-                Failure(entry=entry, tries=1, first_failed_at=now, failed_at=now, error=str(error))
-            ]
+            retry = Retry(tries=1, first_failed_at=now, failed_at=now, error=str(error))
+            return [Held(entry=entry, retry=retry)]
         return ()
 
     async def purge(self, subject: str) -> int:

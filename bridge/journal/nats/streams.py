@@ -1,38 +1,40 @@
-"""The two streams as all parts of the journal share them, and which two they are.
+"""The two streams as all parts of the journal share them.
 
-A server whose storage was lost comes back with nothing, and sequences begin again: that is
-another *generation*. Whoever remembers sequences asks which one they belong to. Nobody writes
-into one before the places of subscribers are kept in it: what came before a place would pass
-its subscriber by.
+A server that lost its storage comes back with nothing, and sequences begin again: that is another
+*generation*. Code that remembers sequences compares it. Nobody writes into a new generation before
+subscribers are noted in it, since they would miss what was written before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import TTL, Broker, Headers, Stored
+from bridge.journal.nats.broker import TTL, Broker, Headers, Repeated, Stored
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits, Prepared, prepare
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _AFTER_ERROR: Final = 0.5
+_PAGE: Final = 512
 
 
 class Streams:
-    """Keeps the streams there while its task runs.
+    """Sees that the streams exist while its task runs.
 
-    `renewed` is called each time before they are ready again, to keep the places of subscribers.
+    `renewed` is called each time before they are ready again, to note the subscribers in them.
     """
 
     def __init__(
         self,
         broker: Broker,
         names: Names,
+        settings: NatsSettings,
         limits: Limits,
         *,
         renewed: Callable[[], Awaitable[None]],
@@ -40,12 +42,13 @@ class Streams:
         self.generation = 0
         self.broker = broker
         self.names = names
+        self._settings = settings
         self._limits = limits
         self._renewed = renewed
         self._found: Prepared | None = None
         self._ready = asyncio.Event()
         self._doubted = asyncio.Event()
-        self._fault = ""
+        self._fault = Repeated(logging.WARNING, "the streams are not ready: %s")
         broker.on_connection(self.doubt)
 
     @property
@@ -70,12 +73,12 @@ class Streams:
             await self._ready.wait()
 
     def doubt(self) -> None:
-        """Look again whether the streams are there, before anybody relies on it."""
+        """Do not rely on the streams until they have been looked at again."""
         self._ready.clear()
         self._doubted.set()
 
     async def prepare(self) -> None:
-        """See that the streams are there. Raises `JournalError`, and then the doubt stands."""
+        """Make what is missing of the streams. Raises `JournalError`, and then the doubt stays."""
         self._doubted.clear()
         try:
             await self._prepare()
@@ -86,7 +89,10 @@ class Streams:
             self._ready.set()
 
     async def _prepare(self) -> None:
-        before, found = self._found, await prepare(self.broker, self.names, self._limits)
+        before, found = (
+            self._found,
+            await prepare(self.broker, self.names, self._settings, self._limits),
+        )
         self._found = found
         if before is None or before.created != found.created:
             self.generation += 1
@@ -95,35 +101,51 @@ class Streams:
         await self._renewed()
 
     async def run(self) -> None:
-        """Prepare again after every doubt, of which each new connection is one."""
+        """Prepare again after every doubt; each new connection is one."""
         while True:
             await self._doubted.wait()
             await self.broker.until_connected()
             try:
                 await self.prepare()
             except JournalError as error:
-                self._complain(str(error))
+                self._fault.log(error)
                 await asyncio.sleep(_AFTER_ERROR)
             else:
-                self._fault = ""
-
-    def _complain(self, fault: str) -> None:
-        if fault != self._fault:  # once, however often it is tried again
-            _LOG.warning("the streams are not ready: %s", fault)
-        self._fault = fault
+                self._fault.over()
 
     async def last(self) -> int:
         """Return the last sequence of the events' stream."""
         info = await self.broker.api(f"STREAM.INFO.{self.names.stream}")
         return int(info["state"]["last_seq"])
 
-    async def recorded(self, subject: str) -> AsyncIterator[Stored]:
-        """Go over what is at the matching subjects of the state, oldest first."""
-        sequence = 1
+    async def recorded(
+        self, subject: str, sequence: int = 1, *, certain: bool = False
+    ) -> AsyncIterator[Stored]:
+        """Give what stands at the matching subjects of the state, oldest first, from a sequence on.
+
+        Any replica answers, many records at a time, unless it has to be `certain` that what was
+        acknowledged is among them.
+        """
         while True:
-            stored = await self.broker.stored(self.names.state, seq=sequence, next_by_subj=subject)
-            if stored is None:
+            if certain:
+                one = await self.broker.stored(self.names.state, seq=sequence, next_by_subj=subject)
+                found: Sequence[Stored] = () if one is None else (one,)
+            else:
+                found = await self.broker.next_of(self.names.state, subject, sequence, _PAGE)
+            for stored in found:
+                if stored.data:  # empty: released
+                    yield stored
+            if not found:
                 return
-            if stored.data:  # nothing written means that it is done with
-                yield stored
-            sequence = stored.sequence + 1
+            sequence = found[-1].sequence + 1
+
+    async def between(self, subject: str, first: int, last: int) -> AsyncIterator[Sequence[Stored]]:
+        """Give the stream's messages at the matching subjects, page by page."""
+        while first <= last:
+            found = await self.broker.next_of(self.names.stream, subject, first, _PAGE)
+            page = [stored for stored in found if stored.sequence <= last]
+            if page:
+                yield page
+            if len(page) < len(found) or not found:
+                return
+            first = found[-1].sequence + 1

@@ -1,8 +1,7 @@
-"""What the streams, subjects and consumers are called; `docs/nats.md` is the same for readers.
+"""The names of streams, subjects and consumers; `docs/nats.md` tells them to readers.
 
-The conversation decides the partition, and the partition is a token of the subject, so that a
-server can give each partition to one reader. Personal data is in no subject: what would hold
-any is a digest there.
+The lane decides the partition, and the partition is a token of the subject, so that a server can
+give each partition to one reader. No subject holds personal data: a digest stands for it.
 """
 
 from __future__ import annotations
@@ -52,9 +51,14 @@ class Names:
         return f"{self.stream}-state"
 
     @property
-    def stirred(self) -> str:
-        """Return where is told, not stored, that somebody changed what a subscriber holds."""
+    def held_changed(self) -> str:
+        """Return where processes tell each other, unstored, that held entries have changed."""
         return f"{self.stream}-stirred"
+
+    @property
+    def grown(self) -> str:
+        """Return where processes tell each other, unstored, that events have been written."""
+        return f"{self.stream}-grown"
 
     def partition_of(self, lane: str) -> int:
         """Return which partition a lane belongs to."""
@@ -70,7 +74,7 @@ class Names:
         return f"{self.stream}.events.{'*' if partition is None else partition}.*.*"
 
     def call(self, partition: int, subscriber: str) -> str:
-        """Return where a reader calls for a partition that nobody reads."""
+        """Return where a process asks to be given a partition that nobody reads."""
         return f"{self.stream}.calls.{partition}.{token(subscriber)}"
 
     def key(self, key: str) -> str:
@@ -81,8 +85,12 @@ class Names:
         """Return where the track of a message is."""
         return f"{self.stream}.tracks.{_digest(name)}"
 
+    def waiting(self, lane: str | None = None) -> str:
+        """Return where the queue of a lane is, or what matches the queues of all."""
+        return f"{self.stream}.waiting.{'*' if lane is None else _digest(lane)}"
+
     def consumer(self, subscriber: str, partition: int) -> str:
-        """Return the name of the consumer that remembers a subscriber's place in a partition."""
+        """Return the consumer that keeps how far a subscriber is in a partition."""
         return f"{token(subscriber)}-{partition}"
 
     def subscriber(self, name: str = "*") -> str:
@@ -99,8 +107,8 @@ class Names:
         """Return where a dead letter of a subscriber is, or what matches several."""
         return f"{self.state}.dead.{_or_any(subscriber)}.{sequence}"
 
-    def mended(self, sequence: int | str = "*") -> str:
-        """Return where is noted that an unreadable body has been read, or what matches all."""
+    def reparsed(self, sequence: int | str = "*") -> str:
+        """Return where an event is noted whose body has been read since, or what matches all."""
         return f"{self.state}.mended.{sequence}"
 
 

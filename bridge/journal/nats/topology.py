@@ -13,6 +13,7 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.nats.broker import Broker, NoStream, Refused
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -20,6 +21,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _NANOSECONDS: Final = 1_000_000_000
 _NEEDED_VERSION: Final = (2, 12)  # atomic batches
 _NEEDED_PAYLOAD: Final = 4 << 20  # what the bridge takes as a body by default
+_NEEDED: Final = ("allow_atomic", "allow_direct", "allow_msg_ttl")
 _PARTITIONS: Final = "bridge.partitions"
 _WINDOW: Final = 0.1  # seconds; keys are known by subjects of their own, for as long as asked
 
@@ -28,17 +30,10 @@ _Config = dict[str, Any]
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What the streams are made with; an existing stream keeps what it has.
+    """For how many seconds events are kept, and how many bytes of them (0: no limit)."""
 
-    `keep` is how long events are kept, and `remember` how long their keys are known.
-    `synced` says that the servers sync to disk before they acknowledge.
-    """
-
-    replicas: int = 1
     keep: float
-    remember: float
-    max_bytes: int = 0
-    synced: bool = False
+    max_bytes: int
 
 
 @attrs.frozen
@@ -49,7 +44,7 @@ class Prepared:
     largest: int
 
 
-async def prepare(broker: Broker, names: Names, limits: Limits) -> Prepared:
+async def prepare(broker: Broker, names: Names, settings: NatsSettings, limits: Limits) -> Prepared:
     """See that both streams are there.
 
     Raises `JournalError` where they cannot serve.
@@ -57,7 +52,7 @@ async def prepare(broker: Broker, names: Names, limits: Limits) -> Prepared:
     if broker.version < _NEEDED_VERSION:
         found, needed = (".".join(map(str, each)) for each in (broker.version, _NEEDED_VERSION))
         raise JournalError(f"NATS server {found} is too old: atomic batches need {needed}")
-    info = await _stream(broker, _events(names, limits))
+    info = await _stream(broker, _events(names, limits) | _both(settings))
     config = info["config"]
     partitions = config.get("metadata", {}).get(_PARTITIONS)
     if partitions != str(names.partitions):
@@ -65,9 +60,9 @@ async def prepare(broker: Broker, names: Names, limits: Limits) -> Prepared:
             f"the stream {names.stream} has {partitions} partitions, not {names.partitions}: "
             "a conversation would change its reader; see docs/scale.md"
         )
-    await _stream(broker, _state(names, limits))
-    if broker.spell == 1:
-        _warn(broker, names, config, limits)
+    await _stream(broker, _state(names) | _both(settings))
+    if broker.connection == 1:
+        _warn(broker, names, config, settings)
     largest = config.get("max_msg_size", -1)
     return Prepared(
         created=str(info["created"]),
@@ -80,31 +75,27 @@ def _events(names: Names, limits: Limits) -> _Config:
         "name": names.stream,
         "description": "events of incs-bridge, the keys that are known, and tracks of messages",
         "subjects": [f"{names.stream}.>"],
-        "num_replicas": limits.replicas,
         "max_age": int(limits.keep * _NANOSECONDS),
         "max_bytes": limits.max_bytes or -1,
         # Old events go first; a refusal instead would stop the bridge for a subscriber's sake.
         "discard": "old",
-        "duplicate_window": int(_WINDOW * _NANOSECONDS),
-        "allow_atomic": True,
-        "allow_direct": True,
-        "allow_msg_ttl": True,
         "metadata": {_PARTITIONS: str(names.partitions)},
     }
 
 
-def _state(names: Names, limits: Limits) -> _Config:
+def _state(names: Names) -> _Config:
     return {
         "name": names.state,
         "description": "what incs-bridge knows of subscribers: held entries and dead letters",
         "subjects": [f"{names.state}.>"],
-        "num_replicas": limits.replicas,
         "max_msgs_per_subject": 1,
-        "duplicate_window": int(_WINDOW * _NANOSECONDS),
-        "allow_atomic": True,
-        "allow_direct": True,
-        "allow_msg_ttl": True,
     }
+
+
+def _both(settings: NatsSettings) -> _Config:
+    window = int(_WINDOW * _NANOSECONDS)
+    needed = dict.fromkeys(_NEEDED, True)
+    return {"num_replicas": settings.replicas, "duplicate_window": window, **needed}
 
 
 async def _stream(broker: Broker, wanted: _Config) -> _Config:
@@ -114,9 +105,7 @@ async def _stream(broker: Broker, wanted: _Config) -> _Config:
     except NoStream:
         return await _make(broker, wanted)
     found = info["config"]
-    missing: _Config = {
-        key: True for key in ("allow_atomic", "allow_direct", "allow_msg_ttl") if not found.get(key)
-    }
+    missing: _Config = {key: True for key in _NEEDED if not found.get(key)}
     if _PARTITIONS in wanted.get("metadata", {}) and _PARTITIONS not in found.get("metadata", {}):
         missing["metadata"] = {**found.get("metadata", {}), **wanted["metadata"]}
     if missing:
@@ -132,8 +121,8 @@ async def _make(broker: Broker, wanted: _Config) -> _Config:
         return await broker.api(f"STREAM.INFO.{wanted['name']}")
 
 
-def _warn(broker: Broker, names: Names, config: Mapping[str, Any], limits: Limits) -> None:
-    if config.get("num_replicas", 1) == 1 and not limits.synced:
+def _warn(broker: Broker, names: Names, config: Mapping[str, Any], settings: NatsSettings) -> None:
+    if config.get("num_replicas", 1) == 1 and not settings.synced:
         _LOG.warning(
             "the stream %s has one replica: unless the server syncs before it acknowledges "
             "(sync_interval: always), what was acknowledged last is lost with its power",

@@ -1,4 +1,4 @@
-"""Entries as they are read back from the file."""
+"""The newest entries in memory, and entries read back from the file."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ _new_entry: Final = builder(Entry)
 
 
 class Tail:
-    """The newest entries in memory, for subscribers who keep up.
+    """The newest entries in memory, for subscribers that keep up.
 
-    Holds every entry beyond `since`; which those are is bounded by their number and by the size
-    of their JSON, whichever is reached first.
+    Holds every entry after `since`; their number and the size of their JSON are bounded.
     """
 
     def __init__(self, since: int, *, max_entries: int, max_size: int) -> None:
@@ -73,8 +72,8 @@ class Tail:
 def read_entry(row: EntryRow) -> Entry:
     """Return a row's entry.
 
-    An event that cannot be read any more comes out as `Unrecognized`, so that it neither is
-    lost nor stops its subscribers.
+    An event that cannot be decoded any more comes out as `Unrecognized`: it is not lost, and does
+    not stop its subscribers.
     """
     position, at, lane, data, mended = row
     try:
@@ -82,7 +81,7 @@ def read_entry(row: EntryRow) -> Entry:
     except CodecError as error:
         _LOG.error("entry %d cannot be read: %s", position, error)
         event = _unreadable(position, at, data, str(error))
-    return _new_entry(position=position, lane=lane, event=event, mended=bool(mended))
+    return _new_entry(position=position, lane=lane, event=event, reparsed=bool(mended))
 
 
 def _unreadable(position: int, at: int, data: bytes, reason: str) -> Event:
@@ -140,8 +139,8 @@ def about(connection: apsw.Connection, subject: str, span: tuple[int, int]) -> S
     return [(entry.position,) for entry in found if concerns(entry.event, subject)]
 
 
-def mend(connection: apsw.Connection, positions: Sequence[int]) -> None:
-    """Note that what could not be read has been read since."""
+def mark_reparsed(connection: apsw.Connection, positions: Sequence[int]) -> None:
+    """Note of events that could not be read that their bodies have been read since."""
     connection.executemany(
         "UPDATE entries SET mended = 1 WHERE position = ?", [(position,) for position in positions]
     )

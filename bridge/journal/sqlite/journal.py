@@ -8,26 +8,28 @@ one who lags reads on a connection of its own, in a thread of its own.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import apsw
+import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.protocol import (
     Appended,
     Cursor,
     DeadLetter,
     Entry,
     Health,
+    Journal,
     Outcome,
     Start,
     SubscriberState,
@@ -35,10 +37,10 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.journal.sqlite import entries, search, subscriptions
 from bridge.journal.sqlite.checkpointer import Checkpointer
-from bridge.journal.sqlite.cursor import EphemeralCursor, SubscriberCursor
+from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
-from bridge.journal.sqlite.known import KnownKeys
-from bridge.journal.sqlite.ledger import digest, forget_tracks
+from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.ledger import digest, forget_records, names_of
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import (
     Damaged,
@@ -50,7 +52,9 @@ from bridge.journal.sqlite.schema import (
 )
 from bridge.journal.sqlite.writer import FULL, Append, Chore, Item, Job, Sweep, Writer
 from bridge.model import Event
+from bridge.settings import JournalSettings, NoSettings
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _DAY: Final = 86400.0
@@ -59,62 +63,62 @@ _SAVE_AFTER: Final = 0.05
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
-class SqliteJournal:
+@attrs.define(eq=False, slots=False)
+class SqliteJournal(Journal):
     """Keeps events in one SQLite file; what `append` returned for survives power loss.
 
     Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
     them, up to `absolute_limit`. Over `max_size` bytes (0: no limit) the oldest events that
     everyone is done with go early, their keys stay; where nothing can go, `append` raises.
-    Below `min_free_space` bytes on the disk, `health` warns.
+    Below `min_free_space` bytes on the disk, the journal is not ready.
 
-    `set_aside` names the damaged file, if one was found on opening and put aside.
     `busy_timeout` is how long another program may lock the file before appends fail,
     `check_for` how many seconds opening may spend on checking a large file, and
     `max_waiting` how many events may queue for the disk. `max_group` bounds one commit,
     `tail` how many of the newest events stay in memory, and `keys_in_memory` how many of the
     newest keys wait there before they are merged into the file's index of keys.
     `clock` and `vfs` are for tests.
+
+    `set_aside` names the damaged file, if one was found on opening and set aside.
     """
 
+    _path: Path = attrs.field(converter=Path)
+    _keep: float = attrs.field(default=8 * _DAY, kw_only=True)
+    _max_size: int = attrs.field(default=0, kw_only=True)
+    _absolute_limit: float = attrs.field(default=30 * _DAY, kw_only=True)
+    _min_free_space: int = attrs.field(default=64 << 20, kw_only=True)
+    _retention_every: float = attrs.field(default=60.0, kw_only=True)
+    _busy_timeout: float = attrs.field(default=5.0, kw_only=True)
+    _check_for: float = attrs.field(default=1.0, kw_only=True)
+    _max_waiting: int = attrs.field(default=20_000, kw_only=True)
+    _max_group: int = attrs.field(default=1024, kw_only=True)
+    _tail_entries: int = attrs.field(default=2048, kw_only=True, alias="tail")
+    _keys_in_memory: int = attrs.field(default=65_536, kw_only=True)
+    _clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
+    _vfs: str | None = attrs.field(default=None, kw_only=True)
+
+    Settings = NoSettings
     durable = True
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        keep: float = 8 * _DAY,
-        max_size: int = 0,
-        absolute_limit: float = 30 * _DAY,
-        min_free_space: int = 64 << 20,
-        retention_every: float = 60.0,
-        busy_timeout: float = 5.0,
-        check_for: float = 1.0,
-        max_waiting: int = 20_000,
-        max_group: int = 1024,
-        tail: int = 2048,
-        keys_in_memory: int = 65_536,
-        clock: Callable[[], float] = time.time,
-        vfs: str | None = None,
-    ) -> None:
-        self.set_aside: Path | None = None
-        self._path = Path(path)
-        self._max_size = max_size
-        self._min_free_space = min_free_space
-        self._busy_timeout = busy_timeout
-        self._check_for = check_for
-        self._max_waiting = max_waiting
-        self._max_group = max_group
-        self._tail_entries = tail
-        self._keys_in_memory = keys_in_memory
-        self._clock = clock
-        self._vfs = vfs
-        self._retention = Retention(
-            keep=keep,
-            max_size=max_size,
-            absolute_limit=absolute_limit,
-            every=retention_every,
-            clock=clock,
+    @classmethod
+    def from_settings(cls, settings: JournalSettings, **_local: object) -> Self:
+        """See `JournalClass.from_settings`."""
+        return cls(
+            settings.path,
+            keep=settings.keep,
+            max_size=settings.max_size,
+            absolute_limit=settings.absolute_limit,
+            min_free_space=settings.min_free_space,
         )
+
+    @property
+    def location(self) -> str:
+        """See `Journal.location`."""
+        return f"sqlite in {self._path}"
+
+    def __attrs_post_init__(self) -> None:
+        """Begin closed."""
+        self.set_aside: Path | None = None
         self._resources = ExitStack()
         self._writer: Writer | None = None
         self._cursors: dict[str, SubscriberCursor] = {}
@@ -124,6 +128,9 @@ class SqliteJournal:
         self._waiting = 0
 
     # --- opening and closing ---------------------------------------------------------------
+
+    def check(self) -> None:
+        """See `Journal.check`."""
 
     async def __aenter__(self) -> Self:
         """Open; a damaged file is set aside and said loudly."""
@@ -146,7 +153,13 @@ class SqliteJournal:
             writer = Writer(
                 connection,
                 keys,
-                retention=self._retention,
+                retention=Retention(
+                    keep=self._keep,
+                    max_size=self._max_size,
+                    absolute_limit=self._absolute_limit,
+                    every=self._retention_every,
+                    clock=self._clock,
+                ),
                 clock=self._clock,
                 max_group=self._max_group,
                 loop=self._loop,
@@ -161,7 +174,7 @@ class SqliteJournal:
             self._writer = writer
             self._resources = resources.pop_all()
 
-    def _open_file(self) -> tuple[apsw.Connection, KnownKeys]:
+    def _open_file(self) -> tuple[apsw.Connection, KeyIndex]:
         connection = open_file(
             self._path,
             vfs=self._vfs,
@@ -169,7 +182,7 @@ class SqliteJournal:
             check_for=self._check_for,
         )
         with usable(connection, self._path):
-            return connection, KnownKeys(connection, in_memory=self._keys_in_memory)
+            return connection, KeyIndex(connection, in_memory=self._keys_in_memory)
 
     def _connect(self, resources: ExitStack) -> apsw.Connection:
         try:
@@ -243,25 +256,30 @@ class SqliteJournal:
             found = (
                 self._tail.after(position, limit)
                 if position >= self._tail.since
-                else await self.reading(partial(entries.read_after, position=position, limit=limit))
+                else await self.reading(entries.read_after, position, limit)
             )
             if found:
                 return found
             await grown.wait()
 
-    async def reading(self, query: Callable[[apsw.Connection], T]) -> T:
+    async def reading(
+        self, query: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a query beside the writer. Raises `JournalError`."""
         self._running()
         try:
-            return await self._loop.run_in_executor(self._threads, query, self._reader)
+            run = partial(query, self._reader, *args, **kwargs)
+            return await self._loop.run_in_executor(self._threads, run)
         except apsw.Error as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
 
-    def writing(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+    def writing(
+        self, work: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
         """Make a change with the next group commit. The future raises `JournalError`."""
         writer = self._running()
         done: asyncio.Future[T] = self._loop.create_future()
-        writer.put(Job(work, done))
+        writer.put(Job(lambda connection: work(connection, *args, **kwargs), done))
         return done
 
     def save_soon(self, name: str, position: int) -> None:
@@ -295,9 +313,7 @@ class SqliteJournal:
         """See `Journal.subscribe`."""
         cursor = self._cursors.get(name)
         if cursor is None:
-            position = await self.writing(
-                partial(subscriptions.join, name=name, position=self._begin(start))
-            )
+            position = await self.writing(subscriptions.join, name, self._begin(start))
             # Somebody else may have asked for the same name meanwhile.
             cursor = self._cursors.setdefault(name, SubscriberCursor(self, name, position))
         cursor.rewind()
@@ -306,7 +322,7 @@ class SqliteJournal:
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self._running()
-        return EphemeralCursor(self, self._begin(start))
+        return EphemeralCursor(self._begin(start), self.next_after)
 
     def _begin(self, start: Start | int) -> int:
         self._running()
@@ -318,11 +334,11 @@ class SqliteJournal:
         """See `Journal.forget`."""
         self._cursors.pop(name, None)
         self._progress.pop(name, None)
-        return await self.writing(partial(subscriptions.forget, name=name))
+        return await self.writing(subscriptions.forget, name)
 
     async def subscribers(self) -> Sequence[SubscriberState]:
         """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
-        return await self.reading(partial(subscriptions.states, progress=self._positions()))
+        return await self.reading(subscriptions.states, self._positions())
 
     def _positions(self) -> dict[str, int]:
         """Return how far subscribers are, which may not have been written yet."""
@@ -332,56 +348,37 @@ class SqliteJournal:
         """See `Journal.find`."""
         name = digest(key)
         position = self._running().keys.position(name)
-        return await self.reading(partial(entries.find, name=name, position=position))
+        return await self.reading(entries.find, name, position)
 
-    async def search(self, query: Query) -> Sequence[Entry]:
-        """See `Journal.search`."""
-        found: list[Entry] = []
-        span = await self.reading(partial(search.span_of, query=query))
-        for piece in search.steps(span, newest_first=query.newest_first):
-            room = query.limit - len(found)
-            found += await self.reading(partial(search.step, query=query, span=piece, limit=room))
-            if len(found) == query.limit:
-                break
-        return found
+    async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
+        """See `Journal.scan`."""
+        span = await self.reading(search.span_of, query)
+        for piece in search.steps(span, query):
+            yield await self.reading(search.step, query, piece)
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
         """See `Journal.outcomes`."""
-        return await self.reading(
-            partial(subscriptions.outcomes, position=position, progress=self._positions())
-        )
+        return await self.reading(subscriptions.outcomes, position, self._positions())
 
     async def replay(self, positions: Sequence[int], subscriber: str) -> int:
         """See `Journal.replay`."""
         return await self.writing(
-            partial(
-                subscriptions.replay,
-                positions=positions,
-                name=subscriber,
-                progress=self._positions(),
-                now=self._clock(),
-            )
+            subscriptions.replay, positions, subscriber, self._positions(), self._clock()
         )
 
-    async def mend(self, positions: Sequence[int]) -> None:
-        """See `Journal.mend`."""
-        await self.writing(partial(entries.mend, positions=positions))
+    async def mark_reparsed(self, positions: Sequence[int]) -> None:
+        """See `Journal.mark_reparsed`."""
+        await self.writing(entries.mark_reparsed, positions)
 
     async def dead_letters(
         self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
     ) -> Sequence[DeadLetter]:
         """See `Journal.dead_letters`."""
-        return await self.reading(
-            partial(subscriptions.dead_letters, subscriber=subscriber, after=after, limit=limit)
-        )
-
-    async def retry(self, letter: int) -> bool:
-        """See `Journal.retry`."""
-        return await self.writing(partial(subscriptions.retry, letter=letter, now=self._clock()))
+        return await self.reading(subscriptions.dead_letters, subscriber, after, limit)
 
     async def drop(self, letter: int) -> bool:
         """See `Journal.drop`."""
-        return await self.writing(partial(subscriptions.drop, letter=letter))
+        return await self.writing(subscriptions.drop, letter)
 
     # --- keeping house -------------------------------------------------------------------
 
@@ -393,21 +390,49 @@ class SqliteJournal:
         """
         first = await self.reading(entries.first)
         last = self._tail.last
-        erased = 0
+        subjects = await self._names_of(subject)
+        erased = await self.writing(partial(self._erase_waiting, subjects=subjects))
         for start in range(first - 1, last, _WINDOW):
             span = (start, min(start + _WINDOW, last))
-            found = await self.reading(partial(entries.about, subject=subject, span=span))
-            if found:
-                await self.writing(partial(entries.erase, positions=found))
-                erased += len(found)
-        track: int | None = 0
-        while track is not None:
-            track = await self.writing(
-                partial(forget_tracks, subject=subject, after=track, limit=_WINDOW)
+            for name in subjects:
+                found = await self.reading(partial(entries.about, subject=name, span=span))
+                if found:
+                    await self.writing(partial(entries.erase, positions=found))
+                    erased += len(found)
+        record: int | None = 0
+        while record is not None:
+            record = await self.writing(
+                partial(
+                    forget_records,
+                    records=self._running().records,
+                    subjects=subjects,
+                    after=record,
+                    limit=_WINDOW,
+                )
             )
-        self._tail.erase(subject)
+        for name in subjects:
+            self._tail.erase(name)
         await self._chore(_truncate_wal)
         return erased
+
+    async def _names_of(self, subject: str) -> tuple[str, ...]:
+        """Return the subject and all other identities of users who go by it."""
+        names: dict[str, None] = {subject: None}
+        record: int | None = 0
+        while record is not None:
+            record, found = await self.reading(
+                partial(names_of, subject=subject, after=record, limit=_WINDOW)
+            )
+            names |= dict.fromkeys(found)
+        return tuple(names)
+
+    def _erase_waiting(self, connection: apsw.Connection, subjects: Sequence[str]) -> int:
+        queues = self._running().queues
+        found = queues.about(subjects)
+        before = sum(len(queue.items) for lane in found if (queue := queues.get(lane)))
+        queues.write(connection, found)
+        queues.commit(found)
+        return before - sum(len(queue.items) for queue in found.values())
 
     @property
     def commits(self) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 import attrs
 
-from bridge.journal.sqlite.known import KnownKeys
+from bridge.journal.sqlite.key_index import KeyIndex
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -88,7 +88,7 @@ class Retention:
         """Let the next step be the first of a pass, whatever has been done of another."""
         self._pass = None
 
-    def step(self, connection: apsw.Connection, keys: KnownKeys) -> bool:
+    def step(self, connection: apsw.Connection, keys: KeyIndex) -> bool:
         """Do a little; return whether that was the end of the pass."""
         if self._pass is None:
             self._pass = self._sweep(connection, keys)
@@ -101,7 +101,7 @@ class Retention:
             raise
         return self._pass is None
 
-    def _sweep(self, connection: apsw.Connection, keys: KnownKeys) -> Iterator[None]:
+    def _sweep(self, connection: apsw.Connection, keys: KeyIndex) -> Iterator[None]:
         now = self._clock()
         overdue = _Overdue()
         try:
@@ -123,7 +123,7 @@ class Retention:
             yield from self._shrink(connection)
 
     def _give_up(
-        self, connection: apsw.Connection, keys: KnownKeys, before: int, overdue: _Overdue
+        self, connection: apsw.Connection, keys: KeyIndex, before: int, overdue: _Overdue
     ) -> Iterator[None]:
         position = 0
         while (upto := _old_until(connection, position, before)) is not None:
@@ -145,7 +145,7 @@ class Retention:
             yield
 
     def _expire_entries(
-        self, connection: apsw.Connection, keys: KnownKeys, before: int
+        self, connection: apsw.Connection, keys: KeyIndex, before: int
     ) -> Iterator[None]:
         position = 0
         while (upto := _old_until(connection, position, before)) is not None:
@@ -223,7 +223,7 @@ def _done(connection: apsw.Connection) -> int:
 
 @contextmanager
 def _forgetting(
-    connection: apsw.Connection, keys: KnownKeys
+    connection: apsw.Connection, keys: KeyIndex
 ) -> Iterator[Callable[[str, tuple[int, ...]], None]]:
     """Give what deletes entries, and forget their keys: all of it in one transaction."""
 

@@ -23,18 +23,18 @@ from bridge.errors import JournalError
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _APPLICATION_ID: Final = 0x494E4353  # "INCS"
-_VERSION: Final = 3
+_VERSION: Final = 4
 _MAGIC: Final = b"SQLite format 3\x00"
 _SIBLINGS: Final = ("", "-wal", "-shm")
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 _PRIVATE: Final = 0o600  # what a journal holds is personal data
 
-# One row for each happening: what delivery reads and what deduplication knows. A key is the
-# BLAKE2b of the event's own, and no two entries share one: `known.py` sees to it. The table `keys`
-# holds those of all entries up to the position in `merged`, and some of those up to
-# `merging_up_to`: the ones in the parts before `part`. Where `event` is null only the key is still
-# known. `mended` is 1 for what could not be read and has been read since. No index helps a search:
-# it would be written at random places, and cost every append a page.
+# A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
+# only the key. A key is the BLAKE2b of the event's own, and `key_index.py` sees to it that no two
+# entries share one. `keys` holds those of all entries up to the position in `merged`, and of those
+# up to `merging_up_to` the ones in the parts before `part`. `mended` is 1 for an event that could
+# not be read and has been read since. `retry` is the JSON of a `Retry`, and `due_at` repeats its
+# own. There is no index for searching: it would be written at random places, a page an append.
 _TABLES: Final = """
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
@@ -61,6 +61,10 @@ CREATE TABLE tracks (
     tied_to BLOB,
     track BLOB
 ) STRICT;
+CREATE TABLE queues (
+    lane TEXT PRIMARY KEY,
+    items BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE subscribers (
     name TEXT PRIMARY KEY,
     position INTEGER NOT NULL
@@ -69,11 +73,8 @@ CREATE TABLE held (
     subscriber TEXT NOT NULL,
     position INTEGER NOT NULL,
     lane TEXT NOT NULL,
-    tries INTEGER NOT NULL,
     due_at REAL,
-    first_failed_at REAL,
-    error TEXT,
-    replayed INTEGER NOT NULL,
+    retry BLOB NOT NULL,
     PRIMARY KEY (subscriber, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX held_by_lane ON held (subscriber, lane, position);
@@ -82,10 +83,7 @@ CREATE TABLE dead (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     subscriber TEXT NOT NULL,
     position INTEGER NOT NULL,
-    tries INTEGER NOT NULL,
-    first_failed_at REAL NOT NULL,
-    failed_at REAL NOT NULL,
-    error TEXT NOT NULL
+    retry BLOB NOT NULL
 ) STRICT;
 CREATE INDEX dead_by_position ON dead (position);
 CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;

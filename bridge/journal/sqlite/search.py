@@ -1,8 +1,8 @@
 """Finding entries: a walk over the journal in short steps, so that nobody waits for it.
 
-What an entry's JSON cannot match without is looked for by SQLite, which is a hundred times
-quicker than reading the event; what is left is read and asked. A time narrows the walk down
-first, since positions are in the order of time.
+SQLite looks for the strings that the JSON of a match has to hold, which is a hundred times faster
+than decoding the event; only what is left is decoded and matched. `since` narrows the walk first,
+as positions are in the order of time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from bridge.journal.protocol import Entry
 from bridge.journal.query import Query
 from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_entry
 
-_STEP: Final = 5000  # rows that are looked at in one go
+_STEP: Final = 5000  # rows at most that are looked at in one go
+_ROWS_PER_MATCH: Final = 4  # in the first step; each one after it is twice as long
 _CLOCK_SET_BACK: Final = 3600  # seconds by which a machine's clock may have been
 
 
@@ -59,15 +60,23 @@ def _first_at(connection: apsw.Connection, at: int, after: int, last: int) -> in
     return low
 
 
-def steps(span: Span, *, newest_first: bool) -> Iterator[Span]:
-    """Cut a span into pieces, in the order in which they are looked at."""
-    starts = range(span.after, span.last, _STEP)
-    for start in reversed(starts) if newest_first else starts:
-        yield Span(start, min(start + _STEP, span.last))
+def steps(span: Span, query: Query) -> Iterator[Span]:
+    """Cut a span into pieces, in the query's order; whoever wants few reads little."""
+    after, last = span.after, span.last
+    size = min(query.limit * _ROWS_PER_MATCH, _STEP)
+    while after < last:
+        if query.newest_first:
+            piece = Span(max(after, last - size), last)
+            last = piece.after
+        else:
+            piece = Span(after, min(after + size, last))
+            after = piece.last
+        yield piece
+        size = min(size * 2, _STEP)
 
 
-def step(connection: apsw.Connection, query: Query, span: Span, limit: int) -> Sequence[Entry]:
-    """Return the entries of a piece that a query is for, at most `limit`."""
+def step(connection: apsw.Connection, query: Query, span: Span) -> Sequence[Entry]:
+    """Return the entries of a piece that a query matches."""
     conditions = ["position > ?", "position <= ?", "event IS NOT NULL"]
     values: list[int | str | bytes] = [span.after, span.last]
     if query.conversation is not None:
@@ -82,18 +91,12 @@ def step(connection: apsw.Connection, query: Query, span: Span, limit: int) -> S
         f"ORDER BY position {order}",
         values,
     )
-    found: list[Entry] = []
-    for row in rows:
-        entry = read_entry(row)
-        if query.matches(entry.event, mended=entry.mended):
-            found.append(entry)
-            if len(found) == limit:
-                break
-    return found
+    entries = map(read_entry, rows)
+    return [each for each in entries if query.matches(each.event, reparsed=each.reparsed)]
 
 
 def _needles(query: Query) -> Iterator[Sequence[bytes]]:
-    """Return what the JSON of a match holds: of each group, at least one."""
+    """Return the strings that the JSON of a match holds: at least one of each group."""
     if query.kinds:
         yield [orjson.dumps(kind) for kind in query.kinds]
     for word in (query.channel, query.account, query.content, query.party, query.message_id):

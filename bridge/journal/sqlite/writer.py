@@ -22,10 +22,11 @@ import apsw
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate
+from bridge.journal.correlation import Published, correlate, release
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.sqlite.known import KnownKeys
-from bridge.journal.sqlite.ledger import GroupLedger
+from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.ledger import GroupLedger, Records
+from bridge.journal.sqlite.queues import Queues
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.model import Event
 from bridge.model.codec import encode
@@ -49,10 +50,12 @@ Work: TypeAlias = Callable[[apsw.Connection], Any]
 
 @attrs.define(eq=False)
 class Append:
-    """Events to be made durable, and who waits for it."""
+    """Events to be made durable, and who waits for it; or lanes whose queues are due."""
 
     events: Sequence[Event]
-    done: Future[Any]
+    done: Future[Any] | None = None
+    due: Sequence[str] = ()
+    new: int = 0
     entries: Sequence[Entry] = ()
     size: int = 0
     error: JournalError | CodecError | None = None
@@ -60,7 +63,7 @@ class Append:
     @property
     def result(self) -> Appended:
         """How many of the events are new."""
-        new, all_of_them = len(self.entries), len(self.events)
+        new, all_of_them = self.new, len(self.events)
         if new == all_of_them == 1:
             return _ONE
         return Appended(published=new, duplicates=all_of_them - new)
@@ -109,7 +112,7 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KnownKeys,
+        keys: KeyIndex,
         *,
         retention: Retention,
         clock: Callable[[], float],
@@ -122,6 +125,8 @@ class Writer:
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
         self.keys = keys
+        self.records = Records()
+        self.queues = Queues(connection, clock=clock, monotonic=time.monotonic)
         self._connection = connection
         self._retention = retention
         self._clock = clock
@@ -164,6 +169,8 @@ class Writer:
         running = True
         while running:
             group, running = self._next_group()
+            if due := self.queues.due():
+                group.insert(0, Append((), due=due))
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
                 jobs = [item for item in group if isinstance(item, Job)]
@@ -189,7 +196,8 @@ class Writer:
         """Return everything that is queued, waiting for something; False says it was the last."""
         group: list[Item] = []
         room = self._max_group
-        patience = max(0.0, self._sweep_at - time.monotonic())
+        until = min(self._sweep_at, self.queues.deadline or self._sweep_at)
+        patience = max(0.0, until - time.monotonic())
         with suppress(queue.Empty):
             item = self._queue.get(not (self._retention.unfinished or self._wishes), patience)
             while item is not None:
@@ -204,9 +212,14 @@ class Writer:
     def _commit(self, appends: Sequence[Append], jobs: Sequence[Job]) -> None:
         """Write a group in one transaction, or fail all of it."""
         connection = self._connection
+        ledger = None
         try:
             connection.execute("BEGIN IMMEDIATE")
-            last = self._write_appends(appends) if appends else self.last
+            last = self.last
+            if appends:
+                self._refuse_when_full()
+                ledger = self._ledger(appends)
+                last = self._write_appends(appends, ledger)
             for job in jobs:
                 self._work(job)
             connection.execute("COMMIT")
@@ -216,6 +229,7 @@ class Writer:
             fault = self._failed(error)
             for append in appends:
                 append.error = append.error or JournalError(fault)
+                self.queues.postpone(append.due)
             if appends and jobs:
                 # Where nothing more fits, subscribers must still be able to make room.
                 self._commit((), jobs)
@@ -224,6 +238,8 @@ class Writer:
                     job.error = JournalError(fault)
         else:
             self.keys.commit()
+            if ledger is not None:
+                ledger.commit()
             self.last = last
 
     def _work(self, job: Job) -> None:
@@ -235,24 +251,25 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - what one caller gave must not fail others
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
-    def _write_appends(self, appends: Sequence[Append]) -> int:
+    def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
+        expected = (event.key for append in appends for event in append.events)
+        return GroupLedger(self._connection, self.keys, self.queues, self.records, expected)
+
+    def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
-        self._refuse_when_full()
         last = self.last
         now = int(self._clock())
-        expected = (event.key for append in appends for event in append.events)
-        ledger = GroupLedger(self._connection, self.keys, expected)
         rows: list[_Row] = []
         for append in appends:
             try:
-                published = _decide(append.events, ledger)
+                published, lines = _decide(append, self._clock(), ledger)
             except CodecError as error:
                 append.error = error
                 ledger.undo()
                 continue
-            claims = ledger.accept()
+            claims = ledger.accept(published)
             entries = append.entries = []
-            for event, lane, data in published:
+            for (event, lane), data in zip(published, lines, strict=True):
                 last += 1
                 rows.append((last, claims.pop(event.key), now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event))
@@ -264,7 +281,7 @@ class Writer:
             self._connection.executemany(_INSERT, rows)
             self.keys.add([(row[1], row[0]) for row in rows])
             self.keys.merge()
-        ledger.write_tracks(now)
+        ledger.write(now)
         return last
 
     def _refuse_when_full(self) -> None:
@@ -326,17 +343,29 @@ class Writer:
                 self._loop.call_soon_threadsafe(self._answered, items)
 
 
-def _decide(events: Sequence[Event], ledger: GroupLedger) -> list[tuple[Event, str, bytes]]:
-    """Return the events to publish with their lanes and their JSON. Raises `CodecError`."""
-    published = []
-    for event in events:
+def _decide(
+    append: Append, now: float, ledger: GroupLedger
+) -> tuple[Sequence[Published], Sequence[bytes]]:
+    """Return what an append publishes, and its JSON. Raises `CodecError`."""
+    published: list[Published] = []
+    for lane in append.due:
+        published += release(lane, max(now, _due(lane, ledger)), ledger)
+    lines = [encode(event) for event, _ in published]
+    for event in append.events:
         try:
-            outcome = correlate(event, ledger)
-            if outcome is not None:
-                published.append((*outcome, encode(outcome[0])))
-        except (apsw.Error, CodecError):
+            is_new, found = correlate(event, ledger)
+            lines += [encode(one) for one, _ in found]
+        except (apsw.Error, JournalError, CodecError):
             raise
         except Exception as error:
             # A third party's event that breaks the model must not fail its neighbours.
             raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
-    return published
+        append.new += is_new
+        published += found
+    return published, lines
+
+
+def _due(lane: str, ledger: GroupLedger) -> float:
+    """Return when the first event of a lane is due, which the monotonic clock says it is."""
+    queue = ledger.queue(lane)
+    return queue.due if queue is not None and queue.due is not None else 0.0

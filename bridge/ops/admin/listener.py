@@ -185,7 +185,7 @@ async def _stream(request: web.Request, query: Query, response: web.StreamRespon
         lines = [
             dumps(entry) + b"\n"
             for entry in entries
-            if query.matches(entry.event, mended=entry.mended)
+            if query.matches(entry.event, reparsed=entry.reparsed)
         ]
         if lines:
             await response.write(b"".join(lines))
@@ -238,7 +238,7 @@ async def _dead(request: web.Request) -> web.Response:
     """Return a page of dead letters, or the one with an `id`."""
     bridge, values = request.app[_BRIDGE], request.query
     if "id" in values:
-        letter = await operations.dead_letter(bridge, number(values, "id", 0))
+        letter = await bridge.journal.dead_letter(number(values, "id", 0))
         return answer({"letters": [] if letter is None else [letter], "next": None})
     await operations.check_known(bridge, values.get("subscriber"))
     limit = limit_of(values)

@@ -22,7 +22,8 @@ class BadRequest(BridgeError):
 def query_of(request: web.Request) -> Query:
     """Return the search that a request's parameters describe."""
     values = request.query
-    allowed = {field.name for field in attrs.fields(Query)} - {"kinds"} | {"kind"}
+    allowed = {field.name for field in attrs.fields(Query)} - {"kinds", "reparsed"}
+    allowed |= {"kind", "mended"}
     if unknown := values.keys() - allowed:
         raise BadRequest(f"unknown: {', '.join(sorted(unknown))}")
     words = {
@@ -35,7 +36,7 @@ def query_of(request: web.Request) -> Query:
         kinds=tuple(values.getall("kind", ())),
         since=_time(values, "since"),
         until=_time(values, "until"),
-        mended=_flag(values, "mended"),
+        reparsed=_flag(values, "mended"),
         after=number(values, "after", 0),
         before=number(values, "before", 0) or None,
         newest_first=bool(_flag(values, "newest_first")),

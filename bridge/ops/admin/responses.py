@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import orjson
 from aiohttp import web
 
-from bridge.journal.protocol import DeadLetter, Entry, Outcome
+from bridge.journal.protocol import DeadLetter, Entry, Outcome, Retry
 from bridge.model.codec import encode
 from bridge.runtime import Reparsed
 
@@ -42,29 +42,27 @@ def _plain(value: object) -> object:
     match value:
         case Entry():
             entry = {"position": value.position, "event": orjson.Fragment(encode(value.event))}
-            return entry | ({"mended": True} if value.mended else {})
+            return entry | ({"mended": True} if value.reparsed else {})
         case Outcome():
-            known = attrs.asdict(value, filter=lambda _, item: item is not None)
-            times = ("due_at", "first_failed_at", "failed_at")
-            return known | {name: _instant(known[name]) for name in times if name in known}
+            known = {"subscriber": value.subscriber, "standing": value.standing}
+            letter = {} if value.letter is None else {"letter": value.letter}
+            return known | _retry(value.retry) | letter
         case DeadLetter():
-            failure = value.failure
-            return {
-                "id": value.id,
-                "subscriber": value.subscriber,
-                "tries": failure.tries,
-                "first_failed_at": _instant(failure.first_failed_at),
-                "failed_at": _instant(failure.failed_at),
-                "error": failure.error,
-                "entry": failure.entry,
-            }
+            known = _retry(value.retry) | {"entry": value.entry}
+            return {"id": value.id, "subscriber": value.subscriber} | known
         case Reparsed():
             return {
-                "mended": value.mended,
+                "mended": value.is_whole,
                 "keys": [event.key for event in value.events],
                 "published": 0 if value.appended is None else value.appended.published,
             }
     raise TypeError
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    known = {name: value for name, value in attrs.asdict(retry).items() if value is not None}
+    times = ("due_at", "first_failed_at", "failed_at")
+    return known | {name: _instant(known[name]) for name in times if name in known}
 
 
 def _instant(seconds: float) -> str:

@@ -6,37 +6,15 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapter import Callback, Verified
+from bridge.adapter import Callback
 from bridge.adapter.signing import Secret
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.errors import NotAuthentic
-from bridge.model import Unrecognized, codec
 from tests.adapters import cases, laws
 
 RCS = Rcs("rcs", RcsSettings(client_tokens=(Secret("token"),)))
 REAL = [orjson.loads(case.request) for case in cases.load("rcs")]
 items = laws.disturbed(REAL) | st.dictionaries(st.text(max_size=8), laws.json_values)
-
-
-def parse(payload: bytes):
-    return RCS.parse(Verified(payload=payload, received_at=cases.RECEIVED_AT))
-
-
-@given(items)
-def test_every_object_gives_one_event_that_survives_our_own_json(item):
-    """Any object gives one event, the same after our own JSON and after a retry."""
-    (event,) = parse(laws.payload(item)).events
-
-    assert codec.decode(codec.encode(event)) == event
-    assert parse(laws.payload(item)).events[0].key == event.key
-
-
-@given(items)
-def test_what_is_unrecognized_can_be_parsed_again(item):
-    """The raw of an unrecognized event is a payload that gives this event once more."""
-    (event,) = parse(laws.payload(item)).events
-    if isinstance(event, Unrecognized):
-        assert parse(orjson.dumps(event.raw)).events == (event,)
 
 
 @given(

@@ -11,7 +11,7 @@ import pytest
 
 from bridge import assembly
 from bridge.settings import loads
-from tests.bridge.cli.conftest import ROOT
+from tests.bridge.cli.processes import ROOT
 
 TOKEN = r"[A-Za-z0-9_-]{43}"  # 32 random bytes in base64
 

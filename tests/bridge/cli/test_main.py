@@ -123,12 +123,15 @@ def test_colours_are_for_terminals(start, workplace):
     """In a pipe there are no colours, unless FORCE_COLOR wants them and NO_COLOR does not."""
     (workplace / "config.toml").write_text("[servr]\n")
     colour = re.compile(rb"\x1b\[[\d;]*3\dm")
-    for environ, is_coloured in (
-        ({}, False),
-        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
-        ({"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}, False),
-    ):
-        process = start("check", **environ)
+    started = [
+        (start("check", **environ), is_coloured)
+        for environ, is_coloured in (
+            ({}, False),
+            ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
+            ({"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}, False),
+        )
+    ]
+    for process, is_coloured in started:
         out, err = process.communicate()
         assert process.returncode == 3
         assert bool(colour.search(out)) is is_coloured

@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 from bridge.cli.reload import end, watched
-from tests.bridge.cli.conftest import CONFIG, ROOT
+from tests.bridge.cli.conftest import CONFIG
+from tests.bridge.cli.processes import ROOT
 
 SHOP = 'def receive(event):\n    print("{words}", flush=True)\n'
 WITH_SHOP = CONFIG.replace('use = "console"', 'use = "shop:receive"')
@@ -29,8 +30,7 @@ def said(process, pattern):
     return pytest.fail("".join(lines))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_changed_code_is_served(start, command, config, workplace, number):
+def test_changed_code_is_served(start, command, config, workplace):
     """What a subscriber does is what its file says now; a broken file waits for the next change."""
     config.write_text(WITH_SHOP)
     shop = workplace / "shop.py"
@@ -46,26 +46,32 @@ def test_changed_code_is_served(start, command, config, workplace, number):
     shop.write_text(SHOP.format(words="the second"))
     said(process, "something has changed: starting again")
     take("the second")
-    shop.unlink()
-    said(process, "the server ended with 3; it starts again when something changes")
     shop.write_text("def receive(:\n")
     said(process, "the server ended with 3; it starts again when something changes")
     shop.write_text(SHOP.format(words="mended"))
     take("mended")
     config.write_text(WITH_SHOP + 'events = ["message"]\n')
     take("mended")
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     assert process.wait() == 0
     assert "Traceback" not in process.stderr.read().decode()
 
 
 def test_a_server_that_ends_well_is_not_started_again(start, config):
     """When the server itself is told to stop, the supervisor stops too."""
-    config.write_text(WITH_SHOP.replace("shop:receive", "console"))
     process = start("serve", "--dev", "--port", "0", "--log-format", "json")
     said(process, '"event": "listening on ')
     [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_a_process_manager_stops_both(start, config):
+    """SIGTERM ends the supervisor and its server, and the exit code says that all is well."""
+    process = start("serve", "--dev", "--port", "0", "--log-format", "json")
+    said(process, '"event": "listening on ')
+    process.terminate()
+    assert '"stopped"' in process.stderr.read().decode()
     assert process.wait() == 0
 
 

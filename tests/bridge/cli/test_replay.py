@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.bridge.cli.conftest import on_sqlite
+
 
 @pytest.fixture
 def served(operated):
@@ -14,41 +16,42 @@ def served(operated):
 
 def test_by_key(served, command):
     """A named event comes once more, with the same key and marked; an unknown one is told."""
-    outcome = command("replay", "message/whatsapp/b", "message/whatsapp/none")
+    outcome = command("replay", served.key("b"), "message/whatsapp/none")
     assert (outcome.code, outcome.out) == (1, "crm\t1\n")
     assert outcome.err == ("error: the journal keeps no event of this key: message/whatsapp/none\n")
     served.until(lambda: len(served.taken()) == 4)
-    assert served.taken()[-1] == ["message/whatsapp/b", "0", "True"]
+    assert served.taken()[-1] == ["b", "0", "True"]
 
 
 def test_by_time(served, command):
     """All of a time go to the one subscriber that is named, at the rate that is asked for."""
-    outcome = command("replay", "--since", "1h", "--subscriber", "crm", "--rate", "1000")
+    to_crm = ("--since", "1h", *served.own, "--subscriber", "crm")
+    outcome = command("replay", *to_crm, "--rate", "1000")
     assert (outcome.code, outcome.out) == (0, "crm\t3\n")
     served.until(lambda: len(served.taken()) == 6)
-    assert [taken[0][-1] for taken in served.taken()[3:]] == ["a", "b", "c"]
+    assert [name for name, *_ in served.taken()[3:]] == ["a", "b", "c"]
 
 
+@on_sqlite
 def test_many(operated, command):
     """What is found comes page by page, all of it, once and in order."""
     names = [f"m{number:04}" for number in range(1100)]
-    operated.receive(*names)
+    operated.receive_together(names)
     operated.until(lambda: len(operated.taken()) == 1100)
-    operated.settled()
-    outcome = command("replay", "--since", "1h", "--subscriber", "crm")
+    outcome = command("replay", "--since", "1h", "--subscriber", "crm", *operated.own)
     assert (outcome.code, outcome.out) == (0, "crm\t1100\n")
     operated.until(lambda: len(operated.taken()) == 2200)
     again = operated.taken()[1100:]
-    assert sorted(taken[0] for taken in again) == [f"message/whatsapp/{name}" for name in names]
-    assert {taken[2] for taken in again} == {"True"}
+    assert [name for name, *_ in again] == names
+    assert {is_replay for *_, is_replay in again} == {"True"}
 
 
 def test_a_dry_run_changes_nothing(served, command):
     """A dry run says how many there would be."""
-    arguments = ("--since", "1h", "--subscriber", "crm", "--kind", "message", "--dry-run", "--json")
-    outcome = command("replay", *arguments, "--rate", "0.001")
+    dry = ("replay", "--since", "1h", "--subscriber", "crm", *served.own, "--dry-run", "--json")
+    outcome = command(*dry, "--kind", "message", "--rate", "0.001")
     assert outcome.events == [{"subscriber": "crm", "events": 3}]
-    assert command("replay", *arguments, "--until", "2001-01-01T00:00:00Z").out == ""
+    assert command(*dry, "--until", "2001-01-01T00:00:00Z").out == ""
     served.settled()
     assert len(served.taken()) == 3
 
@@ -71,7 +74,7 @@ def test_what_makes_no_sense(command, arguments, said):
     assert said in outcome.err
 
 
-def test_a_subscriber_that_does_not_run(served, command):
+def test_a_subscriber_that_does_not_run(operated, command):
     """A misspelt subscriber is told, and nothing is replayed."""
-    outcome = command("replay", "message/whatsapp/b", "--subscriber", "cmr")
+    outcome = command("replay", operated.key("b"), "--subscriber", "cmr")
     assert (outcome.code, outcome.err) == (1, "error: no subscriber 'cmr' is running\n")

@@ -3,21 +3,22 @@
 import orjson
 import pytest
 
-KEY = "message/whatsapp/wamid.1"
+from tests.bridge.cli.conftest import on_sqlite
 
 
 @pytest.fixture
 def dead(operated):
-    """Let one message become a dead letter of crm's."""
+    """Let the message `a` become a dead letter of crm's."""
     operated.break_crm()
-    operated.receive("wamid.1", text="my secret")
+    operated.receive("a", text="my secret")
     operated.settled()
     return operated
 
 
 def test_everything_about_an_event(dead, command):
     """The event, what the provider sent, each outcome with its error, and the history."""
-    outcome = command("show", KEY, "--show-personal-data")
+    key = dead.key("a")
+    outcome = command("show", key, "--show-personal-data")
     assert (outcome.code, outcome.err) == (0, "")
     parts = outcome.out.split("\n--- ")[1:]
     assert [part.split(" ---\n")[0] for part in parts] == [
@@ -36,27 +37,29 @@ def test_everything_about_an_event(dead, command):
     (letter,) = dead.ask("/dead")["letters"]
     told = "ValueError: the database of +6281519236680 is away"
     assert error == f"dead letter {letter['id']}: {told}"
-    assert history.endswith(f"{KEY}\n")
+    assert history.endswith(f"{key}\n")
 
 
+@on_sqlite
 def test_nothing_personal_unless_asked(dead, command):
     """Without --show-personal-data no part of it, the error included, tells of anybody."""
     for arguments in ((), ("--json",)):
-        outcome = command("show", KEY, *arguments)
-        for secret in ("my secret", "6281500000001", "6281519236680 is away", "Lessie"):
+        outcome = command("show", dead.key("a"), *arguments)
+        for secret in ("my secret", dead.phone, "6281519236680 is away", "Lessie"):
             assert secret not in outcome.out
-    assert command("show", KEY).out.count("hidden: --show-personal-data shows it") == 1
+    assert command("show", dead.key("a")).out.count("hidden: --show-personal-data shows it") == 1
 
 
+@on_sqlite
 def test_as_json(dead, command):
     """As JSON it is one object, with the times in RFC 3339."""
-    found = orjson.loads(command("show", KEY, "--json", "--show-personal-data").out)
-    assert found["entry"]["event"]["raw"]["id"] == "wamid.1"
+    found = orjson.loads(command("show", dead.key("a"), "--json", "--show-personal-data").out)
+    assert found["entry"]["event"]["raw"]["id"] == dead.id("a")
     (outcome,) = found["outcomes"]
     (letter,) = dead.ask("/dead")["letters"]
     assert (outcome["standing"], outcome["tries"], outcome["letter"]) == ("dead", 2, letter["id"])
     assert outcome["failed_at"].endswith("Z")
-    assert [entry["event"]["key"] for entry in found["history"]] == [KEY]
+    assert [entry["event"]["key"] for entry in found["history"]] == [dead.key("a")]
 
 
 def test_an_unknown_key(operated, command):
@@ -66,9 +69,10 @@ def test_an_unknown_key(operated, command):
     assert outcome.err == "error: the journal keeps no event of this key\n"
 
 
+@on_sqlite
 def test_in_a_terminal_of_80_columns(dead, start):
     """In a narrow terminal the outcomes are a table that fits."""
-    process = start("show", KEY, COLUMNS="80", FORCE_COLOR="1", TERM="dumb")
+    process = start("show", dead.key("a"), COLUMNS="80", FORCE_COLOR="1", TERM="dumb")
     out, _ = process.communicate()
     table = out.decode().split("--- subscribers ---")[1].split("---")[0]
     assert "standing" in out.decode()
@@ -77,9 +81,9 @@ def test_in_a_terminal_of_80_columns(dead, start):
 
 def test_an_event_that_is_done(operated, command):
     """Where everything went well, an outcome is one word."""
-    operated.receive("wamid.1")
+    operated.receive("a")
     operated.settled()
-    assert "--- subscribers ---\ncrm\tdone\n" in command("show", KEY).out
+    assert "--- subscribers ---\ncrm\tdone\n" in command("show", operated.key("a")).out
 
 
 def test_an_event_that_nobody_wants(operated, command):

@@ -223,10 +223,10 @@ class TestRetries:
                 await seen.until(1)
         assert calls == ["bad", "bad", "bad", "good"]
         (letter,) = await journal.dead_letters("crm")
-        assert letter.failure.tries == 3
-        assert letter.failure.error == "ValueError: cannot digest hello"
-        assert letter.failure.entry.event.message_id == "bad"
-        assert letter.failure.first_failed_at <= letter.failure.failed_at
+        assert letter.retry.tries == 3
+        assert letter.retry.error == "ValueError: cannot digest hello"
+        assert letter.entry.event.message_id == "bad"
+        assert letter.retry.first_failed_at <= letter.retry.failed_at
         assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
         assert {record.key for record in caplog.records} == {"message/whatsapp/bad"}
         assert "hello" not in caplog.text
@@ -256,7 +256,7 @@ class TestRetries:
         async with delivering(journal, function, policy=policy) as delivery:
             await delivery.drain(up_to=await end_of(journal))
         (letter,) = await journal.dead_letters()
-        assert letter.failure.error == "no answer within 0.01 s"
+        assert letter.retry.error == "no answer within 0.01 s"
 
     @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, GeneratorExit])
     async def test_a_subscriber_cannot_end_the_program(self, journal, error):
@@ -269,7 +269,7 @@ class TestRetries:
         async with delivering(journal, function, policy=DeliverySettings(tries=1)) as delivery:
             await delivery.drain(up_to=await end_of(journal))
         (letter,) = await journal.dead_letters()
-        assert letter.failure.error.startswith(error.__name__)
+        assert letter.retry.error.startswith(error.__name__)
 
     async def test_a_held_event_waits_for_its_time_also_after_a_restart(self, journal):
         """A wait of an hour is still an hour after the delivery started anew, tries kept."""
@@ -290,8 +290,8 @@ class TestRetries:
         assert calls == ["1"]
         cursor = await journal.subscribe("crm")
         first, second = await cursor.held(message().conversation.id, 10)
-        assert (first.entry.event.message_id, first.tries) == ("1", 1)
-        assert (second.entry.event.message_id, second.tries) == ("2", 0)
+        assert (first.entry.event.message_id, first.retry.tries) == ("1", 1)
+        assert (second.entry.event.message_id, second.retry.tries) == ("2", 0)
 
     async def test_a_dead_letter_that_is_given_back_is_delivered(self, journal):
         """After the subscriber is mended, a retried dead letter reaches it while it runs."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import attrs
 
-from bridge.journal.protocol import Cursor, Entry, Failure
+from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.entries import read_after
 from bridge.model import Message
@@ -46,5 +46,6 @@ async def run(journal: SqliteJournal, sql: str) -> object:
     return await journal._chore(lambda db: db.execute(sql).get)
 
 
-def failure(entry: Entry) -> Failure:
-    return Failure(entry=entry, tries=5, first_failed_at=1.5, failed_at=9.5, error="KeyError")
+def failed(entry: Entry) -> Held:
+    retry = Retry(tries=5, first_failed_at=1.5, failed_at=9.5, error="KeyError")
+    return Held(entry=entry, retry=retry)

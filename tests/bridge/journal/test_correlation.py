@@ -9,7 +9,8 @@ import attrs
 import pytest
 from hypothesis import given
 
-from bridge.journal.correlation import RANK, Track, correlate, tells_of
+from bridge.journal.correlation import RANK, Published, correlate, tells_of
+from bridge.journal.ledger import Known, Queue, Record, Track
 from bridge.model import Conversation, Event, Message, Status, StatusChange
 from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
 from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
@@ -19,31 +20,59 @@ class Shelf:
     """A ledger as plain as can be."""
 
     def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self.tracks: dict[str, Track | str] = {}
+        self.keys: dict[str, Event | None] = {}
+        self.records: dict[str, Record | str] = {}
+        self.queues: dict[str, Queue] = {}
 
-    def claim(self, key: str) -> bool:
-        new = key not in self.keys
-        self.keys.add(key)
-        return new
+    def knows(self, key: str) -> bool:
+        return key in self.keys or self._waiting(key) is not None
 
-    def track(self, name: str) -> Track | None:
-        found = self.tracks.get(name)
-        if isinstance(found, str):
-            found = self.tracks.get(found)
-        return found if isinstance(found, Track) else None
+    def claim(self, key: str) -> None:
+        self.keys.setdefault(key, None)
 
-    def save(self, track: Track) -> None:
-        self.tracks[track.name] = track
+    def known(self, key: str) -> Known | None:
+        waiting = self._waiting(key)
+        if waiting is not None:
+            return waiting
+        event = self.keys.get(key)
+        return None if event is None else Known(event=event)
 
-    def tie(self, name: str, to: Track) -> None:
-        self.tracks[name] = to.name
+    def _waiting(self, key: str) -> Known | None:
+        for lane, queue in self.queues.items():
+            for item in queue.items:
+                if key in item.keys:
+                    return Known(event=item.event, lane=lane)
+        return None
+
+    def find(self, name: str) -> Record | None:
+        found = self.records.get(name)
+        while isinstance(found, str):
+            found = self.records.get(found)
+        return found
+
+    def save(self, record: Record) -> None:
+        self.records[record.name] = record
+
+    def tie(self, name: str, to: Record) -> None:
+        self.records[name] = to.name
+
+    def queue(self, lane: str) -> Queue | None:
+        return self.queues.get(lane)
+
+    def put(self, queue: Queue) -> None:
+        self.queues.pop(queue.lane, None)
+        if queue.items:
+            self.queues[queue.lane] = queue
+
+    def take(self, found: Sequence[Published]) -> list[Event]:
+        """Keep what has been published."""
+        self.keys |= {event.key: event for event, _ in found}
+        return [event for event, _ in found]
 
 
 def published(events: Sequence[Event], shelf: Shelf | None = None) -> list[Event]:
     shelf = shelf or Shelf()
-    outcomes = (correlate(event, shelf) for event in events)
-    return [outcome[0] for outcome in outcomes if outcome is not None]
+    return [one for event in events for one in shelf.take(correlate(event, shelf)[1])]
 
 
 def changes(events: Sequence[Event], shelf: Shelf | None = None) -> list[StatusChange]:
@@ -86,7 +115,7 @@ def test_any_interleaving_agrees(events: list[Event]) -> None:
     # Until the tie is known a fact may go out under either name, but under each only once.
     names = [(change.message_id, change.status) for change in facts]
     assert len(names) == len(set(names))
-    track = shelf.track(f"whatsapp/{WAMID}")
+    track = shelf.find(f"whatsapp/{WAMID}")
     assert track is not None
     furthest = max(told_statuses(events), key=lambda each: RANK[each])
     assert track.standing == {"": furthest}
@@ -195,9 +224,14 @@ def test_tie_resolves() -> None:
 
 @pytest.mark.parametrize("other", [message(WAMID), created(NUMBER)], ids=["channel", "number"])
 def test_two_callbacks_for_one_message(other: Message) -> None:
-    """A message's other callback and its `message_created` come out once, in either order."""
+    """A message's other callback and its `message_created` come out once, in either order.
+
+    Where the later one knows another id of it, that comes as a completion.
+    """
     for order in permutations([other, created(NUMBER, WAMID)]):
-        assert published(order) == [order[0]]
+        first, *more = published(order)
+        assert first == order[0]
+        assert [each.completes for each in more if isinstance(each, Message)] in ([], [first.key])
 
 
 def test_outbound_without_channel_id() -> None:
@@ -232,9 +266,9 @@ def test_account_is_not_unlearned() -> None:
 def test_other_events() -> None:
     """Any other happening comes out once, in a lane of its own kind."""
     shelf = Shelf()
-    first = correlate(notice("1"), shelf)
-    assert first == (notice("1"), f"whatsapp:{ACCOUNT}:notice:quality")
-    assert correlate(notice("1"), shelf) is None
+    new, first = correlate(notice("1"), shelf)
+    assert (new, first) == (True, ((notice("1"), f"whatsapp:{ACCOUNT}:notice:quality"),))
+    assert correlate(notice("1"), shelf) == (False, ())
 
 
 def test_tells_of() -> None:

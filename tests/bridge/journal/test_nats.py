@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.settings import NatsSettings
 from bridge.testing import JournalContract
 from tests.bridge.journal.nats_servers import NatsServer
 
@@ -26,4 +27,4 @@ class TestNats(JournalContract):
         self._url = server.url
 
     def make_journal(self, place: Path) -> NatsJournal:
-        return NatsJournal([self._url], stream=place.name, partitions=1)
+        return NatsJournal(NatsSettings(servers=(self._url,), stream=place.name, partitions=1))

@@ -12,6 +12,7 @@ import pytest
 
 from bridge.errors import JournalError
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Cursor, Entry, Health, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message
@@ -28,14 +29,12 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 def make(
-    server: NatsServer | Fuse, spool: Path | None, *, patience: float = 0.1, **settings
+    server: NatsServer | Fuse, spool: Path | None, *, patience: float = 0.1, **limits
 ) -> NatsJournal:
+    servers = tuple(server.urls)
     return NatsJournal(
-        server.urls,
-        partitions=2,
-        timeout=1.0,
-        patience=patience,
-        spool=None if spool is None else SqliteJournal(spool, keep=0, **settings),
+        NatsSettings(servers=servers, partitions=2, timeout=1.0, patience=patience),
+        spool=None if spool is None else SqliteJournal(spool, keep=0, **limits),
     )
 
 
@@ -205,9 +204,8 @@ async def test_a_short_absence_is_waited_out(server, tmp_path):
 async def test_too_many_do_not_wait(server, tmp_path):
     """Where as many wait as may, the next one opens the spool, and nothing is lost of either."""
     spool = SqliteJournal(tmp_path / "spool.db", keep=0)
-    async with NatsJournal(
-        server.urls, spool=spool, patience=60.0, timeout=1.0, max_waiting=3
-    ) as journal:
+    settings = NatsSettings(servers=(server.url,), patience=60.0, timeout=1.0)
+    async with NatsJournal(settings, spool=spool, max_waiting=3) as journal:
         server.end()
         async with asyncio.timeout(30):
             while (await journal.health()) == Health(ready=True):

@@ -5,16 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.journal.nats.holding import Holding
-from bridge.journal.nats.records import HeldRecord
+from bridge.journal.nats.holding import Holding, Record
+from bridge.journal.protocol import Retry
 
 SEQUENCES = st.integers(1, 6)
-RECORDS = st.builds(HeldRecord, lane=st.sampled_from("ab"), due_at=st.floats(0, 9))
+RETRIES = st.builds(Retry, due_at=st.floats(0, 9))
+RECORDS = st.builds(Record, lane=st.sampled_from("ab"), retry=RETRIES)
 CHANGES = st.lists(st.tuples(SEQUENCES, st.none() | RECORDS))  # None: let go of
 STORED = st.dictionaries(SEQUENCES, RECORDS)
 
 
-def change(holding: Holding, changes: list[tuple[int, HeldRecord | None]]) -> None:
+def change(holding: Holding, changes: list[tuple[int, Record | None]]) -> None:
     for sequence, record in changes:
         if record is None:
             holding.remove(sequence)

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from bridge.journal.nats import NatsJournal
-from bridge.journal.protocol import Cursor, DeadLetter, Entry, Failure, Settlement, Start, lane_of
+from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.protocol import (
+    Cursor,
+    DeadLetter,
+    Entry,
+    Held,
+    Retry,
+    Settlement,
+    Start,
+    lane_of,
+)
 from bridge.model import Message
 from bridge.ops.metrics import lag_seconds
 from bridge.ops.operators import StillRunning, forget
@@ -29,9 +39,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield server
 
 
+def settings(server: NatsServer, place: Path) -> NatsSettings:
+    return NatsSettings(servers=(server.url,), stream=place.name, partitions=2)
+
+
 @pytest.fixture
 async def journal(server: NatsServer, tmp_path: Path) -> AsyncIterator[NatsJournal]:
-    async with NatsJournal([server.url], stream=tmp_path.name, partitions=2) as journal:
+    async with NatsJournal(settings(server, tmp_path)) as journal:
         yield journal
 
 
@@ -74,7 +88,7 @@ async def test_a_subscriber_of_another_process_is_not_forgotten(server, tmp_path
     """Who is served by some process cannot be dropped through one that does not know it."""
 
     def make() -> NatsJournal:
-        return NatsJournal([server.url], stream=tmp_path.name, partitions=2)
+        return NatsJournal(settings(server, tmp_path))
 
     async with Bridge(journal=make()) as operator:
         async with Bridge(journal=make()) as bridge:
@@ -96,10 +110,8 @@ async def die(journal: NatsJournal, cursor: Cursor, names: Sequence[str]) -> Seq
     await journal.append([message(name, user=PHONES[0]) for name in names])
     entries = await read(cursor, len(names))
     now = time.time()
-    dead = [
-        Failure(entry=entry, tries=1, first_failed_at=now, failed_at=now, error="OSError")
-        for entry in entries
-    ]
+    retry = Retry(tries=1, first_failed_at=now, failed_at=now, error="OSError")
+    dead = [Held(entry=entry, retry=retry) for entry in entries]
     await cursor.settle(Settlement(position=entries[-1].position, dead=dead))
     return await journal.dead_letters(limit=1000)
 
@@ -116,4 +128,4 @@ async def test_a_retry_costs_the_same_however_much_is_held(journal):
         await journal.retry(letter.id)
     # Each writes, reads and tells a few times; reading what is held would be 100 times more.
     assert sent["out_msgs"] - before < 20 * 20
-    assert len(await cursor.held(lane_of(letters[0].failure.entry.event), 1000)) == 120
+    assert len(await cursor.held(lane_of(letters[0].entry.event), 1000)) == 120

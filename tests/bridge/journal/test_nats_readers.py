@@ -17,7 +17,8 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.partition import consumer_info
-from bridge.journal.protocol import Cursor, Entry, Held, Settlement, Start
+from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.protocol import Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.model import Message, Status, StatusChange
 from bridge.runtime import Bridge
@@ -40,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 def make(server: NatsServer, tmp_path: Path):
     def make(**settings) -> NatsJournal:
         settings = {"stream": tmp_path.name, "partitions": PARTITIONS, **settings}
-        return NatsJournal([server.url], **settings)
+        return NatsJournal(NatsSettings(servers=(server.url,), **settings))
 
     return make
 
@@ -59,9 +60,9 @@ async def read(cursor: Cursor, count: int) -> list[Entry]:
 
 async def crash(journal: NatsJournal) -> None:
     """End a journal as the end of its process would: without a word to the server."""
-    readers = journal._readers
-    reading = [task for cursor in readers._cursors.values() for task in cursor._tasks]
-    for task in [*journal._tasks, *readers._tasks, *reading]:
+    cursors = journal._cursors
+    reading = [task for cursor in cursors._cursors.values() for task in cursor._tasks]
+    for task in [*journal._tasks, *cursors._tasks, *reading]:
         task.cancel()
     await journal._broker.close()
 
@@ -161,7 +162,9 @@ async def test_held_entries_are_taken_over(make):
         first = await one.subscribe("crm")
         await one.append([message("a"), message("b")])
         a, b = await read(first, 2)
-        held = Held(entry=a, tries=3, due_at=5.0, first_failed_at=1.0, error="KeyError")
+        held = Held(
+            entry=a, retry=Retry(tries=3, due_at=5.0, first_failed_at=1.0, error="KeyError")
+        )
         await first.settle(Settlement(position=b.position, held=(held, Held(entry=b))))
         second = await two.subscribe("crm")
         told = asyncio.Event()
@@ -187,7 +190,9 @@ async def test_nothing_overtakes_what_a_dead_reader_held(make):
         await one.append([message("a"), message("b")])
         a, b = await read(first, 2)
         await first.settle(
-            Settlement(position=b.position, held=(Held(entry=a, due_at=5.0), Held(entry=b)))
+            Settlement(
+                position=b.position, held=(Held(entry=a, retry=Retry(due_at=5.0)), Held(entry=b))
+            )
         )
         second = await two.subscribe("crm")
         await crash(one)
@@ -208,7 +213,9 @@ async def test_nothing_overtakes_what_a_dead_reader_held(make):
 async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path, following):
     """An entry that was lost with its connection comes before those after it, if there are any."""
     async with make() as writing, Fuse(server) as fuse:
-        reading = NatsJournal(fuse.urls, stream=tmp_path.name, partitions=PARTITIONS)
+        reading = NatsJournal(
+            NatsSettings(servers=tuple(fuse.urls), stream=tmp_path.name, partitions=PARTITIONS)
+        )
         async with reading:
             cursor = await reading.subscribe("crm")
             await writing.append([message("a")])
@@ -228,7 +235,9 @@ async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path
 async def test_followers_see_what_was_lost_on_its_way(server, make, tmp_path):
     """An entry whose announcement was lost with its connection is read all the same."""
     async with make() as writing, Fuse(server) as fuse:
-        reading = NatsJournal(fuse.urls, stream=tmp_path.name, partitions=PARTITIONS)
+        reading = NatsJournal(
+            NatsSettings(servers=tuple(fuse.urls), stream=tmp_path.name, partitions=PARTITIONS)
+        )
         async with reading:
             cursor = await reading.follow()
             await writing.append([message("a")])
@@ -272,7 +281,7 @@ async def test_retry_elsewhere_is_told(make):
             assert await operator.replay([a.position], "crm") == 1
             while not (held := await cursor.held(a.lane, 5)):
                 assert await told.get() == "crm"
-        assert [each.replayed for each in held] == [True]
+        assert [each.retry.replayed for each in held] == [True]
 
 
 async def test_retries_go_on_in_another_process(make):
@@ -314,3 +323,19 @@ async def test_both_ways_of_reading_agree(make):
         certain = await journal._publisher._look_up(subjects, certain=True)
     assert quick == certain
     assert sorted(found is None for found in quick.values()) == [False, True]
+
+
+async def test_a_journal_is_opened_again(make):
+    """A journal that was closed can be opened again, and its subscribers go on."""
+    journal = make()
+    async with journal:
+        cursor, follower = await journal.subscribe("crm"), await journal.follow()
+        await journal.append([message("a")])
+        (a,) = await read(cursor, 1)
+        await cursor.settle(Settlement(position=a.position))
+        assert ids(await read(follower, 1)) == ["a"]
+    async with journal:
+        cursor, follower = await journal.subscribe("crm"), await journal.follow()
+        await journal.append([message("b")])
+        assert ids(await read(cursor, 1)) == ["b"]
+        assert ids(await read(follower, 1)) == ["b"]

@@ -133,8 +133,8 @@ async def test_an_event_that_nobody_takes_holds_nobody_up(tmp_path, error):
         await journal.retain()
         (letter,) = await journal.dead_letters()
     assert stream.keys == [message("a").key, message("c").key]
-    assert letter.failure.entry.event == message("b")
-    assert letter.failure.error == str(error)
+    assert letter.entry.event == message("b")
+    assert letter.retry.error == str(error)
 
 
 async def test_a_failure_is_tried_again(tmp_path):

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import Track
+from bridge.journal.ledger import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
-from bridge.journal.nats.records import Tie, decode_track, encode_track
+from bridge.journal.nats.ledger import Tie, decode_found, encode_found
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import name_of, token
-from bridge.journal.protocol import Appended, Cursor, Entry, Failure, Held, Settlement, Start
+from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
 from tests.bridge.events import created, message, status
@@ -211,12 +212,12 @@ async def test_tracks_are_read_back(make):
             journal._names.stream,
             [journal._names.track("whatsapp/a"), journal._names.track("incs/9001")],
         )
-    found = {type(each): each for each in (decode_track(s.data) for s in one.values())}
+    found = {type(each): each for each in (decode_found(s.data) for s in one.values())}
     track = found[Track]
     assert found[Tie] == Tie("whatsapp/a")
     assert track.standing == {"": Status.READ}
     assert track.aliases == ("9001",)
-    assert decode_track(encode_track(track)) == track
+    assert decode_found(encode_found(track)) == track
 
 
 async def test_an_event_that_breaks_the_model(make):
@@ -236,9 +237,11 @@ async def test_events_that_are_gone(make, tmp_path):
         cursor = await journal.subscribe("crm")
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
-        held = Held(entry=a, tries=1, due_at=1.0)
-        failure = Failure(entry=b, tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
-        await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failure,)))
+        held = Held(entry=a, retry=Retry(tries=1, due_at=1.0))
+        failed = Held(
+            entry=b, retry=Retry(tries=1, first_failed_at=1.0, failed_at=1.0, error="OSError")
+        )
+        await cursor.settle(Settlement(position=b.position, held=(held,), dead=(failed,)))
         (letter,) = await journal.dead_letters()
         await journal._broker.empty(tmp_path.name, f"{tmp_path.name}.events.>")
         assert await journal.dead_letters() == ()
@@ -255,12 +258,14 @@ async def test_held_entries_die_and_are_released(make):
         await journal.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
         await cursor.settle(
-            Settlement(position=b.position, held=(Held(entry=a, due_at=1.0), Held(entry=b)))
+            Settlement(
+                position=b.position, held=(Held(entry=a, retry=Retry(due_at=1.0)), Held(entry=b))
+            )
         )
-        failure = Failure(entry=a, tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
-        await cursor.settle(
-            Settlement(position=b.position, dead=(failure,), released=(b.position,))
+        failed = Held(
+            entry=a, retry=Retry(tries=9, first_failed_at=1.0, failed_at=2.0, error="OSError")
         )
+        await cursor.settle(Settlement(position=b.position, dead=(failed,), released=(b.position,)))
         (state,) = await operator.subscribers()
     assert (state.lag, state.held, state.dead) == (0, 0, 1)
 

@@ -57,10 +57,11 @@ def test_the_conversation_of_each():
     assert conversation_of(notice()) is None
 
 
-@given(st.integers(0, 30_000), st.integers(0, 30_000), st.booleans())
-def test_the_steps_cover_the_span_once(after, length, newest_first):
+@given(st.integers(0, 30_000), st.integers(0, 30_000), st.booleans(), st.integers(1, 1000))
+def test_the_steps_cover_the_span_once(after, length, newest_first, limit):
     """Whichever way it is walked, each position of a span is looked at once."""
-    pieces = list(steps(Span(after, after + length), newest_first=newest_first))
+    query = Query(newest_first=newest_first, limit=limit)
+    pieces = list(steps(Span(after, after + length), query))
     in_order = pieces[::-1] if newest_first else pieces
     assert [p for piece in in_order for p in range(piece.after, piece.last)] == list(
         range(after, after + length)

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Appended, Held, Journal, Settlement, Start
+from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.subscriptions import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
-from tests.bridge.journal.files import FOREVER, everything, failure, ids, read, run
+from tests.bridge.journal.files import FOREVER, everything, failed, ids, read, run
 from tests.bridge.journal.interleavings import callbacks
 
 # --- group commit ----------------------------------------------------------------------------
@@ -145,9 +145,11 @@ async def test_restart(path: Path) -> None:
         cursor = await journal.subscribe("crm")
         await journal.append([message(f"m{n}") for n in range(4)])
         first, second, third, fourth = await read(cursor, 4)
-        held = Held(entry=first, tries=3, due_at=77.5, first_failed_at=70.0, error="OSError")
+        held = Held(
+            entry=first, retry=Retry(tries=3, due_at=77.5, first_failed_at=70.0, error="OSError")
+        )
         await cursor.settle(
-            Settlement(position=second.position, held=(held,), dead=(failure(second),))
+            Settlement(position=second.position, held=(held,), dead=(failed(second),))
         )
         await cursor.settle(Settlement(position=third.position))
     async with SqliteJournal(path) as journal:
@@ -158,7 +160,7 @@ async def test_restart(path: Path) -> None:
         assert list(await cursor.held(first.lane, 9)) == [held]
         assert await read(cursor, 1) == [fourth]
         (letter,) = await journal.dead_letters()
-        assert letter.failure == failure(second)
+        assert (letter.entry, letter.retry) == (second, failed(second).retry)
         assert await journal.append([message("m0")]) == Appended(published=0, duplicates=1)
 
 

@@ -10,10 +10,11 @@ import random
 from pathlib import Path
 
 import apsw
+import attrs
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.protocol import Appended, Held, Settlement
+from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal, schema
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore
@@ -58,7 +59,9 @@ async def test_full_disk_lets_subscribers_go_on(path: Path, disk: Disk) -> None:
         await asyncio.to_thread(disk.syncing.wait)
         append = asyncio.create_task(journal.append([message("big", text="x" * 100_000)]))
         settle = asyncio.create_task(
-            cursor.settle(Settlement(position=a.position, held=(Held(entry=a, due_at=5.0),)))
+            cursor.settle(
+                Settlement(position=a.position, held=(Held(entry=a, retry=Retry(due_at=5.0)),))
+            )
         )
         await asyncio.sleep(0)
         disk.open_gate.set()
@@ -70,18 +73,18 @@ async def test_full_disk_lets_subscribers_go_on(path: Path, disk: Disk) -> None:
 
 
 async def test_what_cannot_be_kept_fails_alone(path: Path) -> None:
-    """A settlement with a text that is no text fails, and its neighbours succeed."""
+    """A settlement that does not fit into the file fails, and its neighbours succeed."""
     async with SqliteJournal(path) as journal:
         cursor = await journal.subscribe("crm")
         await journal.append([message("a")])
         (a,) = await read(cursor, 1)
-        broken = Held(entry=a, due_at=5.0, error="\ud800")
+        broken = Held(entry=attrs.evolve(a, position=1 << 70))
         done = await asyncio.gather(
             cursor.settle(Settlement(position=a.position, held=(broken,))),
             journal.append([message("b")]),
             return_exceptions=True,
         )
-        assert str(done[0]) == "this cannot be kept: UnicodeEncodeError"
+        assert str(done[0]) == "this cannot be kept: OverflowError"
         assert done[1] == Appended(published=1, duplicates=0)
         assert await cursor.waiting() == {}
 
@@ -109,7 +112,7 @@ async def test_fsync_fails_for_a_settlement(path: Path, disk: Disk) -> None:
         cursor = await journal.subscribe("crm")
         await journal.append([message("a")])
         (a,) = await read(cursor, 1)
-        settlement = Settlement(position=a.position, held=(Held(entry=a, due_at=5.0),))
+        settlement = Settlement(position=a.position, held=(Held(entry=a, retry=Retry(due_at=5.0)),))
         disk.failing = True
         with pytest.raises(JournalError):
             await cursor.settle(settlement)

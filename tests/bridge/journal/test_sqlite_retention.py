@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import JournalError
-from bridge.journal.protocol import Appended, Held, Settlement
+from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal
 from tests.bridge.events import created, message, notice, unrecognized
 from tests.bridge.journal.disks import Disk
-from tests.bridge.journal.files import DAY, FOREVER, Clock, everything, failure, ids, read, run
+from tests.bridge.journal.files import DAY, FOREVER, Clock, everything, failed, ids, read, run
 
 # --- retention -------------------------------------------------------------------------------
 
@@ -53,14 +53,14 @@ async def test_keep_waits_for_subscribers(path: Path) -> None:
         await cursor.settle(
             Settlement(
                 position=entries[3].position,
-                held=(Held(entry=entries[0], due_at=1.0),),
-                dead=(failure(entries[1]),),
+                held=(Held(entry=entries[0], retry=Retry(due_at=1.0)),),
+                dead=(failed(entries[1]),),
             )
         )
         await journal.retain()
         assert await ids(journal) == ["m0", "m1", "m4", "m5"]
         (letter,) = await journal.dead_letters()
-        assert letter.failure.entry == entries[1]
+        assert letter.entry == entries[1]
         await cursor.settle(
             Settlement(position=entries[5].position, released=(entries[0].position,))
         )
@@ -79,8 +79,8 @@ async def test_absolute_limit(path: Path, caplog: pytest.LogCaptureFixture) -> N
         await cursor.settle(
             Settlement(
                 position=entries[1].position,
-                held=(Held(entry=entries[0], due_at=1.0),),
-                dead=(failure(entries[1]),),
+                held=(Held(entry=entries[0], retry=Retry(due_at=1.0)),),
+                dead=(failed(entries[1]),),
             )
         )
         clock.now += 31 * DAY
@@ -235,7 +235,7 @@ async def test_settling_what_was_purged(path: Path) -> None:
         a, b = await read(cursor, 2)
         await journal.purge("+16505551234")
         await cursor.settle(
-            Settlement(position=b.position, held=(Held(entry=a),), dead=(failure(b),))
+            Settlement(position=b.position, held=(Held(entry=a),), dead=(failed(b),))
         )
         assert await cursor.waiting() == {}
         assert await journal.dead_letters() == ()

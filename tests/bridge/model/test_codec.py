@@ -343,15 +343,6 @@ def test_json_is_one_line_in_order(event):
     assert all(value is not None for name, value in plain.items() if name != "raw")
 
 
-@untimed
-@given(events)
-def test_times_are_in_utc(event):
-    """What is read back is in UTC by name, so that no caller meets another zone."""
-    result = decode(encode(event))
-    assert result.occurred_at.tzinfo is UTC
-    assert result.received_at.tzinfo is UTC
-
-
 def test_unknown_names_are_ignored():
     """An event of a later version, with a field that we do not know, can still be read."""
     event = Notice(**COMMON, raw=None, topic="t")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import pickle
 from typing import final
 
 import attrs
@@ -28,13 +26,6 @@ def make(request):
     return request.param
 
 
-def test_fields_are_set(make):
-    """Every field holds what was given, and its default otherwise."""
-    place = make(name="Jakarta")
-    assert (type(place), place.name, place.country) == (Place, "Jakarta", None)
-    assert make(name="Jakarta", country="ID").country == "ID"
-
-
 def test_nothing_can_be_changed_afterwards(make):
     """An instance refuses assignment and deletion as soon as anybody has it."""
     place = make(name="Jakarta")
@@ -42,34 +33,6 @@ def test_nothing_can_be_changed_afterwards(make):
         place.name = "Surabaya"
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         del place.name
-
-
-def test_keywords_are_checked(make):
-    """A missing and an unknown argument are type errors, as attrs makes them."""
-    with pytest.raises(TypeError, match="name"):
-        make()
-    with pytest.raises(TypeError, match="city"):
-        make(name="Jakarta", city="Jakarta")
-
-
-def test_the_class_insists_on_keywords():
-    """A positional argument is a type error, as attrs makes it."""
-    with pytest.raises(TypeError):
-        Place("Jakarta")
-
-
-def test_a_default_may_come_before_what_is_required():
-    """Fields are given by name, so their order does not matter, to the builder neither."""
-
-    @final
-    @quick_init
-    @attrs.frozen(kw_only=True, weakref_slot=False)
-    class Stop:
-        line: int = 1
-        name: str
-
-    assert builder(Stop)(name="Kota") == Stop(name="Kota", line=1)
-    assert list(inspect.signature(Stop).parameters) == ["line", "name"]
 
 
 @attrs.frozen(kw_only=True)
@@ -89,22 +52,6 @@ def test_what_two_classes_share_is_copied():
         new_place_on(Map(country="ID", scale=10_000))
     with pytest.raises(TypeError, match="country"):
         new_place_on(Map(country="ID", scale=10_000), name="Jakarta", country="MY")
-
-
-def test_equality_and_copies_stay():
-    """What attrs adds besides works on: equality, hashes, copies with changes, pickling."""
-    place = Place(name="Jakarta")
-    assert place == new_place(name="Jakarta")
-    assert hash(place) == hash(new_place(name="Jakarta"))
-    assert attrs.evolve(place, country="ID") == Place(name="Jakarta", country="ID")
-    assert pickle.loads(pickle.dumps(place)) == place
-
-
-def test_the_signature_stays():
-    """Tools that look at the signature see the fields and their defaults."""
-    parameters = inspect.signature(Place).parameters
-    assert list(parameters) == ["name", "country"]
-    assert parameters["country"].default is None
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ from typing import Any, get_args
 
 import attrs
 
-from bridge import settings
+from bridge import assembly, settings
 from bridge.adapter.signing import Secret
+from bridge.journal.nats.settings import NatsSettings
 from bridge.settings import (
     AdapterTable,
     AdminSettings,
     DeliverySettings,
-    JournalSettings,
+    JournalTable,
     LogSettings,
-    NatsSettings,
     ServerSettings,
     Settings,
     SubscriberTable,
@@ -65,14 +65,17 @@ def test_example_takes_the_token_from_the_environment():
 
 def test_example_holds_when_uncommented():
     """Every setting that is commented out is a valid one; sections show the defaults."""
-    result = settings.loads(uncommented(), built_in_settings, {})
+    engines = assembly.engines()
+    result = settings.loads(uncommented(), built_in_settings, {}, engines=engines)
     assert list(result.adapters) == ["incs", "whatsapp", "rcs"]
     assert list(result.subscribers) == ["console", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
     assert attrs.evolve(result.admin, token=None) == defaults.admin
-    nats = attrs.evolve(result.journal.nats, credentials=None)
-    assert attrs.evolve(result.journal, nats=nats) == defaults.journal
+    assert result.journal == defaults.journal
+    on_nats = uncommented().replace('engine = "sqlite"', 'engine = "nats"')
+    nats = settings.loads(on_nats, built_in_settings, {}, engines=engines).journal.own
+    assert attrs.evolve(nats, credentials=None) == NatsSettings()
     assert result.log == defaults.log
     assert result.tracing == defaults.tracing
     assert result.delivery == defaults.delivery
@@ -84,7 +87,7 @@ def test_example_shows_every_setting():
     tables = {
         ServerSettings: document["server"],
         AdminSettings: document["admin"],
-        JournalSettings: document["journal"],
+        JournalTable: document["journal"],
         NatsSettings: document["journal"]["nats"],
         LogSettings: document["log"],
         TracingSettings: document["tracing"],

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from bridge import assembly
 from bridge.errors import ConfigurationError
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.settings import NatsSettings
 from bridge.runtime import Bridge
-from bridge.settings import NatsSettings, load
+from bridge.settings import load
 from tests.bridge.settings.documents import problems, read
 
 
 def test_defaults():
     """The defaults are one server on this machine, with a spool beside the settings."""
-    assert read('[journal]\nengine = "nats"').journal.nats == NatsSettings(
+    assert read('[journal]\nengine = "nats"').journal.own == NatsSettings(
         servers=("nats://127.0.0.1:4222",),
         credentials=None,
         stream="bridge",
@@ -34,8 +36,11 @@ def test_defaults():
 def test_paths_start_from_the_file(tmp_path):
     """Credentials and spool are found beside the file of the settings."""
     path = tmp_path / "config.toml"
-    path.write_text('[journal.nats]\ncredentials = "a.creds"\nspool_path = "b.db"')
-    nats = load(path, lambda _: None).journal.nats
+    lines = (
+        '[journal]\nengine = "nats"\n[journal.nats]\ncredentials = "a.creds"\nspool_path = "b.db"'
+    )
+    path.write_text(lines)
+    nats = load(path, lambda _: None, engines=assembly.engines()).journal.own
     assert (nats.credentials, nats.spool_path) == (tmp_path / "a.creds", tmp_path / "b.db")
 
 

@@ -1,12 +1,12 @@
-"""Which keys are known, and where their entries are: exactly, at the cost of few pages.
+"""A small LSM index from keys to positions: exact, at the cost of few pages.
 
-Keys are digests, so an index of them is written at random places: a page for each new key, which
-was a third of what an append cost. Here the keys of the newest entries are only in memory at first,
-where they are found; their entries are on disk, so that opening reads them back. Once they are
-many they are merged into the table, part by part in the order of keys, so that a page takes
-several of them: each part belongs to the transaction of a group that is written anyway.
+Keys are digests, so a plain index is written at random places: a page for each new key, which was
+a third of an append's cost. Here the keys of the newest entries are in memory only; their entries
+are on disk, so that opening reads them back. Once they are many they are merged into the table,
+part by part in the order of keys, so that a page takes several of them: each part belongs to the
+transaction of a group that is written anyway.
 
-The writer changes all of this. Anybody may ask for a `position`.
+The writer alone changes the index. Any thread may ask for a `position`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _AMONG: Final = {
 _Parts: TypeAlias = list[dict[bytes, int]]
 
 
-class KnownKeys:
+class KeyIndex:
     """The keys of all entries.
 
-    So many as `in_memory` wait before they are merged, and half as many come meanwhile. How far
-    a merge has come is on disk with what it wrote, so that a restart goes on with it.
+    A merge begins when `in_memory` keys wait for it; half as many come while it runs. How far it
+    is stands on disk beside what it wrote, so that a restart goes on with it.
 
-    Inside a transaction `add`, `merge` and `delete`; after it, `commit` or `roll_back` says what
-    became of it. Raises `apsw.Error` where the keys cannot be read back.
+    Call `add`, `merge` and `delete` inside a transaction, and `commit` or `roll_back` after it.
+    Raises `apsw.Error` where the keys cannot be read back.
     """
 
     def __init__(self, connection: apsw.Connection, *, in_memory: int) -> None:
