@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Receipts
+from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Pace, Receipts
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.model import Media, MediaKind, Native, Template, Text
 
@@ -128,4 +128,6 @@ CAPABILITIES: Final = Capabilities(
     groups=frozenset({Text.kind, Media.kind, Template.kind, Native.kind}),
     user_ids=True,
     echoes=True,
+    # .../throughput, and the pair rate limit of .../about-the-platform
+    pace=Pace(rate=80.0, pair_every=6.0, pair_burst=45),
 )

@@ -10,6 +10,7 @@ from bridge.adapter.capabilities import (
     CarouselForm,
     MediaForm,
     MenuForm,
+    Pace,
     Receipts,
 )
 from bridge.adapter.contract import (
@@ -58,6 +59,7 @@ __all__ = [
     "NewScope",
     "NewStatusChange",
     "Outcome",
+    "Pace",
     "Parsed",
     "Place",
     "Receipts",

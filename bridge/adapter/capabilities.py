@@ -191,6 +191,20 @@ class Receipts(StrEnum):
 
 
 @final
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How fast a provider lets one send; None is no limit that it documents.
+
+    `rate` is how many messages a second an account may send, `pair_every` after how many seconds
+    there may be another one to the same user, `pair_burst` how many of those may go at once.
+    """
+
+    rate: float | None = None
+    pair_every: float | None = None
+    pair_burst: int = 1
+
+
+@final
 @attrs.frozen(kw_only=True, eq=False)
 class Capabilities:
     """What a sender can send on one channel.
@@ -221,6 +235,7 @@ class Capabilities:
     user_ids: bool = False
     repeatable: bool = False
     echoes: bool = False
+    pace: Pace = Pace()
 
 
 def rows(capabilities: Capabilities) -> dict[str, str]:
@@ -246,6 +261,7 @@ def rows(capabilities: Capabilities) -> dict[str, str]:
         "users without a phone": _yes(capabilities.user_ids),
         "sent twice, arrives once": _yes(capabilities.repeatable),
         "statuses repeat our id": _yes(capabilities.echoes),
+        "pace": _pace(capabilities.pace),
     }
     if capabilities.carousel is not None:
         told["carousel"] = f"2 to {capabilities.carousel.cards} cards"
@@ -268,6 +284,13 @@ def _menu(form: MenuForm) -> str:
     return (
         f"{form.name}: {form.options} of {form.title} characters ({', '.join(sorted(form.acts))})"
     )
+
+
+def _pace(pace: Pace) -> str:
+    told = [] if pace.rate is None else [f"{pace.rate:g} a second"]
+    if pace.pair_every is not None:
+        told.append(f"to one user {pace.pair_burst}, then one in {pace.pair_every:g} s")
+    return "; ".join(told) or "not documented"
 
 
 def _yes(able: bool, otherwise: str = "no") -> str:
