@@ -128,6 +128,7 @@ _NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
 )
 
 
@@ -147,6 +148,6 @@ def _words(error: BaseException) -> str:
         return "no response in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection to {error.host}:{error.port}: {error.strerror or 'refused'}"
-    if isinstance(error, aiohttp.InvalidURL):
-        return "the address to send to is no URL"
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return "the address to send to is no URL of http or https"
     return f"the connection failed: {type(error).__name__}"

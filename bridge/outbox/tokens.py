@@ -61,7 +61,11 @@ class Tokens:
         url, assertion = await asyncio.to_thread(_assertion, account, self._clock())
         body = urlencode({"grant_type": _GRANT, "assertion": assertion}).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        response = await self._exchange(Request(url=url, headers=headers, body=body))
+        try:
+            response = await self._exchange(Request(url=url, headers=headers, body=body))
+        except Unanswered as error:
+            # A doubt about the token is none about the message.
+            raise Unanswered(f"no token: {error.reason}", in_doubt=False) from error
         try:
             told = read_object(response.body)
         except MalformedBody:
