@@ -15,6 +15,7 @@ import attrs
 from bridge.errors import Unsendable
 from bridge.model import MediaKind, Menu, Option
 
+_MANY_TYPES: Final = 5
 _NO_FILES: Final[frozenset[MediaKind]] = frozenset()
 
 
@@ -241,11 +242,11 @@ class Capabilities:
 def rows(capabilities: Capabilities) -> dict[str, str]:
     """Return what a channel carries, one row a content, in words for a table."""
     told = {
-        "text": f"{capabilities.text} characters, longer ones in parts",
+        "text": f"{capabilities.text} characters",
         **{f"media: {kind}": _media(capabilities.media.get(kind)) for kind in MediaKind},
         "location": _yes(capabilities.location, "as a text with a link"),
         "contacts": f"up to {capabilities.contacts}" if capabilities.contacts else "as a text",
-        "menu": "; ".join(map(_menu, capabilities.menus)) or "as a numbered text",
+        "menu": ", ".join(map(_menu, capabilities.menus)) or "as a numbered text",
         "carousel": "the cards one after the other",
         "template": capabilities.templates or "no",
         "reaction": _yes(capabilities.reaction),
@@ -271,19 +272,19 @@ def rows(capabilities: Capabilities) -> dict[str, str]:
 def _media(form: MediaForm | None) -> str:
     if form is None:
         return "as another kind, else a link"
+    types = [mime_type.rpartition("/")[2] for mime_type in form.mime_types]
     pieces = [
-        f"caption of {form.caption}" if form.caption else "caption in a message of its own",
-        ", ".join(mime_type.rpartition("/")[2] for mime_type in form.mime_types),
+        f"{len(types)} types" if len(types) > _MANY_TYPES else ", ".join(types),
         "" if form.size is None else f"{form.size / 2**20:.3g} MiB",
+        f"caption of {form.caption}" if form.caption else "",
         "by link or id" if form.by_id else "by link",
     ]
     return "; ".join(piece for piece in pieces if piece)
 
 
 def _menu(form: MenuForm) -> str:
-    return (
-        f"{form.name}: {form.options} of {form.title} characters ({', '.join(sorted(form.acts))})"
-    )
+    acts = "" if form.acts == {Act.REPLY} else f" ({', '.join(sorted(form.acts))})"
+    return f"{form.options} {form.name} of {form.title}{acts}"
 
 
 def _pace(pace: Pace) -> str:

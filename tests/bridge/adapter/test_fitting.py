@@ -358,9 +358,9 @@ def test_what_a_channel_carries_is_told_in_rows():
     """Each channel has the same rows, in words that name its limits."""
     full, bare = rows(FULL), rows(BARE)
     assert list(full) == list(bare)
-    assert full["text"] == "30 characters, longer ones in parts"
-    assert full["menu"] == ("buttons: 2 of 5 characters (reply); links: 1 of 5 characters (url)")
+    assert full["text"] == "30 characters"
+    assert full["menu"] == "2 buttons of 5, 1 links of 5 (url)"
     assert bare["menu"] == "as a numbered text"
     assert full["carousel"] == "2 to 3 cards"
-    assert full["media: image"] == "caption of 5; png; 2 MiB; by link or id"
+    assert full["media: image"] == "png; 2 MiB; caption of 5; by link or id"
     assert bare["media: image"] == "as another kind, else a link"
