@@ -20,12 +20,14 @@ from bridge.adapter import (
     Verified,
 )
 from bridge.adapter.signing import Secret
-from bridge.delivery.bus import Bus, Subscriber
+from bridge.delivery.bus import Bus
+from bridge.delivery.subscriber import Subscriber
 from bridge.errors import (
     BodyRefused,
     BridgeError,
     CodecError,
     ConfigurationError,
+    Drop,
     Fault,
     JournalError,
     MalformedBody,
@@ -33,6 +35,7 @@ from bridge.errors import (
     NotAuthentic,
     NotRunning,
     Problem,
+    RetryIn,
     UnknownAdapter,
     Unreadable,
     Unsendable,
@@ -128,6 +131,7 @@ __all__ = [
     "Deletion",
     "DeliverySettings",
     "Direction",
+    "Drop",
     "Edit",
     "Event",
     "Fault",
@@ -164,6 +168,7 @@ __all__ = [
     "Referral",
     "ReplyTo",
     "Response",
+    "RetryIn",
     "Role",
     "Sample",
     "SampleSource",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bridge.adapter import AdapterClass
-from bridge.delivery.bus import Subscriber
+from bridge.adapter import Adapter, AdapterClass, ChannelSource
 from bridge.delivery.console import Console
+from bridge.delivery.functions import described, where_of
+from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
+from bridge.model import Event
 from bridge.settings import CONSOLE, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
@@ -194,8 +195,6 @@ def _local(path: Path, max_size: int) -> Journal:
 
 def subscriber_of(entry: SubscriberEntry) -> Subscriber:
     """Return the subscriber. Raises `ConfigurationError` where its function is not there."""
-    kinds = {cls.kind: cls for cls in EVENT_CLASSES}
-    contents = {cls.kind: cls for cls in CONTENT_CLASSES}
     return Subscriber(
         name=entry.name,
         function=(
@@ -203,12 +202,29 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
             if entry.use == CONSOLE
             else _imported(entry)
         ),
-        events=tuple(kinds[kind] for kind in entry.events) or (Event,),
+        events=entry.events or Event.kind,
         channel=entry.channel,
         account=entry.account,
         direction=entry.direction,
-        content=() if entry.content is None else (contents[entry.content],),
+        content=entry.content,
     )
+
+
+def doubts(subscribers: Iterable[Subscriber], adapters: Iterable[Adapter]) -> Iterator[Problem]:
+    """Yield for which channels and accounts subscribers wait though no adapter has them."""
+    sources = [each if isinstance(each, ChannelSource) else None for each in adapters]
+    for key, found in (
+        ("channel", [None if each is None else each.channels for each in sources]),
+        ("account", [None if each is None else each.accounts for each in sources]),
+    ):
+        if None in found or not found:
+            continue  # an adapter that does not tell can have any
+        known = sorted(frozenset[str]().union(*(each for each in found if each is not None)))
+        for subscriber in subscribers:
+            wanted = getattr(subscriber, key)
+            if wanted is not None and wanted not in known:
+                message = f"no configured adapter has this: {unknown(key, wanted, known)}"
+                yield Problem(f"subscribers.{subscriber.name}.{key}", message)
 
 
 def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
@@ -216,10 +232,17 @@ def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
     module, _, path = entry.use.partition(":")
     try:
         found: object = importlib.import_module(module)
-    except Exception as error:
-        # Whatever the user's module raises while it is imported, its own words say it best.
-        problem = Problem("use", f"cannot import {module!r}: {type(error).__name__}: {error}")
-        raise ConfigurationError((problem,)) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # SystemExit too: a script that parses its arguments leaves as soon as it is imported.
+        message = f"cannot import {module!r}: {described(error)}"
+        if isinstance(error, SystemExit):
+            message += '; put what runs as a program under `if __name__ == "__main__":`'
+        where = where_of(error)
+        if where is not None:
+            message += f" ({where})"
+        raise ConfigurationError((Problem("use", message),)) from error
     for name in path.split("."):
         found = getattr(found, name, None)
     if not callable(found):

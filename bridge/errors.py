@@ -1,4 +1,4 @@
-"""Every exception that bridge raises on purpose.
+"""Every exception that bridge raises on purpose, or that a subscriber raises to decide.
 
 ::
 
@@ -14,13 +14,16 @@
     ├── Unanswered            a request got no response; says whether it may have been taken
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
-    └── NotRunning            the bridge was used before it started or after it stopped
+    ├── NotRunning            the bridge was used before it started or after it stopped
+    ├── Drop                  raised by a subscriber: no further try of this event
+    └── RetryIn               raised by a subscriber: when to try this event again
 
 An exception that is none of these and leaves `bridge` is a bug.
 """
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import attrs
@@ -123,7 +126,7 @@ class Unreadable(BridgeError):
 
     def below(self, prefix: str) -> Unreadable:
         """Return the same fault as seen from further out."""
-        joint = "" if not self.path or self.path.startswith("[") else "."
+        joint = "." if prefix and self.path and not self.path.startswith("[") else ""
         return Unreadable(f"{prefix}{joint}{self.path}", self.reason)
 
 
@@ -161,3 +164,21 @@ class CodecError(BridgeError):
 
 class NotRunning(BridgeError):
     """The bridge was used before it was started or after it was stopped."""
+
+
+class Drop(BridgeError):
+    """Raise this in a subscriber to make the event a dead letter at once, with your reason."""
+
+
+class RetryIn(BridgeError):
+    """Raise this in a subscriber to have the event tried again in so many seconds.
+
+    It counts as a failed try, after the last of which the event is a dead letter. A restart may
+    bring it earlier: a wait that a journal holds is never longer than `max_delay`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
+        self.seconds = seconds
+        super().__init__(f"asked to be tried again in {seconds:g} s")

@@ -25,9 +25,10 @@ from bridge.adapter import Adapter, Callback, Response, Verified
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.delivery import Delivery
-from bridge.delivery.bus import Bus, Function, Subscriber
+from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
+from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
 from bridge.errors import (
     BridgeError,
     CodecError,
@@ -81,8 +82,8 @@ _log: Final = logging.getLogger(__name__)
 class Options(TypedDict, total=False):
     """What may be said of a subscriber; see `Bridge.on`.
 
-    `channel`, `account` and `direction` leave out the events of others. `name` is what its
-    progress is kept under. `start` is "end" or "beginning". `policy` says how hard it is tried.
+    With `channel`, `account` or `direction`, only events of that one come. Progress is kept
+    under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
@@ -193,6 +194,8 @@ class Bridge:
 
         Raises `ConfigurationError` where the name is taken.
         """
+        if isinstance(adapter, type) or not isinstance(adapter, Adapter):
+            raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         if name in self._doors:
             raise ConfigurationError(f"two adapters are called {name!r}")
         reader = adapter if self._tracing is None else self._tracing.reading(adapter)
@@ -248,40 +251,49 @@ class Bridge:
         **options: Unpack[Options],
     ) -> Callable[[Callable[[E | E2 | E3], R]], Callable[[E | E2 | E3], R]]: ...
 
+    @overload
     def on(
         self,
-        *events: type[Event],
-        content: type[Any] | tuple[type[Any], ...] | None = None,
+        event: str,
+        /,
+        *events: str,
+        content: str | Sequence[str] | None = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]: ...
+
+    def on(
+        self,
+        *events: type[Event] | str,
+        content: object = None,
         **options: Unpack[Options],
     ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
         """Subscribe a function to the events of these classes; use `Event` for all of them.
 
         With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
-        `Options` says what else there is to choose.
+        `Options` says what else there is to choose. The words of TOML do as well as classes.
 
         An async function runs on the event loop, a plain one in a thread. Each subscriber has
         its own progress in the journal under its `name`, by default `module:function`. A new
         one begins with what comes next, or with all that is kept if `start` is "beginning".
 
-        Raises `ConfigurationError` where the name is taken or the bridge runs already.
+        Raises `ConfigurationError` for whatever cannot be meant, where the name is taken, and
+        where the bridge runs already.
         """
+        given: dict[str, Any] = {
+            "content": content,
+            **{k: v for k, v in options.items() if v is not None},
+        }
+        # Before there is a function: `@bridge.on` without parentheses never gets one.
+        check_options(events, given, ("content", *Options.__annotations__))
+        serving: dict[str, Any] = {
+            key: given.pop(key) for key in ("start", "policy") if key in given
+        }
 
         def subscribe(function: Callable[[Any], R]) -> Callable[[Any], R]:
-            direction = options.get("direction")
             subscriber = Subscriber(
-                name=options.get("name") or name_of(function),
-                function=function,
-                events=events,
-                channel=options.get("channel"),
-                account=options.get("account"),
-                direction=None if direction is None else Direction(direction),
-                content=content if isinstance(content, tuple) else (content,) if content else (),
+                **{"name": name_of(function), "function": function, "events": events, **given}
             )
-            self.subscribe(
-                subscriber,
-                start=Start(options.get("start", Start.END)),
-                policy=options.get("policy"),
-            )
+            self.subscribe(subscriber, **serving)
             return function
 
         return subscribe
@@ -290,14 +302,17 @@ class Bridge:
         self,
         subscriber: Subscriber,
         *,
-        start: Start = Start.END,
+        start: Start | str = Start.END,
         policy: DeliverySettings | None = None,
     ) -> None:
         """Add a subscriber, as `on` does. Raises `ConfigurationError`."""
+        problems = tuple(serving_problems(start, policy))
+        if problems:
+            raise ConfigurationError(problems)
         if self._stack is not None:
             raise ConfigurationError(f"subscribe {subscriber.name!r} before the bridge starts")
         self.bus.add(subscriber)
-        self._policies[subscriber.name] = (policy or self._policy, start)
+        self._policies[subscriber.name] = (policy or self._policy, Start(start))
 
     def mount(self, app: web.Application) -> None:
         """Take callbacks in an aiohttp application, and run while it runs."""
@@ -339,6 +354,8 @@ class Bridge:
                 )
                 self._deliveries[subscriber.name] = await stack.enter_async_context(delivery)
             await stack.enter_async_context(self._receivers)
+            for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
+                _log.warning("%s", doubt)
             if isinstance(self.journal, SharedJournal):
                 self.journal.watch(self._wake)
             self._stack = stack.pop_all()
@@ -349,7 +366,13 @@ class Bridge:
     ) -> Delivery:
         cursor = await self.journal.follow()
         return Delivery(
-            name, function, cursor, wants=wants, policy=_PLAIN, recall=self._requests.recall
+            name,
+            function,
+            cursor,
+            wants=wants,
+            policy=_PLAIN,
+            recall=self._requests.recall,
+            is_plain=True,
         )
 
     async def _wake(self, subscriber: str) -> None:

@@ -2,7 +2,7 @@
 
 Callbacks may come from wherever you have them: here, from the file that is named on the command
 line. Run it with
-`python examples/asyncio_app.py tests/adapters/data/incs/05-whatsapp-text/request.json`.
+`python examples/asyncio_app.py tests/adapters/data/incs/quirk-01-channel-id-present/request.json`.
 """
 
 import asyncio

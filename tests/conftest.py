@@ -70,3 +70,13 @@ def own_log() -> Iterator[None]:
     logging.getLogger("aiohttp.access").disabled = False
     logging.getLogger("aiohttp.server").filters.clear()
     root.handlers[:], root.level, logging.raiseExceptions = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape what no UTF-8 can hold: what was captured travels between processes."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CASES = ROOT / "tests" / "adapters" / "data" / "incs"
-TEXT = (CASES / "05-whatsapp-text" / "request.json").read_bytes()
+TEXT = (CASES / "quirk-01-channel-id-present" / "request.json").read_bytes()
 TEXT_ID = "wamid.HBgLODUyNjg0MTUwMjYVAgASGBQzQUY1Qjc4MUQzNjM3OTk1QUVENQA="
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, final
+from typing import Final, final, get_args
 
 import attrs
 
-from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, read_object
+from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
+from bridge.adapter.reading import read_body
+from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Chosen, Rows, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
-from bridge.adapters.incs import samples, wire
-from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.incs import wire
+from bridge.adapters.incs.callbacks import translate_callback
+from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
+from bridge.adapters.incs.freshen import freshen
 from bridge.adapters.incs.sending import BASE_URL, IncsSender
 from bridge.adapters.incs.simulated import SimulatedIncs
-from bridge.adapters.incs.translate import translate
-from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
-from bridge.model.frozen import builder
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
-
-_new_parsed: Final = builder(Parsed)
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +32,9 @@ class IncsSettings:
     INCS signs nothing, so that a token must come with each callback.
     """
 
-    tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
+    tokens: tuple[Secret, ...] = attrs.field(
+        default=(), converter=secrets_of, repr=False, metadata=setup(Chosen())
+    )
     """Words of your choice, one of which stands at the end of the callback's address, or in
     `token_header`. Several while one is being replaced."""
 
@@ -43,7 +45,21 @@ class IncsSettings:
     """Take callbacks without a token where there is none. Whoever knows the address can then
     write messages; only for trying things out."""
 
-    channels: tuple[Channel, ...] = ()
+    channels: tuple[Channel, ...] = attrs.field(
+        default=(),
+        metadata=setup(
+            Rows(
+                names=("id", "kind", "business_phone"),
+                form="ID:KIND:PHONE, such as 30058:whatsapp:6281…",
+                questions={
+                    "id": "The channel's id in the INCS console? (empty: later)",
+                    "business_phone": "Its business phone, with the country's code? (empty: later)",
+                    "kind": "Is it whatsapp, rcs or viber? (empty: whatsapp)",
+                },
+                defaults={"kind": "whatsapp"},
+            )
+        ),
+    )
     """The channels of the INCS console: they tie together the names that INCS has for one."""
 
     base_url: str = BASE_URL
@@ -66,6 +82,7 @@ class Incs:
     Settings = IncsSettings
 
     methods: Final = frozenset({"POST"})
+    channels: Final = frozenset({wire.CHANNEL, *get_args(ChannelKind)})
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name
@@ -74,6 +91,7 @@ class Incs:
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
         self._channels = Channels(settings.channels, name)
+        self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""
@@ -86,15 +104,12 @@ class Incs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""
-        try:
-            body = read_object(verified.payload)
-        except TooDeep as error:
-            blank = self._channels.blank(verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(blank.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
-        return _new_parsed(events=tuple(translate(body, self._channels, verified.received_at)))
+        body = read_body(verified, self.name, wire.CHANNEL)
+        if isinstance(body, Parsed):
+            return body
+        return build.parsed(
+            events=tuple(translate_callback(body, self._channels, verified.received_at))
+        )
 
     def sender(self) -> IncsSender:
         """Return what sends with these settings."""
@@ -108,11 +123,11 @@ class Incs:
 
     def samples(self) -> Sequence[Sample]:
         """Return every sample of the vendor's documentation, in its order."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give a callback new ids and times; what it answers moves along."""
-        return samples.freshen(body, nonce, now) if type(body) is dict else body
+        return freshen(body, nonce, now) if type(body) is dict else body
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Address a callback with the first token."""

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from bridge.adapter import Place, Scope, new_scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, phone
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.signing import Secret, secret_of
 from bridge.adapters.incs import wire
+from bridge.adapters.whatsapp.value import narrow
 from bridge.errors import Problem
-from bridge.model import JsonValue
+from bridge.model import JsonValue, Party, Role
+
+ChannelKind: TypeAlias = Literal["whatsapp", "rcs", "viber"]
 
 _MAX_REMEMBERED: Final = 64  # letters of a name; those of real channels are shorter
 
@@ -30,7 +34,7 @@ class Channel:
     id: int
     """INCS's number for it: the `channel_id` and `auth_id` of callbacks."""
 
-    kind: Literal["whatsapp", "rcs", "viber"]
+    kind: ChannelKind
     """What it speaks."""
 
     business_phone: str | None = None
@@ -48,11 +52,11 @@ class Channel:
 
 @attrs.frozen(kw_only=True)
 class _Known:
-    """A channel of the settings, in the words of events."""
+    """A channel in the words of events: one of the settings, or what a callback told of one."""
 
-    kind: str
-    account: str
-    business_phone: str | None
+    channel: str
+    account: str | None
+    business: Party
 
 
 class _TooLong(Exception):
@@ -65,10 +69,10 @@ class Channels:
     `source` is the name of the adapter that the callbacks come in by.
     """
 
-    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_nowhere", "_remembered", "problems")
+    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_remembered", "_source", "problems")
 
     def __init__(self, channels: Iterable[Channel], source: str = wire.CHANNEL) -> None:
-        self._nowhere = Place(source=source, channel=wire.CHANNEL)
+        self._source = source
         self._by_id: dict[str, _Known] = {}
         self._by_agent: dict[str, _Known] = {}
         self._by_phone: dict[str, dict[str, _Known]] = {}
@@ -78,30 +82,28 @@ class Channels:
                 problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
         # A business has few channels; `typed` tells the number 1 from `true`.
-        self._remembered: Callable[..., Place] = lru_cache(maxsize=256, typed=True)(
-            self._place_of_short_names
+        self._remembered: Callable[..., _Known] = lru_cache(maxsize=256, typed=True)(
+            self._known_by_short_names
         )
 
     def _add(self, channel: Channel) -> Iterator[tuple[str, str]]:
         """Make a channel known, and yield each of its settings that is wrong, and why."""
         number = phone(channel.business_phone)
-        known = _Known(kind=channel.kind, account=str(channel.id), business_phone=number)
-        if self._by_id.setdefault(known.account, known) is not known:
+        account = str(channel.id)
+        known = _Known(channel=channel.kind, account=account, business=_business(number))
+        if self._by_id.setdefault(account, known) is not known:
             yield "id", "given to two channels"
         if channel.agent_id and self._by_agent.setdefault(channel.agent_id, known) is not known:
             yield "agent_id", "given to two channels"
         if number is not None:
-            if self._by_phone.setdefault(number, {}).setdefault(known.kind, known) is not known:
-                yield "business_phone", f"given to two {known.kind} channels"
+            if self._by_phone.setdefault(number, {}).setdefault(channel.kind, known) is not known:
+                yield "business_phone", f"given to two {channel.kind} channels"
         elif channel.business_phone:
             yield "business_phone", "not a phone number; write it with the country's code"
 
-    def blank(self, received_at: datetime) -> Scope:
-        """Return what a callback's events share where it names no channel at all."""
-        return new_scope(self._nowhere, received_at=received_at)
-
     def scope(
         self,
+        body: JsonObject,
         received_at: datetime,
         *,
         evidence: str | None = None,
@@ -109,40 +111,53 @@ class Channels:
         business_phone: JsonValue = None,
         agent_id: JsonValue = None,
     ) -> Scope:
-        """Return what a callback's events share.
+        """Return what a callback's events share, as far as the given names tell.
 
         `evidence` is the channel that the callback's own shape proves. It goes before the
         settings, so that a wrong setting cannot pull the two callbacks of one message apart.
         """
         try:
-            place = self._remembered(evidence, channel_id, business_phone, agent_id)
+            known = self._remembered(evidence, channel_id, business_phone, agent_id)
         except (TypeError, _TooLong):  # an array or an object cannot be remembered either
-            place = self._place(evidence, channel_id, business_phone, agent_id)
-        return new_scope(place, received_at=received_at)
+            known = self._known_by(evidence, channel_id, business_phone, agent_id)
+        return build.scope(
+            source=self._source,
+            channel=known.channel,
+            account=known.account,
+            business=known.business,
+            received_at=received_at,
+            body=body,
+            narrow=narrow,  # what is beside an item of a WhatsApp value
+        )
 
-    def _place_of_short_names(self, evidence: str | None, *names: JsonValue) -> Place:
+    def _known_by_short_names(self, evidence: str | None, *names: JsonValue) -> _Known:
         # What is remembered comes from outside, so its size needs a bound as well as its number.
         if any(type(name) is str and len(name) > _MAX_REMEMBERED for name in names):
             raise _TooLong
-        return self._place(evidence, *names)
+        return self._known_by(evidence, *names)
 
-    def _place(
+    def _known_by(
         self,
         evidence: str | None,
         channel_id: JsonValue,
         business_phone: JsonValue,
         agent_id: JsonValue,
-    ) -> Place:
+    ) -> _Known:
         # Empty fields are "" or 0 rather than missing.
         account = identifier(channel_id) if channel_id not in ("0", 0) else None
         number = phone(business_phone) if business_phone else None
         agent = identifier(agent_id)
         known = self._find(account, number, agent, evidence)
-        return Place(
-            source=self._nowhere.source,
-            channel=evidence or (wire.CHANNEL if known is None else known.kind),
-            account=(account or number or agent) if known is None else known.account,
-            business_phone=number or (None if known is None else known.business_phone),
+        if known is None:
+            return _Known(
+                channel=evidence or wire.CHANNEL,
+                account=account or number or agent,
+                business=_business(number),
+            )
+        return _Known(
+            channel=evidence or known.channel,
+            account=known.account,
+            business=known.business if number is None else _business(number),
         )
 
     def _find(
@@ -157,3 +172,7 @@ class Channels:
             if evidence is None and len(kinds) == 1:
                 return next(iter(kinds.values()))
         return self._by_agent.get(agent) if agent is not None else None
+
+
+def _business(number: str | None) -> Party:
+    return build.party(phone=number, role=Role.BUSINESS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
+from bridge.adapter import build
 from bridge.adapter.payload import (
     filled,
+    first,
     identifier,
     integer,
     mapping,
@@ -14,6 +15,7 @@ from bridge.adapter.payload import (
     read_embedded,
     sequence,
 )
+from bridge.adapter.reading import JsonObject
 from bridge.adapters.incs import wire
 from bridge.errors import Unreadable
 from bridge.model import (
@@ -28,23 +30,13 @@ from bridge.model import (
     TemplateParameter,
     Text,
     Thumbnail,
-    Unsupported,
 )
-from bridge.model.frozen import builder
 
-_new_media: Final = builder(Media)
-_new_thumbnail: Final = builder(Thumbnail)
-_new_template: Final = builder(Template)
-_new_template_parameter: Final = builder(TemplateParameter)
-_new_text: Final = builder(Text)
-_new_choice: Final = builder(Choice)
-_new_reply_to: Final = builder(ReplyTo)
-_new_unsupported: Final = builder(Unsupported)
 _ENCODINGS: Final = 2
 """How often `content` may have been encoded: documented as a string, sampled as an object."""
 
 
-def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
+def content_of(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     """Return a message's content and what it answers.
 
     A type that is not documented gives `Unsupported`. Raises `Unreadable` where a documented
@@ -57,19 +49,16 @@ def content_of(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     content = _unwrapped(message.get("content"))
     if type_number == wire.TYPE_TEXT:
         return _text(message, content), None
-    read = _MEDIA.get(type_number) if type_number is not None else None
-    if read is not None:
-        media = read(mapping(content))
-        if media.url is None and media.media_id is None:
-            raise Unreadable("message.content", "no file is named")
-        return media, None
+    media = _MEDIA.get(type_number) if type_number is not None else None
+    if media is not None:
+        return _media(media, mapping(content)), None
     word = identifier(kind)
     if word is None:
         raise Unreadable("message.type", "missing")
-    return _new_unsupported(provider_type=word), None
+    return build.unsupported(provider_type=word), None
 
 
-def custom_type_of(message: dict[str, JsonValue]) -> int | None:
+def custom_type_of(message: JsonObject) -> int | None:
     """Return the custom type of a message, or None where it has none (0 or not type 110)."""
     if integer(message.get("type")) != wire.TYPE_CUSTOM:
         return None
@@ -86,104 +75,69 @@ def _unwrapped(value: JsonValue) -> JsonValue:
     return inner if type(inner) is dict else value
 
 
-def _text(message: dict[str, JsonValue], content: JsonValue) -> Text:
+def _text(message: JsonObject, content: JsonValue) -> Text:
     words = content.get("content") if type(content) is dict else message.get("content")
     if type(words) is not str or not words:
         raise Unreadable("message.content.content", "no words")
-    return _new_text(text=words)
+    return build.text(text=words)
 
 
 # --- files -------------------------------------------------------------------------------
 
 
-def _image(content: dict[str, JsonValue]) -> Media:
-    source = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture"))
-    snapshot = mapping(content.get("snapshotPicture"))
-    picture = source or snapshot
-    return _new_media(
-        media=MediaKind.IMAGE,
-        url=filled(content.get("sourcePath")) or filled(picture.get("url")),
-        media_id=identifier(picture.get("uuid")),
-        mime_type=filled(picture.get("type")),
-        size=integer(picture.get("size")),
+_MEDIA: Final = {
+    wire.TYPE_IMAGE: MediaKind.IMAGE,
+    # INCS does not say whether this is a voice note; WhatsApp's own callback does.
+    wire.TYPE_AUDIO: MediaKind.AUDIO,
+    wire.TYPE_VIDEO: MediaKind.VIDEO,
+    wire.TYPE_FILE: MediaKind.DOCUMENT,
+}
+
+
+def _media(kind: MediaKind, content: JsonObject) -> Media:
+    """Read a file of any type: each has names of its own for the same things."""
+    small = mapping(content.get("snapshotPicture"))
+    picture = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture")) or small
+    sources = ("sourcePath", "sourceUrl", "soundPath", "videoUrl", "filePath")
+    url = first(content, sources, filled) or filled(picture.get("url"))
+    media_id = first(content, ("uuid", "videoUUID"), identifier) or identifier(picture.get("uuid"))
+    if url is None and media_id is None:
+        raise Unreadable("message.content", "no file is named")
+    types, sizes = ("soundType", "videoType", "fileType"), ("dataSize", "videoSize", "fileSize")
+    return build.media(
+        media=kind,
+        url=url,
+        media_id=media_id,
+        mime_type=first(content, types, filled) or filled(picture.get("type")),
+        size=integer(picture.get("size")) if picture else first(content, sizes, integer),
+        filename=filled(content.get("fileName")),
         width=integer(picture.get("width")),
         height=integer(picture.get("height")),
-        thumbnail=_thumbnail(
-            url=filled(snapshot.get("url")),
-            mime_type=filled(snapshot.get("type")),
-            size=integer(snapshot.get("size")),
-            width=integer(snapshot.get("width")),
-            height=integer(snapshot.get("height")),
-        ),
-    )
-
-
-def _audio(content: dict[str, JsonValue]) -> Media:
-    # INCS does not say whether this is a voice note; WhatsApp's own callback does.
-    return _new_media(
-        media=MediaKind.AUDIO,
-        url=filled(content.get("sourceUrl")) or filled(content.get("soundPath")),
-        media_id=identifier(content.get("uuid")),
-        mime_type=filled(content.get("soundType")),
-        size=integer(content.get("dataSize")),
         duration=number(content.get("duration")),
+        thumbnail=_thumbnail(small, "") if small else _thumbnail(content, "snapshot"),
     )
 
 
-def _video(content: dict[str, JsonValue]) -> Media:
-    return _new_media(
-        media=MediaKind.VIDEO,
-        url=filled(content.get("videoUrl")),
-        media_id=identifier(content.get("videoUUID")),
-        mime_type=filled(content.get("videoType")),
-        size=integer(content.get("videoSize")),
-        duration=number(content.get("duration")),
-        thumbnail=_thumbnail(
-            url=filled(content.get("snapshotUrl")) or filled(content.get("snapshotPath")),
-            mime_type=filled(content.get("snapshotType")),
-            size=integer(content.get("snapshotSize")),
-            width=integer(content.get("snapshotWidth")),
-            height=integer(content.get("snapshotHeight")),
-        ),
-    )
+def _thumbnail(parent: JsonObject, prefix: str) -> Thumbnail | None:
+    def told(name: str) -> JsonValue:
+        return parent.get(f"{prefix}{name.capitalize()}" if prefix else name)
 
-
-def _file(content: dict[str, JsonValue]) -> Media:
-    return _new_media(
-        media=MediaKind.DOCUMENT,
-        url=filled(content.get("sourceUrl")) or filled(content.get("filePath")),
-        media_id=identifier(content.get("uuid")),
-        mime_type=filled(content.get("fileType")),
-        size=integer(content.get("fileSize")),
-        filename=filled(content.get("fileName")),
-    )
-
-
-def _thumbnail(
-    *,
-    url: str | None,
-    mime_type: str | None,
-    size: int | None,
-    width: int | None,
-    height: int | None,
-) -> Thumbnail | None:
+    url = filled(told("url")) or filled(told("path"))
     if url is None:
         return None
-    return _new_thumbnail(url=url, mime_type=mime_type, size=size, width=width, height=height)
-
-
-_MEDIA: Final[dict[int, Callable[[dict[str, JsonValue]], Media]]] = {
-    wire.TYPE_IMAGE: _image,
-    wire.TYPE_AUDIO: _audio,
-    wire.TYPE_VIDEO: _video,
-    wire.TYPE_FILE: _file,
-}
+    return build.thumbnail(
+        url=url,
+        mime_type=filled(told("type")),
+        size=integer(told("size")),
+        width=integer(told("width")),
+        height=integer(told("height")),
+    )
 
 
 # --- custom messages ---------------------------------------------------------------------
 
 
-def _custom(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
+def _custom(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     content = mapping(_unwrapped(message.get("content")))
     data = mapping(_unwrapped(content.get("data")))
     custom_type = custom_type_of(message) or integer(data.get("custom_type"))
@@ -199,11 +153,11 @@ def _custom(message: dict[str, JsonValue]) -> tuple[Content, ReplyTo | None]:
     if custom_type == wire.CUSTOM_RCS_SUGGESTION:
         return _choice(data, ChoiceSource.SUGGESTION), _quoted(message, data)
     word = identifier(message.get("custom_type")) or "0"
-    return _new_unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
+    return build.unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
 
 
-def _template(data: dict[str, JsonValue]) -> Template:
-    return _new_template(
+def _template(data: JsonObject) -> Template:
+    return build.template(
         template_id=identifier(data.get("template_id")),
         name=filled(data.get("name")),
         language=filled(data.get("language")),
@@ -213,7 +167,7 @@ def _template(data: dict[str, JsonValue]) -> Template:
     )
 
 
-def _body(data: dict[str, JsonValue]) -> str | None:
+def _body(data: JsonObject) -> str | None:
     for item in _array(data.get("components")):
         component = mapping(item)
         kind = component.get("type")
@@ -222,7 +176,7 @@ def _body(data: dict[str, JsonValue]) -> str | None:
     return None
 
 
-def _parameters(data: dict[str, JsonValue]) -> tuple[TemplateParameter, ...]:
+def _parameters(data: JsonObject) -> tuple[TemplateParameter, ...]:
     parameters = []
     for item in _array(data.get("raw_params")):
         component = mapping(item)
@@ -230,7 +184,7 @@ def _parameters(data: dict[str, JsonValue]) -> tuple[TemplateParameter, ...]:
             parameter = mapping(value)
             kind = filled(parameter.get("type"))
             parameters.append(
-                _new_template_parameter(
+                build.template_parameter(
                     component=filled(component.get("type")),
                     type=kind,
                     # The value stands under the name of its type: {"type": "text", "text": 1}.
@@ -246,20 +200,20 @@ def _array(value: JsonValue) -> list[JsonValue]:
     return sequence(read_embedded(value) if type(value) is str else value)
 
 
-def _choice(data: dict[str, JsonValue], source: ChoiceSource) -> Choice:
+def _choice(data: JsonObject, source: ChoiceSource) -> Choice:
     # INCS hands on the label only; should it hand on Google's postback too, a bot wants that.
     title = filled(data.get("text"))
     chosen = filled(data.get("postbackData")) or title
     if chosen is None:
         raise Unreadable("message.content.data.text", "missing")
-    return _new_choice(source=source, id=chosen, title=title)
+    return build.choice(source=source, id=chosen, title=title)
 
 
-def _quoted(message: dict[str, JsonValue], data: dict[str, JsonValue]) -> ReplyTo | None:
+def _quoted(message: JsonObject, data: JsonObject) -> ReplyTo | None:
     # `custom_id` is INCS's number of the message answered; its words stand in `replying_to`.
     answered = message.get("custom_id")
     message_id = identifier(answered) if answered not in ("0", 0) else None
     words = filled(data.get("replying_to"))
     if message_id is None and words is None:
         return None
-    return _new_reply_to(message_id=message_id, text=words)
+    return build.reply_to(message_id=message_id, text=words)

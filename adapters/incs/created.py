@@ -11,40 +11,29 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Scope, new_message, new_status_change
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, instant, integer, phone
+from bridge.adapter.reading import JsonObject, required_id, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.incs.content import content_of, custom_type_of
-from bridge.adapters.incs.statuses import numbered_status, provider_error
+from bridge.adapters.incs.statuses import numbered_status, status_change
 from bridge.adapters.rcs import wire as rcs
 from bridge.errors import Unreadable
 from bridge.model import (
     Conversation,
-    ConversationKind,
     Direction,
     Event,
-    JsonValue,
     Message,
     Origin,
     Party,
     Role,
-    StatusChange,
 )
 from bridge.model.frozen import builder
-from bridge.model.keys import group_conversation_id, message_key, status_key
+from bridge.model.keys import message_key
 
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
-
-# Members of an enum are looked up once: each look-up takes as long as a call.
-_AGENT: Final = Role.AGENT
-_BY_AGENT: Final = Origin.AGENT
-_BY_API: Final = Origin.API
-_BY_USER: Final = Origin.USER
-_GROUP: Final = ConversationKind.GROUP
-_INBOUND: Final = Direction.INBOUND
-_OUTBOUND: Final = Direction.OUTBOUND
 
 
 @final
@@ -59,88 +48,73 @@ class _Sides:
     conversation: Conversation
 
 
-@final
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class _Name:
-    """What a message is called: by its channel where it has answered, by INCS until then."""
-
-    message_id: str
-    incs_id: str | None
-    resolved: bool
-
-
-_new_conversation: Final = builder(Conversation)
-_new_name: Final = builder(_Name)
-_new_party: Final = builder(Party)
 _new_sides: Final = builder(_Sides)
 
 
-def message_created(
-    body: dict[str, JsonValue], channels: Channels, received_at: datetime
-) -> list[Event]:
+def message_created(body: JsonObject, channels: Channels, received_at: datetime) -> list[Event]:
     """Translate a message that INCS stored, and the status of one that went out.
 
     A status is told even where the content cannot be read. Raises `Unreadable`.
     """
-    message = body.get("message")
-    if type(message) is not dict:
-        raise Unreadable("message", "not an object")
-    name = _name(message)
+    message = required_object(body, "message")
+    channel_msg_id = identifier(message.get("channel_msg_id"))
+    # Until its channel has answered, a message is called by INCS's number.
+    message_id = channel_msg_id or required_id(body, "message", "id")
     custom_type = custom_type_of(message)
     scope = channels.scope(
+        body,
         received_at,
-        evidence=wire.channel_of(name.message_id)
+        evidence=wire.channel_of(message_id)
         or (wire.CUSTOM_CHANNELS.get(custom_type) if custom_type is not None else None),
         channel_id=message.get("auth_id"),
     )
     sides = _sides(message, scope)
     events: list[Event] = []
     try:
-        events.append(_message(body, message, name, sides, scope))
+        events.append(_message(message, channel_msg_id, sides, scope))
     except Unreadable as error:
-        events.append(scope.unrecognized(body, error.reason, error.path))
-    if sides.direction is _OUTBOUND:
-        status = _status(body, message, name, sides, scope)
-        if status is not None:
-            events.append(status)
+        events.append(scope.unrecognized(error))
+    word = identifier(message.get("channel_status"))
+    if sides.direction is Direction.OUTBOUND and word not in (None, wire.STATUS_CREATED):
+        events.append(
+            status_change(
+                scope,
+                message_id,
+                numbered_status(word),
+                word,
+                at=message.get("updated_at"),
+                error=message.get("error"),
+                recipient=sides.recipient,
+                conversation=sides.conversation,
+                resolved=channel_msg_id is not None,
+            )
+        )
     return events
 
 
-def _name(message: dict[str, JsonValue]) -> _Name:
-    incs_id = identifier(message.get("id"))
-    channel_msg_id = identifier(message.get("channel_msg_id"))
-    if channel_msg_id is not None:
-        return _new_name(message_id=channel_msg_id, incs_id=incs_id, resolved=True)
-    if incs_id is None:
-        raise Unreadable("message.id", "missing")
-    return _new_name(message_id=incs_id, incs_id=incs_id, resolved=False)
-
-
 def _message(
-    body: dict[str, JsonValue],
-    message: dict[str, JsonValue],
-    name: _Name,
-    sides: _Sides,
-    scope: Scope,
+    message: JsonObject, channel_msg_id: str | None, sides: _Sides, scope: Scope
 ) -> Message:
     content, reply_to = content_of(message)
-    inbound = sides.direction is _INBOUND
-    if not name.resolved:
-        key = message_key(wire.CHANNEL, name.message_id)
-    elif inbound and scope.channel == rcs.CHANNEL:
-        key = message_key(scope.channel, name.message_id, sides.identity)
-    else:
-        key = message_key(scope.channel, name.message_id)
-    return new_message(
-        scope,
-        key=key,
+    incs_id = identifier(message.get("id"))
+    message_id = channel_msg_id or incs_id or ""
+    inbound = sides.direction is Direction.INBOUND
+    by_sender = inbound and scope.channel == rcs.CHANNEL
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
+        key=message_key(wire.CHANNEL, message_id)
+        if channel_msg_id is None
+        else message_key(scope.channel, message_id, sides.identity if by_sender else None),
         occurred_at=instant(message.get("created_at")) or scope.received_at,
-        raw=body,
-        message_id=name.message_id,
-        aliases=(name.incs_id,) if name.resolved and name.incs_id is not None else (),
-        id_space=None if name.incs_id is None else wire.CHANNEL,
+        raw=scope.body,
+        message_id=message_id,
+        aliases=() if channel_msg_id is None or incs_id is None else (incs_id,),
+        id_space=None if incs_id is None else wire.CHANNEL,
         direction=sides.direction,
-        origin=_BY_USER if inbound else _written_by_us(message),
+        origin=Origin.USER if inbound else _written_by_us(message),
         conversation=sides.conversation,
         sender=sides.sender,
         recipient=sides.recipient,
@@ -149,87 +123,51 @@ def _message(
     )
 
 
-def _written_by_us(message: dict[str, JsonValue]) -> Origin:
-    return _BY_API if integer(message.get("source")) == wire.SOURCE_API else _BY_AGENT
-
-
-def _status(
-    body: dict[str, JsonValue],
-    message: dict[str, JsonValue],
-    name: _Name,
-    sides: _Sides,
-    scope: Scope,
-) -> StatusChange | None:
-    word = identifier(message.get("channel_status"))
-    if word is None or word == wire.STATUS_CREATED:
-        return None
-    status = numbered_status(word)
-    return new_status_change(
-        scope,
-        key=status_key(
-            scope.channel if name.resolved else wire.CHANNEL,
-            name.message_id,
-            status,
-            provider_status=word,
-        ),
-        occurred_at=instant(message.get("updated_at")) or scope.received_at,
-        raw=body,
-        message_id=name.message_id,
-        status=status,
-        provider_status=word,
-        error=provider_error(message.get("error")),
-        recipient=sides.recipient,
-        conversation=sides.conversation,
-        id_space=None if name.resolved else wire.CHANNEL,
-        resolved=name.resolved,
-    )
+def _written_by_us(message: JsonObject) -> Origin:
+    return Origin.API if integer(message.get("source")) == wire.SOURCE_API else Origin.AGENT
 
 
 # --- who wrote to whom -------------------------------------------------------------------
 
 
-def _sides(message: dict[str, JsonValue], scope: Scope) -> _Sides:
+def _sides(message: JsonObject, scope: Scope) -> _Sides:
     """Tell the direction, for which INCS has no field: whose side looks like a user's."""
     auth_id = identifier(message.get("auth_id"))
     sender = _side(message, "sender", "send_id", auth_id)
     receiver = _side(message, "receiver", "recv_id", auth_id)
     group = receiver if integer(message.get("session_type")) == wire.SESSION_GROUP else None
-    author = _user(sender)
-    by_business = author is not None and author.phone and author.phone == scope.business_phone
+    author, reader = _user(sender), _user(receiver)
+    by_business = author is not None and author.phone and author.phone == scope.business.phone
     if sender is not None and author is not None and not by_business:
         identity = author.phone or sender
-        return _new_sides(
-            direction=_INBOUND,
-            sender=author,
-            recipient=_agent(receiver) if group is None else _new_party(),
-            identity=identity,
-            conversation=_conversation(message, scope, group, identity),
-        )
-    reader = _user(receiver)
-    if receiver is None or (sender is None and reader is None):
+        agent = build.party(user_id=receiver, role=Role.AGENT)
+        direction, parties = Direction.INBOUND, (author, build.party() if group else agent)
+    elif receiver is None or (sender is None and reader is None):
         raise Unreadable("message.receiver" if sender is not None else "message.sender", "missing")
-    if group is not None or reader is None:
-        reader = _new_party(user_id=receiver)
-    identity = reader.phone or receiver
+    else:
+        if group is not None or reader is None:
+            reader = build.party(user_id=receiver)
+        identity = reader.phone or receiver
+        agent = build.party(user_id=sender, role=Role.AGENT)
+        direction, parties = Direction.OUTBOUND, (agent, reader)
+    provider_id = identifier(message.get("conversation_id"))
     return _new_sides(
-        direction=_OUTBOUND,
-        sender=_agent(sender),
-        recipient=reader,
+        direction=direction,
+        sender=parties[0],
+        recipient=parties[1],
         identity=identity,
-        conversation=_conversation(message, scope, group, identity),
+        conversation=scope.conversation(identity, provider_id)
+        if group is None
+        else scope.group(group, provider_id),
     )
 
 
-def _side(message: dict[str, JsonValue], name: str, older: str, auth_id: str | None) -> str | None:
+def _side(message: JsonObject, name: str, older: str, auth_id: str | None) -> str | None:
     value = identifier(message.get(name)) or identifier(message.get(older))
     if value is None or auth_id is None or "_" not in value:
         return value
     # The older form of a user is "<auth_id>_<phone>".
     return value.removeprefix(f"{auth_id}_") or None
-
-
-def _agent(account: str | None) -> Party:
-    return _new_party(user_id=account, role=_AGENT)
 
 
 def _user(value: str | None) -> Party | None:
@@ -238,25 +176,12 @@ def _user(value: str | None) -> Party | None:
         return None
     number = phone(value)
     if number is not None:
-        return _new_party(phone=number)
+        return build.party(phone=number)
     digits = value.removeprefix("+").rstrip(_MASK)
     if digits != value and digits.isdigit():
-        return _new_party()
+        return build.party()
     # Meta's id of a user who shows no phone: CC.<letters and digits>.
     country, _, rest = value.partition(".")
     if len(country) == _COUNTRY_LETTERS and country.isupper() and rest.replace(".", "").isalnum():
-        return _new_party(user_id=value)
+        return build.party(user_id=value)
     return None
-
-
-def _conversation(
-    message: dict[str, JsonValue], scope: Scope, group: str | None, identity: str
-) -> Conversation:
-    provider_id = identifier(message.get("conversation_id"))
-    if group is None:
-        return scope.conversation(identity, provider_id)
-    return _new_conversation(
-        id=group_conversation_id(scope.channel, scope.account, group),
-        kind=_GROUP,
-        provider_id=provider_id,
-    )

@@ -20,6 +20,7 @@ import orjson
 
 from bridge.adapter import Request, Response
 from bridge.adapter.payload import filled, mapping
+from bridge.adapter.samples import rfc3339
 from bridge.adapter.simulation import (
     Arrived,
     Buckets,
@@ -32,7 +33,6 @@ from bridge.adapter.simulation import (
 )
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channel
-from bridge.adapters.rcs.samples import rfc3339
 from bridge.adapters.whatsapp.simulated_checks import check_components, check_interactive
 from bridge.model import Choice, JsonValue, Text
 

@@ -5,26 +5,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from bridge.adapter import new_status_change
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import filled, identifier, instant
+from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue, ProviderError, Status
+from bridge.model import Conversation, JsonValue, Party, ProviderError, Status, StatusChange
 from bridge.model.keys import status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
 
 
 def message_status_update(
-    body: dict[str, JsonValue], channels: Channels, received_at: datetime
-) -> list[Event]:
+    body: JsonObject, channels: Channels, received_at: datetime
+) -> list[StatusChange]:
     """Translate a status told by the channel's own message id. Raises `Unreadable`."""
-    message_id = _message_id(body)
+    message_id = required_id(body, "message_id")
     word = filled(body.get("message_status"))
     if word is None:
         raise Unreadable("message_status", "missing")
     scope = channels.scope(
+        body,
         received_at,
         evidence=wire.channel_of(message_id),
         channel_id=body.get("channel_id"),
@@ -32,52 +34,66 @@ def message_status_update(
     )
     status = wire.STATUS_WORDS.get(word.lower(), _UNKNOWN)
     return [
-        new_status_change(
-            scope,
-            key=status_key(scope.channel, message_id, status, provider_status=word),
-            occurred_at=instant(body.get("received_at")) or received_at,
-            raw=body,
-            message_id=message_id,
-            status=status,
-            provider_status=word,
-            error=provider_error(body.get("error")),
+        status_change(
+            scope, message_id, status, word, at=body.get("received_at"), error=body.get("error")
         )
     ]
 
 
 def message_status_updated(
-    body: dict[str, JsonValue], channels: Channels, received_at: datetime
-) -> list[Event]:
+    body: JsonObject, channels: Channels, received_at: datetime
+) -> list[StatusChange]:
     """Translate a status told by INCS's own number of a message. Raises `Unreadable`.
 
     It names neither channel nor account: only `message_created` ties the number to them.
     """
-    incs_id = _message_id(body)
-    word = identifier(body.get("message_status"))
-    if word is None:
-        raise Unreadable("message_status", "missing")
-    status = numbered_status(word)
+    incs_id = required_id(body, "message_id")
+    word = required_id(body, "message_status")
+    scope = channels.scope(body, received_at)
     return [
-        new_status_change(
-            channels.blank(received_at),
-            key=status_key(wire.CHANNEL, incs_id, status, provider_status=word),
-            occurred_at=instant(body.get("updated_at")) or received_at,
-            raw=body,
-            message_id=incs_id,
-            status=status,
-            provider_status=word,
-            error=provider_error(body.get("error")),
-            id_space=wire.CHANNEL,
+        status_change(
+            scope,
+            incs_id,
+            numbered_status(word),
+            word,
+            at=body.get("updated_at"),
+            error=body.get("error"),
             resolved=False,
         )
     ]
 
 
-def _message_id(body: dict[str, JsonValue]) -> str:
-    message_id = identifier(body.get("message_id"))
-    if message_id is None:
-        raise Unreadable("message_id", "missing")
-    return message_id
+def status_change(
+    scope: Scope,
+    message_id: str,
+    status: Status,
+    word: str,
+    *,
+    at: JsonValue,
+    error: JsonValue,
+    recipient: Party | None = None,
+    conversation: Conversation | None = None,
+    resolved: bool = True,
+) -> StatusChange:
+    """Make a status; `at` is when INCS says it was, and `word` what INCS calls it."""
+    channel = scope.channel if resolved else wire.CHANNEL
+    return build.status_change(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
+        key=status_key(channel, message_id, status, provider_status=word),
+        occurred_at=instant(at) or scope.received_at,
+        raw=scope.body,
+        message_id=message_id,
+        status=status,
+        provider_status=word,
+        error=_provider_error(error),
+        recipient=recipient,
+        conversation=conversation,
+        id_space=None if resolved else wire.CHANNEL,
+        resolved=resolved,
+    )
 
 
 def numbered_status(word: str) -> Status:
@@ -85,13 +101,10 @@ def numbered_status(word: str) -> Status:
     return wire.STATUS_NUMBERS.get(word, _UNKNOWN)
 
 
-def provider_error(value: JsonValue) -> ProviderError | None:
+def _provider_error(value: JsonValue) -> ProviderError | None:
     """Return an error told as an object, as words, or not at all (null, "", {}, 0)."""
-    if not value:
+    told = value if type(value) is dict else {"title": value} if type(value) is str else {}
+    code, title = identifier(told.get("code")), filled(told.get("title"))
+    if code is None and title is None:
         return None
-    if type(value) is dict:
-        code = identifier(value.get("code"))
-        title = filled(value.get("title"))
-        return None if code is None and title is None else ProviderError(code=code, title=title)
-    title = filled(value) if type(value) is str else None
-    return None if title is None else ProviderError(title=title)
+    return build.provider_error(code=code, title=title)

@@ -5,32 +5,31 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from bridge.adapter import build
 from bridge.adapter.payload import filled, identifier, instant
+from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs.channels import Channels
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue, TemplateAspect, TemplateChange
-from bridge.model.frozen import builder
+from bridge.model import Event, TemplateAspect
 from bridge.model.keys import template_key
 
-_new_template_change: Final = builder(TemplateChange)
 _CHANNEL: Final = "whatsapp"  # by the documentation these callbacks are about WhatsApp only
 
 
 def template_update(
-    aspect: TemplateAspect, body: dict[str, JsonValue], channels: Channels, received_at: datetime
+    aspect: TemplateAspect, body: JsonObject, channels: Channels, received_at: datetime
 ) -> list[Event]:
     """Translate one of the three template callbacks. Raises `Unreadable`.
 
     INCS does not hand on the language and the previous value, nor whether a new category is
     announced or already in force.
     """
-    template_id = identifier(body.get("template_id"))
-    if template_id is None:
-        raise Unreadable("template_id", "missing")
+    template_id = required_id(body, "template_id")
     value = filled(body.get("new_value"))
     if value is None:
         raise Unreadable("new_value", "missing")
     scope = channels.scope(
+        body,
         received_at,
         evidence=_CHANNEL,
         channel_id=body.get("channel_id"),
@@ -38,7 +37,7 @@ def template_update(
     )
     when = identifier(body.get("received_at")) or ""
     return [
-        _new_template_change(
+        build.template_change(
             key=template_key(_CHANNEL, template_id, aspect, value, when),
             source=scope.source,
             channel=_CHANNEL,

@@ -10,21 +10,22 @@ from typing import Final, Literal, final
 import attrs
 import orjson
 
-from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, base64_bytes, identifier, mapping, read_object
+from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
+from bridge.adapter.reading import read_body
+from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
-from bridge.adapters.rcs import samples, wire
+from bridge.adapters.rcs import wire
+from bridge.adapters.rcs.freshen import freshen
+from bridge.adapters.rcs.items import translate_item
 from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
 from bridge.adapters.rcs.simulated import SimulatedRcs
-from bridge.adapters.rcs.translate import translate
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
 from bridge.model import JsonValue
-from bridge.model.frozen import builder
 
 __all__ = ["Rcs", "RcsSettings"]
 
-_new_parsed: Final = builder(Parsed)
-_new_scope: Final = builder(Scope)
 
 _MAX_SECRET: Final = 1024
 """How long a handshake's secret may be: it is sent back, so it must not be a payload."""
@@ -34,7 +35,12 @@ _MAX_SECRET: Final = 1024
 class RcsSettings:
     """How Google, or a gateway that forwards its objects, proves itself."""
 
-    client_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
+    client_tokens: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        repr=False,
+        metadata=setup(Given(what="the clientToken of the webhook's settings at Google")),
+    )
     """The `clientToken` of the agent's or the partner's webhook, which signs each callback.
     Several while one is being replaced, or where several agents share the address."""
 
@@ -90,6 +96,8 @@ class Rcs:
     Settings = RcsSettings
 
     methods: Final = frozenset({"POST"})
+    channels: Final = frozenset({wire.CHANNEL})
+    accounts: Final = None  # only callbacks tell them
 
     def __init__(self, name: str, settings: RcsSettings, /) -> None:
         self.name = name
@@ -152,24 +160,20 @@ class Rcs:
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate the inner object; a handshake is answered with its secret and no event."""
-        try:
-            item = read_object(verified.payload)
-        except TooDeep as error:
-            scope = Scope(source=self.name, channel=wire.CHANNEL, received_at=verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(scope.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
+        item = read_body(verified, self.name, wire.CHANNEL)
+        if isinstance(item, Parsed):
+            return item
         secret = item.get("secret")
         if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
             return Parsed(response=Response(body=secret.encode()))
-        scope = _new_scope(
+        scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
             account=identifier(item.get("agentId")),
             received_at=verified.received_at,
+            body=item,
         )
-        return _new_parsed(events=tuple(translate(item, scope, raw=item)))
+        return build.parsed(events=(translate_item(item, scope),))
 
     def sender(self) -> RcsSender:
         """Return what sends with these settings."""
@@ -190,11 +194,11 @@ class Rcs:
 
     def samples(self) -> Sequence[Sample]:
         """Return the inner objects of Google's reference, one of each kind."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give an inner object new ids and times."""
-        return samples.freshen(body, nonce, now) if type(body) is dict else body
+        return freshen(body, nonce, now) if type(body) is dict else body
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Wrap an inner object in the envelope and sign it, or address it with the first token."""

@@ -19,6 +19,7 @@ import orjson
 
 from bridge.adapter import Request, Response
 from bridge.adapter.payload import filled, number
+from bridge.adapter.samples import rfc3339
 from bridge.adapter.simulation import (
     Arrived,
     Buckets,
@@ -28,7 +29,6 @@ from bridge.adapter.simulation import (
     SimulatedAnswer,
     SimulatedCallback,
 )
-from bridge.adapters.rcs.samples import rfc3339
 from bridge.model import Choice, JsonValue, Text
 
 JsonObject: TypeAlias = dict[str, JsonValue]

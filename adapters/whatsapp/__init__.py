@@ -11,23 +11,22 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Callback, Parsed, Response, Sample, Scope, SignedRequest, Verified
-from bridge.adapter.payload import TooDeep, read_object
+from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.reading import read_body
+from bridge.adapter.samples import load as load_samples
+from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
-from bridge.adapters.whatsapp import samples
 from bridge.adapters.whatsapp.envelope import translate_body
+from bridge.adapters.whatsapp.freshen import freshen
 from bridge.adapters.whatsapp.plain import plain_callback
 from bridge.adapters.whatsapp.sending import BASE_URL, WhatsAppSender
 from bridge.adapters.whatsapp.simulated import SimulatedWhatsApp
 from bridge.adapters.whatsapp.wire import CHANNEL
-from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
+from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
-from bridge.model.frozen import builder
 
 __all__ = ["WhatsApp", "WhatsAppSettings"]
 
-_new_parsed: Final = builder(Parsed)
-_new_verified: Final = builder(Verified)
 
 _SIGNATURE: Final = "X-Hub-Signature-256"
 _ALGORITHM: Final = "sha256="
@@ -38,11 +37,19 @@ _MAX_CHALLENGE: Final = 1024  # Meta sends some ten digits; what is echoed is bo
 class WhatsAppSettings:
     """What the adapter needs to know about an app at Meta."""
 
-    app_secrets: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of)
+    app_secrets: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        metadata=setup(Given(what='the app\'s secret, in its "App settings, Basic" at Meta')),
+    )
     """The app's secret ("App settings, Basic"), which signs each callback. Several while one
     is being replaced, or where several apps share the address."""
 
-    verify_tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of)
+    verify_tokens: tuple[Secret, ...] = attrs.field(
+        default=(),
+        converter=secrets_of,
+        metadata=setup(Chosen(purpose="the token to verify with")),
+    )
     """The words of your choice that Meta repeats when you enter the callback address."""
 
     access_token: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
@@ -71,6 +78,9 @@ class WhatsApp:
 
     Settings: Final = WhatsAppSettings
 
+    channels: Final = frozenset({CHANNEL})
+    accounts: Final = None  # only callbacks tell them
+
     def __init__(self, name: str, settings: WhatsAppSettings) -> None:
         self._name = name
         self._settings = settings
@@ -94,7 +104,7 @@ class WhatsApp:
             payload = callback.body
             if self._is_signed:
                 self._check_signature(callback)
-        return _new_verified(payload=payload, received_at=callback.received_at, callback=callback)
+        return build.verified(payload=payload, received_at=callback.received_at, callback=callback)
 
     def _challenge(self, callback: Callback) -> bytes:
         if not self._tokens.match(_single(callback.query.getall("hub.verify_token", []))):
@@ -122,19 +132,14 @@ class WhatsApp:
         """Translate every change of a callback, or answer the handshake; never raises."""
         if verified.callback is not None and verified.callback.method == "GET":
             return Parsed(response=Response(body=verified.payload))
-        try:
-            body = read_object(verified.payload)
-        except TooDeep as error:
-            scope = Scope(source=self._name, channel=CHANNEL, received_at=verified.received_at)
-            text = verified.payload.decode("utf-8", "replace")
-            return Parsed(events=(scope.unrecognized(text, error.reason),))
-        except MalformedBody as error:
-            return Parsed(malformed=error)
+        body = read_body(verified, self._name, CHANNEL)
+        if isinstance(body, Parsed):
+            return body
         source, received_at = self._name, verified.received_at
         message = plain_callback(body, source, received_at)
         if message is not None:
-            return _new_parsed(events=(message,))
-        return _new_parsed(
+            return build.parsed(events=(message,))
+        return build.parsed(
             events=tuple(translate_body(body, source=source, received_at=received_at))
         )
 
@@ -153,11 +158,11 @@ class WhatsApp:
 
     def samples(self) -> Sequence[Sample]:
         """Every sample, simple ones first."""
-        return samples.load()
+        return load_samples(__name__)
 
     def freshen(self, body: JsonValue, nonce: str, now: datetime) -> JsonValue:
         """Give a sample new ids and times."""
-        return samples.freshen(body, nonce, now)
+        return freshen(body, nonce, now)
 
     def authenticate(self, body: bytes) -> SignedRequest:
         """Sign a body as Meta would; without an app secret it stays unsigned."""

@@ -5,60 +5,38 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
 import attrs
 
-from bridge.adapter import Scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import digest, filled, identifier, instant, text
-from bridge.adapters.whatsapp.translate import Envelope, translate_array
-from bridge.adapters.whatsapp.value_context import ValueContext, surroundings_of
-from bridge.adapters.whatsapp.wire import (
-    JsonObject,
-    conversation,
-    fault,
-    required_id,
-    required_text,
-    user,
-)
-from bridge.model import ConsentChange, Event, JsonValue, Notice, TemplateAspect, TemplateChange
+from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
+from bridge.adapters.whatsapp.value_context import ValueContext
+from bridge.adapters.whatsapp.wire import conversation, user
+from bridge.errors import Unreadable
+from bridge.model import ConsentChange, Notice, TemplateAspect, TemplateChange
 from bridge.model.keys import event_key, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NO_REASON: Final = "NONE"
 
 
-@attrs.frozen(kw_only=True)
-class Change:
-    """One element of `entry[].changes[]` and the entry around it, which holds the time."""
-
-    item: JsonObject
-    field: str
-    entry: JsonObject
-    scope: Scope
-
-    def occurred_at(self) -> datetime:
-        """Return the entry's time, which the field `messages` and its like do not have."""
-        return instant(self.entry.get("time")) or self.scope.received_at
+def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
+    """Return the entry's time, which the field `messages` and its like do not have."""
+    return instant(entry.get("time")) or scope.received_at
 
 
-def translate_notice(change: Change) -> Notice:
+def translate_notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
     """Translate a change that the model has no event of its own for."""
-    scope, entry = change.scope, change.entry
-    # The entry's id and time tell two changes of the same content apart, its neighbours do not.
-    identity = digest([entry.get("id"), entry.get("time"), change.item])
-    return Notice(
-        key=event_key(Notice.kind, scope.channel, identity),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
-        occurred_at=change.occurred_at(),
-        received_at=scope.received_at,
-        raw=change.item,
-        topic=change.field,
-        details=change.item.get("value"),
+    return scope.notice(
+        field,
+        change.get("value"),
+        # The entry's id and time tell two changes of the same content apart.
+        digest([entry.get("id"), entry.get("time"), change]),
+        raw=change,
+        occurred_at=_occurred_at(entry, scope),
     )
 
 
@@ -66,28 +44,19 @@ def translate_notice(change: Change) -> Notice:
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences
-def translate_preferences(
-    value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
-) -> list[Event]:
-    """Translate each user's choice to stop or resume marketing messages."""
-    around = surroundings_of(value, scope)
-    return translate_array(
-        value, "user_preferences", _preference, around=around, envelope=envelope, path=path
-    )
-
-
-def _preference(item: JsonObject, around: ValueContext) -> ConsentChange:
-    scope = around.scope
+def translate_preference(item: JsonObject, context: ValueContext) -> ConsentChange:
+    """Translate a user's choice to stop or resume marketing messages. Raises `Unreadable`."""
+    scope = context.scope
     granted = _GRANTS.get(required_text(item, "value").lower())
     if granted is None:
-        raise fault("value", item.get("value"), "stop, resume or signup")
+        raise Unreadable("value", "not stop, resume or signup")
     number = item.get("wa_id")
     party = user(
         number,
         identifier(item.get("user_id")) or identifier(item.get("parent_user_id")),
-        around.cards,
+        context.cards,
     )
-    return ConsentChange(
+    return build.consent_change(
         key=event_key(ConsentChange.kind, scope.channel, digest(item)),
         source=scope.source,
         channel=scope.channel,
@@ -105,115 +74,82 @@ def _preference(item: JsonObject, around: ValueContext) -> ConsentChange:
 # --- templates ---------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Aspect:
-    """What a template's change says of one side of it."""
+    """A side of a template, and the names of what a change says of it."""
 
     aspect: TemplateAspect
     value: str | None = None
     previous: str | None = None
-    reason: str | None = None
-    effective_at: datetime | None = None
-    details: JsonValue = None
+    details: tuple[str, ...] = ()
 
 
-def translate_template(change: Change, value: JsonObject) -> TemplateChange:
-    """Translate a change of a template. Raises `Unreadable` with a path from the value on."""
-    scope = change.scope
-    template_id = required_id(value, "message_template_id")
-    seen = TEMPLATE_FIELDS[change.field](value)
-    return TemplateChange(
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
+# and …/message_template_quality_update, …/message_template_components_update,
+# …/template_category_update
+TEMPLATE_FIELDS: Final = {
+    "message_template_status_update": _Aspect(
+        TemplateAspect.STATUS,
+        "event",
+        details=("message_template_category", "disable_info", "other_info", "rejection_info"),
+    ),
+    "message_template_quality_update": _Aspect(
+        TemplateAspect.QUALITY, "new_quality_score", "previous_quality_score"
+    ),
+    "template_category_update": _Aspect(
+        TemplateAspect.CATEGORY, "new_category", "previous_category"
+    ),
+    "message_template_components_update": _Aspect(
+        TemplateAspect.COMPONENTS,
+        details=(
+            "message_template_title",
+            "message_template_element",
+            "message_template_footer",
+            "message_template_buttons",
+        ),
+    ),
+}
+"""The fields that tell of templates."""
+
+# A change of category that is announced ahead: `new_category` is then the one that still holds.
+_ANNOUNCED: Final = "correct_category"
+_ANNOUNCEMENT: Final = _Aspect(TemplateAspect.CATEGORY, _ANNOUNCED, "new_category")
+
+
+def translate_template(
+    field: str, change: JsonObject, entry: JsonObject, scope: Scope
+) -> TemplateChange:
+    """Translate a change of a template. Raises `Unreadable` with a path from the change on."""
+    told = required_object(change, "value")
+    side = TEMPLATE_FIELDS[field]
+    is_announced = side.aspect is TemplateAspect.CATEGORY and filled(told.get(_ANNOUNCED))
+    if is_announced:
+        side = _ANNOUNCEMENT
+    template_id = required_id(change, "value", "message_template_id")
+    value = required_text(change, "value", side.value) if side.value is not None else None
+    reason = filled(told.get("reason"))
+    return build.template_change(
         key=template_key(
             scope.channel,
             template_id,
-            seen.aspect,
+            side.aspect,
             # An edit has no word for its outcome: its content says which one it is.
-            seen.value if seen.value is not None else digest(value),
-            text(change.entry.get("time")) or "",
+            value if value is not None else digest(told),
+            text(entry.get("time")) or "",
         ),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
-        occurred_at=change.occurred_at(),
+        occurred_at=_occurred_at(entry, scope),
         received_at=scope.received_at,
-        raw=change.item,
+        raw=change,
         template_id=template_id,
-        template_name=filled(value.get("message_template_name")),
-        language=filled(value.get("message_template_language")),
-        aspect=seen.aspect,
-        value=seen.value,
-        previous=seen.previous,
-        reason=seen.reason,
-        effective_at=seen.effective_at,
-        details=seen.details,
-    )
-
-
-def _details(value: JsonObject, names: tuple[str, ...]) -> JsonValue:
-    return {name: value[name] for name in names if value.get(name) is not None} or None
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
-def _status(value: JsonObject) -> _Aspect:
-    reason = filled(value.get("reason"))
-    return _Aspect(
-        aspect=TemplateAspect.STATUS,
-        value=required_text(value, "event"),
+        template_name=filled(told.get("message_template_name")),
+        language=filled(told.get("message_template_language")),
+        aspect=side.aspect,
+        value=value,
+        previous=filled(told.get(side.previous)) if side.previous is not None else None,
         reason=reason if reason != _NO_REASON else None,
-        details=_details(
-            value,
-            ("message_template_category", "disable_info", "other_info", "rejection_info"),
-        ),
+        effective_at=instant(told.get("category_update_timestamp")) if is_announced else None,
+        details={name: told[name] for name in side.details if told.get(name) is not None} or None,
     )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_quality_update
-def _quality(value: JsonObject) -> _Aspect:
-    return _Aspect(
-        aspect=TemplateAspect.QUALITY,
-        value=required_text(value, "new_quality_score"),
-        previous=filled(value.get("previous_quality_score")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/template_category_update
-def _category(value: JsonObject) -> _Aspect:
-    announced = filled(value.get("correct_category"))
-    if announced is not None:
-        # A warning ahead of the change: `new_category` is then the one that still holds.
-        return _Aspect(
-            aspect=TemplateAspect.CATEGORY,
-            value=announced,
-            previous=filled(value.get("new_category")),
-            effective_at=instant(value.get("category_update_timestamp")),
-        )
-    return _Aspect(
-        aspect=TemplateAspect.CATEGORY,
-        value=required_text(value, "new_category"),
-        previous=filled(value.get("previous_category")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_components_update
-def _components(value: JsonObject) -> _Aspect:
-    return _Aspect(
-        aspect=TemplateAspect.COMPONENTS,
-        details=_details(
-            value,
-            (
-                "message_template_title",
-                "message_template_element",
-                "message_template_footer",
-                "message_template_buttons",
-            ),
-        ),
-    )
-
-
-TEMPLATE_FIELDS: Final[Mapping[str, Callable[[JsonObject], _Aspect]]] = {
-    "message_template_status_update": _status,
-    "message_template_quality_update": _quality,
-    "template_category_update": _category,
-    "message_template_components_update": _components,
-}
-"""The fields that tell of templates."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from bridge.adapter import build
+from bridge.adapter.paths import dotted
 from bridge.adapter.payload import (
     boolean,
     decimal,
@@ -20,31 +22,27 @@ from bridge.adapter.payload import (
     instant,
     integer,
     mapping,
-    number,
     phone,
     read_embedded,
     sequence,
     sha256_hex,
 )
-from bridge.adapters.whatsapp.wire import (
+from bridge.adapter.reading import (
     JsonObject,
-    fault,
-    first_error,
+    required_array,
     required_id,
+    required_number,
     required_object,
     required_text,
 )
+from bridge.adapters.whatsapp.wire import first_error
 from bridge.errors import Unreadable
 from bridge.model import (
     CallPermission,
     Choice,
     ChoiceSource,
-    ContactAddress,
     ContactCard,
-    ContactEmail,
-    ContactPhone,
     Contacts,
-    ContactUrl,
     Content,
     Deletion,
     Edit,
@@ -54,36 +52,12 @@ from bridge.model import (
     Media,
     MediaKind,
     Order,
-    OrderItem,
     Organisation,
     Reaction,
     System,
     SystemKind,
-    Text,
     Unsupported,
 )
-from bridge.model.frozen import builder
-
-_new_call_permission: Final = builder(CallPermission)
-_new_choice: Final = builder(Choice)
-_new_contact_address: Final = builder(ContactAddress)
-_new_contact_card: Final = builder(ContactCard)
-_new_contact_email: Final = builder(ContactEmail)
-_new_contact_phone: Final = builder(ContactPhone)
-_new_contact_url: Final = builder(ContactUrl)
-_new_contacts: Final = builder(Contacts)
-_new_deletion: Final = builder(Deletion)
-_new_edit: Final = builder(Edit)
-_new_form: Final = builder(Form)
-_new_location: Final = builder(Location)
-_new_media: Final = builder(Media)
-_new_order: Final = builder(Order)
-_new_order_item: Final = builder(OrderItem)
-_new_organisation: Final = builder(Organisation)
-_new_reaction: Final = builder(Reaction)
-_new_system: Final = builder(System)
-_new_text: Final = builder(Text)
-_new_unsupported: Final = builder(Unsupported)
 
 _MEDIA: Final = {
     "image": MediaKind.IMAGE,
@@ -108,9 +82,9 @@ def translate_content(message: JsonObject) -> Content:
     if kind == "text":  # by far the most
         part = message.get("text")
         body = part.get("body") if type(part) is dict else None
-        if type(body) is not str:
-            body = required_text(required_object(message, "text"), "body", "text.")
-        return _new_text(text=body)
+        return build.text(
+            text=body if type(body) is str else required_text(message, "text", "body")
+        )
     media = _MEDIA.get(kind)
     if media is not None:
         return _media(message, kind, media)
@@ -119,7 +93,7 @@ def translate_content(message: JsonObject) -> Content:
 
 
 def _not_shown(message: JsonObject, provider_type: str | None) -> Unsupported:
-    return _new_unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
+    return build.unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
 
 
 def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
@@ -128,10 +102,10 @@ def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
     # `link` is the copy that INCS keeps: it needs no token and does not run out as `url` does.
     url = filled(part.get("link")) or filled(part.get("url"))
     if media_id is None and url is None:
-        raise fault(f"{name}.id", part.get("id"), "an id")
+        raise Unreadable(f"{name}.id", "missing" if part.get("id") is None else "not an id")
     if kind is MediaKind.AUDIO and part.get("voice") is True:
         kind = MediaKind.VOICE
-    return _new_media(
+    return build.media(
         media=kind,
         url=url,
         media_id=media_id,
@@ -145,34 +119,27 @@ def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
 
 def _location(message: JsonObject) -> Location:
     part = required_object(message, "location")
-    return _new_location(
-        latitude=_degrees(part, "latitude"),
-        longitude=_degrees(part, "longitude"),
+    return build.location(
+        latitude=required_number(message, "location", "latitude"),
+        longitude=required_number(message, "location", "longitude"),
         name=filled(part.get("name")),
         address=filled(part.get("address")),
         url=filled(part.get("url")),
     )
 
 
-def _degrees(part: JsonObject, name: str) -> float:
-    value = number(part.get(name))
-    if value is None:
-        raise fault(f"location.{name}", part.get(name), "a number")
-    return value
-
-
 def _contacts(message: JsonObject) -> Contacts:
-    return _new_contacts(contacts=tuple(_card(card) for card in _objects(message, "contacts")))
+    return build.contacts(contacts=tuple(_card(card) for card in _objects(message, "contacts")))
 
 
 def _card(card: JsonObject) -> ContactCard:
     name = mapping(card.get("name"))
-    return _new_contact_card(
+    return build.contact_card(
         name=filled(name.get("formatted_name")),
         first_name=filled(name.get("first_name")),
         last_name=filled(name.get("last_name")),
         phones=tuple(
-            _new_contact_phone(
+            build.contact_phone(
                 phone=filled(entry.get("phone")),
                 user_id=identifier(entry.get("wa_id")),
                 type=filled(entry.get("type")),
@@ -180,11 +147,11 @@ def _card(card: JsonObject) -> ContactCard:
             for entry in map(mapping, sequence(card.get("phones")))
         ),
         emails=tuple(
-            _new_contact_email(email=filled(entry.get("email")), type=filled(entry.get("type")))
+            build.contact_email(email=filled(entry.get("email")), type=filled(entry.get("type")))
             for entry in map(mapping, sequence(card.get("emails")))
         ),
         addresses=tuple(
-            _new_contact_address(
+            build.contact_address(
                 street=filled(entry.get("street")),
                 city=filled(entry.get("city")),
                 state=filled(entry.get("state")),
@@ -196,7 +163,7 @@ def _card(card: JsonObject) -> ContactCard:
             for entry in map(mapping, sequence(card.get("addresses")))
         ),
         urls=tuple(
-            _new_contact_url(url=filled(entry.get("url")), type=filled(entry.get("type")))
+            build.contact_url(url=filled(entry.get("url")), type=filled(entry.get("type")))
             for entry in map(mapping, sequence(card.get("urls")))
         ),
         organisation=_organisation(mapping(card.get("org"))),
@@ -207,7 +174,7 @@ def _card(card: JsonObject) -> ContactCard:
 def _organisation(org: JsonObject) -> Organisation | None:
     if not org:
         return None
-    return _new_organisation(
+    return build.organisation(
         company=filled(org.get("company")),
         department=filled(org.get("department")),
         title=filled(org.get("title")),
@@ -215,16 +182,21 @@ def _organisation(org: JsonObject) -> Organisation | None:
 
 
 def _button(message: JsonObject) -> Choice:
-    part = required_object(message, "button")
-    return _choice(part, "button.payload", ChoiceSource.BUTTON, title="text")
+    return _choice(message, ("button",), "payload", ChoiceSource.BUTTON, title="text")
 
 
-def _choice(part: JsonObject, path: str, source: ChoiceSource, title: str = "title") -> Choice:
-    name = path.rpartition(".")[2]
+def _choice(
+    message: JsonObject,
+    path: tuple[str, ...],
+    name: str,
+    source: ChoiceSource,
+    title: str = "title",
+) -> Choice:
+    part = required_object(message, *path)
     picked, shown = identifier(part.get(name)), filled(part.get(title))
     if picked is None and shown is None:
-        raise fault(path, part.get(name), "an id")
-    return _new_choice(
+        picked = required_id(message, *path, name)
+    return build.choice(
         source=source, id=picked, title=shown, description=filled(part.get("description"))
     )
 
@@ -238,22 +210,23 @@ def _interactive(message: JsonObject) -> Content:
     read = _ANSWERS.get(kind) if kind is not None else None
     if kind is None or read is None:
         return _not_shown(message, kind or "interactive")
-    return read(required_object(part, kind, "interactive."))
+    return read(message)
 
 
-def _button_reply(part: JsonObject) -> Choice:
-    return _choice(part, "interactive.button_reply.id", ChoiceSource.BUTTON)
+def _button_reply(message: JsonObject) -> Choice:
+    return _choice(message, ("interactive", "button_reply"), "id", ChoiceSource.BUTTON)
 
 
-def _list_reply(part: JsonObject) -> Choice:
-    return _choice(part, "interactive.list_reply.id", ChoiceSource.LIST)
+def _list_reply(message: JsonObject) -> Choice:
+    return _choice(message, ("interactive", "list_reply"), "id", ChoiceSource.LIST)
 
 
-def _flow_reply(part: JsonObject) -> Form:
-    response = required_text(part, "response_json", "interactive.nfm_reply.")
+def _flow_reply(message: JsonObject) -> Form:
+    part = required_object(message, "interactive", "nfm_reply")
+    response = required_text(message, "interactive", "nfm_reply", "response_json")
     data = read_embedded(response)
     is_object = type(data) is dict
-    return _new_form(
+    return build.form(
         name=filled(part.get("name")),
         body=filled(part.get("body")),
         data=mapping(data) if is_object else None,
@@ -261,12 +234,13 @@ def _flow_reply(part: JsonObject) -> Form:
     )
 
 
-def _call_permission(part: JsonObject) -> CallPermission:
-    path = "interactive.call_permission_reply."
-    granted = _PERMISSION_ANSWERS.get(required_text(part, "response", path).lower())
+def _call_permission(message: JsonObject) -> CallPermission:
+    path = ("interactive", "call_permission_reply")
+    part = required_object(message, *path)
+    granted = _PERMISSION_ANSWERS.get(required_text(message, *path, "response").lower())
     if granted is None:
-        raise Unreadable(f"{path}response", "neither accept nor reject")
-    return _new_call_permission(
+        raise Unreadable(dotted((*path, "response")), "neither accept nor reject")
+    return build.call_permission(
         granted=granted,
         permanent=boolean(part.get("is_permanent")),
         expires_at=instant(part.get("expiration_timestamp")),
@@ -275,38 +249,34 @@ def _call_permission(part: JsonObject) -> CallPermission:
 
 def _order(message: JsonObject) -> Order:
     part = required_object(message, "order")
-    return _new_order(
+    return build.order(
         catalog_id=identifier(part.get("catalog_id")),
         text=filled(part.get("text")),
         items=tuple(
-            _new_order_item(
+            build.order_item(
                 product_id=identifier(item.get("product_retailer_id")),
                 quantity=integer(item.get("quantity")),
                 price=decimal(item.get("item_price")),
                 currency=filled(item.get("currency")),
             )
-            for item in _objects(part, "product_items", "order.")
+            for item in _objects(message, "order", "product_items")
         ),
     )
 
 
-def _objects(parent: JsonObject, name: str, path: str = "") -> list[JsonObject]:
-    items = parent.get(name)
-    if type(items) is not list:
-        raise fault(f"{path}{name}", items, "an array")
+def _objects(message: JsonObject, *path: str) -> list[JsonObject]:
     objects: list[JsonObject] = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(required_array(message, *path)):
         if type(item) is not dict:
-            raise Unreadable(f"{path}{name}[{index}]", "not an object")
+            raise Unreadable(dotted((*path, index)), "not an object")
         objects.append(item)
     return objects
 
 
 def _reaction(message: JsonObject) -> Reaction:
-    part = required_object(message, "reaction")
-    return _new_reaction(
-        message_id=required_id(part, "message_id", "reaction."),
-        emoji=filled(part.get("emoji")),
+    return build.reaction(
+        message_id=required_id(message, "reaction", "message_id"),
+        emoji=filled(required_object(message, "reaction").get("emoji")),
     )
 
 
@@ -328,7 +298,7 @@ def _system(message: JsonObject) -> System:
     elif kind is SystemKind.IDENTITY:
         acknowledged = mapping(message.get("identity"))
         current = identifier(part.get("identity")) or identifier(acknowledged.get("hash"))
-    return _new_system(
+    return build.system(
         change=kind, body=filled(part.get("body")), previous=previous, current=current
     )
 
@@ -338,21 +308,19 @@ def _number(value: JsonValue) -> str | None:
 
 
 def _edit(message: JsonObject) -> Edit:
-    part = required_object(message, "edit")
-    original = required_id(part, "original_message_id", "edit.")
-    inner = required_object(part, "message", "edit.")
+    original = required_id(message, "edit", "original_message_id")
+    inner = required_object(message, "edit", "message")
     if inner.get("type") == "edit":
         # Nobody edits an edit; followed down, it would nest deeper than we could write.
         raise Unreadable("edit.message.type", "an edit inside an edit")
     try:
-        return _new_edit(message_id=original, content=translate_content(inner))
+        return build.edit(message_id=original, content=translate_content(inner))
     except Unreadable as error:
         raise error.below("edit.message") from None
 
 
 def _revoke(message: JsonObject) -> Deletion:
-    part = required_object(message, "revoke")
-    return _new_deletion(message_id=required_id(part, "original_message_id", "revoke."))
+    return build.deletion(message_id=required_id(message, "revoke", "original_message_id"))
 
 
 def _unsupported(message: JsonObject) -> Unsupported:

@@ -8,148 +8,79 @@ where a change concerns all of its numbers (templates, reviews, alerts).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any
 
-from bridge.adapter import Place, Scope, new_scope
+from bridge.adapter import Scope, build
+from bridge.adapter.paths import Step
 from bridge.adapter.payload import identifier, mapping, phone
-from bridge.adapters.whatsapp.account import (
-    TEMPLATE_FIELDS,
-    Change,
-    translate_notice,
-    translate_preferences,
-    translate_template,
-)
-from bridge.adapters.whatsapp.app_history import translate_echoes, translate_history
-from bridge.adapters.whatsapp.translate import Envelope, objects, replaced, translate_value
-from bridge.adapters.whatsapp.value_context import remembered_place
-from bridge.adapters.whatsapp.wire import CHANNEL, MESSAGES, OBJECT, JsonObject, fault
+from bridge.adapter.reading import JsonObject, read_each, required_object, required_text
+from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notice, translate_template
+from bridge.adapters.whatsapp.value import TRANSLATORS, narrow
+from bridge.adapters.whatsapp.value_context import business_by, remembered_account
+from bridge.adapters.whatsapp.wire import CHANNEL, OBJECT
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue
-from bridge.model.frozen import builder
-
-_new_scope: Final = builder(Scope)
+from bridge.model import Event, JsonValue, Party
 
 
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
     """Translate every change of a callback; never raises."""
-    scope = _new_scope(source=source, channel=CHANNEL, received_at=received_at)
+    scope = build.scope(
+        source=source, channel=CHANNEL, received_at=received_at, body=body, narrow=narrow
+    )
     product = body.get("object")
     if product is not None and product != OBJECT:
-        return [scope.unrecognized(body, "not a WhatsApp Business Account's", "object")]
-    only = _only_change(body)
-    if only is None:
-        return _translate_entries(body, scope)
-    entry, change = only
-    # Meta may send more, and hardly ever does: this saves an eighth of the time.
-    return _translate_change(
-        change,
-        entry,
-        scope,
-        path="entry[0].changes[0]",
-        body=lambda part: replaced(body, "entry", [replaced(entry, "changes", part)]),
-    )
+        fault = Unreadable("object", "not a WhatsApp Business Account's")
+        return [scope.unrecognized(fault)]
 
+    def translate_entry(entry: JsonObject, number: int) -> list[Event]:
+        place = ("entry", number, "changes")
+        within = _scope(scope, identifier(entry.get("id")), scope.business)
+        return read_each(
+            within,
+            entry.get("changes"),
+            *place,
+            read=lambda change, index: _translate_change(change, entry, within, (*place, index)),
+        )
 
-def _only_change(body: JsonObject) -> tuple[JsonObject, JsonObject] | None:
-    """Return the only entry and its only change, or None where there is not just one."""
-    parts: Any = body
-    try:
-        (entry,) = parts["entry"]
-        (change,) = entry["changes"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return (entry, change) if type(change) is dict else None
-
-
-def _translate_entries(body: JsonObject, scope: Scope) -> list[Event]:
-    events: list[Event] = []
-
-    def with_entries(part: JsonValue) -> JsonValue:
-        return replaced(body, "entry", part)
-
-    for entry, path in objects(
-        body.get("entry"), events, scope=scope, path="entry", body=with_entries
-    ):
-        events += _translate_entry(entry, scope, path=path, body=with_entries)
-    return events
-
-
-def _translate_entry(
-    entry: JsonObject, scope: Scope, *, path: str, body: Callable[[JsonValue], JsonValue]
-) -> list[Event]:
-    events: list[Event] = []
-
-    def with_changes(part: JsonValue) -> JsonValue:
-        return body([replaced(entry, "changes", part)])
-
-    for change, place in objects(
-        entry.get("changes"), events, scope=scope, path=f"{path}.changes", body=with_changes
-    ):
-        events += _translate_change(change, entry, scope, path=place, body=with_changes)
-    return events
+    return read_each(scope, body.get("entry"), "entry", read=translate_entry)
 
 
 def _translate_change(
-    item: JsonObject,
-    entry: JsonObject,
-    scope: Scope,
-    *,
-    path: str,
-    body: Callable[[JsonValue], JsonValue],
-) -> list[Event]:
-    field, value = item.get("field"), item.get("value")
-    if type(field) is not str:
-        reason = fault(path, field, "a string").reason
-        return [scope.unrecognized(body([item]), reason, f"{path}.field")]
-    scope = _account_scope(value, entry, scope)
-    translate = _TRANSLATORS.get(field)
-    if translate is None and field not in TEMPLATE_FIELDS:
-        return [translate_notice(Change(item=item, field=field, entry=entry, scope=scope))]
-    path = f"{path}.value"
-    if type(value) is not dict:
-        reason = fault(path, value, "an object").reason
-        return [scope.unrecognized(body([item]), reason, path)]
+    change: JsonObject, entry: JsonObject, scope: Scope, steps: tuple[Step, ...]
+) -> Iterable[Event]:
+    field = required_text(change, "field")
+    scope = _number_scope(change.get("value"), scope)
+    translate = TRANSLATORS.get(field)
     if translate is not None:
-        return translate(
-            value, scope, envelope=lambda part: body([{**item, "value": part}]), path=path
-        )
-    try:
-        change = Change(item=item, field=field, entry=entry, scope=scope)
-        return [translate_template(change, value)]
-    except Unreadable as error:
-        seen = error.below(path)
-        return [scope.unrecognized(body([item]), seen.reason, seen.path)]
+        return translate(required_object(change, "value"), scope, (*steps, "value"))
+    if field in TEMPLATE_FIELDS:
+        return (translate_template(field, change, entry, scope),)
+    return (translate_notice(field, change, entry, scope),)
 
 
-def _account_scope(value: JsonValue, entry: JsonObject, scope: Scope) -> Scope:
+def _number_scope(value: JsonValue, scope: Scope) -> Scope:
     parts: Any = value
     try:
         metadata = parts["metadata"]
-        place = remembered_place(
-            scope.source, metadata["phone_number_id"], metadata["display_phone_number"]
+        account, party = remembered_account(
+            metadata["phone_number_id"], metadata["display_phone_number"]
         )
     except (KeyError, TypeError, ValueError):
         metadata = mapping(mapping(value).get("metadata"))
-        place = Place(
-            source=scope.source,
-            channel=scope.channel,
-            account=identifier(metadata.get("phone_number_id")) or identifier(entry.get("id")),
-            business_phone=phone(metadata.get("display_phone_number")),
-        )
-    return new_scope(place, received_at=scope.received_at)
+        account = identifier(metadata.get("phone_number_id")) or scope.account
+        party = business_by(phone(metadata.get("display_phone_number")))
+    return _scope(scope, account, party)
 
 
-class _Translator(Protocol):
-    def __call__(
-        self, value: JsonObject, scope: Scope, *, envelope: Envelope, path: str
-    ) -> list[Event]: ...
-
-
-_TRANSLATORS: Final[Mapping[str, _Translator]] = {
-    MESSAGES: translate_value,
-    "smb_message_echoes": translate_echoes,
-    "history": translate_history,
-    "user_preferences": translate_preferences,
-}
+def _scope(scope: Scope, account: str | None, business: Party) -> Scope:
+    return build.scope(
+        source=scope.source,
+        channel=scope.channel,
+        account=account,
+        business=business,
+        received_at=scope.received_at,
+        body=scope.body,
+        narrow=scope.narrow,
+    )

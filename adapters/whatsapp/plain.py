@@ -12,12 +12,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from bridge.adapter import Scope, new_message, new_scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import instant, phone
-from bridge.adapters.whatsapp.value_context import business_of, remembered_place
-from bridge.adapters.whatsapp.wire import MESSAGES, OBJECT, JsonObject
-from bridge.model import Conversation, Direction, Message, Origin, Party, Text
-from bridge.model.frozen import builder
+from bridge.adapter.reading import JsonObject
+from bridge.adapters.whatsapp.value_context import remembered_account
+from bridge.adapters.whatsapp.wire import CHANNEL, MESSAGES, OBJECT
+from bridge.model import Direction, Message, Origin
 from bridge.model.keys import conversation_id, message_key
 
 _FIELDS: Final = 5  # from, id, timestamp, type, text
@@ -25,10 +25,6 @@ _FIELDS: Final = 5  # from, id, timestamp, type, text
 # Members of an enum are looked up once: each look-up takes as long as a call.
 _BY_USER: Final = Origin.USER
 _INBOUND: Final = Direction.INBOUND
-
-_new_conversation: Final = builder(Conversation)
-_new_party: Final = builder(Party)
-_new_text: Final = builder(Text)
 
 
 def plain_callback(body: JsonObject, source: str, received_at: datetime) -> Message | None:
@@ -43,17 +39,27 @@ def plain_callback(body: JsonObject, source: str, received_at: datetime) -> Mess
         if change["field"] != MESSAGES or "messages" not in value:
             return None
         metadata = value["metadata"]
-        place = remembered_place(
-            source, metadata["phone_number_id"], metadata["display_phone_number"]
+        account, business = remembered_account(
+            metadata["phone_number_id"], metadata["display_phone_number"]
         )
     except (KeyError, TypeError, ValueError):
         return None  # a part is missing, or is not what the lines above take it for
-    return plain_message(value, new_scope(place, received_at=received_at))
+    scope = build.scope(
+        source=source,
+        channel=CHANNEL,
+        account=account,
+        business=business,
+        received_at=received_at,
+        body=body,
+    )
+    return plain_message(value, scope)
 
 
 def plain_message(value: JsonObject, scope: Scope) -> Message | None:
     """Return the only message of a value if it is a plain text, else None; never raises."""
     if "messages" not in value or "statuses" in value or "errors" in value:
+        return None
+    if scope.business.phone is None:
         return None
     parts: Any = value
     try:
@@ -82,18 +88,21 @@ def plain_message(value: JsonObject, scope: Scope) -> Message | None:
         or not (user_id is None or (type(user_id) is str and user_id))
     ):
         return None
-    return new_message(
-        scope,
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
         key=message_key(scope.channel, message_id),
         occurred_at=occurred_at,
         raw=item,
         message_id=message_id,
         direction=_INBOUND,
         origin=_BY_USER,
-        conversation=_new_conversation(
+        conversation=build.conversation(
             id=conversation_id(scope.channel, scope.account, user_phone)
         ),
-        sender=_new_party(phone=user_phone, user_id=user_id, name=name or None),
-        recipient=business_of(value, scope),
-        content=_new_text(text=body),
+        sender=build.party(phone=user_phone, user_id=user_id, name=name or None),
+        recipient=scope.business,
+        content=build.text(text=body),
     )

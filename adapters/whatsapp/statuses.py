@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from bridge.adapter import new_status_change
-from bridge.adapter.payload import boolean, digest, filled, identifier, instant, mapping, phone
-from bridge.adapters.whatsapp.value_context import ValueContext
-from bridge.adapters.whatsapp.wire import (
-    JsonObject,
-    conversation,
-    fault,
-    first_error,
-    first_id,
-    required_id,
-    required_text,
-    user,
+from bridge.adapter import build
+from bridge.adapter.payload import (
+    boolean,
+    digest,
+    filled,
+    first,
+    identifier,
+    instant,
+    mapping,
+    phone,
 )
+from bridge.adapter.reading import JsonObject, required_id, required_text
+from bridge.adapters.whatsapp.value_context import ValueContext
+from bridge.adapters.whatsapp.wire import conversation, first_error, user
+from bridge.errors import Unreadable
 from bridge.model import Notice, Pricing, Status, StatusChange
-from bridge.model.frozen import builder
-from bridge.model.keys import event_key, status_key
+from bridge.model.keys import status_key
 
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
@@ -43,25 +44,25 @@ _RECIPIENT: Final = (
 )
 _PARTICIPANT: Final = ("recipient_participant_user_id", "recipient_participant_parent_user_id")
 
-_new_notice: Final = builder(Notice)
-_new_pricing: Final = builder(Pricing)
 
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 
-def translate_status(item: JsonObject, around: ValueContext) -> StatusChange | Notice:
+def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Notice:
     """Translate one status. Raises `Unreadable` with a path from the item on.
 
     The statuses of calls and payments move no message: they are notices.
     """
     kind = item.get("type")
     if type(kind) is str and kind in _OTHER_KINDS:
-        return _notice(item, kind, around)
-    scope = around.scope
+        return value.scope.notice(
+            kind, item, digest(item), occurred_at=instant(item.get("timestamp"))
+        )
+    scope = value.scope
     message_id = required_id(item, "id")
     word = required_text(item, "status")
     if not word:
-        raise fault("status", word, "a status")
+        raise Unreadable("status", "not a status")
     status = _STATUSES.get(word.lower(), _UNKNOWN)
     number = item.get("recipient_id")
     group_id: str | None = None
@@ -69,14 +70,17 @@ def translate_status(item: JsonObject, around: ValueContext) -> StatusChange | N
     if item.get("recipient_type") == "group":
         group_id = identifier(number)
         number = item.get("recipient_participant_id")
-        user_id = first_id(item, _PARTICIPANT)
+        user_id = first(item, _PARTICIPANT, identifier)
         participant = phone(number) or identifier(number) or user_id
     else:
-        user_id = first_id(item, _RECIPIENT)
+        user_id = first(item, _RECIPIENT, identifier)
     named = identifier(number) is not None or user_id is not None
-    recipient = user(number, user_id, around.cards)
-    return new_status_change(
-        scope,
+    recipient = user(number, user_id, value.cards)
+    return build.status_change(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
         key=status_key(
             scope.channel,
             message_id,
@@ -97,28 +101,13 @@ def translate_status(item: JsonObject, around: ValueContext) -> StatusChange | N
     )
 
 
-def _notice(item: JsonObject, topic: str, around: ValueContext) -> Notice:
-    scope = around.scope
-    return _new_notice(
-        key=event_key(Notice.kind, scope.channel, digest(item)),
-        source=scope.source,
-        channel=scope.channel,
-        account=scope.account,
-        occurred_at=instant(item.get("timestamp")) or scope.received_at,
-        received_at=scope.received_at,
-        raw=item,
-        topic=topic,
-        details=item,
-    )
-
-
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing
 def _pricing(item: JsonObject) -> Pricing | None:
     pricing, billing = mapping(item.get("pricing")), mapping(item.get("conversation"))
     if not pricing and not billing:
         return None
     category = filled(pricing.get("category"))
-    return _new_pricing(
+    return build.pricing(
         billable=boolean(pricing.get("billable")),
         model=filled(pricing.get("pricing_model")),
         type=filled(pricing.get("type")),

@@ -8,32 +8,37 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Place, Scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, mapping, phone
-from bridge.adapters.whatsapp.wire import CHANNEL, Cards, JsonObject, business, index_cards
-from bridge.model import JsonValue, Origin, Party
+from bridge.adapter.reading import JsonObject
+from bridge.adapters.whatsapp.wire import Cards, index_cards
+from bridge.model import JsonValue, Origin, Party, Role
 from bridge.model.frozen import builder
 
 _MAX_REMEMBERED: Final = 64  # letters of a name; Meta's ids and numbers have some fifteen digits
+_BUSINESS: Final = Role.BUSINESS
 
 
-def _place(source: str, number_id: JsonValue, displayed: JsonValue) -> Place:
+def business_by(number: str | None) -> Party:
+    """Return the business by its number in E.164."""
+    return build.party(phone=number, role=_BUSINESS)
+
+
+def _account(number_id: JsonValue, displayed: JsonValue) -> tuple[str | None, Party]:
     for name in (number_id, displayed):
         if type(name) is not str or not 0 < len(name) <= _MAX_REMEMBERED:
             raise ValueError("not a name to remember")
-    return Place(
-        source=source,
-        channel=CHANNEL,
-        account=identifier(number_id),
-        business_phone=phone(displayed),
-    )
+    return identifier(number_id), business_by(phone(displayed))
 
 
 # What raises is not remembered. So there are only strings to compare with, and no 1 is `true`.
-remembered_place: Final[Callable[..., Place]] = lru_cache(maxsize=256)(_place)
-"""Return the place for a source, and the `phone_number_id` and `display_phone_number` of metadata.
+remembered_account: Final[Callable[..., tuple[str | None, Party]]] = lru_cache(maxsize=256)(
+    _account
+)
+"""Return the account and the business by `phone_number_id` and `display_phone_number`.
 
-Raises `ValueError` or `TypeError` unless both are strings, short and not empty.
+A business has few numbers, and many messages come in for each. Raises `ValueError` or
+`TypeError` unless both names are strings, short and not empty.
 """
 
 
@@ -54,27 +59,20 @@ class ValueContext:
 
     def is_business(self, number: str) -> bool:
         """Return whether the business goes by this number (E.164), configured or displayed."""
-        return number == self.scope.business_phone or number == phone(self.displayed)
+        return number == self.scope.business.phone or number == phone(self.displayed)
 
 
-_new_surroundings: Final = builder(ValueContext)
+_new_context: Final = builder(ValueContext)
 
 
-def business_of(value: JsonObject, scope: Scope) -> Party:
-    """Return the business by the scope's own phone, else by the one that Meta displays."""
-    return business(scope.business_phone or phone(_displayed(value)))
-
-
-def _displayed(value: JsonObject) -> JsonValue:
-    return mapping(value.get("metadata")).get("display_phone_number")
-
-
-def surroundings_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> ValueContext:
+def context_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> ValueContext:
     """Read a value's `metadata` and `contacts`."""
-    return _new_surroundings(
+    displayed = mapping(value.get("metadata")).get("display_phone_number")
+    known = scope.business.phone is not None
+    return _new_context(
         scope=scope,
         origin=origin,
         cards=index_cards(value.get("contacts")),
-        business=business_of(value, scope),
-        displayed=_displayed(value),
+        business=scope.business if known else business_by(phone(displayed)),
+        displayed=displayed,
     )

@@ -1,23 +1,18 @@
 """The parts that Meta's objects are made of, read into the words of our model.
 
-A required part that is missing or of another shape raises `Unreadable` with a path from the
-item on; an optional one is None, whatever stands in its place.
-
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Final, TypeAlias
 
-from bridge.adapter import Scope
+from bridge.adapter import Scope, build
 from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
-from bridge.errors import Unreadable
+from bridge.adapter.reading import JsonObject
 from bridge.model import (
     Conversation,
-    ConversationKind,
     JsonValue,
     Party,
     Product,
@@ -25,8 +20,6 @@ from bridge.model import (
     Referral,
     Role,
 )
-from bridge.model.frozen import builder
-from bridge.model.keys import group_conversation_id
 
 CHANNEL: Final = "whatsapp"
 
@@ -34,17 +27,11 @@ CHANNEL: Final = "whatsapp"
 OBJECT: Final = "whatsapp_business_account"
 MESSAGES: Final = "messages"  # the field of a change that holds messages or statuses
 
-JsonObject: TypeAlias = dict[str, JsonValue]
 Cards: TypeAlias = Mapping[str, JsonObject]
 """The contact cards of one value, under each id they carry (`wa_id`, `user_id`)."""
 
-_new_party: Final = builder(Party)
-_new_conversation: Final = builder(Conversation)
-_new_error: Final = builder(ProviderError)
-_new_product: Final = builder(Product)
-_new_referral: Final = builder(Referral)
 
-_GROUP: Final = ConversationKind.GROUP
+_BUSINESS: Final = Role.BUSINESS
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
 _CARD_IDS: Final = ("wa_id", "user_id")
@@ -62,56 +49,7 @@ _NAMED_BY: Final = (
 )
 
 
-# --- required parts ----------------------------------------------------------------------
-
-
-def fault(path: str, found: JsonValue, wanted: str) -> Unreadable:
-    """Return the error for a required part that is not what it must be."""
-    return Unreadable(path, "missing" if found is None else f"not {wanted}")
-
-
-def required_object(parent: JsonObject, name: str, path: str = "") -> JsonObject:
-    """Return the object under a name; `path` leads to the parent. Raises `Unreadable`."""
-    value = parent.get(name)
-    if type(value) is dict:
-        return value
-    raise fault(f"{path}{name}", value, "an object")
-
-
-def required_text(parent: JsonObject, name: str, path: str = "") -> str:
-    """Return the string under a name, also an empty one. Raises `Unreadable`."""
-    value = parent.get(name)
-    if type(value) is str:
-        return value
-    raise fault(f"{path}{name}", value, "a string")
-
-
-def required_id(parent: JsonObject, name: str, path: str = "") -> str:
-    """Return the id under a name. Raises `Unreadable`."""
-    found = parent.get(name)
-    value = found if type(found) is str and found else identifier(found)
-    if value is None:
-        raise fault(f"{path}{name}", found, "an id")
-    return value
-
-
-def first_id(parent: JsonObject, names: tuple[str, ...]) -> str | None:
-    """Return the id under the first of these names that holds one."""
-    for name in names:
-        if name in parent:
-            found = identifier(parent[name])
-            if found is not None:
-                return found
-    return None
-
-
 # --- who takes part ----------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)  # a business has few numbers, and many messages
-def business(number: str | None) -> Party:
-    """Return the business by its number in E.164."""
-    return Party(phone=number, role=Role.BUSINESS)
 
 
 def index_cards(contacts: JsonValue) -> Cards:
@@ -159,10 +97,10 @@ def user(number: JsonValue, user_id: str | None, cards: Cards) -> Party:
     if card is None and user_id is not None:
         card = cards.get(user_id)
     if card is None:
-        return _new_party(phone=phone(wa_id), user_id=user_id)
+        return build.party(phone=phone(wa_id), user_id=user_id)
     profile = mapping(card.get("profile"))
     username = filled(profile["username"]) if "username" in profile else None
-    return _new_party(
+    return build.party(
         phone=phone(card.get("wa_id") if wa_id is None else wa_id),
         user_id=identifier(card["user_id"]) if user_id is None and "user_id" in card else user_id,
         name=filled(profile.get("name")),
@@ -185,11 +123,7 @@ def conversation(
     `fallback` is the provider's own word for the user, for one whose number is masked.
     """
     if group_id is not None:
-        return _new_conversation(
-            id=group_conversation_id(scope.channel, scope.account, group_id),
-            kind=_GROUP,
-            provider_id=group_id,
-        )
+        return scope.group(group_id)
     identity = party.phone or party.user_id or identifier(fallback)
     if identity is None:
         return None
@@ -203,8 +137,8 @@ def quoted_party(number: JsonValue, is_business: Callable[[str], bool]) -> Party
         return None
     digits = phone(wa_id)
     if digits is not None and is_business(digits):
-        return business(digits)
-    return _new_party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
+        return build.party(phone=digits, role=_BUSINESS)
+    return build.party(phone=digits, user_id=wa_id if _is_user_id(wa_id) else None)
 
 
 # --- what stands beside the content --------------------------------------------------------
@@ -220,7 +154,7 @@ def first_error(errors: JsonValue) -> ProviderError | None:
     for error in sequence(errors):
         if type(error) is dict:
             data = mapping(error.get("error_data"))
-            return _new_error(
+            return build.provider_error(
                 code=identifier(error.get("code")),
                 title=filled(error.get("title")) or filled(error.get("message")),
                 # Older versions put the details beside the code.
@@ -234,7 +168,7 @@ def referral(value: JsonValue) -> Referral | None:
     """Return the advertisement or post that led to a message."""
     if type(value) is not dict or not value:
         return None
-    return _new_referral(
+    return build.referral(
         source_type=filled(value.get("source_type")),
         source_id=identifier(value.get("source_id")),
         source_url=filled(value.get("source_url")),
@@ -253,7 +187,7 @@ def referred_product(value: JsonValue) -> Product | None:
     """Return the catalogue item that a message asks about."""
     if type(value) is not dict or not value:
         return None
-    return _new_product(
+    return build.product(
         catalog_id=identifier(value.get("catalog_id")),
         product_id=identifier(value.get("product_retailer_id")),
     )

@@ -1,9 +1,11 @@
 """Everything that an adapter's author imports, beside the model and the errors.
 
-The contract is here; `payload` reads untrusted JSON, `signing` compares what proves a callback,
-`capabilities` declares what a channel carries, and `fitting` makes a message fit it.
+The contract is here. `payload` reads untrusted JSON, `reading` what must be there, `build` makes
+events and what they hold, and `signing` compares what proves a callback. `capabilities` declares
+what a channel carries, and `fitting` makes a message fit it.
 """
 
+from bridge.adapter.build import Scope
 from bridge.adapter.capabilities import (
     Act,
     Capabilities,
@@ -18,20 +20,13 @@ from bridge.adapter.contract import (
     Adapter,
     AdapterClass,
     Callback,
-    NewMessage,
-    NewScope,
-    NewStatusChange,
+    ChannelSource,
     Parsed,
-    Place,
     Response,
     Sample,
     SampleSource,
-    Scope,
     SignedRequest,
     Verified,
-    new_message,
-    new_scope,
-    new_status_change,
 )
 from bridge.adapter.sending import (
     Accepted,
@@ -53,15 +48,12 @@ __all__ = [
     "Callback",
     "Capabilities",
     "CarouselForm",
+    "ChannelSource",
     "MediaForm",
     "MenuForm",
-    "NewMessage",
-    "NewScope",
-    "NewStatusChange",
     "Outcome",
     "Pace",
     "Parsed",
-    "Place",
     "Receipts",
     "Refused",
     "Remedy",
@@ -75,7 +67,4 @@ __all__ = [
     "ServiceAccount",
     "SignedRequest",
     "Verified",
-    "new_message",
-    "new_scope",
-    "new_status_change",
 ]

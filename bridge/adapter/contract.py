@@ -8,41 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 
-from bridge.adapter.payload import digest
 from bridge.errors import MalformedBody
-from bridge.model import (
-    Content,
-    Conversation,
-    Direction,
-    Event,
-    Forwarded,
-    JsonValue,
-    Message,
-    Origin,
-    Party,
-    Pricing,
-    Product,
-    ProviderError,
-    Referral,
-    ReplyTo,
-    Role,
-    Status,
-    StatusChange,
-    Unrecognized,
-)
-from bridge.model.frozen import builder, builder_from, quick_init
-from bridge.model.keys import conversation_id, event_key
+from bridge.model import Event, JsonValue
+from bridge.model.frozen import quick_init
 
 Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
-
-_BUSINESS: Final = Role.BUSINESS
-_new_conversation: Final = builder(Conversation)
-_new_party: Final = builder(Party)
 
 
 def _headers(value: Pairs) -> CIMultiDictProxy[str]:
@@ -115,133 +90,6 @@ class Parsed:
     malformed: MalformedBody | None = None
 
 
-@final
-@quick_init
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Scope:
-    """What all events of one callback share: where they came in, and for which account."""
-
-    source: str
-    channel: str
-    account: str | None = None
-    business_phone: str | None = None
-    received_at: datetime
-
-    def business(self, role: Role = _BUSINESS) -> Party:
-        """Return the business's side of a conversation."""
-        return _new_party(phone=self.business_phone, role=role)
-
-    def conversation(self, identity: str, provider_id: str | None = None) -> Conversation:
-        """Return the conversation with one user; `identity` as for `keys.conversation_id`."""
-        return _new_conversation(
-            id=conversation_id(self.channel, self.account, identity), provider_id=provider_id
-        )
-
-    def unrecognized(self, raw: JsonValue, reason: str, path: str | None = None) -> Unrecognized:
-        """Return the event for what cannot be read; `raw` is a body that `parse` accepts."""
-        return Unrecognized(
-            key=event_key("unrecognized", self.channel, digest(raw)),
-            source=self.source,
-            channel=self.channel,
-            account=self.account,
-            occurred_at=self.received_at,
-            received_at=self.received_at,
-            raw=raw,
-            reason=reason,
-            path=path,
-        )
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Place:
-    """Where callbacks come in and for which account: a scope but for its time.
-
-    There are few, since a business has few accounts, so an adapter may remember the place that
-    goes with what a callback names. What it names comes from outside: bound how many are
-    remembered, and how long their names are.
-    """
-
-    source: str
-    channel: str
-    account: str | None = None
-    business_phone: str | None = None
-
-
-class NewScope(Protocol):
-    """Takes what a `Scope` holds beside its place."""
-
-    def __call__(self, place: Place, /, *, received_at: datetime) -> Scope:
-        """Make a scope."""
-        ...
-
-
-class NewMessage(Protocol):
-    """Takes the fields of a `Message` that its scope does not hold."""
-
-    def __call__(
-        self,
-        scope: Scope,
-        /,
-        *,
-        key: str,
-        occurred_at: datetime,
-        raw: JsonValue,
-        message_id: str,
-        aliases: tuple[str, ...] = (),
-        id_space: str | None = None,
-        direction: Direction,
-        origin: Origin,
-        conversation: Conversation,
-        sender: Party,
-        recipient: Party,
-        content: Content,
-        reply_to: ReplyTo | None = None,
-        forwarded: Forwarded = Forwarded.NO,
-        referral: Referral | None = None,
-        product: Product | None = None,
-    ) -> Message:
-        """Make a message."""
-        ...
-
-
-class NewStatusChange(Protocol):
-    """Takes the fields of a `StatusChange` that neither its scope holds nor the journal sets."""
-
-    def __call__(
-        self,
-        scope: Scope,
-        /,
-        *,
-        key: str,
-        occurred_at: datetime,
-        raw: JsonValue,
-        message_id: str,
-        aliases: tuple[str, ...] = (),
-        id_space: str | None = None,
-        status: Status,
-        provider_status: str,
-        error: ProviderError | None = None,
-        recipient: Party | None = None,
-        conversation: Conversation | None = None,
-        pricing: Pricing | None = None,
-        correlation: str | None = None,
-        resolved: bool = True,
-    ) -> StatusChange:
-        """Make a status change."""
-        ...
-
-
-new_scope: Final[NewScope] = builder_from(Place, Scope)
-"""Make the scope of a callback that came in at a place."""
-
-new_message: Final[NewMessage] = builder_from(Scope, Message)
-"""Make a message within a scope, in half the time that the class takes with all its fields."""
-
-new_status_change: Final[NewStatusChange] = builder_from(Scope, StatusChange)
-"""Make a status change within a scope, as `new_message` makes a message."""
-
-
 @runtime_checkable
 class Adapter(Protocol):
     """Translates one provider's callbacks; pure, and safe to share between tasks."""
@@ -264,6 +112,24 @@ class Adapter(Protocol):
         Total: never raises, whatever an authentic body holds. An item that cannot be read
         becomes an `Unrecognized` while its neighbours arrive.
         """
+        ...
+
+
+@runtime_checkable
+class ChannelSource(Protocol):
+    """An adapter that knows beforehand which channels and accounts its events can be of.
+
+    A subscriber that waits for another one is warned of when the bridge starts.
+    """
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """Every channel that an event of this adapter can be of."""
+        ...
+
+    @property
+    def accounts(self) -> frozenset[str] | None:
+        """Every account, or None where only the callbacks tell them."""
         ...
 
 

@@ -16,14 +16,17 @@ import json
 import math
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import orjson
 
 from bridge.errors import MalformedBody
 from bridge.model import JsonValue
+
+T = TypeVar("T")
 
 MAX_DEPTH: Final = 200
 """How deep a body may nest: what is deeper could not be written out again with our own JSON."""
@@ -46,7 +49,7 @@ _STRING_OR_CONSTANT: Final = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<constant>NaN|-?Infinity)', re.DOTALL
 )
 _RFC3339: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?"
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?"
     r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)",
     re.ASCII,
 )
@@ -214,6 +217,18 @@ def identifier(value: JsonValue) -> str | None:
     return str(value) if type(value) is int else None
 
 
+def first(
+    parent: dict[str, JsonValue], names: Sequence[str], read: Callable[[JsonValue], T | None]
+) -> T | None:
+    """Return what stands under the first of these names that holds something to this reader."""
+    for name in names:
+        if name in parent:
+            found = read(parent[name])
+            if found is not None:
+                return found
+    return None
+
+
 def integer(value: JsonValue) -> int | None:
     """Return a whole number, also from its digits in a string."""
     if type(value) is int:
@@ -334,22 +349,11 @@ def _rfc3339(value: str) -> datetime | None:
     match = _RFC3339.fullmatch(value)
     if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    date, time, second, fraction, zone = match.groups()
+    # A leap second is shown as the one before it.
+    seconds = "59" if second == "60" else second
     try:
-        local = datetime(
-            int(year),
-            int(month),
-            int(day),
-            int(hour),
-            int(minute),
-            min(int(second), 59),  # a leap second is shown as the one before it
-            int((fraction or "0")[:6].ljust(6, "0")),
-            tzinfo=UTC,
-        )
-        if zone in "Zz":
-            return local
-        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-        return local - offset if zone[0] == "+" else local + offset
+        return _from_iso(f"{date}T{time}:{seconds}{fraction or ''}{zone.upper()}").astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

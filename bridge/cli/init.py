@@ -8,8 +8,10 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Final, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -17,6 +19,7 @@ from cyclopts import Parameter
 
 from bridge import assembly
 from bridge.adapter import SampleSource
+from bridge.adapter.setup import Chosen, Given, Rows, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.check import mistakes
@@ -26,7 +29,7 @@ from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings import Settings, loads
 from bridge.settings.wording import unknown
 
-_FIRST: Final = "incs"
+_OURS: Final = "incs-bridge"
 _NO_HOST: Final = "https://YOUR-HOST"
 _SECRET_BYTES: Final = 32
 _ONE_SECRET: Final = (Secret, Secret | None)
@@ -38,68 +41,12 @@ class Exists(BridgeError):
 
 
 @attrs.frozen(kw_only=True)
-class _Recipe:
-    """Which secrets of an adapter are ours to choose, and which its provider gives out."""
-
-    chosen: tuple[str, ...] = ()
-    given: Mapping[str, str] = attrs.field(factory=dict)
-
-
-_RECIPES: Final[Mapping[str, _Recipe]] = {
-    "incs": _Recipe(chosen=("tokens",)),
-    "whatsapp": _Recipe(
-        chosen=("verify_tokens",),
-        given={"app_secrets": 'the app\'s secret, in its "App settings, Basic" at Meta'},
-    ),
-    "rcs": _Recipe(given={"client_tokens": "the clientToken of the webhook's settings at Google"}),
-}
-
-
-@attrs.frozen(kw_only=True)
 class _Table:
-    """What is written of one adapter; of `missing` secrets a random one stands in the place."""
+    """The lines of one adapter's table, and what its owner has to know of the secrets in it."""
 
     name: str
-    secrets: Mapping[str, str] = attrs.field(repr=False)
-    arrays: frozenset[str]
-    missing: Mapping[str, str]
-    channels: tuple[_Channel, ...] = ()
-
-    def lines(self) -> Iterator[str]:
-        yield f"[adapters.{self.name}]"
-        for key, secret in self.secrets.items():
-            if key in self.missing:
-                yield f"# Put here {self.missing[key]}: this one is random."
-            yield f'{key} = ["{secret}"]' if key in self.arrays else f'{key} = "{secret}"'
-        for channel in self.channels:
-            yield ""
-            yield from channel.lines()
-
-
-@attrs.frozen(kw_only=True)
-class _Channel:
-    """A channel of the INCS console, as `--channel` names it."""
-
-    id: int
-    kind: str
-    phone: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> _Channel:
-        number, _, rest = text.partition(":")
-        kind, _, phone = rest.partition(":")
-        if not (number.isascii() and number.isdigit()):
-            raise UsageError(
-                f"--channel: expected ID:KIND:PHONE, such as 30058:whatsapp:6281…, found {text!r}"
-            )
-        return cls(id=int(number), kind=kind or "whatsapp", phone=phone or None)
-
-    def lines(self) -> Iterator[str]:
-        yield "[[adapters.incs.channels]]"
-        yield f"id = {self.id}"
-        yield f"kind = {_string(self.kind)}"
-        if self.phone is not None:
-            yield f"business_phone = {_string(self.phone)}"
+    lines: list[str] = attrs.field(factory=list, repr=False)
+    notes: list[str] = attrs.field(factory=list)
 
 
 def init(
@@ -123,10 +70,10 @@ def init(
     config
         The file to write; by default $BRIDGE_CONFIG, then ./config.toml.
     adapter
-        Whom to take callbacks from, such as incs, whatsapp or rcs; can be repeated.
+        Whom to take callbacks from, by a name that `bridge adapters` lists; can be repeated.
     channel
-        A channel of the INCS console as ID:KIND:PHONE, such as 30058:whatsapp:6281519236680;
-        can be repeated, and the phone may be left out.
+        For an adapter that serves several channels: one of them as ID:KIND:PHONE, by its id in
+        the provider's console; can be repeated, and the phone may be left out.
     host
         Where the world reaches this server, such as bridge.example.com.
     yes
@@ -138,16 +85,11 @@ def init(
     if path.exists() and not force:
         raise Exists(f"{path} exists already; --force overwrites it, and its secrets are gone then")
     asking = sys.stdin.isatty() and not yes
-    names = adapter or _asked_adapters(asking=asking)
-    channels = tuple(map(_Channel.parse, channel))
-    if channels and _FIRST not in names:
-        raise UsageError("--channel goes with --adapter incs")
-    if asking and _FIRST in names and not channels:
-        channels = _asked_channels()
-    tables = [
-        _table(name, channels if name == _FIRST else (), asking=asking)
-        for name in dict.fromkeys(names)
-    ]
+    names = tuple(dict.fromkeys(adapter or _asked_adapters(asking=asking)))
+    classes = {name: _settings_class(name) for name in names}
+    if channel and not any(any(parts_of(cls, Rows)) for cls in classes.values()):
+        raise UsageError(f"--channel goes with --adapter {' or '.join(_with_rows())}")
+    tables = [_table(name, cls, channel, path, asking=asking) for name, cls in classes.items()]
     if host is None and asking:
         host = _ask("Where does the world reach this server? (bridge.example.com; empty: later)")
     base = _base(host)
@@ -174,49 +116,91 @@ def _ask(question: str, *, hidden: bool = False) -> str:
 
 
 def _asked_adapters(*, asking: bool) -> Sequence[str]:
+    offered = assembly.installed()
+    first = next(name for name, offer in offered.items() if offer.distribution == _OURS)
     if not asking:
-        return (_FIRST,)
-    offered = ", ".join(assembly.installed())
-    answer = _ask(f"Whom do callbacks come from? ({offered}; several with commas; empty: {_FIRST})")
-    return [name.strip() for name in answer.split(",") if name.strip()] or (_FIRST,)
+        return (first,)
+    answer = _ask(
+        f"Whom do callbacks come from? ({', '.join(offered)}; several with commas; empty: {first})"
+    )
+    return [name.strip() for name in answer.split(",") if name.strip()] or (first,)
 
 
-def _asked_channels() -> tuple[_Channel, ...]:
-    answer = _ask("The channel's id in the INCS console? (empty: later)")
-    if not answer:
-        return ()
-    phone = _ask("Its business phone, with the country's code? (empty: later)")
-    kind = _ask("Is it whatsapp, rcs or viber? (empty: whatsapp)")
-    return (_Channel.parse(f"{answer}:{kind}:{phone}"),)
+def _asked_rows(asked: Rows) -> Sequence[Mapping[str, str]]:
+    answers: dict[str, str] = {}
+    for name, question in asked.questions.items():
+        answers[name] = _ask(question)
+        if not next(iter(answers.values())):
+            return ()
+    return ({name: answers.get(name, "") for name in asked.names},)
 
 
 # --- composing -----------------------------------------------------------------------------
 
 
-def _table(name: str, channels: tuple[_Channel, ...], *, asking: bool) -> _Table:
+def _settings_class(name: str) -> type[Any]:
     offers = assembly.installed()
     if name not in offers:
         raise UsageError(unknown("installed adapter", name, offers))
-    hints = get_type_hints(offers[name].load().Settings)
-    recipe = _RECIPES.get(name) or _Recipe(
-        chosen=tuple(key for key, hint in hints.items() if hint in (*_ONE_SECRET, _SECRETS))
-    )
-    values = {key: secrets.token_urlsafe(_SECRET_BYTES) for key in (*recipe.given, *recipe.chosen)}
-    missing = dict(recipe.given)
-    if asking:
-        for key, description in recipe.given.items():
-            question = f"{name}: {description}? (it does not show; empty: later)"
-            given = _ask(question, hidden=True)
-            if given:
-                values[key] = _escaped(given)
-                del missing[key]
-    return _Table(
-        name=name,
-        secrets=values,
-        arrays=frozenset(key for key in values if hints[key] == _SECRETS),
-        missing=missing,
-        channels=channels,
-    )
+    return offers[name].load().Settings
+
+
+def _with_rows() -> Iterator[str]:
+    """Yield the installed adapters that `--channel` goes with."""
+    for name, offer in assembly.installed().items():
+        with suppress(ConfigurationError):  # one that is broken goes with nothing
+            if any(parts_of(offer.load().Settings, Rows)):
+                yield name
+
+
+def _table(
+    name: str, cls: type[Any], channels: Sequence[str], path: Path, *, asking: bool
+) -> _Table:
+    table = _Table(name=name, lines=[f"[adapters.{name}]"])
+    hints = get_type_hints(cls)
+    secret: dict[str, Chosen | Given] = dict((*parts_of(cls, Given), *parts_of(cls, Chosen)))
+    if not secret:
+        secret = {key: Chosen() for key, hint in hints.items() if hint in (*_ONE_SECRET, _SECRETS)}
+    for key, part in secret.items():
+        value = ""
+        if isinstance(part, Given):
+            if asking:
+                question = f"{name}: {part.what}? (it does not show; empty: later)"
+                value = _escaped(_ask(question, hidden=True))
+            if not value:
+                table.lines.append(f"# Put here {part.what}: this one is random.")
+                table.notes.append(f"to do: put {part.what}, into {path} at {key}")
+        elif part.purpose is not None:
+            table.notes.append(f"{part.purpose} is in {path}, at {key}")
+        quoted = f'"{value or secrets.token_urlsafe(_SECRET_BYTES)}"'
+        table.lines.append(f"{key} = [{quoted}]" if hints[key] == _SECRETS else f"{key} = {quoted}")
+    for key, rows in parts_of(cls, Rows):
+        given = [_split(channel, rows) for channel in channels]
+        for texts in given or (_asked_rows(rows) if asking else ()):
+            table.lines.extend(("", f"[[adapters.{name}.{key}]]"))
+            table.lines.extend(_row(texts, rows, hints[key]))
+    return table
+
+
+def _split(channel: str, rows: Rows) -> Mapping[str, str]:
+    texts = channel.split(":", len(rows.names) - 1)
+    return dict(zip_longest(rows.names, texts, fillvalue=""))
+
+
+def _row(texts: Mapping[str, str], rows: Rows, array: Any) -> Iterator[str]:  # noqa: ANN401 - a type hint
+    """Yield a row's settings, each as its class wants it. Raises `UsageError`."""
+    hints = get_type_hints(get_args(array)[0])
+    for name, text in texts.items():
+        value = text or rows.defaults.get(name)
+        if value is None:
+            continue
+        if hints[name] is not int:
+            yield f"{name} = {_string(value)}"
+        elif value.isascii() and value.isdigit():
+            yield f"{name} = {int(value)}"
+        else:
+            found = ":".join(texts.values()).rstrip(":")
+            raise UsageError(f"--channel: expected {rows.form}, found {found!r}")
 
 
 def _document(tables: Sequence[_Table]) -> str:
@@ -225,7 +209,7 @@ def _document(tables: Sequence[_Table]) -> str:
         "# This file holds secrets: keep it to yourself.",
     ]
     for table in tables:
-        lines += ["", *table.lines()]
+        lines += ["", *table.lines]
     lines += [
         "",
         "# Every event as a line in the terminal. A function of yours is named in the same way:",
@@ -293,11 +277,8 @@ def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -
             table.name, f"{base}{settings.server.prefix}/{table.name}{_tail(settings, table)}"
         )
     for table in tables:
-        for key in _RECIPES.get(table.name, _Recipe()).chosen:
-            if key == "verify_tokens":
-                say(f"{table.name}: the token to verify with is in {path}, at {key}")
-        for key, description in table.missing.items():
-            say(f"{table.name}: to do: put {description}, into {path} at {key}")
+        for note in table.notes:
+            say(f"{table.name}: {note}")
     option = "" if path == DEFAULT else f" --config {path}"
     say(f"Next: bridge serve{option}")
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -31,6 +32,7 @@ _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
 _COLLECT_AFTER: Final = (20_000, 50, 100)
 _HIDDEN: Final = "********"
+_DEVELOPING: Final = "_BRIDGE_DEVELOPING"  # tells the server that `--dev` starts
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,14 +62,15 @@ def serve(
     log_format
         Write the log so instead of as configured: `console` is for people, `json` for machines.
     dev
-        While you write subscribers: a log for people, and the server starts again when the
-        configuration or a subscriber's code changes.
+        While you write subscribers: a log for people with whole tracebacks, and the server
+        starts again when the configuration or a subscriber's code changes.
     """
     path = configuration.find(config, or_example=False)
     if dev:
         options = {"--config": path, "--host": host, "--port": port}
         from bridge.cli.reload import supervise  # noqa: PLC0415 - a server in production needs none
 
+        os.environ[_DEVELOPING] = "1"
         return supervise(_command(options, log_format or "console"), path)
     settings = configuration.read(path)
     settings = attrs.evolve(
@@ -77,7 +80,11 @@ def serve(
     )
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
     bridge = Bridge.from_settings(settings)
-    log.configure(settings.log, secrets=[secret for _, secret in configuration.secrets(settings)])
+    log.configure(
+        settings.log,
+        secrets=[secret for _, secret in configuration.secrets(settings)],
+        whole_tracebacks=_DEVELOPING in os.environ,
+    )
     for doubt in doubts(settings, path):
         _log.warning("%s", doubt)
     try:
@@ -187,6 +194,6 @@ def _masked_tail(adapter: Adapter) -> str:
 
 
 def _subscription(entry: SubscriberEntry) -> str:
-    filters = (entry.channel, entry.account, entry.direction, entry.content)
+    filters = (entry.channel, entry.account, entry.direction, *entry.content)
     wanted = [", ".join(entry.events) or "every event", *(str(word) for word in filters if word)]
     return f"{' '.join(wanted)} → {entry.use}"

@@ -7,48 +7,14 @@ event=event)`; see `bridge.delivery.receivers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
 
-import attrs
 from blinker import Signal
 
+from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError
-from bridge.model import EVENT_CLASSES, Content, Direction, Event, Message
-
-Function: TypeAlias = Callable[[Any], object]
-"""What a subscriber runs: called with the event; what it returns is awaited if it can be."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Subscriber:
-    """A named listener and the events it wants; None filters nothing.
-
-    `direction` and `content` are about messages, so with either of them nothing else is wanted.
-    """
-
-    name: str
-    function: Function
-    events: tuple[type[Event], ...] = (Event,)
-    channel: str | None = None
-    account: str | None = None
-    direction: Direction | None = None
-    content: tuple[type[Content], ...] = ()
-
-    def wants(self, event: Event) -> bool:
-        """Return whether all filters let this event through."""
-        if not isinstance(event, self.events):
-            return False
-        if self.channel is not None and event.channel != self.channel:
-            return False
-        if self.account is not None and event.account != self.account:
-            return False
-        if self.direction is None and not self.content:
-            return True
-        if not isinstance(event, Message) or self.direction not in (None, event.direction):
-            return False
-        return not self.content or isinstance(event.content, self.content)
+from bridge.model import EVENT_CLASSES, Event
 
 
 class Bus:

@@ -1,4 +1,4 @@
-"""The workers that serve one subscriber; how they share the work, the package's docstring says."""
+"""What serves one subscriber; the package's docstring draws it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import attrs
 
-from bridge.delivery.attempt import FIRST, Attempt, attempt, begin, delay, finish
-from bridge.delivery.functions import as_async, is_async, raised_at
+from bridge.delivery.attempt import FIRST, Attempt, delay
+from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
 from bridge.delivery.progress import Progress
-from bridge.errors import JournalError
+from bridge.delivery.running import Ended, Runner, Running
+from bridge.delivery.supervised import Tasks, report
+from bridge.errors import Drop, JournalError, RetryIn
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import Result, Tried
@@ -27,11 +29,11 @@ _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
-_BURST: Final = 8  # entries of one lane before another lane has its turn
-_SLICE: Final = 0.0005  # seconds that a worker goes on for while it need not wait
-_SAVE_EVERY: Final = 0.05  # seconds; progress is at-least-once anyway
+_AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
+_SLICE: Final = 0.0005  # seconds in which entries are begun with before others have their turn
+_SAVE_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
-_ERROR_LENGTH: Final = 1000
+_TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
 
 _log: Final = logging.getLogger(__name__)
 
@@ -43,16 +45,19 @@ class _Lane:
     name: str
     entries: deque[Entry] = attrs.field(factory=deque)
     held: bool = False
-    queued: bool = False  # a worker has it, or will
+    queued: bool = False  # it is being served, or will be
     look_again: bool = False
+    is_due: bool = False  # its first held entry, whatever the clock says
+    trying: Held | None = None
     timer: asyncio.TimerHandle | None = None
 
 
 class Delivery:
     """Serves one subscriber while the context is open.
 
-    `policy.timeout` limits one try of an async function; a plain function runs in a thread that
-    cannot be interrupted, and keeps its conversation until it returns.
+    `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
+    interrupted, and keeps its conversation until it returns. What serves a plain receiver has
+    no dead letters.
     """
 
     def __init__(
@@ -65,30 +70,31 @@ class Delivery:
         policy: DeliverySettings,
         observe: Callable[[Tried], None] | None = None,
         recall: Callable[[Event], None] | None = None,
+        is_plain: bool = False,
     ) -> None:
         self.name = name
+        self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
+        self._last = "the last try" if is_plain else "a dead letter"
         self._cursor = cursor
         self._progress = Progress(cursor)
+        self._function = function
         self._wants = wants
         self._policy = policy
         self._observe = observe
         self._success = Tried(subscriber=name, result=Result.DONE)
-        self._recall = recall
-        self._timeout = policy.timeout if is_async(function) else None
-        self._threads = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=name)
-        self._function = as_async(function, self._threads)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._reader: asyncio.Task[None] | None = None
-        self._is_draining = False
+        self._runner = Runner(self._who, function, timeout=policy.timeout, prepare=recall)
+        self._tasks = Tasks(self._who, self._died)
+        self._loop = asyncio.get_running_loop()
+        self._draining = asyncio.Event()
+        self._is_closing = False
         self._is_verbose = False
 
         self._batch: deque[Entry] = deque()
-        self._read_up_to = cursor.position
-        self._is_led = False
+        self._reader: asyncio.Task[None] | None = None
+        self._is_called = False
         self._busy = 0
         self._lanes: dict[str, _Lane] = {}
         self._ready: deque[_Lane] = deque()  # bounded by window and lanes
-        self._idle: list[asyncio.Future[None]] = []
         self._waiting = 0
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
@@ -96,13 +102,8 @@ class Delivery:
     async def __aenter__(self) -> Self:
         """Take up where the subscriber stopped. Raises `JournalError`."""
         await self.wake()
-        self._tasks = [
-            asyncio.create_task(self._save(), name=f"{self.name}: save"),
-            *(
-                asyncio.create_task(self._work(), name=f"{self.name}: work {n}")
-                for n in range(self._policy.concurrency + 1)  # one of them reads
-            ),
-        ]
+        self._tasks.start("save", self._save)
+        self._tasks.start("read", self._read)
         return self
 
     async def __aexit__(
@@ -111,15 +112,16 @@ class Delivery:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop at once, saving what is done; what is under way comes again. See `drain`."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Stop, saving what is done; what is under way comes again. See `drain`.
+
+        Functions are cancelled. One that does not end within a second is left behind.
+        """
+        self._is_closing = True
         for lane in self._lanes.values():
             if lane.timer is not None:
                 lane.timer.cancel()
-        # A thread cannot be interrupted: whoever waits for one that hangs waits forever.
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._tasks.close()
+        await self._runner.close(_TO_CLOSE)
         with suppress(JournalError):
             await self._progress.save()
 
@@ -132,9 +134,8 @@ class Delivery:
         while up_to is not None and self._progress.taken_up_to < up_to:
             self._moved.clear()
             await self._moved.wait()
-        self._is_draining = True
+        self._draining.set()
         self._batch.clear()
-        self._read_up_to = self._progress.taken_up_to
         if self._reader is not None:
             self._reader.cancel()
         while self._progress.under_way or (
@@ -148,6 +149,11 @@ class Delivery:
         """Return how many conversations wait for a retry."""
         return self._waiting
 
+    @property
+    def at_work(self) -> tuple[str, ...]:
+        """Return the keys of the events with which the function is at work."""
+        return tuple(running.event.key for running in self._runner.under_way)
+
     async def wake(self) -> None:
         """Look for held entries again, as after a dead letter was given back."""
         for name, due_at in (await self._cursor.waiting()).items():
@@ -158,152 +164,130 @@ class Delivery:
             if lane.queued:
                 lane.look_again = True
             else:
-                self._schedule(lane, due_at)
+                self._schedule(lane, self._until(due_at))
 
     # --- taking in -----------------------------------------------------------------------
 
-    async def _lead(self) -> None:
-        """Read entries and serve each at once; end where one takes longer than a moment."""
-        self._is_led = True
-        since = time.monotonic()
-        waiting: tuple[_Lane, Awaitable[object]] | None = None
-        while waiting is None:
-            if not self._batch:
-                self._progress.taken_up_to = self._read_up_to
-                self._progress.changed.set()
-                self._moved_on()
-                if not await self._read():
-                    return
-                since = time.monotonic()
-            while self._busy >= self._policy.concurrency:
-                self._room.clear()
-                await self._room.wait()
-            if not self._batch:
-                continue  # nothing is wanted, or the batch was let go of meanwhile
-            entry = self._batch.popleft()
-            waiting = self._take(entry)
-            self._progress.taken_up_to = entry.position
-            if waiting is None and time.monotonic() - since > _SLICE:
-                await asyncio.sleep(0)  # a subscriber that never waits must not hold up others
-                since = time.monotonic()
-        self._is_led = False
-        self._call_a_worker()
-        await self._serve(*waiting)
-
-    async def _read(self) -> bool:
-        """Read the next batch; return False where nothing more is to be taken in."""
-        while not self._is_draining:
-            if self._progress.under_way >= _WINDOW or self._waiting >= _WAITING_LANES:
+    async def _read(self) -> None:
+        while not self._draining.is_set():
+            room = _WINDOW - self._progress.under_way
+            if self._batch or room <= 0 or self._waiting >= _WAITING_LANES:
                 self._room.clear()
                 await self._room.wait()
                 continue
-            limit = min(_BATCH, _WINDOW - self._progress.under_way)
             self._reader = asyncio.current_task()
             try:
-                entries = await self._cursor.read(limit)
+                entries = await self._cursor.read(min(_BATCH, room))
             except JournalError as error:
                 self._complain("cannot read the journal", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
                 continue
+            except asyncio.CancelledError:
+                if not self._draining.is_set():
+                    raise
+                return
             finally:
                 self._reader = None
             self._is_verbose = _log.isEnabledFor(logging.DEBUG)  # asked once for many
-            self._batch.extend([entry for entry in entries if self._wants(entry.event)])
-            self._read_up_to = entries[-1].position
-            if not self._batch:
-                await asyncio.sleep(0)  # a journal in memory never waits
-            return True
-        return False
+            self._batch.extend(entries)
+            self._call()
 
-    def _take(self, entry: Entry) -> tuple[_Lane, Awaitable[object]] | None:
-        """Begin with an entry, or put it behind what its lane is busy with.
+    def _call(self) -> None:
+        """Begin with what may begin, in the next turn of the loop."""
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._safely, self._begin)
 
-        Return the lane and the rest of the function where that has to wait.
-        """
-        lane = self._lanes.get(entry.lane)
-        if lane is not None:
-            if lane.held or len(lane.entries) >= _LANE_QUEUE:
-                self._hold(lane, Held(entry=entry))
+    def _begin(self) -> None:
+        self._is_called = False
+        concurrency, ready, batch = self._policy.concurrency, self._ready, self._batch
+        until = time.monotonic() + _SLICE
+        while self._busy < concurrency and not self._is_closing:
+            if ready:
+                self._serve(ready.popleft())
+            elif batch:
+                self._take(batch.popleft())
             else:
-                self._progress.begin(entry)
-                lane.entries.append(entry)
-            return None
-        try:
-            rest = self._begin(entry, FIRST)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, as in _try
-            lane = self._lanes[entry.lane] = _Lane(entry.lane)
-            if self._fail(lane, Held(entry=entry), error):
-                del self._lanes[entry.lane]
-            return None
-        if rest is None:
-            self._done(entry)
-            return None
-        self._progress.begin(entry)
-        lane = self._lanes[entry.lane] = _Lane(entry.lane, deque((entry,)), queued=True)
-        return lane, rest
-
-    # --- giving out ----------------------------------------------------------------------
-
-    async def _work(self) -> None:
-        since = time.monotonic()
-        while True:
-            if self._ready and self._busy < self._policy.concurrency:
-                await self._serve(self._ready.popleft())
-            elif not self._is_led:
-                await self._lead()
-            else:
-                await self._until_called()
-                since = time.monotonic()
-            if time.monotonic() - since > _SLICE:
-                await asyncio.sleep(0)
-                since = time.monotonic()
-
-    async def _until_called(self) -> None:
-        called = asyncio.get_running_loop().create_future()
-        self._idle.append(called)
-        await called
-
-    def _call_a_worker(self) -> None:
-        while self._idle:
-            called = self._idle.pop()
-            if not called.done():  # it may have been cancelled
-                called.set_result(None)
-                return
-
-    async def _serve(self, lane: _Lane, begun: Awaitable[object] | None = None) -> None:
-        """Deliver what a lane has; its first entry may have been begun with."""
-        self._busy += 1
-        try:
-            if lane.entries:
-                await self._advance(lane, begun)
-            else:
-                await self._resume(lane)
-        except JournalError as error:
-            self._complain("cannot reach what is held", error)
-            self._schedule(lane, time.time() + _AFTER_JOURNAL_ERROR)
-        finally:
-            self._busy -= 1
-            self._room.set()
-
-    async def _advance(self, lane: _Lane, begun: Awaitable[object] | None) -> None:
-        """Deliver what a lane has in memory."""
-        for _ in range(_BURST):
-            entry = lane.entries[0]
-            error = await self._try(entry, FIRST, begun)
-            begun = None
-            lane.entries.popleft()
-            if error is not None and not self._fail(lane, Held(entry=entry), error):
-                # What waited behind it now waits in the journal.
-                for later in lane.entries:
-                    self._hold(lane, Held(entry=later))
-                lane.entries.clear()
-                self._settle(entry)
-                return
-            self._settle(entry)
-            if not lane.entries:
                 break
+            if time.monotonic() > until:
+                self._call()  # a function that never waits must not hold up others
+                break
+        self._progress.changed.set()
+        self._moved_on()
+
+    def _take(self, entry: Entry) -> None:
+        """Begin with an entry, or put it behind what its lane is busy with."""
+        self._progress.taken_up_to = entry.position
+        if not self._wants(entry.event):
+            return
+        lane = self._lanes.get(entry.lane)
+        if lane is None:
+            try:
+                running = self._runner.begin(entry.event, FIRST)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
+                self._after(self._lane_of(entry), entry, error)
+            else:
+                if running is not None:
+                    self._follow(self._lane_of(entry), entry, running)
+                elif self._observe is not None or self._is_verbose:
+                    self._done(entry)
+        elif lane.held or len(lane.entries) >= _LANE_QUEUE:
+            self._hold(lane, Held(entry=entry))
+        else:
+            self._progress.begin(entry)
+            lane.entries.append(entry)
+
+    def _lane_of(self, entry: Entry) -> _Lane:
+        """Return a new lane that is busy with this entry."""
+        lane = self._lanes[entry.lane] = _Lane(entry.lane, deque((entry,)), queued=True)
+        self._progress.begin(entry)
+        return lane
+
+    # --- trying ----------------------------------------------------------------------------
+
+    def _serve(self, lane: _Lane) -> None:
+        """Deliver the next that a lane has, in memory or else in the journal."""
+        if not lane.entries:
+            self._busy += 1
+            self._tasks.start("retry", partial(self._resume, lane), partial(self._resumed, lane))
+            return
+        entry = lane.entries[0]
+        try:
+            running = self._runner.begin(entry.event, FIRST)
+        except BaseException as error:  # noqa: BLE001 - as in _take
+            self._after(lane, entry, error)
+        else:
+            if running is None:
+                self._after(lane, entry, None)
+            else:
+                self._follow(lane, entry, running)
+
+    def _follow(self, lane: _Lane, entry: Entry, running: Running) -> None:
+        """Go on with the lane when a function has ended."""
+        self._busy += 1
+
+        def ended(error: BaseException | None) -> None:
+            self._busy -= 1
+            self._call()
+            self._safely(self._after, lane, entry, error)
+
+        running.ended = ended
+
+    def _after(self, lane: _Lane, entry: Entry, error: BaseException | None) -> None:
+        """Note what became of the first entry of a lane; the next one has its turn later."""
+        if self._is_closing:
+            return  # it was cut off, and comes again
+        lane.entries.popleft()
+        if error is None:
+            self._done(entry)
+        elif not self._fail(lane, Held(entry=entry), error):
+            # What waited behind it now waits in the journal.
+            for later in lane.entries:
+                self._hold(lane, Held(entry=later))
+            lane.entries.clear()
+            self._settle(entry)
+            return
+        self._settle(entry)
         if lane.entries or lane.held:
             self._enqueue(lane)
         else:
@@ -311,54 +295,71 @@ class Delivery:
 
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
+        try:
+            await self._deliver_held(lane)
+        except JournalError as error:
+            self._complain("cannot reach what is held", error)
+            self._schedule(lane, _AFTER_JOURNAL_ERROR)
+
+    async def _deliver_held(self, lane: _Lane) -> None:
         lane.look_again = False
         await self._progress.save()
-        found = await self._cursor.held(lane.name, _BURST)
+        found = await self._cursor.held(lane.name, _AT_ONCE)
         for held in found:
-            retry = held.retry
-            if retry.due_at is not None and retry.due_at > time.time():
-                self._schedule(lane, retry.due_at)
+            seconds = self._until(held.retry.due_at)
+            if seconds > 0 and not lane.is_due:
+                self._schedule(lane, seconds)
                 return
-            error = await self._try(held.entry, Attempt(retry.tries, retry.replayed))
+            lane.is_due = False
+            lane.trying = held
+            error = await self._try(held)
+            lane.trying = None
             if error is None:
+                self._done(held.entry)
                 self._progress.release(held.entry)
             elif not self._fail(lane, held, error):
                 return
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
-        if lane.look_again or len(found) == _BURST:
+        if lane.look_again or len(found) == _AT_ONCE:
             self._enqueue(lane)
             return
         del self._lanes[lane.name]
         self._waiting -= 1
         self._moved_on()
 
-    async def _try(
-        self, entry: Entry, which: Attempt, begun: Awaitable[object] | None = None
-    ) -> BaseException | None:
-        """Give the subscriber an event; return what went wrong, whatever it was."""
-        task = asyncio.current_task()
-        try:
-            rest = self._begin(entry, which) if begun is None else begun
-            if rest is not None:
-                await finish(rest, self._timeout)
-        except asyncio.CancelledError as error:
-            if task is not None and task.cancelling():
-                raise
-            return error  # the subscriber's own doing
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - also SystemExit: it is not theirs to exit
-            return error
-        self._done(entry)
-        return None
+    def _resumed(self, lane: _Lane, error: BaseException | None) -> None:
+        self._busy -= 1
+        self._call()
+        if error is not None:
+            # It was ended by others, or there is a bug: what it was at work on has failed.
+            held, lane.trying = lane.trying, None
+            if held is None or self._fail(lane, held, error):
+                self._schedule(lane, _AFTER_JOURNAL_ERROR)
 
-    def _begin(self, entry: Entry, which: Attempt) -> Awaitable[object] | None:
-        if attempt.get() is not which:
-            attempt.set(which)
-        if self._recall is not None:
-            self._recall(entry.event)
-        return begin(self._function, entry.event)
+    async def _try(self, held: Held) -> BaseException | None:
+        """Give the subscriber an event that is held; return what went wrong, whatever it was."""
+        outcome: asyncio.Future[BaseException | None] = self._loop.create_future()
+
+        def ended(error: BaseException | None) -> None:
+            if not outcome.done():
+                outcome.set_result(error)
+
+        # Not from within this task: the function is to see a task of its own.
+        self._loop.call_soon(self._begin_held, held, ended)
+        return await outcome
+
+    def _begin_held(self, held: Held, ended: Ended) -> None:
+        try:
+            which = Attempt(held.retry.tries, held.retry.replayed)
+            running = self._runner.begin(held.entry.event, which)
+        except BaseException as error:  # noqa: BLE001 - as in _take
+            ended(error)
+        else:
+            if running is None:
+                ended(None)
+            else:
+                running.ended = ended
 
     def _done(self, entry: Entry) -> None:
         if self._observe is not None:
@@ -370,32 +371,38 @@ class Delivery:
         """Hold an entry for its next try; return True where it has had its last."""
         now = time.time()
         tries = held.retry.tries + 1
-        final = tries >= self._policy.tries
+        final = isinstance(error, Drop) or tries >= self._policy.tries
+        seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
         if self._observe is not None:
             result = Result.DEAD if final else Result.FAILED
             self._observe(Tried(subscriber=self.name, result=result))
-        text = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
-        if isinstance(error, TimeoutError) and not str(error):
-            text = f"no answer within {self._timeout} s"
-        due_at = now + delay(self._policy, tries)
+        where = where_of(error, self._function) or name_of(self._function)
         _log.log(
             logging.ERROR if final else logging.WARNING,
-            "gave up: dead letter" if final else "failed: will be tried again",
+            "%s failed on %s: %s at %s, try %d; %s",
+            self._who,
+            held.entry.event.key,
+            kind_of(error),
+            where,
+            tries,
+            self._last if final else f"again in {seconds:.1f} s",
             extra={
                 "subscriber": self.name,
                 "key": held.entry.event.key,
                 "tries": tries,
-                "error": type(error).__name__,
-                "where": raised_at(error),
-                **({} if final else {"seconds": round(due_at - now, 1)}),
+                "error": kind_of(error),
+                "where": where,
+                **({} if final else {"seconds": round(seconds, 1)}),
             },
+            exc_info=exc_info_of(error),
         )
         retry = Retry(
             tries=tries,
-            due_at=None if final else due_at,
+            due_at=None if final else now + seconds,
             first_failed_at=held.retry.first_failed_at or now,
             failed_at=now,
-            error=text,
+            error=described(error),
+            trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
         )
         held = Held(entry=held.entry, retry=retry)
@@ -403,7 +410,7 @@ class Delivery:
             self._progress.dead_letter(held)
             return True
         self._hold(lane, held)
-        self._schedule(lane, due_at)
+        self._schedule(lane, seconds)
         return False
 
     # --- lanes ---------------------------------------------------------------------------
@@ -421,22 +428,25 @@ class Delivery:
     def _enqueue(self, lane: _Lane) -> None:
         lane.queued = True
         self._ready.append(lane)
-        self._call_a_worker()
+        self._call()
 
-    def _schedule(self, lane: _Lane, due_at: float) -> None:
+    def _until(self, due_at: float | None) -> float:
+        """Return how long to wait; the clock may have been set since that time was noted."""
+        return 0 if due_at is None else min(due_at - time.time(), self._policy.max_delay)
+
+    def _schedule(self, lane: _Lane, seconds: float) -> None:
         lane.queued = False
         self._moved.set()
         if lane.timer is not None:
             lane.timer.cancel()
-            lane.timer = None
-        delay = due_at - time.time()
-        if delay <= 0:
-            self._enqueue(lane)
+        if seconds > 0:
+            lane.timer = self._loop.call_later(seconds, self._due, lane)
         else:
-            lane.timer = asyncio.get_running_loop().call_later(delay, self._due, lane)
+            self._due(lane)
 
     def _due(self, lane: _Lane) -> None:
         lane.timer = None
+        lane.is_due = True
         self._enqueue(lane)
 
     def _settle(self, entry: Entry) -> None:
@@ -447,17 +457,30 @@ class Delivery:
         self._room.set()
         self._moved.set()
 
-    # --- telling the journal -------------------------------------------------------------
+    # --- our own -------------------------------------------------------------------------
 
     async def _save(self) -> None:
         while True:
             await self._progress.changed.wait()
-            await asyncio.sleep(_SAVE_EVERY)
             try:
                 await self._progress.save()
             except JournalError as error:
                 self._complain("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
+            await asyncio.sleep(_SAVE_EVERY)
+
+    def _safely(self, step: Callable[..., None], *args: object) -> None:
+        """Go on whatever happens, as a task of ours does."""
+        try:
+            step(*args)
+        except Exception as error:  # noqa: BLE001 - a bug, which must not end the delivery
+            report(self._who, "delivery", error)
+            self._died()
+            self._call()
+
+    def _died(self) -> None:
+        if self._observe is not None:
+            self._observe(Tried(subscriber=self.name, result=Result.FAILED))
 
     def _complain(self, what: str, error: JournalError) -> None:
-        _log.error(what, extra={"subscriber": self.name, "error": str(error)})
+        _log.error("%s %s: %s", self._who, what, error, extra={"subscriber": self.name})

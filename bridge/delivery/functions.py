@@ -1,58 +1,158 @@
-"""The functions of others: how they are called, named, and where they failed."""
+"""The functions of others: whether they are async, what they are called, where they failed."""
 
 from __future__ import annotations
 
 import inspect
-from asyncio import get_running_loop
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
-from contextvars import copy_context
+import os
+import sys
+import sysconfig
+from collections.abc import Callable
 from functools import partial
-from typing import cast
+from pathlib import Path
+from traceback import walk_tb
+from types import CodeType
+from typing import Any, Final
 
-
-def as_async(
-    function: Callable[..., object], executor: Executor
-) -> Callable[..., Awaitable[object]]:
-    """Return the function itself if it is async, else one that runs it in a thread.
-
-    A plain function may block, and must not hold up everyone else while it does. It sees the
-    caller's context variables.
-    """
-    if is_async(function):
-        return cast("Callable[..., Awaitable[object]]", function)
-
-    async def in_thread(*args: object, **kwargs: object) -> object:
-        result = await get_running_loop().run_in_executor(
-            executor, partial(copy_context().run, function, *args, **kwargs)
-        )
-        return await result if inspect.isawaitable(result) else result
-
-    return in_thread
+_LONGEST: Final = 1000
+_MOST_LINES: Final = 50
+_OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
+_CALLERS: Final = frozenset(
+    str(Path(__file__).with_name(name)) for name in ("delivery.py", "running.py", "threads.py")
+)
+_STDLIB: Final = f"{sysconfig.get_path('stdlib')}{os.sep}"
+_PACKAGES: Final = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 
 def is_async(function: Callable[..., object]) -> bool:
-    """Return whether calling this gives an awaitable: an async function, method or object."""
-    while isinstance(function, partial):
-        function = function.func
+    """Return whether calling this gives a coroutine: an async function, method or object."""
+    function = plain(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object's own call may be async
     )
 
 
-def name_of(function: Callable[..., object]) -> str:
-    """Return `module:name` of a function, as it is written in the settings."""
+def plain(function: Callable[..., object]) -> Callable[..., object]:
+    """Return what is inside of partials."""
     while isinstance(function, partial):
         function = function.func
+    return function
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """Return `module:name` of a function, as it is written in the settings."""
+    function = plain(function)
     named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
+    return f"{getattr(named, '__module__', '?')}:{named.__qualname__}"
+
+
+def described(error: BaseException) -> str:
+    """Return an exception's class and text; any text can be kept, whatever `str` makes of it."""
+    try:
+        text = str(error)
+    except BaseException as raised:  # noqa: BLE001 - it is the exception's own code
+        text = f"(its text cannot be had: {type(raised).__name__})"
+    return f"{kind_of(error)}: {writable(text)}"[:_LONGEST]
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of an exception's class."""
+    return writable(type(error).__name__)
+
+
+def writable(text: str) -> str:
+    """Escape what no UTF-8 can hold, as file names that are no UTF-8 become in Python."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def raised_at(error: BaseException) -> str | None:
     """Return the innermost line that raised, and none of the values there."""
-    traceback = error.__traceback__
-    if traceback is None:
+    frames = _frames(error)
+    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else None
+
+
+def exc_info_of(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
+    """Return what a log record takes, without our own frames around the function's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next and trace.tb_frame.f_code.co_filename in _CALLERS:
+        trace = trace.tb_next
+    return type(error), error, trace
+
+
+def chain_of(error: BaseException) -> tuple[str, ...]:
+    """Return the lines that an exception came through, the innermost last, without any value.
+
+    What it was raised from follows, headed by its class.
+    """
+    lines: list[str] = []
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen and len(lines) < _MOST_LINES:
+        if seen:
+            lines.append(f"from {kind_of(cause)}")
+        seen.add(id(cause))
+        lines += [f"{file}:{line} in {name}" for file, line, name in _frames(cause)]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return tuple(lines[:_MOST_LINES])
+
+
+def where_of(error: BaseException, function: Callable[..., object] | None = None) -> str | None:
+    """Return the innermost line of the user's own code that raised.
+
+    That is what lies in the function's package or beside its module, and otherwise what is
+    neither ours nor a library. If no such line is known, it is where the function begins, and
+    None if it is not written in Python.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    code = _code_of(function)
+    root = None if code is None else _root_of(code, function)
+    for cause in (error, error.__cause__):
+        lines = [(file, line) for file, line, _ in (() if cause is None else _frames(cause))]
+        own = [each for each in lines if root is not None and _is_below(root, each[0])]
+        own = own or [each for each in lines if not _is_others(each[0])]
+        if own:
+            return f"{own[-1][0]}:{own[-1][1]}"
+    return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _frames(error: BaseException) -> list[tuple[str, int, str]]:
+    """Return file, line and function of each frame; of a group, also those of its first."""
+    frames = [
+        (frame.f_code.co_filename, line, frame.f_code.co_qualname)
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    if isinstance(error, BaseExceptionGroup):
+        frames += _frames(error.exceptions[0])
+    return frames
+
+
+def _code_of(function: Callable[..., object] | None) -> CodeType | None:
+    if function is None:
         return None
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    function = inspect.unwrap(plain(function))
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+def _root_of(code: CodeType, function: object) -> str:
+    """Return the folder of the package that a function is from, or of its module."""
+    module = getattr(function, "__module__", None) or type(function).__module__
+    package = sys.modules.get(module.partition(".")[0])
+    for folder in getattr(package, "__path__", ()):
+        if code.co_filename.startswith(f"{folder}{os.sep}"):
+            return f"{folder}{os.sep}"
+    folder = f"{Path(code.co_filename).parent}{os.sep}"
+    # A module that is installed by itself lies beside everybody else's.
+    return code.co_filename if folder.endswith(_PACKAGES) else folder
+
+
+def _is_below(root: str, file: str) -> bool:
+    return file.startswith(root) and not _is_library(f"{os.sep}{file.removeprefix(root)}")
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith((_STDLIB, "<frozen ")) or any(name in file for name in _PACKAGES)
+
+
+def _is_others(file: str) -> bool:
+    return file.startswith(_OURS) or _is_library(file)

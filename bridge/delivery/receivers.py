@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from types import TracebackType
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import MethodType, TracebackType
 from typing import Any, Final, Self, TypeAlias
 from weakref import ReferenceType
 
 import attrs
 from blinker import Signal
 
-from bridge.delivery.bus import Bus, Function
+from bridge.delivery.bus import Bus
 from bridge.delivery.delivery import Delivery
 from bridge.delivery.functions import is_async, name_of
+from bridge.delivery.subscriber import Function
+from bridge.delivery.supervised import Tasks
 from bridge.errors import JournalError
 from bridge.model import Event
 
@@ -39,7 +42,7 @@ class _Receiver:
     cls: type[Event]
     kept: _Callable | ReferenceType[_Callable]
     opened: asyncio.Event = attrs.field(factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
+    gone: asyncio.Event = attrs.field(factory=asyncio.Event)
     delivery: Delivery | None = None
 
     def find(self) -> _Callable | None:
@@ -48,18 +51,22 @@ class _Receiver:
 
     def wants(self, event: Event) -> bool:
         """Return whether the receiver is connected for this event's class and channel."""
-        connected: Iterator[object] = self.signal.receivers_for(event.channel)
-        return isinstance(event, self.cls) and self.find() in connected
+        mine = self.find()
+        return isinstance(event, self.cls) and any(
+            # A method is a new object each time; nobody else's __eq__ is asked.
+            each is mine or (isinstance(each, MethodType) and each == mine)
+            for each in self.signal.receivers_for(event.channel)
+        )
 
     def function(self) -> Function:
         """Return a function that calls the receiver in blinker's way."""
 
-        def call(event: Event) -> object:
+        def call(event: Event) -> Any:  # noqa: ANN401 - whatever it returns
             receiver = self.find()
             return None if receiver is None else receiver(event.channel, event=event)
 
         async def call_async(event: Event) -> None:
-            called: Any = call(event)
+            called = call(event)
             if called is not None:
                 await called
 
@@ -69,8 +76,7 @@ class _Receiver:
 class Receivers:
     """Serves whoever connects to the signals, while the context is open.
 
-    `deliver` makes a delivery from a name, a function and a filter; it begins with what is
-    appended next, and is not tried twice.
+    `deliver` makes a delivery of what is appended next, from a name, a function and a filter.
     """
 
     def __init__(self, bus: Bus, deliver: _Deliver) -> None:
@@ -82,6 +88,7 @@ class Receivers:
     async def __aenter__(self) -> Self:
         """Serve the receivers that are connected, and from now on those that connect."""
         self._loop = asyncio.get_running_loop()
+        self._tasks = Tasks("plain receivers")
         for signal in self._bus.signals.values():
             signal.receiver_connected.connect(self._changed)
             signal.receiver_disconnected.connect(self._changed)
@@ -99,11 +106,10 @@ class Receivers:
         for signal in self._bus.signals.values():
             signal.receiver_connected.disconnect(self._changed)
             signal.receiver_disconnected.disconnect(self._changed)
-        tasks = [one.task for one in self._receivers.values() if one.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
+        await asyncio.gather(*(each.__aexit__(None, None, None) for each in self.deliveries))
         self._receivers.clear()
+        self._opening.clear()
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
@@ -139,38 +145,46 @@ class Receivers:
         }
         for key, one in list(self._receivers.items()):
             # At the address of one that is gone there may be another by now.
-            if connected.get(key) != one.kept and one.task is not None:
-                one.task.cancel()
+            if key not in connected or _differ(connected[key], one.kept):
+                one.gone.set()
                 self._has_opened(one)
                 del self._receivers[key]
+                if one.delivery is not None:
+                    self._tasks.start("close", partial(one.delivery.__aexit__, None, None, None))
         for key, kept in connected.items():
             if key not in self._receivers:
-                cls, _ = key
-                one = _Receiver(self._bus.signal(cls), cls, kept)
+                one = self._receivers[key] = _Receiver(self._bus.signal(key[0]), key[0], kept)
                 self._opening.add(one)
-                one.task = self._loop.create_task(self._serve(one))
-                self._receivers[key] = one
+                self._tasks.start("open", partial(self._open, one))
 
-    async def _serve(self, one: _Receiver) -> None:
+    async def _open(self, one: _Receiver) -> None:
         receiver = one.find()
-        name = "a receiver" if receiver is None else name_of(receiver)
+        if receiver is None:
+            return
+        name, function = name_of(receiver), one.function()
         del receiver  # it may be kept by nobody else
-        try:
-            while True:
-                try:
-                    delivery = await self._deliver(name, one.function(), one.wants)
-                    break
-                except JournalError as error:
-                    self._has_opened(one)  # nobody waits for a journal that is away
-                    _log.error("receiver %s cannot be served yet: %s", name, error)
-                    await asyncio.sleep(_AFTER_JOURNAL_ERROR)
-            async with delivery:
+        while not one.gone.is_set():
+            try:
+                delivery = await self._deliver(name, function, one.wants)
+                await delivery.__aenter__()
+            except JournalError as error:
+                self._has_opened(one)  # nobody waits for a journal that is away
+                _log.error("receiver %s cannot be served yet: %s", name, error)
+                await asyncio.sleep(_AFTER_JOURNAL_ERROR)
+                continue
+            if one.gone.is_set():
+                await delivery.__aexit__(None, None, None)
+            else:
                 one.delivery = delivery
-                self._has_opened(one)
-                await self._loop.create_future()
-        finally:
-            self._has_opened(one)
+            break
+        self._has_opened(one)
 
     def _has_opened(self, one: _Receiver) -> None:
         self._opening.discard(one)
         one.opened.set()
+
+
+def _differ(one: object, other: object) -> bool:
+    if isinstance(one, ReferenceType) and isinstance(other, ReferenceType):
+        one, other = one(), other()
+    return one is not other and not (isinstance(one, MethodType) and one == other)

@@ -16,7 +16,7 @@ from bridge.adapter import Adapter, Callback, Parsed, Scope, Verified
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Network
 from bridge.delivery.functions import raised_at
-from bridge.errors import MalformedBody, MethodRefused, NotAuthentic
+from bridge.errors import MalformedBody, MethodRefused, NotAuthentic, Unreadable
 from bridge.model import JsonValue, Unrecognized
 
 _log: Final = logging.getLogger(__name__)
@@ -72,8 +72,8 @@ class Door:
             raw = read_object(payload)
         except MalformedBody:
             raw = payload.decode("utf-8", "replace")
-        scope = Scope(source=self.name, channel=self.name, received_at=received_at)
-        return scope.unrecognized(raw, reason)
+        scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
+        return scope.unrecognized(Unreadable("", reason))
 
     def _crashed(self, step: str, error: Exception) -> None:
         # Neither the exception's text nor a traceback: either could hold what the body holds.

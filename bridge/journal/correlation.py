@@ -36,6 +36,7 @@ from bridge.model import (
     StatusChange,
     Unsupported,
 )
+from bridge.model.frozen import evolved
 from bridge.model.keys import message_key, status_key
 
 Published: TypeAlias = tuple[Event, str]
@@ -78,7 +79,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     if conversation is None:
         return _new(event, (event.key,), ledger)
     conversation, notices = _conversation(event, conversation, ledger)
-    event = attrs.evolve(event, conversation=conversation)  # type: ignore[call-arg] # it has one
+    event = evolved(event, conversation=conversation)
     return _new(event, (event.key,), ledger, notices)
 
 
@@ -158,7 +159,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
         if isinstance(track, Track) and track.conversation is not None:
             conversation = track.conversation
     if conversation is not message.conversation:
-        message = attrs.evolve(message, conversation=conversation)
+        message = evolved(message, conversation=conversation)
     keys: tuple[str, ...] = (message.key,)
     if message.aliases:
         keys += tuple(
@@ -197,7 +198,7 @@ def _told_again(
     if ledger.knows(key):
         return False, before
     whole = _sum(message, first)
-    completion = attrs.evolve(
+    completion = evolved(
         whole,
         key=key,
         completes=root,
@@ -221,7 +222,7 @@ def _enrich(
     items = tuple(
         attrs.evolve(
             item,
-            event=attrs.evolve(_sum(message, waiting), key=waiting.key),
+            event=evolved(_sum(message, waiting), key=waiting.key),
             keys=tuple(dict.fromkeys((*item.keys, *keys))),
             due=item.due if message.settle is not None else None,
         )
@@ -239,7 +240,7 @@ def _sum(message: Message, first: Message) -> Message:
     full = filled(message, first)
     # The first one decided where the message belongs.
     where = attrs.evolve(first.conversation, provider_id=full.conversation.provider_id)
-    return attrs.evolve(full, conversation=where)
+    return evolved(full, conversation=where)
 
 
 def _learn(message: Message, conversation: Conversation, ledger: Ledger) -> Conversation:
@@ -312,7 +313,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
     )
     tied = track.name != name
     if tied or participant != _own_participant(change):
-        change = attrs.evolve(
+        change = evolved(
             change,
             message_id=track.message_id,
             resolved=change.resolved or tied,
@@ -320,7 +321,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         )
     before = track.standing.get(participant)
     current = before if change.status is Status.UNKNOWN else _further(before, change.status)
-    change = attrs.evolve(
+    change = evolved(
         change,
         channel=track.channel,
         account=change.account if track.account is None else track.account,
@@ -348,7 +349,7 @@ def _status_again(change: StatusChange, ledger: Ledger) -> Decision:
     key = f"{change.key}/more/{digest(fields)}"
     if ledger.knows(key):
         return _DUPLICATE
-    return _new(attrs.evolve(change, key=key, advanced=False), (key,), ledger)
+    return _new(evolved(change, key=key, advanced=False), (key,), ledger)
 
 
 def _status_key(event: Event, track: Track, status: Status, participant: str, word: str) -> str:

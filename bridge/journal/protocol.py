@@ -10,7 +10,7 @@ restart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path
@@ -73,14 +73,18 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _lines(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(_writable, lines))
+
+
 @attrs.frozen(kw_only=True)
 class Retry:
     """How often a subscriber has tried an entry, what came of it, and when the next try is due.
 
     `tries` counts failed ones: the first at `first_failed_at`, the last at `failed_at` with
-    `error`. `due_at` is None where no try is planned: behind an earlier entry of the lane, and
-    for a dead letter. `replayed`: an operator asked for the entry again, so the subscriber may
-    have taken it before.
+    `error`. `trace` holds the lines of code that a dead letter's error came through. `due_at` is
+    None where no try is planned: behind an earlier entry of the lane, and for a dead letter.
+    `replayed`: an operator asked for the entry again, so the subscriber may have taken it before.
     """
 
     tries: int = 0
@@ -88,6 +92,7 @@ class Retry:
     first_failed_at: float | None = None
     failed_at: float | None = None
     error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
+    trace: tuple[str, ...] = attrs.field(default=(), converter=_lines)
     replayed: bool = False
 
     def encode(self) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from bridge.model import Event, Message
+from bridge.model.frozen import evolved
 
 E = TypeVar("E", bound=Event)
 
@@ -106,7 +107,7 @@ def _filled(full: Any, other: Any, path: str = "") -> Any:  # noqa: ANN401 - any
             changes[name] = tuple(alias for alias in changes[name] if alias != own)
             continue
         changes[name] = _filled(mine, getattr(other, name), f"{path}/{name}")
-    return attrs.evolve(full, **changes)
+    return evolved(full, **changes)
 
 
 @cache

@@ -27,7 +27,7 @@ from cattrs.gen import make_dict_structure_fn
 from bridge import model
 from bridge.errors import CodecError
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event, JsonValue
-from bridge.model.frozen import draft_of
+from bridge.model.frozen import draft_of, stored
 
 _Hint: TypeAlias = Any
 """What an annotation may be: a class, a union, a generic alias."""
@@ -139,11 +139,14 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
         name, hint = field.name, hints[field.name]
         wanted = _present(hint) if _is_optional(hint) else hint
         change = _change(wanted, names)
-        lines = [f"result[{name!r}] = value.{name}"]
+        access = f"value.{name}"
+        if (read := stored(cls, name)) is not None:
+            names[f"read_{name}"], access = read, f"read_{name}(value)"
+        lines = [f"result[{name!r}] = {access}"]
         if change is not None:
-            lines = [f"item = value.{name}", change, f"result[{name!r}] = item"]
+            lines = [f"item = {access}", change, f"result[{name!r}] = item"]
         if field.default is None:
-            lines = [f"if value.{name} is not None:", *(f"    {line}" for line in lines)]
+            lines = [f"if {access} is not None:", *(f"    {line}" for line in lines)]
         source += [f"    {line}" for line in lines]
     source.append("    return result")
     exec("\n".join(source), names)  # noqa: S102 - made of nothing but our own field names

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias, final
 import attrs
 from typing_extensions import TypeVar
 
-from bridge.model.frozen import quick_init
+from bridge.model.frozen import own_copies, quick_init
 from bridge.model.parties import JsonValue
 
 
@@ -226,6 +226,7 @@ class Choice:
 
 @final
 @quick_init
+@own_copies("data")
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Form:
     """A flow that the user filled in.

@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, final
 import attrs
 
 from bridge.model.content import ContentT_co, ProviderError
-from bridge.model.frozen import quick_init
+from bridge.model.frozen import own_copies, quick_init
 from bridge.model.parties import Conversation, JsonValue, Party
 
 
@@ -124,6 +124,7 @@ class Pricing:
     conversation_expires_at: datetime | None = None
 
 
+@own_copies("raw")
 @attrs.frozen(kw_only=True)
 class Event:
     """What all events say; subscribe to this class to get every one of them.
@@ -133,7 +134,8 @@ class Event:
     business's stable id on the channel, or None where a callback does not tell.
     `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
     moved by anything of another. None stands for a journal that is used without a bridge.
-    `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item.
+    `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item; each
+    access returns a copy, so that nobody changes what others get.
     """
 
     kind: ClassVar[str] = "event"
@@ -212,6 +214,7 @@ class StatusChange(Event):
 
 @final
 @quick_init
+@own_copies("details")
 @attrs.frozen(kw_only=True)
 class TemplateChange(Event):
     """A template was approved, recategorised, rescored or edited.
@@ -261,6 +264,7 @@ class Typing(Event):
 
 @final
 @quick_init
+@own_copies("details")
 @attrs.frozen(kw_only=True)
 class Notice(Event):
     """Anything else that a provider tells an account; `topic` is its word for it."""

@@ -1,4 +1,4 @@
-"""Make frozen classes quick to create.
+"""Make frozen classes quick to create, and their JSON safe to hand to several readers.
 
 attrs fills a frozen instance through `object.__setattr__`, a call for each field, which for a
 message takes longer than reading the JSON it came from. Here an instance is first of a *draft*
@@ -15,17 +15,61 @@ from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 import attrs
 
 P = ParamSpec("P")
+C = TypeVar("C", bound=type)
 T = TypeVar("T")
 A = TypeVar("A", bound=attrs.AttrsInstance)
 
 _Field: TypeAlias = "attrs.Attribute[object]"
 
 _FACTORY: Final[type] = type(attrs.Factory(list))
+_STORED: Final[dict[tuple[type, str], Callable[[Any], Any]]] = {}
 _PLAIN: Final = {
     "__init__": object.__init__,
     "__setattr__": object.__setattr__,
     "__delattr__": object.__delattr__,
 }
+
+
+def own_copies(*names: str) -> Callable[[C], C]:
+    """Let each access to these attributes return a copy of the JSON value.
+
+    Whoever changes what it got changes nothing that others get. A copy is made only where
+    somebody looks; `stored` returns the value itself.
+    """
+
+    def decorate(cls: C) -> C:
+        for name in names:
+            slot = vars(cls)[name]
+            _STORED[cls, name] = slot.__get__
+            setattr(cls, name, property(_copying(slot.__get__), slot.__set__))
+        return cls
+
+    return decorate
+
+
+def stored(cls: type, name: str) -> Callable[[Any], Any] | None:
+    """Return what reads an attribute without a copy, or None where plain access makes none."""
+    return next((_STORED[base, name] for base in cls.__mro__ if (base, name) in _STORED), None)
+
+
+def evolved(instance: A, **changes: Any) -> A:  # noqa: ANN401 - its fields
+    """Return an instance with other fields, as `attrs.evolve`, and no JSON copied on the way."""
+    for cls, name in _STORED:
+        if isinstance(instance, cls) and name not in changes:
+            changes[name] = _STORED[cls, name](instance)
+    return attrs.evolve(instance, **changes)  # type: ignore[misc]  # it is one
+
+
+def _copying(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda instance: _copied(read(instance))
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 - JSON, whose type is not known here
+    if type(value) is dict:
+        return {key: _copied(each) for key, each in value.items()}
+    if type(value) is list:
+        return [_copied(each) for each in value]
+    return value
 
 
 def quick_init(cls: type[A]) -> type[A]:
@@ -66,16 +110,6 @@ def builder(cls: Callable[P, T], *, converted: bool = False) -> Callable[P, T]:
     return build
 
 
-def builder_from(shared: type[attrs.AttrsInstance], cls: type[T]) -> Callable[..., T]:
-    """Return a function as `builder` does, whose first argument is an instance of `shared`.
-
-    The fields that both classes have are copied from it, so that a call needs fewer keywords.
-    A type checker knows nothing of the others: say beside the function what it takes.
-    """
-    build: Callable[..., T] = _builder(cls, shared)  # type: ignore[arg-type] # a class is hashable
-    return build
-
-
 @cache
 def changer(cls: Hashable, *names: str) -> Callable[..., Any]:
     """Return a function that copies an instance with other values in some fields.
@@ -84,37 +118,37 @@ def changer(cls: Hashable, *names: str) -> Callable[..., Any]:
     the time. What is given must be what the fields' converters would return.
     """
     fields = _fields(cls, converted=True)
+    readers = {field.name: stored(cls, field.name) for field in fields}  # type: ignore[arg-type]
     return _compiled(  # type: ignore[no-any-return] # made at run time
         cls,
         ["old", *names],
         [
             "self = draft()",
             *(
-                f"self.{field.name} = {'' if field.name in names else 'old.'}{field.name}"
-                for field in fields
+                f"self.{name} = {name}"
+                if name in names
+                else f"self.{name} = old.{name}"
+                if read is None
+                else f"self.{name} = read_{name}(old)"
+                for name, read in readers.items()
             ),
             "self.__class__ = frozen",
             "return self",
         ],
+        **{f"read_{name}": read for name, read in readers.items() if read is not None},
     )
 
 
 @cache  # several modules ask for the same one
-def _builder(cls: Hashable, shared: type | None = None, *, converted: bool = False) -> Any:  # noqa: ANN401 - made at run time
+def _builder(cls: Hashable, *, converted: bool = False) -> Any:  # noqa: ANN401 - made at run time
     fields = _fields(cls, converted=converted)
-    copied = {field.name for field in attrs.fields(shared)} if shared is not None else set()
-    given = [field for field in fields if field.name not in copied]
-    # Without a star, those that have a default must come last.
-    given.sort(key=_has_default)
     return _compiled(
         cls,
-        [*(["shared"] if copied else []), *map(_parameter, given)],
+        # Without a star, those that have a default must come last.
+        [*map(_parameter, sorted(fields, key=_has_default))],
         [
             "self = draft()",
-            *(
-                f"self.{field.name} = {'shared.' if field.name in copied else ''}{field.name}"
-                for field in fields
-            ),
+            *(f"self.{field.name} = {field.name}" for field in fields),
             "self.__class__ = frozen",
             "return self",
         ],
@@ -139,12 +173,13 @@ def _has_default(field: _Field) -> bool:
     return field.default is not attrs.NOTHING and not field.converter  # it has yet to be converted
 
 
-def _compiled(cls: Any, parameters: list[str], lines: list[str]) -> Any:  # noqa: ANN401
+def _compiled(cls: Any, parameters: list[str], lines: list[str], **more: Any) -> Any:  # noqa: ANN401
     """Return a function of these parameters and lines."""
     names = {
         "become": object.__setattr__,
         "draft": draft_of(cls),
         "frozen": cls,
+        **more,
         **{f"default_{field.name}": field.default for field in attrs.fields(cls)},
     }
     source = "\n    ".join([f"def made({', '.join(parameters)}):", *lines])

@@ -21,6 +21,7 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge.adapter.signing import Secret
+from bridge.delivery.functions import chain_of
 from bridge.ingress.request_id import current
 from bridge.model.masking import mask_phone, mask_phones_in, neutralise
 
@@ -35,6 +36,7 @@ _HIDDEN_FIELDS: Final = frozenset(
 _PHONE_FIELDS: Final = frozenset(("phone", "wa_id", "sender", "recipient", "party"))
 # What is shorter would be found inside every other word.
 _SHORTEST_SECRET: Final = 4
+_SUBSCRIBERS: Final = "bridge.delivery"  # loggers of what subscribers raise
 _KEPT: Final = frozenset(("level", "logger", "timestamp"))
 
 
@@ -53,11 +55,17 @@ class Format(Protocol):
 
 
 def configure(
-    settings: Format, *, secrets: Iterable[Secret] = (), stream: TextIO | None = None
+    settings: Format,
+    *,
+    secrets: Iterable[Secret] = (),
+    stream: TextIO | None = None,
+    whole_tracebacks: bool = False,
 ) -> None:
     """Write this process's log to a stream (standard error), replacing what was set up before.
 
-    The given secrets are masked wherever they turn up, also within a URL.
+    The given secrets are masked wherever they turn up, also within a URL. Of what a subscriber
+    raised, only the lines of code are written, since its text may quote a message; with
+    `whole_tracebacks`, everything.
     """
     target = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(target)
@@ -68,6 +76,7 @@ def configure(
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
+                *(() if whole_tracebacks else (_lines_of_code,)),
                 structlog.processors.format_exc_info,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _Discreet(secrets),
@@ -90,6 +99,15 @@ def is_readable(settings: Format, stream: TextIO | None = None) -> bool:
     """Return whether the log on a stream (standard error) is written for people."""
     target = sys.stderr if stream is None else stream
     return settings.format == "console" or (settings.format == "auto" and target.isatty())
+
+
+def _lines_of_code(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    if str(fields.get("logger")).startswith(_SUBSCRIBERS) and fields.get("exc_info"):
+        _, error, _ = fields.pop("exc_info")
+        fields["exception"] = "\n".join(chain_of(error))
+    return fields
 
 
 def _with_request_id(

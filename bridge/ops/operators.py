@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from bridge.delivery.bus import Subscriber
+from bridge.delivery.subscriber import Subscriber
 from bridge.errors import BridgeError, UnknownAdapter
 from bridge.journal.protocol import Entry, Outcome, SharedJournal
 from bridge.journal.query import Query

@@ -27,8 +27,8 @@ from typing import Any, Final, Self, TypeAlias
 import attrs
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
-from bridge.delivery.bus import Function
 from bridge.delivery.functions import is_async
+from bridge.delivery.subscriber import Function
 from bridge.errors import ConfigurationError
 from bridge.ingress import request_id
 from bridge.ingress.recent_keys import Recent

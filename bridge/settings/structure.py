@@ -280,7 +280,15 @@ def _is_array(hint: object) -> bool:
 def _array_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature
     read_items = list_structure_factory(hint, converter)
     collect: Callable[[Any], Any] = tuple if get_origin(hint) is Sequence else get_origin(hint)
-    return _only(list, lambda value, hint: collect(read_items(value, hint)))
+    read = _only(list, lambda value, hint: collect(read_items(value, hint)))
+    item = get_args(hint)[0]
+
+    def read_word_or_array(value: object, hint: object) -> object:
+        if isinstance(value, str):  # a single word needs no brackets
+            return collect((converter.structure(value, item),))
+        return read(value, hint)
+
+    return read_word_or_array if get_origin(item) is Literal else read
 
 
 def _table_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature

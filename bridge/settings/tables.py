@@ -230,9 +230,9 @@ class SubscriberTable:
     """What a subscriber's table may hold beside the settings of its delivery.
 
     `use` is `console` or the function that receives the events. It gets those that all the
-    filters let through; `events` lists kinds, and none means all of them. Where it has never
-    run before, `start` says whether it begins with what comes from now on or with the oldest
-    event of the journal.
+    filters let through; `events` and `content` name one kind or several, and none means all of
+    them. Where it has never run before, `start` says whether it begins with what comes from now
+    on or with the oldest event of the journal.
     """
 
     use: str = attrs.field()
@@ -240,7 +240,7 @@ class SubscriberTable:
     channel: str | None = None
     account: str | None = None
     direction: Direction | None = None
-    content: ContentKind | None = None
+    content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
     show_personal_data: bool = attrs.field(default=False)
 

@@ -15,7 +15,9 @@ _MAX_QUOTED: Final = 60
 def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
     """Say that a word is not one of those allowed, which was probably meant, and list them."""
     words = sorted(allowed)
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word, words, n=1) or [
+        each for each in words if each.casefold() == word.casefold()
+    ]
     hint = f"; did you mean {quoted(close[0])}?" if close else "."
     return f"unknown {what} {quoted(word)}{hint} Allowed: {', '.join(words) or 'none'}"
 

@@ -20,7 +20,7 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.errors import CodecError
+from bridge.errors import CodecError, Unreadable
 from bridge.testing import AdapterContract
 from bridge.testing.adapter import RECEIVED_AT
 from tests.adapters import cases
@@ -198,7 +198,8 @@ class Sound(Plain):
     def _message(self, scope, item):
         if isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("id", "text")):
             return super()._message(scope, item)
-        return scope.unrecognized({"messages": [item]}, "neither id nor text")
+        alone = attrs.evolve(scope, body={"messages": [item]})
+        return alone.unrecognized(Unreadable("", "neither id nor text"))
 
 
 class Trusting(Sound):

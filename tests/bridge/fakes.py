@@ -42,7 +42,11 @@ class Plain:
         except MalformedBody as error:
             return Parsed(malformed=error)
         scope = Scope(
-            source=self._name, channel="plain", account="1", received_at=verified.received_at
+            source=self._name,
+            channel="plain",
+            account="1",
+            received_at=verified.received_at,
+            body=body,
         )
         return Parsed(
             events=tuple(self._message(scope, item) for item in sequence(body.get("messages"))),
@@ -65,6 +69,6 @@ class Plain:
             origin=Origin.USER,
             conversation=scope.conversation(user),
             sender=Party(phone=user),
-            recipient=scope.business(),
+            recipient=scope.business,
             content=Text(text=fields["text"]),
         )

@@ -285,7 +285,6 @@ class TestSubscribing:
             await operators.retry(bridge, [letters[0].id])
             while not got:
                 await asyncio.sleep(0)
-            await bridge.receive("plain", callback("2"))
         assert got == ["1"]
 
     async def test_a_subscriber_that_never_ends_is_left_behind_at_the_end(self, caplog):
@@ -371,3 +370,26 @@ def test_a_subscriber_may_have_a_policy_of_its_own():
     bridge.on(Message, name="own", policy=DeliverySettings(tries=5))(print)
     bridge.on(Message, name="common")(repr)
     assert [bridge._policies[name][0].tries for name in ("own", "common")] == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import sys\n\nsys.exit(0)\n", "SystemExit: 0; put what runs as a program under"),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['--no'])\n", "SystemExit: 2"),
+        ("import json\n\nimport no_such_module\n", "ModuleNotFoundError"),
+        ("def f(event):\n    return event\n\nf(1 / 0)\n", "ZeroDivisionError"),
+        ("def f(event):\n    return (\n", "SyntaxError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_with_its_line(tmp_path, monkeypatch, code, told):
+    """What a subscriber's module does as it is imported is said as what it is, and where."""
+    name = f"shop_{tmp_path.name}".replace("-", "_")
+    path = tmp_path / f"{name}.py"
+    path.write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = settings_for(f'[subscribers.crm]\nuse = "{name}:f"')
+    with pytest.raises(ConfigurationError, match=r"subscribers\.crm\.use") as caught:
+        Bridge.from_settings(settings)
+    assert told in str(caught.value)
+    assert f"{path}:" in str(caught.value)

@@ -1,114 +1,130 @@
-"""The page about the house says what is there, and how far a callback goes through it."""
+"""The checklists of docs/architecture.md, followed in a copy of the project."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import os
 import re
+import shutil
+import subprocess
 import sys
-import threading
-from datetime import UTC, datetime
+import textwrap
 from pathlib import Path
 
 import orjson
+import pytest
 
-import bridge as package
-from bridge import Bridge, Callback, Message
+from tests.docs.test_write_an_adapter import FILE, PAGE, ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "architecture.md"
-INSIDE = (str(Path(package.__file__).parent), str(ROOT / "adapters"))
-CONFIG = """
-[journal]
-path = "{folder}/bridge.db"
-[admin]
-enabled = false
-[adapters.whatsapp]
-insecure = true
-"""
+CHECKLIST = ROOT / "docs" / "architecture.md"
+BLOCK = re.compile(
+    r'^( *)```toml title="(?P<name>[^"]+)"\n(?P<content>.*?)^\1```$', re.MULTILINE | re.DOTALL
+)
+COPIED = ("bridge", "adapters", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
 
 
-def body(message_id: str) -> bytes:
-    """Return a WhatsApp text, as the documentation has it.
-
-    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/text
-    """
-    value = {
-        "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": "15550783881", "phone_number_id": "106540352242922"},
-        "contacts": [{"profile": {"name": "Sheena Nelson"}, "wa_id": "16505551234"}],
-        "messages": [
-            {
-                "from": "16505551234",
-                "id": message_id,
-                "timestamp": "1749416383",
-                "type": "text",
-                "text": {"body": "Does it come in another color?"},
-            }
-        ],
-    }
-    change = {"field": "messages", "value": value}
-    entry = {"id": "102290129340398", "changes": [change]}
-    return orjson.dumps({"object": "whatsapp_business_account", "entry": [entry]})
+def added(name: str) -> str:
+    """Return what the checklist adds to a file."""
+    (block,) = [
+        textwrap.dedent(match["content"])
+        for match in BLOCK.finditer(CHECKLIST.read_text("utf-8"))
+        if match["name"] == name
+    ]
+    return block
 
 
-async def way_of_a_callback(folder: Path) -> list[list[str]]:
-    """Return the files whose functions are called for one callback, thread by thread."""
-    calls: dict[int, list[str]] = {}
-    is_on = False
+class Copy:
+    """The project with one channel more, installed without a network beside everything else."""
 
-    def note(frame: object, event: str, _: object) -> None:
-        name = frame.f_code.co_filename
-        if is_on and event == "call" and name.startswith(INSIDE):
-            calls.setdefault(threading.get_ident(), []).append(name)
+    def __init__(self, folder: Path) -> None:
+        self._project = folder / "project"
+        self._site = folder / "site"
+        self.folder = folder
+        self._project.mkdir()
+        for name in COPIED:
+            source, target = ROOT / name, self._project / name
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, target, symlinks=True, ignore=ignored)
+            else:
+                shutil.copy(source, target)
+        self._follow()
+        done = self._run(
+            *("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"),
+            *("--no-deps", "--no-build-isolation", "--target", str(self._site)),
+            str(self._project),
+        )
+        assert done.returncode == 0, done.stderr
 
-    config = folder / "config.toml"
-    config.write_text(CONFIG.format(folder=folder))
-    bridge = Bridge.from_toml(config)
-    arrived: asyncio.Queue[str] = asyncio.Queue()
+    def _follow(self) -> None:
+        """Do what the checklist says, with the adapter of the other page."""
+        adapter = self._project / "adapters" / "telegram"
+        adapter.mkdir()
+        for block in FILE.finditer(PAGE.read_text("utf-8")):
+            name = Path(block["name"])
+            if name.parent.name == "bridge_telegram":
+                code = block["content"].replace("bridge_telegram", "bridge.adapters.telegram")
+                (adapter / name.name).write_text(code, "utf-8")
+        header, line = added("pyproject.toml").strip().split("\n")
+        pyproject = self._project / "pyproject.toml"
+        text = pyproject.read_text("utf-8")
+        assert text.count(header + "\n") == 1
+        pyproject.write_text(text.replace(header + "\n", f"{header}\n{line}\n"), "utf-8")
+        example = self._project / "config.example.toml"
+        with example.open("a", encoding="utf-8") as file:
+            file.write(added("config.example.toml"))
 
-    @bridge.on(Message, name="crm")
-    async def take(message: Message) -> None:
-        arrived.put_nowait(message.message_id)
+    def bridge(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command of the copy."""
+        return self._run("-P", "-m", "bridge", *arguments, PYTHONPATH=str(self._site))
 
-    async def receive(message_id: str) -> None:
-        callback = Callback(body=body(message_id), received_at=datetime.now(UTC))
-        await bridge.receive("whatsapp", callback)
-        assert await arrived.get() == message_id
+    def _run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**os.environ, **environ},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
 
-    threading.setprofile(note)
-    try:
-        async with bridge:
-            await receive("wamid.first")  # what is made once is made now
-            sys.setprofile(note)
-            is_on = True
-            await receive("wamid.second")
-            is_on = False
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
-    return list(calls.values())
-
-
-async def test_the_way_of_a_callback_is_short(tmp_path):
-    """From `receive` to the subscriber, a callback goes no further than the page says."""
-    threads = await way_of_a_callback(tmp_path)
-    files = {name for calls in threads for name in calls}
-    moves = sum(one != other for calls in threads for one, other in itertools.pairwise(calls))
-    most_files, most_moves = map(
-        int, re.search(r"at most (\d+) files and (\d+) moves", PAGE.read_text("utf-8")).groups()
-    )
-    assert len(files) <= most_files, sorted(files)
-    assert moves <= most_moves, moves
+    def uncommented(self) -> Path:
+        """Write the example configuration with every setting in force."""
+        text = (self._project / "config.example.toml").read_text("utf-8")
+        target = self.folder / "every.toml"
+        target.write_text(re.sub(r"(?m)^#(?=[^ #\n])", "", text), "utf-8")
+        return target
 
 
-def test_every_room_has_its_reason():
-    """The table of rooms names each folder and module at the top of the package, and no other."""
-    told = set(re.findall(r"^\| `(?:bridge/)?([a-z_]+)(?:/|\.py)` \|", PAGE.read_text("utf-8"), re.M))
-    there = {
-        path.stem
-        for path in (ROOT / "bridge").iterdir()
-        if (path.is_dir() and (path / "__init__.py").exists())
-        or (path.suffix == ".py" and not path.stem.startswith("__"))
-    }
-    assert told == there
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Copy:
+    pytest.importorskip("hatchling", reason="builds the copy without a network")
+    return Copy(tmp_path_factory.mktemp("built-in"))
+
+
+def test_a_new_channel_is_one_of_the_bridges_own(copy):
+    """After the three steps the adapter is listed as part of the bridge, and can be made."""
+    done = copy.bridge("adapters", "--json")
+    rows = {row["name"]: row for row in map(orjson.loads, done.stdout.splitlines())}
+    assert rows["telegram"]["version"] == rows["incs"]["version"]
+    assert rows["telegram"]["fault"] is None
+
+
+def test_a_new_channel_can_be_set_up(copy):
+    """`bridge init` writes a configuration of it that `bridge check` finds good."""
+    done = copy.bridge("init", "--adapter", "telegram", "--yes")
+    assert done.stdout == "telegram\thttps://YOUR-HOST/callbacks/telegram\n"
+    assert copy.bridge("check").stderr == "config.toml: good\n"
+
+
+def test_a_new_channel_stands_in_the_example(copy):
+    """With every setting of the example in force, `bridge normalize` reads the page's update."""
+    (update,) = [
+        block["content"]
+        for block in FILE.finditer(PAGE.read_text("utf-8"))
+        if block["name"] == "update.json"
+    ]
+    (copy.folder / "update.json").write_text(update, "utf-8")
+    config = str(copy.uncommented())
+    done = copy.bridge("normalize", "telegram", "update.json", "--config", config)
+    event = orjson.loads(done.stdout)
+    assert (event["key"], event["account"]) == ("message/telegram/1111%2F1365", "42")

@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 _DAY: Final = 86400.0
 _TAIL_SIZE: Final = 16 << 20
-_SAVE_AFTER: Final = 0.05
+_SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
@@ -124,6 +124,7 @@ class SqliteJournal(Journal):
         self._cursors: dict[str, SubscriberCursor] = {}
         self._progress: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
+        self._saved_at = 0.0  # of the event loop's clock
         self._grown = asyncio.Event()
         self._waiting = 0
 
@@ -287,12 +288,14 @@ class SqliteJournal(Journal):
         self._running()
         self._progress[name] = position
         if self._saving is None:
-            self._saving = self._loop.call_later(_SAVE_AFTER, self._save_progress)
+            at = max(self._saved_at + _SAVE_EVERY, self._loop.time())
+            self._saving = self._loop.call_at(at, self._save_progress)
 
     def _save_progress(self) -> None:
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None
+        self._saved_at = self._loop.time()
         progress, self._progress = self._progress, {}
         if not progress:
             return

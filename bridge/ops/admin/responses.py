@@ -60,7 +60,7 @@ def _plain(value: object) -> object:
 
 
 def _retry(retry: Retry) -> dict[str, Any]:
-    known = {name: value for name, value in attrs.asdict(retry).items() if value is not None}
+    known = {name: value for name, value in attrs.asdict(retry).items() if value not in (None, [])}
     times = ("due_at", "first_failed_at", "failed_at")
     return known | {name: _instant(known[name]) for name in times if name in known}
 

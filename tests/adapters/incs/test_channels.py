@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Scope
 from bridge.adapters.incs.channels import Channel, Channels
+from bridge.adapters.whatsapp.value import narrow
+from bridge.model import Party, Role
 from tests.adapters.laws import json_values
 
 RECEIVED_AT = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -42,40 +44,50 @@ def channels() -> Channels:
     return Channels(CHANNELS, "shop")
 
 
-def scope(**fields) -> Scope:
-    return Scope(source="shop", received_at=RECEIVED_AT, **fields)
+BODY = {"event": "message_created"}
+
+
+def scope(business_phone=None, **fields) -> Scope:
+    business = Party(phone=business_phone, role=Role.BUSINESS)
+    return Scope(
+        source="shop",
+        received_at=RECEIVED_AT,
+        business=business,
+        body=BODY,
+        narrow=narrow,
+        **fields,
+    )
 
 
 def test_a_channel_is_found_by_each_of_its_names(channels):
     """INCS's number, the business's phone and an agent's id lead to the account of the settings."""
     whatsapp = scope(channel="whatsapp", account="30058", business_phone="+6281519236680")
-    assert channels.scope(RECEIVED_AT, channel_id=30058) == whatsapp
-    assert channels.scope(RECEIVED_AT, business_phone="6281519236680") == whatsapp
-    assert channels.scope(RECEIVED_AT, agent_id="shop_agent@rbm.goog") == scope(
+    assert channels.scope(BODY, RECEIVED_AT, channel_id=30058) == whatsapp
+    assert channels.scope(BODY, RECEIVED_AT, business_phone="6281519236680") == whatsapp
+    assert channels.scope(BODY, RECEIVED_AT, agent_id="shop_agent@rbm.goog") == scope(
         channel="rcs", account="30060"
     )
 
 
 def test_a_callback_that_names_nothing_is_nobodys(channels):
     """Without any name the scope tells the source and the time, and INCS as the channel."""
-    assert channels.blank(RECEIVED_AT) == scope(channel="incs")
-    assert channels.scope(RECEIVED_AT) == scope(channel="incs")
+    assert channels.scope(BODY, RECEIVED_AT) == scope(channel="incs")
 
 
 def test_one_is_not_true(channels):
     """A channel's number is told from `true`, though Python takes them for equal."""
-    assert channels.scope(RECEIVED_AT, channel_id=1).account == "1"
-    assert channels.scope(RECEIVED_AT, channel_id=True).account is None
-    assert channels.scope(RECEIVED_AT, channel_id=1).account == "1"
+    assert channels.scope(BODY, RECEIVED_AT, channel_id=1).account == "1"
+    assert channels.scope(BODY, RECEIVED_AT, channel_id=True).account is None
+    assert channels.scope(BODY, RECEIVED_AT, channel_id=1).account == "1"
 
 
 def test_what_is_remembered_is_bounded(channels):
     """However many names come from outside, and however long, few and short ones are kept."""
     for number in range(1000):
-        channels.scope(RECEIVED_AT, channel_id=number)
+        channels.scope(BODY, RECEIVED_AT, channel_id=number)
     kept = channels._remembered.cache_info()
-    channels.scope(RECEIVED_AT, agent_id="a" * 100_000)
-    assert channels.scope(RECEIVED_AT, agent_id="a" * 100_000).account == "a" * 100_000
+    channels.scope(BODY, RECEIVED_AT, agent_id="a" * 100_000)
+    assert channels.scope(BODY, RECEIVED_AT, agent_id="a" * 100_000).account == "a" * 100_000
     assert kept.currsize == kept.maxsize < 1000
     assert channels._remembered.cache_info() == kept._replace(misses=kept.misses + 2)
 
@@ -85,9 +97,9 @@ def test_what_is_remembered_is_bounded(channels):
 def test_what_is_remembered_is_what_would_be_found(evidence, channel_id, business_phone, agent_id):
     """A scope that is remembered is the one that is found without a memory, for any names."""
     told = {"channel_id": channel_id, "business_phone": business_phone, "agent_id": agent_id}
-    fresh = Channels(CHANNELS, "shop").scope(RECEIVED_AT, evidence=evidence, **told)
+    fresh = Channels(CHANNELS, "shop").scope(BODY, RECEIVED_AT, evidence=evidence, **told)
     for _ in range(2):
-        assert _LASTING.scope(RECEIVED_AT, evidence=evidence, **told) == fresh
+        assert _LASTING.scope(BODY, RECEIVED_AT, evidence=evidence, **told) == fresh
 
 
 _LASTING = Channels(CHANNELS, "shop")

@@ -13,7 +13,7 @@ from bridge.adapter import Scope
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.messages import translate_message
 from bridge.adapters.whatsapp.plain import plain_callback, plain_message
-from bridge.adapters.whatsapp.value_context import surroundings_of
+from bridge.adapters.whatsapp.value_context import context_of
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
 from tests.adapters.laws import disturbed
 
@@ -22,8 +22,9 @@ SCOPE = Scope(
     source="whatsapp",
     channel="whatsapp",
     account="106540352242922",
-    business_phone="+15550783881",
+    business=Party(phone="+15550783881", role=Role.BUSINESS),
     received_at=RECEIVED_AT,
+    body={},
 )
 ITEM = {
     "from": "16505551234",
@@ -32,6 +33,7 @@ ITEM = {
     "type": "text",
     "text": {"body": "Does it come in another color?"},
 }
+NOBODYS = attrs.evolve(SCOPE, business=Party(role=Role.BUSINESS))
 CARD = {"profile": {"name": "Sheena Nelson"}, "wa_id": "16505551234"}
 VALUE = {
     "messaging_product": "whatsapp",
@@ -129,18 +131,18 @@ def test_anything_else_is_left_to_the_thorough_reader(item):
 @settings(deadline=None)  # how long an example takes says nothing on a busy machine
 @given(
     disturbed([VALUE, NAMED, CARD_ALONE_NAMES]),
-    st.sampled_from([SCOPE, attrs.evolve(SCOPE, business_phone=None)]),
+    st.sampled_from([SCOPE, NOBODYS]),
 )
 @example(NAMELESS, SCOPE)
 @example(NICKNAMED, SCOPE)
 @example(NUMERIC, SCOPE)
-@example(VALUE, attrs.evolve(SCOPE, business_phone=None))
+@example(VALUE, NOBODYS)
 def test_both_readers_agree(value, scope):
     """Whatever stands in a value, a message that is read quickly is the one read thoroughly."""
     message = plain_message(value, scope) if isinstance(value, dict) else None
     if message is not None:
         (item,) = value["messages"]
-        assert message == translate_message(item, surroundings_of(value, scope))
+        assert message == translate_message(item, context_of(value, scope))
 
 
 # --- a whole callback ----------------------------------------------------------------------

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bridge.adapter import Place
 from bridge.adapter.payload import identifier, phone
 from bridge.adapters.whatsapp.envelope import translate_body
-from bridge.adapters.whatsapp.value_context import remembered_place
+from bridge.adapters.whatsapp.value_context import remembered_account
+from bridge.model import Party, Role
 from tests.adapters.laws import json_values
 
 RECEIVED_AT = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -38,13 +38,11 @@ def body(number_id, displayed):
     return {"entry": [{"id": ENTRY_ID, "changes": [{"field": "messages", "value": value}]}]}
 
 
-def test_metadata_names_the_place():
+def test_metadata_names_the_account():
     """The number's id is the account, and the number is told in E.164."""
-    assert remembered_place("wa", "106540352242922", "+1 555-078-3881") == Place(
-        source="wa",
-        channel="whatsapp",
-        account="106540352242922",
-        business_phone="+15550783881",
+    assert remembered_account("106540352242922", "+1 555-078-3881") == (
+        "106540352242922",
+        Party(phone="+15550783881", role=Role.BUSINESS),
     )
 
 
@@ -69,13 +67,13 @@ def test_what_is_remembered_is_what_the_metadata_says(number_id, displayed):
 def test_what_is_remembered_is_bounded():
     """However many names come from outside, and however long, few and short ones are kept."""
     for number in range(1000):
-        remembered_place("bounded", str(number), "15550783881")
-    kept = remembered_place.cache_info()
+        remembered_account(str(number), "15550783881")
+    kept = remembered_account.cache_info()
     assert kept.currsize == kept.maxsize < 1000
     for names in (("1" * 100_000, "15550783881"), ("106540352242922", "1" * 100_000)):
         with pytest.raises(ValueError, match="not a name to remember"):
-            remembered_place("bounded", *names)
-    remembered_place("bounded", "999", "15550783881")
-    assert remembered_place.cache_info() == kept._replace(
+            remembered_account(*names)
+    remembered_account("999", "15550783881")
+    assert remembered_account.cache_info() == kept._replace(
         hits=kept.hits + 1, misses=kept.misses + 2
     )

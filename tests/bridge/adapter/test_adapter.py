@@ -1,6 +1,7 @@
 """The contract between bridge and adapters."""
 
 import inspect
+import re
 from datetime import UTC, datetime
 
 import attrs
@@ -11,42 +12,37 @@ from bridge.adapter import (
     ACKNOWLEDGED,
     Adapter,
     Callback,
-    NewMessage,
-    NewStatusChange,
     Parsed,
-    Place,
     Response,
     Sample,
     SampleSource,
     Scope,
     SignedRequest,
     Verified,
-    new_message,
-    new_scope,
-    new_status_change,
+    build,
 )
 from bridge.adapter.payload import read_object
+from bridge.errors import Unreadable
 from bridge.model import (
+    CONTENT_CLASSES,
+    EVENT_CLASSES,
     Conversation,
     ConversationKind,
-    Direction,
-    Message,
-    Origin,
+    Notice,
     Party,
     Role,
-    Status,
-    StatusChange,
-    Text,
     Unrecognized,
 )
 
 NOW = datetime(2025, 6, 8, 20, 59, 43, tzinfo=UTC)
+BODY = {"message": {"messages": [{"id": 1}, {"id": 2}, 3]}, "channel_id": 30058}
 SCOPE = Scope(
     source="incs",
     channel="whatsapp",
     account="30058",
-    business_phone="+6281519236680",
+    business=Party(phone="+6281519236680", role=Role.BUSINESS),
     received_at=NOW,
+    body=BODY,
 )
 
 
@@ -59,8 +55,13 @@ class Postbox:
         return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def parse(self, verified, /):
-        scope = Scope(source="postbox", channel="post", received_at=verified.received_at)
-        return Parsed(events=(scope.unrecognized(read_object(verified.payload), "a letter"),))
+        scope = Scope(
+            source="postbox",
+            channel="post",
+            received_at=verified.received_at,
+            body=read_object(verified.payload),
+        )
+        return Parsed(events=(scope.unrecognized(Unreadable("", "a letter")),))
 
 
 class PostboxWithSamples(Postbox):
@@ -157,7 +158,7 @@ def test_no_repr_shows_what_came_in():
 
 
 @pytest.mark.parametrize(
-    "cls", [Callback, Verified, Response, Parsed, Place, Scope, Sample, SignedRequest]
+    "cls", [Callback, Verified, Response, Parsed, Scope, Sample, SignedRequest]
 )
 def test_values_are_frozen_and_keyword_only(cls):
     """What passes between bridge and adapters cannot be changed on the way."""
@@ -173,15 +174,10 @@ def test_the_acknowledgement():
     assert (ACKNOWLEDGED.status, ACKNOWLEDGED.body) == (200, b"")
 
 
-@pytest.mark.parametrize("role", [Role.BUSINESS, Role.AGENT])
-def test_scope_business(role):
-    """The business's side has its phone, and the role that is asked for."""
-    assert SCOPE.business(role) == Party(phone="+6281519236680", role=role)
-
-
-def test_scope_business_by_default():
-    """Unless told, the business itself is speaking."""
-    assert SCOPE.business().role is Role.BUSINESS
+def test_the_business_of_a_scope():
+    """Unless its number is known, the business is a party of which nothing else is known."""
+    scope = Scope(source="postbox", channel="post", received_at=NOW, body={})
+    assert scope.business == Party(role=Role.BUSINESS)
 
 
 def test_scope_conversation():
@@ -191,74 +187,49 @@ def test_scope_conversation():
     )
 
 
-def test_a_scope_is_a_place_and_a_time():
-    """A place that is remembered becomes the scope of each callback that comes in there."""
-    place = Place(
-        source="incs", channel="whatsapp", account="30058", business_phone="+6281519236680"
-    )
-    assert new_scope(place, received_at=NOW) == SCOPE
-
-
-def test_a_message_in_a_scope():
-    """A message made in a scope has the scope's source, channel, account and time."""
-    fields = {
-        "key": "message/whatsapp/wamid.A",
-        "occurred_at": datetime(2025, 6, 8, 20, 59, 40, tzinfo=UTC),
-        "raw": {"id": "wamid.A"},
-        "message_id": "wamid.A",
-        "direction": Direction.INBOUND,
-        "origin": Origin.USER,
-        "conversation": Conversation(id="whatsapp:30058:+6281519140327"),
-        "sender": Party(phone="+6281519140327"),
-        "recipient": Party(phone="+6281519236680", role=Role.BUSINESS),
-        "content": Text(text="Hi"),
-    }
-    assert new_message(SCOPE, **fields) == Message(
-        source="incs", channel="whatsapp", account="30058", received_at=NOW, **fields
-    )
-
-
-def test_a_status_in_a_scope():
-    """A status made in a scope has the scope's source, channel, account and time."""
-    fields = {
-        "key": "status/whatsapp/wamid.A/sent",
-        "occurred_at": datetime(2025, 6, 8, 20, 59, 40, tzinfo=UTC),
-        "raw": {"id": "wamid.A"},
-        "message_id": "wamid.A",
-        "status": Status.SENT,
-        "provider_status": "sent",
-    }
-    assert new_status_change(SCOPE, **fields) == StatusChange(
-        source="incs", channel="whatsapp", account="30058", received_at=NOW, **fields
-    )
-
-
-@pytest.mark.parametrize(
-    ("declared", "cls", "set_by_the_journal"),
-    [(NewMessage, Message, set()), (NewStatusChange, StatusChange, {"advanced", "current"})],
-)
-def test_what_a_type_checker_is_told_is_what_the_class_takes(declared, cls, set_by_the_journal):
-    """Each field that a scope does not hold is declared, with the default that the class has."""
-    told = inspect.signature(declared.__call__).parameters
-    taken = inspect.signature(cls).parameters
-    elsewhere = {field.name for field in attrs.fields(Scope)} | set_by_the_journal
-    assert {name: told[name].default for name in told if name not in ("self", "scope")} == {
-        name: taken[name].default for name in taken if name not in elsewhere
-    }
-
-
-def test_scope_unrecognized():
-    """What cannot be read becomes an event named by the digest of its body."""
-    # printf '{}' | sha256sum
-    digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    assert SCOPE.unrecognized({}, "no event", "message.messages[2]") == Unrecognized(
-        key=f"unrecognized/whatsapp/{digest}",
+def test_scope_notice():
+    """What has no event of its own is a notice, named by what tells it apart."""
+    told = {"display_phone_number": "15550783881"}
+    assert SCOPE.notice("phone_number_name_update", told, "7") == Notice(
+        key="notice/whatsapp/7",
         source="incs",
         channel="whatsapp",
         account="30058",
         occurred_at=NOW,
         received_at=NOW,
-        raw={},
-        reason="no event",
-        path="message.messages[2]",
+        raw=told,
+        topic="phone_number_name_update",
+        details=told,
     )
+
+
+def test_scope_unrecognized():
+    """What cannot be read keeps the body around it, without its neighbours, and is named by that.
+
+    The digest is what `printf '{"channel_id":30058,"message":{"messages":[3]}}' | sha256sum` says.
+    """
+    digest = "5d74ee2de06718b56ae595d5712d99d6dc06c238fb1d2edada965f570783bb91"
+    assert SCOPE.unrecognized(Unreadable("id", "missing"), "message", "messages", 2) == (
+        Unrecognized(
+            key=f"unrecognized/whatsapp/{digest}",
+            source="incs",
+            channel="whatsapp",
+            account="30058",
+            occurred_at=NOW,
+            received_at=NOW,
+            raw={"message": {"messages": [3]}, "channel_id": 30058},
+            reason="missing",
+            path="message.messages[2].id",
+        )
+    )
+    assert SCOPE.unrecognized(Unreadable("", "no event")).path is None
+
+
+@pytest.mark.parametrize("cls", [*EVENT_CLASSES, *CONTENT_CLASSES, Party, Conversation, Scope])
+def test_each_class_is_built_by_its_name(cls):
+    """An adapter finds the function of each event and content under the class's own name."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    function = getattr(build, name)
+    assert inspect.signature(function).parameters.keys() == inspect.signature(cls).parameters.keys()
+    values = dict.fromkeys(inspect.signature(cls).parameters)
+    assert function(**values) == cls(**values)

@@ -225,7 +225,7 @@ engine = "nats"
 servers = ["{url}"]
 stream = "{stream}"
 partitions = 2
-timeout = "1s"
+timeout = "3s"
 """
 
 CRM = """\
@@ -244,6 +244,7 @@ FICKLE = """\
 import os
 import attrs, orjson
 from bridge.adapter import Parsed, Scope, Verified
+from bridge.errors import Unreadable
 from bridge.model.keys import message_key
 from bridge.model import Direction, Message, Origin, Text
 
@@ -262,9 +263,11 @@ class Fickle:
 
     def parse(self, verified):
         body = orjson.loads(verified.payload)
-        scope = Scope(source=self.name, channel="whatsapp", received_at=verified.received_at)
+        scope = Scope(
+            source=self.name, channel="whatsapp", received_at=verified.received_at, body=body
+        )
         if not os.path.exists("mended"):
-            return Parsed(events=(scope.unrecognized(body, "no idea"),))
+            return Parsed(events=(scope.unrecognized(Unreadable("", "no idea")),))
         return Parsed(events=(Message(
             key=message_key("whatsapp", body["id"]),
             source=self.name,

@@ -32,37 +32,6 @@ def failing(error):
     return FAILING.replace("from tests_error import error", f"error = {error}")
 
 
-def test_the_help_names_every_command(command):
-    """The help shows each command with its summary, on standard output, and exits with 0."""
-    for arguments in ((), ("--help",), ("-h",)):
-        outcome = command(*arguments)
-        assert outcome.code == 0
-        for line in (
-            r"serve +Take callbacks over HTTP until Ctrl-C or SIGTERM\.",
-            r"check +Check the configuration without starting anything\.",
-            r"normalize +Print the events of request bodies, one JSON object per line\.",
-            r"trigger +Post sample callbacks to a running server\.",
-            r"adapters +List the adapters that are installed\.",
-            r"tail +Follow a running server's events until Ctrl-C\.",
-            r"show +Show one event whole, and what became of it\.",
-            r"events +Search the events that a running server keeps\.",
-            r"dead +List, show, retry or drop what subscribers could not take\.",
-            r"replay +Give subscribers events once more\.",
-            r"reparse +Read once more what could not be read\.",
-            r"subscribers +List the subscribers, or forget one\.",
-            r"purge +Erase every event about one person, for good\.",
-        ):
-            assert re.search(line, outcome.out), line
-
-
-@pytest.mark.parametrize("name", ["serve", "check", "normalize", "trigger", "adapters"])
-def test_every_command_has_an_example(command, name):
-    """A newcomer sees how each command is called."""
-    outcome = command(name, "--help")
-    assert f"Example: bridge {name}" in outcome.out
-    assert outcome.code == 0
-
-
 def test_the_version_is_the_distributions(command):
     """`--version` prints what is installed."""
     outcome = command("--version")

@@ -175,8 +175,8 @@ def test_a_time_that_is_none_is_a_wrong_call(command):
 CRASHING = """
 import attrs
 from datetime import datetime, UTC
-from bridge.adapter import Parsed, Scope, Verified
-from bridge.model import Notice
+from bridge.adapter import Parsed, Verified
+from bridge.model import Unrecognized
 
 @attrs.frozen
 class Settings:
@@ -196,8 +196,7 @@ class Adapter:
         if b"crash" in verified.payload:
             raise RuntimeError(verified.payload)
         raw = {1, 2} if b"unfit" in verified.payload else None
-        scope = Scope(source=self.name, channel="acme", received_at=verified.received_at)
-        return Parsed(events=(scope.unrecognized(None, "r").__class__(
+        return Parsed(events=(Unrecognized(
             key="k", source="s", channel="c", raw=raw, reason="r",
             occurred_at=verified.received_at, received_at=verified.received_at),))
 """

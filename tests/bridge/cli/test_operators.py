@@ -47,16 +47,6 @@ def test_without_a_server_each_says_so(command, workplace, free_port, arguments)
     assert outcome.out == ""
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_each_has_an_example(command, arguments):
-    """The help of each command and of its parts shows how it is called."""
-    words = [word for word in arguments[:2] if word in ("list", "retry", "drop", "forget")]
-    words += ["show"] if arguments[:2] == ("dead", "show") else []
-    outcome = command(arguments[0], *words, "--help")
-    assert f"Example: bridge {' '.join((arguments[0], *words))}" in outcome.out
-    assert outcome.code == 0
-
-
 @on_sqlite
 def test_no_other_secret_is_needed(operated, command):
     """A command needs nothing but `[admin]`: variables of the adapters may be missing."""

@@ -31,7 +31,7 @@ def said(process, pattern):
 
 
 def test_changed_code_is_served(start, command, config, workplace):
-    """What a subscriber does is what its file says now; a broken file waits for the next change."""
+    """What runs is what the files say now, and what cannot start waits for the next change."""
     config.write_text(WITH_SHOP)
     shop = workplace / "shop.py"
     shop.write_text(SHOP.format(words="one"))
@@ -48,10 +48,9 @@ def test_changed_code_is_served(start, command, config, workplace):
     take("the second")
     shop.write_text("def receive(:\n")
     said(process, "the server ended with 3; it starts again when something changes")
-    shop.write_text(SHOP.format(words="mended"))
-    take("mended")
-    config.write_text(WITH_SHOP + 'events = ["message"]\n')
-    take("mended")
+    (workplace / "kiosk.py").write_text(SHOP.format(words="another"))
+    config.write_text(WITH_SHOP.replace("shop:receive", "kiosk:receive"))
+    take("another")
     process.send_signal(signal.SIGINT)
     assert process.wait() == 0
     assert "Traceback" not in process.stderr.read().decode()
@@ -63,15 +62,6 @@ def test_a_server_that_ends_well_is_not_started_again(start, config):
     said(process, '"event": "listening on ')
     [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGTERM)
-    assert process.wait() == 0
-
-
-def test_a_process_manager_stops_both(start, config):
-    """SIGTERM ends the supervisor and its server, and the exit code says that all is well."""
-    process = start("serve", "--dev", "--port", "0", "--log-format", "json")
-    said(process, '"event": "listening on ')
-    process.terminate()
-    assert '"stopped"' in process.stderr.read().decode()
     assert process.wait() == 0
 
 
@@ -110,15 +100,19 @@ def test_a_broken_configuration_is_still_watched(config, workplace):
 
 
 def test_code_elsewhere_is_watched(start, command, config, tmp_path_factory):
-    """A subscriber that is imported from another folder is served as its file says now."""
+    """A subscriber from another folder is served as its file says now; SIGTERM ends it all."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "shop.py").write_text(SHOP.format(words="one"))
     config.write_text(WITH_SHOP)
     paths = os.pathsep.join((str(ROOT), str(elsewhere)))
-    process = start("serve", "--dev", "--port", "0", PYTHONPATH=paths)
+    dev = ("serve", "--dev", "--port", "0", "--log-format", "json")
+    process = start(*dev, PYTHONPATH=paths)
     said(process, "listening on")
     (elsewhere / "shop.py").write_text(SHOP.format(words="the second"))
     said(process, "something has changed: starting again")
     url = said(process, r"listening on (http://127\.0\.0\.1:\d+)")[1]
     assert command("trigger", "whatsapp-text", "--url", url).code == 0
     assert process.stdout.readline().decode() == "the second\n"
+    process.terminate()
+    assert process.wait() == 0
+    assert '"stopped"' in process.stderr.read().decode()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.delivery.bus import Bus, Subscriber
+from bridge.delivery.bus import Bus
+from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError
 from bridge.model import Direction, Location, Media, MediaKind, Message, StatusChange, Text
 from tests.bridge.events import message, notice, sent, status

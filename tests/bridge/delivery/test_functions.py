@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import pytest
-
-from bridge.delivery.functions import as_async, is_async, name_of, raised_at
+from bridge.delivery.functions import is_async, name_of, raised_at
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
+def function(event): ...
 
 
 class _Object:
@@ -38,23 +30,9 @@ class TestFunctions:
         assert not is_async(_Object().plain)
         assert not is_async(print)
 
-    async def test_a_plain_function_runs_in_a_thread(self, threads):
-        """A plain function may block, so it does not run on the event loop."""
-        ran = []
-        await as_async(lambda: ran.append(threading.current_thread()), threads)()
-        assert ran != [threading.main_thread()]
-
-    async def test_what_a_plain_function_returns_is_awaited(self, threads):
-        """A lambda around an async function works as that function does."""
-
-        async def double(number):
-            return 2 * number
-
-        assert await as_async(lambda: double(21), threads)() == 42
-
     def test_a_function_is_named_as_it_is_in_the_settings(self):
         """The default name of a subscriber is module:name, also of objects and partials."""
-        assert name_of(partial(threads)) == "tests.bridge.delivery.test_functions:threads"
+        assert name_of(partial(function)) == "tests.bridge.delivery.test_functions:function"
         assert name_of(_Object()) == "tests.bridge.delivery.test_functions:_Object"
 
     def test_an_exception_that_was_never_raised_has_no_place(self):

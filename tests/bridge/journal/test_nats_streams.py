@@ -17,7 +17,6 @@ from bridge.journal.ledger import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.ledger import Tie, decode_found, encode_found
-from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized

@@ -7,7 +7,10 @@ from typing import final
 import attrs
 import pytest
 
-from bridge.model.frozen import builder, builder_from, quick_init
+from bridge.model import Form
+from bridge.model.codec import encode
+from bridge.model.frozen import builder, changer, quick_init
+from tests.bridge.events import message, notice
 
 
 @final
@@ -35,23 +38,16 @@ def test_nothing_can_be_changed_afterwards(make):
         del place.name
 
 
-@attrs.frozen(kw_only=True)
-class Map:
-    country: str
-    scale: int
-
-
-def test_what_two_classes_share_is_copied():
-    """A field of both classes is taken from the object, and everything else from the keywords."""
-    new_place_on = builder_from(Map, Place)
-    place = new_place_on(Map(country="ID", scale=10_000), name="Jakarta")
-    assert place == Place(name="Jakarta", country="ID")
+def test_a_changed_copy_is_frozen_too():
+    """A copy holds the new values beside the old ones, and the original stays as it is."""
+    place = Place(name="Jakarta", country="ID")
+    moved = changer(Place, "name")(place, "Surabaya")
+    assert (moved, place) == (
+        Place(name="Surabaya", country="ID"),
+        Place(name="Jakarta", country="ID"),
+    )
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        place.name = "Surabaya"
-    with pytest.raises(TypeError, match="name"):
-        new_place_on(Map(country="ID", scale=10_000))
-    with pytest.raises(TypeError, match="country"):
-        new_place_on(Map(country="ID", scale=10_000), name="Jakarta", country="MY")
+        moved.name = "Medan"
 
 
 @pytest.mark.parametrize(
@@ -82,3 +78,21 @@ def test_a_builder_may_leave_converting_to_its_caller():
     assert builder(Size, converted=True)(letters=7) == Size(letters="7")
     with pytest.raises(TypeError, match="letters"):
         builder(Size, converted=True)()
+
+
+@pytest.mark.parametrize(
+    ("event", "read"),
+    [
+        (message(raw={"a": [{"b": 1}]}), lambda event: event.raw),
+        (notice(details={"a": [{"b": 1}]}), lambda event: event.details),
+        (message(content=Form(data={"a": [{"b": 1}]})), lambda event: event.content.data),
+    ],
+)
+def test_what_one_reader_does_to_json_no_other_sees(event, read):
+    """Whoever changes an event's JSON, at whatever depth, changes a copy of its own."""
+    before = encode(event)
+    read(event)["a"][0]["b"] = 2
+    read(event)["a"].append(3)
+    read(event)["c"] = 4
+    assert read(event) == {"a": [{"b": 1}]}
+    assert encode(event) == before

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientPayloadError, ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge import errors
 from bridge.adapter import Callback, Parsed, Scope, Verified
 from bridge.adapter.signing import Secret
 from bridge.delivery import current
@@ -447,9 +448,11 @@ class Fickle:
 
     def parse(self, verified: Verified, /) -> Parsed:
         body = orjson.loads(verified.payload)
-        scope = Scope(source="fickle", channel="fickle", received_at=verified.received_at)
+        scope = Scope(
+            source="fickle", channel="fickle", received_at=verified.received_at, body=body
+        )
         if not self.mended:
-            return Parsed(events=(scope.unrecognized(body, "no idea"),))
+            return Parsed(events=(scope.unrecognized(errors.Unreadable("", "no idea")),))
         return Parsed(events=(message(body["id"], received_at=verified.received_at),))
 
 

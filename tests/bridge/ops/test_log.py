@@ -199,3 +199,18 @@ def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
     except ValueError:
         logging.getLogger("bridge.ingress.web").exception("it failed")
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_subscriber_raised_is_shown_without_its_text(own_log):
+    """The lines of code are in the log, the exception's words are not, unless one develops."""
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads("a secret word")
+    for whole in (False, True):
+        stream = io.StringIO()
+        log.configure(
+            SimpleNamespace(format="json", level="info"), stream=stream, whole_tracebacks=whole
+        )
+        logging.getLogger("bridge.delivery.delivery").error("it failed", exc_info=caught.value)
+        exception = record(stream)["exception"]
+        assert ("Expecting value" in exception) is whole
+        assert "test_log.py" in exception

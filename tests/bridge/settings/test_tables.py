@@ -117,13 +117,21 @@ def test_subscriber_entry():
     crm = result.subscribers["crm"]
     assert (crm.name, crm.use, crm.start) == ("crm", "shop.crm:Crm.receive", "beginning")
     assert crm.events == ("message", "status_change")
-    assert (crm.channel, crm.account, crm.content) == ("whatsapp", "30058", "text")
+    assert (crm.channel, crm.account, crm.content) == ("whatsapp", "30058", ("text",))
     assert crm.direction is Direction.INBOUND
     assert crm.delivery == DeliverySettings(tries=3, timeout=60.0)
     console = result.subscribers["console"]
     assert console.show_personal_data
     assert console.events == ()
     assert console.delivery == result.delivery == DeliverySettings(tries=3, timeout=5.0)
+
+
+def test_content_may_name_several_kinds():
+    """A subscriber's contents and events are one word, or an array of them."""
+    entry = read(
+        '[subscribers.crm]\nuse = "console"\nevents = "message"\ncontent = ["text", "media"]'
+    ).subscribers["crm"]
+    assert (entry.events, entry.content) == (("message",), ("text", "media"))
 
 
 # --- mistakes ----------------------------------------------------------------------------

@@ -1,0 +1,104 @@
+"""INCS callbacks to events, by the name of the callback.
+
+A callback of INCS tells one fact, except `new_message` of WhatsApp, which holds a whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeAlias
+
+from bridge.adapter import Scope
+from bridge.adapter.payload import mapping
+from bridge.adapter.reading import JsonObject, required_object
+from bridge.adapters.incs import wire
+from bridge.adapters.incs.channels import Channels
+from bridge.adapters.incs.created import message_created
+from bridge.adapters.incs.statuses import message_status_update, message_status_updated
+from bridge.adapters.incs.templates import template_update
+from bridge.adapters.rcs import wire as rcs
+from bridge.adapters.rcs.items import translate_item
+from bridge.adapters.whatsapp.plain import plain_message
+from bridge.adapters.whatsapp.value import translate_value
+from bridge.errors import Unreadable
+from bridge.model import Event
+
+_WHATSAPP = "whatsapp"
+_WHATSAPP_FIELDS = frozenset({"messaging_product", "messages", "statuses", "metadata"})
+
+
+def translate_callback(
+    body: JsonObject, channels: Channels, received_at: datetime
+) -> Sequence[Event]:
+    """Translate one callback; never raises, and never returns nothing."""
+    event = body.get("event")
+    read = _CALLBACKS.get(event) if type(event) is str else None
+    try:
+        if read is not None:
+            return read(body, channels, received_at)
+        if event is None and rcs.is_item(body):
+            # The documentation also shows RCS messages without the callback around them.
+            scope = channels.scope(
+                body, received_at, evidence=rcs.CHANNEL, agent_id=body.get("agentId")
+            )
+            return (translate_item(body, scope),)
+    except Unreadable as error:
+        return (_outer_scope(body, channels, received_at).unrecognized(error),)
+    reason = "missing" if event is None else "not a callback that is documented"
+    scope = _outer_scope(body, channels, received_at)
+    return (scope.unrecognized(Unreadable("event", reason)),)
+
+
+def _new_message(body: JsonObject, channels: Channels, received_at: datetime) -> Sequence[Event]:
+    """Translate what a user wrote, in the form of WhatsApp or of RCS: the fields tell which."""
+    message = required_object(body, "message")
+    if not _WHATSAPP_FIELDS.isdisjoint(message):
+        # The envelope's phone comes first: some samples carry another one in the metadata.
+        scope = channels.scope(
+            body,
+            received_at,
+            evidence=_WHATSAPP,
+            channel_id=body.get("channel_id"),
+            business_phone=body.get("business_phone")
+            or mapping(message.get("metadata")).get("display_phone_number"),
+        )
+        text = plain_message(message, scope)
+        if text is not None:
+            return (text,)
+        return translate_value(message, scope, ("message",)) or (
+            scope.unrecognized(Unreadable("message", "holds no message")),
+        )
+    if rcs.is_item(message):
+        scope = channels.scope(
+            body,
+            received_at,
+            evidence=rcs.CHANNEL,
+            channel_id=body.get("channel_id"),
+            business_phone=body.get("business_phone"),
+            agent_id=message.get("agentId"),
+        )
+        return (translate_item(message, scope, "message"),)
+    raise Unreadable("message", "neither a WhatsApp nor an RCS message")
+
+
+def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) -> Scope:
+    """Return whose callback an unreadable one is, as far as its outer fields tell."""
+    return channels.scope(
+        body,
+        received_at,
+        channel_id=body.get("channel_id") or mapping(body.get("message")).get("auth_id"),
+        business_phone=body.get("business_phone"),
+    )
+
+
+_Read: TypeAlias = Callable[[JsonObject, Channels, datetime], Sequence[Event]]
+
+_CALLBACKS: Final[dict[str, _Read]] = {
+    wire.NEW_MESSAGE: _new_message,
+    wire.MESSAGE_CREATED: message_created,
+    wire.MESSAGE_STATUS_UPDATE: message_status_update,
+    wire.MESSAGE_STATUS_UPDATED: message_status_updated,
+    **{event: partial(template_update, aspect) for event, aspect in wire.TEMPLATE_ASPECTS.items()},
+}

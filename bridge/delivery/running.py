@@ -1,0 +1,334 @@
+"""Run a subscriber's function, each time in a task and a context of its own.
+
+Most async functions end without ever waiting, and a task for each would cost more than all the
+rest of a delivery. So one task is kept spare: a function begins at once, as if it ran in that
+task. If it waits, the task takes it over; if it ends, the task stays spare, unless somebody has
+got hold of it meanwhile. (Python 3.12 has eager tasks, 3.11 has not.) `_enter_task` and
+`_leave_task` are meant for those who make tasks of their own:
+https://docs.python.org/3/library/asyncio-extending.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from asyncio import AbstractEventLoop
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from functools import partial
+from sys import getrefcount
+from types import CoroutineType
+from typing import Any, Final, TypeAlias
+from weakref import getweakrefcount
+
+import attrs
+
+from bridge.delivery.attempt import FIRST, Attempt, attempt
+from bridge.delivery.functions import is_async
+from bridge.delivery.threads import Threads
+from bridge.model import Event
+
+Ended: TypeAlias = Callable[[BaseException | None], None]
+"""Called once, with what a function raised or with None; it must not raise."""
+
+_GRACE: Final = 5.0  # seconds that a function has to end once it was cancelled
+_MOST_ABANDONED: Final = 100
+_NOTHING: Final = object()
+_FAILED: Final = object()
+
+_log: Final = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class Running:
+    """A function that is under way: in a thread, or waiting in its task."""
+
+    event: Event
+    ended: Ended = attrs.field(init=False)
+    task: asyncio.Task[None] | None = None
+    is_late: bool = False
+
+    def cancel(self) -> None:
+        """Raise CancelledError where the function waits; a thread cannot be interrupted."""
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Runner:
+    """Runs the function of one subscriber.
+
+    A plain function runs in a thread. Whatever a function returns is awaited if it can be. What
+    is awaited is cancelled after `timeout` seconds, which counts as a TimeoutError, and
+    abandoned if it does not end then. `prepare` is called first, in the same context.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[Event], object],
+        *,
+        timeout: float,
+        prepare: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.under_way: dict[Running, None] = {}
+        self._name = name
+        self._function = function
+        self._timeout = timeout
+        self._prepare = prepare
+        self._call = function if prepare is None else self._prepared
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._threads = None if is_async(function) else Threads(name, self._loop)
+        self._spare: _Coroutine | None = None
+        self._deadlines: dict[Running, float] = {}  # the earliest first
+        self._timer: asyncio.TimerHandle | None = None
+        self._abandoned = 0
+
+    async def close(self, within: float) -> None:
+        """Cancel what is under way, and wait for it to end; what does not is left behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._threads is not None:
+            self._threads.close()
+        for running in self.under_way:
+            running.cancel()
+        tasks = [running.task for running in self.under_way if running.task is not None]
+        if self._spare is not None:
+            self._spare.wake()
+            tasks.append(self._spare.task)
+        if tasks:
+            await asyncio.wait(tasks, timeout=within)
+
+    def begin(self, event: Event, which: Attempt) -> Running | None:
+        """Run the function until it waits; return what is under way, or None where it has ended.
+
+        The caller sets `ended` on what is returned. Raises whatever the function raises.
+        """
+        context = self._context.copy()
+        if which is not FIRST:
+            context.run(attempt.set, which)
+        if self._threads is None:
+            return self._run(context, self._call, event)
+        running = Running(event)
+
+        def returned(result: object, error: BaseException | None) -> None:
+            more = None
+            if error is None:
+                try:
+                    more = self._run(context, lambda _: result, event, running)
+                except BaseException as raised:  # noqa: BLE001 - it is the function's
+                    error = raised
+            if more is None:
+                self._end(running, error)
+
+        self._threads.run(lambda: context.run(self._call, event), returned)
+        self._watch(running)
+        return running
+
+    def _prepared(self, event: Event) -> object:
+        assert self._prepare is not None  # noqa: S101 - or this would not be called
+        self._prepare(event)
+        return self._function(event)
+
+    def _run(
+        self,
+        context: Context,
+        call: Callable[[Event], object],
+        event: Event,
+        running: Running | None = None,
+    ) -> Running | None:
+        """Await what a call returns, as `begin` does."""
+        loop, spare = self._loop, self._spare
+        if spare is None or spare.is_over:
+            spare = self._spare = _Coroutine(self._name, loop)
+        task = spare.task
+        known = getrefcount(task) + getweakrefcount(task)
+        waits_for = _FAILED
+        _enter_task(loop, task)
+        try:
+            waits_for = context.run(spare.begin, call, event)
+        finally:
+            _leave_task(loop, task)
+            if waits_for is not _NOTHING:
+                self._spare = None
+                if waits_for is _FAILED:
+                    spare.wake()
+            elif getrefcount(task) + getweakrefcount(task) != known or task.cancelling():
+                # Somebody has got hold of this task, and may cancel it later.
+                self._spare = None
+                spare.wake()
+        if waits_for is _NOTHING:
+            return None
+        if running is None:
+            running = Running(event)
+        running.task = task
+        self._watch(running)
+        spare.go_on(context, waits_for, partial(self._end, running))
+        return running
+
+    # --- what takes too long ---------------------------------------------------------------
+
+    def _watch(self, running: Running) -> None:
+        self.under_way[running] = None
+        self._deadlines.pop(running, None)
+        self._deadlines[running] = deadline = self._loop.time() + self._timeout
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._look_at_deadlines)
+
+    def _look_at_deadlines(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for running, deadline in list(self._deadlines.items()):
+            if deadline > now:
+                self._timer = self._loop.call_at(deadline, self._look_at_deadlines)
+                break
+            del self._deadlines[running]
+            if running.task is None:
+                self._say("is still at work after its timeout, in a thread", running)
+            else:
+                running.is_late = True
+                running.cancel()
+                self._loop.call_later(min(self._timeout, _GRACE), self._abandon, running)
+
+    def _abandon(self, running: Running) -> None:
+        """Let the delivery go on without a function that ignores its cancellation."""
+        if running not in self.under_way:
+            return
+        self._say("does not end though it was cancelled after its timeout", running)
+        if self._abandoned < _MOST_ABANDONED:
+            self._abandoned += 1
+            ended, running.ended = running.ended, self._has_come_back
+            ended(self._too_late(None))
+
+    def _has_come_back(self, _: BaseException | None) -> None:
+        self._abandoned -= 1
+
+    def _too_late(self, error: BaseException | None) -> TimeoutError:
+        late = TimeoutError(f"no answer within {self._timeout:g} s")
+        late.__cause__ = error
+        return late
+
+    def _say(self, what: str, running: Running) -> None:
+        key = running.event.key
+        _log.error(
+            "%s %s: %s",
+            self._name,
+            what,
+            key,
+            extra={"key": key},
+        )
+
+    def _end(self, running: Running, error: BaseException | None) -> None:
+        self.under_way.pop(running, None)
+        self._deadlines.pop(running, None)
+        # What was cut off may have swallowed that, and return as if all was done.
+        running.ended(self._too_late(error) if running.is_late else error)
+
+
+class _Coroutine(Coroutine[Any, Any, None]):
+    """What a task runs: nothing while the task is spare, and then a function that waits."""
+
+    def __init__(self, name: str, loop: AbstractEventLoop) -> None:
+        self.is_over = False
+        self._coroutine: Coroutine[Any, Any, object] | None = None
+        self._waits_for: object = _NOTHING
+        self._spare: asyncio.Future[None] = loop.create_future()
+        self._until_called = self._spare.__await__()
+        self.task = asyncio.Task(self, loop=loop, name=name)
+
+    def begin(self, call: Callable[[Any], object], event: Event | None) -> object:
+        """Run a function until it waits; return what it waits for, or _NOTHING at its end."""
+        try:
+            result: Any = call(event)
+        except StopIteration as error:
+            raise RuntimeError("the function raised StopIteration") from error
+        while True:
+            if type(result) is not CoroutineType:  # nearly all are
+                result = _coroutine_of(result)
+                if result is None:
+                    return _NOTHING
+            try:
+                waits_for = result.send(None)
+            except StopIteration as end:
+                if end.value is None:
+                    return _NOTHING
+                result = end.value
+            else:
+                self._coroutine = result
+                return waits_for
+
+    def go_on(self, context: Context, waits_for: object, ended: Ended) -> None:
+        """Take over in the task, which waits for the same."""
+        self._context = context
+        self._waits_for = waits_for
+        self._ended = ended
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the task go on, or end if it has nothing to do."""
+        if not self._spare.done():
+            self._spare.set_result(None)
+
+    def send(self, value: Any, /) -> Any:  # noqa: ANN401 - as the protocol of coroutines says
+        if self._coroutine is None:
+            return next(self._until_called)
+        if self._waits_for is not _NOTHING:
+            waits_for, self._waits_for = self._waits_for, _NOTHING
+            return waits_for
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, kind: Any, value: Any = None, _: Any = None, /) -> Any:  # noqa: ANN401
+        error = kind if value is None else value
+        if self._coroutine is None:
+            self.is_over = True
+            raise error
+        waits_for, self._waits_for = self._waits_for, _NOTHING
+        if asyncio.isfuture(waits_for) and waits_for.cancel():
+            return waits_for  # as a task does that is cancelled before it waits
+        return self._step(self._coroutine.throw, error)
+
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise NotImplementedError
+
+    def _step(self, resume: Callable[[Any], object], value: object) -> object:
+        error = None
+        try:
+            waits_for = self._context.run(self._resume, resume, value)
+        except BaseException as raised:  # noqa: BLE001 - it is the function's
+            error = raised
+        else:
+            if waits_for is not _NOTHING:
+                return waits_for
+        self._ended(error)
+        raise StopIteration
+
+    def _resume(self, resume: Callable[[Any], object], value: object) -> object:
+        try:
+            return resume(value)
+        except StopIteration as end:
+            result = end.value
+        return self.begin(lambda _: result, None)
+
+
+def _coroutine_of(result: object) -> Coroutine[Any, Any, object] | None:
+    """Return how to await what a function returned, or None where it cannot be awaited.
+
+    Raises TypeError for a generator: nothing of it has run, and nobody would run it.
+    """
+    if result is None:
+        return None
+    if inspect.isawaitable(result):
+        return _awaiting(result)
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError("the function returned a generator, of which nothing has run")
+    return None
+
+
+async def _awaiting(awaitable: Any) -> object:  # noqa: ANN401 - whatever can be awaited
+    return await awaitable

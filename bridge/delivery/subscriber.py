@@ -1,0 +1,207 @@
+"""A named subscriber: which events it wants, checked as soon as somebody says so."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import UnionType
+from typing import Any, Final, TypeAlias, get_args, get_origin
+
+import attrs
+
+from bridge.delivery.functions import plain, writable
+from bridge.errors import ConfigurationError, Problem
+from bridge.journal.protocol import Start
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message
+from bridge.settings import DeliverySettings
+from bridge.settings.wording import quoted, unknown
+
+Function: TypeAlias = Callable[[Any], object]
+"""What a subscriber runs: called with the event; what it returns is awaited if it can be."""
+
+_EVENTS: Final[Mapping[str, type[Event]]] = {
+    Event.kind: Event,
+    **{cls.kind: cls for cls in EVENT_CLASSES},
+}
+_CONTENTS: Final[Mapping[str, type[Content]]] = {cls.kind: cls for cls in CONTENT_CLASSES}
+
+
+def _several(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever somebody gives
+    """Return one or several things as a tuple; None is none."""
+    if value is None:
+        return ()
+    if isinstance(value, UnionType):
+        return get_args(value)
+    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+def _events(value: Any) -> tuple[type[Event], ...]:  # noqa: ANN401 - checked afterwards
+    return tuple(_named(each, _EVENTS) for each in _several(value))
+
+
+def _contents(value: Any) -> tuple[type[Content], ...]:  # noqa: ANN401 - checked afterwards
+    return tuple(_named(each, _CONTENTS) for each in _several(value))
+
+
+def _direction(value: Any) -> Any:  # noqa: ANN401 - checked afterwards
+    return Direction(value) if value in tuple(Direction) else value
+
+
+def _named(value: Any, classes: Mapping[str, type[Any]]) -> Any:  # noqa: ANN401
+    return classes.get(value, value) if isinstance(value, str) else value
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Subscriber:
+    """A named listener and the events it wants; None filters nothing.
+
+    Events and contents are classes or the words of TOML, one or several. `direction` and
+    `content` are about messages, so with either of them nothing else is wanted.
+
+    Raises `ConfigurationError` with everything that is wrong.
+    """
+
+    name: str
+    function: Function
+    events: tuple[type[Event], ...] = attrs.field(default=(Event,), converter=_events)
+    channel: str | None = None
+    account: str | None = None
+    direction: Direction | None = attrs.field(default=None, converter=_direction)
+    content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        problems = tuple(_problems(self))
+        if problems:
+            raise ConfigurationError(problems)
+
+    def wants(self, event: Event) -> bool:
+        """Return whether all filters let this event through."""
+        if not isinstance(event, self.events):
+            return False
+        if self.channel is not None and event.channel != self.channel:
+            return False
+        if self.account is not None and event.account != self.account:
+            return False
+        if self.direction is None and not self.content:
+            return True
+        if not isinstance(event, Message) or self.direction not in (None, event.direction):
+            return False
+        return not self.content or isinstance(event.content, self.content)
+
+
+def _problems(subscriber: Subscriber) -> Iterator[Problem]:
+    name: object = subscriber.name
+    if not isinstance(name, str) or not name.isprintable() or not name.strip():
+        yield Problem("name", f"expected a word that can be printed, found {_found(name)}")
+    fault = fault_of(subscriber.function)
+    if fault is not None:
+        yield Problem("function", fault)
+    if not subscriber.events:
+        yield Problem("events", "none is given; name a class, or Event for all: on(Message)")
+    for event in subscriber.events:
+        if event not in _EVENTS.values():
+            yield Problem("events", _no_event(event))
+    for content in subscriber.content:
+        if content not in _CONTENTS.values():
+            yield Problem("content", _no_content(content))
+    for key in ("channel", "account"):
+        value: object = getattr(subscriber, key)
+        if value is not None and not (isinstance(value, str) and value):
+            yield Problem(key, f"expected one string, found {_found(value)}")
+    direction: object = subscriber.direction
+    if not isinstance(direction, Direction | None):
+        yield Problem("direction", _no_word("direction", direction, tuple(Direction)))
+    if not any(each in (Event, Message) for each in subscriber.events):
+        for key in ("content", "direction"):
+            if getattr(subscriber, key):
+                names = ", ".join(getattr(each, "__name__", "?") for each in subscriber.events)
+                yield Problem(key, f"only a Message has one, and the events are {names}")
+
+
+def check_options(events: object, options: Mapping[str, Any], allowed: Iterable[str]) -> None:
+    """Check what somebody says about a subscriber before there is a function.
+
+    Raises `ConfigurationError` with everything that is wrong.
+    """
+    problems = [Problem(key, _unknown(key, allowed)) for key in options if key not in allowed]
+    filters = {key: options[key] for key in attrs.fields_dict(Subscriber).keys() & options.keys()}
+    try:
+        Subscriber(**{"name": "unnamed", "function": repr, **filters, "events": events})
+    except ConfigurationError as error:
+        problems += error.problems
+    problems += serving_problems(options.get("start", Start.END), options.get("policy"))
+    if problems:
+        raise ConfigurationError(tuple(problems))
+
+
+def serving_problems(start: object, policy: object) -> Iterator[Problem]:
+    """Yield what is wrong with how a subscriber is to be served."""
+    if start not in tuple(Start):
+        yield Problem("start", _no_word("start", start, tuple(Start)))
+    if not isinstance(policy, DeliverySettings | None):
+        yield Problem("policy", f"expected DeliverySettings(...), found {_found(policy)}")
+
+
+def _unknown(key: str, allowed: Iterable[str]) -> str:
+    if key in attrs.fields_dict(DeliverySettings):
+        return f"is of the policy: policy=DeliverySettings({key}=...)"
+    return unknown("option", key, allowed)
+
+
+def fault_of(function: object) -> str | None:
+    """Return why something cannot be a subscriber's function, or None."""
+    if inspect.iscoroutine(function):
+        function.close()
+        return "this is a coroutine, as a call returns it; give the function itself"
+    if not callable(function):
+        return f"expected a function, found {_found(function)}"
+    inner = plain(function)
+    called = getattr(inner, "__call__", None)  # noqa: B004 - an object's own call
+    for each in (inner, called):
+        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            return "this is a generator, of which nothing would run; it must not yield"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # as some functions in C have none
+        return None
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        return f"it is called with one event, which it cannot take: {error}"
+    return None
+
+
+def _no_event(value: object) -> str:
+    if isinstance(value, str):
+        return unknown("event", value, _EVENTS)
+    if value in _CONTENTS.values():
+        name = getattr(value, "__name__", "")
+        return f"{name} is the content of a message: on(Message, content={name})"
+    origin = get_origin(value)
+    if origin in _EVENTS.values():
+        return "a class with brackets is for type checkers: on(Message, content=Text)"
+    if inspect.isroutine(value):
+        return "this is a function: on() takes event classes, as in @bridge.on(Message)"
+    return f"expected event classes such as Message, found {_found(value)}"
+
+
+def _no_content(value: object) -> str:
+    if isinstance(value, str):
+        return unknown("content", value, _CONTENTS)
+    return f"expected contents of messages such as Text, found {_found(value)}"
+
+
+def _no_word(what: str, value: object, words: Iterable[str]) -> str:
+    if isinstance(value, str):
+        return unknown(what, value, words)
+    return f"expected one of {', '.join(words)}, found {_found(value)}"
+
+
+def _found(value: object) -> str:
+    """Describe what somebody gave, by its name where it has one."""
+    if value is None:
+        return "None"
+    if isinstance(value, str | int | float):
+        return writable(quoted(value))
+    return value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"

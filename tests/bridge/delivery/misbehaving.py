@@ -1,0 +1,194 @@
+"""Subscribers as they should not be: each kind of misbehaviour, async and plain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from bridge.errors import Drop, RetryIn
+
+
+class Unprintable(Exception):
+    """Its text was to quote a response that never came."""
+
+    response: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.response.status}"
+
+
+class Released:
+    """What hangs does so until this is set, so that no test leaves anything behind."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+
+def raising(error: Callable[[], BaseException]) -> tuple[Callable, Callable]:
+    def plain(event, released):
+        raise error()
+
+    async def waiting(event, released):
+        await asyncio.sleep(0)
+        raise error()
+
+    return plain, waiting
+
+
+async def at_once(event, released):
+    raise ValueError("before it waits")
+
+
+async def cancels_itself(event, released):
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
+
+
+async def cancels_itself_later(event, released):
+    await asyncio.sleep(0)
+    asyncio.current_task().cancel()
+    await asyncio.sleep(1)
+
+
+async def cancels_itself_and_returns(event, released):
+    asyncio.current_task().cancel()
+
+
+async def swallows_its_own_cancellation(event, released):
+    asyncio.current_task().cancel()
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        return
+
+
+async def leaves_a_timer(event, released):
+    """As home-made time-outs do: the timer outlives what it was to bound."""
+    asyncio.get_running_loop().call_later(0.01, asyncio.current_task().cancel)
+
+
+async def times_out_by_hand(event, released):
+    """As async_timeout did before 4.0.3: cancelled and never uncancelled."""
+    asyncio.get_running_loop().call_later(0.005, asyncio.current_task().cancel)
+    try:
+        await asyncio.sleep(10)
+    except asyncio.CancelledError:
+        raise TimeoutError("mine") from None
+
+
+async def awaits_what_was_cancelled(event, released):
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def hangs(event, released):
+    await asyncio.Event().wait()
+
+
+async def hangs_and_swallows(event, released):
+    while not released.event.is_set():
+        try:
+            await asyncio.sleep(0.01)
+        except BaseException:  # noqa: BLE001 - that is what it is about
+            continue
+
+
+async def hangs_and_returns(event, released):
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return
+
+
+async def hangs_and_converts(event, released):
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise RuntimeError("interrupted") from None
+
+
+async def fails_in_a_group(event, released):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(at_once(event, released))
+
+
+async def returns_an_awaitable(event, released):
+    return asyncio.sleep(0)
+
+
+def returns_a_coroutine(event, released):
+    return at_once(event, released)
+
+
+def returns_what_hangs(event, released):
+    return hangs(event, released)
+
+
+def returns_a_generator(event, released):
+    return (each for each in "abc")
+
+
+def returns_an_async_generator(event, released):
+    async def generator():
+        yield event
+
+    return generator()
+
+
+def blocks(event, released):
+    released.event.wait()
+
+
+def recurses(event, released):
+    return recurses(event, released)
+
+
+def changes_the_event(event, released):
+    event.raw.clear()
+    raise ValueError
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    **{
+        f"{how} raises {name}": function
+        for name, error in {
+            "an error": ValueError,
+            "what has no text": Unprintable,
+            "a text that is no UTF-8": lambda: OSError(os.fsdecode(b"rechnung-\xe4.pdf")),
+            "StopIteration": StopIteration,
+            "StopAsyncIteration": StopAsyncIteration,
+            "KeyboardInterrupt": KeyboardInterrupt,
+            "SystemExit": lambda: SystemExit(0),
+            "GeneratorExit": GeneratorExit,
+            "CancelledError": asyncio.CancelledError,
+            "a group": lambda: BaseExceptionGroup("both", [KeyboardInterrupt(), SystemExit()]),
+            "Drop": lambda: Drop("not ours"),
+            "RetryIn": lambda: RetryIn(0.01),
+        }.items()
+        for how, function in zip(("plain", "async"), raising(error), strict=True)
+    },
+    **{
+        function.__name__: function
+        for function in (
+            *(at_once, cancels_itself, cancels_itself_later, cancels_itself_and_returns),
+            *(swallows_its_own_cancellation, leaves_a_timer, times_out_by_hand),
+            *(awaits_what_was_cancelled, hangs, hangs_and_swallows, hangs_and_returns),
+            *(hangs_and_converts, fails_in_a_group, returns_an_awaitable, returns_a_coroutine),
+            *(returns_what_hangs, returns_a_generator, returns_an_async_generator, blocks),
+            *(recurses, changes_the_event),
+        )
+    },
+}
+"""Every kind by its name; each is called with the event and what releases those that hang."""
+
+DELIVERED = {
+    "cancels_itself_and_returns",
+    "swallows_its_own_cancellation",
+    "leaves_a_timer",
+    "returns_an_awaitable",
+}
+"""Those of which the function has returned, as it should; the others fail."""

@@ -1,0 +1,208 @@
+"""What can be said of a subscriber, and how mistakes are told."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from bridge.delivery.subscriber import Subscriber
+from bridge.errors import ConfigurationError
+from bridge.journal.memory import MemoryJournal
+from bridge.model import Direction, Event, Location, Media, Message, StatusChange, Text
+from bridge.runtime import Bridge
+from bridge.settings import DeliverySettings
+from tests.bridge.fakes import Plain
+
+
+def a_bridge() -> Bridge:
+    return Bridge(journal=MemoryJournal())
+
+
+async def take(event): ...
+
+
+async def nothing(): ...
+
+
+async def two(event, other): ...
+
+
+def generator(event):
+    yield event
+
+
+async def async_generator(event):
+    yield event
+
+
+class Caller:
+    def __call__(self, event):
+        yield event
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"events": Message}, (Message,)),
+        ({"events": "message"}, (Message,)),
+        ({"events": ["message", StatusChange]}, (Message, StatusChange)),
+        ({"events": Message | StatusChange}, (Message, StatusChange)),
+        ({"events": "event"}, (Event,)),
+    ],
+)
+def test_events_are_classes_or_the_words_of_toml(said, expected):
+    """One or several, in whatever collection."""
+    assert Subscriber(name="crm", function=take, **said).events == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, ()),
+        (Text, (Text,)),
+        ("text", (Text,)),
+        ([Text, "media"], (Text, Media)),
+        ({Location}, (Location,)),
+    ],
+)
+def test_contents_are_classes_or_the_words_of_toml(content, expected):
+    """One or several, in whatever collection."""
+    assert Subscriber(name="crm", function=take, content=content).content == expected
+
+
+def test_a_direction_may_be_a_word():
+    """As in TOML."""
+    assert Subscriber(name="crm", function=take, direction="inbound").direction is Direction.INBOUND
+
+
+@pytest.mark.parametrize(
+    ("events", "options", "problem"),
+    [
+        ((take,), {}, "events: this is a function: on() takes event classes, as in"),
+        ((), {}, "events: none is given"),
+        ((None,), {}, "events: expected event classes such as Message, found None"),
+        ((Text,), {}, "events: Text is the content of a message: on(Message, content=Text)"),
+        ((Message[Text],), {}, "events: a class with brackets is for type checkers"),
+        (("mesage",), {}, 'events: unknown event "mesage"; did you mean "message"?'),
+        ((int,), {}, "events: expected event classes such as Message, found int"),
+        (({},), {}, "events: expected event classes such as Message, found a dict"),
+        ((Message,), {"content": "txt"}, 'content: unknown content "txt"; did you mean "text"?'),
+        ((Message,), {"content": Message}, "content: expected contents of messages such as Text"),
+        ((StatusChange,), {"content": Text}, "content: only a Message has one, and the events are"),
+        ((StatusChange,), {"direction": "inbound"}, "direction: only a Message has one"),
+        (
+            (Message,),
+            {"direction": "INBOUND"},
+            'unknown direction "INBOUND"; did you mean "inbound',
+        ),
+        ((Message,), {"direction": 1}, "direction: expected one of inbound, outbound, found 1"),
+        (
+            (Message,),
+            {"channel": ["rcs", "whatsapp"]},
+            "channel: expected one string, found a",
+        ),
+        ((Message,), {"channel": ""}, 'channel: expected one string, found ""'),
+        ((Message,), {"account": 5}, "account: expected one string, found 5"),
+        ((Message,), {"start": "begin"}, 'unknown start "begin"; did you mean "beginning"?'),
+        ((Message,), {"policy": {"tries": 1}}, "policy: expected DeliverySettings(...), found a"),
+        ((Message,), {"chanel": "rcs"}, 'unknown option "chanel"; did you mean "channel"?'),
+        ((Message,), {"tries": 1}, "tries: is of the policy: policy=DeliverySettings(tries=...)"),
+        ((Message,), {"events": "x"}, 'events: unknown option "events"'),
+        ((Message,), {"name": 5}, "name: expected a word that can be printed, found 5"),
+        ((Message,), {"name": "a\nb"}, "name: expected a word that can be printed"),
+        ((Message,), {"name": "a\udce9"}, "name: expected a word that can be printed"),
+        ((Message,), {"name": " "}, "name: expected a word that can be printed"),
+    ],
+)
+def test_a_mistake_is_told_before_there_is_a_function(events, options, problem):
+    """`on` refuses at once, and says what is wrong with which option and what would do."""
+    with pytest.raises(ConfigurationError) as caught:
+        a_bridge().on(*events, **options)
+    assert problem in str(caught.value)
+    str(caught.value).encode()  # it can be printed
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (None, "function: expected a function, found None"),
+        ("shop:f", 'function: expected a function, found "shop:f"'),
+        (nothing, "function: it is called with one event, which it cannot take"),
+        (two, "function: it is called with one event, which it cannot take"),
+        (lambda: None, "function: it is called with one event, which it cannot take"),
+        (generator, "function: this is a generator"),
+        (async_generator, "function: this is a generator"),
+        (partial(generator), "function: this is a generator"),
+        (Caller(), "function: this is a generator"),
+    ],
+)
+def test_a_function_that_cannot_take_an_event_is_refused(function, problem):
+    """At its decoration, not at the first event."""
+    with pytest.raises(ConfigurationError) as caught:
+        a_bridge().on(Message, name="crm")(function)
+    assert problem in str(caught.value)
+
+
+def test_a_coroutine_is_refused():
+    """Somebody called the function instead of giving it."""
+    with pytest.raises(ConfigurationError, match="this is a coroutine, as a call returns it"):
+        a_bridge().on(Message)(take(None))
+
+
+@pytest.mark.parametrize("function", [print, [].append, partial(two, None), lambda event: None])
+def test_whatever_can_take_an_event_is_accepted(function):
+    """Also functions in C, methods, partials and lambdas."""
+    a_bridge().on(Message, name="crm")(function)
+
+
+def test_every_mistake_is_told_at_once():
+    """Several wrong options are one error with a problem for each."""
+    with pytest.raises(ConfigurationError) as caught:
+        a_bridge().on("mesage", content="txt", direction="in", start="now", nmae="x")
+    assert {each.key for each in caught.value.problems} == {
+        *("events", "content", "direction", "start", "nmae"),
+    }
+
+
+def test_subscribe_checks_as_on_does():
+    """A start or policy that is none is refused there too."""
+    crm = Subscriber(name="crm", function=take)
+    with pytest.raises(ConfigurationError, match="start"):
+        a_bridge().subscribe(crm, start="begin")
+    with pytest.raises(ConfigurationError, match="policy"):
+        a_bridge().subscribe(crm, policy={"tries": 1})
+    a_bridge().subscribe(crm, start="beginning", policy=DeliverySettings(tries=1))
+
+
+class Telling(Plain):
+    """An adapter that knows its channels and accounts."""
+
+    channels = frozenset({"plain"})
+    accounts = frozenset({"1"})
+
+
+@pytest.mark.parametrize(
+    ("adapter", "filters", "warned"),
+    [
+        (Telling(), {"channel": "PLAIN"}, ["channel"]),
+        (Telling(), {"channel": "rcs", "account": "2"}, ["channel", "account"]),
+        (Telling(), {"channel": "plain", "account": "1"}, []),
+        (Plain(), {"channel": "rcs", "account": "2"}, []),
+    ],
+)
+async def test_waiting_for_what_no_adapter_has_is_a_warning(adapter, filters, warned, caplog):
+    """The bridge starts, and says which channel or account no configured adapter can have."""
+    bridge = a_bridge()
+    bridge.add_adapter("plain", adapter)
+    bridge.on(Message, name="crm", **filters)(take)
+    async with bridge:
+        pass
+    told = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert told == [f"subscribers.crm.{key}" for key in warned]
+
+
+def test_an_adapters_class_is_no_adapter():
+    """Whoever forgets to make an instance is told so."""
+    with pytest.raises(ConfigurationError, match="'plain': expected an adapter, not its class"):
+        a_bridge().add_adapter("plain", Plain)
