@@ -8,102 +8,128 @@ Write subscribers against the model; `Bridge` brings the events to them::
     async def greet(message: Message[Text]) -> None: ...
 """
 
-from bridge.adapter import (
-    Adapter,
-    Callback,
-    Parsed,
-    Response,
-    Sample,
-    SampleSource,
-    Scope,
-    SignedRequest,
-    Verified,
-)
-from bridge.adapter.signing import Secret
-from bridge.delivery.bus import Bus
-from bridge.delivery.subscriber import Subscriber
-from bridge.errors import (
-    BodyRefused,
-    BridgeError,
-    CodecError,
-    ConfigurationError,
-    Drop,
-    Fault,
-    JournalError,
-    MalformedBody,
-    MethodRefused,
-    NotAuthentic,
-    NotRunning,
-    Problem,
-    RetryIn,
-    UnknownAdapter,
-    Unreadable,
-    Unsendable,
-)
-from bridge.ingress.web import response_to
-from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Journal, Start
-from bridge.journal.sqlite import SqliteJournal
-from bridge.model import (
-    CallPermission,
-    Carousel,
-    Choice,
-    ChoiceSource,
-    ConsentChange,
-    ContactAddress,
-    ContactCard,
-    ContactEmail,
-    ContactPhone,
-    Contacts,
-    ContactUrl,
-    Content,
-    Conversation,
-    ConversationKind,
-    Deletion,
-    Direction,
-    Edit,
-    Event,
-    Form,
-    Forwarded,
-    JsonValue,
-    Location,
-    Media,
-    MediaKind,
-    Menu,
-    Message,
-    Native,
-    Notice,
-    Option,
-    Order,
-    OrderItem,
-    Organisation,
-    Origin,
-    Party,
-    Pricing,
-    Product,
-    ProviderError,
-    Reaction,
-    Receipt,
-    Referral,
-    ReplyTo,
-    Role,
-    Status,
-    StatusChange,
-    System,
-    SystemKind,
-    Template,
-    TemplateAspect,
-    TemplateChange,
-    TemplateParameter,
-    Text,
-    Thumbnail,
-    Typing,
-    Unrecognized,
-    Unsupported,
-)
-from bridge.model.codec import decode, encode, from_dict, to_dict
-from bridge.runtime import Bridge
-from bridge.settings import DeliverySettings, ServerSettings, Settings
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.adapter import (
+        Adapter,
+        Callback,
+        Parsed,
+        Response,
+        Sample,
+        SampleSource,
+        Scope,
+        SignedRequest,
+        Verified,
+    )
+    from bridge.adapter.signing import Secret
+    from bridge.delivery.bus import Bus
+    from bridge.delivery.subscriber import Subscriber
+    from bridge.errors import (
+        BodyRefused,
+        BridgeError,
+        CodecError,
+        ConfigurationError,
+        Drop,
+        Fault,
+        JournalError,
+        MalformedBody,
+        MethodRefused,
+        NotAuthentic,
+        NotRunning,
+        Problem,
+        RetryIn,
+        UnknownAdapter,
+        Unreadable,
+        Unsendable,
+    )
+    from bridge.ingress.responses import response_to
+    from bridge.journal.memory import MemoryJournal
+    from bridge.journal.protocol import Journal, Start
+    from bridge.journal.sqlite import SqliteJournal
+    from bridge.model import (
+        CallPermission,
+        Carousel,
+        Choice,
+        ChoiceSource,
+        ConsentChange,
+        ContactAddress,
+        ContactCard,
+        ContactEmail,
+        ContactPhone,
+        Contacts,
+        ContactUrl,
+        Content,
+        Conversation,
+        ConversationKind,
+        Deletion,
+        Direction,
+        Edit,
+        Event,
+        Form,
+        Forwarded,
+        Handover,
+        JsonValue,
+        Location,
+        Media,
+        MediaKind,
+        Menu,
+        Message,
+        Native,
+        Notice,
+        Option,
+        Order,
+        OrderItem,
+        Organisation,
+        Origin,
+        Owner,
+        Party,
+        Pricing,
+        Product,
+        ProviderError,
+        Reaction,
+        Receipt,
+        Referral,
+        ReplyTo,
+        Role,
+        Status,
+        StatusChange,
+        System,
+        SystemKind,
+        Template,
+        TemplateAspect,
+        TemplateChange,
+        TemplateParameter,
+        Text,
+        Thumbnail,
+        Typing,
+        Unrecognized,
+        Unsupported,
+    )
+    from bridge.model.codec import decode, encode, from_dict, to_dict
+    from bridge.runtime import Bridge
+    from bridge.settings import DeliverySettings, ServerSettings, Settings
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.errors",
+            "bridge.model",
+            "bridge.model.codec",
+            "bridge.adapter",
+            "bridge.adapter.signing",
+            "bridge.settings",
+            "bridge.journal.protocol",
+            "bridge.journal.memory",
+            "bridge.journal.sqlite",
+            "bridge.delivery.subscriber",
+            "bridge.delivery.bus",
+            "bridge.ingress.responses",
+            "bridge.runtime",
+        ),
+    )
 
 __all__ = [
     "Adapter",
@@ -137,6 +163,7 @@ __all__ = [
     "Fault",
     "Form",
     "Forwarded",
+    "Handover",
     "Journal",
     "JournalError",
     "JsonValue",
@@ -157,6 +184,7 @@ __all__ = [
     "OrderItem",
     "Organisation",
     "Origin",
+    "Owner",
     "Parsed",
     "Party",
     "Pricing",

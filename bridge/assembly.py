@@ -205,6 +205,9 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         events=entry.events or Event.kind,
         channel=entry.channel,
         account=entry.account,
+        source=entry.source,
+        domain=entry.domain,
+        completions=entry.completions,
         direction=entry.direction,
         content=entry.content,
     )

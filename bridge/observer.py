@@ -1,65 +1,200 @@
-"""What happens inside, for whoever measures it.
+"""Observers of a bridge: metrics, traces, request ids.
 
-A hook is a callable that is given each of these as it happens, on the event loop and on the way
-of the callback or delivery itself: it has to be quick, must not block and must not raise. Where
-there is no hook, nothing is made for one.
+A hook is called with details of what is about to happen, and may return a context manager,
+within which it happens (as in https://stamina.hynek.me/en/stable/instrumentation.html). What
+shows only in the end is in the details when the context manager is left. Exceptions are passed
+to it as usual, but cannot be suppressed.
+
+Hooks run on the event loop, within the callback or the delivery itself: they must be quick and
+must not block. What they raise is logged, and changes nothing else.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
-from typing import TypeAlias, final
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
 from bridge.journal.protocol import Appended
 from bridge.model import Event
-from bridge.model.frozen import quick_init
+from bridge.throttle import Throttle
 
+Around: TypeAlias = AbstractContextManager[Any] | None
+_Hook: TypeAlias = Callable[[Any], Around]
 
-class Answer(StrEnum):
-    """What became of a callback."""
-
-    ACCEPTED = "accepted"
-    NOT_AUTHENTIC = "not_authentic"
-    MALFORMED = "malformed"
-    METHOD_REFUSED = "method_refused"
-    BODY_REFUSED = "body_refused"
-    NOT_STORED = "not_stored"
+UNWATCHED: Final = nullcontext()
+"""The context manager where no hook returns one."""
 
 
 class Result(StrEnum):
-    """What became of one try of a delivery; `dead` is a failure after which no try follows."""
+    """What became of an attempt; after a dead one no other follows."""
 
     DONE = "done"
     FAILED = "failed"
     DEAD = "dead"
 
 
-@final
-@quick_init
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Received:
-    """A callback was answered; `appended` is None where there was nothing to be appended.
-
-    `append_seconds` is how long the journal took, also where it failed.
-    """
+@attrs.frozen
+class CallbackDetails:
+    """A callback for a configured adapter; it fails with a `BridgeError`."""
 
     adapter: str
-    answer: Answer
-    events: Sequence[Event] = ()
+
+
+@attrs.define
+class AppendDetails:
+    """Events of a callback that are made durable; in the end, how many of them are new."""
+
+    adapter: str
+    events: Sequence[Event]
     appended: Appended | None = None
-    append_seconds: float | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Tried:
-    """A subscriber was given an event, and took it or failed."""
+@attrs.define
+class AttemptDetails:
+    """An attempt to deliver an event, after so many `tries` that failed.
+
+    Where the end of the bridge interrupts it, `result` stays None, and the event comes again.
+    """
 
     subscriber: str
-    result: Result
+    event: Event
+    tries: int
+    result: Result | None = None
 
 
-Hook: TypeAlias = Callable[[Received | Tried], None]
-"""Whoever measures."""
+class Observer(Protocol):
+    """Watches a bridge; a subclass implements the hooks that it needs.
+
+    `verify`, `parse` and `append` are the steps of a callback.
+    """
+
+    def callback(self, details: CallbackDetails, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Watch a callback, until it can be responded to."""
+        return None
+
+    def verify(self, details: CallbackDetails, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Watch a callback being verified."""
+        return None
+
+    def parse(self, details: CallbackDetails, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Watch a body being parsed."""
+        return None
+
+    def append(self, details: AppendDetails, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Watch events being made durable. A subscriber may have them before the end of it."""
+        return None
+
+    def attempt(self, details: AttemptDetails, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Watch an attempt to deliver an event, which may run beside others."""
+        return None
+
+    def died(self, subscriber: str, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Note that a task of a subscriber's delivery ended by a bug, and was replaced."""
+        return None
+
+
+class Observers:
+    """The observers of a bridge as one; entered in turn, left in reverse, never raising."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._throttle = Throttle(logging.getLogger(__name__))
+        self._hooks: dict[str, list[_Hook]] = {}
+        self.callback = self._hook("callback")
+        self.verify = self._hook("verify")
+        self.parse = self._hook("parse")
+        self.append = self._hook("append")
+        self.attempt = self._hook("attempt")
+        self.died = self._hook("died")
+        for observer in observers:
+            self.add(observer)
+
+    def add(self, observer: Observer) -> None:
+        """Call this observer too, from now on."""
+        for name, hooks in self._hooks.items():
+            if getattr(type(observer), name) is not getattr(Observer, name):
+                hooks.append(getattr(observer, name))
+
+    def _hook(self, name: str) -> Callable[[Any], AbstractContextManager[Any]]:
+        return partial(self._around, self._hooks.setdefault(name, []))
+
+    def _around(self, hooks: list[_Hook], details: object) -> AbstractContextManager[Any]:
+        around: AbstractContextManager[Any] = UNWATCHED
+        for hook in hooks:
+            try:
+                context = hook(details)
+            except BaseException as error:  # noqa: BLE001 - nobody else suffers
+                self.log(hook, error)
+            else:
+                if context is not None:
+                    around = _Guarded(self, hook, context, around)
+        return around
+
+    def log(self, hook: _Hook, error: BaseException) -> None:
+        """Log that a hook failed; not why, since that may quote what an event holds."""
+        name = getattr(hook, "__qualname__", repr(type(hook)))
+        fields = {"hook": name, "error": type(error).__name__}
+        self._throttle.log(logging.ERROR, "an observer failed", key=name, **fields)
+
+
+class _Guarded:
+    """The context manager of a hook within that of earlier ones; never raises."""
+
+    __slots__ = ("_context", "_hook", "_observers", "_outer")
+
+    def __init__(
+        self,
+        observers: Observers,
+        hook: _Hook,
+        context: AbstractContextManager[Any],
+        outer: AbstractContextManager[Any],
+    ) -> None:
+        self._observers = observers
+        self._hook = hook
+        self._context = context
+        self._outer = outer
+
+    def __enter__(self) -> None:
+        if self._outer is not UNWATCHED:
+            self._outer.__enter__()
+        try:
+            self._context.__enter__()
+        except BaseException as error:  # noqa: BLE001 - nobody else suffers
+            self._context = UNWATCHED
+            self._observers.log(self._hook, error)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._context.__exit__(kind, error, traceback)
+        except BaseException as failure:  # noqa: BLE001 - nobody else suffers
+            if failure is not error:
+                self._observers.log(self._hook, failure)
+        if self._outer is not UNWATCHED:
+            self._outer.__exit__(kind, error, traceback)
+
+
+class After:
+    """A context manager of a hook that calls a function in the end, with the error or None."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[BaseException | None], object]) -> None:
+        self._function = function
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Call the function."""
+        self._function(error)

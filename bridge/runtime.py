@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-import attrs
-import orjson
 from aiohttp import web
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response, Verified
+from bridge.adapter import Adapter, Callback, Response
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.delivery import Delivery
@@ -29,39 +25,18 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
-from bridge.errors import (
-    BridgeError,
-    CodecError,
-    ConfigurationError,
-    JournalError,
-    MalformedBody,
-    MethodRefused,
-    NotAuthentic,
-    NotRunning,
-    Problem,
-    UnknownAdapter,
-)
+from bridge.errors import ConfigurationError, Problem
 from bridge.ingress import request_id
-from bridge.ingress.intake import Door
+from bridge.ingress.intake import Intake
 from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
-from bridge.journal.protocol import Appended, Entry, Health, Journal, SharedJournal, Start
+from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import (
-    Content,
-    Direction,
-    Event,
-    Message,
-    Unrecognized,
-)
-from bridge.observer import Answer, Hook, Received, Tried
-from bridge.ops.tracing import Append, Tracing
-from bridge.settings import (
-    DeliverySettings,
-    ServerSettings,
-    Settings,
-    load,
-)
+from bridge.model import Content, Direction, Event, Message
+from bridge.observer import Observer, Observers
+from bridge.ops.operators import Operators
+from bridge.ops.tracing import Tracing
+from bridge.settings import DeliverySettings, ServerSettings, Settings, load
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -72,39 +47,26 @@ R = TypeVar("R")
 _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 
 _PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
-_COMPLAIN_EVERY: Final = 10.0  # seconds
-# Looking up an enum's member takes three times as long as a call.
-_ACCEPTED: Final = Answer.ACCEPTED
-_NOT_STORED: Final = Answer.NOT_STORED
 _log: Final = logging.getLogger(__name__)
 
 
 class Options(TypedDict, total=False):
     """What may be said of a subscriber; see `Bridge.on`.
 
-    With `channel`, `account` or `direction`, only events of that one come. Progress is kept
+    With `channel`, `account`, `source` (an adapter's name), `domain` or `direction`, only events
+    of that one come; with `completions` also what completes an earlier message. Progress is kept
     under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
     account: str | None
+    source: str | None
+    domain: str | None
+    completions: bool
     direction: Direction | str | None
     name: str | None
     start: Start | str
     policy: DeliverySettings | None
-
-
-@attrs.frozen(kw_only=True)
-class Reparsed:
-    """What came of reading an unreadable body once more.
-
-    `events` are those that could be read, and `is_whole` says that nothing unreadable is left.
-    `appended` is None in a dry run.
-    """
-
-    is_whole: bool
-    events: tuple[Event, ...] = ()
-    appended: Appended | None = None
 
 
 class Bridge:
@@ -121,21 +83,21 @@ class Bridge:
         journal: Journal | None = None,
         policy: DeliverySettings | None = None,
         server: ServerSettings | None = None,
-        tracing: Tracing | None = None,
     ) -> None:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
-        self._policy = DeliverySettings() if policy is None else policy
         self.server = ServerSettings() if server is None else server
-        self._doors: dict[str, Door] = {}
+        self._policy = DeliverySettings() if policy is None else policy
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
-        self._hooks: list[Hook] = []
-        self._requests = RequestIds()
-        self._tracing = tracing
+        request_ids = RequestIds()
+        self._observers = Observers(request_ids)
+        self._unobserved = Observers(request_ids)  # plain receivers have ids, and nothing else
+        self._running_observers: list[AbstractAsyncContextManager[object]] = []
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
-        self._complained_at = -math.inf
+        self.intake = Intake(self.journal, self._observers)
+        self.operators = Operators(self.journal, self.bus, self._deliveries, self.intake)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -160,8 +122,9 @@ class Bridge:
             journal=journal_of(settings.journal),
             policy=settings.delivery,
             server=settings.server,
-            tracing=Tracing.exporting() if settings.tracing.enabled else None,
         )
+        if settings.tracing.enabled:
+            bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
         for name, entry in settings.adapters.items():
             try:
@@ -185,7 +148,7 @@ class Bridge:
     @property
     def adapters(self) -> Mapping[str, Adapter]:
         """Return the configured adapters by name."""
-        return MappingProxyType({name: door.adapter for name, door in self._doors.items()})
+        return self.intake.adapters
 
     def add_adapter(
         self, name: str, adapter: Adapter, *, allow_networks: Sequence[Network] = ()
@@ -196,12 +159,7 @@ class Bridge:
         """
         if isinstance(adapter, type) or not isinstance(adapter, Adapter):
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
-        if name in self._doors:
-            raise ConfigurationError(f"two adapters are called {name!r}")
-        reader = adapter if self._tracing is None else self._tracing.reading(adapter)
-        self._doors[name] = Door(
-            name=name, adapter=adapter, reader=reader, networks=tuple(allow_networks)
-        )
+        self.intake.add(name, adapter, allow_networks)
 
     @overload
     def on(
@@ -318,16 +276,24 @@ class Bridge:
         """Take callbacks in an aiohttp application, and run while it runs."""
         if self.server.trusted_proxies:
             app.middlewares.append(request_id.middleware(self.server.trusted_proxies))
-        mount(app, self, self.server)
+        mount(app, self.intake, self.server)
         app.cleanup_ctx.append(self._while_running)
 
     async def _while_running(self, _: web.Application) -> AsyncIterator[None]:
         async with self:
             yield
 
-    def instrument(self, hook: Hook) -> None:
-        """Tell a hook of every callback and every try of a delivery, as each happens."""
-        self._hooks.append(hook)
+    def observe(self, observer: Observer) -> None:
+        """Let an observer see every callback and every attempt to deliver, from now on.
+
+        One that is an async context manager too runs while the bridge does. Raises
+        `ConfigurationError` where that runs already.
+        """
+        if isinstance(observer, AbstractAsyncContextManager):
+            if self._stack is not None:
+                raise ConfigurationError("an observer that has to run comes before the start")
+            self._running_observers.append(observer)
+        self._observers.add(observer)
 
     # --- running -------------------------------------------------------------------------
 
@@ -336,21 +302,18 @@ class Bridge:
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already")
         async with AsyncExitStack() as stack:
-            tracing = self._tracing
-            if tracing is not None:
-                await stack.enter_async_context(tracing)
+            for observer in self._running_observers:
+                await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
-                name, function = subscriber.name, subscriber.function
                 delivery = Delivery(
-                    name,
-                    function if tracing is None else tracing.delivering(name, function),
+                    subscriber.name,
+                    subscriber.function,
                     await self.journal.subscribe(subscriber.name, start=start),
                     wants=subscriber.wants,
                     policy=policy,
-                    observe=self._observe,
-                    recall=self._requests.recall,
+                    observers=self._observers,
                 )
                 self._deliveries[subscriber.name] = await stack.enter_async_context(delivery)
             await stack.enter_async_context(self._receivers)
@@ -359,6 +322,7 @@ class Bridge:
             if isinstance(self.journal, SharedJournal):
                 self.journal.watch(self._wake)
             self._stack = stack.pop_all()
+        self.intake.is_open = True
         return self
 
     async def _plain_delivery(
@@ -371,7 +335,7 @@ class Bridge:
             cursor,
             wants=wants,
             policy=_PLAIN,
-            recall=self._requests.recall,
+            observers=self._unobserved,
             is_plain=True,
         )
 
@@ -387,6 +351,7 @@ class Bridge:
         traceback: TracebackType | None,
     ) -> None:
         """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
+        self.intake.is_open = False
         stack, self._stack = self._stack, None
         if stack is None:
             return
@@ -422,83 +387,9 @@ class Bridge:
         `JournalError`, and then nothing of the callback has been kept. An adapter that fails on
         an authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
-        if self._stack is None:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
-        door = self._doors.get(name)
-        if door is None:
-            raise UnknownAdapter(f"no adapter is called {name!r}")
         if self._receivers.is_opening:
             await self._receivers.opened()
-        is_new = request_id.begin()
-        try:
-            if self._tracing is None:
-                return await self._receive(door, callback, self.journal.append)
-            with self._tracing.callback(name):
-                append = self._tracing.appending(self.journal.append)
-                return await self._receive(door, callback, append)
-        finally:
-            if is_new:
-                request_id.end()
-
-    async def _receive(self, door: Door, callback: Callback, append: Append) -> Response:
-        try:
-            parsed = door.read(callback)
-            if parsed.malformed is not None:
-                raise parsed.malformed
-        except (NotAuthentic, MethodRefused, MalformedBody) as error:
-            _log.info("callback refused", extra={"adapter": door.name, "reason": str(error)})
-            self._observe(Received(adapter=door.name, answer=_answer(error)))
-            raise
-        events = parsed.events
-        if not events:
-            self._observe(Received(adapter=door.name, answer=_ACCEPTED))
-            return parsed.response
-        # Before they are in the journal: a subscriber may be faster than what comes after it.
-        self._requests.remember(events)
-        began = time.perf_counter()
-        appended = None
-        try:
-            try:
-                appended = await append(events)
-            except CodecError as error:
-                _log.error(  # a traceback could show what the body holds
-                    "an adapter made an event that is no JSON", extra={"adapter": door.name}
-                )
-                events = (door.unread(callback.body, callback.received_at, str(error)),)
-                appended = await append(events)
-        except JournalError as error:
-            self._complain(door, error)
-            raise
-        finally:
-            if self._hooks:
-                received = Received(
-                    adapter=door.name,
-                    answer=_NOT_STORED if appended is None else _ACCEPTED,
-                    events=events,
-                    appended=appended,
-                    append_seconds=time.perf_counter() - began,
-                )
-                for hook in self._hooks:
-                    hook(received)
-        if _log.isEnabledFor(logging.DEBUG):
-            keys = [event.key for event in events]
-            _log.debug("callback accepted", extra={"adapter": door.name, "keys": keys})
-        return parsed.response
-
-    def _complain(self, door: Door, error: JournalError) -> None:
-        """Log why callbacks are not stored; not for each of them, as there may be thousands."""
-        now = time.monotonic()
-        if now - self._complained_at >= _COMPLAIN_EVERY:
-            self._complained_at = now
-            _log.error("callback not stored", extra={"adapter": door.name, "reason": str(error)})
-
-    def refused(self, name: str, /) -> None:
-        """Count a callback whose body was refused before there was anything to receive."""
-        self._observe(Received(adapter=name, answer=Answer.BODY_REFUSED))
-
-    def _observe(self, happening: Received | Tried) -> None:
-        for hook in self._hooks:
-            hook(happening)
+        return await self.intake.receive(name, callback)
 
     # --- for operators -------------------------------------------------------------------
 
@@ -507,44 +398,6 @@ class Bridge:
         """Return the deliveries that run, by their subscribers' names."""
         return MappingProxyType(self._deliveries)
 
-    async def reparse(self, entry: Entry, *, dry_run: bool = False) -> Reparsed:
-        """Parse once more, with its adapter as it is now, a body that could not be read.
-
-        New events are appended with the time at which the callback came, and an entry that could
-        be read whole is marked as reparsed; a dry run only tells which events there would be.
-        Raises `UnknownAdapter` where the adapter is not configured any more, and `JournalError`.
-        """
-        event = entry.event
-        door = self._doors.get(event.source)
-        if door is None:
-            raise UnknownAdapter(f"no adapter is called {event.source!r}")
-        payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
-        parsed = door.parse(Verified(payload=payload, received_at=event.received_at))
-        news = tuple(
-            each
-            for each in parsed.events
-            if not (isinstance(each, Unrecognized) and each.raw == event.raw)
-        )
-        readable = parsed.malformed is None and len(news) == len(parsed.events)
-        if dry_run:
-            return Reparsed(is_whole=readable, events=news)
-        appended = await self.journal.append(news)
-        if readable:
-            await self.journal.mark_reparsed([entry.position])
-        return Reparsed(is_whole=readable, events=news, appended=appended)
-
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
-        if self._stack is None:
-            return Health(ready=False, reason="the bridge is not running")
-        return await self.journal.health()
-
-
-def _answer(error: BridgeError) -> Answer:
-    match error:
-        case NotAuthentic():
-            return Answer.NOT_AUTHENTIC
-        case MethodRefused():
-            return Answer.METHOD_REFUSED
-        case _:
-            return Answer.MALFORMED
+        return await self.intake.health()

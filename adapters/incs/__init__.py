@@ -20,7 +20,10 @@ from bridge.adapters.incs.freshen import freshen
 from bridge.adapters.incs.sending import BASE_URL, IncsSender
 from bridge.adapters.incs.simulated import SimulatedIncs
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
-from bridge.model import JsonValue
+from bridge.model import Direction, Event, JsonValue, Message
+from bridge.model.frozen import changer
+
+_settle: Final = changer(Message, "settle")
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
 
@@ -62,6 +65,13 @@ class IncsSettings:
     )
     """The channels of the INCS console: they tie together the names that INCS has for one."""
 
+    callbacks: tuple[wire.CallbackName, ...] = get_args(wire.CallbackName)
+    """The callbacks that the INCS console sends. Where both `new_message` and `message_created`
+    are among them, a user's message comes twice, and the latter tells less of it."""
+
+    settle: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
+    """How many seconds a user's message that `message_created` told waits for `new_message`."""
+
     base_url: str = BASE_URL
     """Where messages are sent to."""
 
@@ -91,6 +101,8 @@ class Incs:
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
         self._channels = Channels(settings.channels, name)
+        both = {wire.NEW_MESSAGE, wire.MESSAGE_CREATED} <= set(settings.callbacks)
+        self._settle = settings.settle if both and settings.settle else None
         self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:
@@ -107,9 +119,16 @@ class Incs:
         body = read_body(verified, self.name, wire.CHANNEL)
         if isinstance(body, Parsed):
             return body
-        return build.parsed(
-            events=tuple(translate_callback(body, self._channels, verified.received_at))
-        )
+        events = tuple(translate_callback(body, self._channels, verified.received_at))
+        if self._settle is not None and body.get("event") == wire.MESSAGE_CREATED:
+            events = tuple(self._settling(event) for event in events)
+        return build.parsed(events=events)
+
+    def _settling(self, event: Event) -> Event:
+        """Let a user's message wait for its fuller account, which goes by the channel's own id."""
+        if isinstance(event, Message) and event.direction is Direction.INBOUND and event.aliases:
+            event = _settle(event, self._settle)
+        return event
 
     def sender(self) -> IncsSender:
         """Return what sends with these settings."""

@@ -20,13 +20,14 @@ from bridge.adapters.incs.statuses import message_status_update, message_status_
 from bridge.adapters.incs.templates import template_update
 from bridge.adapters.rcs import wire as rcs
 from bridge.adapters.rcs.items import translate_item
+from bridge.adapters.whatsapp.envelope import beside
 from bridge.adapters.whatsapp.plain import plain_message
-from bridge.adapters.whatsapp.value import translate_value
+from bridge.adapters.whatsapp.value import PARTS, translate_value
 from bridge.errors import Unreadable
 from bridge.model import Event
 
-_WHATSAPP = "whatsapp"
-_WHATSAPP_FIELDS = frozenset({"messaging_product", "messages", "statuses", "metadata"})
+_WHATSAPP: Final = "whatsapp"
+_BODY: Final = frozenset({"event", "channel_id", "business_phone", "message", "received_at"})
 
 
 def translate_callback(
@@ -52,9 +53,12 @@ def translate_callback(
 
 
 def _new_message(body: JsonObject, channels: Channels, received_at: datetime) -> Sequence[Event]:
-    """Translate what a user wrote, in the form of WhatsApp or of RCS: the fields tell which."""
+    """Translate what a user wrote, in the form of WhatsApp or of RCS: the fields tell which.
+
+    INCS wraps any value that Meta sends, and no field says which one it is.
+    """
     message = required_object(body, "message")
-    if not _WHATSAPP_FIELDS.isdisjoint(message):
+    if not PARTS.isdisjoint(message):
         # The envelope's phone comes first: some samples carry another one in the metadata.
         scope = channels.scope(
             body,
@@ -64,12 +68,13 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
             business_phone=body.get("business_phone")
             or mapping(message.get("metadata")).get("display_phone_number"),
         )
-        text = plain_message(message, scope)
-        if text is not None:
-            return (text,)
-        return translate_value(message, scope, ("message",)) or (
-            scope.unrecognized(Unreadable("message", "holds no message")),
-        )
+        if body.keys() <= _BODY:
+            text = plain_message(message, scope)
+            if text is not None:
+                return (text,)
+        events = translate_value(message, scope, ("message",))
+        events += beside(body, _BODY, scope, {"time": body.get("received_at")})
+        return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
     if rcs.is_item(message):
         scope = channels.scope(
             body,

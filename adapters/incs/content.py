@@ -17,7 +17,6 @@ from bridge.adapter.payload import (
 )
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.incs import wire
-from bridge.errors import Unreadable
 from bridge.model import (
     Choice,
     ChoiceSource,
@@ -39,23 +38,19 @@ _ENCODINGS: Final = 2
 def content_of(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     """Return a message's content and what it answers.
 
-    A type that is not documented gives `Unsupported`. Raises `Unreadable` where a documented
-    one lacks what makes it up.
+    A type that is not documented, and one that lacks what makes it up, gives `Unsupported`.
     """
-    kind = message.get("type")
-    type_number = integer(kind)
+    kind = identifier(message.get("type"))
+    type_number = integer(message.get("type"))
     if type_number == wire.TYPE_CUSTOM:
         return _custom(message)
     content = _unwrapped(message.get("content"))
+    shown: Content | None = None
     if type_number == wire.TYPE_TEXT:
-        return _text(message, content), None
-    media = _MEDIA.get(type_number) if type_number is not None else None
-    if media is not None:
-        return _media(media, mapping(content)), None
-    word = identifier(kind)
-    if word is None:
-        raise Unreadable("message.type", "missing")
-    return build.unsupported(provider_type=word), None
+        shown = _text(message, content)
+    elif type_number in _MEDIA:
+        shown = _media(_MEDIA[type_number], mapping(content))
+    return (build.unsupported(provider_type=kind) if shown is None else shown), None
 
 
 def custom_type_of(message: JsonObject) -> int | None:
@@ -75,17 +70,15 @@ def _unwrapped(value: JsonValue) -> JsonValue:
     return inner if type(inner) is dict else value
 
 
-def _text(message: JsonObject, content: JsonValue) -> Text:
+def _text(message: JsonObject, content: JsonValue) -> Text | None:
     words = content.get("content") if type(content) is dict else message.get("content")
-    if type(words) is not str or not words:
-        raise Unreadable("message.content.content", "no words")
-    return build.text(text=words)
+    return build.text(text=words) if type(words) is str and words else None
 
 
 # --- files -------------------------------------------------------------------------------
 
 
-_MEDIA: Final = {
+_MEDIA: Final[dict[int | None, MediaKind]] = {
     wire.TYPE_IMAGE: MediaKind.IMAGE,
     # INCS does not say whether this is a voice note; WhatsApp's own callback does.
     wire.TYPE_AUDIO: MediaKind.AUDIO,
@@ -94,7 +87,7 @@ _MEDIA: Final = {
 }
 
 
-def _media(kind: MediaKind, content: JsonObject) -> Media:
+def _media(kind: MediaKind, content: JsonObject) -> Media | None:
     """Read a file of any type: each has names of its own for the same things."""
     small = mapping(content.get("snapshotPicture"))
     picture = mapping(content.get("sourcePicture")) or mapping(content.get("bigPicture")) or small
@@ -102,7 +95,7 @@ def _media(kind: MediaKind, content: JsonObject) -> Media:
     url = first(content, sources, filled) or filled(picture.get("url"))
     media_id = first(content, ("uuid", "videoUUID"), identifier) or identifier(picture.get("uuid"))
     if url is None and media_id is None:
-        raise Unreadable("message.content", "no file is named")
+        return None
     types, sizes = ("soundType", "videoType", "fileType"), ("dataSize", "videoSize", "fileSize")
     return build.media(
         media=kind,
@@ -141,19 +134,19 @@ def _custom(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     content = mapping(_unwrapped(message.get("content")))
     data = mapping(_unwrapped(content.get("data")))
     custom_type = custom_type_of(message) or integer(data.get("custom_type"))
-    if custom_type == wire.CUSTOM_WHATSAPP_TEMPLATE:
-        if not data:
-            raise Unreadable("message.content.data", "missing")
-        return _template(data), None
-    if custom_type in (wire.CUSTOM_VIBER_OTP, wire.CUSTOM_RCS_TEMPLATE):
-        # Neither has a documented shape: what is there under WhatsApp's names is taken.
-        return _template(data), None
-    if custom_type == wire.CUSTOM_WHATSAPP_BUTTON:
-        return _choice(data, ChoiceSource.BUTTON), _quoted(message, data)
-    if custom_type == wire.CUSTOM_RCS_SUGGESTION:
-        return _choice(data, ChoiceSource.SUGGESTION), _quoted(message, data)
-    word = identifier(message.get("custom_type")) or "0"
-    return build.unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}"), None
+    shown: Content | None = None
+    quoted: ReplyTo | None = None
+    # Viber's and RCS's have no documented shape: what is there under WhatsApp's names is taken.
+    if custom_type in (wire.CUSTOM_VIBER_OTP, wire.CUSTOM_RCS_TEMPLATE) or (
+        custom_type == wire.CUSTOM_WHATSAPP_TEMPLATE and data
+    ):
+        shown = _template(data)
+    elif custom_type in _CHOICES:
+        shown, quoted = _choice(data, _CHOICES[custom_type]), _quoted(message, data)
+    if shown is None:
+        word = identifier(message.get("custom_type")) or "0"
+        shown = build.unsupported(provider_type=f"{wire.TYPE_CUSTOM}/{word}")
+    return shown, quoted
 
 
 def _template(data: JsonObject) -> Template:
@@ -200,12 +193,17 @@ def _array(value: JsonValue) -> list[JsonValue]:
     return sequence(read_embedded(value) if type(value) is str else value)
 
 
-def _choice(data: JsonObject, source: ChoiceSource) -> Choice:
+_CHOICES: Final[dict[int | None, ChoiceSource]] = {
+    wire.CUSTOM_WHATSAPP_BUTTON: ChoiceSource.BUTTON,
+    wire.CUSTOM_RCS_SUGGESTION: ChoiceSource.SUGGESTION,
+}
+
+
+def _choice(data: JsonObject, source: ChoiceSource) -> Choice | None:
     # INCS hands on the label only; should it hand on Google's postback too, a bot wants that.
-    title = filled(data.get("text"))
-    chosen = filled(data.get("postbackData")) or title
-    if chosen is None:
-        raise Unreadable("message.content.data.text", "missing")
+    title, chosen = filled(data.get("text")), filled(data.get("postbackData"))
+    if chosen is None and title is None:
+        return None
     return build.choice(source=source, id=chosen, title=title)
 
 

@@ -30,7 +30,7 @@ from bridge.model import (
     Role,
 )
 from bridge.model.frozen import builder
-from bridge.model.keys import message_key
+from bridge.model.phones import folded
 
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
@@ -54,7 +54,7 @@ _new_sides: Final = builder(_Sides)
 def message_created(body: JsonObject, channels: Channels, received_at: datetime) -> list[Event]:
     """Translate a message that INCS stored, and the status of one that went out.
 
-    A status is told even where the content cannot be read. Raises `Unreadable`.
+    Raises `Unreadable` where it has no id, or does not say who wrote to whom.
     """
     message = required_object(body, "message")
     channel_msg_id = identifier(message.get("channel_msg_id"))
@@ -68,12 +68,8 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
         or (wire.CUSTOM_CHANNELS.get(custom_type) if custom_type is not None else None),
         channel_id=message.get("auth_id"),
     )
-    sides = _sides(message, scope)
-    events: list[Event] = []
-    try:
-        events.append(_message(message, channel_msg_id, sides, scope))
-    except Unreadable as error:
-        events.append(scope.unrecognized(error))
+    sides = _sides(message, message_id, scope)
+    events: list[Event] = [_message(message, channel_msg_id, sides, scope)]
     word = identifier(message.get("channel_status"))
     if sides.direction is Direction.OUTBOUND and word not in (None, wire.STATUS_CREATED):
         events.append(
@@ -99,15 +95,18 @@ def _message(
     incs_id = identifier(message.get("id"))
     message_id = channel_msg_id or incs_id or ""
     inbound = sides.direction is Direction.INBOUND
-    by_sender = inbound and scope.channel == rcs.CHANNEL
+    by_sender = inbound and scope.channel == rcs.CHANNEL and channel_msg_id is not None
     return build.message(
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         received_at=scope.received_at,
-        key=message_key(wire.CHANNEL, message_id)
-        if channel_msg_id is None
-        else message_key(scope.channel, message_id, sides.identity if by_sender else None),
+        key=scope.message_key(
+            content,
+            message_id,
+            sides.identity if by_sender else None,
+            id_space=wire.CHANNEL if channel_msg_id is None else scope.channel,
+        ),
         occurred_at=instant(message.get("created_at")) or scope.received_at,
         raw=scope.body,
         message_id=message_id,
@@ -130,29 +129,39 @@ def _written_by_us(message: JsonObject) -> Origin:
 # --- who wrote to whom -------------------------------------------------------------------
 
 
-def _sides(message: JsonObject, scope: Scope) -> _Sides:
-    """Tell the direction, for which INCS has no field: whose side looks like a user's."""
+def _sides(message: JsonObject, message_id: str, scope: Scope) -> _Sides:
+    """Tell the direction, for which INCS has no field: whose side looks like a user's.
+
+    Where both do, the side is the business's that has its number.
+    """
     auth_id = identifier(message.get("auth_id"))
     sender = _side(message, "sender", "send_id", auth_id)
     receiver = _side(message, "receiver", "recv_id", auth_id)
+    if sender is None and receiver is None:
+        raise Unreadable("message.sender", "missing")
     group = receiver if integer(message.get("session_type")) == wire.SESSION_GROUP else None
     author, reader = _user(sender), _user(receiver)
-    by_business = author is not None and author.phone and author.phone == scope.business.phone
-    if sender is not None and author is not None and not by_business:
-        identity = author.phone or sender
+    ours = scope.business.phone
+    by_business = (
+        author is not None
+        and (reader is not None or group is not None)
+        and None not in (author.phone, ours)
+        and folded(author.phone or "") == folded(ours or "")
+    )
+    inbound = not by_business if author is not None else sender is None and reader is None
+    if inbound:
+        user, named = author or build.party(), sender
         agent = build.party(user_id=receiver, role=Role.AGENT)
-        direction, parties = Direction.INBOUND, (author, build.party() if group else agent)
-    elif receiver is None or (sender is None and reader is None):
-        raise Unreadable("message.receiver" if sender is not None else "message.sender", "missing")
+        parties = (user, build.party() if group else agent)
     else:
         if group is not None or reader is None:
             reader = build.party(user_id=receiver)
-        identity = reader.phone or receiver
-        agent = build.party(user_id=sender, role=Role.AGENT)
-        direction, parties = Direction.OUTBOUND, (agent, reader)
+        user, named = reader, receiver
+        parties = (build.party(user_id=sender, role=Role.AGENT), reader)
+    identity = user.phone or named or f"message:{message_id}"
     provider_id = identifier(message.get("conversation_id"))
     return _new_sides(
-        direction=direction,
+        direction=Direction.INBOUND if inbound else Direction.OUTBOUND,
         sender=parties[0],
         recipient=parties[1],
         identity=identity,

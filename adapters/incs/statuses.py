@@ -10,17 +10,31 @@ from bridge.adapter.payload import filled, identifier, instant
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
+from bridge.adapters.whatsapp.statuses import DELETED
 from bridge.errors import Unreadable
-from bridge.model import Conversation, JsonValue, Party, ProviderError, Status, StatusChange
-from bridge.model.keys import status_key
+from bridge.model import (
+    Conversation,
+    Direction,
+    JsonValue,
+    Message,
+    Origin,
+    Party,
+    ProviderError,
+    Status,
+    StatusChange,
+)
+from bridge.model.keys import event_key, status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
 
 
 def message_status_update(
     body: JsonObject, channels: Channels, received_at: datetime
-) -> list[StatusChange]:
-    """Translate a status told by the channel's own message id. Raises `Unreadable`."""
+) -> list[StatusChange | Message]:
+    """Translate a status told by the channel's own message id. Raises `Unreadable`.
+
+    A user's deletion of a message of theirs is told so too, and is a message.
+    """
     message_id = required_id(body, "message_id")
     word = filled(body.get("message_status"))
     if word is None:
@@ -32,6 +46,8 @@ def message_status_update(
         channel_id=body.get("channel_id"),
         business_phone=body.get("business_phone"),
     )
+    if word.lower() == DELETED:
+        return [_deletion(scope, message_id, body.get("received_at"))]
     status = wire.STATUS_WORDS.get(word.lower(), _UNKNOWN)
     return [
         status_change(
@@ -61,6 +77,26 @@ def message_status_updated(
             resolved=False,
         )
     ]
+
+
+def _deletion(scope: Scope, message_id: str, at: JsonValue) -> Message:
+    # INCS does not tell who: the conversation is that of the message, as far as it is known.
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
+        key=event_key("deletion", scope.channel, message_id),
+        occurred_at=instant(at) or scope.received_at,
+        raw=scope.body,
+        message_id=message_id,
+        direction=Direction.INBOUND,
+        origin=Origin.USER,
+        conversation=scope.conversation(f"message:{message_id}"),
+        sender=build.party(),
+        recipient=scope.business,
+        content=build.deletion(message_id=message_id),
+    )
 
 
 def status_change(

@@ -35,7 +35,7 @@ def template_update(
         channel_id=body.get("channel_id"),
         business_phone=body.get("business_phone"),
     )
-    when = identifier(body.get("received_at")) or ""
+    when = identifier(body.get("received_at")) or f"{received_at:%Y-%m-%dT%H}"
     return [
         build.template_change(
             key=template_key(_CHANNEL, template_id, aspect, value, when),

@@ -6,7 +6,7 @@ A number that stands in none of these tables is not an error: INCS adds some wit
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from bridge.model import JsonValue, Status, TemplateAspect
 
@@ -20,6 +20,17 @@ NEW_MESSAGE: Final = "new_message"
 MESSAGE_CREATED: Final = "message_created"
 MESSAGE_STATUS_UPDATE: Final = "message_status_update"
 MESSAGE_STATUS_UPDATED: Final = "message_status_updated"
+CallbackName: TypeAlias = Literal[
+    "new_message",
+    "message_created",
+    "message_status_update",
+    "message_status_updated",
+    "template_status_update",
+    "template_category_update",
+    "template_quality_update",
+]
+"""What a callback of INCS is called in its field `event`."""
+
 TEMPLATE_ASPECTS: Final = {
     "template_status_update": TemplateAspect.STATUS,
     "template_category_update": TemplateAspect.CATEGORY,

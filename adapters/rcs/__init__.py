@@ -11,8 +11,9 @@ import attrs
 import orjson
 
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.paths import Step
 from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
-from bridge.adapter.reading import read_body
+from bridge.adapter.reading import JsonObject, read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
@@ -21,12 +22,13 @@ from bridge.adapters.rcs.freshen import freshen
 from bridge.adapters.rcs.items import translate_item
 from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
 from bridge.adapters.rcs.simulated import SimulatedRcs
-from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem
-from bridge.model import JsonValue
+from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem, Unreadable
+from bridge.model import Event, JsonValue
 
 __all__ = ["Rcs", "RcsSettings"]
 
 
+_DATA: Final = ("message", "data")  # from the envelope to the object in it
 _MAX_SECRET: Final = 1024
 """How long a handshake's secret may be: it is sent back, so it must not be a payload."""
 
@@ -159,21 +161,43 @@ class Rcs:
         return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def parse(self, verified: Verified, /) -> Parsed:
-        """Translate the inner object; a handshake is answered with its secret and no event."""
-        item = read_body(verified, self.name, wire.CHANNEL)
-        if isinstance(item, Parsed):
-            return item
-        secret = item.get("secret")
-        if "clientToken" in item and type(secret) is str and _is_whole_body(verified):
+        """Translate the inner object; a handshake is answered with its secret and no event.
+
+        Google repeats what is not acknowledged for thirty days and counts it against the agent,
+        so that what it signed is kept as its text where it is no JSON object.
+        """
+        whole = _is_whole_body(verified)
+        body = read_body(verified, self.name, wire.CHANNEL)
+        if isinstance(body, Parsed):
+            return body if whole or body.malformed is None else self._kept(verified, body.malformed)
+        item: JsonValue = mapping(body.get("message")).get("data") if whole else None
+        if type(item) is dict:  # a gateway that has decoded the envelope
+            return build.parsed(events=(self._translated(item, body, verified, *_DATA),))
+        secret = body.get("secret")
+        if whole and "clientToken" in body and type(secret) is str:
             return Parsed(response=Response(body=secret.encode()))
+        return build.parsed(events=(self._translated(body, body, verified),))
+
+    def _translated(
+        self, item: JsonObject, body: JsonObject, verified: Verified, *place: Step
+    ) -> Event:
         scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
             account=identifier(item.get("agentId")),
             received_at=verified.received_at,
-            body=item,
+            body=body,
         )
-        return build.parsed(events=(translate_item(item, scope),))
+        return translate_item(item, scope, *place)
+
+    def _kept(self, verified: Verified, fault: MalformedBody) -> Parsed:
+        scope = build.scope(
+            source=self.name,
+            channel=wire.CHANNEL,
+            received_at=verified.received_at,
+            body=verified.payload.decode("utf-8", "backslashreplace"),
+        )
+        return Parsed(events=(scope.unrecognized(Unreadable("", str(fault))),))
 
     def sender(self) -> RcsSender:
         """Return what sends with these settings."""
@@ -214,5 +238,8 @@ class Rcs:
 
 
 def _is_whole_body(verified: Verified) -> bool:
-    """Return whether a callback came without an envelope: what one holds is never a handshake."""
+    """Return whether a callback came without an envelope: what one holds is never a handshake.
+
+    Without its callback a payload is what an envelope held.
+    """
     return verified.callback is not None and verified.payload == verified.callback.body

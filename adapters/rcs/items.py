@@ -6,13 +6,13 @@ The same objects come signed from Google and bare inside INCS callbacks.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from bridge.adapter import Scope, build
 from bridge.adapter.paths import Step, dotted
 from bridge.adapter.payload import (
-    digest,
     filled,
+    first,
     identifier,
     instant,
     integer,
@@ -28,7 +28,6 @@ from bridge.model import (
     ChoiceSource,
     ConsentChange,
     Content,
-    Conversation,
     Direction,
     Event,
     JsonValue,
@@ -38,15 +37,13 @@ from bridge.model import (
     Message,
     Notice,
     Origin,
-    Party,
+    ProviderError,
     ReplyTo,
     Role,
+    Status,
     Typing,
 )
-from bridge.model.keys import event_key, message_key, status_key
-
-_User: TypeAlias = tuple[str, Party, Conversation]
-"""Who an item is about, beginning with the phone, or what stands there while it is masked."""
+from bridge.model.keys import event_key, status_key
 
 # Members of an enum are looked up once: each look-up takes as long as a call.
 _BY_USER: Final = Origin.USER
@@ -84,14 +81,9 @@ def _event(item: JsonObject, scope: Scope) -> Event:
     return _message(item, scope)
 
 
-def _user(item: JsonObject, scope: Scope) -> _User:
+def _sender(item: JsonObject) -> str | None:
     # A ServerEvent names the same user `phoneNumber`.
-    sender = identifier(item.get("senderPhoneNumber")) or identifier(item.get("phoneNumber"))
-    if sender is None:
-        raise Unreadable("senderPhoneNumber", "missing")
-    number = phone(sender)
-    identity = number or sender
-    return identity, build.party(phone=number), scope.conversation(identity)
+    return first(item, ("senderPhoneNumber", "phoneNumber"), identifier)
 
 
 def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
@@ -103,10 +95,12 @@ def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
 
 def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
     word = event_type.upper()
+    sender = _sender(item)
+    party = build.party(phone=phone(sender))
+    conversation = None if sender is None else scope.conversation(sender_identity(sender))
     status = wire.STATUSES.get(word)
     if status is not None:
         message_id = required_id(item, "messageId")
-        _, party, conversation = _user(item, scope)
         return build.status_change(
             source=scope.source,
             channel=scope.channel,
@@ -118,13 +112,13 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
             message_id=message_id,
             status=status,
             provider_status=event_type,
-            recipient=party,
+            error=_error(item) if status is Status.FAILED else None,
+            recipient=None if sender is None else party,
             conversation=conversation,
         )
-    if word == wire.TYPING:
-        identity, party, conversation = _user(item, scope)
+    if word == wire.TYPING and conversation is not None:
         return build.typing(
-            key=event_key(Typing.kind, scope.channel, _identity(identity, item)),
+            key=event_key(Typing.kind, scope.channel, _identity(item, scope)),
             source=scope.source,
             channel=scope.channel,
             account=scope.account,
@@ -136,9 +130,8 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
         )
     granted = wire.CONSENTS.get(word)
     if granted is not None:
-        identity, party, conversation = _user(item, scope)
         return build.consent_change(
-            key=event_key(ConsentChange.kind, scope.channel, _identity(identity, item)),
+            key=event_key(ConsentChange.kind, scope.channel, _identity(item, scope)),
             source=scope.source,
             channel=scope.channel,
             account=scope.account,
@@ -147,26 +140,43 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
             raw=scope.body,
             party=party,
             granted=granted,
+            reason=first(item, wire.REASONS, _words),
             conversation=conversation,
         )
     return _notice(event_type, item, scope)
 
 
+def _words(value: JsonValue) -> str | None:
+    """Return one word, or several in an array, as one string."""
+    if type(value) is list:
+        return ", ".join(word for word in map(filled, value) if word) or None
+    return filled(value)
+
+
+def _error(item: JsonObject) -> ProviderError | None:
+    told = {**item, **mapping(item.get("error"))}
+    code = first(told, wire.ERROR_CODES, identifier)
+    title = first(told, wire.ERROR_TITLES, filled)
+    if code is None and title is None:
+        return None
+    return build.provider_error(code=code, title=title)
+
+
 def _notice(topic: str, item: JsonObject, scope: Scope) -> Notice:
-    # A launch event is about an agent, so there is no user to tell its id apart by.
-    sender = identifier(item.get("senderPhoneNumber")) or identifier(item.get("phoneNumber"))
-    owner = sender_identity(sender) if sender else identifier(item.get("agentId")) or ""
     return scope.notice(
         topic,
         item,
-        _identity(owner, item),
+        _identity(item, scope),
         raw=scope.body,
         occurred_at=_occurred_at(item, scope),
     )
 
 
-def _identity(owner: str, item: JsonObject) -> str:
-    return f"{owner}/{identifier(item.get('eventId')) or digest(item)}"
+def _identity(item: JsonObject, scope: Scope) -> str:
+    # A launch event is about an agent, so there is no user to tell its id apart by.
+    sender = _sender(item)
+    owner = sender_identity(sender) if sender else identifier(item.get("agentId")) or ""
+    return f"{owner}/{identifier(item.get('eventId')) or scope.identity(item)}"
 
 
 # --- messages ----------------------------------------------------------------------------
@@ -174,24 +184,25 @@ def _identity(owner: str, item: JsonObject) -> str:
 
 def _message(item: JsonObject, scope: Scope) -> Message:
     # The tap of an action is also documented with an eventId in place of the messageId.
-    message_id = identifier(item.get("messageId")) or identifier(item.get("eventId"))
+    message_id = first(item, ("messageId", "eventId"), identifier)
+    content, reply_to = _content(item)
     if message_id is None:
         raise Unreadable("messageId", "missing")
-    identity, party, conversation = _user(item, scope)
-    content, reply_to = _content(item)
+    sender = _sender(item)
+    identity = None if sender is None else sender_identity(sender)
     return build.message(
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         received_at=scope.received_at,
-        key=message_key(scope.channel, message_id, identity),
+        key=scope.message_key(content, message_id, identity),
         occurred_at=_occurred_at(item, scope),
         raw=scope.body,
         message_id=message_id,
         direction=_INBOUND,
         origin=_BY_USER,
-        conversation=conversation,
-        sender=party,
+        conversation=scope.conversation(identity or f"message:{message_id}"),
+        sender=build.party(phone=phone(sender)),
         recipient=build.party(
             phone=scope.business.phone,
             user_id=identifier(item.get("agentId")),
@@ -203,32 +214,33 @@ def _message(item: JsonObject, scope: Scope) -> Message:
 
 
 def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
-    words = item.get("text")
-    if words is not None:
-        if type(words) is not str or not words:
-            raise Unreadable("text", "no words")
+    """Return what the first part that says something holds, and what it answers."""
+    words = filled(item.get("text"))
+    if words is not None and type(item["text"]) is str:
         return build.text(text=words), None
-    file = item.get("userFile")
-    if file is not None:
-        return _media(file), None
-    place = item.get("location")
-    if place is not None:
-        return _location(place), None
-    response = item.get("suggestionResponse")
-    if response is not None:
-        return _choice(response, item)
-    if "messageId" not in item:
-        raise Unreadable("", "neither a message nor an event that is documented")
+    shown: Content | None = None
+    reply_to: ReplyTo | None = None
+    told = [name for name in wire.CONTENT_FIELDS if item.get(name) not in (None, "")]
+    if "userFile" in told:
+        shown = _media(mapping(item["userFile"]))
+    if shown is None and "location" in told:
+        shown = _location(item["location"])
+    if shown is None and "suggestionResponse" in told:
+        shown, reply_to = _choice(mapping(item["suggestionResponse"]), item)
+    if shown is not None:
+        return shown, reply_to
     unknown = [name for name in item if name not in wire.ENVELOPE_FIELDS]
-    return build.unsupported(provider_type=unknown[0] if len(unknown) == 1 else None), None
+    if not unknown and "messageId" not in item:
+        raise Unreadable("", "neither a message nor an event that is documented")
+    provider_type = told[0] if told else unknown[0] if len(unknown) == 1 else None
+    return build.unsupported(provider_type=provider_type), None
 
 
-def _media(value: JsonValue) -> Media:
-    file = mapping(value)
+def _media(file: JsonObject) -> Media | None:
     payload = mapping(file.get("payload"))
     url = filled(payload.get("fileUri"))
     if url is None:
-        raise Unreadable("userFile.payload.fileUri", "missing")
+        return None
     mime_type = filled(payload.get("mimeType"))
     family = (mime_type or "").partition("/")[0].lower()
     thumbnail = mapping(file.get("thumbnail"))
@@ -248,29 +260,21 @@ def _media(value: JsonValue) -> Media:
     )
 
 
-def _location(value: JsonValue) -> Location:
+def _location(value: JsonValue) -> Location | None:
     if type(value) is not dict:
-        raise Unreadable("location", "not an object")
-    return build.location(
-        latitude=_degrees(value, "latitude"), longitude=_degrees(value, "longitude")
-    )
-
-
-def _degrees(place: JsonObject, name: str) -> float:
+        return None
     # Protocol buffers leave out what equals the default: no latitude is the equator.
-    value = place.get(name)
-    degrees = 0.0 if value is None else number(value)
-    if degrees is None:
-        raise Unreadable(f"location.{name}", "not a number")
-    return degrees
+    latitude, longitude = number(value.get("latitude") or 0), number(value.get("longitude") or 0)
+    if latitude is None or longitude is None:
+        return None
+    return build.location(latitude=latitude, longitude=longitude)
 
 
-def _choice(value: JsonValue, item: JsonObject) -> tuple[Choice, ReplyTo | None]:
-    response = mapping(value)
+def _choice(response: JsonObject, item: JsonObject) -> tuple[Choice | None, ReplyTo | None]:
     postback = filled(response.get("postbackData"))
     title = filled(response.get("text"))
     if postback is None and title is None:
-        raise Unreadable("suggestionResponse.postbackData", "missing")
+        return None, None
     # INCS adds where the suggestion was shown; Google does not tell.
     shown = mapping(response.get("trackdata"))
     message_id = identifier(shown.get("msgId"))

@@ -18,16 +18,30 @@ CHANNEL: Final = "rcs"
 
 SIGNATURE_HEADER: Final = "X-Goog-Signature"
 SIGNATURE_ALGORITHM: Final = "sha512"
+# Since July 2026 a header X-Goog-Webhook-Type tells what a request is: verification,
+# message_callback or agent_callback. Nobody signs it, so the signed object tells.
+# https://developers.google.com/business-communications/rcs-business-messaging/whats-new/latest-releases
 
 # .../reference/rest/v1/UserEvent and .../reference/rest/v1/ServerEvent, `eventType`.
 # A revocation that failed says nothing about where the message stands: it may still arrive.
 # It stays a status, so that it is seen beside the message it is about.
+# A gateway also tells what Google answers only to the request that sends a message.
 STATUSES: Final = {
+    "ACCEPTED": Status.ACCEPTED,
+    "PENDING": Status.ACCEPTED,
+    "SENT": Status.SENT,
+    "FAILED": Status.FAILED,
+    "EXPIRED": Status.EXPIRED,
     "DELIVERED": Status.DELIVERED,
     "READ": Status.READ,
     "TTL_EXPIRATION_REVOKED": Status.EXPIRED,
     "TTL_EXPIRATION_REVOKE_FAILED": Status.UNKNOWN,
 }
+# Why a user unsubscribed, in Google's words, which it changes.
+REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons")
+# What a gateway says of a failure.
+ERROR_CODES: Final = ("errorCode", "code")
+ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message")
 CONSENTS: Final = {"SUBSCRIBE": True, "UNSUBSCRIBE": False}
 TYPING: Final = "IS_TYPING"
 
@@ -45,6 +59,8 @@ MEDIA_KINDS: Final = {
     "audio": MediaKind.AUDIO,
 }
 
+CONTENT_FIELDS: Final = ("text", "userFile", "location", "suggestionResponse")
+
 # What a UserMessage holds beside its content: any other field is the content.
 ENVELOPE_FIELDS: Final = frozenset(
     {
@@ -59,6 +75,9 @@ ENVELOPE_FIELDS: Final = frozenset(
 )
 
 
+_ITEM_FIELDS: Final = frozenset({"senderPhoneNumber", "agentId", "eventType"})
+
+
 def is_item(value: dict[str, JsonValue]) -> bool:
     """Tell whether an object looks like one of Google's, whichever of them it is."""
-    return "senderPhoneNumber" in value or "agentId" in value
+    return not _ITEM_FIELDS.isdisjoint(value)

@@ -11,12 +11,22 @@ from typing import Final
 import attrs
 
 from bridge.adapter import Scope, build
-from bridge.adapter.payload import digest, filled, identifier, instant, text
+from bridge.adapter.payload import digest, filled, identifier, instant, mapping
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
+from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
-from bridge.adapters.whatsapp.wire import conversation, user
+from bridge.adapters.whatsapp.wire import identity_of, party
 from bridge.errors import Unreadable
-from bridge.model import ConsentChange, Notice, TemplateAspect, TemplateChange
+from bridge.model import (
+    ConsentChange,
+    Direction,
+    Message,
+    Notice,
+    Origin,
+    SystemKind,
+    TemplateAspect,
+    TemplateChange,
+)
 from bridge.model.keys import event_key, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
@@ -34,40 +44,76 @@ def translate_notice(field: str, change: JsonObject, entry: JsonObject, scope: S
         field,
         change.get("value"),
         # The entry's id and time tell two changes of the same content apart.
-        digest([entry.get("id"), entry.get("time"), change]),
+        scope.identity({"id": entry.get("id"), "time": entry.get("time")}, change),
         raw=change,
         occurred_at=_occurred_at(entry, scope),
     )
 
 
-# --- preferences -------------------------------------------------------------------------
+# --- users -------------------------------------------------------------------------------
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences
-def translate_preference(item: JsonObject, context: ValueContext) -> ConsentChange:
+def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange:
     """Translate a user's choice to stop or resume marketing messages. Raises `Unreadable`."""
-    scope = context.scope
+    scope = value.scope
     granted = _GRANTS.get(required_text(item, "value").lower())
     if granted is None:
         raise Unreadable("value", "not stop, resume or signup")
-    number = item.get("wa_id")
-    party = user(
-        number,
-        identifier(item.get("user_id")) or identifier(item.get("parent_user_id")),
-        context.cards,
-    )
+    ids = (item.get("wa_id"), item.get("user_id"), item.get("parent_user_id"))
+    card = value.cards.of(*ids)
+    user = party(*ids, card)
+    identity = identity_of(user) or identifier(item.get("wa_id"))
     return build.consent_change(
-        key=event_key(ConsentChange.kind, scope.channel, digest(item)),
+        key=event_key(ConsentChange.kind, scope.channel, scope.identity(item)),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         occurred_at=instant(item.get("timestamp")) or scope.received_at,
         received_at=scope.received_at,
-        raw=item,
-        party=party,
+        raw=with_card(item, card, user),
+        party=user,
         granted=granted,
         scope=filled(item.get("category")),
-        conversation=conversation(scope, party, number, None),
+        conversation=None if identity is None else scope.conversation(identity),
+    )
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+def translate_user_id(item: JsonObject, value: ValueContext) -> Message:
+    """Translate a user's change of id: a message of the channel's, in the user's conversation.
+
+    It has no id but what is told of it.
+    """
+    scope = value.scope
+    ids, parents = mapping(item.get("user_id")), mapping(item.get("parent_user_id"))
+    number = item.get("wa_id")
+    card = value.cards.of(number, ids.get("current"), ids.get("previous"))
+    user = party(number, ids.get("current"), parents.get("current"), card)
+    before = party(number, ids.get("previous"), parents.get("previous"), {})
+    told = scope.identity("user_id_update", item)
+    return build.message(
+        source=scope.source,
+        channel=scope.channel,
+        account=scope.account,
+        received_at=scope.received_at,
+        key=event_key("system", scope.channel, told),
+        occurred_at=instant(item.get("timestamp")) or scope.received_at,
+        raw=with_card(item, card, user),
+        message_id=told,
+        direction=Direction.INBOUND,
+        origin=Origin.USER,
+        conversation=value.conversation(user, number, None, told),
+        sender=user,
+        recipient=value.business,
+        content=build.system(
+            change=SystemKind.USER_ID,
+            body=filled(item.get("detail")),
+            previous=before.user_id,
+            current=user.user_id,
+            before=before,
+            after=user,
+        ),
     )
 
 
@@ -111,7 +157,8 @@ TEMPLATE_FIELDS: Final = {
 }
 """The fields that tell of templates."""
 
-# A change of category that is announced ahead: `new_category` is then the one that still holds.
+# A change of category that is announced ahead has no previous one: `new_category` is then the
+# one that still holds.
 _ANNOUNCED: Final = "correct_category"
 _ANNOUNCEMENT: Final = _Aspect(TemplateAspect.CATEGORY, _ANNOUNCED, "new_category")
 
@@ -122,7 +169,11 @@ def translate_template(
     """Translate a change of a template. Raises `Unreadable` with a path from the change on."""
     told = required_object(change, "value")
     side = TEMPLATE_FIELDS[field]
-    is_announced = side.aspect is TemplateAspect.CATEGORY and filled(told.get(_ANNOUNCED))
+    is_announced = (
+        side.aspect is TemplateAspect.CATEGORY
+        and filled(told.get(_ANNOUNCED)) is not None
+        and filled(told.get("previous_category")) is None
+    )
     if is_announced:
         side = _ANNOUNCEMENT
     template_id = required_id(change, "value", "message_template_id")
@@ -135,7 +186,7 @@ def translate_template(
             side.aspect,
             # An edit has no word for its outcome: its content says which one it is.
             value if value is not None else digest(told),
-            text(entry.get("time")) or "",
+            filled(entry.get("time")) or f"{scope.received_at:%Y-%m-%dT%H}",
         ),
         source=scope.source,
         channel=scope.channel,

@@ -3,17 +3,17 @@
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
 
 Each reader takes the whole message object, since some types hold nothing under their own name.
-A known type without its essential part raises `Unreadable`; a type nobody has documented is
-still a message, with content that could not be shown.
+It returns None where the part is missing that the content would be nothing without: then the
+message holds what could not be shown. An optional part that is odd is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.paths import dotted
 from bridge.adapter.payload import (
     boolean,
     decimal,
@@ -22,26 +22,19 @@ from bridge.adapter.payload import (
     instant,
     integer,
     mapping,
+    number,
     phone,
     read_embedded,
     sequence,
     sha256_hex,
 )
-from bridge.adapter.reading import (
-    JsonObject,
-    required_array,
-    required_id,
-    required_number,
-    required_object,
-    required_text,
-)
+from bridge.adapter.reading import JsonObject
+from bridge.adapters.whatsapp.shared_contacts import shared_contacts
 from bridge.adapters.whatsapp.wire import first_error
-from bridge.errors import Unreadable
 from bridge.model import (
     CallPermission,
     Choice,
     ChoiceSource,
-    ContactCard,
     Contacts,
     Content,
     Deletion,
@@ -52,10 +45,11 @@ from bridge.model import (
     Media,
     MediaKind,
     Order,
-    Organisation,
+    Party,
     Reaction,
     System,
     SystemKind,
+    Template,
     Unsupported,
 )
 
@@ -76,33 +70,32 @@ _SYSTEM_KINDS: Final = {
 _PERMISSION_ANSWERS: Final = {"accept": True, "reject": False}
 
 
-def translate_content(message: JsonObject) -> Content:
-    """Return what a message holds. Raises `Unreadable` with a path from the message on."""
-    kind = required_text(message, "type")
+def translate_content(message: JsonObject, expires_at: datetime | None) -> Content:
+    """Return what a message holds; `expires_at` is until when its media can be fetched."""
+    kind = filled(message.get("type"))
     if kind == "text":  # by far the most
-        part = message.get("text")
-        body = part.get("body") if type(part) is dict else None
-        return build.text(
-            text=body if type(body) is str else required_text(message, "text", "body")
-        )
-    media = _MEDIA.get(kind)
-    if media is not None:
-        return _media(message, kind, media)
-    read = _READERS.get(kind)
-    return _not_shown(message, kind) if read is None else read(message)
+        body = mapping(message.get("text")).get("body")
+        return build.text(text=body) if type(body) is str else _not_shown(message, kind)
+    media = _MEDIA.get(kind) if kind is not None else None
+    content: Content | None = None
+    if kind is not None and media is not None:
+        content = _media(mapping(message.get(kind)), media, expires_at)
+    elif kind in _READERS:
+        content = _READERS[kind](message)
+    return _not_shown(message, kind) if content is None else content
 
 
 def _not_shown(message: JsonObject, provider_type: str | None) -> Unsupported:
     return build.unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
 
 
-def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
-    part = required_object(message, name)
+def _media(part: JsonObject, kind: MediaKind, expires_at: datetime | None) -> Media | None:
     media_id = identifier(part.get("id"))
     # `link` is the copy that INCS keeps: it needs no token and does not run out as `url` does.
-    url = filled(part.get("link")) or filled(part.get("url"))
+    link = filled(part.get("link"))
+    url = link or filled(part.get("url"))
     if media_id is None and url is None:
-        raise Unreadable(f"{name}.id", "missing" if part.get("id") is None else "not an id")
+        return None
     if kind is MediaKind.AUDIO and part.get("voice") is True:
         kind = MediaKind.VOICE
     return build.media(
@@ -114,141 +107,103 @@ def _media(message: JsonObject, name: str, kind: MediaKind) -> Media:
         filename=filled(part.get("filename")),
         caption=filled(part.get("caption")),
         animated=boolean(part.get("animated")),
+        expires_at=expires_at if link is None else None,
     )
 
 
-def _location(message: JsonObject) -> Location:
-    part = required_object(message, "location")
+def _location(message: JsonObject) -> Location | None:
+    part = mapping(message.get("location"))
+    latitude, longitude = number(part.get("latitude")), number(part.get("longitude"))
+    if latitude is None or longitude is None:
+        return None
     return build.location(
-        latitude=required_number(message, "location", "latitude"),
-        longitude=required_number(message, "location", "longitude"),
+        latitude=latitude,
+        longitude=longitude,
         name=filled(part.get("name")),
         address=filled(part.get("address")),
         url=filled(part.get("url")),
     )
 
 
-def _contacts(message: JsonObject) -> Contacts:
-    return build.contacts(contacts=tuple(_card(card) for card in _objects(message, "contacts")))
+def _contacts(message: JsonObject) -> Contacts | None:
+    cards = shared_contacts(message)
+    return None if cards is None else build.contacts(contacts=cards)
 
 
-def _card(card: JsonObject) -> ContactCard:
-    name = mapping(card.get("name"))
-    return build.contact_card(
-        name=filled(name.get("formatted_name")),
-        first_name=filled(name.get("first_name")),
-        last_name=filled(name.get("last_name")),
-        phones=tuple(
-            build.contact_phone(
-                phone=filled(entry.get("phone")),
-                user_id=identifier(entry.get("wa_id")),
-                type=filled(entry.get("type")),
-            )
-            for entry in map(mapping, sequence(card.get("phones")))
-        ),
-        emails=tuple(
-            build.contact_email(email=filled(entry.get("email")), type=filled(entry.get("type")))
-            for entry in map(mapping, sequence(card.get("emails")))
-        ),
-        addresses=tuple(
-            build.contact_address(
-                street=filled(entry.get("street")),
-                city=filled(entry.get("city")),
-                state=filled(entry.get("state")),
-                zip=filled(entry.get("zip")),
-                country=filled(entry.get("country")),
-                country_code=filled(entry.get("country_code")),
-                type=filled(entry.get("type")),
-            )
-            for entry in map(mapping, sequence(card.get("addresses")))
-        ),
-        urls=tuple(
-            build.contact_url(url=filled(entry.get("url")), type=filled(entry.get("type")))
-            for entry in map(mapping, sequence(card.get("urls")))
-        ),
-        organisation=_organisation(mapping(card.get("org"))),
-        birthday=filled(card.get("birthday")),
-    )
-
-
-def _organisation(org: JsonObject) -> Organisation | None:
-    if not org:
-        return None
-    return build.organisation(
-        company=filled(org.get("company")),
-        department=filled(org.get("department")),
-        title=filled(org.get("title")),
-    )
-
-
-def _button(message: JsonObject) -> Choice:
-    return _choice(message, ("button",), "payload", ChoiceSource.BUTTON, title="text")
+def _button(message: JsonObject) -> Choice | None:
+    part = mapping(message.get("button"))
+    return _choice(part, ChoiceSource.BUTTON, part.get("payload"), part.get("text"))
 
 
 def _choice(
-    message: JsonObject,
-    path: tuple[str, ...],
-    name: str,
-    source: ChoiceSource,
-    title: str = "title",
-) -> Choice:
-    part = required_object(message, *path)
-    picked, shown = identifier(part.get(name)), filled(part.get(title))
-    if picked is None and shown is None:
-        picked = required_id(message, *path, name)
+    part: JsonObject, source: ChoiceSource, picked: JsonValue, shown: JsonValue
+) -> Choice | None:
+    choice_id, title = identifier(picked), filled(shown)
+    if choice_id is None and title is None:
+        return None
     return build.choice(
-        source=source, id=picked, title=shown, description=filled(part.get("description"))
+        source=source, id=choice_id, title=title, description=filled(part.get("description"))
     )
 
 
-def _interactive(message: JsonObject) -> Content:
-    part = message.get("interactive")
-    if type(part) is not dict:
-        # Seen with an error in its place: the user did answer, and nobody knows what.
-        return _not_shown(message, "interactive")
-    kind = filled(part.get("type"))
-    read = _ANSWERS.get(kind) if kind is not None else None
-    if kind is None or read is None:
-        return _not_shown(message, kind or "interactive")
-    return read(message)
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/interactive
+def _interactive(message: JsonObject) -> Content | None:
+    part = mapping(message.get("interactive"))
+    kind = filled(part.get("type")) or "interactive"
+    read = _ANSWERS.get(kind)
+    if read is None:
+        # Seen with an error in its place: the user did answer, and nobody knows what. What the
+        # business itself sent has words above its buttons.
+        words = filled(mapping(part.get("body")).get("text"))
+        if words is not None:
+            return build.text(text=words)
+        return _not_shown(message, kind)
+    return read(part, mapping(part.get(kind))) or _not_shown(message, kind)
 
 
-def _button_reply(message: JsonObject) -> Choice:
-    return _choice(message, ("interactive", "button_reply"), "id", ChoiceSource.BUTTON)
+def _button_reply(_: JsonObject, reply: JsonObject) -> Choice | None:
+    return _choice(reply, ChoiceSource.BUTTON, reply.get("id"), reply.get("title"))
 
 
-def _list_reply(message: JsonObject) -> Choice:
-    return _choice(message, ("interactive", "list_reply"), "id", ChoiceSource.LIST)
+def _list_reply(_: JsonObject, reply: JsonObject) -> Choice | None:
+    return _choice(reply, ChoiceSource.LIST, reply.get("id"), reply.get("title"))
 
 
-def _flow_reply(message: JsonObject) -> Form:
-    part = required_object(message, "interactive", "nfm_reply")
-    response = required_text(message, "interactive", "nfm_reply", "response_json")
-    data = read_embedded(response)
+def _product(part: JsonObject, product: JsonObject) -> Choice | None:
+    shared = product or mapping(part.get("action"))
+    title = shared.get("name") or shared.get("title") or mapping(part.get("body")).get("text")
+    return _choice(shared, ChoiceSource.CATALOG, shared.get("product_retailer_id"), title)
+
+
+def _flow_reply(_: JsonObject, reply: JsonObject) -> Form | None:
+    if not reply:
+        return None
+    response = reply.get("response_json")
+    data = read_embedded(response) if type(response) is str else response
     is_object = type(data) is dict
     return build.form(
-        name=filled(part.get("name")),
-        body=filled(part.get("body")),
+        name=filled(reply.get("name")),
+        body=filled(reply.get("body")),
         data=mapping(data) if is_object else None,
-        response=None if is_object else response,
+        response=None if is_object else filled(response),
     )
 
 
-def _call_permission(message: JsonObject) -> CallPermission:
-    path = ("interactive", "call_permission_reply")
-    part = required_object(message, *path)
-    granted = _PERMISSION_ANSWERS.get(required_text(message, *path, "response").lower())
+def _call_permission(_: JsonObject, reply: JsonObject) -> CallPermission | None:
+    granted = _PERMISSION_ANSWERS.get((filled(reply.get("response")) or "").lower())
     if granted is None:
-        raise Unreadable(dotted((*path, "response")), "neither accept nor reject")
+        return None
     return build.call_permission(
         granted=granted,
-        permanent=boolean(part.get("is_permanent")),
-        expires_at=instant(part.get("expiration_timestamp")),
+        permanent=boolean(reply.get("is_permanent")),
+        expires_at=instant(reply.get("expiration_timestamp")),
     )
 
 
-def _order(message: JsonObject) -> Order:
-    part = required_object(message, "order")
+def _order(message: JsonObject) -> Order | None:
+    part = mapping(message.get("order"))
+    if not part:
+        return None
     return build.order(
         catalog_id=identifier(part.get("catalog_id")),
         text=filled(part.get("text")),
@@ -259,75 +214,114 @@ def _order(message: JsonObject) -> Order:
                 price=decimal(item.get("item_price")),
                 currency=filled(item.get("currency")),
             )
-            for item in _objects(message, "order", "product_items")
+            for item in sequence(part.get("product_items"))
+            if type(item) is dict
         ),
     )
 
 
-def _objects(message: JsonObject, *path: str) -> list[JsonObject]:
-    objects: list[JsonObject] = []
-    for index, item in enumerate(required_array(message, *path)):
-        if type(item) is not dict:
-            raise Unreadable(dotted((*path, index)), "not an object")
-        objects.append(item)
-    return objects
+def _reaction(message: JsonObject) -> Reaction | None:
+    part = mapping(message.get("reaction"))
+    message_id = identifier(part.get("message_id"))
+    if message_id is None:
+        return None
+    return build.reaction(message_id=message_id, emoji=filled(part.get("emoji")))
 
 
-def _reaction(message: JsonObject) -> Reaction:
-    return build.reaction(
-        message_id=required_id(message, "reaction", "message_id"),
-        emoji=filled(required_object(message, "reaction").get("emoji")),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/system
-def _system(message: JsonObject) -> System:
-    part = required_object(message, "system")
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/system/
+def _system(message: JsonObject) -> System | None:
+    part = mapping(message.get("system"))
+    if not part:
+        return None
     kind = _SYSTEM_KINDS.get(filled(part.get("type")) or "", SystemKind.OTHER)
+    before = _named(
+        part.get("customer") or message.get("from"),
+        part.get("previous_user_id") or message.get("from_user_id"),
+        part.get("previous_parent_user_id") or message.get("from_parent_user_id"),
+    )
+    # `new_wa_id` up to version 11 of the webhook, `wa_id` since.
+    number = part.get("wa_id") or part.get("new_wa_id")
+    after = _named(number, part.get("user_id"), part.get("parent_user_id"))
     previous: str | None = None
     current: str | None = None
     if kind is SystemKind.NUMBER:
         previous = _number(part.get("customer")) or _number(message.get("from"))
-        # `new_wa_id` up to version 11 of the webhook, `wa_id` since.
-        current = _number(part.get("wa_id")) or _number(part.get("new_wa_id"))
+        current = _number(number)
     elif kind is SystemKind.USER_ID:
-        previous = identifier(part.get("previous_user_id")) or identifier(
-            message.get("from_user_id")
-        )
+        previous = before.user_id if before is not None else None
         current = identifier(part.get("user_id"))
     elif kind is SystemKind.IDENTITY:
         acknowledged = mapping(message.get("identity"))
         current = identifier(part.get("identity")) or identifier(acknowledged.get("hash"))
+    changed = kind in (SystemKind.NUMBER, SystemKind.USER_ID)
     return build.system(
-        change=kind, body=filled(part.get("body")), previous=previous, current=current
+        change=kind,
+        body=filled(part.get("body")),
+        previous=previous,
+        current=current,
+        before=before if changed else None,
+        after=after if changed else None,
     )
+
+
+def _named(number: JsonValue, user_id: JsonValue, parent_user_id: JsonValue) -> Party | None:
+    named = build.party(
+        phone=phone(number),
+        user_id=identifier(user_id),
+        parent_user_id=identifier(parent_user_id),
+    )
+    return None if named == _NOBODY else named
 
 
 def _number(value: JsonValue) -> str | None:
     return phone(value) or identifier(value)
 
 
-def _edit(message: JsonObject) -> Edit:
-    original = required_id(message, "edit", "original_message_id")
-    inner = required_object(message, "edit", "message")
-    if inner.get("type") == "edit":
-        # Nobody edits an edit; followed down, it would nest deeper than we could write.
-        raise Unreadable("edit.message.type", "an edit inside an edit")
-    try:
-        return build.edit(message_id=original, content=translate_content(inner))
-    except Unreadable as error:
-        raise error.below("edit.message") from None
+def _edit(message: JsonObject) -> Edit | None:
+    part = mapping(message.get("edit"))
+    original, inner = identifier(part.get("original_message_id")), mapping(part.get("message"))
+    # Nobody edits an edit; followed down, it would nest deeper than we could write.
+    if original is None or not inner or inner.get("type") == "edit":
+        return None
+    return build.edit(message_id=original, content=translate_content(inner, None))
 
 
-def _revoke(message: JsonObject) -> Deletion:
-    return build.deletion(message_id=required_id(message, "revoke", "original_message_id"))
+def _revoke(message: JsonObject) -> Deletion | None:
+    original = identifier(mapping(message.get("revoke")).get("original_message_id"))
+    return None if original is None else build.deletion(message_id=original)
+
+
+def _template(message: JsonObject) -> Template | None:
+    """Return a template that the business sent, in the form of the API that sends it."""
+    part = mapping(message.get("template"))
+    language = mapping(part.get("language"))
+    name = filled(part.get("name"))
+    if name is None:
+        return None
+    return build.template(
+        name=name,
+        language=filled(language.get("code")) or filled(part.get("language")),
+        parameters=tuple(
+            build.template_parameter(
+                component=filled(component.get("type")),
+                type=filled(parameter.get("type")),
+                value=filled(parameter.get(filled(parameter.get("type")) or "")),
+                sub_type=filled(component.get("sub_type")),
+                index=integer(component.get("index")),
+            )
+            for component in map(mapping, sequence(part.get("components")))
+            for parameter in map(mapping, sequence(component.get("parameters")))
+        ),
+    )
 
 
 def _unsupported(message: JsonObject) -> Unsupported:
     return _not_shown(message, filled(mapping(message.get("unsupported")).get("type")))
 
 
-_READERS: Final[dict[str, Callable[[JsonObject], Content]]] = {
+_NOBODY: Final = Party()
+
+_READERS: Final[dict[str | None, Callable[[JsonObject], Content | None]]] = {
     "location": _location,
     "contacts": _contacts,
     "button": _button,
@@ -337,12 +331,14 @@ _READERS: Final[dict[str, Callable[[JsonObject], Content]]] = {
     "system": _system,
     "edit": _edit,
     "revoke": _revoke,
+    "template": _template,
     "unsupported": _unsupported,
     "unknown": _unsupported,  # its spelling until 2022
 }
-_ANSWERS: Final[dict[str, Callable[[JsonObject], Content]]] = {
+_ANSWERS: Final[dict[str, Callable[[JsonObject, JsonObject], Content | None]]] = {
     "button_reply": _button_reply,
     "list_reply": _list_reply,
     "nfm_reply": _flow_reply,
     "call_permission_reply": _call_permission,
+    "product": _product,
 }

@@ -8,20 +8,23 @@ where a change concerns all of its numbers (templates, reviews, alerts).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from bridge.adapter import Scope, build
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import identifier, mapping, phone
+from bridge.adapter.payload import identifier, instant, mapping, phone
 from bridge.adapter.reading import JsonObject, read_each, required_object, required_text
 from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notice, translate_template
-from bridge.adapters.whatsapp.value import TRANSLATORS, narrow
+from bridge.adapters.whatsapp.value import FIELDS, narrow, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
-from bridge.adapters.whatsapp.wire import CHANNEL, OBJECT
+from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, OBJECT
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue, Party
+from bridge.model import Event, JsonValue, Notice, Party
+
+_BODY: Final = frozenset({"object", "entry"})
+_CHANGE: Final = frozenset({"field", "value"})
 
 
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
@@ -37,27 +40,42 @@ def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> l
     def translate_entry(entry: JsonObject, number: int) -> list[Event]:
         place = ("entry", number, "changes")
         within = _scope(scope, identifier(entry.get("id")), scope.business)
-        return read_each(
+        events = read_each(
             within,
             entry.get("changes"),
             *place,
             read=lambda change, index: _translate_change(change, entry, within, (*place, index)),
         )
+        return [*events, *beside(entry, ENTRY, within, entry)]
 
-    return read_each(scope, body.get("entry"), "entry", read=translate_entry)
+    events = read_each(scope, body.get("entry"), "entry", read=translate_entry)
+    return [*events, *beside(body, _BODY, scope, {})]
 
 
 def _translate_change(
     change: JsonObject, entry: JsonObject, scope: Scope, steps: tuple[Step, ...]
-) -> Iterable[Event]:
+) -> list[Event]:
     field = required_text(change, "field")
     scope = _number_scope(change.get("value"), scope)
-    translate = TRANSLATORS.get(field)
-    if translate is not None:
-        return translate(required_object(change, "value"), scope, (*steps, "value"))
+    if field in FIELDS:
+        value = required_object(change, "value")
+        events = translate_value(value, scope, (*steps, "value"), field)
+        return [*events, *beside(change, _CHANGE, scope, entry)]
     if field in TEMPLATE_FIELDS:
-        return (translate_template(field, change, entry, scope),)
-    return (translate_notice(field, change, entry, scope),)
+        return [translate_template(field, change, entry, scope)]
+    return [translate_notice(field, change, entry, scope)]
+
+
+def beside(
+    parent: JsonObject, known: frozenset[str], scope: Scope, entry: JsonObject
+) -> Iterator[Notice]:
+    """Yield a notice for each part of an object that is not known; the entry has the time."""
+    if not parent.keys() <= known:
+        time = entry.get("time")
+        for name, told in parent.items():
+            if name not in known:
+                identity = scope.identity(name, told, {"time": time})
+                yield scope.notice(name, told, identity, occurred_at=instant(time))
 
 
 def _number_scope(value: JsonValue, scope: Scope) -> Scope:
@@ -68,7 +86,9 @@ def _number_scope(value: JsonValue, scope: Scope) -> Scope:
             metadata["phone_number_id"], metadata["display_phone_number"]
         )
     except (KeyError, TypeError, ValueError):
-        metadata = mapping(mapping(value).get("metadata"))
+        # A handover names the number as its recipient.
+        told = mapping(value)
+        metadata = mapping(told.get("metadata")) or mapping(told.get("recipient"))
         account = identifier(metadata.get("phone_number_id")) or scope.account
         party = business_by(phone(metadata.get("display_phone_number")))
     return _scope(scope, account, party)

@@ -16,8 +16,9 @@ _LATER: Final = {
     "expiration_timestamp": 24 * 3600,
     "category_update_timestamp": 24 * 3600,
 }
-_TEMPLATE_ID: Final = "message_template_id"
-_TEMPLATE_ID_BYTES: Final = 6
+# What tells apart callbacks that have neither id nor time.
+_NUMBERS: Final = frozenset({"message_template_id", "chunk_order"})
+_NUMBER_BYTES: Final = 6
 
 
 def freshen(value: JsonValue, nonce: str, now: datetime) -> JsonValue:
@@ -36,6 +37,6 @@ def _freshen_field(name: str, value: JsonValue, nonce: str, now: datetime) -> Js
     if name in _LATER and isinstance(value, int | str):
         seconds = int(now.timestamp()) + _LATER[name]
         return str(seconds) if isinstance(value, str) else seconds
-    if name == _TEMPLATE_ID and isinstance(value, int):
-        return int.from_bytes(derived(str(value), nonce)[:_TEMPLATE_ID_BYTES], "big")
+    if name in _NUMBERS and isinstance(value, int):
+        return int.from_bytes(derived(str(value), nonce)[:_NUMBER_BYTES], "big")
     return freshen(value, nonce, now)

@@ -5,31 +5,32 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final, TypeAlias
 
+import attrs
+
 from bridge.adapter import build
-from bridge.adapter.payload import boolean, identifier, instant, mapping, phone
+from bridge.adapter.payload import boolean, filled, identifier, instant, mapping, phone
 from bridge.adapter.reading import JsonObject, required_id
+from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.content import translate_content
 from bridge.adapters.whatsapp.value_context import ValueContext
-from bridge.adapters.whatsapp.wire import (
-    conversation,
-    quoted_party,
-    referral,
-    referred_product,
-    user,
-)
-from bridge.errors import Unreadable
+from bridge.adapters.whatsapp.wire import is_user_id, party, product_in, referral
 from bridge.model import (
     Direction,
     Forwarded,
     JsonValue,
     Message,
     Origin,
+    Party,
     Product,
     ReplyTo,
+    Role,
+    Status,
+    System,
 )
-from bridge.model.keys import message_key
+from bridge.model.phones import folded
 
 _FROM: Final = ("from", "from_user_id", "from_parent_user_id")
 _TO: Final = ("to", "to_user_id", "to_parent_user_id")
@@ -38,90 +39,158 @@ _TO: Final = ("to", "to_user_id", "to_parent_user_id")
 _BY_USER: Final = Origin.USER
 _INBOUND: Final = Direction.INBOUND
 _OUTBOUND: Final = Direction.OUTBOUND
-
 _NOT_FORWARDED: Final = Forwarded.NO
+
+# Media IDs in webhooks expire after seven days.
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media/
+_MEDIA_LASTS: Final = timedelta(days=7)
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/history/
+_HISTORY_STATUSES: Final = {
+    "pending": Status.ACCEPTED,
+    "sent": Status.SENT,
+    "delivered": Status.DELIVERED,
+    "read": Status.READ,
+    "played": Status.PLAYED,
+    "error": Status.FAILED,
+}
 
 _Context: TypeAlias = tuple[ReplyTo | None, Forwarded, Product | None]
 _NO_CONTEXT: Final[_Context] = (None, _NOT_FORWARDED, None)
 
 
-def translate_message(item: JsonObject, value: ValueContext, *, peer: JsonValue = None) -> Message:
-    """Translate one message. Raises `Unreadable` with a path from the item on.
-
-    `peer` is the user a thread is with, for an item that does not say whom it went to.
-    """
+def translate_message(item: JsonObject, value: ValueContext) -> Message:
+    """Translate one message. Raises `Unreadable` where it has no id."""
     scope = value.scope
     message_id = required_id(item, "id")
-    content = translate_content(item)
+    occurred_at = instant(item.get("timestamp"))
+    imported = value.origin is Origin.HISTORY
+    # An imported message is old, and the id of its media was made for this callback.
+    told_at = scope.received_at if imported else occurred_at
+    content = translate_content(item, None if told_at is None else told_at + _MEDIA_LASTS)
     outbound = value.origin is not _BY_USER and _is_outbound(item, value)
-    number, user_id = _named(item, _TO if outbound else _FROM, peer)
-    party = user(number, user_id, value.cards)
+    number, user_id, parent_user_id = map(item.get, _TO if outbound else _FROM)
+    if number is None and user_id is None and parent_user_id is None:
+        number = value.peer
+    card = value.cards.of(number, user_id, parent_user_id)
+    user = party(number, user_id, parent_user_id, card)
     group_id = identifier(item["group_id"]) if "group_id" in item else None
-    if group_id is None and "system" in item:
+    if type(content) is System:
         # Posted in each group that is shared with the user, and told only inside.
-        group_id = identifier(mapping(item["system"]).get("group_id"))
-    place = conversation(scope, party, number, group_id)
-    if place is None:
-        raise Unreadable("to" if outbound else "from", "missing" if number is None else "not an id")
+        group_id = group_id or identifier(mapping(item.get("system")).get("group_id"))
     reply_to, forwarded, product = _NO_CONTEXT
     if "context" in item:
-        reply_to, forwarded, product = _context(item["context"], value)
+        reply_to, forwarded, product = _context(item["context"], value, user, group_id)
     return build.message(
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         received_at=scope.received_at,
-        key=message_key(scope.channel, message_id),
-        occurred_at=instant(item.get("timestamp")) or scope.received_at,
-        raw=item,
+        key=scope.message_key(content, message_id),
+        occurred_at=occurred_at or scope.received_at,
+        raw=with_card(item, card, user),
         message_id=message_id,
         direction=_OUTBOUND if outbound else _INBOUND,
         origin=value.origin,
-        conversation=place,
-        sender=value.business if outbound else party,
-        recipient=party if outbound else value.business,
+        conversation=value.conversation(user, number, group_id, message_id),
+        sender=value.business if outbound else user,
+        recipient=user if outbound else value.business,
         content=content,
         reply_to=reply_to,
         forwarded=forwarded,
         referral=referral(item.get("referral")),
-        product=product,
+        product=product or product_in(_shared_product(item)),
+        owned=value.owned,
+        history_status=_history_status(item) if imported else None,
     )
 
 
+def translate_echo(item: JsonObject, value: ValueContext) -> Message:
+    """Translate what the business's app sent, or another responder. Raises `Unreadable`.
+
+    Of what a responder sent, the body of the sending API stands in `message`.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/smb_message_echoes
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/standby/
+    """
+    value = attrs.evolve(value, origin=Origin.APP if value.owned else Origin.AGENT)
+    sent = item.get("message")
+    if type(sent) is not dict or "type" in item:
+        return translate_message(item, value)
+    flat = {**sent, "to": sent.get("to", sent.get("recipient")), **item}
+    return attrs.evolve(translate_message(flat, value), raw=item)
+
+
 def _is_outbound(item: JsonObject, value: ValueContext) -> bool:
-    """Return whether the business wrote it: in a history only the numbers tell."""
-    if value.origin is Origin.APP:
-        return True
+    """Return whether the business wrote it.
+
+    In a history `from_me` says so; else a message that names its recipient is the business's,
+    and so is one that is not of the user whom the thread is with. Only where neither is told
+    does the business's own number decide.
+    """
     if value.origin is not Origin.HISTORY:
-        return False
-    sender = phone(item.get("from"))
-    return item.get("to") is not None or (sender is not None and value.is_business(sender))
+        return True
+    told = mapping(item.get("history_context")).get("from_me", item.get("from_me"))
+    from_me = boolean(told)
+    if from_me is not None:
+        return from_me
+    recipient = phone(item.get("to"))
+    if recipient is not None:
+        return not value.is_business(recipient)
+    if any(item.get(name) is not None for name in _TO):
+        return True
+    if any(item.get(name) is not None for name in _FROM[1:]):
+        return False  # a business has no user id
+    sender, peer = phone(item.get("from")), phone(value.peer)
+    if sender is None or peer is None:
+        return sender is not None and value.is_business(sender)
+    return folded(sender) != folded(peer)
 
 
-def _named(
-    item: JsonObject, end: tuple[str, str, str], peer: JsonValue
-) -> tuple[JsonValue, str | None]:
-    """Return how an item names the user at one end: the number, and the user's id."""
-    name, user_id, parent_user_id = end
-    number = item.get(name)
-    if user_id in item or parent_user_id in item:
-        found = identifier(item.get(user_id)) or identifier(item.get(parent_user_id))
-        return (peer if number is None and item.get(user_id) is None else number), found
-    return (peer if number is None else number), None
-
-
-def _context(context: JsonValue, value: ValueContext) -> _Context:
+def _context(
+    context: JsonValue, value: ValueContext, user: Party, group_id: str | None
+) -> _Context:
     if type(context) is not dict:
         return _NO_CONTEXT
     reply_to: ReplyTo | None = None
     quoted = identifier(context.get("id"))
     if quoted is not None:  # what is forwarded has a context too, without an id
         reply_to = build.reply_to(
-            message_id=quoted, sender=quoted_party(context.get("from"), value.is_business)
+            message_id=quoted, sender=_quoted_party(context, value, user, group_id)
         )
     forwarded = _NOT_FORWARDED
     if boolean(context.get("frequently_forwarded")):
         forwarded = Forwarded.OFTEN
     elif boolean(context.get("forwarded")):
         forwarded = Forwarded.ONCE
-    return reply_to, forwarded, referred_product(context.get("referred_product"))
+    return reply_to, forwarded, product_in(context.get("referred_product"))
+
+
+def _quoted_party(
+    context: JsonObject, value: ValueContext, user: Party, group_id: str | None
+) -> Party | None:
+    """Return who wrote a quoted message: of the two in a conversation, or whoever is in a group."""
+    number, user_id, parent_user_id = map(context.get, _FROM)
+    author = party(number, user_id, parent_user_id, {})
+    wa_id = identifier(number)
+    if wa_id is None or is_user_id(wa_id) or user_id is not None or parent_user_id is not None:
+        named = author.user_id is not None or author.parent_user_id is not None
+        return author if named else None
+    if author.phone is None:
+        return author
+    by_user = user.phone is not None and folded(author.phone) == folded(user.phone)
+    by_business = value.is_business(author.phone) if group_id is not None else not by_user
+    if by_business and not by_user:
+        return build.party(phone=author.phone, role=Role.BUSINESS)
+    return author
+
+
+def _shared_product(item: JsonObject) -> JsonValue:
+    """Return where a message of the type `interactive` names the product that a user shared."""
+    shared = mapping(item.get("interactive"))
+    return shared.get("product", shared.get("action"))
+
+
+def _history_status(item: JsonObject) -> Status | None:
+    word = filled(mapping(item.get("history_context")).get("status"))
+    return None if word is None else _HISTORY_STATUSES.get(word.lower(), Status.UNKNOWN)

@@ -16,11 +16,14 @@ from bridge.adapter import Scope, build
 from bridge.adapter.payload import instant, phone
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.value_context import remembered_account
-from bridge.adapters.whatsapp.wire import CHANNEL, MESSAGES, OBJECT
+from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, MESSAGES, OBJECT
 from bridge.model import Direction, Message, Origin
 from bridge.model.keys import conversation_id, message_key
 
-_FIELDS: Final = 5  # from, id, timestamp, type, text
+# How many names the objects have that are read here; one more is left to the thorough reader.
+_ITEM: Final = 5  # from, id, timestamp, type, text
+_VALUE: Final = 4  # messaging_product, metadata, contacts, messages
+_PAIR: Final = 2
 
 # Members of an enum are looked up once: each look-up takes as long as a call.
 _BY_USER: Final = Origin.USER
@@ -31,18 +34,18 @@ def plain_callback(body: JsonObject, source: str, received_at: datetime) -> Mess
     """Return the only message of a callback if it is a plain text, else None; never raises."""
     parts: Any = body
     try:
-        if parts.get("object", OBJECT) != OBJECT:
+        if parts["object"] != OBJECT or len(parts) != _PAIR:
             return None
         (entry,) = parts["entry"]
         (change,) = entry["changes"]
         value = change["value"]
-        if change["field"] != MESSAGES or "messages" not in value:
+        if change["field"] != MESSAGES or len(change) != _PAIR or not entry.keys() <= ENTRY:
             return None
         metadata = value["metadata"]
         account, business = remembered_account(
             metadata["phone_number_id"], metadata["display_phone_number"]
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None  # a part is missing, or is not what the lines above take it for
     scope = build.scope(
         source=source,
@@ -57,23 +60,26 @@ def plain_callback(body: JsonObject, source: str, received_at: datetime) -> Mess
 
 def plain_message(value: JsonObject, scope: Scope) -> Message | None:
     """Return the only message of a value if it is a plain text, else None; never raises."""
-    if "messages" not in value or "statuses" in value or "errors" in value:
-        return None
-    if scope.business.phone is None:
+    if len(value) != _VALUE or scope.business.phone is None:
         return None
     parts: Any = value
     try:
         (item,), (card,) = parts["messages"], parts["contacts"]
         user_id = item.get("from_user_id")
         # Anything more is a context, a referral, …
-        if item["type"] != "text" or len(item) != (_FIELDS if user_id is None else _FIELDS + 1):
+        if item["type"] != "text" or len(item) != (_ITEM if user_id is None else _ITEM + 1):
             return None
         number, message_id, profile = item["from"], item["id"], card["profile"]
         body, name = item["text"]["body"], profile["name"]
-        if type(number) is not str or card["wa_id"] != number or "username" in profile:
+        if type(number) is not str or card["wa_id"] != number or len(profile) != 1:
             return None
-        if user_id is None:
-            user_id = card.get("user_id")
+        if len(card) != _PAIR:
+            told = card["user_id"]  # and nothing more, of which the event would not tell
+            if len(card) != _PAIR + 1 or (user_id is not None and user_id != told):
+                return None
+            user_id = told
+        if len(parts["metadata"]) != _PAIR or "messaging_product" not in value:
+            return None
         occurred_at = instant(item["timestamp"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # a part is missing, or is not what the lines above take it for

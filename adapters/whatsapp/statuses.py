@@ -1,29 +1,31 @@
-"""One item of `statuses`: where a message of ours stands.
+"""One item of `statuses`: where a message of ours stands, or that a user took theirs back.
 
-https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/status
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/status/
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 from bridge.adapter import build
-from bridge.adapter.payload import (
-    boolean,
-    digest,
-    filled,
-    first,
-    identifier,
-    instant,
-    mapping,
-    phone,
-)
+from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping
 from bridge.adapter.reading import JsonObject, required_id, required_text
+from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
-from bridge.adapters.whatsapp.wire import conversation, first_error, user
+from bridge.adapters.whatsapp.wire import first_error, identity_of, party
 from bridge.errors import Unreadable
-from bridge.model import Notice, Pricing, Status, StatusChange
-from bridge.model.keys import status_key
+from bridge.model import (
+    Direction,
+    Message,
+    Notice,
+    Origin,
+    Pricing,
+    Status,
+    StatusChange,
+)
+from bridge.model.keys import event_key, status_key
 
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
@@ -33,49 +35,76 @@ _STATUSES: Final = {
     "read": Status.READ,
     "played": Status.PLAYED,
     "failed": Status.FAILED,
-    "deleted": Status.DELETED,
 }
+DELETED: Final = "deleted"
+"""Told of a message that the user sent: they took it back."""
+
 _UNKNOWN: Final = Status.UNKNOWN
 
-_RECIPIENT: Final = (
-    "recipient_user_id",
+_PARENT: Final = (
     "recipient_parent_user_id",
     "parent_recipient_user_id",  # seen in place of the former
 )
-_PARTICIPANT: Final = ("recipient_participant_user_id", "recipient_participant_parent_user_id")
-
-
+_PARTICIPANT: Final = (
+    "recipient_participant_id",
+    "recipient_participant_user_id",
+    "recipient_participant_parent_user_id",
+)
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 
-def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Notice:
+def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Message | Notice:
     """Translate one status. Raises `Unreadable` with a path from the item on.
 
     The statuses of calls and payments move no message: they are notices.
     """
-    kind = item.get("type")
-    if type(kind) is str and kind in _OTHER_KINDS:
-        return value.scope.notice(
-            kind, item, digest(item), occurred_at=instant(item.get("timestamp"))
-        )
     scope = value.scope
+    kind = item.get("type")
+    group_id: str | None = None
+    if item.get("recipient_type") == "group" or not item.keys().isdisjoint(_PARTICIPANT):
+        group_id = identifier(item.get("recipient_id"))
+        number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
+    else:
+        number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
+        parent_user_id = first(item, _PARENT, identifier)
+    card = value.cards.of(number, user_id, parent_user_id)
+    recipient = party(number, user_id, parent_user_id, card)
+    key_hash = filled(item.get("recipient_identity_key_hash"))
+    if key_hash is not None:
+        recipient = attrs.evolve(recipient, identity_key_hash=key_hash)
+    raw = with_card(item, card, recipient)
+    occurred_at = instant(item.get("timestamp"))
+    if type(kind) is str and kind in _OTHER_KINDS:
+        return scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
     message_id = required_id(item, "id")
     word = required_text(item, "status")
     if not word:
         raise Unreadable("status", "not a status")
+    identity = identity_of(recipient) or identifier(number)
+    if word.lower() == DELETED:
+        return build.message(
+            source=scope.source,
+            channel=scope.channel,
+            account=scope.account,
+            received_at=scope.received_at,
+            key=event_key("deletion", scope.channel, message_id),
+            occurred_at=occurred_at or scope.received_at,
+            raw=raw,
+            message_id=message_id,
+            direction=Direction.INBOUND,
+            origin=Origin.USER,
+            conversation=value.conversation(recipient, number, group_id, message_id),
+            sender=recipient,
+            recipient=value.business,
+            content=build.deletion(message_id=message_id),
+            owned=value.owned,
+        )
     status = _STATUSES.get(word.lower(), _UNKNOWN)
-    number = item.get("recipient_id")
-    group_id: str | None = None
-    participant: str | None = None
-    if item.get("recipient_type") == "group":
-        group_id = identifier(number)
-        number = item.get("recipient_participant_id")
-        user_id = first(item, _PARTICIPANT, identifier)
-        participant = phone(number) or identifier(number) or user_id
-    else:
-        user_id = first(item, _RECIPIENT, identifier)
-    named = identifier(number) is not None or user_id is not None
-    recipient = user(number, user_id, value.cards)
+    conversation = None
+    if group_id is not None:
+        conversation = scope.group(group_id)
+    elif identity is not None:
+        conversation = scope.conversation(identity)
     return build.status_change(
         source=scope.source,
         channel=scope.channel,
@@ -85,17 +114,17 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | No
             scope.channel,
             message_id,
             status,
-            participant=participant,
-            provider_status=word.lower(),
+            participant=identity if group_id is not None else None,
+            provider_status=word,
         ),
-        occurred_at=instant(item.get("timestamp")) or scope.received_at,
-        raw=item,
+        occurred_at=occurred_at or scope.received_at,
+        raw=raw,
         message_id=message_id,
         status=status,
         provider_status=word,
         error=first_error(item.get("errors")),
-        recipient=recipient if named else None,
-        conversation=conversation(scope, recipient, number, group_id),
+        recipient=recipient if identity is not None else None,
+        conversation=conversation,
         pricing=_pricing(item),
         correlation=filled(item.get("biz_opaque_callback_data")),
     )

@@ -1,150 +1,205 @@
-"""Turn a `value` into events, item by item, by the field that it came in.
+"""Turn a `value` into events: each part by its name, whatever field it came in.
 
-INCS wraps a value of the field `messages` in its `new_message`, so that its adapter calls
-`translate_value` too.
+INCS wraps such a value in its `new_message`, so that its adapter calls `translate_value` too.
+What no part below is made for becomes a notice with its name as the topic.
 
-https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
-https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/smb_message_echoes
-https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/history
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
+
+import attrs
 
 from bridge.adapter import Scope
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import digest
+from bridge.adapter.payload import instant, mapping, sequence
 from bridge.adapter.reading import JsonObject, read_each
-from bridge.adapters.whatsapp.account import translate_preference
-from bridge.adapters.whatsapp.messages import translate_message
+from bridge.adapters.whatsapp.account import translate_preference, translate_user_id
+from bridge.adapters.whatsapp.cards import without_others
+from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
+from bridge.adapters.whatsapp.messages import translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import translate_status
 from bridge.adapters.whatsapp.value_context import ValueContext, context_of
-from bridge.adapters.whatsapp.wire import MESSAGES, cards_of, index_cards
+from bridge.adapters.whatsapp.wire import MESSAGES
 from bridge.errors import Unreadable
-from bridge.model import Event, Notice, Origin
+from bridge.model import Event, JsonValue, Notice, Origin
 
 _Steps: TypeAlias = tuple[Step, ...]
 _TranslateItem: TypeAlias = Callable[[JsonObject, ValueContext], Event]
 
-_READABLE: Final = frozenset({"messages", "statuses", "errors"})
-_ITEMS: Final = frozenset({*_READABLE, "contacts", "message_echoes", "history", "user_preferences"})
+_HISTORY: Final = "history"
+_STANDBY: Final = "standby"
+FIELDS: Final = frozenset(
+    {
+        MESSAGES,
+        "smb_message_echoes",
+        _HISTORY,
+        _STANDBY,
+        HANDOVERS,
+        "user_preferences",
+        "user_id_update",
+    }
+)
+"""The fields whose values are read part by part."""
+
+_ARRAYS: Final[dict[str, _TranslateItem]] = {
+    "messages": translate_message,
+    "statuses": translate_status,
+    "message_echoes": translate_echo,
+    "user_preferences": translate_preference,
+    "user_id_update": translate_user_id,
+}
+_ITEMS: Final = frozenset({*_ARRAYS, "errors", "history", "standby"})
+_METADATA: Final = frozenset({"display_phone_number", "phone_number_id"})
+_KNOWN: Final = frozenset({*_ITEMS, "messaging_product", "metadata", "contacts"})
+PARTS: Final = frozenset({*_KNOWN, "control_passed", "control_taken"})
+"""The names in a value by which one is recognised."""
 
 
 def translate_value(
-    value: JsonObject, scope: Scope, steps: _Steps, origin: Origin = Origin.USER
+    value: JsonObject, scope: Scope, steps: _Steps, field: str = MESSAGES
 ) -> list[Event]:
-    """Translate every message, status and error of one value; never raises.
-
-    `steps` lead from the body to the value. `origin` is `user` unless the caller knows better.
-    """
-    context = context_of(value, scope, origin)
-    events: list[Event] = []
-    if value.get("messages") is not None:
-        events += _array(value, "messages", translate_message, context, steps)
-    if value.get("statuses") is not None:
-        events += _array(value, "statuses", translate_status, context, steps)
-    if value.get("errors"):
-        events.append(_errors(value, scope))
-    if not events and _READABLE.isdisjoint(value):
+    """Translate every part of a value; never raises. `steps` lead from the body to it."""
+    if field == HANDOVERS or "control_passed" in value or "control_taken" in value:
+        return [translate_handover(value, scope)]
+    context = context_of(
+        value,
+        scope,
+        Origin.HISTORY if field == _HISTORY else Origin.USER,
+        owned=field != _STANDBY,
+        only_message=_is_only_message(value),
+    )
+    events = _parts(value, context, steps)
+    standby = value.get(_STANDBY)
+    if type(standby) is dict:
+        passive = attrs.evolve(context, owned=False)
+        events += _parts(standby, passive, (*steps, _STANDBY))
+        events += _leftovers(standby, scope, value)
+    elif standby is not None:
+        events.append(scope.unrecognized(Unreadable("", "not an object"), *steps, _STANDBY))
+    events += _leftovers(value, scope, value)
+    nobodys = context.cards.nobodys()
+    if nobodys:
+        events.append(_beside("contacts", nobodys, scope))
+    if not events and _ITEMS.isdisjoint(value):
         fault = Unreadable("", "holds no messages, statuses or errors")
         events.append(scope.unrecognized(fault, *steps))
     return events
 
 
-def _array(
-    value: JsonObject, name: str, translate: _TranslateItem, context: ValueContext, steps: _Steps
+def _is_only_message(value: JsonObject) -> bool:
+    """Return whether one message is all that a value tells, so that its card is the sender's."""
+    standby = mapping(value.get(_STANDBY))
+    told = [part[name] for part in (value, standby) for name in _ARRAYS if part.get(name)]
+    only = value.get(MESSAGES) or standby.get(MESSAGES)
+    return len(told) == 1 and told[0] is only and type(only) is list and len(only) == 1
+
+
+def _parts(value: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:
+    """Translate the items of each known part."""
+    events: list[Event] = []
+    for name, translate in _ARRAYS.items():
+        items = value.get(name)
+        if items is None:
+            continue
+        events += _each(items, translate, context, (*steps, name))
+    if value.get(_HISTORY) is not None:
+        history = attrs.evolve(context, origin=Origin.HISTORY)
+        events += read_each(
+            context.scope,
+            value[_HISTORY],
+            *steps,
+            _HISTORY,
+            read=partial(_translate_chunk, history, (*steps, _HISTORY)),
+        )
+    if value.get("errors"):
+        # https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+        events.append(_beside("errors", value["errors"], context.scope))
+    return events
+
+
+def _each(
+    items: JsonValue, translate: _TranslateItem, context: ValueContext, steps: _Steps
 ) -> list[Event]:
-    """Translate each item of one of a value's arrays by itself: one event for each."""
-    return read_each(
-        context.scope,
-        value.get(name),
-        *steps,
-        name,
-        read=lambda item, _: (translate(item, context),),
-    )
-
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
-def _errors(value: JsonObject, scope: Scope) -> Notice:
-    # Meta gives these neither an id nor a time: the same error for the same number is one.
-    raw = narrow(value, ("errors",))
-    errors = value["errors"]
-    return scope.notice("errors", errors, digest(raw), raw=raw)
-
-
-def _translate_echoes(value: JsonObject, scope: Scope, steps: _Steps) -> list[Event]:
-    """Translate what the business wrote in its app."""
-    context = context_of(value, scope, Origin.APP)
-    return _array(value, "message_echoes", translate_message, context, steps)
-
-
-def _translate_preferences(value: JsonObject, scope: Scope, steps: _Steps) -> list[Event]:
-    """Translate each user's choice to stop or resume marketing messages."""
-    return _array(value, "user_preferences", translate_preference, context_of(value, scope), steps)
+    """Translate each item of an array by itself: one event for each."""
+    return read_each(context.scope, items, *steps, read=lambda item, _: (translate(item, context),))
 
 
 # --- imported messages -------------------------------------------------------------------
 
 
-def _translate_history(value: JsonObject, scope: Scope, steps: _Steps) -> Iterable[Event]:
-    """Translate imported messages: chunks of threads, or what is told of their media later."""
-    if value.get("history") is None:
-        return translate_value(value, scope, steps, Origin.HISTORY)
-    context = context_of(value, scope, Origin.HISTORY)
-
-    def translate_chunk(chunk: JsonObject, number: int) -> Iterable[Event]:
-        threads = chunk.get("threads")
-        if not threads:
-            # Only how far the import is, or why there is none.
-            return (scope.notice("history", chunk, digest([scope.account, chunk])),)
-        place = (*steps, "history", number, "threads")
-        return read_each(
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/history/
+def _translate_chunk(
+    context: ValueContext, steps: _Steps, chunk: JsonObject, number: int
+) -> list[Event]:
+    """Translate a chunk of threads, and tell how far the import is."""
+    scope = context.scope
+    threads = chunk.get("threads")
+    told: JsonValue = chunk
+    events: list[Event] = []
+    if threads:
+        place = (*steps, number, "threads")
+        events += read_each(
             scope,
             threads,
             *place,
             read=lambda thread, index: _translate_thread(thread, context, (*place, index)),
         )
-
-    return read_each(scope, value["history"], *steps, "history", read=translate_chunk)
+        told = {**chunk, "threads": [_without_messages(thread) for thread in sequence(threads)]}
+    events.append(scope.notice(_HISTORY, told, scope.identity(_HISTORY, told)))
+    return events
 
 
 def _translate_thread(thread: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:
-    peer = thread.get("id")
-    return read_each(
-        context.scope,
-        thread.get("messages"),
-        *steps,
-        "messages",
-        read=lambda item, _: (translate_message(item, context, peer=peer),),
-    )
+    within = attrs.evolve(context, peer=thread.get("id"))
+    return _each(thread.get("messages"), translate_message, within, (*steps, "messages"))
 
 
-TRANSLATORS: Final[Mapping[str, Callable[[JsonObject, Scope, _Steps], Iterable[Event]]]] = {
-    MESSAGES: translate_value,
-    "smb_message_echoes": _translate_echoes,
-    "history": _translate_history,
-    "user_preferences": _translate_preferences,
-}
-"""How the value of each field is read that holds items of users."""
+def _without_messages(thread: JsonValue) -> JsonValue:
+    if type(thread) is not dict:
+        return thread
+    return {name: part for name, part in thread.items() if name != "messages"}
+
+
+# --- what stands beside the items ----------------------------------------------------------
+
+
+def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[Notice]:
+    """Yield a notice for each part that nothing above is made for."""
+    for name, told in part.items():
+        if name not in _KNOWN:
+            yield _beside(name, told, scope)
+    if part is value:
+        metadata = part.get("metadata", {})
+        if type(metadata) is not dict or not metadata.keys() <= _METADATA:
+            yield _beside("metadata", metadata, scope)
+
+
+def _beside(topic: str, told: JsonValue, scope: Scope) -> Notice:
+    """Return a notice of what a value tells of no message."""
+    first = told[0] if type(told) is list and told else told
+    when = instant(mapping(first).get("timestamp"))
+    return scope.notice(topic, told, scope.identity(topic, told), occurred_at=when)
 
 
 # --- what belongs to one item ------------------------------------------------------------
 
 
 def narrow(parent: JsonObject, steps: Sequence[Step]) -> JsonObject:
-    """Return a value without the items beside the one at `steps`, and with its cards only.
+    """Return a value without the items beside the one at `steps`, and without their cards.
 
     Any other object on the way to an item stays as it is.
     """
     if steps[0] not in _ITEMS:
         return parent
     part: Any = parent.get(str(steps[0]))
-    beside = {name: value for name, value in parent.items() if name not in _ITEMS}
     for step in steps[1:]:
-        part = part[step]
-    contacts = cards_of(part if type(part) is list else [part], index_cards(parent.get("contacts")))
-    if contacts:
-        beside["contacts"] = contacts
-    return {**beside, **{name: parent[name] for name in steps[:1] if name in parent}}
+        part = part.get(step) if type(part) is dict else part[step]
+    result = {name: told for name, told in parent.items() if name not in _ITEMS}
+    if "contacts" in parent:
+        result["contacts"] = without_others(parent, part, _ITEMS)
+    return {**result, **{name: parent[name] for name in steps[:1] if name in parent}}

@@ -11,9 +11,11 @@ import attrs
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, mapping, phone
 from bridge.adapter.reading import JsonObject
-from bridge.adapters.whatsapp.wire import Cards, index_cards
-from bridge.model import JsonValue, Origin, Party, Role
+from bridge.adapters.whatsapp.cards import Cards
+from bridge.adapters.whatsapp.wire import identity_of
+from bridge.model import Conversation, JsonValue, Origin, Party, Role
 from bridge.model.frozen import builder
+from bridge.model.phones import folded
 
 _MAX_REMEMBERED: Final = 64  # letters of a name; Meta's ids and numbers have some fifteen digits
 _BUSINESS: Final = Role.BUSINESS
@@ -48,7 +50,8 @@ class ValueContext:
     """What an item cannot say about itself.
 
     `displayed` is the business's number as Meta displays it, which behind a gateway is not the
-    configured one; it may be anything.
+    configured one. `peer` is the user whom a thread is with; both may be anything. `owned` is
+    False where another responder answers.
     """
 
     scope: Scope
@@ -56,23 +59,47 @@ class ValueContext:
     cards: Cards
     business: Party
     displayed: JsonValue
+    peer: JsonValue = None
+    owned: bool = True
 
     def is_business(self, number: str) -> bool:
         """Return whether the business goes by this number (E.164), configured or displayed."""
-        return number == self.scope.business.phone or number == phone(self.displayed)
+        own = self.scope.business.phone
+        told = phone(self.displayed)
+        return folded(number) in {folded(each) for each in (own, told) if each is not None}
+
+    def conversation(
+        self, user: Party, fallback: JsonValue, group_id: str | None, message_id: str
+    ) -> Conversation:
+        """Return the conversation that a message belongs to: its own where it names nobody.
+
+        `fallback` is the provider's own word for the user, for one whose number is masked.
+        """
+        if group_id is not None:
+            return self.scope.group(group_id)
+        identity = identity_of(user) or identifier(fallback)
+        return self.scope.conversation(identity or f"message:{message_id}")
 
 
 _new_context: Final = builder(ValueContext)
 
 
-def context_of(value: JsonObject, scope: Scope, origin: Origin = Origin.USER) -> ValueContext:
-    """Read a value's `metadata` and `contacts`."""
+def context_of(
+    value: JsonObject,
+    scope: Scope,
+    origin: Origin = Origin.USER,
+    *,
+    owned: bool = True,
+    only_message: bool = False,
+) -> ValueContext:
+    """Read a value's `metadata` and `contacts`; `only_message` as for `Cards`."""
     displayed = mapping(value.get("metadata")).get("display_phone_number")
     known = scope.business.phone is not None
     return _new_context(
         scope=scope,
         origin=origin,
-        cards=index_cards(value.get("contacts")),
+        cards=Cards(value.get("contacts"), only_message=only_message),
         business=scope.business if known else business_by(phone(displayed)),
         displayed=displayed,
+        owned=owned,
     )

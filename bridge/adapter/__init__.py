@@ -5,39 +5,54 @@ events and what they hold, and `signing` compares what proves a callback. `capab
 what a channel carries, and `fitting` makes a message fit it.
 """
 
-from bridge.adapter.build import Scope
-from bridge.adapter.capabilities import (
-    Act,
-    Capabilities,
-    CarouselForm,
-    MediaForm,
-    MenuForm,
-    Pace,
-    Receipts,
-)
-from bridge.adapter.contract import (
-    ACKNOWLEDGED,
-    Adapter,
-    AdapterClass,
-    Callback,
-    ChannelSource,
-    Parsed,
-    Response,
-    Sample,
-    SampleSource,
-    SignedRequest,
-    Verified,
-)
-from bridge.adapter.sending import (
-    Accepted,
-    Outcome,
-    Refused,
-    Remedy,
-    Request,
-    Sender,
-    SenderSource,
-    ServiceAccount,
-)
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.adapter.build import Scope
+    from bridge.adapter.capabilities import (
+        Act,
+        Capabilities,
+        CarouselForm,
+        MediaForm,
+        MenuForm,
+        Pace,
+        Receipts,
+    )
+    from bridge.adapter.contract import (
+        ACKNOWLEDGED,
+        Adapter,
+        AdapterClass,
+        Callback,
+        ChannelSource,
+        Parsed,
+        Response,
+        Sample,
+        SampleSource,
+        SignedRequest,
+        Verified,
+    )
+    from bridge.adapter.sending import (
+        Accepted,
+        Outcome,
+        Refused,
+        Remedy,
+        Request,
+        Sender,
+        SenderSource,
+        ServiceAccount,
+    )
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.adapter.contract",
+            "bridge.adapter.build",
+            "bridge.adapter.capabilities",
+            "bridge.adapter.sending",
+        ),
+    )
 
 __all__ = [
     "ACKNOWLEDGED",

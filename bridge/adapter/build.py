@@ -18,21 +18,25 @@ import attrs
 from bridge import model
 from bridge.adapter.contract import Parsed, Verified
 from bridge.adapter.paths import Narrow, Step, cut, dotted
-from bridge.adapter.payload import digest
+from bridge.adapter.payload import digest, tells_time
 from bridge.errors import Unreadable
 from bridge.model import (
+    Content,
     Conversation,
     ConversationKind,
+    Edit,
     JsonValue,
     Notice,
     Party,
     Role,
     Unrecognized,
+    Unsupported,
 )
 from bridge.model.frozen import builder, quick_init
-from bridge.model.keys import conversation_id, event_key, group_conversation_id
+from bridge.model.keys import conversation_id, event_key, group_conversation_id, message_key
 
 call_permission: Final = builder(model.CallPermission)
+carousel: Final = builder(model.Carousel)
 choice: Final = builder(model.Choice)
 consent_change: Final = builder(model.ConsentChange)
 contact_address: Final = builder(model.ContactAddress)
@@ -45,18 +49,24 @@ conversation: Final = builder(model.Conversation)
 deletion: Final = builder(model.Deletion)
 edit: Final = builder(model.Edit)
 form: Final = builder(model.Form)
+handover: Final = builder(model.Handover)
 location: Final = builder(model.Location)
 media: Final = builder(model.Media)
+menu: Final = builder(model.Menu)
 message: Final = builder(model.Message)
+native: Final = builder(model.Native)
 notice: Final = builder(model.Notice)
+option: Final = builder(model.Option)
 order: Final = builder(model.Order)
 order_item: Final = builder(model.OrderItem)
 organisation: Final = builder(model.Organisation)
+owner: Final = builder(model.Owner)
 party: Final = builder(model.Party)
 pricing: Final = builder(model.Pricing)
 product: Final = builder(model.Product)
 provider_error: Final = builder(model.ProviderError)
 reaction: Final = builder(model.Reaction)
+receipt: Final = builder(model.Receipt)
 referral: Final = builder(model.Referral)
 reply_to: Final = builder(model.ReplyTo)
 status_change: Final = builder(model.StatusChange)
@@ -94,6 +104,33 @@ class Scope:
     body: JsonValue = attrs.field(repr=False)
     narrow: Narrow | None = None
 
+    def identity(self, *parts: JsonValue) -> str:
+        """Return what tells an item apart that has no id: a digest of what is told of it.
+
+        Where nothing in it says when it was, the hour of receipt counts too: the same item
+        twice within an hour is taken for a repetition, and is new later on.
+        """
+        return self._timed(digest([self.account, *parts]), list(parts))
+
+    def _timed(self, told: str, item: JsonValue) -> str:
+        return told if tells_time(item) else f"{told}/{self.received_at:%Y-%m-%dT%H}"
+
+    def message_key(
+        self,
+        content: Content,
+        message_id: str,
+        sender: str | None = None,
+        id_space: str | None = None,
+    ) -> str:
+        """Return the key of a message that holds `content`; the rest as for `keys.message_key`.
+
+        What could not be shown has a key of its own: the message itself may still come.
+        `id_space` is where the id is unique, if that is not the channel.
+        """
+        key = message_key(id_space or self.channel, message_id, sender)
+        shown = content.content if type(content) is Edit else content
+        return key if type(shown) is not Unsupported else f"unsupported/{key}"
+
     def conversation(self, identity: str, provider_id: str | None = None) -> Conversation:
         """Return the conversation with one user; `identity` as for `keys.conversation_id`."""
         return conversation(
@@ -119,7 +156,7 @@ class Scope:
     ) -> Notice:
         """Return the event for what the model has no other event for.
 
-        `identity` tells it apart from others of its channel: the provider's id, or a digest.
+        `identity` tells it apart from others of its channel: the provider's id, or `identity`.
         `raw` is `details` itself unless it is given.
         """
         return notice(
@@ -142,7 +179,7 @@ class Scope:
         """
         raw = cut(self.body, item, self.narrow)
         return unrecognized(
-            key=event_key("unrecognized", self.channel, digest(raw)),
+            key=event_key("unrecognized", self.channel, self._timed(digest(raw), raw)),
             source=self.source,
             channel=self.channel,
             account=self.account,

@@ -39,6 +39,8 @@ _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
 _FLOAT_MAX: Final = sys.float_info.max
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
+_FIRST_SECOND: Final = 1_000_000_000  # in September 2001; what is earlier stands for no time
+_FIRST_YEAR: Final = "2001"
 _MAX_DIGITS: Final = 400
 _from_timestamp: Final = datetime.fromtimestamp
 _from_iso: Final = datetime.fromisoformat
@@ -53,6 +55,7 @@ _RFC3339: Final = re.compile(
     r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)",
     re.ASCII,
 )
+_TIME_NAME: Final = re.compile("(?i)time|date|_at$|(?-i:At)$")
 _PUNCTUATION_OF_UTC: Final = ("--T::Z", "--T::.")  # of 2026-11-01T12:00:00Z, and of a fraction
 _LENGTHS_OF_UTC: Final = (20, 22, 23, 24, 25, 26, 27)  # with up to six digits of a second
 _PHONE_PUNCTUATION: Final = str.maketrans("", "", " -().\u00a0\u2011")
@@ -289,8 +292,8 @@ def boolean(value: JsonValue) -> bool | None:
 def instant(value: JsonValue) -> datetime | None:
     """Return a time in UTC from Unix seconds or milliseconds (number or digits) or RFC 3339.
 
-    A time without a zone is no instant, so it gives None. Nine digits of a second are cut to
-    the six that a `datetime` holds.
+    A time without a zone is no instant, so it gives None, and so does one before 2001: a zero
+    stands for no time at all. Nine digits of a second are cut to the six that a `datetime` holds.
     """
     if type(value) is str:
         if len(value) == _UNIX_DIGITS:
@@ -301,13 +304,15 @@ def instant(value: JsonValue) -> datetime | None:
             return _utc(value)
         if "-" in value[1:]:
             return _rfc3339(value)
-    elif type(value) is int and 0 <= value < _MILLISECONDS_FROM:
+    elif type(value) is int and _FIRST_SECOND <= value < _MILLISECONDS_FROM:
         return _times.get(value) or _unix_time(value)
     seconds = number(value)
-    if seconds is None or seconds < 0:
+    if seconds is None:
         return None
     if seconds >= _MILLISECONDS_FROM:
         seconds /= 1000
+    if seconds < _FIRST_SECOND:
+        return None
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
@@ -323,7 +328,7 @@ def _unix_time(seconds: int | str) -> datetime | None:
     It is remembered, since what comes by the dozen a second shares its seconds. `lru_cache`
     would do so too, but take twice as long as the time itself wherever it is a new one.
     """
-    if type(seconds) is str and not (seconds.isdigit() and seconds.isascii()):
+    if type(seconds) is str and not (seconds.isdigit() and seconds.isascii() and seconds[0] > "0"):
         return None
     if len(_times) >= _MAX_TIMES:
         _times.clear()
@@ -337,7 +342,12 @@ def _utc(value: str) -> datetime | None:
     Beyond that form `fromisoformat` takes a point without digits, anything at all after six of
     them, and on newer Pythons the hour 24.
     """
-    if value[-1] == "Z" and len(value) in _LENGTHS_OF_UTC and value[11:13] != "24":
+    if (
+        value[-1] == "Z"
+        and len(value) in _LENGTHS_OF_UTC
+        and value[11:13] != "24"
+        and value > _FIRST_YEAR
+    ):
         try:
             return _from_iso(value)
         except ValueError:  # a leap second, or no time at all
@@ -347,7 +357,7 @@ def _utc(value: str) -> datetime | None:
 
 def _rfc3339(value: str) -> datetime | None:
     match = _RFC3339.fullmatch(value)
-    if match is None:
+    if match is None or value < _FIRST_YEAR:
         return None
     date, time, second, fraction, zone = match.groups()
     # A leap second is shown as the one before it.
@@ -409,6 +419,16 @@ def base64_bytes(text: str) -> bytes | None:
         return binascii.a2b_base64(digits + "=" * (-len(digits) % 4), strict_mode=True)
     except ValueError:
         return None
+
+
+def tells_time(value: JsonValue) -> bool:
+    """Return whether a value says anywhere inside when something was, by a name that says so."""
+    if type(value) is dict:
+        return any(
+            tells_time(part) or (_TIME_NAME.search(name) and instant(part) is not None)
+            for name, part in value.items()
+        )
+    return type(value) is list and any(map(tells_time, value))
 
 
 def digest(item: JsonValue) -> str:

@@ -85,13 +85,16 @@ def _secret(given: object) -> Secret:
 
 
 class Tokens:
-    """The tokens that open a door; several at once, so that they can be rotated."""
+    """The tokens that open a door; several at once, so that they can be rotated.
+
+    Slashes at either end do not count: an address that ends with a token loses them.
+    """
 
     __slots__ = ("_digests",)
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         # Digests are of one length, so that a comparison does not tell how long a token is.
-        self._digests = tuple(_sha256(secret.reveal()) for secret in secrets if secret)
+        self._digests = tuple(_digest(secret.reveal()) for secret in secrets if secret)
 
     def __bool__(self) -> bool:
         """Return whether there is any token at all."""
@@ -99,17 +102,17 @@ class Tokens:
 
     def match(self, presented: str | None) -> bool:
         """Return whether the presented token is one of ours; every one of them is compared."""
-        if not presented:
+        if presented is None or not presented.strip("/"):
             return False
-        digest = _sha256(presented)
+        digest = _digest(presented)
         found = False
         for expected in self._digests:
             found |= hmac.compare_digest(digest, expected)
         return found
 
 
-def _sha256(value: str) -> bytes:
-    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.strip("/").encode("utf-8", "surrogatepass")).digest()
 
 
 class Signatures:

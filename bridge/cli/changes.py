@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import re
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
 
 from bridge.cli.terminal import UsageError
 from bridge.model import JsonValue
+
+_NEAR: Final = 3
 
 Step: TypeAlias = str | int
 
@@ -62,6 +65,19 @@ class Change:
         else:
             raise self._misfit(last)
 
+    def is_new_in(self, body: JsonValue) -> bool:
+        """Return whether a body has no such place yet."""
+        value: Any = body
+        step: Any
+        for step in self.steps:
+            if type(value) is not (list if isinstance(step, int) else dict):
+                return True
+            try:
+                value = value[step]
+            except LookupError:
+                return True
+        return False
+
     def _below(self, body: JsonValue, step: Step, missing: JsonValue) -> JsonValue:
         if isinstance(body, dict) and isinstance(step, str):
             return body.setdefault(step, missing)
@@ -77,6 +93,28 @@ class Change:
     def _misfit(self, step: Step) -> UsageError:
         what = f"there is no array for [{step}]" if isinstance(step, int) else f"no object: {step}"
         return UsageError(f"--set {self.place}: {what}")
+
+
+def near(place: str, body: JsonValue) -> list[str]:
+    """Return the places of a body that may be meant by another one, the nearest first."""
+    places = list(_places(body))
+    last = re.split(r"[.\[]", place)[-1]
+    same_name = [each for each in places if each.endswith((f".{last}", f'["{last}"]'))]
+    return list(dict.fromkeys([*same_name, *difflib.get_close_matches(place, places)]))[:_NEAR]
+
+
+def _places(body: JsonValue, place: str = "") -> Iterator[str]:
+    """Yield every place in a body, as it is written for `--set`."""
+    if isinstance(body, dict):
+        for name, below in body.items():
+            step = name if _STEP.fullmatch(name) else f"[{orjson.dumps(name).decode()}]"
+            step = step if step.startswith("[") or not place else f".{step}"
+            yield place + step
+            yield from _places(below, place + step)
+    elif isinstance(body, list):
+        for index, below in enumerate(body):
+            yield f"{place}[{index}]"
+            yield from _places(below, f"{place}[{index}]")
 
 
 def changed(body: JsonValue, changes: Iterable[Change]) -> JsonValue:

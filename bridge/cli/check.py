@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable
 
 import attrs
 from rich.console import Console
@@ -14,18 +10,12 @@ from rich.text import Text
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
+from bridge.cli.doubts import doubts
 from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 from bridge.runtime import Bridge
-from bridge.settings import Settings, toml
-from bridge.settings.references import resolve
-
-_EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
-_SHORTEST: Final = 16
-# A group that reads is how a service gets a file that is root's: `root:bridge`, mode 640.
-_TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
-_CLOSE_IT: Final = "`chmod 640` or `600` it, or use ${VARIABLE}"
+from bridge.settings import Settings
 
 
 def check(*, config: ConfigOption = None) -> int:
@@ -70,26 +60,6 @@ def mistakes(settings: Settings) -> tuple[Problem, ...]:
     except ConfigurationError as error:
         return settings.locate("journal", error)
     return ()
-
-
-def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
-    """Return what is valid in the file that the settings are from, and yet unwise."""
-    source = settings.document or toml.parse("")
-    values, _ = resolve(source, os.environ, path.parent)
-    is_open = bool(path.stat().st_mode & _TOO_OPEN)
-    for place, secret in configuration.secrets(settings):
-        message = None
-        if _EXAMPLE in secret.reveal().lower():
-            message = "this is the example's, which everybody knows: set one of your own"
-        elif len(secret.reveal()) < _SHORTEST:
-            message = f"shorter than {_SHORTEST} characters, so it may be guessed"
-        elif is_open and type(toml.at(values, place)) is str:  # elsewhere's is a `Referenced`
-            message = "a secret in a file that others may read, or its group write: " + _CLOSE_IT
-        if message is not None:
-            yield source.problem(toml.dotted(place), message)
-    for name, entry in settings.adapters.items():
-        if getattr(entry.settings, "insecure", False):
-            yield source.problem(f"adapters.{name}.insecure", "anybody can send callbacks")
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:

@@ -17,6 +17,7 @@ import orjson
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.errors import BridgeError, ConfigurationError, Problem
+from bridge.ingress.responses import base_url
 from bridge.settings import AdminSettings, load_admin
 
 Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
@@ -96,8 +97,7 @@ class Client:
 
     @property
     def _place(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return base_url(self._host, self._port)
 
     def _open(
         self, method: str, target: str, body: bytes | None, timeout: float

@@ -1,23 +1,28 @@
-"""Which configuration a command uses, and what is made of it."""
+"""Which configuration a command uses, and what is made of it.
+
+Every command imports this; what only some of them need is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import attrs
 from cyclopts import Parameter
 
-from bridge import assembly
-from bridge.adapter import Adapter
-from bridge.adapter.signing import Secret
 from bridge.cli.terminal import say
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
-from bridge.settings import AdapterEntry, Settings, load, toml
-from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.adapter import Adapter
+    from bridge.settings import AdapterEntry, Settings, toml
+
+T = TypeVar("T")
 
 VARIABLE: Final = "BRIDGE_CONFIG"
 DEFAULT: Final = Path("config.toml")
@@ -25,6 +30,16 @@ EXAMPLE: Final = Path("config.example.toml")
 
 ConfigOption: TypeAlias = Annotated[Path | None, Parameter(name=["--config", "-c"])]
 """The option of every command that has a configuration."""
+
+
+def config() -> None:
+    """Print the example configuration, in which every setting is explained.
+
+    `bridge init` writes one for your own setup.
+
+    Example: `bridge config > config.toml`
+    """
+    sys.stdout.write(resources.files("bridge").joinpath(EXAMPLE.name).read_text("utf-8"))
 
 
 def find(option: Path | None, *, or_example: bool) -> Path:
@@ -61,6 +76,9 @@ def read(path: Path) -> Settings:
         raise ConfigurationError((Problem("", told, file=str(namesake)),))
     if str(directory) not in sys.path:
         sys.path.append(str(directory))  # last, so that nothing there hides what is installed
+    from bridge import assembly  # noqa: PLC0415 - see above
+    from bridge.settings import load  # noqa: PLC0415
+
     return load(
         path,
         assembly.settings_class,
@@ -74,6 +92,8 @@ def adapter(settings: Settings, name: str) -> Adapter:
 
     Raises `UnknownAdapter`, or `ConfigurationError` where it refuses its settings.
     """
+    from bridge import assembly  # noqa: PLC0415
+
     entry = entry_of(settings, name)
     try:
         return assembly.load(entry.type)(name, entry.settings)
@@ -86,22 +106,29 @@ def entry_of(settings: Settings, name: str) -> AdapterEntry:
     try:
         return settings.adapters[name]
     except KeyError:
+        from bridge.settings.wording import unknown  # noqa: PLC0415
+
         raise UnknownAdapter(unknown("configured adapter", name, settings.adapters)) from None
 
 
-def secrets(settings: Settings) -> Iterator[tuple[toml.Path, Secret]]:
-    """Return every secret, with where in the configuration it stands."""
-    yield from _secrets(settings.admin, ("admin",))
+def found(settings: Settings, cls: type[T]) -> Iterator[tuple[toml.Path, T]]:
+    """Yield every value of a class, secrets or paths, with where in the configuration it stands."""
+    for name in ("server", "admin"):
+        yield from _found(getattr(settings, name), (name,), cls)
+    for (table, key, *rest), value in _found(settings.journal, ("journal",), cls):
+        yield (table, settings.journal.engine if key == "own" else key, *rest), value
     for name, entry in settings.adapters.items():
-        yield from _secrets(entry.settings, ("adapters", name))
+        yield from _found(entry.settings, ("adapters", name), cls)
+    for name, subscriber in settings.subscribers.items():
+        yield from _found(subscriber, ("subscribers", name), cls)
 
 
-def _secrets(value: object, path: toml.Path) -> Iterator[tuple[toml.Path, Secret]]:
-    if isinstance(value, Secret):
+def _found(value: object, path: toml.Path, cls: type[T]) -> Iterator[tuple[toml.Path, T]]:
+    if isinstance(value, cls):
         yield path, value
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
-            yield from _secrets(item, (*path, index))
-    elif attrs.has(cls := type(value)):
-        for field in attrs.fields(cls):
-            yield from _secrets(getattr(value, field.name), (*path, field.name))
+            yield from _found(item, (*path, index), cls)
+    elif attrs.has(kind := type(value)):
+        for field in attrs.fields(kind):
+            yield from _found(getattr(value, field.name), (*path, field.name), cls)

@@ -12,7 +12,6 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from bridge.cli.client import Client, connect
-from bridge.cli.filters import moment
 from bridge.cli.options import (
     AsJson,
     Every,
@@ -22,6 +21,7 @@ from bridge.cli.options import (
     Subscriber,
     Yes,
     check_named,
+    moment,
 )
 from bridge.cli.rendering import (
     Columns,

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bridge.cli.client import Client, Parameters, connect
-from bridge.cli.filters import Filters, moment, refuse_masked
-from bridge.cli.options import AsJson, Limit, ServerConfig, ShowPersonalData, Since, Until
+from bridge.cli.filters import Filters
+from bridge.cli.options import (
+    AsJson,
+    Limit,
+    ServerConfig,
+    ShowPersonalData,
+    Since,
+    Until,
+    moment,
+    refuse_masked,
+)
 from bridge.cli.rendering import EventPrinter
 from bridge.cli.terminal import say
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import attrs
 from cyclopts import Parameter
 
-from bridge.adapter.payload import instant
 from bridge.cli.client import Parameters
-from bridge.cli.terminal import UsageError
-from bridge.model.masking import MASK
-from bridge.settings import ContentKind, EventKind, seconds
+from bridge.cli.options import refuse_masked
+from bridge.settings import ContentKind, EventKind
 
 
 @Parameter(name="*")
@@ -44,29 +41,3 @@ class Filters:
         """Return them as the server takes them. Raises `UsageError`."""
         refuse_masked(self.conversation)
         return attrs.asdict(self)
-
-
-def refuse_masked(*names: str | None) -> None:
-    """Raise `UsageError` for what was copied from output that hides a number: nothing fits it."""
-    for name in names:
-        if name is not None and MASK in name:
-            raise UsageError(f"{name} is masked: list it again with --show-personal-data")
-
-
-def moment(text: str | None, option: str) -> str | None:
-    """Return a time that is written as one, or as how long ago. Raises `UsageError`."""
-    if text is None:
-        return None
-    ago = None if text.isdigit() else seconds(text)  # bare digits are a time, if anything
-    if ago is not None:
-        try:
-            return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
-        except OverflowError:
-            pass
-    value = instant(text)
-    if value is None:
-        raise UsageError(
-            f'{option}: expected a time such as 2026-01-31T12:00:00Z, or one ago such as "90s", '
-            f'"30m", "1h", "2d"; found {text!r}'
-        )
-    return value.isoformat()

@@ -24,7 +24,8 @@ app = App(
 
     Every command explains itself with `--help`.
 
-    Exit codes: 0 done, 1 failed, 2 called wrongly, 3 configured wrongly.""",
+    Exit codes: 0 done, 1 failed, 2 called wrongly, 3 configured wrongly, 130 interrupted by
+    Ctrl-C, 143 ended by SIGTERM.""",
     version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
     help_format="markdown",
     default_parameter=Parameter(negative="", show_default=False),
@@ -32,8 +33,8 @@ app = App(
     error_console=Console(stderr=True),
 )
 _COMMANDS: Final = (
-    *("init", "serve", "check", "normalize", "trigger", "schema", "adapters"),
-    *("tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
+    *("init", "config", "serve", "check", "normalize", "trigger", "schema", "adapters"),
+    *("status", "tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
     "completion",
 )
 for _name in _COMMANDS:

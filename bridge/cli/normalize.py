@@ -16,7 +16,7 @@ from bridge.cli import config as configuration
 from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
-from bridge.cli.filters import moment
+from bridge.cli.options import moment
 from bridge.cli.terminal import Exit, fail, say
 from bridge.delivery.functions import raised_at
 from bridge.errors import CodecError, NotAuthentic

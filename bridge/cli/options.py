@@ -1,7 +1,8 @@
-"""The options that several commands have, each explained once."""
+"""The options that several commands have, each explained once, and what is checked of them."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -9,6 +10,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from bridge.cli.terminal import UsageError
+from bridge.model.masking import MASK
+from bridge.settings import seconds
 
 ServerConfig: TypeAlias = Annotated[
     Path | None,
@@ -44,3 +47,31 @@ def check_named(names: tuple[object, ...], what: str, *, every: bool) -> None:
     """Raise `UsageError` unless a command is given either names or --all."""
     if every == bool(names):
         raise UsageError(f"name the {what}, or all of them with --all")
+
+
+def refuse_masked(*names: str | None) -> None:
+    """Raise `UsageError` for what was copied from output that hides a number: nothing fits it."""
+    for name in names:
+        if name is not None and MASK in name:
+            raise UsageError(f"{name} is masked: list it again with --show-personal-data")
+
+
+def moment(text: str | None, option: str) -> str | None:
+    """Return a time that is written as one, or as how long ago. Raises `UsageError`."""
+    if text is None:
+        return None
+    ago = None if text.isdigit() else seconds(text)  # bare digits are a time, if anything
+    if ago is not None:
+        try:
+            return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+        except OverflowError:
+            pass
+    from bridge.adapter.payload import instant  # noqa: PLC0415 - few commands are given a time
+
+    value = instant(text)
+    if value is None:
+        raise UsageError(
+            f'{option}: expected a time such as 2026-01-31T12:00:00Z, or one ago such as "90s", '
+            f'"30m", "1h", "2d"; found {text!r}'
+        )
+    return value.isoformat()

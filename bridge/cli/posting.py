@@ -119,7 +119,7 @@ async def post(plan: Plan, base: str, answered: Callable[[Answer], None]) -> Sum
     statuses: Counter[int] = Counter()
     accepted = 0
     started = loop.time()
-    requests = enumerate(_requests(plan))
+    requests = enumerate(requests_of(plan))
     connector = TCPConnector(limit=plan.concurrency)
 
     async def work(session: ClientSession) -> None:
@@ -155,7 +155,7 @@ def _first_of(group: ExceptionGroup) -> Exception:
     return first
 
 
-def _requests(plan: Plan) -> Iterator[tuple[Target, SignedRequest]]:
+def requests_of(plan: Plan) -> Iterator[tuple[Target, SignedRequest]]:
     """Make the requests one by one, as they are needed."""
     run = secrets.token_hex(8)
     began = datetime.now(UTC)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bridge.cli.client import connect
-from bridge.cli.filters import refuse_masked
-from bridge.cli.options import ServerConfig, Yes
+from bridge.cli.options import ServerConfig, Yes, refuse_masked
 from bridge.cli.terminal import Exit, confirmed, counted, say
 from bridge.model.masking import mask_phone
 

@@ -12,8 +12,6 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from bridge.cli.terminal import UsageError, print_line
-from bridge.delivery.console import Console
-from bridge.model.codec import from_dict
 from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
@@ -63,12 +61,17 @@ class EventPrinter:
             )
         self._form = form
         self._shown = show_personal_data
-        self._console = Console(show_personal_data=show_personal_data)
+        if form == "text":  # which needs the whole model, as no other format does
+            from bridge.delivery.console import Console  # noqa: PLC0415
+
+            self._console = Console(show_personal_data=show_personal_data)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Print an event, given as JSON, and flush."""
         match self._form:
             case "text":
+                from bridge.model.codec import from_dict  # noqa: PLC0415
+
                 self._console(from_dict(dict(event)))
                 return
             case "json":
@@ -126,9 +129,9 @@ def print_rows(
     out = rich.console.Console(highlight=False, markup=False, emoji=False)
     if is_wide:
         out.width = _WIDEST
-    table = Table(box=SIMPLE)
+    table = Table(box=SIMPLE, expand=cut is not None)
     for name in columns:
-        table.add_column(name, no_wrap=name == cut)
+        table.add_column(name, no_wrap=name == cut, ratio=1 if name == cut else None)
     for row in rows:
         cells = [cell(row) for cell in columns.values()]
         if as_json:

@@ -9,7 +9,6 @@ from bridge.cli.client import connect
 from bridge.cli.options import AsJson, Every, ServerConfig, check_named
 from bridge.cli.rendering import print_json
 from bridge.cli.terminal import Exit, counted, print_line, say
-from bridge.model import Unrecognized
 from bridge.model.masking import mask_phones_in
 
 _PAGE: Final = 1000
@@ -43,7 +42,7 @@ def reparse(
     chosen = list(dict.fromkeys(keys))
     if every:
         # All of them listed first: a reparsed event no longer matches, which would shift the pages.
-        pages = client.pages("/events", kind=Unrecognized.kind, mended="false", limit=_PAGE)
+        pages = client.pages("/events", kind="unrecognized", mended="false", limit=_PAGE)
         chosen = [entry["event"]["key"] for page in pages for entry in page["entries"]]
     is_whole = True
     for start in range(0, len(chosen), _TOGETHER):

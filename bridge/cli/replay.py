@@ -13,8 +13,8 @@ from cyclopts.validators import Number
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from bridge.cli.client import Client, Parameters, connect
-from bridge.cli.filters import Filters, moment, refuse_masked
-from bridge.cli.options import AsJson, ServerConfig, Until
+from bridge.cli.filters import Filters
+from bridge.cli.options import AsJson, ServerConfig, Until, moment, refuse_masked
 from bridge.cli.rendering import Columns, print_rows
 from bridge.cli.terminal import Exit, UsageError, fail, talk
 

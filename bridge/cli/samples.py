@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -49,12 +49,13 @@ class Target:
         """
         if self.content is not None and not changes and nonce is None:
             return self.content
-        body = self._value()
+        body = self.value()
         if nonce is not None:
             body = self.source.freshen(body, nonce, now)
         return orjson.dumps(changed(body, changes))
 
-    def _value(self) -> JsonValue:
+    def value(self) -> JsonValue:
+        """Return the body as JSON. Raises `UsageError` where it is none."""
         if self.content is None:
             return self.body
         try:
@@ -132,8 +133,3 @@ def samples_of(name: str, adapter: Adapter) -> Iterator[Target]:
                 source=adapter,
                 body=sample.body,
             )
-
-
-def names_of(targets: Iterable[Target]) -> list[dict[str, str]]:
-    """Return the targets as rows of a listing."""
-    return [{"name": target.name, "title": target.title} for target in targets]

@@ -8,8 +8,8 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Annotated, Any, Final, Literal
 
@@ -18,15 +18,18 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from bridge.adapter import Adapter, SampleSource
+from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
-from bridge.cli.check import doubts
 from bridge.cli.config import ConfigOption
+from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
+from bridge.cli.stopping import stopping
 from bridge.cli.terminal import Exit, fail, say
 from bridge.ingress import server
 from bridge.ops import admin, log
+from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
-from bridge.settings import Settings, SubscriberEntry
+from bridge.settings import AdminSettings, Settings, SubscriberEntry
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
@@ -82,7 +85,7 @@ def serve(
     bridge = Bridge.from_settings(settings)
     log.configure(
         settings.log,
-        secrets=[secret for _, secret in configuration.secrets(settings)],
+        secrets=[secret for _, secret in configuration.found(settings, Secret)],
         whole_tracebacks=_DEVELOPING in os.environ,
     )
     for doubt in doubts(settings, path):
@@ -99,10 +102,28 @@ def serve(
 
 
 async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:
-    # Operators can look in from before the first callback until after the last delivery.
-    async with admin.listening(bridge, settings.admin) as admin_url:
-        ready = partial(_announce, bridge, settings, is_elsewhere, admin_url)
-        await server.serve(bridge, settings.server, ready=ready)
+    # The bridge runs from before the first callback until after the last, and operators can look
+    # in from before its start until after its end.
+    with stopping() as stop:
+        async with (
+            _administered(bridge, settings.admin) as admin_url,
+            bridge,
+            server.listening(bridge.intake, settings.server) as url,
+        ):
+            _announce(bridge, settings, is_elsewhere, admin_url, url)
+            await stop.wait()
+
+
+@asynccontextmanager
+async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[str | None]:
+    """Answer operators until the block ends; give the base URL, or None where it is disabled."""
+    if not settings.enabled:
+        yield None
+        return
+    metrics = Metrics()
+    bridge.observe(metrics)
+    async with admin.listening(bridge.operators, metrics, settings) as url:
+        yield url
 
 
 def _command(options: Mapping[str, object], log_format: str) -> list[str]:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bridge.cli.client import connect
-from bridge.cli.filters import refuse_masked
-from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData
+from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData, refuse_masked
 from bridge.cli.rendering import Columns, EventPrinter, masked, pretty, print_json, print_rows
 from bridge.model.masking import mask_phones_in
 

@@ -19,7 +19,7 @@ subscribers = App(
     Example: `bridge subscribers --json`""",
 )
 
-_COLUMNS: Final[Columns] = {
+COLUMNS: Final[Columns] = {
     "name": itemgetter("name"),
     "state": lambda row: "running" if row["running"] else "not running",
     "position": lambda row: str(row["position"]),
@@ -39,7 +39,7 @@ def list_subscribers(*, config: ServerConfig = None, json: AsJson = False) -> No
 
     Example: `bridge subscribers`
     """
-    print_rows(connect(config).get("/subscribers")["subscribers"], _COLUMNS, as_json=json)
+    print_rows(connect(config).get("/subscribers")["subscribers"], COLUMNS, as_json=json)
 
 
 @subscribers.command

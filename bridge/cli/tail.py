@@ -9,8 +9,8 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from bridge.cli.client import Broken, NoServer, Refused, connect
-from bridge.cli.filters import Filters, moment
-from bridge.cli.options import ServerConfig, ShowPersonalData
+from bridge.cli.filters import Filters
+from bridge.cli.options import ServerConfig, ShowPersonalData, moment
 from bridge.cli.rendering import EventPrinter, Format
 from bridge.cli.terminal import UsageError, say
 

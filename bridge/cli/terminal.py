@@ -13,7 +13,10 @@ from bridge.model.masking import neutralise
 
 
 class Exit(IntEnum):
-    """What the exit code says; 130 is what a shell says of a command that was interrupted."""
+    """What the exit code says, as `docs/operate.md` lists them.
+
+    130 and 143 are what a shell reports of a command that SIGINT or SIGTERM has ended.
+    """
 
     OK = 0
     FAILURE = 1

@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.progress import Progress
 
 from bridge.cli import config as configuration
 from bridge.cli import samples as sources
-from bridge.cli.changes import Change
+from bridge.cli.changes import Change, changed, near
 from bridge.cli.config import ConfigOption
-from bridge.cli.posting import Answer, Broken, Plan, post
+from bridge.cli.posting import Answer, Broken, Plan, post, requests_of
+from bridge.cli.rendering import print_json
 from bridge.cli.samples import Target
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError
+from bridge.ingress.responses import base_url
 from bridge.settings import ServerSettings
 
 _MANY: Final = 10
@@ -57,6 +58,7 @@ def trigger(
     shuffle: bool = False,
     seed: int | None = None,
     bad_signature: bool = False,
+    printing: Annotated[bool, Parameter(name="--print")] = False,
     quiet: bool = False,
 ) -> int:
     """Post sample callbacks to a running server.
@@ -75,7 +77,7 @@ def trigger(
     listing
         Print the samples' names and titles, and post nothing.
     json
-        With --list: print a JSON array.
+        With --list: print each as a line of JSON.
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml, then the example.
     url
@@ -88,7 +90,7 @@ def trigger(
     changes
         Change a place of the body first, such as `message_status=read` or
         `entry[0].changes[0].value.messages[0].text.body=hello`; can be repeated. The value is
-        JSON, or else a string.
+        JSON, or else a string. A place that a body does not have is added, and told.
     keep_ids
         Post the ids and times as they stand there, so that the second time is a duplicate; or
         make new ones for each run. Samples get new ones, bodies of a file keep theirs.
@@ -108,6 +110,8 @@ def trigger(
         With --shuffle: the same seed and samples give the same order.
     bad_signature
         Spoil the signature or token of each; it succeeds where all are refused with 401.
+    printing
+        Print the bodies as they would be posted, and post nothing.
     quiet
         Print no line for what went as expected.
     """
@@ -143,6 +147,11 @@ def trigger(
         keep_ids=file is not None if keep_ids is None else keep_ids,
         forged=bad_signature,
     )
+    _tell_new_places(plan)
+    if printing:
+        for _, request in requests_of(plan):
+            sys.stdout.buffer.write(request.body + b"\n")
+        return Exit.OK
     server = _address(settings.server) if url is None else _checked(url)
     try:
         with _watched(plan, quiet=quiet) as answered:
@@ -158,11 +167,26 @@ def trigger(
 
 
 def _print_list(targets: Iterable[Target], *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(orjson.dumps(sources.names_of(targets)).decode() + "\n")
-        return
     for target in targets:
-        print_line(target.name, target.title)
+        if as_json:
+            print_json({"name": target.name, "title": target.title})
+        else:
+            print_line(target.name, target.title)
+
+
+def _tell_new_places(plan: Plan) -> None:
+    """Tell of each change whose place some body does not have: it may be misspelt."""
+    for number, change in enumerate(plan.changes):
+        bodies = (
+            (target, changed(target.value(), plan.changes[:number])) for target in plan.targets
+        )
+        missing = [(target, body) for target, body in bodies if change.is_new_in(body)]
+        if missing:
+            target, body = missing[0]
+            names = target.name + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            places = near(change.place, body)
+            hint = f"; near it: {', '.join(places)}" if places else ""
+            say(f"note: --set {change.place}: no such place in {names}, so it is added{hint}")
 
 
 def _address(server: ServerSettings) -> str:
@@ -170,7 +194,7 @@ def _address(server: ServerSettings) -> str:
     if server.port == 0:
         raise UsageError("the configured port is 0, so only the server knows it: give --url")
     host = _EVERYWHERE.get(server.host, server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    return base_url(host, server.port)
 
 
 def _checked(url: str) -> str:

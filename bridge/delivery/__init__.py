@@ -23,7 +23,14 @@ a crash.
 
 from __future__ import annotations
 
-from bridge.delivery.attempt import Attempt, current, delay
-from bridge.delivery.delivery import Delivery
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.delivery.attempt import Attempt, current, delay
+    from bridge.delivery.delivery import Delivery
+else:  # the console is a part of operators' commands, which deliver nothing
+    __getattr__, __dir__ = lazily(__name__, ("bridge.delivery.attempt", "bridge.delivery.delivery"))
 
 __all__ = ["Attempt", "Delivery", "current", "delay"]

@@ -28,6 +28,7 @@ from bridge.model import (
     Event,
     Form,
     Forwarded,
+    Handover,
     Location,
     Media,
     Menu,
@@ -59,6 +60,7 @@ _STYLES: Final[Mapping[str, str]] = {
     "message": "cyan",
     "status_change": "green",
     "template_change": "magenta",
+    "handover": "magenta",
     "unrecognized": "yellow",
 }
 _TROUBLE: Final = frozenset({Status.FAILED, Status.EXPIRED})
@@ -139,6 +141,8 @@ class _Describer:
             case ConsentChange():
                 verb = "opted in" if event.granted else "opted out"
                 return _joined("←", self._party(event.party), verb, self._word(event.scope, "of "))
+            case Handover():
+                return self._handover(event)
             case Typing():
                 return f"← {self._party(event.party)} is typing"
             case Notice():
@@ -157,6 +161,17 @@ class _Describer:
             "in reply" if message.reply_to is not None else "",
             "forwarded" if message.forwarded is not Forwarded.NO else "",
             "from an advertisement" if message.referral is not None else "",
+            "(another responder's)" if not message.owned else "",
+        )
+
+    def _handover(self, handover: Handover) -> str:
+        owner = {True: "ours", False: "another responder's", None: ""}[handover.owned]
+        return _joined(
+            "←",
+            self._party(handover.party),
+            self._word(handover.reason) or "handed over",
+            f"(now {owner})" if owner else "",
+            self._private(handover.metadata),
         )
 
     def _status_change(self, change: StatusChange) -> str:
@@ -186,12 +201,12 @@ class _Describer:
     def _party(self, party: Party) -> str:
         if party.phone is not None:
             identity = party.phone if self._shown else mask_phone(party.phone)
-        elif party.user_id is None:
+        elif (user_id := party.user_id or party.parent_user_id) is None:
             identity = "somebody"
         elif self._shown or party.role is not Role.USER:
-            identity = self._word(party.user_id)
+            identity = self._word(user_id)
         else:
-            identity = mask_phone(party.user_id)
+            identity = mask_phone(user_id)
         return _joined(identity, self._private(party.name) if self._shown else "")
 
     def _content(self, content: Content) -> str:

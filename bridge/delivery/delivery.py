@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -22,7 +23,7 @@ from bridge.delivery.supervised import Tasks, report
 from bridge.errors import Drop, JournalError, RetryIn
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
-from bridge.observer import Result, Tried
+from bridge.observer import AttemptDetails, Observers, Result
 from bridge.settings import DeliverySettings
 
 _BATCH: Final = 256
@@ -68,8 +69,7 @@ class Delivery:
         *,
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
-        observe: Callable[[Tried], None] | None = None,
-        recall: Callable[[Event], None] | None = None,
+        observers: Observers | None = None,
         is_plain: bool = False,
     ) -> None:
         self.name = name
@@ -80,9 +80,15 @@ class Delivery:
         self._function = function
         self._wants = wants
         self._policy = policy
-        self._observe = observe
-        self._success = Tried(subscriber=name, result=Result.DONE)
-        self._runner = Runner(self._who, function, timeout=policy.timeout, prepare=recall)
+        self._observers = observers
+        self._runner = Runner(
+            self._who,
+            function,
+            timeout=policy.timeout,
+            observers=observers,
+            details=partial(AttemptDetails, name),
+            result_of=self._result_of,
+        )
         self._tasks = Tasks(self._who, self._died)
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
@@ -229,7 +235,7 @@ class Delivery:
             else:
                 if running is not None:
                     self._follow(self._lane_of(entry), entry, running)
-                elif self._observe is not None or self._is_verbose:
+                elif self._is_verbose:
                     self._done(entry)
         elif lane.held or len(lane.entries) >= _LANE_QUEUE:
             self._hold(lane, Held(entry=entry))
@@ -312,12 +318,12 @@ class Delivery:
                 return
             lane.is_due = False
             lane.trying = held
-            error = await self._try(held)
+            error, context = await self._try(held)
             lane.trying = None
             if error is None:
                 self._done(held.entry)
                 self._progress.release(held.entry)
-            elif not self._fail(lane, held, error):
+            elif not self._fail(lane, held, error, context):
                 return
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
@@ -337,13 +343,17 @@ class Delivery:
             if held is None or self._fail(lane, held, error):
                 self._schedule(lane, _AFTER_JOURNAL_ERROR)
 
-    async def _try(self, held: Held) -> BaseException | None:
-        """Give the subscriber an event that is held; return what went wrong, whatever it was."""
-        outcome: asyncio.Future[BaseException | None] = self._loop.create_future()
+    async def _try(self, held: Held) -> tuple[BaseException | None, Context]:
+        """Give the subscriber an event that is held; return what went wrong, whatever it was.
+
+        With the context in which the function ran.
+        """
+        outcome: asyncio.Future[tuple[BaseException | None, Context]]
+        outcome = self._loop.create_future()
 
         def ended(error: BaseException | None) -> None:
             if not outcome.done():
-                outcome.set_result(error)
+                outcome.set_result((error, self._runner.context))
 
         # Not from within this task: the function is to see a task of its own.
         self._loop.call_soon(self._begin_held, held, ended)
@@ -361,23 +371,34 @@ class Delivery:
             else:
                 running.ended = ended
 
-    def _done(self, entry: Entry) -> None:
-        if self._observe is not None:
-            self._observe(self._success)
-        if self._is_verbose:
-            _log.debug("delivered", extra={"subscriber": self.name, "key": entry.event.key})
+    def _result_of(self, error: BaseException | None, tries: int) -> Result | None:
+        """Return what an attempt means after so many tries; None where our own end cut it off."""
+        if error is None:
+            return Result.DONE
+        if self._is_closing:
+            return None
+        final = isinstance(error, Drop) or tries + 1 >= self._policy.tries
+        return Result.DEAD if final else Result.FAILED
 
-    def _fail(self, lane: _Lane, held: Held, error: BaseException) -> bool:
-        """Hold an entry for its next try; return True where it has had its last."""
+    def _done(self, entry: Entry) -> None:
+        if self._is_verbose:
+            extra = {"subscriber": self.name, "key": entry.event.key}
+            self._runner.context.run(partial(_log.debug, "delivered", extra=extra))
+
+    def _fail(
+        self, lane: _Lane, held: Held, error: BaseException, context: Context | None = None
+    ) -> bool:
+        """Hold an entry for its next try; return True where it has had its last.
+
+        It is logged in the context in which the function ran, by default that of the last one.
+        """
         now = time.time()
         tries = held.retry.tries + 1
         final = isinstance(error, Drop) or tries >= self._policy.tries
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
-        if self._observe is not None:
-            result = Result.DEAD if final else Result.FAILED
-            self._observe(Tried(subscriber=self.name, result=result))
         where = where_of(error, self._function) or name_of(self._function)
-        _log.log(
+        (context or self._runner.context).run(
+            _log.log,
             logging.ERROR if final else logging.WARNING,
             "%s failed on %s: %s at %s, try %d; %s",
             self._who,
@@ -479,8 +500,8 @@ class Delivery:
             self._call()
 
     def _died(self) -> None:
-        if self._observe is not None:
-            self._observe(Tried(subscriber=self.name, result=Result.FAILED))
+        if self._observers is not None:
+            self._observers.died(self.name)
 
     def _complain(self, what: str, error: JournalError) -> None:
         _log.error("%s %s: %s", self._who, what, error, extra={"subscriber": self.name})

@@ -29,6 +29,7 @@ from bridge.delivery.attempt import FIRST, Attempt, attempt
 from bridge.delivery.functions import is_async
 from bridge.delivery.threads import Threads
 from bridge.model import Event
+from bridge.observer import UNWATCHED, AttemptDetails, Observers, Result
 
 Ended: TypeAlias = Callable[[BaseException | None], None]
 """Called once, with what a function raised or with None; it must not raise."""
@@ -46,7 +47,9 @@ class Running:
     """A function that is under way: in a thread, or waiting in its task."""
 
     event: Event
+    context: Context
     ended: Ended = attrs.field(init=False)
+    left: Ended | None = None
     task: asyncio.Task[None] | None = None
     is_late: bool = False
 
@@ -61,7 +64,9 @@ class Runner:
 
     A plain function runs in a thread. Whatever a function returns is awaited if it can be. What
     is awaited is cancelled after `timeout` seconds, which counts as a TimeoutError, and
-    abandoned if it does not end then. `prepare` is called first, in the same context.
+    abandoned if it does not end then. `observers` watch each attempt, of which `details` makes
+    what they are told, and `result_of` says what its end means; their context managers are
+    entered and left in the attempt's context. `context` is that of the attempt seen last.
     """
 
     def __init__(
@@ -70,16 +75,19 @@ class Runner:
         function: Callable[[Event], object],
         *,
         timeout: float,
-        prepare: Callable[[Event], None] | None = None,
+        observers: Observers | None = None,
+        details: Callable[[Event, int], AttemptDetails],
+        result_of: Callable[[BaseException | None, int], Result | None],
     ) -> None:
         self.under_way: dict[Running, None] = {}
         self._name = name
         self._function = function
         self._timeout = timeout
-        self._prepare = prepare
-        self._call = function if prepare is None else self._prepared
+        self._observers = observers
+        self._details = details
+        self._result_of = result_of
         self._loop = asyncio.get_running_loop()
-        self._context = copy_context()
+        self.context = self._context = copy_context()
         self._threads = None if is_async(function) else Threads(name, self._loop)
         self._spare: _Coroutine | None = None
         self._deadlines: dict[Running, float] = {}  # the earliest first
@@ -106,12 +114,37 @@ class Runner:
 
         The caller sets `ended` on what is returned. Raises whatever the function raises.
         """
-        context = self._context.copy()
+        context = self.context = self._context.copy()
         if which is not FIRST:
             context.run(attempt.set, which)
+        if self._observers is None:
+            return self._begin(context, event)
+        details = self._details(event, which.tries)
+        around = context.run(self._observers.attempt, details)
+        if around is UNWATCHED:
+            return self._begin(context, event)
+
+        def left(error: BaseException | None) -> None:
+            details.result = self._result_of(error, details.tries)
+            about = (None, None, None)
+            context.run(around.__exit__, *(about if error is None else _about(error)))
+
+        context.run(around.__enter__)
+        try:
+            running = self._begin(context, event)
+        except BaseException as error:
+            left(error)
+            raise
+        if running is None:
+            left(None)
+        else:
+            running.left = left
+        return running
+
+    def _begin(self, context: Context, event: Event) -> Running | None:
         if self._threads is None:
-            return self._run(context, self._call, event)
-        running = Running(event)
+            return self._run(context, self._function, event)
+        running = Running(event, context)
 
         def returned(result: object, error: BaseException | None) -> None:
             more = None
@@ -123,14 +156,9 @@ class Runner:
             if more is None:
                 self._end(running, error)
 
-        self._threads.run(lambda: context.run(self._call, event), returned)
+        self._threads.run(lambda: context.run(self._function, event), returned)
         self._watch(running)
         return running
-
-    def _prepared(self, event: Event) -> object:
-        assert self._prepare is not None  # noqa: S101 - or this would not be called
-        self._prepare(event)
-        return self._function(event)
 
     def _run(
         self,
@@ -162,7 +190,7 @@ class Runner:
         if waits_for is _NOTHING:
             return None
         if running is None:
-            running = Running(event)
+            running = Running(event, context)
         running.task = task
         self._watch(running)
         spare.go_on(context, waits_for, partial(self._end, running))
@@ -199,8 +227,8 @@ class Runner:
         self._say("does not end though it was cancelled after its timeout", running)
         if self._abandoned < _MOST_ABANDONED:
             self._abandoned += 1
-            ended, running.ended = running.ended, self._has_come_back
-            ended(self._too_late(None))
+            self._tell(running, self._too_late(None))
+            running.left, running.ended = None, self._has_come_back
 
     def _has_come_back(self, _: BaseException | None) -> None:
         self._abandoned -= 1
@@ -224,7 +252,17 @@ class Runner:
         self.under_way.pop(running, None)
         self._deadlines.pop(running, None)
         # What was cut off may have swallowed that, and return as if all was done.
-        running.ended(self._too_late(error) if running.is_late else error)
+        self._tell(running, self._too_late(error) if running.is_late else error)
+
+    def _tell(self, running: Running, error: BaseException | None) -> None:
+        self.context = running.context
+        if running.left is not None:
+            running.left(error)
+        running.ended(error)
+
+
+def _about(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
+    return type(error), error, error.__traceback__
 
 
 class _Coroutine(Coroutine[Any, Any, None]):

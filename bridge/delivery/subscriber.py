@@ -55,6 +55,9 @@ def _named(value: Any, classes: Mapping[str, type[Any]]) -> Any:  # noqa: ANN401
 class Subscriber:
     """A named listener and the events it wants; None filters nothing.
 
+    `source` is a configured adapter's name, `domain` its trust domain. With `completions`, a
+    message that was told with less before comes once more with what is known now.
+
     Events and contents are classes or the words of TOML, one or several. `direction` and
     `content` are about messages, so with either of them nothing else is wanted.
 
@@ -66,8 +69,11 @@ class Subscriber:
     events: tuple[type[Event], ...] = attrs.field(default=(Event,), converter=_events)
     channel: str | None = None
     account: str | None = None
+    source: str | None = None
+    domain: str | None = None
     direction: Direction | None = attrs.field(default=None, converter=_direction)
     content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
+    completions: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -82,6 +88,12 @@ class Subscriber:
         if self.channel is not None and event.channel != self.channel:
             return False
         if self.account is not None and event.account != self.account:
+            return False
+        if self.source is not None and event.source != self.source:
+            return False
+        if self.domain is not None and event.domain != self.domain:
+            return False
+        if isinstance(event, Message) and event.completes is not None and not self.completions:
             return False
         if self.direction is None and not self.content:
             return True
@@ -105,7 +117,7 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     for content in subscriber.content:
         if content not in _CONTENTS.values():
             yield Problem("content", _no_content(content))
-    for key in ("channel", "account"):
+    for key in ("channel", "account", "source", "domain"):
         value: object = getattr(subscriber, key)
         if value is not None and not (isinstance(value, str) and value):
             yield Problem(key, f"expected one string, found {_found(value)}")

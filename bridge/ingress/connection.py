@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, TypeAlias, final
+from http import HTTPStatus
+from typing import Final, final
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from bridge.adapter.signing import Address, client_address
 from bridge.delivery.functions import raised_at
+from bridge.errors import BridgeError
+from bridge.ingress.responses import problem, response_to, web_response
 from bridge.settings import ServerSettings
-
-Respond: TypeAlias = Callable[[int], web.Response]
-"""Makes the response to what went wrong outside of a handler, from the status it calls for."""
+from bridge.throttle import Throttle
 
 _log: Final = logging.getLogger(__name__)
 
@@ -38,18 +39,20 @@ def check_parser() -> None:
 
 
 def connections(
-    runner: web.ServerRunner, settings: ServerSettings, respond: Respond
+    runner: web.ServerRunner, settings: ServerSettings
 ) -> Callable[[], asyncio.Protocol]:
     """Return a protocol factory that turns away connections beyond the limit.
 
     Its handler has to say `answering` and `answered`.
     """
+    throttle = Throttle(_log)
 
     def connect() -> asyncio.Protocol:
         server = runner.server
         if server is None or len(server.connections) >= settings.max_connections:
+            throttle.log(logging.WARNING, "too many connections: one was turned away")
             return _TurnedAway()
-        return Connection(server, settings, respond)
+        return Connection(server, settings)
 
     return connect
 
@@ -58,7 +61,6 @@ class _TurnedAway(asyncio.Protocol):
     """A connection too many: closed before a byte of it is read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        _log.warning("too many connections: one was turned away")
         transport.close()
 
 
@@ -69,9 +71,9 @@ class Connection(web.RequestHandler):
     The time runs from the opening, and later from the first byte that follows an answer.
     """
 
-    __slots__ = ("_deadline", "_header_timeout", "_is_answering", "_respond", "client")
+    __slots__ = ("_deadline", "_header_timeout", "_is_answering", "client")
 
-    def __init__(self, server: web.Server, settings: ServerSettings, respond: Respond) -> None:
+    def __init__(self, server: web.Server, settings: ServerSettings) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -82,7 +84,6 @@ class Connection(web.RequestHandler):
             lingering_time=settings.body_timeout,
         )
         self._header_timeout = settings.header_timeout
-        self._respond = respond
         self._deadline: asyncio.TimerHandle | None = None
         self._is_answering = False
         self.client: Address | None = None
@@ -139,14 +140,17 @@ class Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """Answer what is not HTTP, or what failed, without quoting any of it."""
-        if status < 500:  # noqa: PLR2004 - the client's fault
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # the client's fault
             _log.info(
                 "a request was refused that is not HTTP",
                 extra={"error": type(exc).__name__, "client": request.remote},
             )
         else:
             _log_bug(exc)
-        response = self._respond(status)
+        refusal = response_to(BridgeError())
+        if status == HTTPStatus.BAD_REQUEST:
+            refusal = problem(status, "this is not HTTP as it should be")
+        response = web_response(refusal)
         response.force_close()
         return response
 

@@ -1,72 +1,187 @@
-"""An adapter's door: who may come in, and what a callback says, whatever the adapter does.
+"""The way in for a callback: verify, parse, append, respond.
 
 An adapter is somebody's code over somebody's bytes. Where it fails on an authentic body, the
-body is kept whole as an `Unrecognized`; where it fails to verify, nobody comes in.
+whole body is kept as an `Unrecognized`; where it fails to verify, the callback is not authentic.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
-import attrs
+import orjson
 
-from bridge.adapter import Adapter, Callback, Parsed, Scope, Verified
+from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified
 from bridge.adapter.payload import read_object
-from bridge.adapter.signing import Network
+from bridge.adapter.signing import Address, Network
 from bridge.delivery.functions import raised_at
-from bridge.errors import MalformedBody, MethodRefused, NotAuthentic, Unreadable
-from bridge.model import JsonValue, Unrecognized
+from bridge.errors import (
+    BodyRefused,
+    CodecError,
+    ConfigurationError,
+    JournalError,
+    MalformedBody,
+    MethodRefused,
+    NotAuthentic,
+    NotRunning,
+    UnknownAdapter,
+    Unreadable,
+)
+from bridge.journal.protocol import Health, Journal
+from bridge.model import Event, JsonValue, Unrecognized
+from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.throttle import Throttle
 
 _log: Final = logging.getLogger(__name__)
 
 
-@attrs.frozen(kw_only=True)
-class Door:
-    """A configured adapter and the networks that its callbacks may come from; none means any.
+class Intake:
+    """Takes callbacks for the configured adapters, and appends their events to the journal.
 
-    `reader` is the adapter itself, or what traces its steps.
+    `receive` works while it is open, which is while the journal is.
     """
 
-    name: str
-    adapter: Adapter
-    reader: Adapter
-    networks: tuple[Network, ...] = ()
-    _methods: frozenset[str] = attrs.field(init=False)
+    def __init__(self, journal: Journal, observers: Observers) -> None:
+        self.is_open = False
+        self._journal = journal
+        self._observers = observers
+        self._configured: dict[str, _Configured] = {}
+        self._throttle = Throttle(_log)
 
-    @_methods.default
-    def _ask_for_methods(self) -> frozenset[str]:
-        return self.adapter.methods
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """Return the configured adapters by name."""
+        return MappingProxyType({name: one.adapter for name, one in self._configured.items()})
 
-    def read(self, callback: Callback) -> Parsed:
-        """Verify, then parse. Raises `NotAuthentic` or `MethodRefused`."""
-        if self.networks and not any(
-            callback.client is not None and callback.client in network for network in self.networks
-        ):
+    def add(self, name: str, adapter: Adapter, networks: Sequence[Network] = ()) -> None:
+        """Take callbacks for `name` with this adapter, from these networks only if any are given.
+
+        Raises `ConfigurationError` where the name is taken.
+        """
+        if name in self._configured:
+            raise ConfigurationError(f"two adapters are called {name!r}")
+        self._configured[name] = _Configured(name, adapter, networks)
+
+    async def receive(self, name: str, callback: Callback) -> Response:
+        """Return the response to a callback, once its events are durable.
+
+        Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody`,
+        `JournalError` or `NotRunning`, and then nothing of the callback has been kept.
+        """
+        if not self.is_open:
+            raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
+        one = self._find(name)
+        with self._observers.callback(one.details):
+            try:
+                verified = self._verify(one, callback)
+                parsed = self._parse(one, verified)
+                if parsed.malformed is not None:
+                    raise parsed.malformed
+            except (NotAuthentic, MethodRefused, MalformedBody) as error:
+                _log.info("callback refused", extra={"adapter": name, "reason": str(error)})
+                raise
+            if parsed.events:
+                await self._append(one, callback, parsed.events)
+            return parsed.response
+
+    def _verify(self, one: _Configured, callback: Callback) -> Verified:
+        """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
+        if not one.allows(callback.client):
             raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in self._methods:
-            raise MethodRefused(self._methods)
+        if callback.method not in one.methods:
+            raise MethodRefused(one.methods)
         try:
-            verified = self.reader.verify(callback)
+            with self._observers.verify(one.details):
+                return one.adapter.verify(callback)
         except NotAuthentic:
             raise
         except Exception as error:  # noqa: BLE001 - what cannot be verified is not authentic
-            self._crashed("verify", error)
+            one.log_crash("verify", error)
             raise NotAuthentic("the callback could not be verified") from None
-        return self.parse(verified)
 
-    def parse(self, verified: Verified) -> Parsed:
-        """Parse what has been verified; never raises."""
+    def _parse(self, one: _Configured, verified: Verified) -> Parsed:
+        """Return what is in an authentic body; never raises."""
         try:
-            return self.reader.parse(verified)
+            with self._observers.parse(one.details):
+                return one.adapter.parse(verified)
         except Exception as error:  # noqa: BLE001 - whatever it is, the body is authentic
-            self._crashed("parse", error)
+            one.log_crash("parse", error)
             reason = f"the adapter failed with {type(error).__name__}"
-            return Parsed(events=(self.unread(verified.payload, verified.received_at, reason),))
+            unread = one.unread(verified.payload, verified.received_at, reason)
+            return Parsed(events=(unread,))
+
+    async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
+        """Make events durable. Raises `JournalError`."""
+        try:
+            try:
+                await self._append_once(one, events)
+            except CodecError as error:
+                # A traceback could show what the body holds.
+                _log.error("an adapter made an event that is no JSON", extra={"adapter": one.name})
+                events = (one.unread(callback.body, callback.received_at, str(error)),)
+                await self._append_once(one, events)
+        except JournalError as error:
+            fields = {"adapter": one.name, "reason": str(error)}
+            self._throttle.log(logging.ERROR, "callback not stored", **fields)
+            raise
+        if _log.isEnabledFor(logging.DEBUG):
+            keys = [event.key for event in events]
+            _log.debug("callback accepted", extra={"adapter": one.name, "keys": keys})
+
+    async def _append_once(self, one: _Configured, events: Sequence[Event]) -> None:
+        details = AppendDetails(one.name, events)
+        with self._observers.append(details):
+            details.appended = await self._journal.append(events)
+
+    def refuse(self, name: str, error: BodyRefused) -> None:
+        """Let observers see a callback whose body was refused, so that it cannot be received."""
+        with suppress(BodyRefused), self._observers.callback(self._find(name).details):
+            raise error
+
+    def parse_again(self, event: Unrecognized) -> Parsed:
+        """Let its adapter, mended meanwhile, parse a body that it could not read.
+
+        Raises `UnknownAdapter` where the adapter is not configured any more.
+        """
+        payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
+        verified = Verified(payload=payload, received_at=event.received_at)
+        return self._parse(self._find(event.source), verified)
+
+    async def health(self) -> Health:
+        """Return whether a callback would be taken now."""
+        if not self.is_open:
+            return Health(ready=False, reason="the bridge is not running")
+        return await self._journal.health()
+
+    def _find(self, name: str) -> _Configured:
+        one = self._configured.get(name)
+        if one is None:
+            raise UnknownAdapter(f"no adapter is called {name!r}")
+        return one
+
+
+class _Configured:
+    """An adapter, the networks that its callbacks may come from, and what observers are told."""
+
+    def __init__(self, name: str, adapter: Adapter, networks: Sequence[Network]) -> None:
+        self.name = name
+        self.adapter = adapter
+        self.methods = adapter.methods
+        self.networks = tuple(networks)
+        self.details = CallbackDetails(name)
+
+    def allows(self, client: Address | None) -> bool:
+        """Return whether a callback may come from there; without networks, from anywhere."""
+        return not self.networks or (
+            client is not None and any(client in network for network in self.networks)
+        )
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
-        """Return the event that keeps a whole body for a mended adapter."""
+        """Return the event that keeps a whole body, to be parsed again."""
         raw: JsonValue
         try:
             raw = read_object(payload)
@@ -75,8 +190,8 @@ class Door:
         scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
         return scope.unrecognized(Unreadable("", reason))
 
-    def _crashed(self, step: str, error: Exception) -> None:
-        # Neither the exception's text nor a traceback: either could hold what the body holds.
+    def log_crash(self, step: str, error: Exception) -> None:
+        """Log that the adapter failed, and where; not why, since that may quote the body."""
         _log.error(
             "an adapter failed: this is a bug in it",
             extra={

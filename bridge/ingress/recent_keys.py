@@ -12,8 +12,8 @@ T = TypeVar("T")
 _KEPT: Final = 2048  # events, and as many again before they are forgotten
 
 
-class Recent(Generic[T]):
-    """Ties something to events by their keys; the first that is tied to one stays for a while.
+class RecentKeys(Generic[T]):
+    """A bounded map from the keys of recent events; the first value of a key stays for a while.
 
     Two dictionaries take turns, since removing the oldest of one by one costs more than all else.
     """
@@ -25,19 +25,19 @@ class Recent(Generic[T]):
         self._older: dict[str, T] = {}
 
     def __len__(self) -> int:
-        """Return how many are remembered."""
+        """Return how many keys have a value."""
         return len(self._latest) + len(self._older)
 
-    def tie(self, events: Sequence[Event], value: T) -> None:
-        """Remember something of these events."""
+    def add(self, events: Sequence[Event], value: T) -> None:
+        """Give these events a value, as far as they have none."""
         latest = self._latest
         for event in events:
             latest.setdefault(event.key, value)
         if len(latest) >= _KEPT:
             self._older, self._latest = latest, {}
 
-    def of(self, event: Event) -> T | None:
-        """Return what is remembered of an event, or None."""
+    def get(self, event: Event) -> T | None:
+        """Return the value of an event, or None."""
         key = event.key
         value = self._latest.get(key)
         return self._older.get(key) if value is None else value

@@ -17,8 +17,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bridge.adapter.signing import Network, client_address
-from bridge.ingress.recent_keys import Recent
-from bridge.model import Event
+from bridge.ingress.recent_keys import RecentKeys
+from bridge.observer import After, AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
 
 HEADER: Final = "X-Request-Id"
 
@@ -28,6 +28,7 @@ _BITS: Final = 40
 
 # A number is an id of ours that nobody has asked for yet; most are never written out.
 _current: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
+_ENDING: Final = After(lambda _: _current.set(None))  # what a task does next is another request
 # Only to tell requests apart; the system's own randomness takes longer than all of the rest.
 _new_number: Final = random.Random().getrandbits  # noqa: S311
 
@@ -52,36 +53,34 @@ def using(request_id: str | None) -> Iterator[None]:
         _current.reset(token)
 
 
-class RequestIds:
-    """Which request brought which of the latest events."""
+class RequestIds(Observer):
+    """Gives each callback an id, and the attempts to deliver its events the same one.
 
-    __slots__ = ("_recent",)
+    A callback in a block of `using` keeps the id of that. An attempt's id stays the current one,
+    for the lines that are logged about what became of it.
+    """
 
     def __init__(self) -> None:
-        self._recent: Recent[int | str] = Recent()
+        self._ids: RecentKeys[int | str] = RecentKeys()
 
-    def remember(self, events: Sequence[Event]) -> None:
-        """Tie events to the current request, if there is one."""
+    def callback(self, details: CallbackDetails, /) -> Around:  # noqa: ARG002 - as all callbacks
+        """Give a callback an id unless it has one."""
+        if _current.get() is not None:
+            return None
+        _current.set(_new_number(_BITS))
+        return _ENDING
+
+    def append(self, details: AppendDetails, /) -> Around:
+        """Remember the id of these events."""
         request_id = _current.get()
         if request_id is not None:
-            self._recent.tie(events, request_id)
+            self._ids.add(details.events, request_id)
+        return None
 
-    def recall(self, event: Event) -> None:
-        """Make the request that brought an event the current one, or none."""
-        _current.set(self._recent.of(event))
-
-
-def begin() -> bool:
-    """Give the current request a new id, unless it has one; return whether to `end` it."""
-    if _current.get() is not None:
-        return False
-    _current.set(_new_number(_BITS))
-    return True
-
-
-def end() -> None:
-    """Forget the id: what this task does next is another request."""
-    _current.set(None)
+    def attempt(self, details: AttemptDetails, /) -> Around:
+        """Make the id of an event's callback the current one, or none."""
+        _current.set(self._ids.get(details.event))
+        return None
 
 
 def middleware(trusted: tuple[Network, ...]) -> Middleware:

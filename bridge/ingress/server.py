@@ -7,77 +7,67 @@ that does nothing. Inside an application of yours, `Bridge.mount` does the same 
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from email.utils import formatdate
-from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from bridge.adapter import ACKNOWLEDGED, Response
-from bridge.errors import BridgeError, UnknownAdapter
+from bridge.errors import UnknownAdapter
 from bridge.ingress import request_id
 from bridge.ingress.connection import Connection, check_parser, connections
-from bridge.ingress.web import (
+from bridge.ingress.intake import Intake
+from bridge.ingress.responses import (
     ACKNOWLEDGING,
-    Receiver,
-    client_of,
-    problem,
+    ALIVE,
+    base_url,
+    readiness,
     response_to,
-    take,
     web_response,
 )
+from bridge.ingress.web import client_of, respond
 from bridge.settings import ServerSettings
 
+_UNNAMED: Final[AbstractContextManager[None]] = nullcontext()
 _SETTLING: Final = 3
 """Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
 otherwise the end would wait for its first request for the whole of the drain's time."""
 
 
-class Serviceable(Receiver, AbstractAsyncContextManager[Any], Protocol):
-    """A receiver that takes callbacks while its context is open: a `Bridge`."""
+@asynccontextmanager
+async def listening(intake: Intake, settings: ServerSettings) -> AsyncIterator[str]:
+    """Take callbacks over HTTP until the block ends; give the base URL, where port 0 is a free one.
 
-
-async def serve(
-    receiver: Serviceable,
-    settings: ServerSettings,
-    *,
-    ready: Callable[[str], None] | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT: then take nothing new, finish what came, and return.
-
-    `ready` is called with the base URL once callbacks are taken; port 0 picks a free one.
-    Raises `OSError` where the address cannot be had, `JournalError` where the journal cannot.
+    In the end nothing new is taken, and what has come is answered, for at most `drain_timeout`
+    seconds. Raises `OSError` where the address cannot be had.
     """
     check_parser()
-    handlers = web.Server(_handler(receiver, settings))
+    handlers = web.Server(_handler(intake, settings))
     runner = web.ServerRunner(handlers, shutdown_timeout=settings.drain_timeout)
-    with _stopping() as stop:
-        async with receiver:
-            await runner.setup()
-            try:
-                server = await asyncio.get_running_loop().create_server(
-                    connections(runner, settings, _refusal), settings.host, settings.port
-                )
-                if ready is not None:
-                    ready(_url(server))
-                await stop.wait()
-                server.close()
-                for _ in range(_SETTLING):
-                    await asyncio.sleep(0)
-            finally:
-                await runner.cleanup()
+    await runner.setup()
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            connections(runner, settings), settings.host, settings.port
+        )
+        try:
+            yield base_url(*server.sockets[0].getsockname()[:2])
+        finally:
+            server.close()
+            for _ in range(_SETTLING):
+                await asyncio.sleep(0)
+    finally:
+        await runner.cleanup()
 
 
 def _handler(
-    receiver: Receiver, settings: ServerSettings
+    intake: Intake, settings: ServerSettings
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Return what answers each request."""
     below = f"{settings.prefix}/"
-    exactly = {f"{below}{name}": name for name in receiver.adapters}
+    exactly = {f"{below}{name}": name for name in intake.adapters}
     trusted = settings.trusted_proxies
     acknowledgement = Acknowledgement()
 
@@ -92,20 +82,16 @@ def _handler(
             if name is None:
                 name, tail = _place(request.path)
                 if name is None:
-                    return await _other(request, receiver)
-            if not trusted:
-                client = connection.client
-                reply, is_broken = await take(request, receiver, (name, tail), client, settings)
-            else:
-                with request_id.using(request_id.told_by_proxy(request, trusted)):
-                    client = client_of(request, settings)
-                    reply, is_broken = await take(request, receiver, (name, tail), client, settings)
-            if reply is ACKNOWLEDGED and acknowledgement.suits(request):
+                    return web_response(await _other(request, intake))
+            client, named = connection.client, _UNNAMED
+            if trusted:
+                client = client_of(request, settings)
+                named = request_id.using(request_id.told_by_proxy(request, trusted))
+            with named:
+                response = await respond(request, intake, settings, name, tail=tail, client=client)
+            if response is ACKNOWLEDGED and acknowledgement.suits(request):
                 return acknowledgement
-            response = web_response(reply)
-            if is_broken:
-                response.force_close()
-            return response
+            return web_response(response)
         finally:
             connection.answered()
 
@@ -118,13 +104,13 @@ def _handler(
     return handle
 
 
-async def _other(request: web.BaseRequest, receiver: Receiver) -> web.Response:
+async def _other(request: web.BaseRequest, intake: Intake) -> Response:
     if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
         if request.path == "/healthz":
-            return web_response(Response(body=b"alive\n"))
+            return ALIVE
         if request.path == "/readyz":
-            return await _readiness(receiver)
-    return web_response(response_to(UnknownAdapter()))
+            return readiness(await intake.health())
+    return response_to(UnknownAdapter())
 
 
 class Acknowledgement(web.StreamResponse):
@@ -176,44 +162,3 @@ async def _encourage(request: web.BaseRequest) -> None:
     ):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the response proper has not begun
-
-
-async def _readiness(receiver: Receiver) -> web.Response:
-    health = await receiver.health()
-    status, word = (200, "ready") if health.ready else (503, "not ready")
-    told = word if health.reason is None else f"{word}: {health.reason}"
-    return web_response(Response(status=status, body=f"{told}\n".encode()))
-
-
-@contextmanager
-def _stopping() -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set; a second one of them cuts the ending short."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    stop = asyncio.Event()
-
-    def stop_or_cancel() -> None:
-        if stop.is_set() and task is not None:
-            task.cancel()
-        stop.set()
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stop_or_cancel)
-    try:
-        yield stop
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-
-def _refusal(status: int) -> web.Response:
-    """Return the response to a request that never reached a handler, or that broke one."""
-    if status == HTTPStatus.BAD_REQUEST:
-        return web_response(problem(status, "this is not HTTP as it should be"))
-    return web_response(response_to(BridgeError()))
-
-
-def _url(server: asyncio.Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

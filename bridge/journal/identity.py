@@ -1,14 +1,19 @@
-"""Who an event is about, and under which names the same person comes.
+"""Which names belong to one user, and which conversation the user has.
 
-A user of a channel may come as a phone number, as a user id, or as both; some countries write
-the same phone in two ways. `names_of` gives every name; `settle_user` decides which conversation
-a user has, and remembers it.
+A user of a channel may come as a phone number, as a user id, or as both; some countries write the
+same phone in two ways. All names that are known to belong to one user lead to one `User` record,
+within a trust domain and a channel. Two users who turn out to be one are joined: the one who was
+known first gives the conversation.
+
+A user id belongs to one user for good, a phone number does not. A phone that comes with another
+user id than its user's, without a word from the provider that the user id has changed, has gone to
+somebody else.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -19,156 +24,213 @@ from bridge.model import (
     Direction,
     Event,
     Message,
-    Notice,
     Party,
+    StatusChange,
     System,
+    SystemKind,
 )
-from bridge.model.keys import event_key
+from bridge.model.frozen import changer
+from bridge.model.phones import folded
 
-JOINED: Final = "conversation_joined"
-"""The topic of the notice which says that two conversations turned out to be one."""
+Joined: TypeAlias = tuple[str, str, str]
+"""An account, a conversation of it that ends, and the one that goes on in its place."""
 
 _DAY: Final = 86_400.0
+_MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
-
-# One subscriber, two spellings: Brazil's ninth digit before mobile numbers of eight
-# (Anatel, resolution 553/2010), Mexico's 1 and Argentina's 9 after the country code, which
-# WhatsApp keeps for some accounts and drops for others.
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/phone-numbers
-_SPELLINGS: Final = (
-    (re.compile(r"\+55(\d\d)9([6-9]\d{7})"), r"+55\1\2"),
-    (re.compile(r"\+521(\d{10})"), r"+52\1"),
-    (re.compile(r"\+549(\d{10})"), r"+54\1"),
-)
+_moved: Final = changer(Conversation, "id")
 
 
-def folded(identity: str) -> str:
-    """Return the form of a phone number that all its spellings share; others stay as they are."""
-    if identity.startswith("+5"):
-        for spelling, form in _SPELLINGS:
-            if spelling.fullmatch(identity):
-                return spelling.sub(form, identity)
-    return identity
+def names_of(event: Event) -> list[str]:
+    """Return the names under which a ledger knows the user of an event."""
+    party = _user_of(event)
+    return [] if party is None else [_name(event, each) for each in _identities(event, party)]
 
 
-def user_of(event: Event) -> Party | None:
+def settle(
+    event: Event, conversation: Conversation, ledger: Ledger, known_as: str | None = None
+) -> tuple[Conversation, User | None, Sequence[Joined]]:
+    """Return the conversation that an event belongs to, its user, and what has been joined.
+
+    The names that the event tells are tied to each other, and to the user who is `known_as` that
+    record. A direct conversation is the user's own; one of a group stays.
+    """
+    party = _user_of(event)
+    identities = () if party is None else _identities(event, party)
+    if not identities and known_as is None:
+        return conversation, None, ()
+    account = event.account or ""
+    ids = [] if party is None else [each for each in (party.user_id, party.parent_user_id) if each]
+    is_direct = conversation.kind is _DIRECT
+    at = event.received_at.timestamp()
+    user = ledger.find(known_as or _name(event, identities[0]))
+    joined: Sequence[Joined] = ()
+    if not (
+        isinstance(user, User)
+        and all(identity in user.identities for identity in identities)
+        and (not ids or account in user.identified)
+        and (not is_direct or account in user.conversations)
+        and at <= user.seen + _DAY
+    ):  # seldom
+        told = _Told(event=event, identities=identities, ids=ids, account=account, at=at)
+        user, joined = told.learn(conversation if is_direct else None, ledger, known_as)
+    if is_direct and isinstance(user, User):
+        own = user.conversations.get(account, conversation.id)
+        if own != conversation.id:
+            conversation = _moved(conversation, own)
+    return conversation, user, joined
+
+
+@attrs.frozen(kw_only=True)
+class _Told:
+    """What one event tells of its user; `ids` are the identities that stay the user's for good."""
+
+    event: Event
+    identities: Sequence[str]
+    ids: Sequence[str]
+    account: str
+    at: float
+
+    def learn(
+        self, direct: Conversation | None, ledger: Ledger, known_as: str | None
+    ) -> tuple[User | None, Sequence[Joined]]:
+        """Return the user who has all of the names, and what has been joined for it."""
+        found: dict[str, User] = {}
+        last: User | None = None  # who had the phone
+        for name in self._names():
+            user = ledger.find(name)
+            if isinstance(user, User) and self._is_anothers(user):
+                last = self._let_go(user, ledger)
+            elif isinstance(user, User):
+                found[user.name] = user
+        user = ledger.find(known_as) if known_as is not None else None
+        if isinstance(user, User):
+            if not self._is_anothers(user) and not self._has_other_phone(user):
+                found[user.name] = user
+            elif isinstance(self.event, StatusChange):
+                return user, ()  # of the user whom the message went to, whoever has read it
+        if found:
+            return self._join(found.values(), direct, ledger)
+        if not self.identities:
+            return None, ()
+        if direct is not None and last is not None and direct.id in last.conversations.values():
+            direct = _moved(direct, f"{direct.id.removesuffix(self.identities[0])}{self.ids[0]}")
+        first = User(name=self._names()[0], since=self.at, seen=self.at, identities=())
+        return self._keep(first, direct, ledger), ()
+
+    def _join(
+        self, users: Iterable[User], direct: Conversation | None, ledger: Ledger
+    ) -> tuple[User, Sequence[Joined]]:
+        user, *others = sorted(users, key=lambda each: (each.since, each.name))
+        joined: list[Joined] = []
+        for other in others:
+            joined += (
+                (account, ends, user.conversations[account])
+                for account, ends in other.conversations.items()
+                if user.conversations.get(account, ends) != ends
+            )
+            user = attrs.evolve(
+                user,
+                identities=_together(user.identities, other.identities),
+                conversations={**other.conversations, **user.conversations},
+                identified=_together(user.identified, other.identified),
+            )
+            ledger.tie(other.name, user)
+        return self._keep(user, direct, ledger), joined
+
+    def _names(self) -> list[str]:
+        return [_name(self.event, identity) for identity in self.identities]
+
+    def _is_anothers(self, user: User) -> bool:
+        """Return whether this is a user with another user id than the one that is told."""
+        return (
+            bool(self.ids)
+            and self.account in user.identified
+            and not any(each in user.identities for each in self.ids)
+            and _change_of(self.event) is None
+        )
+
+    def _has_other_phone(self, user: User) -> bool:
+        phones = {folded(each) for each in user.identities if each.startswith("+")}
+        told = {folded(each) for each in self.identities if each.startswith("+")}
+        return bool(phones and told) and not phones & told
+
+    def _let_go(self, user: User, ledger: Ledger) -> User:
+        """Take the phone that is told from a user who had it before, and return that user."""
+        gone = {folded(each) for each in self.identities}
+        kept = tuple(each for each in user.identities if folded(each) not in gone)
+        if kept:
+            user = attrs.evolve(user, name=_name(self.event, kept[0]), identities=kept)
+            self._save(user, ledger)
+        return user
+
+    def _keep(self, user: User, direct: Conversation | None, ledger: Ledger) -> User:
+        """Add what is told to a user's record."""
+        conversations, identified = user.conversations, user.identified
+        if direct is not None and self.account not in conversations:
+            conversations = {**conversations, self.account: direct.id}
+        if _change_of(self.event) is not None:
+            identified = tuple(each for each in identified if each != self.account)
+        elif self.ids:
+            identified = _together(identified, (self.account,))
+        user = attrs.evolve(
+            user,
+            seen=max(self.at, user.seen),
+            identities=_together(user.identities, self.identities),
+            conversations=conversations,
+            identified=identified,
+        )
+        self._save(user, ledger)
+        return user
+
+    def _save(self, user: User, ledger: Ledger) -> None:
+        """Keep a user's record, and let all names of the user lead to it."""
+        ledger.save(user)
+        for name in dict.fromkeys(_name(self.event, identity) for identity in user.identities):
+            if name != user.name:
+                ledger.tie(name, user)
+
+
+def _user_of(event: Event) -> Party | None:
     """Return the party of an event that is not the business, if it names one."""
     if isinstance(event, Message):
-        return event.sender if event.direction is _INBOUND else event.recipient
+        if event.direction is _INBOUND:
+            return event.sender
+        return event.recipient if event.conversation.kind is _DIRECT else None  # not the group
     party: Party | None = getattr(event, "recipient", None) or getattr(event, "party", None)
     return party
 
 
-def names_for(event: Event) -> list[str]:
-    """Return the names under which the ledger knows whom an event is about."""
-    party = user_of(event)
-    return [] if party is None else [_name(event, one) for one in _identities(event, party)]
+def _identities(event: Event, party: Party) -> Sequence[str]:
+    phone, user_id = party.phone, party.user_id
+    change = _change_of(event)
+    if user_id is None and party.parent_user_id is None and change is None:  # as most are
+        return (phone,) if phone else ()
+    found = [phone, user_id, party.parent_user_id]
+    if change is not None:
+        found += (_identity(word) for word in (change.previous, change.current))
+        for each in (change.before, change.after):
+            if each is not None:
+                found += (each.phone, each.user_id, each.parent_user_id)
+    return tuple(dict.fromkeys(each for each in found if each))
 
 
-def settle_user(
-    event: Event, conversation: Conversation, ledger: Ledger
-) -> tuple[str, list[Notice]]:
-    """Return the id of the conversation that an event belongs to, and notices of joined ones.
-
-    The user's names are tied to each other. In a group they are too, and the id stays.
-    """
-    party = user_of(event)
-    identities = () if party is None else _identities(event, party)
-    if not identities:
-        return conversation.id, []
-    names = [_name(event, identity) for identity in identities]
-    at = event.received_at.timestamp()
-    account = event.account or ""
-    is_direct = conversation.kind is _DIRECT
-    user = ledger.find(names[0])
-    if (
-        isinstance(user, User)
-        and at <= user.seen + _DAY
-        and all(identity in user.identities for identity in identities)
-        and (not is_direct or account in user.conversations)
-    ):  # as nearly always
-        return user.conversations[account] if is_direct else conversation.id, []
-    found = {user.name: user for name in names if isinstance(user := ledger.find(name), User)}
-    if not found:
-        user = User(
-            name=names[0],
-            since=at,
-            seen=at,
-            identities=identities,
-            conversations={account: conversation.id} if is_direct else {},
-        )
-        ledger.save(user)
-        for name in names[1:]:
-            ledger.tie(name, user)
-        return conversation.id, []
-    before, *others = sorted(found.values(), key=lambda one: (one.since, one.name))
-    user, notices = before, []
-    for other in others:
-        user, joined = _join(user, other, event)
-        notices += joined
-        ledger.tie(other.name, user)
-    new = [identity for identity in identities if identity not in user.identities]
-    if new:
-        user = attrs.evolve(user, identities=(*user.identities, *new))
-    if is_direct and account not in user.conversations:
-        user = attrs.evolve(user, conversations={**user.conversations, account: conversation.id})
-    if user is not before or at > user.seen + _DAY:
-        ledger.save(attrs.evolve(user, seen=max(at, user.seen)))
-        for name in names:
-            if name != user.name and name not in found:
-                ledger.tie(name, user)
-    return user.conversations[account] if is_direct else conversation.id, notices
+def _change_of(event: Event) -> System | None:
+    """Return what an event tells of a change of its user's names, if it does."""
+    content = event.content if isinstance(event, Message) else None
+    if type(content) is System and content.change in (SystemKind.NUMBER, SystemKind.USER_ID):
+        return content
+    return None
 
 
-def participant_of(event: Event, party: Party, ledger: Ledger) -> str:
-    """Return the identity under which a participant of a group was first known."""
-    for identity in _identities(event, party):
-        user = ledger.find(_name(event, identity))
-        if isinstance(user, User):
-            return user.identities[0]
-    return party.phone or party.user_id or ""
+def _identity(word: str | None) -> str | None:
+    return f"+{word}" if word is not None and word.isdigit() else word
 
 
-def _join(user: User, other: User, event: Event) -> tuple[User, list[Notice]]:
-    """Make two users one, with the older one's conversations; tell which of the others end."""
-    notices = [
-        _joined(event, account, gone, user.conversations[account])
-        for account, gone in other.conversations.items()
-        if user.conversations.get(account, gone) != gone
-    ]
-    new = tuple(one for one in other.identities if one not in user.identities)
-    joined = attrs.evolve(
-        user,
-        identities=(*user.identities, *new),
-        conversations={**other.conversations, **user.conversations},
-    )
-    return joined, notices
-
-
-def _joined(event: Event, account: str, gone: str, stays: str) -> Notice:
-    key = event_key(Notice.kind, event.channel, f"{JOINED}/{gone}/{stays}")
-    return Notice(
-        key=key if event.domain is None else f"{event.domain}/{key}",
-        source=event.source,
-        domain=event.domain,
-        channel=event.channel,
-        account=account or None,
-        occurred_at=event.received_at,
-        received_at=event.received_at,
-        raw=None,
-        topic=JOINED,
-        details={"from": gone, "to": stays},
-    )
-
-
-def _identities(event: Event, party: Party) -> tuple[str, ...]:
-    found = [one for one in (party.phone, party.user_id) if one]
-    if isinstance(event, Message) and isinstance(event.content, System):
-        changed = (event.content.previous, event.content.current)
-        found += [f"+{word}" if word.isdigit() else word for word in changed if word]
-    return tuple(dict.fromkeys(found))
+def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*some, *others)))[:_MOST_IDENTITIES]
 
 
 def _name(event: Event, identity: str) -> str:
-    return f"user/{event.domain or ''}/{event.channel}/{folded(identity)}"
+    return f"{event.domain or ''}/user/{event.channel}/{folded(identity)}"

@@ -1,30 +1,46 @@
-"""What correlation remembers: records under names, known keys, and messages that wait.
+"""What correlation remembers: records under names, known keys, and events that wait.
 
 A `Ledger` is implemented by each engine inside its own transaction, so that all engines decide
-alike. A name is an id in an id space, or an identity of a user; several names may lead to one
-record.
+alike. A name is an id of a message in an id space, or an identity of a user; several names may
+lead to one record. Names and keys begin with the trust domain, so that nothing is shared between
+domains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 import orjson
 
+from bridge.journal.reading import read_event
 from bridge.model import Conversation, ConversationKind, Event, Status
-from bridge.model.codec import decode, encode
+from bridge.model.codec import encode
+
+
+@attrs.frozen(kw_only=True)
+class Observation:
+    """A status that was published while only a name outside the channel's id space was known.
+
+    `key` is the event's; None in what an earlier version wrote.
+    """
+
+    status: Status
+    participant: str
+    provider_status: str
+    key: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Track:
     """What a journal remembers of one message: where it belongs and how far it is.
 
-    `name` is unique: domain, id space and the id in it. `standing` is the furthest status by
-    participant, "" standing for the only one there is in a direct conversation. `observed`
-    holds what was published while only a name outside the channel's own id space was known:
-    status, participant, the provider's word.
+    `user` is the name of the user record of the direct conversation that the message is in.
+    `standing` is the furthest status by participant, "" standing for the only one that there is
+    in a direct conversation. `observed` holds the statuses that were published before the
+    channel's own id was known.
     """
 
     name: str
@@ -32,10 +48,11 @@ class Track:
     account: str | None
     message_id: str
     conversation: Conversation | None = None
+    user: str | None = None
     aliases: tuple[str, ...] = ()
     id_space: str | None = None
     standing: Mapping[str, Status] = attrs.field(factory=dict)
-    observed: tuple[tuple[Status, str, str], ...] = ()
+    observed: tuple[Observation, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -45,14 +62,16 @@ class User:
     `since` and `seen` are times of receipt, in seconds: of the first callback that named the
     user, and of one within the last day that did. `identities` are the phones and user ids as
     providers wrote them, the first one first. `conversations` holds the id of the user's
-    conversation by account: the one under which the user was first known there.
+    conversation by account: the one under which the user was first known there. `identified`
+    are the accounts to which a user id has been told that is still the user's.
     """
 
     name: str
     since: float
     seen: float
     identities: tuple[str, ...]
-    conversations: Mapping[str, str]
+    conversations: Mapping[str, str] = attrs.field(factory=dict)
+    identified: tuple[str, ...] = ()
 
 
 Record: TypeAlias = Track | User
@@ -62,31 +81,38 @@ Record: TypeAlias = Track | User
 class Waiting:
     """An event that is durable and not published yet.
 
-    `keys` are all names of its happening. `due` is when it is published though no fuller
-    account of it has come, in seconds since the epoch; None for one that only waits its turn.
+    `keys` are all names of its happening, and `size` the length of its JSON. `due` is when it is
+    published though nothing fuller has come, in seconds since the epoch; None for an event that
+    only waits its turn.
     """
 
     event: Event
     keys: tuple[str, ...]
+    size: int
     due: float | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Queue:
-    """What waits in one lane, in the order in which it is published."""
+    """What waits in one lane, in the order in which it is published; the first item is due."""
 
     lane: str
     items: tuple[Waiting, ...] = ()
 
     @property
     def due(self) -> float | None:
-        """When the first of them is published at the latest; None for an empty queue."""
+        """When the first item is published at the latest; None for an empty queue."""
         return self.items[0].due if self.items else None
+
+    @property
+    def size(self) -> int:
+        """How many bytes of JSON wait."""
+        return sum(item.size for item in self.items)
 
 
 @attrs.frozen(kw_only=True)
 class Known:
-    """The event that was told first under some key; `lane` is where it waits, if it does."""
+    """The event of a known key; `lane` is where it waits, if it does."""
 
     event: Event
     lane: str | None = None
@@ -99,8 +125,8 @@ class Ledger(Protocol):
         """Return whether a key is known: claimed, or one of an event that waits."""
         ...
 
-    def claim(self, key: str) -> None:
-        """Mark a key as known from now on."""
+    def claim(self, key: str, of: str | None = None) -> None:
+        """Make a key known from now on; `of` is the key of its event, where that is another."""
         ...
 
     def known(self, key: str) -> Known | None:
@@ -108,7 +134,7 @@ class Ledger(Protocol):
         ...
 
     def find(self, name: str) -> Record | None:
-        """Return the record of that name, following ties to the name they lead to."""
+        """Return the record of that name, or the one that it is tied to."""
         ...
 
     def save(self, record: Record) -> None:
@@ -128,20 +154,23 @@ class Ledger(Protocol):
         ...
 
 
-MOST_TIES: Final = 8
-"""How many ties lead from a name to its record at most; one for each time users were joined."""
+_USER: Final = "user"
+
+
+# --- what engines keep -----------------------------------------------------------------------
 
 
 def encode_record(record: Record) -> bytes:
-    """Write a record as one line of JSON, for an engine to keep."""
+    """Write a record as one line of JSON."""
     if isinstance(record, User):
         return orjson.dumps(
             {
-                "user": record.name,
+                _USER: record.name,
                 "since": record.since,
                 "seen": record.seen,
                 "identities": record.identities,
                 "conversations": record.conversations,
+                "identified": record.identified,
             }
         )
     where = record.conversation
@@ -152,10 +181,14 @@ def encode_record(record: Record) -> bytes:
             "account": record.account,
             "message_id": record.message_id,
             "conversation": where and (where.id, where.kind, where.provider_id),
+            "of": record.user,
             "aliases": record.aliases,
             "id_space": record.id_space,
             "standing": record.standing,
-            "observed": record.observed,
+            "observed": [
+                (each.status, each.participant, each.provider_status, each.key)
+                for each in record.observed
+            ],
         }
     )
 
@@ -163,13 +196,14 @@ def encode_record(record: Record) -> bytes:
 def decode_record(data: bytes) -> Record:
     """Read what `encode_record` wrote, in this version or an earlier one."""
     found: dict[str, Any] = orjson.loads(data)
-    if "user" in found:
+    if _USER in found:
         return User(
-            name=found["user"],
+            name=found[_USER],
             since=found["since"],
             seen=found["seen"],
             identities=tuple(found["identities"]),
             conversations=found["conversations"],
+            identified=tuple(found["identified"]),
         )
     where = found["conversation"]
     return Track(
@@ -179,15 +213,24 @@ def decode_record(data: bytes) -> Record:
         message_id=found["message_id"],
         conversation=where
         and Conversation(id=where[0], kind=ConversationKind(where[1]), provider_id=where[2]),
+        user=found.get("of"),
         aliases=tuple(found["aliases"]),
         id_space=found.get("id_space"),
         standing={who: Status(status) for who, status in found["standing"].items()},
-        observed=tuple((Status(status), who, word) for status, who, word in found["observed"]),
+        observed=tuple(
+            Observation(
+                status=Status(status),
+                participant=participant,
+                provider_status=word,
+                key=key[0] if key else None,
+            )
+            for status, participant, word, *key in found["observed"]
+        ),
     )
 
 
 def encode_waiting(items: Sequence[Waiting]) -> bytes:
-    """Write what waits in a lane as one line of JSON, for an engine to keep."""
+    """Write what waits in a lane as one line of JSON."""
     return orjson.dumps(
         [(orjson.Fragment(encode(item.event)), item.keys, item.due) for item in items]
     )
@@ -195,10 +238,9 @@ def encode_waiting(items: Sequence[Waiting]) -> bytes:
 
 def decode_queue(lane: str, data: bytes) -> Queue:
     """Read what `encode_waiting` wrote."""
-    return Queue(
-        lane=lane,
-        items=tuple(
-            Waiting(event=decode(orjson.dumps(event)), keys=tuple(keys), due=due)
-            for event, keys, due in orjson.loads(data)
-        ),
-    )
+    items = []
+    for fields, keys, due in orjson.loads(data):
+        line = orjson.dumps(fields)
+        event = read_event(line, f"waiting-{blake2b(line, digest_size=8).hexdigest()}")
+        items.append(Waiting(event=event, keys=tuple(keys), size=len(line), due=due))
+    return Queue(lane=lane, items=tuple(items))

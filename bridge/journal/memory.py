@@ -16,9 +16,11 @@ from typing import Self
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.correlation import Published, correlate, release, tells_of
+from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
-from bridge.journal.ledger import MOST_TIES, Known, Queue, Record, User
+from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Queue, Record
+from bridge.journal.overlay import Changes, Overlay
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -32,14 +34,14 @@ from bridge.journal.protocol import (
     Settlement,
     Start,
     SubscriberState,
-    concerns,
 )
 from bridge.journal.query import Query
+from bridge.journal.queues import Queues
+from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.settings import JournalSettings, NoSettings
 
-_LONGEST_WAIT = 60.0  # seconds; a clock that went back does not hold anything up for longer
 _REMEMBERED_PER_EVENT = 4
 """How many keys and tracks are remembered for each event that may be kept."""
 
@@ -103,13 +105,13 @@ class MemoryJournal(Journal):
         self._make_room(len(events))
         for event in events:
             encode(event)  # an event that no other journal could keep is refused here too
-        count = 0
+        new = 0
         for event in events:
             is_new, published = correlate(event, self._ledger)
-            count += is_new
+            new += is_new
             self._publish(published)
         self._release_later()
-        return Appended(published=count, duplicates=len(events) - count)
+        return Appended(published=new, duplicates=len(events) - new)
 
     def _publish(self, published: Sequence[Published]) -> None:
         for event, lane in published:
@@ -117,20 +119,23 @@ class MemoryJournal(Journal):
             entry = Entry(position=self._last, lane=lane, event=event)
             self._entries[self._last] = entry
             self._by_key[event.key] = entry
+        self._ledger.keep()
         if published:
             self._grown.set()
             self._grown = asyncio.Event()
 
     def _release_later(self) -> None:
         """Publish what waits once its time is over."""
-        due = self._ledger.due
-        if due is not None and self._timer is None:
-            delay = max(0.0, min(due - time.time(), _LONGEST_WAIT))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._ledger.queues.deadline
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._release)
 
     def _release(self) -> None:
-        self._timer = None
-        for lane, due in self._ledger.due_lanes(time.time()):
+        for lane, due in self._ledger.queues.due():
             self._publish(release(lane, due, self._ledger))
         self._release_later()
 
@@ -276,20 +281,22 @@ class MemoryJournal(Journal):
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`."""
-        subjects = self._ledger.names_of(subject)
-        count = self._ledger.purge(subjects)
-        gone: set[int] = set()
-        for name in subjects:
-            found = {p for p, entry in self._entries.items() if concerns(entry.event, name)}
-            for position in found:
-                del self._by_key[self._entries.pop(position).event.key]
-            gone |= found
-            for cursor in self._cursors.values():
-                gone |= cursor.purge(name)
-            for letter in list(self._letters.values()):
-                if concerns(letter.entry.event, name):
-                    gone.add(letter.entry.position)
-                    del self._letters[letter.id]
+        whom = Subject.of(subject).known_from(self._ledger.records())
+        count = 0
+        for queue in self._ledger.queues.all():
+            erased, published = withdraw(queue.lane, whom.is_in, self._ledger)
+            self._publish(published)
+            count += erased
+        self._ledger.purge(whom)
+        gone = {p for p, entry in self._entries.items() if whom.is_in(entry.event)}
+        for position in gone:
+            del self._by_key[self._entries.pop(position).event.key]
+        for cursor in self._cursors.values():
+            gone |= cursor.purge(whom)
+        for letter in list(self._letters.values()):
+            if whom.is_in(letter.entry.event):
+                gone.add(letter.entry.position)
+                del self._letters[letter.id]
         return count + len(gone)
 
     async def health(self) -> Health:
@@ -330,110 +337,64 @@ class _Cursor(EphemeralCursor):
         """Hold an entry, or replace what is known of one that is held."""
         self._held[held.entry.position] = held
 
-    def purge(self, subject: str) -> set[int]:
+    def purge(self, subject: Subject) -> set[int]:
         """Let go of what is held about one subject."""
-        gone = {p for p, held in self._held.items() if concerns(held.entry.event, subject)}
+        gone = {p for p, held in self._held.items() if subject.is_in(held.entry.event)}
         self._held = {p: held for p, held in self._held.items() if p not in gone}
         return gone
 
 
-class _Ledger:
+class _Ledger(Overlay[str]):
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
     def __init__(self, limit: int, entries: Mapping[str, Entry]) -> None:
+        super().__init__()
+        self.queues = Queues()
         self._limit = limit
         self._entries = entries
-        self._keys: OrderedDict[str, None] = OrderedDict()
+        self._keys: OrderedDict[str, str | None] = OrderedDict()
         self._records: OrderedDict[str, Record | str] = OrderedDict()
-        self._queues: dict[str, Queue] = {}
 
-    def knows(self, key: str) -> bool:
-        return key in self._keys or self._waits_in(key) is not None
+    def id_of(self, text: str) -> str:
+        return text
 
-    def claim(self, key: str) -> None:
-        self._keys[key] = None
-        if len(self._keys) > self._limit:
-            self._keys.popitem(last=False)
+    def has_key(self, key: str) -> bool:
+        return key in self._keys
 
-    def known(self, key: str) -> Known | None:
-        queue = self._waits_in(key)
-        for item in () if queue is None else queue.items:
-            if key in item.keys:
-                return Known(event=item.event, lane=None if queue is None else queue.lane)
+    def stored_event(self, key: str) -> Event | str | None:
         entry = self._entries.get(key)
-        return None if entry is None else Known(event=entry.event)
+        return self._keys.get(key) if entry is None else entry.event
 
-    def _waits_in(self, key: str) -> Queue | None:
-        for queue in self._queues.values():
-            if any(key in item.keys for item in queue.items):
-                return queue
-        return None
+    def stored_record(self, name: str) -> Record | str | None:
+        return self._records.get(name)
 
-    def find(self, name: str) -> Record | None:
-        found = self._records.get(name)
-        for _ in range(MOST_TIES):
-            if not isinstance(found, str):
-                return found
-            found = self._records.get(found)
-        return None
+    def stored_queue(self, lane: str) -> Queue | None:
+        return self.queues.get(lane)
 
-    def save(self, record: Record) -> None:
-        self._keep(record.name, record)
+    def stored_lane(self, key: str) -> str | None:
+        return self.queues.lane_of(key)
 
-    def tie(self, name: str, to: Record) -> None:
-        self._keep(name, to.name)
+    def keep(self) -> None:
+        """Keep what has been decided last."""
+        self.accept()
+        changes, self.group = self.group, Changes()
+        self._keys |= changes.claims
+        for name, record in changes.records.items():
+            self._records[name] = record
+            self._records.move_to_end(name)
+        self.queues.commit(changes.queues, changes.lanes)
+        for remembered in (self._keys, self._records):
+            while len(remembered) > self._limit:
+                remembered.popitem(last=False)
 
-    def queue(self, lane: str) -> Queue | None:
-        return self._queues.get(lane)
-
-    def put(self, queue: Queue) -> None:
-        self._queues.pop(queue.lane, None)
-        if queue.items:
-            self._queues[queue.lane] = queue
-
-    @property
-    def due(self) -> float | None:
-        """When the first of what waits is published."""
-        return min((q.due for q in self._queues.values() if q.due is not None), default=None)
-
-    def due_lanes(self, now: float) -> Sequence[tuple[str, float]]:
-        """Return the lanes whose first event has waited long enough, and when it was due."""
-        return [
-            (lane, queue.due)
-            for lane, queue in self._queues.items()
-            if queue.due is not None and not now < queue.due <= now + _LONGEST_WAIT
-        ]
-
-    def names_of(self, subject: str) -> tuple[str, ...]:
-        """Return a subject and all other identities of users who go by it."""
-        users = [
-            record
-            for record in self._records.values()
-            if isinstance(record, User) and tells_of(record, subject)
-        ]
-        names = [name for user in users for name in user.identities]
-        return tuple(dict.fromkeys((subject, *names)))
-
-    def purge(self, subjects: Sequence[str]) -> int:
-        """Forget the records that tell of somebody, and what waits; return how much waited."""
+    def purge(self, subject: Subject) -> None:
+        """Forget the records that tell of somebody."""
         self._records = OrderedDict(
             (name, found)
             for name, found in self._records.items()
-            if isinstance(found, str) or not any(tells_of(found, each) for each in subjects)
+            if isinstance(found, str) or not subject.is_known_by(found)
         )
-        count = 0
-        for queue in list(self._queues.values()):
-            kept = tuple(
-                item
-                for item in queue.items
-                if not any(concerns(item.event, each) for each in subjects)
-            )
-            count += len(queue.items) - len(kept)
-            self.put(attrs.evolve(queue, items=kept))
-        return count
 
-    def _keep(self, name: str, value: Record | str) -> None:
-        self._records[name] = value
-        self._records.move_to_end(name)
-        if len(self._records) > self._limit:
-            self._records.popitem(last=False)
+    def records(self) -> Sequence[Record]:
+        """Return every record."""
+        return [found for found in self._records.values() if not isinstance(found, str)]

@@ -24,6 +24,7 @@ from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
     Event,
+    Handover,
     JsonValue,
     Message,
     Notice,
@@ -200,11 +201,15 @@ class Health:
 
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly.
+    `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
+    bytes; both are None where it keeps nothing on this machine.
     """
 
     ready: bool
     reason: str | None = None
     spooled: int | None = None
+    size: int | None = None
+    free: int | None = None
 
 
 class Cursor(Protocol):
@@ -420,13 +425,14 @@ def lane_of(event: Event) -> str:
     conversation = conversation_of(event)
     if conversation is not None:
         return conversation
+    domain = "" if event.domain is None else f"{event.domain}/"
     match event:
         case StatusChange():
-            return f"{event.channel}::message:{event.message_id}"
+            return f"{domain}{event.channel}::message:{event.message_id}"
         case TemplateChange():
-            return f"{event.channel}::template:{event.template_id}"
+            return f"{domain}{event.channel}::template:{event.template_id}"
         case Notice():
-            return f"{event.channel}:{event.account or ''}:notice:{event.topic}"
+            return f"{domain}{event.channel}:{event.account or ''}:notice:{event.topic}"
         case _:
             return event.key
 
@@ -436,17 +442,17 @@ def concerns(event: Event, subject: str) -> bool:
 
     One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
     """
-    if not isinstance(event, Message | StatusChange | ConsentChange | Typing):
-        return _carries(event.raw, (*identities(subject), subject.removeprefix("+")))
+    names = identities(subject)
+    conversations = tuple(f":{name}" for name in names)
+    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
+        return _carries(event.raw, (*names, subject.removeprefix("+")), conversations)
     if is_one_of(event, subject):
         return True
     conversation = conversation_of(event)
-    return conversation is not None and conversation.endswith(
-        tuple(f":{name}" for name in identities(subject))
-    )
+    return conversation is not None and conversation.endswith(conversations)
 
 
-def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:
+def _carries(value: JsonValue, words: tuple[str, ...], endings: tuple[str, ...]) -> bool:
     values = [value]
     while values:
         value = values.pop()
@@ -454,6 +460,8 @@ def _carries(value: JsonValue, words: tuple[str, ...]) -> bool:
             values += value.values()
         elif isinstance(value, list):
             values += value
-        elif isinstance(value, str | int) and str(value) in words:
-            return True
+        elif isinstance(value, str | int):
+            text = str(value)
+            if text in words or text.endswith(endings):
+                return True
     return False

@@ -11,7 +11,23 @@ from typing import Final
 
 import attrs
 
-from bridge.model import ConsentChange, Event, Message, Party, StatusChange, Typing
+from bridge.model import (
+    ConsentChange,
+    Event,
+    Handover,
+    Message,
+    Notice,
+    Party,
+    StatusChange,
+    System,
+    Typing,
+)
+
+JOINED: Final = "conversation_joined"
+"""The topic of the journal's notice that two conversations turned out to be one.
+
+Its details say which one ends (`from`), and which one goes on (`to`).
+"""
 
 MOST: Final = 1000
 """How many entries one search returns at most; the next one goes on after the last of them."""
@@ -66,11 +82,15 @@ def parties_of(event: Event) -> tuple[Party, ...]:
     """Return everybody whom an event names, the author of a quoted message included."""
     match event:
         case Message():
-            quoted = event.reply_to.sender if event.reply_to else None
-            return (event.sender, event.recipient, *((quoted,) if quoted else ()))
+            named = [event.sender, event.recipient]
+            if event.reply_to is not None and event.reply_to.sender is not None:
+                named.append(event.reply_to.sender)
+            if isinstance(event.content, System):
+                named += [party for party in (event.content.before, event.content.after) if party]
+            return tuple(named)
         case StatusChange():
             return (event.recipient,) if event.recipient else ()
-        case ConsentChange() | Typing():
+        case ConsentChange() | Handover() | Typing():
             return (event.party,)
         case _:
             return ()
@@ -79,10 +99,14 @@ def parties_of(event: Event) -> tuple[Party, ...]:
 def conversation_of(event: Event) -> str | None:
     """Return the id of the conversation that an event belongs to, if it does to one."""
     match event:
-        case Message() | Typing():
+        case Message() | Handover() | Typing():
             return event.conversation.id
         case StatusChange() | ConsentChange() if event.conversation is not None:
             return event.conversation.id
+        case Notice(topic=topic, details={"to": str(goes_on)}) if topic == JOINED:
+            # A provider may use the word too, and must not reach into another domain.
+            domain = "" if event.domain is None else f"{event.domain}/"
+            return goes_on if goes_on.startswith(domain) else None
         case _:
             return None
 
@@ -99,8 +123,11 @@ def _is_named(event: Event, message_id: str) -> bool:
 
 def is_one_of(event: Event, identity: str) -> bool:
     """Return whether somebody whom an event names goes by this phone number or user id."""
-    names = identities(identity)
-    return any(party.phone in names or party.user_id in names for party in parties_of(event))
+    names = set(identities(identity))
+    return any(
+        not names.isdisjoint((party.phone, party.user_id, party.parent_user_id))
+        for party in parties_of(event)
+    )
 
 
 def identities(identity: str) -> tuple[str, ...]:

@@ -1,115 +1,141 @@
-"""Several accounts of one thing: what one of them says that another does not, and their sum.
+"""Several accounts of one thing, and what they say together.
 
-An account is an event. What it says are the fields that it fills in; where it came from and when
-is not among them.
+An account is an event. What it says are the fields about the thing itself; how the account came
+about (source, times, raw) and what the journal has set is not among them. An account of a message
+that has to settle is a poor one: what a full one says counts, wherever they differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from datetime import datetime
-from decimal import Decimal
-from enum import Enum
-from functools import cache
-from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import attrs
 
-from bridge.model import Event, Message
+from bridge.model import (
+    Content,
+    Direction,
+    Event,
+    Message,
+    Role,
+    StatusChange,
+    Text,
+    Unsupported,
+)
 from bridge.model.frozen import evolved
 
-E = TypeVar("E", bound=Event)
-
-# What says how an account came about, or what the journal itself has set.
-_NOT_SAID: Final = frozenset(
-    {
-        "key",
-        "source",
-        "domain",
-        "account",
-        "channel",
-        "occurred_at",
-        "received_at",
-        "raw",
-        "message_id",
-        "id_space",
-        "settle",
-        "completes",
-        "provider_status",
-        "resolved",
-        "advanced",
-        "current",
-    }
-)
-_ATOMS: Final = (str, int, float, Decimal, datetime, Enum, dict)
+_NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
+    "message_id",
+    "id_space",
+    "aliases",
+    # of a message; its content is more than the sum of its fields
+    "content",
+    "direction",
+    "conversation",
+    "settle",
+    "completes",
+    # of a status; the conversation is its message's
+    "status",
+    "provider_status",
+    "resolved",
+    "advanced",
+    "current",
+}
+_FIELDS: Final[dict[type, Sequence[tuple[str, object]]]] = {}
+_MORE: Final = {Role.USER: 0, Role.BUSINESS: 1, Role.AGENT: 2}
 
 
-def news(account: Event, before: Event) -> frozenset[str]:
-    """Return the fields that one account fills in and an earlier one does not.
+def together(first: Message, second: Message) -> Message:
+    """Return what two accounts of a message say together, as the fuller one's event.
 
-    The content of a poorer account (one that still had to settle) is no news beside content of
-    another kind.
+    The channel's own id names the message, whichever of them knows it. It belongs where the first
+    one says, unless only the second one knows the user.
     """
-    said, known = set(_said(account, "")), set(_said(before, ""))
-    if isinstance(account, Message) and isinstance(before, Message):
-        if account.settle is not None and account.content.kind != before.content.kind:
-            said = {path for path in said if not path.startswith("/content")}
-        known |= {f"/aliases/{alias}" for alias in (*before.aliases, before.message_id)}
-    else:
-        # A status is of the conversation that its message has, whichever account names it.
-        said = {path for path in said if not path.startswith(("/aliases", "/conversation"))}
-    return frozenset(said - known)
+    is_fuller = first.settle is not None and second.settle is None
+    full, other = (second, first) if is_fuller else (first, second)
+    named = second if _is_unresolved(first) and not _is_unresolved(second) else first
+    names = (*first.aliases, *second.aliases, first.message_id, second.message_id)
+    placed = second if _is_anonymous(first) and not _is_anonymous(second) else first
+    numbers = (full.conversation.provider_id, other.conversation.provider_id)
+    return evolved(
+        full,
+        **_said(full, other),
+        content=_content(full, other),
+        key=named.key,
+        message_id=named.message_id,
+        aliases=tuple(dict.fromkeys(each for each in names if each != named.message_id)),
+        id_space=first.id_space or second.id_space,
+        account=first.account or second.account,
+        conversation=attrs.evolve(placed.conversation, provider_id=numbers[0] or numbers[1]),
+    )
 
 
-def digest(fields: frozenset[str]) -> str:
-    """Return what tells apart accounts by the fields that they add."""
-    return blake2b("\n".join(sorted(fields)).encode(), digest_size=8).hexdigest()
+def is_more(account: Message, before: Message) -> bool:
+    """Return whether an account says what an earlier one of the same message does not."""
+    return account.conversation.provider_id != before.conversation.provider_id or any(
+        getattr(account, field) != getattr(before, field)
+        for field, _ in _fields(Message)
+        if field not in _NOT_SAID or field in ("message_id", "aliases", "account", "content")
+    )
 
 
-def filled(full: E, other: Event) -> E:
-    """Return an account with what it leaves open filled in from another one of the same thing."""
-    filled_in = _filled(full, other)
-    assert isinstance(filled_in, type(full))  # noqa: S101 - attrs.evolve keeps the class
-    return filled_in
+def told_of_status(first: StatusChange, second: StatusChange) -> dict[str, Any]:
+    """Return what two accounts of a status say together, by the names of the fields."""
+    return _said(first, second)
 
 
-def _said(value: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - any value of the model
-    if attrs.has(type(value)):
-        if path == "/content":
-            path = f"{path}:{value.kind}"
-        for name in _fields(value.__class__):
-            if path or name not in _NOT_SAID:
-                yield from _said(getattr(value, name), f"{path}/{name}")
-    elif isinstance(value, tuple):
-        for number, item in enumerate(value):
-            if path == "/aliases":
-                yield f"{path}/{item}"
-            else:
-                yield from _said(item, f"{path}/{number}")
-    elif isinstance(value, bool) or (isinstance(value, _ATOMS) and value not in ("", {})):
-        yield path
+def _is_unresolved(message: Message) -> bool:
+    return message.id_space is not None and not message.aliases
 
 
-def _filled(full: Any, other: Any, path: str = "") -> Any:  # noqa: ANN401 - any value of the model
-    if full is None or full in ((), ""):
-        return other
-    if not attrs.has(type(full)) or type(full) is not type(other):
-        return full
+def _is_anonymous(message: Message) -> bool:
+    party = message.sender if message.direction is Direction.INBOUND else message.recipient
+    return not (party.phone or party.user_id)
+
+
+def _content(full: Message, other: Message) -> Content:
+    mine, theirs = full.content, other.content
+    if type(mine) is type(theirs):
+        return _filled(mine, theirs)  # type: ignore[no-any-return] # of the same class
+    # Between equals a text stands for what the account could not show.
+    are_equals = (full.settle is None) == (other.settle is None)
+    poor = (Unsupported, Text) if are_equals else (Unsupported,)
+    return theirs if type(mine) in poor else mine
+
+
+def _said(full: Event, other: Event) -> dict[str, Any]:
+    return {
+        field: _filled(getattr(full, field), getattr(other, field), default)
+        for field, default in _fields(type(full))
+        if field not in _NOT_SAID
+    }
+
+
+def _filled(mine: Any, theirs: Any, default: object = None) -> Any:  # noqa: ANN401 - any value of the model
+    """Return a value with what it leaves open filled in from another one."""
+    if theirs is None:
+        return mine
+    if mine is None or mine == default or mine in ("", (), {}):
+        return theirs
+    if type(mine) is not type(theirs):
+        return mine
+    if type(mine) is bool:  # `Message.owned`: told to us by any of them
+        return mine or theirs
+    if type(mine) is Role:
+        return max(mine, theirs, key=lambda role: _MORE[role])
+    if not attrs.has(type(mine)):
+        return mine
     changes = {}
-    for name in _fields(full.__class__):
-        mine = getattr(full, name)
-        if not path and name in _NOT_SAID and name != "id_space":
-            continue
-        if not path and name == "aliases":
-            own = getattr(full, "message_id", None)
-            changes[name] = tuple(dict.fromkeys((*mine, *other.aliases)))
-            changes[name] = tuple(alias for alias in changes[name] if alias != own)
-            continue
-        changes[name] = _filled(mine, getattr(other, name), f"{path}/{name}")
-    return evolved(full, **changes)
+    for field, open_value in _fields(type(mine)):
+        before = getattr(mine, field)
+        filled = _filled(before, getattr(theirs, field), open_value)
+        if filled is not before:
+            changes[field] = filled
+    return attrs.evolve(mine, **changes) if changes else mine
 
 
-@cache
-def _fields(cls: Hashable) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(cls))  # type: ignore[arg-type]  # a class is hashable
+def _fields(cls: type[attrs.AttrsInstance]) -> Sequence[tuple[str, object]]:
+    found = _FIELDS.get(cls)
+    if found is None:
+        found = _FIELDS[cls] = [(field.name, field.default) for field in attrs.fields(cls)]
+    return found

@@ -188,11 +188,12 @@ def _plain(value: object) -> object:
     return _WRITERS[type(value)](value)
 
 
+_PUBLIC: Final = [getattr(model, name) for name in model.__all__]
 _TAGGED: Final = frozenset((*EVENT_CLASSES, *CONTENT_CLASSES))
 _WRITERS: Final[dict[type, _Write]] = {Decimal: str}
 _WRITERS.update(
     (cls, _writer(cls))
-    for cls in vars(model).values()
+    for cls in _PUBLIC
     if isinstance(cls, type) and attrs.has(cls) and cls is not Event
 )
 
@@ -390,7 +391,7 @@ _SCALARS: Final[Mapping[type, _Read]] = {
 }
 _WORDS: Final[Mapping[type, Mapping[str, StrEnum]]] = {
     enum: {member.value: member for member in enum}
-    for enum in vars(model).values()
+    for enum in _PUBLIC
     if isinstance(enum, type) and issubclass(enum, StrEnum)
 }
 

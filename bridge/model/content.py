@@ -12,7 +12,7 @@ import attrs
 from typing_extensions import TypeVar
 
 from bridge.model.frozen import own_copies, quick_init
-from bridge.model.parties import JsonValue
+from bridge.model.parties import JsonValue, Party
 
 
 class MediaKind(StrEnum):
@@ -33,6 +33,7 @@ class ChoiceSource(StrEnum):
     LIST = "list"
     SUGGESTION = "suggestion"
     ACTION = "action"
+    CATALOG = "catalog"
 
 
 class SystemKind(StrEnum):
@@ -84,7 +85,10 @@ class Thumbnail:
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Media:
-    """A file. `sha256` is hexadecimal, `size` in bytes, `duration` in seconds."""
+    """A file. `sha256` is hexadecimal, `size` in bytes, `duration` in seconds.
+
+    After `expires_at` the provider no longer gives the file out under its `media_id`.
+    """
 
     kind: ClassVar[str] = "media"
 
@@ -100,6 +104,7 @@ class Media:
     height: int | None = None
     duration: float | None = None
     animated: bool | None = None
+    expires_at: datetime | None = None
     thumbnail: Thumbnail | None = None
 
 
@@ -179,17 +184,27 @@ class Organisation:
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class ContactCard:
-    """One person's card; every field may be missing."""
+    """One person's card; every field may be missing.
+
+    `origin` is the provider's word for how the card came: `contact_request` where the user
+    shared their own number at the business's request, so that the provider vouches for it.
+    """
 
     name: str | None = None
     first_name: str | None = None
+    middle_name: str | None = None
     last_name: str | None = None
+    prefix: str | None = None
+    suffix: str | None = None
+    nickname: str | None = None
     phones: tuple[ContactPhone, ...] = ()
     emails: tuple[ContactEmail, ...] = ()
     addresses: tuple[ContactAddress, ...] = ()
     urls: tuple[ContactUrl, ...] = ()
     organisation: Organisation | None = None
     birthday: str | None = None
+    note: str | None = None
+    origin: str | None = None
 
 
 @final
@@ -209,7 +224,7 @@ class Contacts:
 class Choice:
     """The user picked something that was offered.
 
-    `id` is what a bot switches on (payload, postback), `title` what the user saw.
+    `id` is what a bot switches on (payload, postback, a product's id), `title` what the user saw.
     `card`, `suggestion` (both counted from 0) and `template` say where it was shown.
     """
 
@@ -425,7 +440,11 @@ class Deletion:
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class System:
-    """The channel reports a change of the user's number, id or identity."""
+    """The channel reports a change of the user's number, id or identity.
+
+    `previous` and `current` are the two values of what changed. `before` and `after` hold all
+    that is told of the user's identities: a new number may come with a new id.
+    """
 
     kind: ClassVar[str] = "system"
 
@@ -433,6 +452,8 @@ class System:
     body: str | None = None
     previous: str | None = None
     current: str | None = None
+    before: Party | None = None
+    after: Party | None = None
 
 
 @final

@@ -112,6 +112,18 @@ class Product:
 @final
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
+class Owner:
+    """A responder that answers a conversation, in the provider's own words."""
+
+    app_id: str | None = None
+    app_role: str | None = None
+    business_id: str | None = None
+    role: str | None = None
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Pricing:
     """What the provider charges for a message, and the billing conversation it falls in."""
 
@@ -161,6 +173,8 @@ class Message(Event, Generic[ContentT_co]):
     `settle` is how many seconds the journal waits for a fuller account of the same message before
     it publishes this one; None where none is expected, and once a fuller account has come.
     `completes` is the key of a message that was published before with less than is known now.
+    `owned` is False for the copy of a message in a conversation that another responder answers.
+    `history_status` is where an imported message stood.
     """
 
     kind: ClassVar[str] = "message"
@@ -178,6 +192,8 @@ class Message(Event, Generic[ContentT_co]):
     forwarded: Forwarded = Forwarded.NO
     referral: Referral | None = None
     product: Product | None = None
+    owned: bool = True
+    history_status: Status | None = None
     settle: float | None = None
     completes: str | None = None
 
@@ -240,14 +256,42 @@ class TemplateChange(Event):
 @quick_init
 @attrs.frozen(kw_only=True)
 class ConsentChange(Event):
-    """The user opted in or out; `scope` says of what, None meaning everything."""
+    """The user opted in or out; `scope` says of what, None meaning everything.
+
+    `reason` is what the provider tells of why, in its words.
+    """
 
     kind: ClassVar[str] = "consent_change"
 
     party: Party
     granted: bool
     scope: str | None = None
+    reason: str | None = None
     conversation: Conversation | None = None
+
+
+@final
+@quick_init
+@own_copies("context")
+@attrs.frozen(kw_only=True)
+class Handover(Event):
+    """A conversation was handed from one responder to another.
+
+    `owned` says whether it is ours to answer from then on, None where that is not told.
+    `reason` is the provider's word for what happened, `metadata` what the other responder
+    passed on, and `context` what the provider tells of the conversation so far.
+    """
+
+    kind: ClassVar[str] = "handover"
+
+    party: Party
+    conversation: Conversation
+    previous: Owner | None = None
+    new: Owner | None = None
+    owned: bool | None = None
+    reason: str | None = None
+    metadata: str | None = None
+    context: JsonValue = None
 
 
 @final
@@ -296,6 +340,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     StatusChange,
     TemplateChange,
     ConsentChange,
+    Handover,
     Typing,
     Notice,
     Unrecognized,

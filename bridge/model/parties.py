@@ -35,13 +35,17 @@ class Party:
     """Somebody who takes part in a conversation.
 
     `phone` is E.164 with its plus sign, or None: it is never required and never made up.
-    `user_id` is the provider's own name for a party (a BSUID, an agent account).
+    `user_id` is the provider's own name for a party (a BSUID, an agent account), and
+    `parent_user_id` its name for the same user across linked businesses.
+    `identity_key_hash` changes when the user's encryption keys do.
     """
 
     phone: str | None = None
     user_id: str | None = None
+    parent_user_id: str | None = None
     name: str | None = None
     username: str | None = None
+    identity_key_hash: str | None = None
     role: Role = Role.USER
 
 

@@ -61,14 +61,16 @@ def configure(
     stream: TextIO | None = None,
     whole_tracebacks: bool = False,
 ) -> None:
-    """Write this process's log to a stream (standard error), replacing what was set up before.
+    """Write this process's log to a stream (standard error), as the last call of this says.
 
+    Handlers that the program itself gave to the root logger stay, with the levels that they had.
     The given secrets are masked wherever they turn up, also within a URL. Of what a subscriber
     raised, only the lines of code are written, since its text may quote a message; with
     `whole_tracebacks`, everything.
     """
     target = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(target)
+    handler = _Handler(target)
+    handler.setLevel(settings.level.upper())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -87,12 +89,22 @@ def configure(
             ]
         )
     )
-    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
+    root = logging.getLogger()
+    for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(earlier)
+    for theirs in root.handlers:  # what the root logger kept from them, it keeps no longer
+        theirs.setLevel(max(theirs.level, root.level))
+    root.addHandler(handler)
+    root.setLevel(min(root.level, handler.level))
     logging.captureWarnings(capture=True)
     # A line that cannot be written would come out as a traceback, with all that it quotes.
     logging.raiseExceptions = False
     logging.getLogger("aiohttp.access").disabled = True  # a path may hold its token
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """The handler that `configure` replaces."""
 
 
 def is_readable(settings: Format, stream: TextIO | None = None) -> bool:

@@ -11,10 +11,12 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from functools import partial
 from importlib import metadata
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 from prometheus_client import CollectorRegistry, generate_latest
@@ -26,54 +28,57 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from bridge.delivery import Delivery
-from bridge.errors import JournalError
-from bridge.journal.protocol import Health, Journal, SubscriberState
-from bridge.journal.query import Query
-from bridge.observer import Answer, Received, Result, Tried
+from bridge.errors import BodyRefused, JournalError, MalformedBody, MethodRefused, NotAuthentic
+from bridge.journal.protocol import Health
+from bridge.observer import (
+    After,
+    AppendDetails,
+    Around,
+    AttemptDetails,
+    CallbackDetails,
+    Observer,
+    Result,
+)
+from bridge.ops.operators import Operators, Served
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _CHANNELS: Final = 32  # beyond so many, the others are one
 _OTHERS: Final = "other"
+
+
+class CallbackOutcome(StrEnum):
+    """What became of a callback."""
+
+    ACCEPTED = "accepted"
+    NOT_AUTHENTIC = "not_authentic"
+    MALFORMED = "malformed"
+    METHOD_REFUSED = "method_refused"
+    BODY_REFUSED = "body_refused"
+    NOT_STORED = "not_stored"
+
+
+_ACCEPTED: Final = CallbackOutcome.ACCEPTED
 # Seconds, from a disk that is idle to one that is nearly hopeless.
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
-class Measured(Protocol):
-    """Who is asked at each scrape: a `Bridge`."""
-
-    @property
-    def deliveries(self) -> Mapping[str, Delivery]:
-        """The deliveries that run, by their subscribers' names."""
-        ...
-
-    @property
-    def adapters(self) -> Mapping[str, object]:
-        """The configured adapters by their names."""
-        ...
-
-    @property
-    def journal(self) -> Journal:
-        """The journal."""
-        ...
-
-    async def health(self) -> Health:
-        """Return whether a callback would be taken now."""
-        ...
+def _outcome_of(error: BaseException) -> CallbackOutcome:
+    match error:
+        case NotAuthentic():
+            return CallbackOutcome.NOT_AUTHENTIC
+        case MalformedBody():
+            return CallbackOutcome.MALFORMED
+        case MethodRefused():
+            return CallbackOutcome.METHOD_REFUSED
+        case BodyRefused():
+            return CallbackOutcome.BODY_REFUSED
+        case _:
+            return CallbackOutcome.NOT_STORED
 
 
-@attrs.frozen(kw_only=True)
-class _Reading:
-    """How a subscriber stands at the moment of a scrape."""
-
-    state: SubscriberState
-    lag_seconds: float
-    held_lanes: int
-
-
-class Metrics:
-    """A hook that counts, and that writes down what it counted."""
+class Metrics(Observer):
+    """Counts what happens, and writes down what it counted."""
 
     def __init__(self) -> None:
         # Plain dicts on one event loop: the client library's own counters take locks.
@@ -85,24 +90,43 @@ class Metrics:
         self._append_seconds = 0.0
         self._channels: set[str] = set()
 
-    def __call__(self, happening: Received | Tried) -> None:
-        """Count what happened; see `bridge.observer.Hook`."""
-        if isinstance(happening, Tried):
-            self._tries[happening.subscriber, happening.result] += 1
+    def callback(self, details: CallbackDetails, /) -> Around:
+        """Count a callback in the end, by what became of it."""
+        return After(partial(self._taken, details.adapter))
+
+    def _taken(self, adapter: str, error: BaseException | None) -> None:
+        outcome = _ACCEPTED if error is None else _outcome_of(error)
+        self._requests[adapter, outcome] += 1
+
+    def append(self, details: AppendDetails, /) -> Around:
+        """Count what is appended, and how long it takes."""
+        return After(partial(self._appended, details, time.perf_counter()))
+
+    def _appended(self, details: AppendDetails, began: float, _: BaseException | None) -> None:
+        seconds = time.perf_counter() - began
+        self._appends[bisect_left(_BUCKETS, seconds)] += 1
+        self._append_seconds += seconds
+        if details.appended is None:
             return
-        adapter = happening.adapter
-        self._requests[adapter, happening.answer] += 1
-        seconds, appended = happening.append_seconds, happening.appended
-        if seconds is not None:
-            self._appends[bisect_left(_BUCKETS, seconds)] += 1
-            self._append_seconds += seconds
-        if appended is not None:
-            for event in happening.events:
-                channel = event.channel
-                if channel not in self._channels:
-                    channel = self._told_apart(channel)
-                self._events[event.kind, channel] += 1
-            self._duplicates[adapter,] += appended.duplicates
+        for event in details.events:
+            channel = event.channel
+            if channel not in self._channels:
+                channel = self._told_apart(channel)
+            self._events[event.kind, channel] += 1
+        self._duplicates[details.adapter,] += details.appended.duplicates
+
+    def attempt(self, details: AttemptDetails, /) -> Around:
+        """Count an attempt in the end, by what became of it."""
+        return After(partial(self._attempted, details))
+
+    def _attempted(self, details: AttemptDetails, _: BaseException | None) -> None:
+        if details.result is not None:
+            self._tries[details.subscriber, details.result] += 1
+
+    def died(self, subscriber: str, /) -> Around:
+        """Count a task that ended by a bug as a failed try."""
+        self._tries[subscriber, Result.FAILED] += 1
+        return None
 
     def _told_apart(self, channel: str) -> str:
         if len(self._channels) >= _CHANNELS:
@@ -114,21 +138,22 @@ class Metrics:
         """Return how many tries of a subscriber have failed since the start."""
         return self._tries[subscriber, Result.FAILED] + self._tries[subscriber, Result.DEAD]
 
-    async def render(self, bridge: Measured) -> bytes:
+    async def render(self, operators: Operators) -> bytes:
         """Return everything in Prometheus's text format, subscribers as far as they are known."""
-        health = await bridge.health()
+        health = await operators.health()
         try:
-            readings: Sequence[_Reading] = await _readings(bridge)
+            served = await operators.subscribers()
         except JournalError:
-            readings = ()
+            served = ()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Scrape((*self._counted(bridge.adapters), *_standing(health, readings))))
+        counted = self._counted(operators.adapters)
+        registry.register(_Scrape((*counted, *_standing(health, served))))
         return generate_latest(registry)
 
     def _counted(self, adapters: Iterable[str]) -> Iterator[Metric]:
         # From zero on, since what is first seen as 1 has not risen for Prometheus.
         requests: Counter[tuple[str, ...]] = Counter(
-            {(adapter, each): 0 for adapter in adapters for each in Answer}
+            {(adapter, each): 0 for adapter in adapters for each in CallbackOutcome}
         )
         requests.update(self._requests)
         yield _counter(
@@ -177,34 +202,7 @@ class _Scrape(Collector):
         return self.metrics
 
 
-async def _readings(bridge: Measured) -> Sequence[_Reading]:
-    readings: list[_Reading] = []
-    for state in await bridge.journal.subscribers():
-        delivery = bridge.deliveries.get(state.name)
-        readings.append(
-            _Reading(
-                state=state,
-                lag_seconds=await lag_seconds(bridge.journal, state),
-                held_lanes=0 if delivery is None else delivery.held_lanes,
-            )
-        )
-    return readings
-
-
-async def lag_seconds(journal: Journal, state: SubscriberState) -> float:
-    """Return for how long the oldest event that a subscriber has yet to look at has waited."""
-    if not state.lag:
-        return 0.0
-    since = state.lagging_since
-    if since is None:
-        entries = await journal.search(Query(after=state.position, limit=1))
-        if not entries:
-            return 0.0
-        since = entries[0].event.received_at.timestamp()
-    return max(0.0, time.time() - since)
-
-
-def _standing(health: Health, readings: Sequence[_Reading]) -> Iterator[Metric]:
+def _standing(health: Health, subscribers: Sequence[Served]) -> Iterator[Metric]:
     build = GaugeMetricFamily(
         "bridge_build_info", "What runs; always 1.", labels=("version", "python_version")
     )
@@ -223,36 +221,36 @@ def _standing(health: Health, readings: Sequence[_Reading]) -> Iterator[Metric]:
     )
     for name, documentation, read in _GAUGES:
         gauge = GaugeMetricFamily(name, documentation, labels=("subscriber",))
-        for reading in readings:
-            gauge.add_metric((reading.state.name,), read(reading))
+        for subscriber in subscribers:
+            gauge.add_metric((subscriber.state.name,), read(subscriber))
         yield gauge
 
 
-_GAUGES: Final[Sequence[tuple[str, str, Callable[[_Reading], float]]]] = (
+_GAUGES: Final[Sequence[tuple[str, str, Callable[[Served], float]]]] = (
     (
         "bridge_subscriber_lag_events",
         "Events that a subscriber has yet to look at.",
-        lambda reading: reading.state.lag,
+        lambda subscriber: subscriber.state.lag,
     ),
     (
         "bridge_subscriber_lag_seconds",
         "For how long the oldest of these has waited.",
-        lambda reading: reading.lag_seconds,
+        lambda subscriber: subscriber.lag_seconds,
     ),
     (
         "bridge_subscriber_held_events",
         "Events that wait for their next try, or behind one that does.",
-        lambda reading: reading.state.held,
+        lambda subscriber: subscriber.state.held,
     ),
     (
         "bridge_subscriber_held_lanes",
         "Conversations in which events are held.",
-        lambda reading: reading.held_lanes,
+        lambda subscriber: subscriber.held_lanes,
     ),
     (
         "bridge_subscriber_dead_letters",
         "Events that a subscriber could not take, after the last of its tries.",
-        lambda reading: reading.state.dead,
+        lambda subscriber: subscriber.state.dead,
     ),
 )
 

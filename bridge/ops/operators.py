@@ -1,4 +1,4 @@
-"""What an operator does to a running bridge: look closely, give again, drop, read once more.
+"""What an operator does to a running bridge: look closely, give again, drop, parse once more.
 
 The journal keeps what is changed here, and the deliveries are told, so that it takes effect now.
 """
@@ -6,18 +6,33 @@ The journal keeps what is changed here, and the deliveries are told, so that it 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import attrs
 
+from bridge.adapter import Adapter
+from bridge.delivery import Delivery
+from bridge.delivery.bus import Bus
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import BridgeError, UnknownAdapter
-from bridge.journal.protocol import Entry, Outcome, SharedJournal
+from bridge.ingress.intake import Intake
+from bridge.journal.protocol import (
+    Appended,
+    DeadLetter,
+    Entry,
+    Health,
+    Journal,
+    Outcome,
+    SharedJournal,
+    SubscriberState,
+)
 from bridge.journal.query import Query
-from bridge.model import Message, StatusChange, Unrecognized
-from bridge.runtime import Bridge, Reparsed
+from bridge.model import Event, Message, StatusChange, Unrecognized
+from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100
@@ -45,6 +60,19 @@ class Described:
 
 
 @attrs.frozen(kw_only=True)
+class Served:
+    """A subscriber's state, with for how long the oldest event in its lag has waited.
+
+    `held_lanes` is how many conversations wait for a retry.
+    """
+
+    state: SubscriberState
+    lag_seconds: float
+    running: bool
+    held_lanes: int
+
+
+@attrs.frozen(kw_only=True)
 class Replayed:
     """How many entries each subscriber gets again.
 
@@ -56,182 +84,267 @@ class Replayed:
     next: int | None = None
 
 
-async def describe(bridge: Bridge, key: str) -> Described | None:
-    """Return all that is known about the event with this key, if there is one."""
-    entry = await bridge.journal.find(key)
-    if entry is None:
-        return None
-    strangers = {
-        subscriber.name
-        for subscriber in bridge.bus.subscribers
-        if not subscriber.wants(entry.event)
-    }
-    outcomes = await bridge.journal.outcomes(entry.position)
-    return Described(
-        entry=entry,
-        outcomes=[outcome for outcome in outcomes if outcome.subscriber not in strangers],
-        history=await _history(bridge, entry),
-    )
+@attrs.frozen(kw_only=True)
+class Reparsed:
+    """What came of parsing an unreadable body once more.
 
-
-async def _history(bridge: Bridge, entry: Entry) -> Sequence[Entry]:
-    event = entry.event
-    if not isinstance(event, Message | StatusChange):
-        return ()
-    found: dict[int, Entry] = {}
-    for name in (event.message_id, *event.aliases):
-        query = Query(
-            kinds=(Message.kind, StatusChange.kind), message_id=name, limit=_LONGEST_HISTORY
-        )
-        found |= {each.position: each for each in await bridge.journal.search(query)}
-    return [found[position] for position in sorted(found)]
-
-
-async def check_known(bridge: Bridge, name: str | None) -> None:
-    """Raise `UnknownSubscriber` where the journal has never heard of a name."""
-    if name is not None and name not in {each.name for each in await bridge.journal.subscribers()}:
-        raise UnknownSubscriber(f"the journal knows no subscriber {name!r}")
-
-
-async def _letters(
-    bridge: Bridge, ids: Sequence[int] | None, subscriber: str | None
-) -> Sequence[tuple[int, str]]:
-    """Return the ids and subscribers of the named dead letters, or of all there are now."""
-    if ids is not None:
-        letters = [await bridge.journal.dead_letter(letter) for letter in ids]
-        return [(letter.id, letter.subscriber) for letter in letters if letter is not None]
-    await check_known(bridge, subscriber)
-    # Listed before any is retried: one that dies again at once would come up without end.
-    found: list[tuple[int, str]] = []
-    last = 0
-    while page := await bridge.journal.dead_letters(subscriber, after=last, limit=_TOGETHER):
-        found += [(letter.id, letter.subscriber) for letter in page]
-        last = page[-1].id
-    return found
-
-
-async def retry(bridge: Bridge, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
-    """Give dead letters their tries again, now; return how many there were."""
-    letters = await _letters(bridge, ids, subscriber)
-    done = 0
-    for start in range(0, len(letters), _TOGETHER):
-        some = letters[start : start + _TOGETHER]
-        done += sum(await asyncio.gather(*(bridge.journal.retry(letter) for letter, _ in some)))
-        await _wake(bridge, {name for _, name in some})
-    return done
-
-
-async def drop(bridge: Bridge, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
-    """Drop dead letters; return how many there were."""
-    letters = await _letters(bridge, ids, subscriber)
-    done = 0
-    for start in range(0, len(letters), _TOGETHER):
-        some = letters[start : start + _TOGETHER]
-        done += sum(await asyncio.gather(*(bridge.journal.drop(letter) for letter, _ in some)))
-    return done
-
-
-async def replay(
-    bridge: Bridge, keys: Iterable[str], name: str | None = None, *, dry_run: bool = False
-) -> Replayed:
-    """Give events again to a subscriber, or to every one that runs, as far as it wants them.
-
-    What a subscriber has yet to look at comes anyway, and is not counted. Raises
-    `UnknownSubscriber`.
+    `events` are those that could be read, and `is_whole` says that nothing unreadable is left.
+    `appended` is None in a dry run.
     """
-    entries, unknown = await _found(bridge, keys)
-    counts = await _replay(bridge, entries, name, dry_run=dry_run)
-    return Replayed(subscribers=counts, unknown=unknown)
+
+    is_whole: bool
+    events: Sequence[Event] = ()
+    appended: Appended | None = None
 
 
-async def replay_found(
-    bridge: Bridge, query: Query, name: str, *, dry_run: bool = False
-) -> Replayed:
-    """Give what a search finds again to one subscriber, as `replay` does."""
-    entries = await bridge.journal.search(query)
-    return Replayed(
-        subscribers=await _replay(bridge, entries, name, dry_run=dry_run),
-        next=entries[-1].position if len(entries) == query.limit else None,
-    )
+class Operators:
+    """What the operators of a bridge may do; everything may raise `JournalError`.
 
+    `deliveries` are those that run, by the names of their subscribers.
+    """
 
-async def _replay(
-    bridge: Bridge, entries: Sequence[Entry], name: str | None, *, dry_run: bool
-) -> Mapping[str, int]:
-    counts: Counter[str] = Counter()
-    reached = {state.name: state.position for state in await bridge.journal.subscribers()}
-    for subscriber in _running(bridge, name):
-        wanted = [
-            entry.position
-            for entry in entries
-            if subscriber.wants(entry.event) and entry.position <= reached.get(subscriber.name, 0)
-        ]
-        if wanted and dry_run:
-            counts[subscriber.name] = len(wanted)
-        elif wanted:
-            counts[subscriber.name] = await bridge.journal.replay(wanted, subscriber.name)
-            await _wake(bridge, {subscriber.name})
-    return counts
+    def __init__(
+        self, journal: Journal, bus: Bus, deliveries: Mapping[str, Delivery], intake: Intake
+    ) -> None:
+        self.journal = journal
+        self._bus = bus
+        self._deliveries = deliveries
+        self._intake = intake
 
+    # --- looking ---------------------------------------------------------------------------
 
-async def _found(bridge: Bridge, keys: Iterable[str]) -> tuple[list[Entry], list[str]]:
-    entries, unknown = [], []
-    for key in dict.fromkeys(keys):
-        entry = await bridge.journal.find(key)
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """Return the configured adapters by name."""
+        return self._intake.adapters
+
+    async def health(self) -> Health:
+        """Return whether a callback would be taken now."""
+        return await self._intake.health()
+
+    async def describe(self, key: str) -> Described | None:
+        """Return all that is known about the event with this key, if there is one."""
+        entry = await self.journal.find(key)
         if entry is None:
-            unknown.append(key)
-        else:
-            entries.append(entry)
-    return entries, unknown
+            return None
+        strangers = {
+            subscriber.name
+            for subscriber in self._bus.subscribers
+            if not subscriber.wants(entry.event)
+        }
+        outcomes = await self.journal.outcomes(entry.position)
+        return Described(
+            entry=entry,
+            outcomes=[outcome for outcome in outcomes if outcome.subscriber not in strangers],
+            history=await self._history(entry.event),
+        )
+
+    async def _history(self, event: Event) -> Sequence[Entry]:
+        if not isinstance(event, Message | StatusChange):
+            return ()
+        found: dict[int, Entry] = {}
+        for name in (event.message_id, *event.aliases):
+            query = Query(
+                kinds=(Message.kind, StatusChange.kind), message_id=name, limit=_LONGEST_HISTORY
+            )
+            found |= {each.position: each for each in await self.journal.search(query)}
+        return [found[position] for position in sorted(found)]
+
+    # --- subscribers -----------------------------------------------------------------------
+
+    async def subscribers(self) -> Sequence[Served]:
+        """Return how each subscriber stands that the journal knows, by name."""
+        found = []
+        for state in await self.journal.subscribers():
+            delivery = self._deliveries.get(state.name)
+            served = Served(
+                state=state,
+                lag_seconds=await lag_seconds(self.journal, state),
+                running=delivery is not None,
+                held_lanes=0 if delivery is None else delivery.held_lanes,
+            )
+            found.append(served)
+        return found
+
+    async def forget(self, name: str) -> None:
+        """Drop a subscriber with all that it held. Raises `UnknownSubscriber`.
+
+        Raises `StillRunning`, wherever it runs: what runs would only begin anew.
+        """
+        journal, where = self.journal, ""
+        if name not in self._deliveries:
+            if not (isinstance(journal, SharedJournal) and await journal.is_served(name)):
+                await self._check_known(name)
+                await journal.forget(name)
+                return
+            where = " in another process"
+        raise StillRunning(
+            f"subscriber {name!r} is running{where}: take it out of the configuration, restart, "
+            "and then forget it"
+        )
+
+    async def _check_known(self, name: str) -> None:
+        known = {each.name for each in await self.journal.subscribers()}
+        if name not in known:
+            raise UnknownSubscriber(wording.unknown("subscriber", name, known))
+
+    async def _wake(self, names: Iterable[str]) -> None:
+        for name in names:
+            delivery = self._deliveries.get(name)
+            if delivery is not None:
+                await delivery.wake()
+
+    # --- dead letters ----------------------------------------------------------------------
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = _TOGETHER
+    ) -> Sequence[DeadLetter]:
+        """Return a page of dead letters, oldest first. Raises `UnknownSubscriber`."""
+        if subscriber is not None:
+            await self._check_known(subscriber)
+        return await self.journal.dead_letters(subscriber, after=after, limit=limit)
+
+    async def dead_letter(self, letter: int) -> DeadLetter | None:
+        """Return a dead letter by its id, if there is one."""
+        return await self.journal.dead_letter(letter)
+
+    async def retry(self, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
+        """Give dead letters, or all there are, their tries again now; return how many there were.
+
+        Raises `UnknownSubscriber`.
+        """
+        return await self._change(self.journal.retry, ids, subscriber)
+
+    async def drop(self, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
+        """Drop dead letters, or all there are; return how many there were.
+
+        Raises `UnknownSubscriber`.
+        """
+        return await self._change(self.journal.drop, ids, subscriber)
+
+    async def _change(
+        self,
+        change: Callable[[int], Awaitable[bool]],
+        ids: Sequence[int] | None,
+        subscriber: str | None,
+    ) -> int:
+        letters = await self._letters(ids, subscriber)
+        done = 0
+        for start in range(0, len(letters), _TOGETHER):
+            some = letters[start : start + _TOGETHER]
+            done += sum(await asyncio.gather(*(change(letter) for letter, _ in some)))
+            await self._wake({name for _, name in some})
+        return done
+
+    async def _letters(
+        self, ids: Sequence[int] | None, subscriber: str | None
+    ) -> Sequence[tuple[int, str]]:
+        """Return the ids and subscribers of the named dead letters, or of all there are now."""
+        if ids is not None:
+            letters = [await self.dead_letter(letter) for letter in ids]
+            return [(letter.id, letter.subscriber) for letter in letters if letter is not None]
+        # Listed before any is changed: one that dies again at once would come up without end.
+        found: list[tuple[int, str]] = []
+        while page := await self.dead_letters(subscriber, after=found[-1][0] if found else 0):
+            found += [(letter.id, letter.subscriber) for letter in page]
+        return found
+
+    # --- events once more ------------------------------------------------------------------
+
+    async def replay(
+        self, keys: Iterable[str], name: str | None = None, *, dry_run: bool = False
+    ) -> Replayed:
+        """Give events again to a subscriber, or to every one that runs, as far as it wants them.
+
+        What a subscriber has yet to look at comes anyway, and is not counted. Raises
+        `UnknownSubscriber`.
+        """
+        found = {key: await self.journal.find(key) for key in keys}
+        entries = [entry for entry in found.values() if entry is not None]
+        return Replayed(
+            subscribers=await self._replay(entries, name, dry_run=dry_run),
+            unknown=[key for key, entry in found.items() if entry is None],
+        )
+
+    async def replay_found(self, query: Query, name: str, *, dry_run: bool = False) -> Replayed:
+        """Give what a search finds again to one subscriber, as `replay` does."""
+        entries = await self.journal.search(query)
+        return Replayed(
+            subscribers=await self._replay(entries, name, dry_run=dry_run),
+            next=entries[-1].position if len(entries) == query.limit else None,
+        )
+
+    async def _replay(
+        self, entries: Sequence[Entry], name: str | None, *, dry_run: bool
+    ) -> Mapping[str, int]:
+        counts: Counter[str] = Counter()
+        reached = {state.name: state.position for state in await self.journal.subscribers()}
+        for subscriber in self._running(name):
+            wanted = [
+                entry.position
+                for entry in entries
+                if subscriber.wants(entry.event)
+                and entry.position <= reached.get(subscriber.name, 0)
+            ]
+            if wanted and dry_run:
+                counts[subscriber.name] = len(wanted)
+            elif wanted:
+                counts[subscriber.name] = await self.journal.replay(wanted, subscriber.name)
+                await self._wake({subscriber.name})
+        return counts
+
+    def _running(self, name: str | None) -> Sequence[Subscriber]:
+        found = [each for each in self._bus.subscribers if name in (None, each.name)]
+        if name is not None and not found:
+            running = (each.name for each in self._bus.subscribers)
+            raise UnknownSubscriber(wording.unknown("running subscriber", name, running))
+        return found
+
+    async def reparse(
+        self, keys: Iterable[str], *, dry_run: bool = False
+    ) -> Mapping[str, Reparsed | None]:
+        """Parse once more what could not be read, by key; a dry run only says what would come out.
+
+        New events are appended with the time at which their callback came, and the entry is
+        marked. None stands for what is not there, is not unreadable, or whose adapter is gone.
+        """
+        done: dict[str, Reparsed | None] = {}
+        for key in keys:
+            done[key] = None
+            entry = await self.journal.find(key)
+            if entry is not None and isinstance(entry.event, Unrecognized):
+                with suppress(UnknownAdapter):
+                    done[key] = await self._reparse(entry.position, entry.event, dry_run=dry_run)
+        return done
+
+    async def _reparse(self, position: int, event: Unrecognized, *, dry_run: bool) -> Reparsed:
+        parsed = self._intake.parse_again(event)
+        news = [
+            each
+            for each in parsed.events
+            if not (isinstance(each, Unrecognized) and each.raw == event.raw)
+        ]
+        readable = parsed.malformed is None and len(news) == len(parsed.events)
+        if dry_run:
+            return Reparsed(is_whole=readable, events=news)
+        appended = await self.journal.append(news)
+        if readable:
+            await self.journal.mark_reparsed([position])
+        return Reparsed(is_whole=readable, events=news, appended=appended)
+
+    async def purge(self, subject: str) -> int:
+        """Erase every event about a phone number or a user id; return how many there were."""
+        return await self.journal.purge(subject)
 
 
-def _running(bridge: Bridge, name: str | None) -> Sequence[Subscriber]:
-    subscribers = [
-        subscriber for subscriber in bridge.bus.subscribers if name in (None, subscriber.name)
-    ]
-    if name is not None and not subscribers:
-        raise UnknownSubscriber(f"no subscriber {name!r} is running")
-    return subscribers
-
-
-async def reparse(
-    bridge: Bridge, keys: Iterable[str], *, dry_run: bool = False
-) -> Mapping[str, Reparsed | None]:
-    """Read once more what could not be read, by key.
-
-    None stands for what is not there, is not unreadable, or whose adapter is gone.
-    """
-    done: dict[str, Reparsed | None] = {}
-    for key in keys:
-        done[key] = None
-        entry = await bridge.journal.find(key)
-        if entry is not None and isinstance(entry.event, Unrecognized):
-            try:
-                done[key] = await bridge.reparse(entry, dry_run=dry_run)
-            except UnknownAdapter:
-                continue
-    return done
-
-
-async def forget(bridge: Bridge, name: str) -> bool:
-    """Drop a subscriber with all that it held; return whether there was one.
-
-    Raises `StillRunning`, wherever it runs: what runs would only begin anew.
-    """
-    if name in bridge.deliveries:
-        where = ""
-    elif isinstance(bridge.journal, SharedJournal) and await bridge.journal.is_served(name):
-        where = " in another process"
-    else:
-        return await bridge.journal.forget(name)
-    raise StillRunning(
-        f"subscriber {name!r} is running{where}: take it out of the configuration, restart, "
-        "and then forget it"
-    )
-
-
-async def _wake(bridge: Bridge, names: Iterable[str]) -> None:
-    for name in names:
-        delivery = bridge.deliveries.get(name)
-        if delivery is not None:
-            await delivery.wake()
+async def lag_seconds(journal: Journal, state: SubscriberState) -> float:
+    """Return for how long the oldest event that a subscriber has yet to look at has waited."""
+    if not state.lag:
+        return 0.0
+    since = state.lagging_since
+    if since is None:
+        entries = await journal.search(Query(after=state.position, limit=1))
+        if not entries:
+            return 0.0
+        since = entries[0].event.received_at.timestamp()
+    return max(0.0, time.time() - since)

@@ -18,26 +18,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-import attrs
-
-from bridge.adapter import Adapter, Callback, Parsed, Verified
-from bridge.delivery.functions import is_async
-from bridge.delivery.subscriber import Function
 from bridge.errors import ConfigurationError
 from bridge.ingress import request_id
-from bridge.ingress.recent_keys import Recent
-from bridge.journal.protocol import Appended
-from bridge.model import Event
+from bridge.ingress.recent_keys import RecentKeys
 from bridge.model.masking import mask_phones_in
-
-Append: TypeAlias = Callable[[Sequence[Event]], Awaitable[Appended]]
-"""What makes events durable: a journal's `append`."""
+from bridge.observer import AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
 
 _Attributes: TypeAlias = Mapping[str, str | int]
 
@@ -48,8 +39,8 @@ _EXPORTER_VARIABLE: Final = "OTEL_TRACES_EXPORTER"
 _OTLP: Final = "otlp_proto_http"
 
 
-class Tracing:
-    """Makes the spans; `Bridge(tracing=…)` takes one.
+class Tracing(Observer):
+    """Makes the spans; runs while the bridge does that it observes.
 
     `provider` is a `TracerProvider` of OpenTelemetry's that whoever made it also shuts down; by
     default the process's own. Raises `ConfigurationError` where OpenTelemetry is not installed.
@@ -60,7 +51,7 @@ class Tracing:
         self._provider: Any = provider
         self._exporter: Any = None
         self._tracer: Any = None
-        self._parents: Recent[Any] = Recent()
+        self._parents: RecentKeys[Any] = RecentKeys()
 
     @classmethod
     def exporting(cls) -> Self:
@@ -95,68 +86,45 @@ class Tracing:
 
     # --- what is traced --------------------------------------------------------------------
 
-    @contextmanager
-    def callback(self, adapter: str) -> Iterator[None]:
-        """Trace the taking of a callback, of which the rest are parts."""
+    def callback(self, details: CallbackDetails, /) -> Around:
+        """Trace a callback, of which the rest are parts."""
         attributes = {
-            "bridge.adapter": adapter,
+            "bridge.adapter": details.adapter,
             "bridge.request_id": request_id.current() or "",
         }
-        with self._span(f"callback {adapter}", self._trace.SpanKind.SERVER, attributes):
-            yield
+        name = f"callback {details.adapter}"
+        return self._span(name, self._trace.SpanKind.SERVER, attributes)
 
-    def reading(self, adapter: Adapter) -> Adapter:
-        """Return an adapter that does the same, and whose steps are spans."""
-        return _TracedAdapter(adapter, self.step)
+    def verify(self, _: CallbackDetails, /) -> Around:
+        """Trace the verifying."""
+        return self._span("verify", self._trace.SpanKind.INTERNAL, {})
 
-    def appending(self, append: Append) -> Append:
-        """Return the journal's `append` as a span; the events' deliveries join this trace."""
+    def parse(self, _: CallbackDetails, /) -> Around:
+        """Trace the parsing."""
+        return self._span("parse", self._trace.SpanKind.INTERNAL, {})
 
-        async def traced(events: Sequence[Event]) -> Appended:
-            # Before they are in the journal: a subscriber may be faster than what comes after.
-            self._parents.tie(events, self._trace.get_current_span().get_span_context())
-            with self.step("append", {"bridge.events": len(events)}):
-                return await append(events)
+    def append(self, details: AppendDetails, /) -> Around:
+        """Trace the appending; the attempts to deliver these events join this trace."""
+        parent = self._trace.get_current_span().get_span_context()
+        self._parents.add(details.events, parent)
+        attributes = {"bridge.events": len(details.events)}
+        return self._span("append", self._trace.SpanKind.INTERNAL, attributes)
 
-        return traced
-
-    def delivering(self, subscriber: str, function: Function) -> Function:
-        """Return a subscriber's function of which each call is a span, in its callback's trace."""
-        if is_async(function):
-
-            async def traced_async(event: Event) -> object:
-                with self._delivery(subscriber, event):
-                    return await function(event)  # type: ignore[misc]  # as was just asked
-
-            return traced_async
-
-        def traced(event: Event) -> object:
-            with self._delivery(subscriber, event):
-                return function(event)
-
-        return traced
-
-    @contextmanager
-    def step(self, name: str, attributes: _Attributes | None = None) -> Iterator[None]:
-        """Trace a part of what is going on."""
-        with self._span(name, self._trace.SpanKind.INTERNAL, attributes or {}):
-            yield
-
-    @contextmanager
-    def _delivery(self, subscriber: str, event: Event) -> Iterator[None]:
-        parent = self._parents.of(event)
+    def attempt(self, details: AttemptDetails, /) -> Around:
+        """Trace an attempt in the trace of the event's callback."""
+        event = details.event
+        parent = self._parents.get(event)
         context = None
         if parent is not None:
             context = self._trace.set_span_in_context(self._trace.NonRecordingSpan(parent))
         attributes = {
-            "bridge.subscriber": subscriber,
+            "bridge.subscriber": details.subscriber,
             "bridge.event.kind": event.kind,
             "bridge.event.key": mask_phones_in(event.key),
             "bridge.channel": event.channel,
         }
-        kind = self._trace.SpanKind.CONSUMER
-        with self._span(f"deliver {subscriber}", kind, attributes, context):
-            yield
+        name, kind = f"deliver {details.subscriber}", self._trace.SpanKind.CONSUMER
+        return self._span(name, kind, attributes, context)
 
     @contextmanager
     def _span(
@@ -177,26 +145,6 @@ class Tracing:
                 span.set_attribute("error.type", type(error).__name__)
                 span.set_status(self._trace.StatusCode.ERROR)
                 raise
-
-
-@attrs.frozen
-class _TracedAdapter:
-    """An adapter whose steps are spans."""
-
-    _adapter: Adapter
-    _step: Callable[[str], Any]
-
-    @property
-    def methods(self) -> frozenset[str]:
-        return self._adapter.methods
-
-    def verify(self, callback: Callback, /) -> Verified:
-        with self._step("verify"):
-            return self._adapter.verify(callback)
-
-    def parse(self, verified: Verified, /) -> Parsed:
-        with self._step("parse"):
-            return self._adapter.parse(verified)
 
 
 def _exporter() -> Any:  # noqa: ANN401 - a class of OpenTelemetry's

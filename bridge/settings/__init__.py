@@ -4,28 +4,44 @@
 (`${NAME}`, `file:PATH`) and `structure` (values to classes). `wording` builds the messages.
 """
 
-from bridge.settings.loading import load, load_admin, loads
-from bridge.settings.structure import Duration, Size, seconds
-from bridge.settings.tables import (
-    CONSOLE,
-    AdapterEntry,
-    AdapterTable,
-    AdminSettings,
-    ContentKind,
-    DeliverySettings,
-    EventKind,
-    JournalSettings,
-    JournalTable,
-    LogSettings,
-    NoSettings,
-    ServerSettings,
-    Settings,
-    SubscriberEntry,
-    SubscriberTable,
-    TracingSettings,
-    between,
-    matching,
-)
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.settings.admin import AdminSettings, is_loopback, load_admin
+    from bridge.settings.limits import between, matching
+    from bridge.settings.loading import load, loads
+    from bridge.settings.structure import Duration, Size, seconds
+    from bridge.settings.tables import (
+        CONSOLE,
+        AdapterEntry,
+        AdapterTable,
+        ContentKind,
+        DeliverySettings,
+        EventKind,
+        JournalSettings,
+        JournalTable,
+        LogSettings,
+        NoSettings,
+        SelfCritical,
+        ServerSettings,
+        Settings,
+        SubscriberEntry,
+        SubscriberTable,
+        TracingSettings,
+    )
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.settings.admin",
+            "bridge.settings.limits",
+            "bridge.settings.structure",
+            "bridge.settings.tables",
+            "bridge.settings.loading",
+        ),
+    )
 
 __all__ = [
     "CONSOLE",
@@ -40,6 +56,7 @@ __all__ = [
     "JournalTable",
     "LogSettings",
     "NoSettings",
+    "SelfCritical",
     "ServerSettings",
     "Settings",
     "Size",
@@ -47,6 +64,7 @@ __all__ = [
     "SubscriberTable",
     "TracingSettings",
     "between",
+    "is_loopback",
     "load",
     "load_admin",
     "loads",

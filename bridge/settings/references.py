@@ -69,11 +69,32 @@ def resolve(
 
 def referenced(value: object) -> Iterator[str]:
     """Return every string in a value that came from outside the document."""
-    if isinstance(value, Referenced):
-        yield value
+    return (text for _, text in _strings(value) if isinstance(text, Referenced))
+
+
+def defaults(value: object) -> Iterator[str]:
+    """Yield what stands after `:-` in a string of the document."""
+    for match in _REFERENCE.finditer(value) if isinstance(value, str) else ():
+        if match["default"] is not None:
+            yield match["default"]
+
+
+def files(
+    document: toml.Document, environ: Mapping[str, str], directory: Path
+) -> Iterator[tuple[str, Path]]:
+    """Yield each file that the document's strings are read from, with the key of the string."""
+    for path, text in _strings(document.value):
+        if text.startswith(_FILE):
+            name = _REFERENCE.sub(lambda match: _variable(match, environ), text)
+            yield toml.dotted(path), directory / name.removeprefix(_FILE)
+
+
+def _strings(value: object, path: toml.Path = ()) -> Iterator[tuple[toml.Path, str]]:
+    if isinstance(value, str):
+        yield path, value
     elif isinstance(value, dict | list):
-        for below in value.values() if isinstance(value, dict) else value:
-            yield from referenced(below)
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _strings(below, (*path, key))
 
 
 def _follow(text: str, environ: Mapping[str, str], directory: Path) -> str:

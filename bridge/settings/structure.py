@@ -129,7 +129,10 @@ def faults(
         for problem in error.problems:
             yield path, problem.message, problem.key
     elif isinstance(error, ValueError | TypeError | BridgeError) and error.args:
-        yield path, str(error.args[0]), ""  # attrs puts the field and the value after its message
+        message = str(error.args[0])
+        if isinstance(error.args[-1], str):  # attrs puts the value behind the message
+            message = message.replace(error.args[-1], "********") if error.args[1:] else message
+        yield path, message, ""
     else:
         yield path, f"its check failed with {type(error).__name__}", ""
 

@@ -5,21 +5,29 @@ Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    runtime_checkable,
+)
 
 import attrs
 
-from bridge.adapter.signing import Network, Secret
+from bridge.adapter.signing import Network
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
 from bridge.settings import toml
+from bridge.settings.admin import AdminSettings
+from bridge.settings.limits import between, matching
 from bridge.settings.structure import Duration, Size
-from bridge.settings.wording import quoted
+from bridge.settings.wording import shown
 
 if TYPE_CHECKING:
     EventKind: TypeAlias = str
@@ -39,25 +47,13 @@ _DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def between(low: float, high: float = math.inf) -> Callable[[object, object, float], None]:
-    """Return a validator of a range; both ends belong to it."""
-    expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+@runtime_checkable
+class SelfCritical(Protocol):
+    """Settings of an engine or an adapter that know what is valid in them, and unsafe."""
 
-    def check(_instance: object, _attribute: object, value: float) -> None:
-        if not low <= value <= high:
-            raise ConfigurationError(f"expected a number {expected}, found {value}")
-
-    return check
-
-
-def matching(pattern: re.Pattern[str], expected: str) -> Callable[[object, object, str], None]:
-    """Return a validator of a string's form."""
-
-    def check(_instance: object, _attribute: object, value: str) -> None:
-        if not pattern.fullmatch(value):
-            raise ConfigurationError(f"expected {expected}, found {quoted(value)}")
-
-    return check
+    def doubts(self) -> Iterable[Problem]:
+        """Return the warnings of `bridge check`; their keys are those of the class."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -83,32 +79,6 @@ class ServerSettings:
     keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
     max_connections: int = attrs.field(default=1000, validator=between(1))
     drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
-
-
-@attrs.frozen(kw_only=True)
-class AdminSettings:
-    """The listener for operators: commands, probes and metrics; never the callbacks' own port.
-
-    A client can read every event, so a `token` is required unless `host` is a loopback address.
-    """
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = attrs.field(default=8081, validator=between(0, 65535))
-    token: Secret | None = None
-
-    def __attrs_post_init__(self) -> None:
-        """Require a token where other machines can connect."""
-        if self.enabled and not self.token and not _is_loopback(self.host):
-            message = f"is required where host is not a loopback address, as {self.host!r} is not"
-            raise ConfigurationError((Problem("token", message),))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @attrs.frozen(kw_only=True)
@@ -203,7 +173,7 @@ class AdapterTable:
         if value is not None and not _DOMAIN.fullmatch(value):
             raise ConfigurationError(
                 "expected lower-case letters, digits, - and _, beginning with a letter or digit, "
-                f"found {quoted(value)}"
+                f"found {shown(value)}"
             )
 
 
@@ -239,6 +209,9 @@ class SubscriberTable:
     events: tuple[EventKind, ...] = ()
     channel: str | None = None
     account: str | None = None
+    source: str | None = None
+    domain: str | None = None
+    completions: bool = False
     direction: Direction | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
@@ -248,12 +221,12 @@ class SubscriberTable:
     def _check_use(self, _attribute: object, value: str) -> None:
         if value != CONSOLE and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
-                f'expected "{CONSOLE}" or "package.module:function", found {quoted(value)}'
+                f'expected "{CONSOLE}" or "package.module:function", found {shown(value)}'
             )
         if value.startswith("bridge:"):
             raise ConfigurationError(
-                f"found {quoted(value)}, but `bridge` is this package: a file of yours that is "
-                "called bridge.py needs another name"
+                "`bridge` is this package: a file of yours that is called bridge.py needs another "
+                "name"
             )
 
     @show_personal_data.validator
@@ -279,7 +252,7 @@ class Settings:
     """
 
     server: ServerSettings = ServerSettings()
-    admin: AdminSettings = AdminSettings()
+    admin: AdminSettings = attrs.field(factory=AdminSettings)
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()

@@ -1,4 +1,7 @@
-"""Error messages: what was found, what is allowed, and what was probably meant."""
+"""Error messages: what was found, what is allowed, and what was probably meant.
+
+A long value is not quoted: it may be a secret that was put into the wrong setting.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Final
 
 from bridge.settings.references import Referenced
 
-_MAX_QUOTED: Final = 60
+_LONGEST_SHOWN: Final = 7  # characters; a secret that keeps anybody out has more
 
 
 def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
@@ -18,22 +21,23 @@ def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, words, n=1) or [
         each for each in words if each.casefold() == word.casefold()
     ]
+    found = f" {quoted(word)}" if close or len(word) <= _LONGEST_SHOWN else ""
     hint = f"; did you mean {quoted(close[0])}?" if close else "."
-    return f"unknown {what} {quoted(word)}{hint} Allowed: {', '.join(words) or 'none'}"
+    return f"unknown {what}{found}{hint} Allowed: {', '.join(words) or 'none'}"
 
 
 def mismatch(value: object, expected: str, *, is_secret: bool = False) -> str:
     """Say what was expected and what was found, quoting nothing that may be a secret."""
-    return f"expected {expected}, found {_description(value, is_secret=is_secret)}"
+    return f"expected {expected}, found {shown(value, is_secret=is_secret)}"
 
 
 def quoted(word: object) -> str:
-    """Write a string, number or boolean as a document does; a long one is cut."""
-    text = json.dumps(word, ensure_ascii=False)
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+    """Write a string, number or boolean as a document does."""
+    return json.dumps(word, ensure_ascii=False)
 
 
-def _description(value: object, *, is_secret: bool) -> str:
+def shown(value: object, *, is_secret: bool = False) -> str:
+    """Return the kind of a value, and the value itself where it can be no secret."""
     if isinstance(value, Referenced):
         return "a string from elsewhere that is not shown"
     for kind, name in (
@@ -43,7 +47,8 @@ def _description(value: object, *, is_secret: bool) -> str:
         (float, "a number"),
     ):
         if isinstance(value, kind):
-            return name if is_secret else f"{name.split()[1]} {quoted(value)}"
+            is_short = len(str(value)) <= _LONGEST_SHOWN and not is_secret
+            return f"{name.split()[1]} {quoted(value)}" if is_short else name
     if isinstance(value, dict):
         return "a table"
     return "an array" if isinstance(value, list) else "a date or time"

@@ -13,26 +13,22 @@ journals an asyncio plugin in automatic mode. They are imported when they are as
 `bridge.testing.providers` needs none of it.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.testing.adapter import AdapterContract
     from bridge.testing.bodies import disturbed, json_objects, json_values
     from bridge.testing.journal import JournalContract
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.testing.bodies",
+            "bridge.testing.adapter",
+            "bridge.testing.journal",
+        ),
+    )
 
 __all__ = ["AdapterContract", "JournalContract", "disturbed", "json_objects", "json_values"]
-
-_MODULES = {
-    "AdapterContract": "adapter",
-    "JournalContract": "journal",
-    "disturbed": "bodies",
-    "json_objects": "bodies",
-    "json_values": "bodies",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

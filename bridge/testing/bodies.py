@@ -47,13 +47,52 @@ def disturbed(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> Any:  # noqa: ANN
         if not places:
             break
         *way, last = draw(st.sampled_from(places))
-        parent = body
-        for key in way:
-            parent = parent[key]
+        parent = _at(body, tuple(way))
         if draw(st.booleans()):
             parent[last] = draw(json_values)
         else:
             del parent[last]
+    return body
+
+
+@st.composite
+def marked(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> tuple[Any, dict[str, str]]:
+    """Draw a real body with marks in some of its leaves, and in fields that are not known.
+
+    A mark is a word or a number that stands nowhere else. Returns the body with the path of
+    each mark: the names that lead to it, joined by dots.
+    """
+    body: Any = copy.deepcopy(draw(st.sampled_from(bodies)))
+    names = sorted({name for each in bodies for way in _places(each) for name in _named(way)})
+    marks: dict[str, str] = {}
+
+    def new_mark(way: _Place) -> str | int:
+        is_word = draw(st.booleans())
+        mark = f"mark-{len(marks):04}" if is_word else 990_000_000_000 + len(marks)
+        marks[str(mark)] = ".".join(_named(way))
+        return mark
+
+    leaves = [way for way in _places(body) if not isinstance(_at(body, way), dict | list)]
+    if leaves:
+        for way in draw(st.lists(st.sampled_from(leaves), max_size=3, unique=True)):
+            _at(body, way[:-1])[way[-1]] = new_mark(way)
+    objects = [way for way in ((), *_places(body)) if isinstance(_at(body, way), dict)]
+    for way in draw(st.lists(st.sampled_from(objects), max_size=2)):
+        name = draw(st.sampled_from(["field_of_tomorrow", *names]))
+        if name not in _at(body, way):
+            mark = new_mark((*way, name))
+            shapes: list[Any] = [mark, [mark], {"a": mark}, [{"a": mark}]]
+            _at(body, way)[name] = draw(st.sampled_from(shapes))
+    return body, marks
+
+
+def _named(way: _Place) -> list[str]:
+    return [step for step in way if isinstance(step, str)]
+
+
+def _at(body: Any, way: _Place) -> Any:  # noqa: ANN401 - any JSON
+    for step in way:
+        body = body[step]
     return body
 
 

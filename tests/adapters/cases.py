@@ -3,8 +3,9 @@
 `request.json` is the body as the provider sends it. Where the adapter ships it as a sample, the
 file `sample` names that instead, so that no body is on disk twice. `events.json` is what comes
 out, written by hand from the provider's documentation: a list of events in our own JSON, without
-`source` and `received_at` (the test fixes both), with `raw` as a JSON pointer into the request,
-or in full. `settings.json`, where there is one, holds the adapter's settings.
+`source` and `received_at` (the test fixes both) and without `owned` where it is true, with `raw`
+as a JSON pointer into the request, or in full. `settings.json`, where there is one, holds the
+adapter's settings.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Case:
         body = json.loads(self.request)
         return [
             {
+                **({"owned": True} if event["kind"] == "message" else {}),
                 **event,
                 "source": self.adapter,
                 "received_at": RECEIVED_TEXT,

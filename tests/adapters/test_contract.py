@@ -15,7 +15,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge.adapter import Callback, Parsed, Response, Verified
+from bridge.adapter import Callback, Parsed, Response, Scope, Verified
+from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
@@ -46,6 +47,16 @@ def rows(parent, *names: str) -> int:
 
 
 class TestWhatsApp(AdapterContract):
+    # Which account it was, and the number as Meta displays it.
+    envelope = frozenset(
+        {
+            "entry.id",
+            "entry.time",
+            "entry.changes.value.messaging_product",
+            "entry.changes.value.metadata.display_phone_number",
+        }
+    )
+
     def make_adapter(self, name):
         return WhatsApp(name, WhatsAppSettings(app_secrets=(Secret(SECRET),)))
 
@@ -135,6 +146,17 @@ class TestRcs(AdapterContract):
 
 
 class TestIncs(AdapterContract):
+    envelope = frozenset(
+        {
+            "business_phone",
+            "channel_id",
+            "received_at",
+            "message.messaging_product",
+            "message.metadata.display_phone_number",
+            "message.metadata.phone_number_id",
+        }
+    )
+
     def make_adapter(self, name):
         channel = Channel(id=30058, kind="whatsapp", business_phone="6281519236680")
         return Incs(name, IncsSettings(tokens=(Secret(SECRET),), channels=(channel,)))
@@ -193,7 +215,16 @@ class Sound(Plain):
 
     def parse(self, verified, /):
         parsed = super().parse(verified)
-        return parsed if parsed.malformed else attrs.evolve(parsed, response=Response())
+        if parsed.malformed:
+            return parsed
+        return Parsed(events=(*parsed.events, *self._notices(verified)))
+
+    def _notices(self, verified):
+        """Tell what stands beside the messages."""
+        body = read_object(verified.payload)
+        scope = Scope(source=self._name, channel="plain", received_at=RECEIVED_AT, body=body)
+        told = {name: value for name, value in body.items() if name != "messages"}
+        return [scope.notice("other", told, scope.identity(told))] if told else []
 
     def _message(self, scope, item):
         if isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("id", "text")):
@@ -215,6 +246,11 @@ class Raising(Sound):
 class Losing(Sound):
     def parse(self, verified, /):
         return Parsed(events=super().parse(verified).events[:1])
+
+
+class Forgetful(Sound):
+    def _notices(self, verified):
+        return []
 
 
 class Shallow(Sound):
@@ -289,6 +325,7 @@ FAULTS = [
     (Raising, "test_verify_refuses_and_does_nothing_else"),
     (Plain, "test_parse_returns_for_any_object"),  # its messages need an id and a text
     (Losing, "test_every_item_of_a_real_body_is_an_event"),
+    (Forgetful, "test_every_leaf_is_told"),
     (Shallow, "test_a_body_that_nests_too_deep_is_not_lost"),
     (Random, "test_the_same_bytes_give_the_same_events"),
     (Timed, "test_the_same_bytes_give_the_same_events"),

@@ -11,7 +11,7 @@ from bridge.adapter import Verified
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.model import Message, Unrecognized
+from bridge.model import Message, Notice, Typing, Unrecognized
 from tests.adapters import cases
 
 WHATSAPP = WhatsApp("whatsapp", WhatsAppSettings(insecure=True))
@@ -75,6 +75,10 @@ def seen(event) -> tuple:
         return (event.key, event.channel, event.direction, event.occurred_at, *parts)
     if isinstance(event, Unrecognized):
         return (event.channel, event.reason)
+    if isinstance(event, Notice):
+        return (event.channel, event.topic, event.details)
+    if isinstance(event, Typing):
+        return (event.channel, event.party, event.occurred_at)
     return (event.key, event.channel, event.kind)
 
 

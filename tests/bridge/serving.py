@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
 
-from bridge.ingress.server import serve
+from bridge.ingress.server import listening
 from bridge.runtime import Bridge
 
 PATIENCE = 60  # seconds until a test gives up; nothing depends on how long it really takes
@@ -18,19 +16,10 @@ PATIENCE = 60  # seconds until a test gives up; nothing depends on how long it r
 
 @asynccontextmanager
 async def serving(bridge: Bridge, **server) -> AsyncIterator[str]:
-    """Serve a bridge on a free port until the block ends, then tell it to stop."""
-    ready = asyncio.get_running_loop().create_future()
+    """Serve a bridge on a free port until the block ends."""
     settings = attrs.evolve(bridge.server, port=0, **server)
-    task = asyncio.create_task(serve(bridge, settings, ready=ready.set_result))
-    done, _ = await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
-    if task in done:
-        task.result()
-    try:
-        yield ready.result()
-    finally:
-        if not task.done():
-            os.kill(os.getpid(), signal.SIGTERM)
-        await task
+    async with bridge, listening(bridge.intake, settings) as url:
+        yield url
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -24,7 +24,6 @@ from bridge.errors import (
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended
 from bridge.model import Event, Message, StatusChange, Text, Unrecognized
-from bridge.ops import operators
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings, loads
 from tests.bridge.fakes import TOKEN, Plain, PlainSettings
@@ -282,7 +281,7 @@ class TestSubscribing:
             while not (letters := await bridge.journal.dead_letters()):
                 await asyncio.sleep(0)
             broken = False
-            await operators.retry(bridge, [letters[0].id])
+            await bridge.operators.retry([letters[0].id])
             while not got:
                 await asyncio.sleep(0)
         assert got == ["1"]

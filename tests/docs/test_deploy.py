@@ -15,7 +15,8 @@ import attrs
 import pytest
 
 from bridge import assembly
-from bridge.cli.check import doubts, mistakes
+from bridge.cli.check import mistakes
+from bridge.cli.doubts import doubts
 from bridge.journal.protocol import Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.settings import ServerSettings, Settings, load
@@ -39,6 +40,7 @@ def configured(tmp_path, monkeypatch) -> tuple[Settings, Path]:
     """Read the page's configuration, with its credential and its subscriber in place."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "incs_token").write_text("0123456789abcdef0123456789abcdef\n")
+    (tmp_path / "incs_token").chmod(0o400)  # as systemd lays it
     package = tmp_path / "shop"
     package.mkdir()
     (package / "__init__.py").touch()

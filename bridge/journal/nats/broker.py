@@ -298,9 +298,12 @@ class Broker:
             raise
         return True
 
-    async def empty(self, stream: str, subject: str) -> None:
-        """Erase all that was written to the matching subjects."""
-        await self.api(f"STREAM.PURGE.{stream}", {"filter": subject})
+    async def empty(self, stream: str, subject: str, *, before: int | None = None) -> None:
+        """Erase what was written to the matching subjects: all of it, or before a sequence."""
+        wanted: Fields = (
+            {"filter": subject} if before is None else {"filter": subject, "seq": before}
+        )
+        await self.api(f"STREAM.PURGE.{stream}", wanted)
 
     # --- reading -----------------------------------------------------------------------------
 

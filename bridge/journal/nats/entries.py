@@ -6,21 +6,15 @@ number below its position: an odd one, which cannot be taken for the entry befor
 
 from __future__ import annotations
 
-import logging
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Final
 from urllib.parse import quote
 
-import orjson
-
-from bridge.errors import CodecError
 from bridge.journal.nats.broker import Draft, Stored
 from bridge.journal.nats.subjects import Names
 from bridge.journal.protocol import Entry, lane_of
-from bridge.model import Event, Unrecognized
-from bridge.model.codec import decode
-
-_LOG: Final = logging.getLogger("bridge.journal")
+from bridge.journal.reading import read_event
+from bridge.model import Event
 
 _STRIDE: Final = 2
 _SCHEMA: Final = "1"
@@ -67,35 +61,10 @@ def _header(value: str) -> str:
 
 
 def entry_of(sequence: int, data: bytes, *, reparsed: bool = False) -> Entry:
-    """Return the entry of a message.
-
-    An event that cannot be decoded any more comes out as `Unrecognized`: it is not lost, and does
-    not stop its subscribers.
-    """
-    try:
-        event = decode(data)
-    except CodecError as error:
-        _LOG.error("message %d cannot be read: %s", sequence, error)
-        event = _unreadable(sequence, data, str(error))
+    """Return the entry of a message."""
+    event = read_event(data, sequence)
     return Entry(
         position=position_of(sequence), lane=lane_of(event), event=event, reparsed=reparsed
-    )
-
-
-def _unreadable(sequence: int, data: bytes, reason: str) -> Event:
-    try:
-        raw = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raw = data.decode("utf-8", "replace")
-    now = datetime.now(UTC)
-    return Unrecognized(
-        key=f"unrecognized/journal/{sequence}",
-        source="journal",
-        channel="journal",
-        occurred_at=now,
-        received_at=now,
-        raw=raw,
-        reason=reason,
     )
 
 

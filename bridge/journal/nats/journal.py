@@ -246,7 +246,7 @@ class NatsJournal(Operations):
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole stream."""
-        erased = await purge(self._streams, subject)
+        erased = await purge(self._streams, self._publisher, subject)
         if self._spool is not None:
             erased += await self._spool.purge(subject)
         for name in await subscribers(self._streams):

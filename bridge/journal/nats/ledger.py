@@ -1,23 +1,19 @@
 """What correlation remembers, as subjects of the stream.
 
-A key is known if its subject has a message. A record is the last message of its subject, and is
-written on the condition that nobody wrote another meanwhile; so are a key and the queue of a lane.
+A key is known if its subject has a message. A record is the last message of its subject, and so is
+the queue of a lane; all three are written on the condition that nobody wrote another one meanwhile.
 A group of appends is decided upon what was read before; what turns out to be missing is read, and
 all is decided anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
-import attrs
 import orjson
 
-from bridge.journal.correlation import Published
 from bridge.journal.ledger import (
-    MOST_TIES,
-    Known,
     Queue,
     Record,
     decode_queue,
@@ -26,9 +22,10 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.nats.broker import EXPECTED, TTL, Draft, Stored
-from bridge.journal.nats.subjects import Names
+from bridge.journal.nats.subjects import Names, digest
+from bridge.journal.overlay import Changes, Overlay
+from bridge.journal.reading import read_event
 from bridge.model import Event
-from bridge.model.codec import decode
 
 View = dict[str, Stored | None]
 """What is at subjects: None where nothing is. `anew` and `at` make the keys of two more kinds."""
@@ -36,8 +33,10 @@ View = dict[str, Stored | None]
 BEFORE_ITS_EVENT: Final = b"+1"
 """What a key's message says if its event is the next message of the stream."""
 
-_WAITS_IN: Final = b"waits:"
-_GONE: Final = "60s"  # how long the emptied queue of a lane is kept
+# What it says otherwise, with a digest behind: of the lane in which the event waits, or of the
+# event's own key.
+_WAITS: Final = b"?"
+_ANOTHER: Final = b"="
 
 
 def anew(subject: str) -> str:
@@ -50,31 +49,21 @@ def at(sequence: int) -> str:
     return f"#{sequence}"
 
 
-@attrs.frozen
-class Tie:
-    """What leads from one name to the record under another."""
-
-    name: str
-
-
-_Found: TypeAlias = Record | Tie
-
-
-def encode_found(found: _Found) -> bytes:
-    """Return what is kept under a name."""
-    if isinstance(found, Tie):
-        return orjson.dumps({"tied_to": found.name})
+def encode_found(found: Record | str) -> bytes:
+    """Return what is kept under a name: a record, or the digest of the name that it is tied to."""
+    if isinstance(found, str):
+        return orjson.dumps({"tied_to": found})
     return encode_record(found)
 
 
-def decode_found(data: bytes) -> _Found:
+def decode_found(data: bytes) -> Record | str:
     """Read what `encode_found` returned."""
-    tied_to = orjson.loads(data).get("tied_to")
-    return decode_record(data) if tied_to is None else Tie(tied_to)
+    tied_to: str | None = orjson.loads(data).get("tied_to")
+    return decode_record(data) if tied_to is None else tied_to
 
 
 def encode_queue(queue: Queue) -> bytes:
-    """Return what is kept of a lane in which something waits; nothing for an empty queue."""
+    """Return what is kept of a lane; nothing where nothing waits in it any more."""
     if not queue.items:
         return b""
     return orjson.dumps({"lane": queue.lane, "items": orjson.Fragment(encode_waiting(queue.items))})
@@ -89,147 +78,116 @@ def read_queue(data: bytes) -> Queue | None:
 
 
 class NotSeen(Exception):
-    """A subject is not in the view; it has to be read, and everything decided again."""
+    """Subjects are not in the view: they have to be read, and everything decided again."""
 
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
-        super().__init__(subject)
+    def __init__(self, subjects: Iterable[str]) -> None:
+        self.subjects = frozenset(subjects)
+        super().__init__(self.subjects)
 
 
-class GroupLedger:
-    """The `Ledger` of one group of appends.
+class GroupLedger(Overlay[str]):
+    """The `Ledger` of one group of appends. Any of its calls may raise `NotSeen`."""
 
-    `lanes` are those that are known to hold waiting events; the queues of others are read only
-    where a key leads to one. After each append either `accept` or `undo` what it claimed.
-    """
-
-    def __init__(
-        self, names: Names, view: Mapping[str, Stored | None], lanes: Container[str]
-    ) -> None:
+    def __init__(self, names: Names, view: Mapping[str, Stored | None]) -> None:
+        super().__init__()
         self._names = names
         self._view = view
-        self._lanes = lanes
-        self._claimed: set[str] = set()
-        self._accepted: set[str] = set()
-        self._changed: dict[str, _Found] = {}
-        self._records: dict[str, _Found] = {}
-        self._queuing: dict[str, Queue] = {}
-        self.queued: dict[str, Queue] = {}
-        self._published: dict[str, Event] = {}
+        self._ids: dict[str, str] = {}
+        self._queues: dict[str, Queue | None] = {}
         self._relied_on: set[str] = set()
-
-    def knows(self, key: str) -> bool:
-        """See `Ledger.knows`."""
-        subject = self._names.key(key)
-        return (
-            subject in self._claimed
-            or subject in self._accepted
-            or self._waits_in(key) is not None
-            or self._seen(subject) is not None
-        )
-
-    def claim(self, key: str) -> None:
-        """See `Ledger.claim`."""
-        self._claimed.add(self._names.key(key))
-
-    def known(self, key: str) -> Known | None:
-        """See `Ledger.known`."""
-        queue = self._waits_in(key)
-        event = self._published.get(key)
-        if queue is None and event is None:
-            subject = self._names.key(key)
-            if subject in self._claimed or subject in self._accepted:
-                return None
-            stored = self._seen(subject)
-            if stored is not None and not stored.sequence:  # known to be there, and not read
-                stored = self._seen(anew(subject))
-            data = b"" if stored is None else stored.data
-            if data.startswith(_WAITS_IN):
-                queue = self._read(data.removeprefix(_WAITS_IN).decode())
-            elif stored is not None and data == BEFORE_ITS_EVENT:
-                follows = self._seen(at(stored.sequence + 1))
-                event = None if follows is None else decode(follows.data)
-        for item in () if queue is None else queue.items:
-            if queue is not None and key in item.keys:
-                return Known(event=item.event, lane=queue.lane)
-        return None if event is None else Known(event=event)
-
-    def _waits_in(self, key: str) -> Queue | None:
-        for queue in (*self._queuing.values(), *self.queued.values()):
-            if any(key in item.keys for item in queue.items):
-                return self.queue(queue.lane)
-        return None
-
-    def find(self, name: str) -> Record | None:
-        """See `Ledger.find`."""
-        found = self._find(name)
-        for _ in range(MOST_TIES):
-            if not isinstance(found, Tie):
-                return found
-            found = self._find(found.name)
-        return None
-
-    def _find(self, name: str) -> _Found | None:
-        found = self._changed.get(name) or self._records.get(name)
-        if found is not None:
-            return found
-        stored = self._seen(self._names.track(name))
-        return None if stored is None else decode_found(stored.data)
 
     def _seen(self, subject: str) -> Stored | None:
         try:
             return self._view[subject]
         except KeyError:
-            raise NotSeen(subject) from None
+            raise NotSeen((subject,)) from None
+
+    # --- what is stored ------------------------------------------------------------------------
+
+    def id_of(self, text: str) -> str:
+        """See `Overlay.id_of`."""
+        found = self._ids.get(text)
+        if found is None:
+            found = self._ids[text] = digest(text)
+        return found
+
+    def has_key(self, key: str) -> bool:
+        """See `Overlay.has_key`."""
+        return self._seen(self._names.keys + key) is not None
+
+    def stored_event(self, key: str) -> Event | str | None:
+        """See `Overlay.stored_event`."""
+        subject = self._names.keys + key
+        stored = self._seen(subject)
+        if stored is not None and not stored.sequence:  # known to be there, and not read
+            stored = self._seen(anew(subject))
+        if stored is None or not stored.data:
+            return None
+        if stored.data == BEFORE_ITS_EVENT:
+            found = self._seen(at(stored.sequence + 1))
+            return None if found is None else read_event(found.data, found.sequence)
+        return stored.data.removeprefix(_ANOTHER).decode()
+
+    def stored_record(self, name: str) -> Record | str | None:
+        """See `Overlay.stored_record`."""
+        stored = self._seen(self._names.tracks + name)
+        return None if stored is None else decode_found(stored.data)
+
+    def stored_queue(self, lane: str) -> Queue | None:
+        """See `Overlay.stored_queue`."""
+        return self._queue_at(self.id_of(lane))
+
+    def _queue_at(self, lane: str) -> Queue | None:
+        if lane not in self._queues:
+            stored = self._seen(self._names.waiting + lane)
+            queue = None if stored is None else read_queue(stored.data)
+            if queue is not None:  # whatever becomes of it, its keys are written on condition
+                self._need(key for item in queue.items for key in item.keys)
+            self._queues[lane] = queue
+        return self._queues[lane]
+
+    def _need(self, keys: Iterable[str]) -> None:
+        subjects = (self._names.keys + self.id_of(key) for key in keys)
+        missing = [subject for subject in subjects if subject not in self._view]
+        if missing:
+            raise NotSeen(missing)
+
+    def stored_lane(self, key: str) -> str | None:
+        """See `Overlay.stored_lane`."""
+        stored = self._seen(self._names.keys + key)
+        if stored is None or not stored.data.startswith(_WAITS):
+            return None
+        queue = self._queue_at(stored.data.removeprefix(_WAITS).decode())
+        return None if queue is None else queue.lane
+
+    # --- what is written -----------------------------------------------------------------------
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
-        self._changed[record.name] = record
+        self._seen(self._names.tracks + self.id_of(record.name))
+        super().save(record)
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
-        self._changed[name] = Tie(to.name)
-
-    def queue(self, lane: str) -> Queue | None:
-        """See `Ledger.queue`."""
-        queue = self._queuing.get(lane) or self.queued.get(lane)
-        if queue is None and (lane in self._lanes or self._names.waiting(lane) in self._view):
-            queue = self._read(lane)
-        return queue if queue is not None and queue.items else None
-
-    def _read(self, lane: str) -> Queue | None:
-        stored = self._seen(self._names.waiting(lane))
-        return None if stored is None else read_queue(stored.data)
+        self._seen(self._names.tracks + self.id_of(name))
+        super().tie(name, to)
 
     def put(self, queue: Queue) -> None:
         """See `Ledger.put`."""
-        if queue.items or self.queue(queue.lane) is not None:
-            self._seen(self._names.waiting(queue.lane))  # it may be another process's as well
-            self._queuing[queue.lane] = queue
+        super().put(queue)
+        self._need(key for item in queue.items for key in item.keys)
 
-    def accept(self, published: Sequence[Published]) -> frozenset[str]:
-        """Keep what the append claimed and changed; return the subjects of the claims."""
-        claimed = frozenset(self._claimed)
-        self._accepted |= claimed
-        self._records |= self._changed
-        self.queued |= self._queuing
-        self._published |= {event.key: event for event, _ in published}
-        if claimed or self._queuing:
-            self._relied_on |= self._changed.keys()
-        self.undo()
-        return claimed
+    def accept(self) -> Changes[str]:
+        """See `Overlay.accept`."""
+        changes = super().accept()
+        if changes.claims or changes.queues:
+            self._relied_on |= changes.records.keys()
+        return changes
 
-    def undo(self) -> None:
-        """Forget what the append claimed and changed."""
-        self._claimed = set()
-        self._changed = {}
-        self._queuing = {}
-
-    def claim_of(self, subject: str, *, before_its_event: bool, ttl: int | None) -> Draft:
-        """Return the message that makes a key known, on condition that it only waited."""
-        return _key(
-            subject, BEFORE_ITS_EVENT if before_its_event else b"", self._view.get(subject), ttl
-        )
+    def claim_of(self, key: str, of: str | None, *, is_before: bool, ttl: int | None) -> Draft:
+        """Return the message that makes a key known, on condition that it is not, or waits."""
+        data = BEFORE_ITS_EVENT if is_before else b"" if of is None else _ANOTHER + of.encode()
+        return self._key(key, data, ttl)
 
     def changes(self, ttl: int | None) -> Iterator[Draft]:
         """Return the messages that write the accepted records, queues and keys of what waits.
@@ -237,29 +195,30 @@ class GroupLedger:
         A record that stays as it was is written as well where something new was decided upon it:
         on condition that it is still so, since an event must not say where a message stood once.
         """
-        for name, found in self._records.items():
-            subject = self._names.track(name)
+        for name, found in self.group.records.items():
+            subject = self._names.tracks + name
             before = self._view.get(subject)
             data = encode_found(found)
             if before is None or before.data != data or name in self._relied_on:
                 yield Draft(subject, data, _expecting(before))
-        for lane, queue in self.queued.items():
-            subject = self._names.waiting(lane)
+        for lane, queue in self.group.queues.items():
+            subject = self._names.waiting + self.id_of(lane)
             before = self._view.get(subject)
-            headers = _expecting(before) | ({} if queue.items else {TTL: _GONE})
             if queue.items or before is not None:
-                yield Draft(subject, encode_queue(queue), headers)
-            for key in {key for item in queue.items for key in item.keys}:
-                subject = self._names.key(key)
-                if self._view.get(subject) is None and subject not in self._accepted:
-                    yield _key(subject, _WAITS_IN + lane.encode(), None, ttl)
+                yield Draft(subject, encode_queue(queue), _expecting(before))
+        for key, waits_in in self.group.lanes.items():
+            if waits_in is not None:
+                data = _WAITS + self.id_of(waits_in).encode()
+                before = self._view.get(self._names.keys + key)
+                if before is None or before.data != data:
+                    yield self._key(key, data, ttl)
 
-
-def _key(subject: str, data: bytes, before: Stored | None, ttl: int | None) -> Draft:
-    headers = _expecting(before)
-    if ttl is not None:
-        headers[TTL] = f"{ttl}s"
-    return Draft(subject, data, headers)
+    def _key(self, key: str, data: bytes, ttl: int | None) -> Draft:
+        subject = self._names.keys + key
+        headers = _expecting(self._view.get(subject))
+        if ttl is not None:
+            headers[TTL] = f"{ttl}s"
+        return Draft(subject, data, headers)
 
 
 def _expecting(before: Stored | None) -> dict[str, str]:

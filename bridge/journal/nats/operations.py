@@ -14,7 +14,7 @@ from bridge.journal.nats.holding import Record
 from bridge.journal.nats.ledger import BEFORE_ITS_EVENT
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
-from bridge.journal.nats.subjects import name_of, token
+from bridge.journal.nats.subjects import digest, name_of, token
 from bridge.journal.protocol import DeadLetter, Entry, Journal, Outcome, Retry, SubscriberState
 from bridge.journal.query import Query
 
@@ -90,7 +90,7 @@ class Operations(Journal):
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         claim = await self._streams.broker.stored(
-            self._streams.names.stream, last_by_subj=self._streams.names.key(key)
+            self._streams.names.stream, last_by_subj=self._streams.names.keys + digest(key)
         )
         if claim is None or claim.data != BEFORE_ITS_EVENT:
             return None

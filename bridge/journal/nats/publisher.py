@@ -8,29 +8,31 @@ write at once, and each decides upon the truth or learns that it did not, and de
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from contextlib import suppress
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
 
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import Published, correlate, release
-from bridge.journal.identity import names_for
+from bridge.journal.correlation import correlate, first_reads
+from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Queue
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
 from bridge.journal.nats.entries import draft_of
-from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, read_queue
-from bridge.journal.nats.subjects import Names
+from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, encode_queue, read_queue
+from bridge.journal.nats.subjects import Names, digest
 from bridge.journal.protocol import Appended
+from bridge.journal.queues import Queues
+from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 
-_GROUP: Final = 90  # events; a batch has at most 1000 messages, and an event needs up to eleven
+_GROUP: Final = 128  # events, or lanes that are due
+_BATCH: Final = 1000  # messages that the server takes as one
 _LOOKED_UP: Final = 512  # subjects in one request
 _TRIES: Final = 20
 _QUICK_TRIES: Final = 3  # a replica that lags would say the same for as long as it does
@@ -38,20 +40,40 @@ _PAUSE: Final = 0.005  # seconds; so that whoever lost a race does not lose the 
 _HEADERS: Final = 4096  # bytes that an event's headers may take
 _KNOWN: Final = Stored(subject="", sequence=0, data=b"")  # written by this process
 _LONGEST_SLEEP: Final = 60.0  # seconds
-_AGAIN_AFTER: Final = 1.0  # seconds, where publishing what was due has failed
 _LOOK_EVERY: Final = 5.0  # seconds
 _REMEMBERED: Final = 100_000  # keys written by this process, which need not be looked up
 
 
 @attrs.define(eq=False)
 class _Append:
-    """Events that wait to be written, and who waits for them; or lanes whose queues are due."""
+    """Events that wait to be written, and who waits for them.
 
-    events: Sequence[Event]
-    done: asyncio.Future[Appended] | None = None
-    due: Sequence[str] = ()
+    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits in
+    some lanes.
+    """
+
+    events: Sequence[Event] = ()
+    done: asyncio.Future[_Append] | None = None
+    due: Sequence[tuple[str, float]] = ()
+    erase: Subject | None = None
+    lanes: Sequence[str] = ()
     published: int = 0
+    erased: int = 0
     error: JournalError | CodecError | None = None
+
+    @property
+    def size(self) -> int:
+        """How much there is to decide."""
+        return max(len(self.events), len(self.due), len(self.lanes))
+
+    def part(self, which: slice) -> _Append:
+        """Return a part of what is to be written."""
+        return _Append(
+            events=self.events[which],
+            due=self.due[which],
+            erase=self.erase,
+            lanes=self.lanes[which],
+        )
 
 
 class Publisher:
@@ -85,27 +107,32 @@ class Publisher:
         self._waiting = 0
         self._filled = asyncio.Event()
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._deadlines: dict[str, float] = {}  # of the lanes in which something waits, monotonic
+        self._waits = Queues()
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """Return when the events are in the stream.
 
-        Those of one call are written as one, up to 90 of them; a call with more is several
-        batches, and one that fails in between is completed by its repetition.
+        Those of one call are written as one, as far as a batch of 1000 messages goes; a call with
+        more is several batches, and one that fails in between is completed by its repetition.
         """
         if self._waiting >= self._max_waiting:
             raise JournalError(f"{self._waiting} events wait for NATS")
         published = 0
         for start in range(0, len(events), _GROUP):
-            published += (await self._append(events[start : start + _GROUP])).published
+            published += (await self._put(events=events[start : start + _GROUP])).published
         return Appended(published=published, duplicates=len(events) - published)
 
-    async def _append(self, events: Sequence[Event]) -> Appended:
-        done: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Append(events, done))
-        self._waiting += len(events)
+    async def erase_waiting(self, subject: Subject, lanes: Sequence[str]) -> int:
+        """Let nothing about a subject wait in these lanes any more; return how much did."""
+        return (await self._put(erase=subject, lanes=lanes)).erased
+
+    async def _put(self, **fields: Any) -> _Append:  # noqa: ANN401 - of `_Append`
+        append = _Append(done=asyncio.get_running_loop().create_future(), **fields)
+        self._queue.append(append)
+        self._waiting += len(append.events)
         self._filled.set()
-        return await done
+        assert append.done is not None  # noqa: S101 - as it was made
+        return await append.done
 
     def refuse_too_large(self, events: Sequence[Event]) -> None:
         """Raise `Unfit` where an event is larger than the servers take."""
@@ -113,9 +140,9 @@ class Publisher:
             _check_size(len(encode(event)), self._largest())
 
     def forget_known(self) -> None:
-        """Look keys up again: the stream may be another one."""
+        """Look everything up again: the stream may be another one."""
         self._known.clear()
-        self._deadlines.clear()
+        self._waits.clear()
 
     def fail(self, reason: str) -> None:
         """Let everyone who waits know that nothing more is written."""
@@ -127,6 +154,8 @@ class Publisher:
         while True:
             await self._until_something_is_to_be_written()
             group = self._next_group()
+            if not group:
+                continue
             try:
                 await self._write(group)
             except Away as error:
@@ -146,43 +175,52 @@ class Publisher:
 
     async def _until_something_is_to_be_written(self) -> None:
         """Wait for an append, or until a lane in which something waits is due."""
-        first = min(self._deadlines.values(), default=math.inf)
+        deadline = self._waits.deadline
+        delay = _LONGEST_SLEEP if deadline is None else deadline - time.monotonic()
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(first - time.monotonic(), _LONGEST_SLEEP)):
+            async with asyncio.timeout(delay):
                 await self._filled.wait()
-        now = time.monotonic()
-        due = [lane for lane, deadline in self._deadlines.items() if deadline <= now]
-        if due:
-            self._deadlines |= dict.fromkeys(due, now + _AGAIN_AFTER)  # should it fail
-            self._queue.appendleft(_Append((), due=due[:_GROUP]))
+        due = self._waits.due()
+        for start in range(0, len(due), _GROUP):
+            self._queue.append(_Append(due=due[start : start + _GROUP]))
 
     async def look_for_waiting(self) -> None:
-        """Publish in time what another process, which may have died, has left waiting."""
+        """Publish in time what other processes, which may have died, have left waiting."""
         while True:
             with suppress(JournalError):
                 await self._broker.until_connected()
-                found = await self._broker.last_of(self._names.stream, [self._names.waiting()])
-                for stored in found.values():
-                    queue = read_queue(stored.data)
-                    if queue is not None and queue.lane not in self._deadlines:
-                        self._waits(queue)
-                self._filled.set()  # so that the deadlines are looked at
+                for queue in await self.waiting():
+                    if self._waits.get(queue.lane) is None:
+                        self._waits.commit({queue.lane: queue})
+                        self._filled.set()  # so that the deadline is looked at
             await asyncio.sleep(_LOOK_EVERY)
 
-    def _waits(self, queue: Queue) -> None:
-        """Remember when the first event of a queue is due, on a clock that nobody changes."""
-        self._deadlines.pop(queue.lane, None)
-        if queue.due is not None:
-            longest = queue.due - queue.items[0].event.received_at.timestamp()
-            seconds = max(0.0, min(queue.due - time.time(), longest))
-            self._deadlines[queue.lane] = time.monotonic() + seconds
+    async def waiting(self) -> Sequence[Queue]:
+        """Return what waits in the stream, and delete what has waited in it.
+
+        What is deleted comes before all that still waits: so of no lane the last message goes
+        while an earlier one stays, which would then be the last.
+        """
+        subject, stream = f"{self._names.waiting}*", self._names.stream
+        latest: dict[str, Stored] = {}
+        first, last = 0, 0
+        while found := await self._broker.next_of(stream, subject, last + 1, _LOOKED_UP):
+            first = first or found[0].sequence
+            last = found[-1].sequence
+            latest |= {stored.subject: stored for stored in found}
+        waits = [stored for stored in latest.values() if stored.data]
+        keep = min((stored.sequence for stored in waits), default=last + 1)
+        if first < keep:
+            with suppress(JournalError):  # the next look is soon
+                await self._broker.empty(stream, subject, before=keep)
+        return [queue for stored in waits if (queue := read_queue(stored.data)) is not None]
 
     def _next_group(self) -> list[_Append]:
         group: list[_Append] = []
         room = _GROUP
-        while self._queue and (not group or len(self._queue[0].events) <= room):
+        while self._queue and (not group or self._queue[0].size <= room):
             append = self._queue.popleft()
-            room -= len(append.events)
+            room -= append.size
             group.append(append)
         if not self._queue:
             self._filled.clear()
@@ -197,8 +235,7 @@ class Publisher:
             if failed is not None:
                 append.done.set_exception(failed)
             else:
-                duplicates = len(append.events) - append.published
-                append.done.set_result(Appended(published=append.published, duplicates=duplicates))
+                append.done.set_result(append)
 
     # --- one group -------------------------------------------------------------------------
 
@@ -206,11 +243,12 @@ class Publisher:
         for number in range(_TRIES):
             decision = await self._decide(group, certain=number >= _QUICK_TRIES)
             drafts = decision.drafts()
-            if not drafts:
-                self._conclude(group, decision)
+            if len(drafts) > _BATCH:
+                await self._write_halves(group)
                 return
             try:
-                await self._broker.write_as_one(drafts)
+                if drafts:
+                    await self._broker.write_as_one(drafts)
             except Conflict:
                 self._known.clear()
                 await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - no secret
@@ -218,50 +256,60 @@ class Publisher:
             except Refused as error:
                 # A stream that is gone, or has just got another leader, refuses batches.
                 raise Away(str(error)) from error
-            self._conclude(group, decision)
+            self._remember(decision.claimed)
+            self._waits.commit(decision.queues)
             return
         raise JournalError("too many processes write about the same messages")
+
+    async def _write_halves(self, group: Sequence[_Append]) -> None:
+        if len(group) > 1:
+            for each in _halves(len(group)):
+                await self._write(group[each])
+            return
+        (append,) = group
+        parts = [append.part(each) for each in _halves(append.size)]
+        if len(parts) == 1:
+            append.error = Unfit("an event changes more than the server writes as one")
+            return
+        for part in parts:
+            await self._write([part])
+        append.published = sum(part.published for part in parts)
+        append.erased = sum(part.erased for part in parts)
+        append.error = next((part.error for part in parts if part.error is not None), None)
 
     async def _decide(self, group: Sequence[_Append], *, certain: bool) -> _Decision:
         """Return what to write, reading what the decision needs."""
         unseen: set[str] = set()
         for append in group:
+            lanes = [*append.lanes, *(lane for lane, _ in append.due)]
             for event in append.events:
-                unseen.add(self._names.key(event.key))
-                unseen.update(map(self._names.track, names_for(event)))
+                keys, names, own = first_reads(event)
+                unseen.update(self._names.keys + digest(key) for key in keys)
+                unseen.update(self._names.tracks + digest(name) for name in names)
+                lanes += own
+            unseen.update(self._names.waiting + digest(lane) for lane in lanes)
         view: View = {}
         while True:
             view |= await self._look_up(unseen, certain=certain)
-            decision = _Decision(self._names, view, self._deadlines, self._ttl, self._largest())
+            decision = _Decision(self._names, view, self._ttl, self._largest())
             for append in group:
                 decision.take(append)
             if not decision.unseen:
                 return decision
             unseen = decision.unseen
 
-    def _conclude(self, group: Sequence[_Append], decision: _Decision) -> None:
-        self._remember(decision.claimed)
-        for append in group:
-            for lane in append.due:  # another process may have published it
-                self._deadlines.pop(lane, None)
-        for queue in decision.queued.values():
-            self._waits(queue)
-
     async def _look_up(self, subjects: set[str], *, certain: bool) -> View:
         """Read subjects: quickly, from whichever replica, or for certain, from the leader."""
         view: View = dict.fromkeys(subjects)
-        asked = []
+        asked, alone = [], []
         for subject in subjects:
-            if subject.startswith("#"):
-                view[subject] = await self._broker.stored(self._names.stream, seq=int(subject[1:]))
-            elif subject.startswith("="):
-                view[subject] = await self._broker.stored(
-                    self._names.stream, last_by_subj=subject[1:]
-                )
+            if subject.startswith(("#", "=")):
+                alone.append(subject)
             elif subject in self._known:
                 view[subject] = _KNOWN
             else:
                 asked.append(subject)
+        view |= zip(alone, await asyncio.gather(*map(self._stored, alone)), strict=True)
         if certain:
             stream = self._names.stream
             found = await asyncio.gather(
@@ -273,6 +321,10 @@ class Publisher:
             view |= await self._broker.last_of(self._names.stream, some)
         return view
 
+    async def _stored(self, which: str) -> Stored | None:
+        wanted = {"seq": int(which[1:])} if which[0] == "#" else {"last_by_subj": which[1:]}
+        return await self._broker.stored(self._names.stream, **wanted)
+
     def _remember(self, claimed: set[str]) -> None:
         for subject in claimed:
             self._known[subject] = None
@@ -283,72 +335,80 @@ class Publisher:
 class _Decision:
     """What a group comes to, upon one view of the stream."""
 
-    def __init__(
-        self, names: Names, view: View, lanes: Container[str], ttl: int | None, largest: int
-    ) -> None:
+    def __init__(self, names: Names, view: View, ttl: int | None, largest: int) -> None:
         self.unseen: set[str] = set()
         self.claimed: set[str] = set()
         self._names = names
         self._ttl = ttl
         self._largest = largest
-        self._ledger = GroupLedger(names, view, lanes)
+        self._ledger = GroupLedger(names, view)
         self._drafts: list[Draft] = []
+        self._due: dict[str, Queue] = {}
 
     @property
-    def queued(self) -> Mapping[str, Queue]:
-        """Return the queues that are changed, by lane."""
-        return self._ledger.queued
+    def queues(self) -> Mapping[str, Queue]:
+        """Return what waits from now on in the lanes that were due or have changed."""
+        return self._due | self._ledger.group.queues
 
     def take(self, append: _Append) -> None:
-        """Decide which events of an append are new."""
-        append.error = None
-        append.published = 0
+        """Decide what becomes of an append."""
+        append.error, append.published, append.erased = None, 0, 0
         try:
             published = self._correlate(append)
             if self.unseen:
                 return
             drafts = [self._draft(event, lane) for event, lane in published]
+            for queue in self._ledger.changed_queues:
+                _check_size(len(encode_queue(queue)), self._largest)
         except (CodecError, JournalError) as error:
             append.error = error
             return
         finally:
             if self.unseen or append.error is not None:
                 self._ledger.undo()
-        claims = set(self._ledger.accept(published))
-        self.claimed |= claims
+        claims = self._ledger.accept().claims
+        self.claimed.update(self._names.keys + key for key in claims)
         for (event, _), draft in zip(published, drafts, strict=True):
-            key = self._names.key(event.key)
-            claims.discard(key)
-            self._drafts += (self._claim(key, before_its_event=True), draft)
-        for key in claims:  # known from now on, and not published under this key
-            self._drafts.append(self._claim(key, before_its_event=False))
-
-    def _claim(self, key: str, *, before_its_event: bool) -> Draft:
-        return self._ledger.claim_of(key, before_its_event=before_its_event, ttl=self._ttl)
+            key = self._ledger.id_of(event.key)
+            del claims[key]
+            claim = self._ledger.claim_of(key, None, is_before=True, ttl=self._ttl)
+            self._drafts += (claim, draft)
+        for key, of in claims.items():  # known from now on, and not published under this key
+            self._drafts.append(self._ledger.claim_of(key, of, is_before=False, ttl=self._ttl))
 
     def _correlate(self, append: _Append) -> list[Published]:
         published: list[Published] = []
-        for lane in append.due:
-            try:
-                queue = self._ledger.queue(lane)
-                if queue is not None:
-                    published += release(lane, queue.due or 0.0, self._ledger)
-            except NotSeen as error:
-                self.unseen.add(error.subject)
+        for lane, due in append.due:
+            with self._reading():
+                published += release(lane, due, self._ledger)
+                self._due[lane] = self._ledger.queue(lane) or Queue(lane=lane)
+        if append.erase is not None:
+            for lane in append.lanes:
+                with self._reading():
+                    erased, freed = withdraw(lane, append.erase.is_in, self._ledger)
+                    append.erased += erased
+                    published += freed
         for event in append.events:
             try:
-                is_new, found = correlate(event, self._ledger)
-            except NotSeen as error:
-                self.unseen.add(error.subject)
-                continue
-            except JournalError:
+                with self._reading():
+                    is_new, found = correlate(event, self._ledger)
+                    self._ledger.publish(found)
+                    append.published += is_new
+                    published += found
+            except (CodecError, JournalError):
                 raise
             except Exception as error:
                 # A third party's event that breaks the model must not fail its neighbours.
                 raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
-            append.published += is_new
-            published += found
         return published
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Note what is not in the view, and go on, so that all of it is read at once."""
+        try:
+            yield
+        except NotSeen as error:
+            self.unseen |= error.subjects
 
     def _draft(self, event: Event, lane: str) -> Draft:
         data = encode(event)
@@ -358,6 +418,12 @@ class _Decision:
     def drafts(self) -> list[Draft]:
         """Return the messages to write."""
         return [*self._drafts, *self._ledger.changes(self._ttl)]
+
+
+def _halves(count: int) -> Sequence[slice]:
+    """Return the slices of two halves, or one of all where there is nothing to divide."""
+    half = (count + 1) // 2
+    return (slice(0, half), slice(half, count)) if count > 1 else (slice(None),)
 
 
 def _check_size(size: int, largest: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
 
-from bridge.errors import ConfigurationError
-from bridge.settings import Duration, Size, between, matching
+from bridge.errors import ConfigurationError, Problem
+from bridge.settings import Duration, Size, between, is_loopback, matching
 
 _DAY: Final = 24 * 3600.0
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -59,3 +61,15 @@ class NatsSettings:
     spool: bool = True
     spool_path: Path = Path("spool.db")
     spool_max_size: Size = attrs.field(default=1024 << 20, validator=between(1))
+
+    def doubts(self) -> Iterator[Problem]:
+        """Yield a warning for each server that others can listen in on, or write to."""
+        urls = [urlsplit(server) for server in self.servers]
+        elsewhere = [not is_loopback(url.hostname or "") for url in urls]
+        for index, url in enumerate(urls):
+            if url.scheme in {"nats", "ws"} and elsewhere[index]:
+                told = "without TLS: others can read the events and the credentials; use tls://"
+                yield Problem(f"servers[{index}]", told)
+        if self.credentials is None and any(elsewhere):
+            told = "missing: without users, anybody who reaches a server can read and write"
+            yield Problem("credentials", told)

@@ -11,9 +11,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from typing import Final
 
 import attrs
+import orjson
 
 from bridge.errors import CodecError, ConfigurationError, JournalError
 from bridge.journal.nats.broker import Unfit
@@ -27,11 +29,13 @@ from bridge.journal.protocol import (
     Settlement,
     Start,
 )
-from bridge.model import Event
+from bridge.model import Event, Notice
+from bridge.model.codec import from_dict, to_dict
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _BATCH: Final = 128
+_SPOOLED: Final = "spooled"
 _READER: Final = "stream"
 _AFTER_ERROR: Final = 0.5
 _ENDS_WITHIN: Final = 2.0  # seconds for which appends wait so that it can become empty
@@ -42,9 +46,10 @@ Append = Callable[[Sequence[Event]], Awaitable[Appended]]
 class Spool:
     """Takes what the stream cannot, and gives it to the stream when that is `ready`.
 
-    The stream correlates the events once more, since this machine alone did not know what others
-    had written. An event that no server takes becomes a dead letter of the spool's, so that what
-    is behind it arrives.
+    Every event is wrapped into another one, so that the spool's own journal keeps it as it came:
+    the stream alone correlates, since this machine does not know what others have written. An
+    event that no server takes becomes a dead letter of the spool's, so that what is behind it
+    arrives.
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class Spool:
         self._taking += 1
         self._idle.clear()
         try:
-            appended = await self._journal.append(events)
+            appended = await self._journal.append([_wrapped(event) for event in events])
             self.waiting += appended.published
         finally:
             self._taking -= 1
@@ -155,7 +160,7 @@ class Spool:
     async def _give(self, entries: Sequence[Entry]) -> Sequence[Held]:
         """Give entries to the stream as one; return which it would not have even alone."""
         try:
-            await self._append([entry.event for entry in entries])
+            await self._append([_unwrapped(entry.event) for entry in entries])
         except (Unfit, CodecError) as error:
             if len(entries) > 1:
                 return [dead for entry in entries for dead in await self._give([entry])]
@@ -180,4 +185,27 @@ class Spool:
             reason = f"{cause}: {self.waiting} events are in the spool"
         else:
             reason = f"{cause}, and the spool: {health.reason}"
-        return Health(ready=health.ready, reason=reason, spooled=self.waiting)
+        return attrs.evolve(health, reason=reason, spooled=self.waiting)
+
+
+def _wrapped(event: Event) -> Event:
+    """Return an event that carries another one; the same account of it comes to the same key."""
+    item = orjson.dumps(event.raw, option=orjson.OPT_SORT_KEYS, default=repr)
+    account = sha256(item).hexdigest()
+    return Notice(
+        key=f"{_SPOOLED}/{event.kind}/{event.source}/{account}/{event.key}",
+        source=event.source,
+        domain=event.domain,
+        channel=_SPOOLED,
+        occurred_at=event.occurred_at,
+        received_at=event.received_at,
+        raw=to_dict(event),
+        topic=_SPOOLED,
+    )
+
+
+def _unwrapped(event: Event) -> Event:
+    """Return what an event carries; one that an earlier version has left carries nothing."""
+    if isinstance(event, Notice) and event.channel == _SPOOLED:
+        return from_dict(event.raw)
+    return event

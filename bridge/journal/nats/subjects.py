@@ -29,9 +29,10 @@ def name_of(written: str) -> str:
     return "" if written == "%" else unquote(written)
 
 
-def _digest(name: str) -> str:
-    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
-    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+def digest(name: str) -> str:
+    """Return what stands for a name in a subject: short, and no personal data."""
+    found = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
+    return urlsafe_b64encode(found).rstrip(b"=").decode()
 
 
 @attrs.frozen(kw_only=True)
@@ -77,17 +78,20 @@ class Names:
         """Return where a process asks to be given a partition that nobody reads."""
         return f"{self.stream}.calls.{partition}.{token(subscriber)}"
 
-    def key(self, key: str) -> str:
-        """Return where a key is marked as known."""
-        return f"{self.stream}.keys.{_digest(key)}"
+    @property
+    def keys(self) -> str:
+        """Return how the subjects of known keys begin; the digest of the key follows."""
+        return f"{self.stream}.keys."
 
-    def track(self, name: str) -> str:
-        """Return where the track of a message is."""
-        return f"{self.stream}.tracks.{_digest(name)}"
+    @property
+    def tracks(self) -> str:
+        """Return how the subjects of records begin; the digest of a name follows."""
+        return f"{self.stream}.tracks."
 
-    def waiting(self, lane: str | None = None) -> str:
-        """Return where the queue of a lane is, or what matches the queues of all."""
-        return f"{self.stream}.waiting.{'*' if lane is None else _digest(lane)}"
+    @property
+    def waiting(self) -> str:
+        """Return how the subjects of queues begin; the digest of the lane follows."""
+        return f"{self.stream}.waiting."
 
     def consumer(self, subscriber: str, partition: int) -> str:
         """Return the consumer that keeps how far a subscriber is in a partition."""

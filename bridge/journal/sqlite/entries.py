@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Final, TypeAlias
 
 import apsw
-import orjson
 
-from bridge.errors import CodecError
-from bridge.journal.protocol import Entry, concerns
-from bridge.model import Event, Unrecognized
-from bridge.model.codec import decode
+from bridge.journal.erasure import Subject
+from bridge.journal.protocol import Entry
+from bridge.journal.reading import read_event
 from bridge.model.frozen import builder
-
-_LOG: Final = logging.getLogger("bridge.journal")
 
 EntryRow: TypeAlias = tuple[int, int, str, bytes, int | None]
 """What `COLUMNS` selects."""
@@ -64,41 +58,16 @@ class Tail:
         first = bisect_right(self._entries, position, key=_position)
         return self._entries[first : first + limit]
 
-    def erase(self, subject: str) -> None:
+    def erase(self, subject: Subject) -> None:
         """Let go of entries about one subject."""
-        self._entries = [entry for entry in self._entries if not concerns(entry.event, subject)]
+        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]
 
 
 def read_entry(row: EntryRow) -> Entry:
-    """Return a row's entry.
-
-    An event that cannot be decoded any more comes out as `Unrecognized`: it is not lost, and does
-    not stop its subscribers.
-    """
+    """Return a row's entry."""
     position, at, lane, data, mended = row
-    try:
-        event = decode(data)
-    except CodecError as error:
-        _LOG.error("entry %d cannot be read: %s", position, error)
-        event = _unreadable(position, at, data, str(error))
+    event = read_event(data, position, at)
     return _new_entry(position=position, lane=lane, event=event, reparsed=bool(mended))
-
-
-def _unreadable(position: int, at: int, data: bytes, reason: str) -> Event:
-    try:
-        raw = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raw = data.decode("utf-8", "replace")
-    when = datetime.fromtimestamp(at, UTC)
-    return Unrecognized(
-        key=f"unrecognized/journal/{position}",
-        source="journal",
-        channel="journal",
-        occurred_at=when,
-        received_at=when,
-        raw=raw,
-        reason=reason,
-    )
 
 
 def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequence[Entry]:
@@ -127,16 +96,19 @@ def find(connection: apsw.Connection, name: bytes, position: int | None) -> Entr
     return None if row is None else read_entry(row)
 
 
-def about(connection: apsw.Connection, subject: str, span: tuple[int, int]) -> Sequence[tuple[int]]:
+def about(
+    connection: apsw.Connection, subject: Subject, span: tuple[int, int]
+) -> Sequence[tuple[int]]:
     """Return the positions of entries about a subject, as rows, from within a span."""
-    needle = orjson.dumps(subject.removeprefix("+"))[1:-1]
+    needles = subject.needles
     rows: Iterable[EntryRow] = connection.execute(
         f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
-        "WHERE position > ? AND position <= ? AND instr(event, ?)",
-        (*span, needle),
+        "WHERE position > ? AND position <= ? "
+        f"AND ({' OR '.join(['instr(event, ?)'] * len(needles))})",
+        (*span, *needles),
     )
     found = map(read_entry, rows)
-    return [(entry.position,) for entry in found if concerns(entry.event, subject)]
+    return [(entry.position,) for entry in found if subject.is_in(entry.event)]
 
 
 def mark_reparsed(connection: apsw.Connection, positions: Sequence[int]) -> None:

@@ -23,6 +23,7 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.erasure import Subject
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -40,7 +41,7 @@ from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.entries import Tail
 from bridge.journal.sqlite.key_index import KeyIndex
-from bridge.journal.sqlite.ledger import digest, forget_records, names_of
+from bridge.journal.sqlite.ledger import digest, forget_records, known_from
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import (
     Damaged,
@@ -391,51 +392,35 @@ class SqliteJournal(Journal):
         What is appended while it runs is not looked at. When it returns, nothing of what it
         erased is left in the file or in its WAL.
         """
-        first = await self.reading(entries.first)
-        last = self._tail.last
-        subjects = await self._names_of(subject)
-        erased = await self.writing(partial(self._erase_waiting, subjects=subjects))
+        whom = await self._known_from(Subject.of(subject))
+        erased = await self._erase_waiting(whom)
+        first, last = await self.reading(entries.first), self._tail.last
         for start in range(first - 1, last, _WINDOW):
             span = (start, min(start + _WINDOW, last))
-            for name in subjects:
-                found = await self.reading(partial(entries.about, subject=name, span=span))
-                if found:
-                    await self.writing(partial(entries.erase, positions=found))
-                    erased += len(found)
+            found = await self.reading(entries.about, whom, span)
+            if found:
+                await self.writing(entries.erase, found)
+                erased += len(found)
         record: int | None = 0
         while record is not None:
-            record = await self.writing(
-                partial(
-                    forget_records,
-                    records=self._running().records,
-                    subjects=subjects,
-                    after=record,
-                    limit=_WINDOW,
-                )
-            )
-        for name in subjects:
-            self._tail.erase(name)
+            cache = self._running().records
+            record = await self.writing(forget_records, cache, whom, record, _WINDOW)
+        self._tail.erase(whom)
         await self._chore(_truncate_wal)
         return erased
 
-    async def _names_of(self, subject: str) -> tuple[str, ...]:
-        """Return the subject and all other identities of users who go by it."""
-        names: dict[str, None] = {subject: None}
+    async def _known_from(self, subject: Subject) -> Subject:
+        """Return the subject with all names of the users who go by it."""
         record: int | None = 0
+        whole = subject
         while record is not None:
-            record, found = await self.reading(
-                partial(names_of, subject=subject, after=record, limit=_WINDOW)
-            )
-            names |= dict.fromkeys(found)
-        return tuple(names)
+            record, whole = await self.reading(known_from, whole, record, _WINDOW)
+        return whole
 
-    def _erase_waiting(self, connection: apsw.Connection, subjects: Sequence[str]) -> int:
-        queues = self._running().queues
-        found = queues.about(subjects)
-        before = sum(len(queue.items) for lane in found if (queue := queues.get(lane)))
-        queues.write(connection, found)
-        queues.commit(found)
-        return before - sum(len(queue.items) for queue in found.values())
+    async def _erase_waiting(self, subject: Subject) -> int:
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._running().put(Append(done=done, erase=subject))
+        return await done
 
     @property
     def commits(self) -> int:
@@ -467,17 +452,19 @@ class SqliteJournal(Journal):
         try:
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
-            if self._max_size and await self.reading(used_size) > self._max_size:
-                await self._chore(writer.sweep_soon)  # a subscriber may have made room
-                return Health(ready=False, reason=FULL.format(self._max_size))
+            size = await self.reading(used_size)
             free = shutil.disk_usage(self._path.parent).free
         except JournalError as error:
             return Health(ready=False, reason=str(error))
         except OSError as error:
             return Health(ready=False, reason=f"the disk cannot be asked: {error.strerror}")
-        if free < self._min_free_space:
-            return Health(ready=False, reason=f"only {free} bytes are free on the disk")
-        return Health(ready=True)
+        reason = None
+        if self._max_size and size > self._max_size:
+            await self._chore(writer.sweep_soon)  # a subscriber may have made room
+            reason = FULL.format(self._max_size)
+        elif free < self._min_free_space:
+            reason = f"only {free} bytes are free on the disk"
+        return Health(ready=reason is None, reason=reason, size=size, free=free)
 
 
 def _truncate_wal(connection: apsw.Connection) -> None:

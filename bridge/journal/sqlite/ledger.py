@@ -1,37 +1,36 @@
 """What correlation remembers, as SQLite keeps it.
 
-A ledger lives for one group commit. It reads through to the tables and collects what is new,
-so that an append that fails by itself can be undone without touching the others of its group,
-and that a message whose statuses come together is written once.
+A ledger lives for one group commit; what it has read and written is cached for the next ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.correlation import Published, tells_of
+from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
-    MOST_TIES,
-    Known,
     Queue,
     Record,
     User,
+    decode_queue,
     decode_record,
     encode_record,
+    encode_waiting,
 )
+from bridge.journal.overlay import Overlay
+from bridge.journal.queues import Queues
+from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import KeyIndex
-from bridge.journal.sqlite.queues import Queues
 from bridge.model import Event
-from bridge.model.codec import decode
 
 _DIGEST_SIZE: Final = 16
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
-_Row: TypeAlias = tuple[bytes | None, bytes | None]
+_Found: TypeAlias = Record | bytes
 
 
 def digest(name: str) -> bytes:
@@ -39,22 +38,22 @@ def digest(name: str) -> bytes:
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
 
 
-class Records:
+class RecordCache:
     """The records used last, by the digests of their names; a digest stands for a tie.
 
     Two dictionaries take turns, since removing the oldest entry of one by one costs more.
     """
 
     def __init__(self) -> None:
-        self._latest: dict[bytes, Record | bytes] = {}
-        self._older: dict[bytes, Record | bytes] = {}
+        self._latest: dict[bytes, _Found] = {}
+        self._older: dict[bytes, _Found] = {}
 
-    def get(self, name: bytes) -> Record | bytes | None:
+    def get(self, name: bytes) -> _Found | None:
         """Return what is cached under a name."""
         return self._latest.get(name) or self._older.get(name)
 
-    def keep(self, records: Mapping[bytes, Record | bytes]) -> None:
-        """Cache what is on disk."""
+    def keep(self, records: Mapping[bytes, _Found]) -> None:
+        """Cache what is in the file."""
         self._latest |= records
         if len(self._latest) > _CACHED:
             self._older, self._latest = self._latest, {}
@@ -64,12 +63,11 @@ class Records:
         self._latest, self._older = {}, {}
 
 
-class GroupLedger:
-    """The `Ledger` of one group commit.
+class GroupLedger(Overlay[bytes]):
+    """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
     `expected` are the keys of the group's events, looked up together because that costs a tenth
-    of looking them up one by one. After each append either `accept` or `undo` what it claimed;
-    `write` at the end, and `commit` once the transaction is on disk.
+    of looking them up one by one.
     """
 
     def __init__(
@@ -77,166 +75,122 @@ class GroupLedger:
         connection: apsw.Connection,
         keys: KeyIndex,
         queues: Queues,
-        records: Records,
+        cache: RecordCache,
         expected: Iterable[str],
     ) -> None:
+        super().__init__()
         self._connection = connection
         self._keys = keys
         self._queues = queues
-        self._cache = records
-        self._looked_up = {key: digest(key) for key in expected}
-        self._known = keys.among(self._looked_up.values())
-        self._claimed: dict[str, bytes] = {}
-        self._records: dict[bytes, Record | bytes] = {}
-        self._changed: dict[bytes, Record | bytes] = {}
-        self._queued: dict[str, Queue] = {}
-        self._queuing: dict[str, Queue] = {}
-        self._published: dict[str, Event] = {}
-        self._read: dict[bytes, Record | bytes] = {}
+        self._cache = cache
+        self._ids = {key: digest(key) for key in expected}
+        self._looked_up = set(self._ids.values())
+        self._known = keys.among(self._looked_up)
 
-    def knows(self, key: str) -> bool:
-        """See `Ledger.knows`."""
-        if key in self._claimed:
-            return True
-        name = self._looked_up.get(key)
+    def id_of(self, text: str) -> bytes:
+        """See `Overlay.id_of`."""
+        name = self._ids.get(text)
         if name is None:
-            name = self._looked_up[key] = digest(key)
-            self._known |= self._keys.among([name])
-        return name in self._known or self._waits_in(key) is not None
+            name = self._ids[text] = digest(text)
+        return name
 
-    def claim(self, key: str) -> None:
-        """See `Ledger.claim`."""
-        self._claimed[key] = self._looked_up.get(key) or digest(key)
+    def has_key(self, key: bytes) -> bool:
+        """See `Overlay.has_key`."""
+        if key not in self._looked_up:
+            self._looked_up.add(key)
+            self._known |= self._keys.among((key,))
+        return key in self._known
 
-    def known(self, key: str) -> Known | None:
-        """See `Ledger.known`."""
-        lane = self._waits_in(key)
-        queue = None if lane is None else self.queue(lane)
-        for item in () if queue is None else queue.items:
-            if key in item.keys:
-                return Known(event=item.event, lane=lane)
-        event = self._published.get(key) or self._read_event(digest(key))
-        return None if event is None else Known(event=event)
-
-    def _read_event(self, name: bytes) -> Event | None:
-        position = self._keys.position(name)
+    def stored_event(self, key: bytes) -> Event | bytes | None:
+        """See `Overlay.stored_event`."""
+        if not self.has_key(key):
+            return None
+        position = self._keys.position(key)
         if position is None:
             position = self._connection.execute(
-                "SELECT position FROM keys WHERE key = ?", (name,)
+                "SELECT position FROM keys WHERE key = ?", (key,)
             ).get
-        data: bytes | None = self._connection.execute(
-            "SELECT event FROM entries WHERE position = ? AND key = ?", (position, name)
-        ).get
-        return None if data is None else decode(data)
-
-    def _waits_in(self, key: str) -> str | None:
-        for queues in (self._queuing, self._queued):
-            for lane, queue in queues.items():
-                if any(key in item.keys for item in queue.items):
-                    return lane
-        found = self._queues.lane_of(key)
-        return None if found in self._queuing or found in self._queued else found
-
-    def find(self, name: str) -> Record | None:
-        """See `Ledger.find`."""
-        found = self._find(digest(name))
-        for _ in range(MOST_TIES):
-            if not isinstance(found, bytes):
-                return found
-            found = self._find(found)
-        return None
-
-    def _find(self, name: bytes) -> Record | bytes | None:
-        found = self._changed.get(name) or self._records.get(name) or self._cache.get(name)
-        if found is not None or name in self._read:
-            return found or self._read[name]
-        row: _Row | None = self._connection.execute(
-            "SELECT tied_to, track FROM tracks WHERE name = ?", (name,)
+        row: tuple[int, str | None, bytes | None] | None = self._connection.execute(
+            "SELECT at, lane, event FROM entries WHERE position = ? AND key = ?", (position, key)
         ).fetchone()
         if row is None:
             return None
-        tied_to, data = row
-        record = decode_record(data) if data is not None else tied_to
-        if record is not None:
-            self._read[name] = record
-        return record
+        at, lane, data = row
+        if data is not None:
+            return read_event(data, position or 0, at)
+        return None if lane is None else bytes.fromhex(lane)
 
-    def save(self, record: Record) -> None:
-        """See `Ledger.save`."""
-        self._changed[digest(record.name)] = record
+    def stored_record(self, name: bytes) -> _Found | None:
+        """See `Overlay.stored_record`."""
+        found = self._cache.get(name)
+        if found is None:
+            row: tuple[bytes | None, bytes | None] | None = self._connection.execute(
+                "SELECT tied_to, track FROM tracks WHERE name = ?", (name,)
+            ).fetchone()
+            if row is not None:
+                tied_to, data = row
+                found = tied_to if data is None else decode_record(data)
+            if found is not None:
+                self._cache.keep({name: found})
+        return found
 
-    def tie(self, name: str, to: Record) -> None:
-        """See `Ledger.tie`."""
-        self._changed[digest(name)] = digest(to.name)
+    def stored_queue(self, lane: str) -> Queue | None:
+        """See `Overlay.stored_queue`."""
+        return self._queues.get(lane)
 
-    def queue(self, lane: str) -> Queue | None:
-        """See `Ledger.queue`."""
-        queue = self._queuing.get(lane) or self._queued.get(lane) or self._queues.get(lane)
-        return queue if queue is not None and queue.items else None
-
-    def put(self, queue: Queue) -> None:
-        """See `Ledger.put`."""
-        if queue.items or self.queue(queue.lane) is not None:
-            self._queuing[queue.lane] = queue
-
-    def accept(self, published: Sequence[Published]) -> dict[str, bytes]:
-        """Keep what the append claimed and changed; return its claims and their digests."""
-        claims = self._claimed
-        self._known.update(claims.values())
-        self._records |= self._changed
-        self._queued |= self._queuing
-        self._published |= {event.key: event for event, _ in published}
-        self.undo()
-        return claims
-
-    def undo(self) -> None:
-        """Forget what the append claimed and changed."""
-        self._claimed = {}
-        self._changed = {}
-        self._queuing = {}
+    def stored_lane(self, key: bytes) -> str | None:
+        """See `Overlay.stored_lane`."""
+        return self._queues.lane_of(key)
 
     def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""
-        if self._records:
+        records, queues = self.group.records, self.group.queues
+        if records:
             self._connection.executemany(
                 "REPLACE INTO tracks (name, at, tied_to, track) VALUES (?, ?, ?, ?)",
                 [
                     (name, now, value, None)
                     if isinstance(value, bytes)
                     else (name, now, None, encode_record(value))
-                    for name, value in self._records.items()
+                    for name, value in records.items()
                 ],
             )
-        if self._queued:
-            self._queues.write(self._connection, self._queued)
+            self._cache.keep(records)
+        if queues:
+            self._connection.executemany(
+                "DELETE FROM queues WHERE lane = ?", [(lane,) for lane in queues]
+            )
+            self._connection.executemany(
+                "INSERT INTO queues (lane, items) VALUES (?, ?)",
+                [(lane, encode_waiting(q.items)) for lane, q in queues.items() if q.items],
+            )
 
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
-        self._cache.keep(self._read)
-        self._cache.keep(self._records)
-        if self._queued:
-            self._queues.commit(self._queued)
+        if self.group.queues:
+            self._queues.commit(self.group.queues, self.group.lanes)
 
 
-def names_of(
-    connection: apsw.Connection, subject: str, after: int, limit: int
-) -> tuple[int | None, tuple[str, ...]]:
-    """Return the identities of users who go by a subject, looking at `limit` records.
+def read_queues(connection: apsw.Connection, queues: Queues) -> None:
+    """Let these queues hold what waits in the file."""
+    rows: Iterable[tuple[str, bytes]] = connection.execute("SELECT lane, items FROM queues")
+    for lane, items in rows:
+        queue = decode_queue(lane, items)
+        keys = [digest(key) for item in queue.items for key in item.keys]
+        queues.commit({lane: queue}, dict.fromkeys(keys, lane))
 
-    With where to go on, or None after the last.
-    """
+
+def known_from(
+    connection: apsw.Connection, subject: Subject, after: int, limit: int
+) -> tuple[int | None, Subject]:
+    """Return a subject with the names that so many records know of it, and where to go on."""
     rows = _records(connection, after, limit)
-    names = [
-        name
-        for _, record in rows
-        if isinstance(record, User) and tells_of(record, subject)
-        for name in record.identities
-    ]
-    return (rows[-1][0] if rows else None), tuple(names)
+    users = (record for _, record in rows if isinstance(record, User))
+    return (rows[-1][0] if rows else None), subject.known_from(users)
 
 
 def forget_records(
-    connection: apsw.Connection, records: Records, subjects: Sequence[str], after: int, limit: int
+    connection: apsw.Connection, cache: RecordCache, subject: Subject, after: int, limit: int
 ) -> int | None:
     """Forget the records that tell of somebody, looking at `limit` of them.
 
@@ -245,13 +199,9 @@ def forget_records(
     rows = _records(connection, after, limit)
     connection.executemany(
         "DELETE FROM tracks WHERE id = ?",
-        [
-            (row,)
-            for row, record in rows
-            if record is not None and any(tells_of(record, subject) for subject in subjects)
-        ],
+        [(row,) for row, record in rows if record is not None and subject.is_known_by(record)],
     )
-    records.clear()
+    cache.clear()
     return rows[-1][0] if rows else None
 
 

@@ -30,11 +30,13 @@ _STEPS_BETWEEN_LOOKS: Final = 10_000
 _PRIVATE: Final = 0o600  # what a journal holds is personal data
 
 # A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
-# only the key. A key is the BLAKE2b of the event's own, and `key_index.py` sees to it that no two
-# entries share one. `keys` holds those of all entries up to the position in `merged`, and of those
-# up to `merging_up_to` the ones in the parts before `part`. `mended` is 1 for an event that could
-# not be read and has been read since. `retry` is the JSON of a `Retry`, and `due_at` repeats its
-# own. There is no index for searching: it would be written at random places, a page an append.
+# only the key, and `lane` may be the key of its event in hexadecimal. A key is the BLAKE2b of the
+# event's own, and `key_index.py` sees to it that no two entries share one. `keys` holds those of
+# all entries up to the position in `merged`, and of those up to `merging_up_to` the ones in the
+# parts before `part`. `mended` is 1 for an event that could not be read and has been read since.
+# `queues` holds what is durable and not published yet. `retry` is the JSON of a `Retry`, and
+# `due_at` repeats its own. There is no index for searching: it would be written at random places,
+# a page an append.
 _TABLES: Final = """
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,

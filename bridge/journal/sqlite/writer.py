@@ -22,12 +22,14 @@ import apsw
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import Published, correlate, release
+from bridge.journal.correlation import correlate, first_reads
+from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
+from bridge.journal.queues import Queues
 from bridge.journal.sqlite.key_index import KeyIndex
-from bridge.journal.sqlite.ledger import GroupLedger, Records
-from bridge.journal.sqlite.queues import Queues
+from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
+from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
@@ -50,19 +52,26 @@ Work: TypeAlias = Callable[[apsw.Connection], Any]
 
 @attrs.define(eq=False)
 class Append:
-    """Events to be made durable, and who waits for it; or lanes whose queues are due."""
+    """Events to be made durable, and who waits for it.
 
-    events: Sequence[Event]
+    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits.
+    """
+
+    events: Sequence[Event] = ()
     done: Future[Any] | None = None
-    due: Sequence[str] = ()
+    due: Sequence[tuple[str, float]] = ()
+    erase: Subject | None = None
+    erased: int = 0
     new: int = 0
     entries: Sequence[Entry] = ()
     size: int = 0
     error: JournalError | CodecError | None = None
 
     @property
-    def result(self) -> Appended:
-        """How many of the events are new."""
+    def result(self) -> Appended | int:
+        """How many of the events are new, or how many were erased."""
+        if self.erase is not None:
+            return self.erased
         new, all_of_them = self.new, len(self.events)
         if new == all_of_them == 1:
             return _ONE
@@ -125,8 +134,9 @@ class Writer:
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
         self.keys = keys
-        self.records = Records()
-        self.queues = Queues(connection, clock=clock, monotonic=time.monotonic)
+        self.records = RecordCache()
+        self._queues = Queues(clock=clock)
+        read_queues(connection, self._queues)
         self._connection = connection
         self._retention = retention
         self._clock = clock
@@ -169,8 +179,8 @@ class Writer:
         running = True
         while running:
             group, running = self._next_group()
-            if due := self.queues.due():
-                group.insert(0, Append((), due=due))
+            if due := self._queues.due():
+                group.insert(0, Append(due=due))
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
                 jobs = [item for item in group if isinstance(item, Job)]
@@ -196,7 +206,7 @@ class Writer:
         """Return everything that is queued, waiting for something; False says it was the last."""
         group: list[Item] = []
         room = self._max_group
-        until = min(self._sweep_at, self.queues.deadline or self._sweep_at)
+        until = min(self._sweep_at, self._queues.deadline or self._sweep_at)
         patience = max(0.0, until - time.monotonic())
         with suppress(queue.Empty):
             item = self._queue.get(not (self._retention.unfinished or self._wishes), patience)
@@ -217,7 +227,6 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             last = self.last
             if appends:
-                self._refuse_when_full()
                 ledger = self._ledger(appends)
                 last = self._write_appends(appends, ledger)
             for job in jobs:
@@ -226,10 +235,10 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
             self._roll_back()
             self.keys.roll_back()
+            self.records.clear()
             fault = self._failed(error)
             for append in appends:
                 append.error = append.error or JournalError(fault)
-                self.queues.postpone(append.due)
             if appends and jobs:
                 # Where nothing more fits, subscribers must still be able to make room.
                 self._commit((), jobs)
@@ -252,31 +261,38 @@ class Writer:
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
-        expected = (event.key for append in appends for event in append.events)
-        return GroupLedger(self._connection, self.keys, self.queues, self.records, expected)
+        reads = (first_reads(event) for append in appends for event in append.events)
+        expected = (key for keys, _, _ in reads for key in keys)
+        return GroupLedger(self._connection, self.keys, self._queues, self.records, expected)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
         last = self.last
         now = int(self._clock())
         rows: list[_Row] = []
+        full = self._is_full()
         for append in appends:
+            if full is not None and append.events:
+                append.error = full
+                continue
             try:
-                published, lines = _decide(append, self._clock(), ledger)
+                published, lines = _decide(append, ledger, self._queues)
             except CodecError as error:
                 append.error = error
                 ledger.undo()
                 continue
-            claims = ledger.accept(published)
+            claims = ledger.accept().claims
             entries = append.entries = []
             for (event, lane), data in zip(published, lines, strict=True):
                 last += 1
-                rows.append((last, claims.pop(event.key), now, lane, data))
+                name = ledger.id_of(event.key)
+                del claims[name]
+                rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event))
                 append.size += len(data)
-            for name in claims.values():  # known from now on, and not published under this key
+            for name, of in claims.items():  # known from now on, and not published under this key
                 last += 1
-                rows.append((last, name, now, None, None))
+                rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
             self._connection.executemany(_INSERT, rows)
             self.keys.add([(row[1], row[0]) for row in rows])
@@ -284,11 +300,12 @@ class Writer:
         ledger.write(now)
         return last
 
-    def _refuse_when_full(self) -> None:
+    def _is_full(self) -> JournalError | None:
         limit = self._retention.max_size
         if limit and used_size(self._connection) > limit:
             self.sweep_soon(self._connection)
-            raise JournalError(FULL.format(limit))
+            return JournalError(FULL.format(limit))
+        return None
 
     def _do(self, chore: Chore) -> None:
         try:
@@ -344,17 +361,23 @@ class Writer:
 
 
 def _decide(
-    append: Append, now: float, ledger: GroupLedger
+    append: Append, ledger: GroupLedger, queues: Queues
 ) -> tuple[Sequence[Published], Sequence[bytes]]:
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
     published: list[Published] = []
-    for lane in append.due:
-        published += release(lane, max(now, _due(lane, ledger)), ledger)
+    for lane, due in append.due:
+        published += release(lane, due, ledger)
+    if append.erase is not None:
+        for queue in queues.all():
+            erased, freed = withdraw(queue.lane, append.erase.is_in, ledger)
+            append.erased += erased
+            published += freed
     lines = [encode(event) for event, _ in published]
     for event in append.events:
         try:
             is_new, found = correlate(event, ledger)
-            lines += [encode(one) for one, _ in found]
+            ledger.publish(found)
+            lines += [encode(each) for each, _ in found]
         except (apsw.Error, JournalError, CodecError):
             raise
         except Exception as error:
@@ -363,9 +386,3 @@ def _decide(
         append.new += is_new
         published += found
     return published, lines
-
-
-def _due(lane: str, ledger: GroupLedger) -> float:
-    """Return when the first event of a lane is due, which the monotonic clock says it is."""
-    queue = ledger.queue(lane)
-    return queue.due if queue is not None and queue.due is not None else 0.0

@@ -1,7 +1,7 @@
 """What operators talk to: a listener of its own beside the one for callbacks.
 
-`listener` holds the routes, `guard` decides who comes in, `questions` reads what is asked,
-`answers` writes what is said.
+`listener` holds the routes, `guard` decides who comes in, `requests` reads and checks what they
+ask for, and `responses` writes JSON.
 """
 
 from bridge.ops.admin.listener import application, listening

@@ -15,8 +15,8 @@ from aiohttp.typedefs import Middleware
 
 from bridge.adapter.signing import Tokens
 from bridge.errors import JournalError, NotRunning
+from bridge.ingress.responses import problem, web_response
 from bridge.ops.admin.requests import BadRequest
-from bridge.ops.admin.responses import problem
 from bridge.ops.operators import StillRunning, UnknownSubscriber
 from bridge.settings import AdminSettings
 
@@ -36,11 +36,10 @@ def guard(settings: AdminSettings) -> Middleware:
         if tokens:
             scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not tokens.match(presented.strip()):
-                response = problem(401, "this needs the token of [admin]")
-                response.headers["WWW-Authenticate"] = "Bearer"
-                return response
+                headers = {"WWW-Authenticate": "Bearer"}
+                return web_response(problem(401, "this needs the token of [admin]", headers))
         elif "Origin" in request.headers or not _is_local(request):
-            return problem(403, "this is not for web pages")
+            return web_response(problem(403, "this is not for web pages"))
         return await handler(request)
 
     return checked
@@ -60,13 +59,14 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors into responses."""
     try:
         return await handler(request)
-    except BadRequest as error:
-        return problem(400, str(error))
-    except UnknownSubscriber as error:
-        return problem(404, str(error))
-    except StillRunning as error:
-        return problem(409, str(error))
-    except (JournalError, NotRunning) as error:
-        return problem(503, str(error))
     except web.HTTPException as error:
-        return problem(error.status, error.reason)
+        refusal = problem(error.status, error.reason)
+    except BadRequest as error:
+        refusal = problem(400, str(error))
+    except UnknownSubscriber as error:
+        refusal = problem(404, str(error))
+    except StillRunning as error:
+        refusal = problem(409, str(error))
+    except (JournalError, NotRunning) as error:
+        refusal = problem(503, str(error))
+    return web_response(refusal)

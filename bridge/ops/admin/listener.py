@@ -7,17 +7,27 @@ behind a token otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any, Final, NoReturn
 
 import attrs
 from aiohttp import web
 
-from bridge.errors import ConfigurationError, Problem
+from bridge.adapter import Response
+from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.ingress.responses import (
+    ALIVE,
+    HEADERS,
+    base_url,
+    problem,
+    readiness,
+    web_response,
+)
 from bridge.journal.protocol import Start
 from bridge.journal.query import Query
-from bridge.ops import operators as operations
 from bridge.ops.admin.guard import explain, guard
 from bridge.ops.admin.requests import (
     BadRequest,
@@ -30,33 +40,31 @@ from bridge.ops.admin.requests import (
     query_of,
     word,
 )
-from bridge.ops.admin.responses import HEADERS, answer, dumps, problem
-from bridge.ops.metrics import CONTENT_TYPE, Metrics, lag_seconds
-from bridge.ops.operators import UnknownSubscriber
-from bridge.runtime import Bridge
+from bridge.ops.admin.responses import dumps, json_response
+from bridge.ops.metrics import CONTENT_TYPE, Metrics
+from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
 _BATCH: Final = 256
-_BRIDGE: Final = web.AppKey("bridge", Bridge)
+_OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
+_STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
 _FOLLOWERS: Final = web.AppKey("followers", set[asyncio.Task[Any]])
+_routes: Final = web.RouteTableDef()
 
 
 @asynccontextmanager
-async def listening(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[str | None]:
-    """Answer operators until the block ends; give the base URL, or None where it is disabled.
+async def listening(
+    operators: Operators, metrics: Metrics, settings: AdminSettings
+) -> AsyncIterator[str]:
+    """Answer operators until the block ends; give the base URL.
 
     Raises `ConfigurationError` where the address cannot be had.
     """
-    if not settings.enabled:
-        yield None
-        return
-    metrics = Metrics()
-    bridge.instrument(metrics)
-    app = application(bridge, metrics, settings)
+    app = application(operators, metrics, settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -65,41 +73,28 @@ async def listening(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[st
         except OSError as error:
             place = f"{settings.host} port {settings.port}"
             reason = error.strerror or str(error)
-            problem = Problem("admin.port", f"cannot listen on {place}: {reason}")
-            raise ConfigurationError((problem,)) from error
-        host, port = runner.addresses[0][:2]
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
+            raise ConfigurationError((fault,)) from error
+        yield base_url(*runner.addresses[0][:2])
     finally:
         await runner.cleanup()
 
 
 def application(
-    bridge: Bridge, metrics: Metrics, settings: AdminSettings, *, heartbeat: float = 10.0
+    operators: Operators, metrics: Metrics, settings: AdminSettings, *, heartbeat: float = 10.0
 ) -> web.Application:
-    """Return the application, for a server of your own; `metrics` has to be a hook of `bridge`.
+    """Return the application, for a server of your own; `metrics` has to observe the bridge.
 
     A follower to whom nothing happens is told so every `heartbeat` seconds.
     """
     app = web.Application(middlewares=[guard(settings), explain], client_max_size=_MAX_BODY)
-    app[_BRIDGE] = bridge
+    app[_OPERATORS] = operators
     app[_METRICS] = metrics
+    app[_STARTED_AT] = datetime.now(UTC)
     app[_HEARTBEAT] = heartbeat
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
-    app.router.add_get("/healthz", _alive)
-    app.router.add_get("/readyz", _ready)
-    app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/events", _search)
-    app.router.add_get("/events/follow", _follow)
-    app.router.add_get("/event", _describe)
-    app.router.add_get("/subscribers", _subscribers)
-    app.router.add_delete("/subscribers/{name}", _forget)
-    app.router.add_get("/dead", _dead)
-    app.router.add_post("/dead/retry", _retry)
-    app.router.add_post("/dead/drop", _drop)
-    app.router.add_post("/replay", _replay)
-    app.router.add_post("/reparse", _reparse)
-    app.router.add_post("/purge", _purge)
+    app.add_routes(_routes)
     return app
 
 
@@ -111,47 +106,72 @@ async def _dismiss(app: web.Application) -> None:
 # --- probes --------------------------------------------------------------------------------
 
 
+@_routes.get("/healthz")
 async def _alive(_: web.Request) -> web.Response:
-    return web.Response(text="alive\n", headers=HEADERS)
+    return web_response(ALIVE)
 
 
+@_routes.get("/readyz")
 async def _ready(request: web.Request) -> web.Response:
-    health = await request.app[_BRIDGE].health()
-    if health.ready:
-        text = "ready" if health.reason is None else f"ready: {health.reason}"
-        return web.Response(text=f"{text}\n", headers=HEADERS)
-    return web.Response(status=503, text=f"not ready: {health.reason}\n", headers=HEADERS)
+    return web_response(readiness(await request.app[_OPERATORS].health()))
 
 
+@_routes.get("/metrics")
 async def _metrics(request: web.Request) -> web.Response:
-    text = await request.app[_METRICS].render(request.app[_BRIDGE])
-    return web.Response(body=text, headers={**HEADERS, "Content-Type": CONTENT_TYPE})
+    text = await request.app[_METRICS].render(request.app[_OPERATORS])
+    return web_response(Response(body=text, content_type=CONTENT_TYPE))
+
+
+@_routes.get("/status")
+async def _status(request: web.Request) -> web.Response:
+    """Return what an operator looks at first; where the journal fails, as much as there is."""
+    operators = request.app[_OPERATORS]
+    health = await operators.health()
+    try:
+        subscribers = await _states(request)
+        newest = await operators.journal.search(Query(newest_first=True, limit=1))
+    except JournalError:  # the health gives the reason
+        subscribers, newest = (), ()
+    return json_response(
+        {
+            "version": metadata.version("incs-bridge"),
+            "started_at": request.app[_STARTED_AT],
+            **attrs.asdict(health),
+            "durable": operators.journal.durable,
+            "adapters": list(operators.adapters),
+            "subscribers": subscribers,
+            "last_event": {
+                "key": newest[0].event.key,
+                "kind": newest[0].event.kind,
+                "received_at": newest[0].event.received_at,
+            }
+            if newest
+            else None,
+        }
+    )
 
 
 # --- looking ---------------------------------------------------------------------------------
 
 
+@_routes.get("/events")
 async def _search(request: web.Request) -> web.Response:
     """Return a page of entries; `next` is where the following page begins, if there may be one."""
     query = query_of(request)
-    entries = await request.app[_BRIDGE].journal.search(query)
+    entries = await request.app[_OPERATORS].journal.search(query)
     more = len(entries) == query.limit
-    return answer({"entries": entries, "next": entries[-1].position if more else None})
+    return json_response({"entries": entries, "next": entries[-1].position if more else None})
 
 
+@_routes.get("/event")
 async def _describe(request: web.Request) -> web.Response:
-    described = await operations.describe(request.app[_BRIDGE], request.query.get("key", ""))
+    described = await request.app[_OPERATORS].describe(request.query.get("key", ""))
     if described is None:
-        return problem(404, "the journal keeps no event of this key")
-    return answer(
-        {
-            "entry": described.entry,
-            "outcomes": described.outcomes,
-            "history": described.history,
-        }
-    )
+        return web_response(problem(404, "the journal keeps no event of this key"))
+    return json_response(attrs.asdict(described, recurse=False))
 
 
+@_routes.get("/events/follow")
 async def _follow(request: web.Request) -> web.StreamResponse:
     """Stream entries as lines of JSON, from a position, a time, or now on.
 
@@ -159,7 +179,7 @@ async def _follow(request: web.Request) -> web.StreamResponse:
     """
     followers, task = request.app[_FOLLOWERS], asyncio.current_task()
     if len(followers) >= _MAX_FOLLOWERS or task is None:
-        return problem(503, f"{_MAX_FOLLOWERS} followers are being served already")
+        return web_response(problem(503, f"{_MAX_FOLLOWERS} followers are being served already"))
     followers.add(task)
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
     try:
@@ -172,7 +192,8 @@ async def _follow(request: web.Request) -> web.StreamResponse:
 
 
 async def _stream(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
-    cursor = await request.app[_BRIDGE].journal.follow(start=await _start(request, query))
+    journal = request.app[_OPERATORS].journal
+    cursor = await journal.follow(start=await _start(request, query))
     await response.prepare(request)
     position = cursor.position
     while True:
@@ -194,99 +215,105 @@ async def _stream(request: web.Request, query: Query, response: web.StreamRespon
 
 async def _start(request: web.Request, query: Query) -> Start | int:
     """Return where a follower begins: beyond a position, at a time, or with what is to come."""
+    journal = request.app[_OPERATORS].journal
     # Where an engine's servers are away there are no positions: this says so, instead of waiting.
-    await request.app[_BRIDGE].journal.search(Query(limit=1))
+    await journal.search(Query(limit=1))
     if "after" in request.query:
-        last = (await request.app[_BRIDGE].journal.follow()).position
+        last = (await journal.follow()).position
         # A position that is yet to come is one of another journal's, which was in memory or lost.
         return query.after if query.after <= last else Start.BEGINNING
     if query.since is None:
         return Start.END
-    first = attrs.evolve(query, limit=1)
-    entries = await request.app[_BRIDGE].journal.search(first)
+    entries = await journal.search(attrs.evolve(query, limit=1))
     return entries[0].position - 1 if entries else Start.END
 
 
 # --- subscribers and dead letters ------------------------------------------------------------
 
 
+@_routes.get("/subscribers")
 async def _subscribers(request: web.Request) -> web.Response:
-    bridge = request.app[_BRIDGE]
-    found = []
-    for state in await bridge.journal.subscribers():
-        delivery = bridge.deliveries.get(state.name)
-        found.append(
-            {
-                **attrs.asdict(state, filter=attrs.filters.exclude("lagging_since")),
-                "running": delivery is not None,
-                "lag_seconds": round(await lag_seconds(bridge.journal, state), 3),
-                "held_lanes": 0 if delivery is None else delivery.held_lanes,
-                "failed_tries": request.app[_METRICS].failures(state.name),
-            }
-        )
-    return answer({"subscribers": found})
+    return json_response({"subscribers": await _states(request)})
 
 
+async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
+    metrics = request.app[_METRICS]
+    return [
+        {
+            **attrs.asdict(one.state, filter=attrs.filters.exclude("lagging_since")),
+            "running": one.running,
+            "lag_seconds": round(one.lag_seconds, 3),
+            "held_lanes": one.held_lanes,
+            "failed_tries": metrics.failures(one.state.name),
+        }
+        for one in await request.app[_OPERATORS].subscribers()
+    ]
+
+
+@_routes.delete("/subscribers/{name}")
 async def _forget(request: web.Request) -> web.Response:
     name = request.match_info["name"]
-    if not await operations.forget(request.app[_BRIDGE], name):
-        raise UnknownSubscriber("the journal knows no subscriber of this name")
-    return answer({"forgotten": name})
+    await request.app[_OPERATORS].forget(name)
+    return json_response({"forgotten": name})
 
 
+@_routes.get("/dead")
 async def _dead(request: web.Request) -> web.Response:
     """Return a page of dead letters, or the one with an `id`."""
-    bridge, values = request.app[_BRIDGE], request.query
+    operators, values = request.app[_OPERATORS], request.query
     if "id" in values:
-        letter = await bridge.journal.dead_letter(number(values, "id", 0))
-        return answer({"letters": [] if letter is None else [letter], "next": None})
-    await operations.check_known(bridge, values.get("subscriber"))
+        letter = await operators.dead_letter(number(values, "id", 0))
+        return json_response({"letters": [] if letter is None else [letter], "next": None})
     limit = limit_of(values)
-    letters = await bridge.journal.dead_letters(
+    letters = await operators.dead_letters(
         values.get("subscriber"), after=number(values, "after", 0), limit=limit
     )
-    return answer({"letters": letters, "next": letters[-1].id if len(letters) == limit else None})
+    more = len(letters) == limit
+    return json_response({"letters": letters, "next": letters[-1].id if more else None})
 
 
+@_routes.post("/dead/retry")
 async def _retry(request: web.Request) -> web.Response:
     ids, subscriber = await letters_of(request)
-    return answer({"retried": await operations.retry(request.app[_BRIDGE], ids, subscriber)})
+    return json_response({"retried": await request.app[_OPERATORS].retry(ids, subscriber)})
 
 
+@_routes.post("/dead/drop")
 async def _drop(request: web.Request) -> web.Response:
     ids, subscriber = await letters_of(request)
-    return answer({"dropped": await operations.drop(request.app[_BRIDGE], ids, subscriber)})
+    return json_response({"dropped": await request.app[_OPERATORS].drop(ids, subscriber)})
 
 
-# --- giving again ----------------------------------------------------------------------------
+# --- events once more ------------------------------------------------------------------------
 
 
+@_routes.post("/replay")
 async def _replay(request: web.Request) -> web.Response:
     """Replay the events with these keys, or without any, a page of those that a search finds."""
     body = await body_of(request, {"keys", "subscriber", "dry_run"})
-    bridge, dry_run = request.app[_BRIDGE], body.get("dry_run") is True
+    operators, dry_run = request.app[_OPERATORS], body.get("dry_run") is True
     name = word(body.get("subscriber"), "subscriber")
     if "keys" in body:
-        replayed = await operations.replay(bridge, keys_of(body), name, dry_run=dry_run)
+        replayed = await operators.replay(keys_of(body), name, dry_run=dry_run)
     elif name:
-        query = query_of(request)
-        replayed = await operations.replay_found(bridge, query, name, dry_run=dry_run)
+        replayed = await operators.replay_found(query_of(request), name, dry_run=dry_run)
     else:
         raise BadRequest("subscriber: who is to get what is found?")
-    return answer(attrs.asdict(replayed))
+    return json_response(attrs.asdict(replayed))
 
 
+@_routes.post("/reparse")
 async def _reparse(request: web.Request) -> web.Response:
     body = await body_of(request, {"keys", "dry_run"})
-    done = await operations.reparse(
-        request.app[_BRIDGE], keys_of(body), dry_run=body.get("dry_run") is True
-    )
-    return answer({"reparsed": done})
+    dry_run = body.get("dry_run") is True
+    done = await request.app[_OPERATORS].reparse(keys_of(body), dry_run=dry_run)
+    return json_response({"reparsed": done})
 
 
+@_routes.post("/purge")
 async def _purge(request: web.Request) -> web.Response:
     body = await body_of(request, {"subject"})
     subject = identity(body.get("subject"), "subject")
     if not subject:
         raise BadRequest("subject: expected a phone number or a user id")
-    return answer({"erased": await request.app[_BRIDGE].journal.purge(subject)})
+    return json_response({"erased": await request.app[_OPERATORS].purge(subject)})

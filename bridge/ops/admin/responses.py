@@ -1,36 +1,24 @@
-"""How the admin interface says things: in JSON, and a problem (RFC 9457) where it cannot."""
+"""The responses of the admin interface: JSON."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import orjson
 from aiohttp import web
 
+from bridge.adapter import Response
+from bridge.ingress.responses import web_response
 from bridge.journal.protocol import DeadLetter, Entry, Outcome, Retry
 from bridge.model.codec import encode
-from bridge.runtime import Reparsed
-
-HEADERS: Final = {"Server": "incs-bridge", "X-Content-Type-Options": "nosniff"}
+from bridge.ops.operators import Reparsed
 
 
-def problem(status: int, detail: str) -> web.Response:
-    """Return the response to what cannot be done."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return web.Response(
-        status=status,
-        body=orjson.dumps(body),
-        content_type="application/problem+json",
-        headers=HEADERS,
-    )
-
-
-def answer(value: object) -> web.Response:
-    """Return a value as the response's JSON."""
-    return web.Response(body=dumps(value), content_type="application/json", headers=HEADERS)
+def json_response(value: object) -> web.Response:
+    """Return a value as JSON."""
+    return web_response(Response(body=dumps(value), content_type="application/json"))
 
 
 def dumps(value: object) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from bridge.adapter import Verified
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
+from bridge.model import Choice, ChoiceSource
 from tests.adapters.cases import RECEIVED_AT
 
 WAMID = "wamid.HBgNNjI4MTUxOTE0MDMyNxUCABIYIEFDQTgwMEZCMUFERjZDQzhDNUVDQzM0Qzg2Qjg0QkI0AA=="
@@ -156,7 +157,10 @@ def test_a_status_by_incs_number_has_one_key():
 
 
 def test_a_button_is_a_choice_in_both_forms():
-    """The tap of a quick reply is one event, whether WhatsApp's form comes or INCS's own."""
+    """The tap of a quick reply is one event, whether WhatsApp's form comes or INCS's own.
+
+    INCS does not tell the button's payload, only its label.
+    """
     message = WHATSAPP_NEW["message"]
     tap = {
         **message["messages"][0],
@@ -175,7 +179,8 @@ def test_a_button_is_a_choice_in_both_forms():
     )
 
     assert new.key == stored.key
-    assert new.content == stored.content
+    assert new.content == Choice(source=ChoiceSource.BUTTON, id="1111", title="1111")
+    assert stored.content == Choice(source=ChoiceSource.BUTTON, title="1111")
 
 
 def test_a_wrong_kind_in_the_settings_does_not_split_a_message():

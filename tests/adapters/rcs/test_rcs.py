@@ -236,9 +236,34 @@ def test_an_open_door_is_a_configuration_error(settings, keys):
     assert [problem.key for problem in caught.value.problems] == keys
 
 
-def test_a_body_that_is_not_json_is_malformed(rcs):
-    """A payload that is not JSON publishes nothing and says where it breaks."""
-    parsed = rcs.parse(Verified(payload=b'{"text": }', received_at=RECEIVED_AT))
+@pytest.mark.parametrize(
+    ("signed", "reason"),
+    [
+        (b'{"text": }', "not JSON: Expecting value (line 1, column 10)"),
+        (b'["text"]', "the body is an array, not a JSON object (line 1, column 1)"),
+        (b"", "the body is empty (line 1, column 1)"),
+        (b"OK\xff", "the body is not valid UTF-8 (line 1, column 3)"),
+    ],
+)
+def test_what_is_signed_and_no_object_is_kept(rcs, signed, reason):
+    """Google repeats what is refused and holds the rest back, so its text is an event."""
+    request = rcs.authenticate(signed)
+    callback = Callback(body=request.body, headers=request.headers, received_at=RECEIVED_AT)
+
+    parsed = rcs.parse(rcs.verify(callback))
+
+    (event,) = parsed.events
+    assert (parsed.response.status, parsed.malformed) == (200, None)
+    assert (event.kind, event.reason) == ("unrecognized", reason)
+    assert event.raw == signed.decode("utf-8", "backslashreplace")
+
+
+def test_a_whole_body_that_is_not_json_is_malformed():
+    """A gateway that forwards a body which is no JSON hears where it breaks."""
+    rcs = Rcs("rcs", RcsSettings(bare=True, tokens=(Secret("path-token"),)))
+    callback = Callback(body=b'{"text": }', tail="path-token", received_at=RECEIVED_AT)
+
+    parsed = rcs.parse(rcs.verify(callback))
 
     assert parsed.events == ()
     assert parsed.malformed is not None

@@ -59,12 +59,17 @@ def test_one_entry_alone_is_read_as_one_of_several(body):
 @untimed
 @given(bodies)
 def test_what_could_not_be_read_can_be_parsed_again(body):
-    """The `raw` of an `Unrecognized` is a body that holds that one item and nothing else."""
-    for event in parse(body).events:
+    """The `raw` of an `Unrecognized` is a body that holds that one item and no other.
+
+    What stands beside the items is told again, under the same key.
+    """
+    events = parse(body).events
+    for event in events:
         if isinstance(event, Unrecognized):
-            (again,) = parse(event.raw).events
-            assert isinstance(again, Unrecognized)
+            told = parse(event.raw).events
+            (again,) = (one for one in told if isinstance(one, Unrecognized))
             assert (again.key, again.reason, again.raw) == (event.key, event.reason, event.raw)
+            assert {one.key for one in told} <= {one.key for one in events}
 
 
 @untimed

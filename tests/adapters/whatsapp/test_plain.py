@@ -118,6 +118,7 @@ def test_a_users_id_is_kept(value):
         {**ITEM, "context": {"id": "wamid.OTHER"}},
         {**ITEM, "type": "image"},
         {**ITEM, "from": "US.13491208655302741918"},
+        {**ITEM, "more": 1},
         {**ITEM, "timestamp": "soon"},
         {**ITEM, "text": {}},
         {name: value for name, value in ITEM.items() if name != "timestamp"},
@@ -148,16 +149,19 @@ def test_both_readers_agree(value, scope):
 # --- a whole callback ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [BODY, {"entry": [ENTRY]}])
-def test_a_callback_with_one_plain_text_is_read(body):
+def test_a_callback_with_one_plain_text_is_read():
     """A callback that holds nothing but a plain text becomes its message."""
-    assert quickly(body) == MESSAGE
+    assert quickly(BODY) == MESSAGE
 
 
 @pytest.mark.parametrize(
     "body",
     [
         {},
+        {"entry": [ENTRY]},
+        {**BODY, "more": 1},
+        {**BODY, "entry": [{**ENTRY, "more": 1}]},
+        {**BODY, "entry": [{**ENTRY, "changes": [{**CHANGE, "more": 1}]}]},
         {**BODY, "object": "page"},
         {**BODY, "entry": []},
         {**BODY, "entry": [ENTRY, ENTRY]},

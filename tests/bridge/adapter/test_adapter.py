@@ -204,14 +204,15 @@ def test_scope_notice():
 
 
 def test_scope_unrecognized():
-    """What cannot be read keeps the body around it, without its neighbours, and is named by that.
+    """What cannot be read keeps the body around it, without its neighbours.
 
+    It is named by that and, since nothing in it tells a time, by the hour of its receipt.
     The digest is what `printf '{"channel_id":30058,"message":{"messages":[3]}}' | sha256sum` says.
     """
     digest = "5d74ee2de06718b56ae595d5712d99d6dc06c238fb1d2edada965f570783bb91"
     assert SCOPE.unrecognized(Unreadable("id", "missing"), "message", "messages", 2) == (
         Unrecognized(
-            key=f"unrecognized/whatsapp/{digest}",
+            key=f"unrecognized/whatsapp/{digest}/2025-06-08T20",
             source="incs",
             channel="whatsapp",
             account="30058",

@@ -457,7 +457,14 @@ def utc(*parts):
         (1749416383.5, utc(2025, 6, 8, 20, 59, 43, 500_000)),
         (1749416383123, utc(2025, 6, 8, 20, 59, 43, 123_000)),
         ("1749416383123", utc(2025, 6, 8, 20, 59, 43, 123_000)),
-        (0, utc(1970, 1, 1)),
+        # What stands for no time: the zeros of three languages, and a counter.
+        (0, None),
+        ("0", None),
+        (86_400, None),
+        ("0001-01-01T00:00:00Z", None),
+        ("1970-01-01T00:00:00Z", None),
+        (999_999_999, None),
+        (1_000_000_000, utc(2001, 9, 9, 1, 46, 40)),
         # RFC 3339 as INCS writes it: six digits, and three in `msgDate`.
         ("2026-04-10T07:31:52.123456Z", utc(2026, 4, 10, 7, 31, 52, 123_456)),
         ("2026-04-10T07:31:52.123Z", utc(2026, 4, 10, 7, 31, 52, 123_000)),
@@ -509,10 +516,10 @@ def test_instant(value, expected):
 def test_a_remembered_time_is_told_from_what_only_equals_it():
     """A number of seconds is not `true`, and its digits are not those of another script."""
     for _ in range(2):
-        assert payload.instant(1) == utc(1970, 1, 1, 0, 0, 1)
+        assert payload.instant(1_749_416_383) == utc(2025, 6, 8, 20, 59, 43)
         assert payload.instant(True) is None
-        assert payload.instant("0000000001") == utc(1970, 1, 1, 0, 0, 1)
-        assert payload.instant("\uff10" * 9 + "\uff11") is None
+        assert payload.instant("1749416383") == utc(2025, 6, 8, 20, 59, 43)
+        assert payload.instant("\uff11749416383") is None
 
 
 def test_few_times_are_remembered():

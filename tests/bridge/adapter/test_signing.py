@@ -125,6 +125,22 @@ def test_malformed_token_does_not_match(presented):
     assert not tokens.match(presented)
 
 
+@pytest.mark.parametrize("configured", ["word", "/word", "word/", "//word//"])
+@pytest.mark.parametrize("presented", ["word", "/word", "word/"])
+def test_slashes_around_a_token_do_not_count(configured, presented):
+    """A token matches as it stands at the end of an address, which keeps no slashes around it."""
+    assert Tokens(secrets(configured)).match(presented)
+    assert not Tokens(secrets(configured)).match("wo/rd")
+
+
+@pytest.mark.parametrize("presented", ["", "/", "//", None])
+def test_slashes_alone_match_nothing(presented):
+    """A token of slashes keeps everybody out, rather than letting everybody in."""
+    tokens = Tokens(secrets("/", "//"))
+    assert tokens
+    assert not tokens.match(presented)
+
+
 # --- signatures --------------------------------------------------------------------------
 
 # RFC 4231, test case 2.

@@ -182,8 +182,8 @@ class Operated(Served):
         """Let the subscriber go by another name from the next start on."""
         self._text = self._text.replace(f"subscribers.{subscriber}", f"subscribers.{name}")
 
-    def break_crm(self) -> None:
-        (self.folder / "broken").touch()
+    def break_crm(self, error: str = "") -> None:
+        (self.folder / "broken").write_text(error)
 
     def mend_crm(self) -> None:
         (self.folder / "broken").unlink(missing_ok=True)
@@ -234,7 +234,8 @@ from bridge.delivery import current
 
 async def take(event):
     if os.path.exists("broken"):
-        raise ValueError("the database of +6281519236680 is away")
+        with open("broken") as file:
+            raise ValueError(file.read() or "the database of +6281519236680 is away")
     with open("taken", "a") as file:
         file.write(f"{event.key} {current().tries} {current().replayed}\\n")
 """
@@ -279,8 +280,8 @@ class Fickle:
             direction=Direction.INBOUND,
             origin=Origin.USER,
             conversation=scope.conversation("somebody"),
-            sender=scope.business(),
-            recipient=scope.business(),
+            sender=scope.business,
+            recipient=scope.business,
             content=Text(text="hello"),
         ),))
 """

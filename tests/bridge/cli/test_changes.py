@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.changes import Change, changed
+from bridge.cli.changes import Change, changed, near
 from bridge.cli.terminal import UsageError
 from tests.bridge.strategies import json_values
 
@@ -77,3 +77,26 @@ def test_a_change_touches_nothing_else(value, body):
     change = Change(place="new", steps=("new",), value=value)
     assert changed(body, [change]) == {**before, "new": value}
     assert body == before
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("entry[0].chnges", ["entry[0].changes"]),
+        ("entry[0].text", ["entry[0].changes[0].text"]),
+        ('["hub.mod"]', ['["hub.mode"]']),
+        ("zzz", []),
+    ],
+)
+def test_near_places(place, expected):
+    """Those that are spelt alike, or end in the same name, as they are written for --set."""
+    body = {"entry": [{"changes": [{"text": 1}]}], "hub.mode": 2}
+    assert near(place, body)[: len(expected) or None] == expected
+
+
+@given(value=json_values)
+def test_every_place_that_is_near_is_there(value):
+    """Each place that is listed can be changed, and is not new."""
+    body = {"a": value, "b.c": [value, {"a": value}]}
+    for place in near("a", body):
+        assert not Change.parse(f"{place}=1").is_new_in(body)

@@ -149,3 +149,141 @@ def test_a_terminal_gets_the_same_in_colours(command, workplace, monkeypatch):
     first, second = plain.splitlines()
     assert first == "error   servr  config.toml:1"
     assert second.startswith('        unknown key "servr"')
+
+
+def warnings(command):
+    """Return the key and the message of each warning."""
+    outcome = command("check")
+    assert outcome.code == 0, outcome.out
+    return [tuple(line.split(": ", 1)[1].split(": warning: ")) for line in outcome.lines]
+
+
+def keys(command):
+    return [key for key, _ in warnings(command)]
+
+
+@pytest.fixture
+def configured(workplace):
+    """Write a configuration that only its owner reads."""
+
+    def write(text):
+        path = workplace / "config.toml"
+        path.write_text(text)
+        path.chmod(0o600)
+
+    return write
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o602])
+def test_a_file_of_a_secret_that_others_may_read(command, configured, workplace, mode):
+    """A file behind `file:` is looked at as the configuration itself is."""
+    (workplace / "token").write_text(SECRET)
+    (workplace / "token").chmod(mode)
+    configured('[adapters.incs]\ntokens = ["file:token"]\n')
+    ((key, message),) = warnings(command)
+    assert key == "adapters.incs.tokens[0]"
+    assert message.startswith("token is a file that others may read, or its group write: ")
+    (workplace / "token").chmod(0o640)
+    assert keys(command) == []
+
+
+def test_credentials_for_nats_that_others_may_read(command, configured, workplace):
+    """The file of NATS credentials is, if NATS is used."""
+    (workplace / "bridge.creds").write_text(SECRET)
+    (workplace / "bridge.creds").chmod(0o644)
+    text = '[journal]\nengine = "nats"\n[journal.nats]\ncredentials = "bridge.creds"\n'
+    configured(text)
+    assert keys(command) == ["journal.nats.credentials"]
+    configured(text.replace('"nats"', '"memory"'))
+    assert keys(command) == []
+
+
+def test_a_secret_behind_a_reference(command, configured, monkeypatch):
+    """The default of a variable is a secret in the file, whether the variable is set or not."""
+    configured(f'[adapters.incs]\ntokens = ["${{INCS_TOKEN:-{SECRET}}}"]\n')
+    told = (
+        "adapters.incs.tokens[0]",
+        "the default after `:-` is a secret in this file: leave it out",
+    )
+    assert warnings(command) == [told]
+    monkeypatch.setenv("INCS_TOKEN", SECRET[::-1])
+    assert warnings(command) == [told]
+    configured('[adapters.incs]\ntokens = ["${INCS_TOKEN:-}"]\n')
+    assert warnings(command) == []
+
+
+@pytest.mark.parametrize(
+    ("nats", "expected"),
+    [
+        ('servers = ["nats://127.0.0.1:4222", "ws://[::1]:80", "nats://localhost"]', []),
+        ('servers = ["tls://a.example.com"]\ncredentials = "c"', []),
+        ('servers = ["tls://a.example.com"]', ["credentials"]),
+        ('servers = ["nats://10.0.0.5:4222"]\ncredentials = "c"', ["servers[0]"]),
+        ('servers = ["tls://a", "ws://b.example.com"]', ["servers[1]", "credentials"]),
+    ],
+)
+def test_nats_without_tls_or_users(command, configured, workplace, nats, expected):
+    """Servers elsewhere without TLS are told, and that nobody has to prove who they are."""
+    (workplace / "c").touch(0o600)
+    configured(f'[journal]\nengine = "nats"\n[journal.nats]\n{nats}\n')
+    assert keys(command) == [f"journal.nats.{key}" for key in expected]
+    configured(f'[journal]\nengine = "memory"\n[journal.nats]\n{nats}\n')
+    assert keys(command) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "is_told"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("db.lan", True)]
+)
+def test_admin_over_plain_http(command, configured, host, is_told):
+    """An admin listener that other machines reach is, since it has no TLS."""
+    configured(f'[admin]\nhost = "{host}"\ntoken = "{SECRET}"\n')
+    assert keys(command) == ["admin.host"] * is_told
+    configured(f'[admin]\nhost = "{host}"\ntoken = "{SECRET}"\nenabled = false\n')
+    assert keys(command) == []
+
+
+def test_proxies_of_the_whole_world(command, configured):
+    """Networks that no proxies are alone in are, also where halves make up the whole."""
+    networks = ["10.0.0.0/8", "0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "2001:db8::/32"]
+    configured(f"[server]\ntrusted_proxies = {networks}\n")
+    assert keys(command) == [f"server.trusted_proxies[{index}]" for index in (1, 2, 3, 4)]
+
+
+def test_one_secret_for_two(command, configured):
+    """A token of two adapters, or of an adapter and the operators, is told at the second place."""
+    configured(
+        f'[admin]\ntoken = "{SECRET}"\n[adapters.incs]\ntokens = ["{SECRET[::-1]}", "{SECRET}"]\n'
+        f'[adapters.other]\ntype = "incs"\ntokens = ["{SECRET[::-1]}"]\n'
+    )
+    assert warnings(command) == [
+        ("adapters.incs.tokens[1]", "the same as admin.token: one that leaks opens both"),
+        (
+            "adapters.other.tokens[0]",
+            "the same as adapters.incs.tokens[0]: one that leaks opens both",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("token", "word"),
+    [
+        (f"/{SECRET}", "slashes"),
+        (f"{SECRET}/", "slashes"),
+        ("/" * 16, "can never match"),
+        (f"{SECRET}/../{SECRET}", "can never match"),
+        (f" {SECRET}", "white space"),
+        (f"{SECRET}\\n", "white space"),
+        (f"a{SECRET}/{SECRET}", None),
+    ],
+)
+def test_a_token_that_hardly_matches(command, configured, token, word):
+    """A token that an address or a header does not carry as it is, is told."""
+    configured(f'[adapters.incs]\ntokens = ["{token}"]\n')
+    told = [message for _, message in warnings(command)]
+    assert [word in message for message in told] == [True] * (word is not None)
+
+
+def test_slashes_around_other_secrets_are_nobodys_business(command, configured):
+    """A secret that signs may begin and end with whatever it likes."""
+    configured(f'[adapters.whatsapp]\napp_secrets = ["/{SECRET}/"]\n')
+    assert warnings(command) == []

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.bridge.cli.conftest import CONFIG
+from tests.bridge.settings.test_config_example import EXAMPLE
 
 MISTAKE = "[servr]\n"
 
@@ -56,3 +57,12 @@ def test_a_file_called_bridge(command, config, workplace, arguments):
     assert outcome.code == 3
     told = f"{workplace}/bridge.py: hidden by the package `bridge` of incs-bridge, so rename this"
     assert told in outcome.out + outcome.err
+
+
+def test_the_example_comes_with_the_command(command, workplace):
+    """`bridge config` prints the example, whole, and `bridge check` finds no mistake in it."""
+    outcome = command("config")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == EXAMPLE.read_text()
+    (workplace / "config.toml").write_text(outcome.out)
+    assert command("check").code == 0

@@ -40,9 +40,10 @@ def test_they_are_listed(letters, ids, command):
 @pytest.mark.parametrize("verb", ["list", "retry --all", "drop --all --yes"])
 def test_a_subscriber_that_is_not_known(operated, command, verb):
     """A misspelt name is told, rather than that it has no dead letters."""
-    outcome = command("dead", *verb.split(), "--subscriber", "nobody")
+    outcome = command("dead", *verb.split(), "--subscriber", "cmr")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err == "error: the journal knows no subscriber 'nobody'\n"
+    said = 'error: unknown subscriber "cmr"; did you mean "crm"? Allowed: crm\n'
+    assert outcome.err == said
 
 
 @on_sqlite

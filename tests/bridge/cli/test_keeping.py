@@ -49,7 +49,7 @@ def test_a_former_subscriber_lags_and_is_forgotten(alone, command):
     outcome = command("subscribers", "forget", "crm")
     assert (outcome.code, outcome.err) == (
         1,
-        "error: the journal knows no subscriber of this name\n",
+        'error: unknown subscriber "crm". Allowed: bot\n',
     )
 
 

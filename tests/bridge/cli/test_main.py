@@ -1,9 +1,16 @@
 """The command as a whole: help, version, exit codes, and no traceback for anybody."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
+
+from bridge.cli.terminal import Exit
+from tests.bridge.cli.processes import ROOT
 
 FAILING = """
 import attrs
@@ -105,3 +112,45 @@ def test_colours_are_for_terminals(start, workplace):
         assert process.returncode == 3
         assert bool(colour.search(out)) is is_coloured
         assert bool(colour.search(err)) is is_coloured
+
+
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143)])
+def test_a_shell_sees_which_signal_ended_a_command(operated, name, code):
+    """A command that waits and is ended by Ctrl-C or SIGTERM says nothing but its exit code."""
+    operated.receive("a")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "tail", "--beginning"],
+        cwd=operated.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline()
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    out, err = process.communicate()
+    assert (out, err) == (b"", b"")
+    # What a shell makes of the number of a signal: 128 and the number.
+    assert code == (process.returncode if process.returncode >= 0 else 128 - process.returncode)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("tial",), "tail"),
+        (("subscriber",), "subscribers"),
+        (("dead", "lst"), "list"),
+        (("events", "--kindd", "message"), "--kind"),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_a_suggestion(start, arguments, meant):
+    """The command or option that was probably meant is named, and the exit code is 2."""
+    process = start(*arguments)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert f"Did you mean {meant}?" in err.decode().replace('"', "")
+
+
+def test_every_exit_code_is_in_the_manual():
+    """The manual's table lists each exit code that a command may have."""
+    manual = (ROOT / "docs" / "operate.md").read_text()
+    assert set(map(int, re.findall(r"(?m)^\| (\d+) \|", manual))) == {*Exit, 143}

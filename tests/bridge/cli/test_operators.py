@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.cli.filters import moment
+from bridge.cli.options import moment
 from bridge.cli.rendering import masked, pretty
 from bridge.cli.terminal import UsageError
 from bridge.model import ContactCard, ContactPhone, Contacts, System, SystemKind
@@ -16,6 +16,7 @@ from tests.bridge.cli.processes import TOKEN
 from tests.bridge.events import message, status
 
 COMMANDS = (
+    ("status",),
     ("tail",),
     ("show", "key"),
     ("events",),

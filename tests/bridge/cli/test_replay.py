@@ -77,4 +77,7 @@ def test_what_makes_no_sense(command, arguments, said):
 def test_a_subscriber_that_does_not_run(operated, command):
     """A misspelt subscriber is told, and nothing is replayed."""
     outcome = command("replay", operated.key("b"), "--subscriber", "cmr")
-    assert (outcome.code, outcome.err) == (1, "error: no subscriber 'cmr' is running\n")
+    assert (outcome.code, outcome.err) == (
+        1,
+        'error: unknown running subscriber "cmr"; did you mean "crm"? Allowed: crm\n',
+    )

@@ -107,3 +107,17 @@ def test_traces_are_sent_where_the_environment_says(start, command, config):
     assert '"name": "callback incs"' in spans
     assert '"name": "deliver console"' in spans
     assert TOKEN not in spans
+
+
+def test_the_log_of_a_subscriber_goes_on(start, config, workplace):
+    """A handler that a subscriber's module sets up as it is imported gets the log of the server."""
+    (workplace / "shop.py").write_text(
+        'import logging\nlogging.basicConfig(filename="shop.log", level="INFO")\n'
+        "def receive(event): ...\n"
+    )
+    config.write_text(CONFIG.replace('use = "console"', 'use = "shop:receive"'))
+    process = start("serve", "--port", "0")
+    assert any(b"listening on" in line for line in process.stderr)
+    process.terminate()
+    assert process.wait() == 0
+    assert "listening on" in (workplace / "shop.log").read_text()

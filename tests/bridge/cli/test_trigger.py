@@ -18,14 +18,11 @@ def test_the_list_needs_no_server(command, config):
 
 def test_the_list_needs_no_configuration_either(command, install):
     """Without one, it is the samples of everything that is installed."""
-    names = {row["name"] for row in orjson.loads(command("trigger", "--list", "--json").out)}
+    names = {row["name"] for row in command("trigger", "--list", "--json").events}
     assert "incs/whatsapp-text" in names
     install("acme", WITH_A_DEFAULT)  # it brings no samples
-    assert {
-        row["name"] for row in orjson.loads(command("trigger", "--list", "--json").out)
-    } == names
-    only = orjson.loads(command("trigger", "--list", "--json", "--adapter", "incs").out)
-    assert len(only) == 56
+    assert {row["name"] for row in command("trigger", "--list", "--json").events} == names
+    assert len(command("trigger", "--list", "--json", "--adapter", "incs").events) == 56
 
 
 def test_a_misspelt_sample_is_a_wrong_call(command, config):
@@ -90,3 +87,41 @@ def test_a_url_that_is_none_is_a_wrong_call(command, config, url):
     outcome = command("trigger", "--all", "--url", url)
     assert "expected an address such as http://127.0.0.1:8080" in outcome.err
     assert outcome.code == 2
+
+
+def test_bodies_are_printed_instead_of_posted(start, config):
+    """--print writes each body as it would be posted, with its changes, and needs no server."""
+    arguments = ("status-read", "status-sent", "--set", "message_status=7", "--keep-ids")
+    process = start("trigger", "--print", *arguments)
+    out, err = process.communicate()
+    bodies = list(map(orjson.loads, out.splitlines()))
+    assert (process.returncode, err) == (0, b"")
+    assert [body["message_status"] for body in bodies] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("place", "meant"),
+    [
+        ("mesage_status", "message_status"),
+        ("messageid", "message_id"),
+        ("message.message_status", "message_status"),
+    ],
+)
+def test_a_place_that_is_not_there_is_told(start, config, place, meant):
+    """--set of a misspelt place says so, and names the places that are near it."""
+    process = start("trigger", "--print", "status-read", "--set", f"{place}=1")
+    _, err = process.communicate()
+    start_of_note = f"note: --set {place}: no such place in incs/status-read, so it is added"
+    told = err.decode()
+    assert told.startswith(start_of_note)
+    assert meant in told.partition("near it: ")[2].strip().split(", ")
+    assert process.returncode == 0
+
+
+def test_a_place_that_some_have_is_told_once(command, config):
+    """Of several samples that lack a place, one is named and the others are counted."""
+    outcome = command("trigger", "--print", "--all", "--set", "brand_new=1")
+    assert outcome.err == (
+        "note: --set brand_new: no such place in incs/status-failed and 55 more, so it is added\n"
+    )
+    assert len(outcome.lines) == 56

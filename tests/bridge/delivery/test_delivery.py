@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 import pytest
@@ -18,7 +18,7 @@ from bridge.delivery import Attempt, Delivery, current, delay
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Settlement, Start
-from bridge.observer import Result, Tried
+from bridge.observer import AttemptDetails, Observer, Observers, Result
 from bridge.settings import DeliverySettings
 from tests.bridge.events import message, notice
 
@@ -623,6 +623,14 @@ class TestAttempts:
         """Who measures hears of each try: one that failed, one that was the last, one that went."""
         told = []
 
+        class Noting(Observer):
+            @contextmanager
+            def attempt(self, details):
+                try:
+                    yield
+                finally:
+                    told.append(details)
+
         async def function(event):
             if event.message_id == "bad":
                 raise ValueError
@@ -631,14 +639,21 @@ class TestAttempts:
         cursor = await journal.subscribe("crm", start=Start.BEGINNING)
         policy = DeliverySettings(first_delay=0.0, jitter=0.0, tries=2)
         delivery = Delivery(
-            "crm", function, cursor, wants=lambda _: True, policy=policy, observe=told.append
+            "crm",
+            function,
+            cursor,
+            wants=lambda _: True,
+            policy=policy,
+            observers=Observers(Noting()),
         )
         async with delivery, asyncio.timeout(WITHIN):
             while delivery.held_lanes or len(told) < 3:
                 await asyncio.sleep(0)
+        bad, good = message("bad"), message("good")
         assert told == [
-            Tried(subscriber="crm", result=result)
-            for result in (Result.FAILED, Result.DEAD, Result.DONE)
+            AttemptDetails("crm", bad, 0, Result.FAILED),
+            AttemptDetails("crm", bad, 1, Result.DEAD),
+            AttemptDetails("crm", good, 0, Result.DONE),
         ]
 
 

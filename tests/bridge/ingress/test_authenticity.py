@@ -168,11 +168,11 @@ class Injecting(Plain):
         return Parsed(response=Response(headers={"X-Broken": f"a\r\nX-Leak: {PRIVATE}"}))
 
 
-class Clumsy(Bridge):
+class Clumsy(MemoryJournal):
     """Breaks outside of an adapter, with an exception that quotes the body."""
 
-    async def receive(self, name, callback, /):
-        raise RuntimeError(callback.body, TOKEN)
+    async def append(self, events):
+        raise RuntimeError(events[0].raw, TOKEN)
 
 
 def private_bodies() -> list[bytes]:
@@ -235,10 +235,11 @@ class TestDiscretion:
     async def test_a_bug_of_ours_gives_nothing_away(self, caplog, capfd):
         """An exception that nobody foresaw is 503 and one line about where it arose."""
         caplog.set_level(logging.DEBUG)
-        made = Clumsy(journal=MemoryJournal())
+        made = Bridge(journal=Clumsy())
         made.add_adapter("plain", Plain())
+        body = orjson.dumps({"messages": [{"id": "never", "text": PRIVATE}]})
         async with serving(made) as url:
-            answer = await exchange(url, post(PATH, CLOSE, body=PRIVATE.encode()))
+            answer = await exchange(url, post(PATH, CLOSE, body=body))
         assert statuses(answer) == [503]
         (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert record.error == "RuntimeError"

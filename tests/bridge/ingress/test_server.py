@@ -14,7 +14,8 @@ import pytest
 from aiohttp import ClientSession, web
 
 from bridge.adapter import Parsed
-from bridge.ingress.server import Acknowledgement, serve
+from bridge.cli.stopping import stopping
+from bridge.ingress.server import Acknowledgement, listening
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Health
 from bridge.model import Message
@@ -25,7 +26,7 @@ from tests.bridge.serving import connect, exchange, post, serving, statuses
 
 
 async def test_it_serves_until_told_to_stop_and_finishes_what_came():
-    """SIGTERM ends the server after the subscriber has had the acknowledged event."""
+    """A server ends after the subscriber has had the acknowledged event."""
     got = []
     bridge = a_bridge()
     bridge.on(Message)(got.append)
@@ -100,13 +101,13 @@ async def test_a_connection_too_many_is_turned_away():
 
 
 async def test_an_address_that_is_taken_is_an_error():
-    """The server says so at once, and the bridge is left closed."""
-    bridge = a_bridge()
+    """The server says so at once."""
+    intake = a_bridge().intake
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="address already in use"):
-            await serve(bridge, ServerSettings(port=port))
-    assert not (await bridge.health()).ready
+            async with listening(intake, ServerSettings(port=port)):
+                pass
 
 
 async def test_a_second_signal_cuts_the_ending_short():
@@ -119,38 +120,23 @@ async def test_a_second_signal_cuts_the_ending_short():
         entered.set()
         await asyncio.Event().wait()
 
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError), stopping() as stop:
         async with serving(bridge) as url:
             async with ClientSession(url) as client:
                 assert (await client.post(URL, data=BODY)).status == 200
             await entered.wait()
             os.kill(os.getpid(), signal.SIGTERM)
-            while await _answers(url):
-                pass
-            os.kill(os.getpid(), signal.SIGINT)
+            await stop.wait()
+            asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGINT)
 
 
 async def test_ipv6_addresses_are_shown_in_brackets():
     """The base URL of a server on ::1 can be pasted."""
-    ready = asyncio.get_running_loop().create_future()
-    settings = ServerSettings(host="::1", port=0)
     try:
-        task = asyncio.create_task(serve(a_bridge(), settings, ready=ready.set_result))
-        url = await ready
+        async with listening(a_bridge().intake, ServerSettings(host="::1", port=0)) as url:
+            assert url.startswith("http://[::1]:")
     except OSError:
         pytest.skip("no IPv6 here")
-    assert url.startswith("http://[::1]:")
-    os.kill(os.getpid(), signal.SIGTERM)
-    await task
-
-
-async def _answers(url: str) -> bool:
-    try:
-        async with ClientSession(url) as client:
-            await client.get("/healthz")
-    except OSError:
-        return False
-    return True
 
 
 async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it():

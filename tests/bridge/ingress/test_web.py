@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 
 from bridge.adapter import Callback, Parsed, Response, Verified
 from bridge.errors import BridgeError, JournalError
-from bridge.ingress.web import response_to
+from bridge.ingress.responses import response_to
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
 from bridge.runtime import Bridge

@@ -5,74 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import permutations
 
-import attrs
 import pytest
 from hypothesis import given
 
-from bridge.journal.correlation import RANK, Published, correlate, tells_of
-from bridge.journal.ledger import Known, Queue, Record, Track
-from bridge.model import Conversation, Event, Message, Status, StatusChange
+from bridge.journal.correlation import correlate
+from bridge.journal.tracks import RANK
+from bridge.model import Event, Message, Status, StatusChange
 from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
 from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
-
-
-class Shelf:
-    """A ledger as plain as can be."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, Event | None] = {}
-        self.records: dict[str, Record | str] = {}
-        self.queues: dict[str, Queue] = {}
-
-    def knows(self, key: str) -> bool:
-        return key in self.keys or self._waiting(key) is not None
-
-    def claim(self, key: str) -> None:
-        self.keys.setdefault(key, None)
-
-    def known(self, key: str) -> Known | None:
-        waiting = self._waiting(key)
-        if waiting is not None:
-            return waiting
-        event = self.keys.get(key)
-        return None if event is None else Known(event=event)
-
-    def _waiting(self, key: str) -> Known | None:
-        for lane, queue in self.queues.items():
-            for item in queue.items:
-                if key in item.keys:
-                    return Known(event=item.event, lane=lane)
-        return None
-
-    def find(self, name: str) -> Record | None:
-        found = self.records.get(name)
-        while isinstance(found, str):
-            found = self.records.get(found)
-        return found
-
-    def save(self, record: Record) -> None:
-        self.records[record.name] = record
-
-    def tie(self, name: str, to: Record) -> None:
-        self.records[name] = to.name
-
-    def queue(self, lane: str) -> Queue | None:
-        return self.queues.get(lane)
-
-    def put(self, queue: Queue) -> None:
-        self.queues.pop(queue.lane, None)
-        if queue.items:
-            self.queues[queue.lane] = queue
-
-    def take(self, found: Sequence[Published]) -> list[Event]:
-        """Keep what has been published."""
-        self.keys |= {event.key: event for event, _ in found}
-        return [event for event, _ in found]
+from tests.bridge.journal.shelf import Shelf
 
 
 def published(events: Sequence[Event], shelf: Shelf | None = None) -> list[Event]:
     shelf = shelf or Shelf()
-    return [one for event in events for one in shelf.take(correlate(event, shelf)[1])]
+    return [each for event in events for each in shelf.append(event)]
 
 
 def changes(events: Sequence[Event], shelf: Shelf | None = None) -> list[StatusChange]:
@@ -115,7 +61,7 @@ def test_any_interleaving_agrees(events: list[Event]) -> None:
     # Until the tie is known a fact may go out under either name, but under each only once.
     names = [(change.message_id, change.status) for change in facts]
     assert len(names) == len(set(names))
-    track = shelf.find(f"whatsapp/{WAMID}")
+    track = shelf.find(f"/message/whatsapp/{WAMID}")
     assert track is not None
     furthest = max(told_statuses(events), key=lambda each: RANK[each])
     assert track.standing == {"": furthest}
@@ -244,8 +190,10 @@ def test_outbound_without_channel_id() -> None:
         status(Status.SENT, WAMID),
         numbered_status(Status.READ, NUMBER),
     ]
-    first, sent, read = published(told, shelf)
+    first, sent, more, read = published(told, shelf)
     assert first == told[0]
+    assert isinstance(more, Message)
+    assert (more.completes, more.message_id, more.aliases) == (first.key, WAMID, (NUMBER,))
     assert isinstance(sent, StatusChange)
     assert isinstance(read, StatusChange)
     assert sent.message_id == NUMBER
@@ -269,19 +217,3 @@ def test_other_events() -> None:
     new, first = correlate(notice("1"), shelf)
     assert (new, first) == (True, ((notice("1"), f"whatsapp:{ACCOUNT}:notice:quality"),))
     assert correlate(notice("1"), shelf) == (False, ())
-
-
-def test_tells_of() -> None:
-    """A track tells of those in its conversation and of a group's participants."""
-    track = Track(
-        name="whatsapp/a",
-        channel="whatsapp",
-        account=None,
-        message_id="a",
-        standing={"+16505551234": Status.READ},
-    )
-    assert tells_of(track, "+16505551234")
-    assert not tells_of(track, "+1650555")
-    direct = attrs.evolve(track, standing={}, conversation=Conversation(id="whatsapp::+1650555"))
-    assert tells_of(direct, "+1650555")
-    assert not tells_of(direct, "+16505551234")

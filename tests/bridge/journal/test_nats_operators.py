@@ -24,8 +24,7 @@ from bridge.journal.protocol import (
     lane_of,
 )
 from bridge.model import Message
-from bridge.ops.metrics import lag_seconds
-from bridge.ops.operators import StillRunning, forget
+from bridge.ops.operators import StillRunning, UnknownSubscriber, lag_seconds
 from bridge.runtime import Bridge
 from tests.bridge.events import message
 from tests.bridge.journal.nats_servers import NatsServer
@@ -97,12 +96,13 @@ async def test_a_subscriber_of_another_process_is_not_forgotten(server, tmp_path
                 while not await operator.journal.is_served("crm"):
                     await asyncio.sleep(0.01)
             with pytest.raises(StillRunning, match="is running in another process"):
-                await forget(operator, "crm")
+                await operator.operators.forget("crm")
         async with asyncio.timeout(30):
             while await operator.journal.is_served("crm"):
                 await asyncio.sleep(0.01)
-        assert await forget(operator, "crm")
-        assert not await forget(operator, "crm")
+        await operator.operators.forget("crm")
+        with pytest.raises(UnknownSubscriber):
+            await operator.operators.forget("crm")
 
 
 async def die(journal: NatsJournal, cursor: Cursor, names: Sequence[str]) -> Sequence[DeadLetter]:

@@ -15,6 +15,7 @@ from bridge.journal.nats.spool import Spool
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event
+from bridge.model.codec import to_dict
 from tests.bridge.events import message
 
 
@@ -133,7 +134,7 @@ async def test_an_event_that_nobody_takes_holds_nobody_up(tmp_path, error):
         await journal.retain()
         (letter,) = await journal.dead_letters()
     assert stream.keys == [message("a").key, message("c").key]
-    assert letter.entry.event == message("b")
+    assert letter.entry.event.raw == to_dict(message("b"))
     assert letter.retry.error == str(error)
 
 

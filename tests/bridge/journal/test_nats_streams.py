@@ -16,8 +16,9 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.ledger import Track
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
-from bridge.journal.nats.ledger import Tie, decode_found, encode_found
-from bridge.journal.nats.subjects import name_of, token
+from bridge.journal.nats.ledger import decode_found, encode_found
+from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.nats.subjects import digest, name_of, token
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
@@ -33,8 +34,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def make(server: NatsServer, tmp_path: Path):
-    def make(**settings) -> NatsJournal:
-        return NatsJournal([server.url], **{"stream": tmp_path.name, "partitions": 4, **settings})
+    def make(*, keep: float = 600.0, max_waiting: int = 1000, **own) -> NatsJournal:
+        own = {"stream": tmp_path.name, "partitions": 4, **own}
+        settings = NatsSettings(servers=(server.url,), **own)
+        return NatsJournal(settings, keep=keep, max_waiting=max_waiting)
 
     return make
 
@@ -133,7 +136,7 @@ async def test_keys_are_forgotten_in_time(make, tmp_path):
     """With `remember` shorter than `keep`, keys leave the server while events stay."""
     async with make(keep=3600.0, remember=1.0) as journal:
         await journal.append([message("a")])
-        subject = journal._names.key(message("a").key)
+        subject = journal._names.keys + digest(message("a").key)
         async with asyncio.timeout(20):
             while await journal._broker.last_of(tmp_path.name, [subject]):
                 await asyncio.sleep(0.05)
@@ -205,15 +208,16 @@ async def test_a_forgotten_subscriber_elsewhere(make):
 
 async def test_tracks_are_read_back(make):
     """What is remembered of a message is the same after it has been written."""
+    own, other = digest("/message/whatsapp/a"), digest("/message/incs/9001")
     async with make() as journal:
         await journal.append([created("9001", "a"), status(Status.READ, "a")])
         one = await journal._broker.last_of(
             journal._names.stream,
-            [journal._names.track("whatsapp/a"), journal._names.track("incs/9001")],
+            [journal._names.tracks + own, journal._names.tracks + other],
         )
     found = {type(each): each for each in (decode_found(s.data) for s in one.values())}
     track = found[Track]
-    assert found[Tie] == Tie("whatsapp/a")
+    assert found[str] == own
     assert track.standing == {"": Status.READ}
     assert track.aliases == ("9001",)
     assert decode_found(encode_found(track)) == track

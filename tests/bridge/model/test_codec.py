@@ -110,7 +110,7 @@ def test_message():
         '"conversation":{"id":"whatsapp:30058:+6281519140327","kind":"direct"},'
         '"sender":{"phone":"+6281519140327","name":"Kerry","role":"user"},'
         '"recipient":{"role":"business"},'
-        '"content":{"kind":"text","text":"héllo"},"forwarded":"no",'
+        '"content":{"kind":"text","text":"héllo"},"forwarded":"no","owned":true,'
         '"raw":{"event":"new_message"}}'
     )
 

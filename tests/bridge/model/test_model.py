@@ -14,7 +14,8 @@ from bridge.model import (
     Event,
 )
 
-CLASSES = [cls for cls in vars(model).values() if isinstance(cls, type) and attrs.has(cls)]
+PUBLIC = [getattr(model, name) for name in model.__all__]
+CLASSES = [cls for cls in PUBLIC if isinstance(cls, type) and attrs.has(cls)]
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
@@ -46,7 +47,7 @@ def test_content_classes_are_complete():
 
 @pytest.mark.parametrize(
     "enum",
-    [cls for cls in vars(model).values() if isinstance(cls, type) and issubclass(cls, StrEnum)],
+    [cls for cls in PUBLIC if isinstance(cls, type) and issubclass(cls, StrEnum)],
     ids=lambda cls: cls.__name__,
 )
 def test_words_are_lower_case_names(enum):

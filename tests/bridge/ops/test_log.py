@@ -201,6 +201,32 @@ def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_handlers_of_the_program_stay(written):
+    """A handler that the program gave to the root logger gets what it got before, and no more."""
+    root = logging.getLogger()
+    theirs = logging.StreamHandler(io.StringIO())
+    root.addHandler(theirs)
+    root.setLevel("WARNING")
+    first, second = written(), written(level="info")
+    logger = logging.getLogger("bridge.ops")
+    logger.warning("a")
+    logger.info("b")
+    assert theirs.stream.getvalue() == "a\n"
+    assert first.getvalue() == ""
+    assert [json.loads(line)["event"] for line in second.getvalue().splitlines()] == ["a", "b"]
+
+
+def test_a_level_is_of_the_log_alone(written):
+    """A program that looks at DEBUG does so beside a log that is written from ERROR on."""
+    root = logging.getLogger()
+    theirs = logging.StreamHandler(io.StringIO())
+    root.addHandler(theirs)
+    root.setLevel("DEBUG")
+    ours = written(level="error")
+    logging.getLogger("bridge.ops").debug("a")
+    assert (theirs.stream.getvalue(), ours.getvalue()) == ("a\n", "")
+
+
 def test_what_a_subscriber_raised_is_shown_without_its_text(own_log):
     """The lines of code are in the log, the exception's words are not, unless one develops."""
     with pytest.raises(json.JSONDecodeError) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,8 +19,9 @@ from bridge.errors import JournalError, MalformedBody, MethodRefused, NotAuthent
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended, Health, Start
 from bridge.model import Message
-from bridge.observer import Answer, Received, Result, Tried
-from bridge.ops.metrics import Metrics, lag_seconds
+from bridge.observer import AppendDetails, AttemptDetails, Result
+from bridge.ops.metrics import CallbackOutcome, Metrics
+from bridge.ops.operators import lag_seconds
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings
 from tests.bridge.events import message, unrecognized
@@ -28,6 +30,7 @@ from tests.bridge.serving import serving
 
 PHONE = "+16505557777"
 MANUAL = Path(__file__).parents[3] / "docs" / "operate.md"
+DASHBOARD = MANUAL.with_name("grafana.json")
 
 
 def callback(body: bytes, **changes) -> Callback:
@@ -52,7 +55,7 @@ async def text():
     journal, metrics = FullDisk(), Metrics()
     bridge = Bridge(journal=journal, policy=DeliverySettings(tries=1))
     bridge.add_adapter("plain", Plain())
-    bridge.instrument(metrics)
+    bridge.observe(metrics)
 
     @bridge.on(Message, name="crm")
     async def take(event: Message) -> None:
@@ -78,7 +81,7 @@ async def text():
             await bridge.receive("plain", callback(good))
         await bridge.deliveries["crm"].drain(up_to=2)
         await journal.subscribe("former", start=Start.BEGINNING)
-        return (await metrics.render(bridge)).decode()
+        return (await metrics.render(bridge.operators)).decode()
 
 
 def samples(text: str) -> dict[str, float]:
@@ -168,7 +171,10 @@ def test_each_metric_is_documented(text):
     for name, family in described.items():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         assert labels == {word for word in rows[name].split("|")[2].split("`") if word.strip(" ,")}
-    for words, name in ((Answer, "bridge_requests_total"), (Result, "bridge_delivery_tries_total")):
+    for words, name in (
+        (CallbackOutcome, "bridge_requests_total"),
+        (Result, "bridge_delivery_tries_total"),
+    ):
         assert all(f"`{word}`" in rows[name] for word in words)
 
 
@@ -178,6 +184,39 @@ def test_alerts_ask_for_what_is_there(text):
     known = {f.name + ("_total" if f.type == "counter" else "") for f in families}
     asked = set(re.findall(r"bridge_\w+", alerts()))
     assert {"bridge_ready", "bridge_spool_active"} < asked <= known
+
+
+def test_the_dashboard_asks_for_what_is_there(text):
+    """Each panel of the dashboard asks for samples that exist, by labels that they have."""
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels, ("job", "instance"))
+    asked = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            (name,) = re.findall(r"bridge_\w+", target["expr"])
+            asked.add(name)
+            words = re.findall(r"by \(([\w, ]+)\)", target["expr"])
+            used = {word for found in words for word in found.split(", ")}
+            used |= set(re.findall(r"(\w+)(?:=~|!=)", target["expr"]))
+            shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert used <= labels[name], panel["title"]
+            assert shown <= used, panel["title"]
+    assert asked == labels.keys() - {"bridge_append_seconds_count", "bridge_append_seconds_sum"}
+
+
+def test_the_panels_of_the_dashboard_lie_beside_each_other():
+    """No two panels share a place, and no row is wider than Grafana's 24 columns."""
+    places = [panel["gridPos"] for panel in json.loads(DASHBOARD.read_text())["panels"]]
+    cells = [
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -209,8 +248,9 @@ async def test_channels_are_bounded():
     for number in range(100):
         events = (message(str(number), channel=f"made-up-{number}"),)
         appended = Appended(published=1, duplicates=0)
-        metrics(Received(adapter="a", answer=Answer.ACCEPTED, events=events, appended=appended))
-    counted = samples((await metrics.render(Bridge(journal=MemoryJournal()))).decode())
+        with metrics.append(AppendDetails("a", events, appended)):
+            pass
+    counted = samples((await metrics.render(Bridge(journal=MemoryJournal()).operators)).decode())
     channels = [name for name in counted if name.startswith("bridge_events_total/")]
     assert len(channels) == 33
     assert counted["bridge_events_total/other/message"] == 68
@@ -220,7 +260,8 @@ def test_failed_tries_are_those_that_failed():
     """A try that failed counts whether or not another one follows."""
     metrics = Metrics()
     for result in (Result.DONE, Result.FAILED, Result.FAILED, Result.DEAD):
-        metrics(Tried(subscriber="crm", result=result))
+        with metrics.attempt(AttemptDetails("crm", message(), 0, result)):
+            pass
     assert metrics.failures("crm") == 3
     assert metrics.failures("bot") == 0
 
@@ -240,7 +281,7 @@ async def test_lag_is_the_age_of_the_oldest_event():
 async def test_while_nothing_runs_it_says_so():
     """Before the bridge runs there is a text all the same, and it says that it is not ready."""
     bridge = Bridge(journal=MemoryJournal())
-    assert samples((await Metrics().render(bridge)).decode())["bridge_ready"] == 0
+    assert samples((await Metrics().render(bridge.operators)).decode())["bridge_ready"] == 0
 
 
 @pytest.mark.parametrize(
@@ -255,7 +296,7 @@ async def test_the_spool_is_measured(spooled, ready, expected):
             return Health(ready=ready, spooled=spooled)
 
     async with Bridge(journal=Spooling()) as bridge:
-        found = samples((await Metrics().render(bridge)).decode())
+        found = samples((await Metrics().render(bridge.operators)).decode())
     names = ("bridge_ready", "bridge_spool_active", "bridge_spool_events")
     assert tuple(found[name] for name in names) == expected
 
@@ -265,9 +306,9 @@ async def test_a_refused_body_is_counted():
     metrics = Metrics()
     bridge = Bridge(journal=MemoryJournal(), server=ServerSettings(max_body=10))
     bridge.add_adapter("plain", Plain())
-    bridge.instrument(metrics)
+    bridge.observe(metrics)
     async with serving(bridge) as url, ClientSession() as session:
         response = await session.post(f"{url}/callbacks/plain/{TOKEN}", data=b"x" * 11)
         assert response.status == 413
-        text = (await metrics.render(bridge)).decode()
+        text = (await metrics.render(bridge.operators)).decode()
     assert samples(text)["bridge_requests_total/plain/body_refused"] == 1

@@ -46,8 +46,8 @@ def make(provider):
         bridge = Bridge(
             journal=journal or MemoryJournal(),
             policy=DeliverySettings(first_delay=0.0),
-            tracing=Tracing(provider),
         )
+        bridge.observe(Tracing(provider))
         bridge.add_adapter("plain", Plain())
         for name, function in subscribers.items():
             bridge.on(Event, name=name)(function)
@@ -216,7 +216,8 @@ async def test_spans_are_exported_before_the_bridge_has_stopped(monkeypatch, var
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    bridge = Bridge(journal=MemoryJournal(), tracing=Tracing.exporting())
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.observe(Tracing.exporting())
     bridge.add_adapter("plain", Plain())
     async with bridge:
         await bridge.receive("plain", callback())
@@ -240,7 +241,8 @@ async def test_otlp_reaches_a_collector(monkeypatch):
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
-    bridge = Bridge(journal=MemoryJournal(), tracing=Tracing.exporting())
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.observe(Tracing.exporting())
     bridge.add_adapter("plain", Plain())
     async with bridge:
         await bridge.receive("plain", callback())

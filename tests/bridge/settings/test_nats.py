@@ -48,9 +48,9 @@ def test_paths_start_from_the_file(tmp_path):
     ("line", "key", "message"),
     [
         ("servers = []", "servers", "expected at least one server"),
-        ('stream = "a.b"', "stream", "expected letters, digits, - and _, found 'a.b'"),
-        ("partitions = 0", "partitions", "expected a number from 1 to 256, found 0"),
-        ("replicas = 7", "replicas", "expected a number from 1 to 5, found 7"),
+        ('stream = "a.b"', "stream", "expected letters, digits, - and _, found string 'a.b'"),
+        ("partitions = 0", "partitions", "expected a number from 1 to 256, found integer 0"),
+        ("replicas = 7", "replicas", "expected a number from 1 to 5, found integer 7"),
     ],
 )
 def test_mistakes(line, key, message):

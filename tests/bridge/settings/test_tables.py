@@ -172,25 +172,25 @@ def test_content_may_name_several_kinds():
             "[server]\nport = 65536",
             2,
             "server.port",
-            "expected a number from 0 to 65535, found 65536",
+            "expected a number from 0 to 65535, found integer 65536",
         ),
         (
             "[server]\nmax_connections = 0",
             2,
             "server.max_connections",
-            "expected a number of at least 1, found 0",
+            "expected a number of at least 1, found integer 0",
         ),
         (
             "[server]\nprefix = 'callbacks/'",
             2,
             "server.prefix",
-            'expected a path such as "/callbacks" without a slash at its end, found "callbacks/"',
+            'expected a path such as "/callbacks" without a slash at its end, found a string',
         ),
         (
             "[delivery]\njitter = nan",
             2,
             "delivery.jitter",
-            "expected a number from 0.0 to 1.0, found nan",
+            "expected a number from 0.0 to 1.0, found number NaN",
         ),
         (
             "[log]\nlevel = 'warn'",
@@ -212,7 +212,7 @@ def test_content_may_name_several_kinds():
             "server.trusted_proxies",
             (
                 'expected an array, each item an IPv4 network such as "10.0.0.0/8" or an IPv6 '
-                'network such as "2001:db8::/32", found string "10.0.0.0/8"'
+                'network such as "2001:db8::/32", found a string'
             ),
         ),
         (
@@ -248,15 +248,15 @@ def test_content_may_name_several_kinds():
             "[subscribers.crm]\nuse = 'shop.crm'",
             2,
             "subscribers.crm.use",
-            'expected "console" or "package.module:function", found "shop.crm"',
+            'expected "console" or "package.module:function", found a string',
         ),
         (
             "[subscribers.crm]\nuse = 'bridge:receive'",
             2,
             "subscribers.crm.use",
             (
-                'found "bridge:receive", but `bridge` is this package: a file of yours that is '
-                "called bridge.py needs another name"
+                "`bridge` is this package: a file of yours that is called bridge.py needs another "
+                "name"
             ),
         ),
         (
@@ -288,7 +288,7 @@ def test_content_may_name_several_kinds():
             "[subscribers.crm]\nuse = 'console'\ntries = 0",
             3,
             "subscribers.crm.tries",
-            "expected a number of at least 1, found 0",
+            "expected a number of at least 1, found integer 0",
         ),
         (
             "[subscribers.crm]\nuse = 'console'\ntrys = 0",
@@ -402,8 +402,8 @@ def test_unreadable_settings(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found -1"),
-        (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found 0"),
+        (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found integer -1"),
+        (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found integer 0"),
         (lambda: SubscriberTable(use="x"), "expected .console. or"),
     ],
 )

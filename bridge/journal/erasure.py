@@ -1,0 +1,77 @@
+"""Who is to be erased, under which names, and what is about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+import attrs
+import orjson
+
+from bridge.journal.ledger import Record, User
+from bridge.journal.protocol import concerns
+from bridge.journal.query import identities
+from bridge.model import Event
+from bridge.model.phones import folded, spellings
+
+
+@attrs.frozen
+class Subject:
+    """A phone number or user id with its spellings, and the other names of its users by domain.
+
+    What one trust domain says of a user counts in that domain alone.
+    """
+
+    names: tuple[str, ...]
+    others: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, identity: str) -> Self:
+        """Return the subject as an operator names it."""
+        return cls(
+            tuple(dict.fromkeys(n for each in identities(identity) for n in spellings(each)))
+        )
+
+    def known_from(self, records: Iterable[Record]) -> Self:
+        """Return the subject with the names that these records know of."""
+        others = dict(self.others)
+        for record in records:
+            if isinstance(record, User) and any(name in self.names for name in record.identities):
+                domain = _domain_of(record)
+                others[domain] = _spelled((*others.get(domain, ()), *record.identities))
+        return attrs.evolve(self, others=others)
+
+    def _names_in(self, domain: str) -> tuple[str, ...]:
+        return (*self.names, *self.others.get(domain, ()))
+
+    @property
+    def needles(self) -> tuple[bytes, ...]:
+        """Return what the JSON of an event holds that is about the subject: one of these."""
+        names = (*self.names, *(name for names in self.others.values() for name in names))
+        return tuple({orjson.dumps(name.removeprefix("+"))[1:-1] for name in names})
+
+    def is_in(self, event: Event) -> bool:
+        """Return whether an event is about the subject."""
+        return any(concerns(event, name) for name in self._names_in(event.domain or ""))
+
+    def is_known_by(self, record: Record) -> bool:
+        """Return whether a record tells of the subject."""
+        names = self._names_in(_domain_of(record))
+        if isinstance(record, User):
+            return any(name in record.identities for name in names)
+        where = record.conversation
+        told = {*record.standing, record.user and record.user.rpartition("/")[2]}
+        return any(
+            name in told
+            or folded(name) in told
+            or (where is not None and where.id.endswith(f":{name}"))
+            for name in names
+        )
+
+
+def _spelled(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each for name in names for each in spellings(name)))
+
+
+def _domain_of(record: Record) -> str:
+    return record.name.partition("/")[0]

@@ -1,0 +1,222 @@
+"""Where each message of ours stands, and by which names it goes.
+
+A provider may name a message in two ways: by the channel's own id and by an id in a space of the
+provider's (`Message.id_space`). Only some callbacks tie the two. A status that came under the
+other space's id before the tie was known has been published as unresolved; learning the tie later
+claims the channel's keys for it, so that the same status is not published again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from bridge.journal.ledger import Ledger, Observation, Track, User
+from bridge.model import (
+    Conversation,
+    ConversationKind,
+    Event,
+    Message,
+    Status,
+    StatusChange,
+)
+from bridge.model.frozen import changer
+from bridge.model.keys import status_key
+
+RANK: Final[Mapping[Status, int]] = {
+    Status.UNKNOWN: 0,
+    Status.ACCEPTED: 1,
+    Status.SENT: 2,
+    # These two stand aside: whatever shows that the message arrived overtakes them.
+    Status.EXPIRED: 3,
+    Status.FAILED: 4,
+    Status.DELIVERED: 5,
+    Status.READ: 6,
+    Status.PLAYED: 7,
+    Status.DELETED: 8,
+}
+"""How far each status is. A total order: where a message stands is the furthest one observed,
+so it does not matter in which order the observations arrive."""
+
+_DIRECT: Final = ConversationKind.DIRECT
+_GROUP: Final = ConversationKind.GROUP
+_UNKNOWN: Final = Status.UNKNOWN
+_ALONE: Final = ("",)
+_observed: Final = changer(
+    StatusChange,
+    *("key", "channel", "account", "message_id", "aliases", "id_space"),
+    *("conversation", "resolved", "advanced", "current"),
+)
+
+
+def names_of(event: Message | StatusChange) -> list[str]:
+    """Return the names under which a ledger knows the message of an event."""
+    own = _name(event, _space(event), event.message_id)
+    return [own, *(_name(event, event.id_space or "", alias) for alias in event.aliases)]
+
+
+def find(message: Message, ledger: Ledger) -> Track | None:
+    """Return what is remembered of a message, under any of its names."""
+    for name in names_of(message):
+        track = ledger.find(name)
+        if isinstance(track, Track):
+            return track
+    return None
+
+
+def learn(message: Message, where: Conversation, user: User | None, ledger: Ledger) -> None:
+    """Remember where a message belongs, and by which other names it goes."""
+    name, *others = names_of(message)
+    known = ledger.find(name)
+    if not isinstance(known, Track):
+        known = _new(message, name)
+    track = attrs.evolve(
+        known,
+        channel=message.channel if known.name == name else known.channel,
+        account=message.account or known.account,
+        conversation=known.conversation or where,
+        user=user.name if user is not None and where.kind is _DIRECT else known.user,
+        id_space=message.id_space or known.id_space,
+    )
+    for alias, other_name in zip(message.aliases, others, strict=True):
+        if alias in track.aliases:
+            continue
+        other = ledger.find(other_name)
+        if isinstance(other, Track) and other.name != track.name:
+            track = _join(message, track, other, ledger)
+        track = attrs.evolve(track, aliases=(*track.aliases, alias))
+        ledger.tie(other_name, track)
+    if track != known:
+        ledger.save(track)
+
+
+def _join(message: Message, track: Track, other: Track, ledger: Ledger) -> Track:
+    """Count what was published under the other name, so that it is not published under this."""
+    standing = dict(track.standing)
+    for participant, status in other.standing.items():
+        standing[participant] = _further(standing.get(participant), status)
+    for each in other.observed:
+        key = _status_key(message, track, each.status, each.participant, each.provider_status)
+        if not ledger.knows(key):
+            ledger.claim(key, each.key)
+    return attrs.evolve(track, standing=standing, user=track.user or other.user)
+
+
+# --- statuses ------------------------------------------------------------------------------
+
+
+def track_of(change: StatusChange, ledger: Ledger) -> Track:
+    """Return what is remembered of a status's message."""
+    name = _name(change, _space(change), change.message_id)
+    found = ledger.find(name)
+    return found if isinstance(found, Track) else _new(change, name)
+
+
+def observe(
+    change: StatusChange, track: Track, where: Conversation | None, user: User | None
+) -> tuple[StatusChange, Sequence[str], Track]:
+    """Return a status as its message's, all keys that it may be known by, and the track with it.
+
+    In a group each participant has a standing, whichever of the participant's names is told.
+    """
+    participants = _participants(change, user)
+    is_tied = track.name != _name(change, _space(change), change.message_id)
+    keys = [
+        _status_key(change, track, change.status, participant, change.provider_status)
+        for participant in participants
+    ]
+    if not is_tied and participants[0] == _own_participant(change):
+        keys[0] = change.key
+    before: Status | None = None
+    for participant in participants:
+        if (status := track.standing.get(participant)) is not None:
+            before = _further(before, status)
+    current = before if change.status is _UNKNOWN else _further(before, change.status)
+    resolved = change.resolved or is_tied
+    observed = _observed(
+        change,
+        keys[0],
+        track.channel,
+        change.account if track.account is None else track.account,
+        track.message_id,
+        track.aliases,
+        track.id_space if track.aliases else change.id_space,
+        where,
+        resolved,
+        current is not before,
+        current,
+    )
+    observations = track.observed
+    if not resolved:
+        observations += (
+            Observation(
+                status=change.status,
+                participant=participants[0],
+                provider_status=change.provider_status,
+                key=keys[0],
+            ),
+        )
+    if where is not None and where.kind is _DIRECT and user is not None:
+        track = attrs.evolve(track, user=user.name)
+    standing = track.standing if current is None else {**track.standing, participants[0]: current}
+    return observed, keys, attrs.evolve(track, standing=standing, observed=observations)
+
+
+def _participants(change: StatusChange, user: User | None) -> Sequence[str]:
+    """Return the names of whom in a group this is about; "" stands for the only one there is."""
+    own = _own_participant(change)
+    if not own:
+        return _ALONE
+    return (own,) if user is None else tuple(dict.fromkeys((*user.identities, own)))
+
+
+def _own_participant(change: StatusChange) -> str:
+    if change.conversation is None or change.conversation.kind is not _GROUP:
+        return ""
+    recipient = change.recipient
+    return (recipient.phone or recipient.user_id or "") if recipient is not None else ""
+
+
+def _further(one: Status | None, other: Status) -> Status:
+    return other if one is None or RANK[other] > RANK[one] else one
+
+
+# --- names ---------------------------------------------------------------------------------
+
+
+def in_domain(event: Event, key: str) -> str:
+    """Return a key as one of an event's trust domain."""
+    return key if event.domain is None else f"{event.domain}/{key}"
+
+
+def _new(event: Message | StatusChange, name: str) -> Track:
+    return Track(
+        name=name, channel=event.channel, account=event.account, message_id=event.message_id
+    )
+
+
+def _space(event: Message | StatusChange) -> str:
+    """Return the id space of an event's own message id."""
+    is_channels = (
+        event.resolved
+        if isinstance(event, StatusChange)
+        else bool(event.aliases) or event.id_space is None
+    )
+    return event.channel if is_channels else event.id_space or ""
+
+
+def _name(event: Event, space: str, message_id: str) -> str:
+    return f"{event.domain or ''}/message/{space}/{message_id}"
+
+
+def _status_key(event: Event, track: Track, status: Status, participant: str, word: str) -> str:
+    key = status_key(
+        track.channel,
+        track.message_id,
+        status,
+        participant=participant or None,
+        provider_status=word,
+    )
+    return in_domain(event, key)

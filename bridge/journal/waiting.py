@@ -1,0 +1,139 @@
+"""What waits in a lane to be published, and what is published because of it.
+
+The first event of a queue waits for a fuller account, until it is due; the events behind it wait
+for their turn, so that a lane keeps its order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import attrs
+
+from bridge.journal.ledger import Ledger, Queue, Waiting
+from bridge.journal.protocol import lane_of
+from bridge.model import Event, Message
+from bridge.model.codec import encode
+from bridge.model.frozen import evolved
+
+Published: TypeAlias = tuple[Event, str]
+"""An event to publish now, and its lane."""
+
+_LONGEST: Final = 60.0  # seconds that an event waits, whatever its adapter asks for
+_MOST: Final = 100  # events that wait in one lane
+_LARGEST: Final = 512 << 10  # bytes that wait in one lane; NATS keeps them as one message
+
+
+def publish_or_wait(
+    event: Event, keys: Sequence[str], ledger: Ledger, *, settle: float | None = None
+) -> Sequence[Published]:
+    """Publish an event that is new, or let it wait: to settle, or for those before it.
+
+    `keys` are all names of its happening; its own key is the first. Raises `CodecError`.
+    """
+    lane = lane_of(event)
+    queue = ledger.queue(lane)
+    if queue is None and not settle:
+        _claim(event, keys, ledger)
+        return ((event, lane),)
+    due = event.received_at.timestamp() + min(settle, _LONGEST) if settle else None
+    waiting = Waiting(event=event, keys=tuple(keys), size=len(encode(event)), due=due)
+    return _drain(Queue(lane=lane, items=(*(queue.items if queue else ()), waiting)), ledger)
+
+
+def enrich(lane: str, message: Message, keys: Sequence[str], ledger: Ledger) -> Sequence[Published]:
+    """Put a fuller message in the place of those that wait under its keys, which are one.
+
+    It goes on waiting only while it is to settle.
+    """
+    queue = ledger.queue(lane) or Queue(lane=lane)
+    first, *others = (item for item in queue.items if item.event.key in keys)
+    names = (message.key, *keys, *(key for item in (first, *others) for key in item.keys))
+    if lane_of(message) != lane:  # since it is known whose it is
+        all_names, published = take(lane, names, ledger)
+        more = publish_or_wait(message, all_names, ledger, settle=message.settle)
+        return (*published, *more)
+    due = first.due if message.settle is not None else None
+    whole = Waiting(
+        event=message, keys=tuple(dict.fromkeys(names)), size=len(encode(message)), due=due
+    )
+    items = (whole if item is first else item for item in queue.items if item not in others)
+    return _drain(Queue(lane=lane, items=tuple(items)), ledger)
+
+
+def take(
+    lane: str, keys: Sequence[str], ledger: Ledger
+) -> tuple[Sequence[str], Sequence[Published]]:
+    """Remove events that wait; return all of their keys, and what is published in their stead."""
+    queue = ledger.queue(lane) or Queue(lane=lane)
+    gone = [item for item in queue.items if item.event.key in keys]
+    names = dict.fromkeys((*keys, *(key for item in gone for key in item.keys)))
+    kept = tuple(item for item in queue.items if item not in gone)
+    return tuple(names), _drain(Queue(lane=lane, items=kept), ledger)
+
+
+def release(lane: str, due: float, ledger: Ledger) -> Sequence[Published]:
+    """Publish what was due in a lane at some time, and what waited behind it."""
+    queue = ledger.queue(lane)
+    return () if queue is None else _drain(queue, ledger, due)
+
+
+def move(lane: str, to: str, ledger: Ledger) -> Sequence[Published]:
+    """Let what waits in one conversation wait in another, behind what waits there."""
+    queue = ledger.queue(lane)
+    if queue is None:
+        return ()
+    ledger.put(Queue(lane=lane))
+    before = ledger.queue(to)
+    moved = tuple(
+        attrs.evolve(item, event=_in_conversation(item.event, to)) for item in queue.items
+    )
+    return _drain(Queue(lane=to, items=(*(before.items if before else ()), *moved)), ledger)
+
+
+def withdraw(
+    lane: str, unwanted: Callable[[Event], bool], ledger: Ledger
+) -> tuple[int, Sequence[Published]]:
+    """Let events in a lane wait no more, unpublished; return how many, and what came next."""
+    queue = ledger.queue(lane)
+    gone = [item for item in queue.items if unwanted(item.event)] if queue is not None else []
+    if queue is None or not gone:
+        return 0, ()
+    kept = tuple(item for item in queue.items if item not in gone)
+    published = _drain(Queue(lane=lane, items=kept), ledger)
+    for item in gone:
+        _claim(item.event, item.keys, ledger)
+    return len(gone), published
+
+
+def _drain(queue: Queue, ledger: Ledger, due: float = -math.inf) -> Sequence[Published]:
+    """Publish what need not wait at the front of a queue, and keep the rest."""
+    items, size, free = queue.items, queue.size, 0
+    while free < len(items) and (
+        (next_due := items[free].due) is None
+        or next_due <= due
+        or len(items) - free > _MOST
+        or size > _LARGEST
+    ):
+        size -= items[free].size
+        free += 1
+    ledger.put(Queue(lane=queue.lane, items=items[free:]))
+    for item in items[:free]:
+        _claim(item.event, item.keys, ledger)
+    return [(item.event, queue.lane) for item in items[:free]]
+
+
+def _claim(event: Event, keys: Sequence[str], ledger: Ledger) -> None:
+    ledger.claim(event.key)
+    for key in keys:
+        if key != event.key and not ledger.knows(key):
+            ledger.claim(key, event.key)
+
+
+def _in_conversation(event: Event, conversation: str) -> Event:
+    where = getattr(event, "conversation", None)
+    if where is None:
+        return event
+    return evolved(event, conversation=attrs.evolve(where, id=conversation))

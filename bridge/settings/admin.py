@@ -1,0 +1,56 @@
+"""The settings of the operators' listener, which its clients read alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+import attrs
+
+from bridge.adapter.signing import Secret
+from bridge.errors import ConfigurationError, Problem
+from bridge.settings import toml
+from bridge.settings.limits import between
+from bridge.settings.reader import Reader, text_of
+
+
+@attrs.frozen(kw_only=True)
+class AdminSettings:
+    """The listener for operators: commands, probes and metrics; never the callbacks' own port.
+
+    A client can read every event, so a `token` is required unless `host` is a loopback address.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = attrs.field(default=8081, validator=between(0, 65535))
+    token: Secret | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Require a token where other machines can connect."""
+        if self.enabled and not self.token and not is_loopback(self.host):
+            message = f"is required where host is not a loopback address, as {self.host!r} is not"
+            raise ConfigurationError((Problem("token", message),))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:
+    """Read `[admin]` alone: a client of the server needs none of its other secrets.
+
+    Raises `ConfigurationError`, as `load` does.
+    """
+    document = toml.parse(text_of(path), str(path))
+    only = {key: value for key, value in document.value.items() if key == "admin"}
+    reader = Reader(attrs.evolve(document, value=only), environ, path.parent)
+    settings = reader.section("admin", AdminSettings)
+    reader.finish()
+    return settings

@@ -1,0 +1,98 @@
+"""What somebody sees in a terminal of 80 columns, from the command as a process of its own."""
+
+import re
+from functools import partial
+
+import pytest
+
+from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.processes import ROOT, Operated
+from tests.bridge.cli.terminals import COLUMNS, lines_of
+
+# As long as Meta's: base64 of a phone and an id.
+LONG = "wamid.HBgMNjI4MTUxOTE0MDMyNxUCABIYFjNFQjBDNzY5QkY4RjUyRTQ1NUQ4QUQA"
+
+
+pytestmark = on_sqlite
+
+
+@pytest.fixture
+def look(operated):
+    """Run a command in a terminal."""
+    return partial(lines_of, folder=operated.folder, root=ROOT)
+
+
+@pytest.fixture
+def letters(operated):
+    """Let four messages die of two errors, one of which has many lines."""
+    for error, ids in (("timed out\n  after 5 s " + "x" * 80, (LONG, "b", "c")), ("no", ("d",))):
+        operated.break_crm(error)
+        operated.receive(*ids)
+        operated.settled()
+    return operated
+
+
+def test_dead_letters_fit(letters, look):
+    """Each dead letter is a line that fits, with a short time, and the errors are counted."""
+    lines = look("dead", "list")
+    assert max(map(len, lines)) <= COLUMNS
+    listed = [line.split() for line in lines if "crm" in line]
+    assert len(listed) == 6
+    assert all(len(day) == 5 and len(time) == 8 for _, _, day, time, *_ in listed[:4])
+    assert ["ValueError:" in line for line in lines if "crm" in line] == [True] * 6
+    assert [(count, name) for count, name, *_ in listed[4:]] == [("3", "crm"), ("1", "crm")]
+
+
+def test_dead_letters_are_whole_if_wide(letters, look):
+    """With --wide each is one line all the same, with its key and its whole error."""
+    lines = [line for line in look("dead", "list", "--wide") if letters.key(LONG) in line]
+    assert len(lines) == 1
+    assert f"ValueError: timed out after 5 s {'x' * 80}" in lines[0]
+
+
+def test_a_part_of_the_dead_letters(letters, command):
+    """--limit takes the newest, --since what died since, --summary counts only."""
+    keys = [line.split("\t")[4] for line in command("dead", "list", "-n", "2").lines]
+    assert keys == [letters.key("c"), letters.key("d")]
+    assert len(command("dead", "list", "--since", "1h").lines) == 4
+    tomorrow = "2100-01-01T00:00:00Z"
+    assert command("dead", "list", "--since", tomorrow).out == ""
+    groups = command("dead", "list", "--summary", "--json").events
+    assert [(group["letters"], group["subscriber"]) for group in groups] == [(3, "crm"), (1, "crm")]
+    assert groups[1]["error"] == "ValueError: no"
+
+
+@pytest.mark.parametrize("verb", ["events", "tail"])
+def test_a_key_is_never_broken(operated, look, verb):
+    """However narrow the terminal, the program breaks no line within a key."""
+    operated.receive(LONG, text="a text that takes its room too " * 3)
+    key = operated.key(LONG)
+    beginning = () if verb == "events" else ("--beginning",)
+    (line,) = [line for line in look(verb, *beginning, *operated.own, until=key) if line]
+    assert line.endswith(key)
+
+
+def test_status_is_one_screen(letters, look, command):
+    """It fits, but for a key, which is whole; the numbers are those of the subscribers."""
+    lines = look("status")
+    assert len(lines) < 24
+    assert max(len(line) for line in lines if letters.key("d") not in line) <= COLUMNS
+    facts = dict(line.split(maxsplit=1) for line in lines if line.startswith(("ready", "dead")))
+    assert facts == {"ready": "yes", "dead": "4 events"}
+    told = dict(line.split("\t", 1) for line in command("status").lines)
+    assert told["ready"] == "yes"
+    assert told["last event"].endswith(f"ago, {letters.key('d')}")
+    assert told["crm"].split("\t")[:4] == ["running", "0", "0", "4"]
+    (found,) = command("status", "--json").events
+    assert (found["ready"], found["durable"], found["adapters"]) == (True, True, ["incs", "fickle"])
+
+
+def test_status_of_a_server_that_is_not_ready(new_journal, workplace, command):
+    """It fails and gives the reason, so that a script may ask it."""
+    server = Operated(workplace, new_journal() + 'min_free_space = "1000TiB"\n')
+    server.start()
+    outcome = command("status")
+    server.stop()
+    assert outcome.code == 1
+    ready = dict(line.split("\t", 1) for line in outcome.lines)["ready"]
+    assert re.fullmatch(r"no: only \d+ bytes are free on the disk", ready)

@@ -1,0 +1,459 @@
+"""One user is one conversation, under whichever names; and nothing crosses a trust domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.journal.ledger import User
+from bridge.journal.protocol import lane_of
+from bridge.journal.query import JOINED
+from bridge.model import (
+    Conversation,
+    ConversationKind,
+    Deletion,
+    Event,
+    Message,
+    Notice,
+    Party,
+    Status,
+    StatusChange,
+    System,
+    SystemKind,
+    Text,
+    Unsupported,
+)
+from bridge.model.keys import conversation_id, group_conversation_id, in_domain
+from tests.bridge.events import ACCOUNT, BUSINESS, NOON, created, notice, numbered_status, status
+from tests.bridge.journal.accounts import poorly, told
+from tests.bridge.journal.shelf import Shelf
+
+ANNE, BERT = "+4917012345678", "+4917099999999"
+ANNES_ID, BERTS_ID = "DE.20260401998877", "DE.20260401998899"
+_numbers = iter(range(10**9))
+
+
+def says(phone: str | None = None, user_id: str | None = None, **fields: object) -> Message:
+    """Return a new message of a user, in the conversation that an adapter makes of the names."""
+    party, number = Party(phone=phone, user_id=user_id), next(_numbers)
+    at = NOON + timedelta(milliseconds=number)
+    return told(f"wamid.{number}", party=party, **{"received_at": at, **fields})
+
+
+def to(phone: str | None = None, user_id: str | None = None, **fields: object) -> Message:
+    """Return a new message to a user."""
+    message = says(phone, user_id)
+    sides = {"sender": BUSINESS, "recipient": message.sender}
+    outbound = created("1", "wamid.1")
+    how = {"direction": outbound.direction, "origin": outbound.origin}
+    return attrs.evolve(message, **{**sides, **how, **fields})
+
+
+def reached(message: Message, *, phone: str | None = None, user_id: str | None = None):
+    """Return a status of a message, whose recipient is told by these names."""
+    where = Conversation(id=conversation_id("whatsapp", ACCOUNT, phone or user_id or ""))
+    party, at = Party(phone=phone, user_id=user_id), message.received_at
+    return status(
+        Status.READ, message.message_id, recipient=party, conversation=where, received_at=at
+    )
+
+
+def changed(
+    kind: SystemKind, previous: str, current: str, *, phone: str | None = None, **fields: object
+) -> Message:
+    """Return what the channel reports when a user's number or id has changed."""
+    content = System(change=kind, previous=previous, current=current)
+    return attrs.evolve(says(phone or previous), content=content, **fields)
+
+
+def play(events: Iterable[Event], shelf: Shelf | None = None) -> list[Event]:
+    shelf = shelf or Shelf()
+    return [event for each in events for event in shelf.append(each)]
+
+
+def conversations(events: Iterable[Event]) -> list[str]:
+    return [lane_of(event) for event in events if not isinstance(event, Notice)]
+
+
+def joined(events: Iterable[Event]) -> list[tuple[str, str]]:
+    notices = [event for event in events if isinstance(event, Notice) and event.topic == JOINED]
+    return [(each.details["from"], each.details["to"]) for each in notices]
+
+
+def of(identity: str) -> str:
+    return conversation_id("whatsapp", ACCOUNT, identity)
+
+
+# --- one user ------------------------------------------------------------------------------
+
+
+def test_the_phone_is_hidden_later():
+    """Who came with phone and id, and later with the id alone, goes on in one conversation."""
+    found = play([says(ANNE, ANNES_ID), says(None, ANNES_ID), says(ANNE)])
+    assert conversations(found) == [of(ANNE)] * 3
+    assert joined(found) == []
+
+
+def test_the_phone_is_shown_later():
+    """Who came with an id first keeps that conversation when the phone comes, alone too."""
+    found = play([says(None, ANNES_ID), says(ANNE, ANNES_ID), says(ANNE), says(None, ANNES_ID)])
+    assert conversations(found) == [of(ANNES_ID)] * 4
+
+
+def test_two_conversations_turn_out_to_be_one():
+    """The older one goes on for both names, and one notice says so, before what it is about."""
+    events = [says(None, ANNES_ID), says(ANNE), says(ANNE, ANNES_ID), says(ANNE), says(ANNE)]
+    found = play(events)
+    assert conversations(found) == [of(ANNES_ID), of(ANNE), *[of(ANNES_ID)] * 3]
+    (notice,) = (event for event in found if isinstance(event, Notice))
+    assert notice.details == {"from": of(ANNE), "to": of(ANNES_ID)}
+    assert found.index(notice) == 2
+    assert (notice.account, lane_of(notice)) == (ACCOUNT, of(ANNES_ID))
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("+5511987654321", "+551187654321"),  # Brazil's ninth digit
+        ("+5215512345678", "+525512345678"),  # Mexico's 1
+        ("+5491112345678", "+541112345678"),  # Argentina's 9
+    ],
+)
+def test_two_spellings_of_a_phone(long, short):
+    """A digit that comes and goes does not split a conversation."""
+    assert conversations(play([to(long), says(short), says(long)])) == [of(long)] * 3
+    assert conversations(play([says(short), to(long)])) == [of(short)] * 2
+
+
+def test_phones_that_only_look_alike():
+    """A landline of eight digits, or a number elsewhere, is nobody's other spelling."""
+    for one, other in [
+        ("+5511934567890", "+551134567890"),
+        ("+4411987654321", "+441187654321"),
+        ("+52155123456", "+5255123456"),
+    ]:
+        assert conversations(play([says(one), says(other)])) == [of(one), of(other)]
+
+
+def test_a_number_changes():
+    """Whoever has a new number stays in the old one's conversation, under both numbers."""
+    change = changed(SystemKind.NUMBER, ANNE, BERT)
+    found = play([says(ANNE), change, says(BERT), says(ANNE)])
+    assert conversations(found) == [of(ANNE)] * 4
+
+
+def test_a_number_changes_to_one_that_is_known():
+    """Where the new number has written before, its conversation is joined to the older one."""
+    found = play([says(ANNE), says(BERT), changed(SystemKind.NUMBER, ANNE, BERT), says(BERT)])
+    assert conversations(found) == [of(ANNE), of(BERT), of(ANNE), of(ANNE)]
+    assert joined(found) == [(of(BERT), of(ANNE))]
+
+
+def test_a_user_id_changes():
+    """So does a new id; a new number with a new id of its own is told by `before` and `after`."""
+    change = changed(SystemKind.USER_ID, ANNES_ID, BERTS_ID, phone=ANNE)
+    found = play([says(ANNE, ANNES_ID), change, says(ANNE, BERTS_ID), says(None, BERTS_ID)])
+    assert conversations(found) == [of(ANNE)] * 4
+    content = System(
+        change=SystemKind.NUMBER,
+        before=Party(phone=ANNE, user_id=ANNES_ID),
+        after=Party(phone=BERT, user_id=BERTS_ID),
+    )
+    moved = attrs.evolve(says(ANNE), content=content)
+    found = play([says(ANNE, ANNES_ID), moved, says(None, BERTS_ID), says(BERT), says(ANNE)])
+    assert conversations(found) == [of(ANNE)] * 5
+
+
+def test_a_key_is_no_name():
+    """What changes of a user's identity is no name that anybody goes by."""
+    changes = [changed(SystemKind.IDENTITY, who, "same hash", phone=who) for who in (ANNE, BERT)]
+    assert conversations(play(changes)) == [of(ANNE), of(BERT)]
+
+
+def test_linked_businesses():
+    """The id that is the same across linked businesses names a user, too."""
+    both = attrs.evolve(says(ANNE, ANNES_ID), sender=Party(phone=ANNE, parent_user_id="DE.P"))
+    again = attrs.evolve(says(None, "DE.P"), sender=Party(parent_user_id="DE.P"))
+    assert conversations(play([both, again])) == [of(ANNE)] * 2
+
+
+def test_accounts_have_conversations_of_their_own():
+    """One user talks to two accounts in two conversations, and is known by name in both."""
+    other = conversation_id("whatsapp", "77", ANNE)
+    there = {"account": "77", "conversation": Conversation(id=other)}
+    elsewhere = {"account": "77", "conversation": Conversation(id=f"whatsapp:77:{ANNES_ID}")}
+    found = play(
+        [says(ANNE, ANNES_ID), says(ANNE, **there), says(None, ANNES_ID, **elsewhere), says(ANNE)]
+    )
+    assert conversations(found) == [of(ANNE), other, other, of(ANNE)]
+
+
+def test_channels_have_users_of_their_own():
+    """The same phone on two channels is two users, since each channel has ids of its own."""
+    rcs = Conversation(id=conversation_id("rcs", ACCOUNT, ANNE))
+    found = play(
+        [says(None, ANNES_ID), says(ANNE, ANNES_ID), says(ANNE, channel="rcs", conversation=rcs)]
+    )
+    assert conversations(found) == [of(ANNES_ID), of(ANNES_ID), rcs.id]
+
+
+# --- a phone that goes to somebody else ------------------------------------------------------
+
+
+def test_a_phone_goes_to_somebody_else():
+    """A phone that comes with another id is another user's, in a conversation of their own."""
+    found = play(
+        [
+            says(ANNE, ANNES_ID),
+            says(ANNE, BERTS_ID),  # nobody has told of a change
+            says(ANNE),
+            says(None, BERTS_ID),
+            says(None, ANNES_ID),
+        ]
+    )
+    assert conversations(found) == [of(ANNE), of(BERTS_ID), of(BERTS_ID), of(BERTS_ID), of(ANNE)]
+    assert joined(found) == []
+
+
+def test_a_phone_goes_to_somebody_who_is_known():
+    """The new holder of a phone stays in the conversation that they have."""
+    found = play([says(ANNE, ANNES_ID), says(BERT, BERTS_ID), says(ANNE, BERTS_ID), says(ANNE)])
+    assert conversations(found) == [of(ANNE), of(BERT), of(BERT), of(BERT)]
+
+
+def test_the_change_is_told_late():
+    """An id that came before the word of its change leads back, and a notice says so."""
+    change = changed(SystemKind.USER_ID, ANNES_ID, BERTS_ID, phone=ANNE)
+    found = play([says(ANNE, ANNES_ID), says(ANNE, BERTS_ID), change, says(None, BERTS_ID)])
+    assert conversations(found) == [of(ANNE), of(BERTS_ID), of(ANNE), of(ANNE)]
+    assert joined(found) == [(of(BERTS_ID), of(ANNE))]
+
+
+# --- statuses, groups, and who is not told ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"phone": ANNE}, {"user_id": ANNES_ID}, {"phone": BERT}, {"phone": ANNE, "user_id": ANNES_ID}],
+    ids=str,
+)
+def test_a_status_is_in_its_message_s_conversation(names):
+    """Whatever the recipient of a status looks like, and without moving anybody else."""
+    message = to(ANNE)
+    found = play([message, reached(message, **names), says(BERT), says(ANNE)])
+    assert conversations(found) == [of(ANNE), of(ANNE), of(BERT), of(ANNE)]
+    assert joined(found) == []
+
+
+def test_a_status_names_the_user():
+    """The id to which a message for a phone was delivered is the same user's."""
+    message = to(ANNE)
+    found = play([message, reached(message, user_id=ANNES_ID), says(None, ANNES_ID)])
+    assert conversations(found) == [of(ANNE)] * 3
+
+
+def test_a_status_comes_before_its_message():
+    """The user whom a status names and the one whom its message names are one."""
+    message = to(ANNE)
+    found = play([reached(message, user_id=ANNES_ID), message, says(ANNE), says(None, ANNES_ID)])
+    assert conversations(found) == [of(ANNES_ID)] * 4
+
+
+def test_a_status_follows_a_joined_conversation():
+    """A message's later statuses are where its conversation has gone."""
+    first, message = says(None, ANNES_ID), to(ANNE)
+    bare = status(Status.READ, message.message_id)
+    found = play([first, message, says(ANNE, ANNES_ID), bare])
+    assert conversations(found) == [of(ANNES_ID), of(ANNE), of(ANNES_ID), of(ANNES_ID)]
+
+
+GROUP = Conversation(
+    id=group_conversation_id("whatsapp", ACCOUNT, "g1"), kind=ConversationKind.GROUP
+)
+
+
+def read_by(**names: str) -> StatusChange:
+    read = status(Status.READ, "wamid.g", participant=names.get("phone") or names["user_id"])
+    return attrs.evolve(read, recipient=Party(**names), conversation=GROUP)
+
+
+def test_one_participant():
+    """Who reads in a group is one participant under phone and id, and has one status."""
+    anne = {"phone": ANNE, "user_id": ANNES_ID}
+    found = play([read_by(**anne), read_by(user_id=ANNES_ID), read_by(phone=ANNE)])
+    assert [event.key for event in found] == [f"status/whatsapp/wamid.g/read/{ANNE}"]
+    found = play([read_by(user_id=ANNES_ID), read_by(**anne), read_by(phone=ANNE)])
+    assert [event.key for event in found if "/more/" not in event.key] == [
+        f"status/whatsapp/wamid.g/read/{ANNES_ID}"
+    ]
+    found = play([read_by(phone=ANNE), read_by(phone=BERT), read_by(phone=ANNE)])
+    assert len(found) == 2
+
+
+def test_a_participant_whose_names_are_tied_late():
+    """What was published under both names is published under neither of them again."""
+    both = says(ANNE, ANNES_ID, conversation=GROUP)
+    found = play([read_by(user_id=ANNES_ID), read_by(phone=ANNE), both, read_by(phone=ANNE)])
+    assert [event.key for event in found] == [
+        f"status/whatsapp/wamid.g/read/{ANNES_ID}",
+        f"status/whatsapp/wamid.g/read/{ANNE}",
+        both.key,
+    ]
+
+
+def test_a_group_is_no_user():
+    """A group is one conversation, and its participants have their own beside it."""
+    outbound = to(None, "g1", conversation=GROUP)
+    found = play([outbound, says(ANNE, ANNES_ID, conversation=GROUP), says(None, ANNES_ID)])
+    assert conversations(found) == [GROUP.id, GROUP.id, of(ANNES_ID)]
+    assert joined(found) == []
+
+
+def test_who_is_not_told():
+    """A message without a user is where its message is known to belong."""
+    placeholder = to(ANNE, content=Unsupported(provider_type="media_placeholder"), key="shown/1")
+    again = attrs.evolve(
+        to(),
+        message_id=placeholder.message_id,
+        key="message/whatsapp/later",
+        content=Text(text="x"),
+    )
+    found = play([placeholder, again])
+    assert conversations(found) == [of(ANNE)] * 2
+    inbound = attrs.evolve(
+        says(), message_id=placeholder.message_id, content=Deletion(message_id="wamid.0")
+    )
+    assert conversations(play([placeholder, inbound])) == [of(ANNE)] * 2
+    alone = says()
+    assert conversations(play([alone])) == [alone.conversation.id]
+
+
+def test_what_waits_goes_along():
+    """What waits when two conversations turn out to be one comes out in the one that goes on."""
+    shelf = Shelf()
+    play([says(None, ANNES_ID), says(ANNE)], shelf)
+    waits, behind = poorly(says(ANNE)), says(ANNE)
+    assert play([waits, behind], shelf) == []
+    found = [*play([says(ANNE, ANNES_ID), says(ANNE)], shelf), *shelf.wait()]
+    assert conversations(found) == [of(ANNES_ID)] * 4
+    keys = [event.key for event in found if isinstance(event, Message)]
+    assert keys[:2] == [waits.key, behind.key]
+
+
+def users(shelf: Shelf) -> list[User]:
+    return [record for record in shelf.records.values() if isinstance(record, User)]
+
+
+def test_a_user_is_noted_once_a_day():
+    """All names of a user are kept as long as the user is heard of under any of them."""
+    shelf, first = Shelf(), says(ANNE, ANNES_ID)
+    play([first], shelf)
+    names = set(shelf.records)
+    for hours, is_noted in ((1, False), (25, True), (26, False), (50, True)):
+        shelf.noted.clear()
+        at = first.received_at + timedelta(hours=hours)
+        play([says(None, ANNES_ID, received_at=at)], shelf)
+        assert shelf.noted == (names if is_noted else set())
+    (user,) = users(shelf)
+    assert (user.since, user.seen) == (first.received_at.timestamp(), at.timestamp())
+
+
+def test_a_user_has_so_many_names():
+    """However many phones come with one id, a user's record stays small."""
+    shelf = Shelf()
+    play((says(f"+49170{number:07}", ANNES_ID) for number in range(100)), shelf)
+    assert max(len(user.identities) for user in users(shelf)) == 32
+
+
+# --- the laws ------------------------------------------------------------------------------
+
+PEOPLE = [
+    (("+5511987654321", "+551187654321", "+5511955554444"), "BR.1"),
+    (("+4917012345678",), "DE.1"),
+    (("+525512345678", "+5215512345678"), "MX.1"),
+]
+
+
+@st.composite
+def names_of_one(draw: st.DrawFn) -> tuple[int, str | None, str | None]:
+    """Return a person, and under which of their names an event comes."""
+    who = draw(st.integers(0, len(PEOPLE) - 1))
+    phones, user_id = PEOPLE[who]
+    phone = draw(st.sampled_from([None, *phones]))
+    return who, phone, draw(st.sampled_from([None, user_id])) if phone else user_id
+
+
+@given(st.lists(names_of_one(), min_size=1, max_size=12))
+def test_whatever_is_known_to_be_one_is_one(told_names) -> None:
+    """Names that came together lead to one conversation, at the end and by the notices."""
+    shelf = Shelf()
+    found = play((says(phone, user_id) for _, phone, user_id in told_names), shelf)
+    goes_on = dict(joined(found))
+
+    def last(conversation: str) -> str:
+        while conversation in goes_on:
+            conversation = goes_on[conversation]
+        return conversation
+
+    ends: dict[int, set[str]] = {}
+    for (who, phone, user_id), conversation in zip(told_names, conversations(found), strict=True):
+        for names in ((phone, None), (None, user_id)):
+            if any(names):
+                (now,) = conversations(play([says(*names)], shelf))
+                assert now == last(conversation)
+                ends.setdefault(who, set()).add(now)
+    everybody = [each for found in ends.values() for each in found]
+    assert len(everybody) == len(set(everybody))  # nobody is in another's
+
+
+def anything() -> st.SearchStrategy[Event]:
+    """Return events of few ids, so that they meet."""
+    party = st.sampled_from(
+        [Party(phone=ANNE), Party(user_id=ANNES_ID), Party(phone=ANNE, user_id=ANNES_ID)]
+    )
+    ids = st.sampled_from(["wamid.1", "wamid.2"])
+    full = st.builds(lambda message_id, party: told(message_id, party=party), ids, party)
+    statuses = st.sampled_from([Status.SENT, Status.READ, Status.FAILED])
+    numbers = st.sampled_from(["9001", "9002"])
+    return st.one_of(
+        full,
+        st.builds(poorly, full, numbers),
+        st.builds(created, numbers, ids),
+        st.builds(status, statuses, ids),
+        st.builds(numbered_status, statuses, numbers),
+        st.builds(notice, st.sampled_from("ab")),
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.one_of(st.none(), anything())), max_size=14))
+def test_domains_share_nothing(history) -> None:
+    """What is published of one domain is what would be, if there were no other."""
+
+    def publish(domains: str) -> list[Event]:
+        shelf = Shelf()
+        for domain, event in history:
+            if event is None:
+                shelf.wait()
+            elif domain in domains:
+                shelf.append(in_domain(event, domain))
+        shelf.wait()
+        return shelf.published
+
+    together = publish("ab")
+    for domain in "ab":
+        assert [event for event in together if event.domain == domain] == publish(domain)
+    lanes = {domain: {lane_of(each) for each in publish(domain)} for domain in "ab"}
+    assert not lanes["a"] & lanes["b"]
+
+
+def test_a_provider_s_word_stays_in_its_domain():
+    """A notice with the journal's topic is no way into another domain's conversation."""
+    details = {"from": "x", "to": f"acme/{of(ANNE)}"}
+    forged = notice("1", topic=JOINED, details=details)
+    assert lane_of(in_domain(forged, "evil")) == f"evil/whatsapp:{ACCOUNT}:notice:{JOINED}"
+    assert lane_of(in_domain(forged, "acme")) == f"acme/{of(ANNE)}"
