@@ -96,7 +96,7 @@ class Observer(Protocol):
         return None
 
     def died(self, subscriber: str, /) -> Around:  # noqa: ARG002 - for subclasses
-        """Note that a task of a subscriber's delivery ended by a bug, and was replaced."""
+        """Note that a task of a subscriber's delivery ended, and was replaced."""
         return None
 
 

@@ -114,6 +114,23 @@ def _is_told(card: JsonObject, item: JsonObject, user: Party) -> bool:
     )
 
 
+def nameless(
+    cards: Iterable[JsonValue], value: JsonObject, arrays: Iterable[str]
+) -> list[JsonValue]:
+    """Return the cards that no item of a value's arrays names."""
+    names = {
+        _spelled(item.get(name))
+        for array in arrays
+        for item in _objects_in(value.get(array))
+        for name in _NAMED_BY
+    }
+    return [
+        card
+        for card in cards
+        if not {_spelled(mapping(card).get(name)) for name in _CARD_IDS} - {None} & names
+    ]
+
+
 def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) -> list[JsonValue]:
     """Return the cards of a value that no other item of its arrays names."""
     names = {

@@ -19,14 +19,14 @@ from bridge.adapter.paths import Step
 from bridge.adapter.payload import instant, mapping, sequence
 from bridge.adapter.reading import JsonObject, read_each
 from bridge.adapters.whatsapp.account import translate_preference, translate_user_id
-from bridge.adapters.whatsapp.cards import without_others
+from bridge.adapters.whatsapp.cards import nameless, without_others
 from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
 from bridge.adapters.whatsapp.messages import translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import translate_status
 from bridge.adapters.whatsapp.value_context import ValueContext, context_of
 from bridge.adapters.whatsapp.wire import MESSAGES
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue, Notice, Origin
+from bridge.model import Event, JsonValue, Notice, Origin, Unrecognized
 
 _Steps: TypeAlias = tuple[Step, ...]
 _TranslateItem: TypeAlias = Callable[[JsonObject, ValueContext], Event]
@@ -83,6 +83,9 @@ def translate_value(
         events.append(scope.unrecognized(Unreadable("", "not an object"), *steps, _STANDBY))
     events += _leftovers(value, scope, value)
     nobodys = context.cards.nobodys()
+    if any(type(event) is Unrecognized for event in events):
+        # An item that could not be read did not ask for its card, and is kept with it.
+        nobodys = nameless(nobodys, value, _ARRAYS)
     if nobodys:
         events.append(_beside("contacts", nobodys, scope))
     if not events and _ITEMS.isdisjoint(value):

@@ -8,6 +8,7 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
+from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.doubts import doubts
@@ -23,8 +24,8 @@ def check(*, config: ConfigOption = None) -> int:
 
     Every mistake is reported with its file and line, all of them at once. Valid settings that
     are unsafe are warnings, such as the example's token, or a secret in a file that others may
-    read or the group write. A group may read it (`root:bridge`, mode 640). No server is
-    contacted.
+    read or the group write. A group may read it (`root:bridge`, mode 640). The journal is looked
+    at as `bridge serve` would find it, and left as it is. No server is contacted.
 
     Example: `bridge check --config config.toml`
 
@@ -34,16 +35,18 @@ def check(*, config: ConfigOption = None) -> int:
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml, then the example.
     """
     path = configuration.find(config, or_example=True)
+    found: tuple[Problem, ...] = ()
     try:
         settings = configuration.read(path)
         problems = mistakes(settings)
+        if not problems:
+            found = (*doubts(settings, path), *_about_journal(settings))
     except ConfigurationError as error:
         problems = error.problems
     if problems:
         _show(problems, "error", "red")
         say(f"{path}: {counted(len(problems), 'mistake')}", style="red")
         return Exit.CONFIGURATION
-    found = tuple(doubts(settings, path))
     _show(found, "warning", "yellow")
     say(f"{path}: good" + (f", {counted(len(found), 'warning')}" if found else ""), style="green")
     return Exit.OK
@@ -52,14 +55,19 @@ def check(*, config: ConfigOption = None) -> int:
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
     """Return every mistake that shows only when the bridge is made, or connects."""
     try:
-        bridge = Bridge.from_settings(settings)
+        Bridge.from_settings(settings)
     except ConfigurationError as error:
         return error.problems
-    try:
-        bridge.journal.check()
-    except ConfigurationError as error:
-        return settings.locate("journal", error)
     return ()
+
+
+def _about_journal(settings: Settings) -> tuple[Problem, ...]:
+    """Look at the journal as a start would. Raises `ConfigurationError` where that would fail."""
+    try:
+        told = tuple(journal_of(settings.journal).check())
+    except ConfigurationError as error:
+        raise ConfigurationError(settings.locate("journal", error)) from error
+    return settings.locate("journal", ConfigurationError(told)) if told else ()
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:

@@ -17,8 +17,8 @@ import orjson
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.errors import BridgeError, ConfigurationError, Problem
-from bridge.ingress.responses import base_url
 from bridge.settings import AdminSettings, load_admin
+from bridge.settings.wording import base_url
 
 Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
 

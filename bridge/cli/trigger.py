@@ -24,8 +24,8 @@ from bridge.cli.rendering import print_json
 from bridge.cli.samples import Target
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError
-from bridge.ingress.responses import base_url
 from bridge.settings import ServerSettings
+from bridge.settings.wording import base_url
 
 _MANY: Final = 10
 _AT_ONCE: Final = 16

@@ -2,16 +2,15 @@
 
 ::
 
-    Cursor.read ─► the worker that has the lead ─► the subscriber's function
-                                │                             │
-                                └ busy ─► lanes, one for each │ conversation
-                                            ▲                 │
-                                            └ held until due ◄┴ failed ─► dead letter
+    Cursor.read ─► the delivery ─► the subscriber's function, in a task of its own
+                        │                             │
+                        └ busy ─► lanes, one for each │ conversation
+                                    ▲                 │
+                                    └ held until due ◄┴ failed ─► dead letter
 
 Entries of a lane are delivered one at a time and in order; lanes never wait for each other.
-One worker at a time has the *lead*: it reads entries and begins with each at once. Where the
-function need not wait, that was all; where it does, the lead goes to another worker, and the
-entry becomes a lane, which collects what comes next in its conversation.
+A function begins as soon as its entry is read. If it ends without waiting, that was all;
+otherwise the entry becomes a lane, which collects what comes next in its conversation.
 
 An entry that fails is *held* in the journal until its next try is due, and so is what comes
 after it in its lane; meanwhile the cursor moves on. Memory stays bounded: a window of entries

@@ -212,7 +212,11 @@ class Delivery:
             if ready:
                 self._serve(ready.popleft())
             elif batch:
-                self._take(batch.popleft())
+                entry = batch.popleft()
+                try:
+                    self._take(entry)
+                except Exception as error:  # noqa: BLE001 - a bug, which must not lose an entry
+                    self._break(entry, error)
             else:
                 break
             if time.monotonic() > until:
@@ -242,6 +246,16 @@ class Delivery:
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
+
+    def _break(self, entry: Entry, error: Exception) -> None:
+        """Hold an entry with which our own code has failed."""
+        report(self._who, "delivery", error)
+        self._died()
+        lane = self._lanes.get(entry.lane) or _Lane(entry.lane)
+        self._lanes[entry.lane] = lane
+        self._hold(lane, Held(entry=entry))
+        if not lane.queued:
+            self._schedule(lane, _AFTER_JOURNAL_ERROR)
 
     def _lane_of(self, entry: Entry) -> _Lane:
         """Return a new lane that is busy with this entry."""

@@ -38,6 +38,7 @@ _GRACE: Final = 5.0  # seconds that a function has to end once it was cancelled
 _MOST_ABANDONED: Final = 100
 _NOTHING: Final = object()
 _FAILED: Final = object()
+_left_behind: Final[set[asyncio.Task[None]]] = set()
 
 _log: Final = logging.getLogger(__name__)
 
@@ -93,9 +94,11 @@ class Runner:
         self._deadlines: dict[Running, float] = {}  # the earliest first
         self._timer: asyncio.TimerHandle | None = None
         self._abandoned = 0
+        self._is_closed = False
 
     async def close(self, within: float) -> None:
         """Cancel what is under way, and wait for it to end; what does not is left behind."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._threads is not None:
@@ -107,7 +110,10 @@ class Runner:
             self._spare.wake()
             tasks.append(self._spare.task)
         if tasks:
-            await asyncio.wait(tasks, timeout=within)
+            _, left = await asyncio.wait(tasks, timeout=within)
+            for task in left:  # the event loop itself would forget it
+                _left_behind.add(task)
+                task.add_done_callback(_left_behind.discard)
 
     def begin(self, event: Event, which: Attempt) -> Running | None:
         """Run the function until it waits; return what is under way, or None where it has ended.
@@ -148,7 +154,9 @@ class Runner:
 
         def returned(result: object, error: BaseException | None) -> None:
             more = None
-            if error is None:
+            if self._is_closed and inspect.iscoroutine(result):
+                result.close()  # nobody would cancel it any more
+            elif error is None:
                 try:
                     more = self._run(context, lambda _: result, event, running)
                 except BaseException as raised:  # noqa: BLE001 - it is the function's

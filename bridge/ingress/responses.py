@@ -97,8 +97,3 @@ def web_response(response: Response) -> web.Response:
     if response.headers.get(hdrs.CONNECTION) == "close":
         made.force_close()
     return made
-
-
-def base_url(host: str, port: int) -> str:
-    """Return the address of a server that listens there."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -23,13 +23,13 @@ from bridge.ingress.intake import Intake
 from bridge.ingress.responses import (
     ACKNOWLEDGING,
     ALIVE,
-    base_url,
     readiness,
     response_to,
     web_response,
 )
 from bridge.ingress.web import client_of, respond
 from bridge.settings import ServerSettings
+from bridge.settings.wording import base_url
 
 _UNNAMED: Final[AbstractContextManager[None]] = nullcontext()
 _SETTLING: Final = 3

@@ -15,7 +15,7 @@ from typing import Self
 
 import attrs
 
-from bridge.errors import JournalError
+from bridge.errors import JournalError, Problem
 from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
@@ -76,8 +76,9 @@ class MemoryJournal(Journal):
         self._letter_ids = itertools.count(1)
         self._open = False
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """See `Journal.check`; opening always succeeds."""
+        return ()
 
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""
@@ -255,6 +256,25 @@ class MemoryJournal(Journal):
             cursor.hold(Held(entry=entry, retry=Retry(due_at=time.time(), replayed=True)))
             self._letters.pop(dead.get(position, 0), None)
         return len(again)
+
+    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """See `Journal.unsettled`."""
+        cursor = self._cursors[subscriber]
+        yield [
+            Held(entry=self._entries[position], retry=retry)
+            for position, retry in sorted(cursor.retries.items())
+            if position in self._entries
+        ]
+        yield [Held(entry=entry) for entry in self._after(cursor.position)]
+
+    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """See `Journal.known`; the keys here end with the process anyway."""
+        yield ()
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """See `Journal.learn`: not possible, since here keys are known as they are."""
+        if digests:
+            raise JournalError("a journal in memory cannot learn keys by their digests")
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """See `Journal.mark_reparsed`."""

@@ -20,6 +20,7 @@ from typing import Protocol, Self, final, runtime_checkable
 import attrs
 import orjson
 
+from bridge.errors import Problem
 from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.model import (
     ConsentChange,
@@ -200,7 +201,8 @@ class Health:
     """Whether the journal takes events now; `reason` says why not, or what needs attention.
 
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
-    go to the servers directly.
+    go to the servers directly. `set_aside` counts damaged files that nobody has moved away yet,
+    and `losses` how often since the start the files on disk were not those that were open.
     `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
     bytes; both are None where it keeps nothing on this machine.
     """
@@ -208,6 +210,8 @@ class Health:
     ready: bool
     reason: str | None = None
     spooled: int | None = None
+    set_aside: int = 0
+    losses: int = 0
     size: int | None = None
     free: int | None = None
 
@@ -253,10 +257,11 @@ class Engine(Protocol):
         """Where the events are kept, in words."""
         ...
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """Look, without opening or changing anything, whether opening would succeed.
 
-        Raises `ConfigurationError` with the keys of `[journal]` that are to blame.
+        Return what needs attention all the same. Raises `ConfigurationError` with the keys of
+        `[journal]` that are to blame.
         """
         ...
 
@@ -276,8 +281,9 @@ class Engine(Protocol):
     async def append(self, events: Sequence[Event]) -> Appended:
         """Make events durable, except those that are known already.
 
-        All or nothing: raises `JournalError`, and then none of them counts as known. Returns
-        only when the originals of duplicates are durable too.
+        All or nothing: raises `JournalError`, and then none of them counts as known, except where
+        the journal has lost its files and recovers: then some of them may be. Returns only when
+        the originals of duplicates are durable too.
         """
         ...
 
@@ -342,6 +348,21 @@ class Engine(Protocol):
         """
         ...
 
+    def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """Give what a subscriber holds and what it has yet to look at, page by page."""
+        ...
+
+    def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Give the digests (BLAKE2b, 16 bytes) of keys that are known without an event.
+
+        Those of keys whose events are kept may be among them.
+        """
+        ...
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """Make keys known by their digests, so that their events are duplicates."""
+        ...
+
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """Note of events that could not be read that their bodies have been read since."""
         ...
@@ -396,6 +417,18 @@ class JournalClass(Protocol):
 
         `local` makes another journal, on this machine, from its path and its largest size: an
         engine whose servers may be away keeps events there meanwhile, and no longer than needed.
+        """
+        ...
+
+
+@runtime_checkable
+class FileJournal(Protocol):
+    """A journal that is one file on this machine."""
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent and checked copy, while the journal may be in use; blocks.
+
+        Raises `JournalError`, also where the target exists.
         """
         ...
 

@@ -86,6 +86,7 @@ class Metrics(Observer):
         self._events: Counter[tuple[str, ...]] = Counter()
         self._duplicates: Counter[tuple[str, ...]] = Counter()
         self._tries: Counter[tuple[str, ...]] = Counter()
+        self._deaths: Counter[tuple[str, ...]] = Counter()
         self._appends = [0] * (len(_BUCKETS) + 1)
         self._append_seconds = 0.0
         self._channels: set[str] = set()
@@ -124,8 +125,8 @@ class Metrics(Observer):
             self._tries[details.subscriber, details.result] += 1
 
     def died(self, subscriber: str, /) -> Around:
-        """Count a task that ended by a bug as a failed try."""
-        self._tries[subscriber, Result.FAILED] += 1
+        """Count a task of the bridge's own that ended."""
+        self._deaths[subscriber,] += 1
         return None
 
     def _told_apart(self, channel: str) -> str:
@@ -146,16 +147,18 @@ class Metrics(Observer):
         except JournalError:
             served = ()
         registry = CollectorRegistry(auto_describe=False)
-        counted = self._counted(operators.adapters)
+        counted = self._counted(operators.adapters, [each.state.name for each in served])
         registry.register(_Scrape((*counted, *_standing(health, served))))
         return generate_latest(registry)
 
-    def _counted(self, adapters: Iterable[str]) -> Iterator[Metric]:
+    def _counted(self, adapters: Iterable[str], subscribers: Iterable[str]) -> Iterator[Metric]:
         # From zero on, since what is first seen as 1 has not risen for Prometheus.
         requests: Counter[tuple[str, ...]] = Counter(
             {(adapter, each): 0 for adapter in adapters for each in CallbackOutcome}
         )
         requests.update(self._requests)
+        deaths: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in subscribers})
+        deaths.update(self._deaths)
         yield _counter(
             "bridge_requests",
             "Callbacks by adapter and by what became of them.",
@@ -179,6 +182,13 @@ class Metrics(Observer):
             "Tries to hand an event to a subscriber; after a dead one no other follows.",
             ("subscriber", "result"),
             self._tries,
+        )
+        yield _counter(
+            "bridge_task_deaths",
+            "Tasks of the bridge's own that ended and were replaced: a bug, or code that cancels "
+            "tasks which are not its own.",
+            ("subscriber",),
+            deaths,
         )
         append = HistogramMetricFamily(
             "bridge_append_seconds",

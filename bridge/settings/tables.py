@@ -43,7 +43,6 @@ _DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -158,23 +157,10 @@ class AdapterTable:
 
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
-    `domain` is the adapter's trust domain, by default its name: what comes in by one domain is
-    never taken for, tied to or moved by anything of another. Where adapters that share a domain
-    do not all check signatures, those that do not say so with `believe_unsigned`.
     """
 
     type: str | None = None
     allow_networks: tuple[Network, ...] = ()
-    domain: str | None = attrs.field(default=None)
-    believe_unsigned: bool = False
-
-    @domain.validator
-    def _check_domain(self, _attribute: object, value: str | None) -> None:
-        if value is not None and not _DOMAIN.fullmatch(value):
-            raise ConfigurationError(
-                "expected lower-case letters, digits, - and _, beginning with a letter or digit, "
-                f"found {shown(value)}"
-            )
 
 
 @attrs.frozen(kw_only=True)
@@ -188,11 +174,6 @@ class AdapterEntry(AdapterTable):
     name: str
     type: str
     settings: Any
-
-    @property
-    def trust_domain(self) -> str:
-        """Return the trust domain that the adapter belongs to."""
-        return self.domain or self.name
 
 
 @attrs.frozen(kw_only=True)

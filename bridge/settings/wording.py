@@ -52,3 +52,8 @@ def shown(value: object, *, is_secret: bool = False) -> str:
     if isinstance(value, dict):
         return "a table"
     return "an array" if isinstance(value, list) else "a date or time"
+
+
+def base_url(host: str, port: int) -> str:
+    """Return the address of a server that listens there."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -172,7 +172,7 @@ class TestIncs(AdapterContract):
         return [
             callback(payload),
             callback(payload, tail=SECRET[:-1]),
-            callback(payload, tail=f"{SECRET}/"),
+            callback(payload, tail=f"{SECRET}/x"),
             callback(payload, header, header),
             callback(payload, ("X-Incs-Token", "")),
         ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from bridge.errors import JournalError
+from bridge.errors import JournalError, Problem
 from bridge.journal.nats.broker import Away, Broker
 from bridge.journal.nats.cursors import Changed, Cursors
 from bridge.journal.nats.operations import Operations, subscribers
@@ -71,7 +71,6 @@ class NatsJournal(Operations):
         spool: Journal | None = None,
         max_waiting: int = 20_000,
     ) -> None:
-        remember = min(keep, settings.remember)
         self._names = Names(stream=settings.stream, partitions=settings.partitions)
         self._broker = Broker(settings)
         limits = Limits(keep=keep, max_bytes=max_bytes)
@@ -82,7 +81,7 @@ class NatsJournal(Operations):
         self._publisher = Publisher(
             self._broker,
             self._names,
-            ttl=None if remember >= keep else int(remember),
+            ttl=self._streams.key_ttl,
             max_waiting=max_waiting,
             largest=lambda: self._streams.largest,
             lost=self._streams.doubt,
@@ -107,11 +106,10 @@ class NatsJournal(Operations):
 
     # --- opening and closing ---------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """See `Journal.check`; the servers are not asked."""
         self._broker.check()
-        if self._spool is not None:
-            self._spool.check()
+        return () if self._spool is None else self._spool.check()
 
     async def __aenter__(self) -> Self:
         """Open. Without a spool the servers have to be there; with one, they may come later."""

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC
 from typing import Any, Final
 
-from bridge.journal.nats.broker import Draft, Stored
+from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.cursors import Cursors
 from bridge.journal.nats.entries import entry_of, is_event, position_of, sequence_of
 from bridge.journal.nats.holding import Record
 from bridge.journal.nats.ledger import BEFORE_ITS_EVENT
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
-from bridge.journal.nats.subjects import digest, name_of, token
-from bridge.journal.protocol import DeadLetter, Entry, Journal, Outcome, Retry, SubscriberState
+from bridge.journal.nats.subjects import digest, digest_in, name_of, token, written
+from bridge.journal.protocol import (
+    DeadLetter,
+    Entry,
+    Held,
+    Journal,
+    Outcome,
+    Retry,
+    SubscriberState,
+)
 from bridge.journal.query import Query
 
 _WINDOW: Final = 512
@@ -144,6 +153,34 @@ class Operations(Journal):
             pages = [page async for page in streams.between(subject, start, last)]
             yield [stored for page in reversed(pages) for stored in reversed(page)]
             last = start - 1
+
+    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """See `Journal.unsettled`."""
+        names = self._streams.names
+        async for stored in self._streams.recorded(names.held(subscriber), certain=True):
+            entry = await self._entry_at(int(stored.subject.rpartition(".")[2]))
+            if entry is not None:
+                yield [Held(entry=entry, retry=Record.decode(stored.data).retry)]
+        last = await self._streams.last()
+        for number in range(names.partitions):
+            first = await self._settled(subscriber, number) + 1
+            async for page in self._streams.between(names.events(number), first, last):
+                yield [Held(entry=entry_of(each.sequence, each.data)) for each in page]
+
+    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """See `Journal.known`."""
+        keys = f"{self._streams.names.keys}*"
+        async for page in self._streams.between(keys, 1, await self._streams.last()):
+            yield [digest_in(stored.subject) for stored in page]
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """See `Journal.learn`."""
+        ttl = self._streams.key_ttl
+        headers = {EXPECTED: "0"} | ({} if ttl is None else {TTL: f"{ttl}s"})
+        for each in digests:
+            subject = self._streams.names.keys + written(each)
+            with suppress(Conflict):
+                await self._streams.broker.write(Draft(subject, b"", headers))
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """See `Journal.mark_reparsed`."""

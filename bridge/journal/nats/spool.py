@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 import orjson
 
-from bridge.errors import CodecError, ConfigurationError, JournalError
+from bridge.errors import CodecError, ConfigurationError, JournalError, Problem
 from bridge.journal.nats.broker import Unfit
 from bridge.journal.protocol import (
     Appended,
@@ -68,13 +68,12 @@ class Spool:
         self._open.set()
         self._resources = AsyncExitStack()
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """See `Journal.check`."""
         try:
-            self._journal.check()
+            return _about_spool(self._journal.check())
         except ConfigurationError as error:
-            problems = (attrs.evolve(problem, key="nats.spool_path") for problem in error.problems)
-            raise ConfigurationError(tuple(problems)) from error
+            raise ConfigurationError(_about_spool(error.problems)) from error
 
     async def open(self) -> None:
         """Open, with what an earlier process may have left."""
@@ -209,3 +208,7 @@ def _unwrapped(event: Event) -> Event:
     if isinstance(event, Notice) and event.channel == _SPOOLED:
         return from_dict(event.raw)
     return event
+
+
+def _about_spool(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    return tuple(attrs.evolve(problem, key="nats.spool_path") for problem in problems)

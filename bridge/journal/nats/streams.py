@@ -57,6 +57,12 @@ class Streams:
         return {TTL: f"{max(1, int(self._limits.keep))}s"}
 
     @property
+    def key_ttl(self) -> int | None:
+        """For how many seconds keys are known, if that is less than events are kept."""
+        remember = self._settings.remember
+        return None if remember >= self._limits.keep else int(remember)
+
+    @property
     def largest(self) -> int:
         """Return how large a message is taken, as far as is known."""
         return self.broker.max_payload if self._found is None else self._found.largest
@@ -89,10 +95,8 @@ class Streams:
             self._ready.set()
 
     async def _prepare(self) -> None:
-        before, found = (
-            self._found,
-            await prepare(self.broker, self.names, self._settings, self._limits),
-        )
+        before = self._found
+        found = await prepare(self.broker, self.names, self._settings, self._limits)
         self._found = found
         if before is None or before.created != found.created:
             self.generation += 1

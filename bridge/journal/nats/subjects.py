@@ -7,7 +7,7 @@ give each partition to one reader. No subject holds personal data: a digest stan
 from __future__ import annotations
 
 import zlib
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import quote, unquote
@@ -32,7 +32,17 @@ def name_of(written: str) -> str:
 def digest(name: str) -> str:
     """Return what stands for a name in a subject: short, and no personal data."""
     found = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
-    return urlsafe_b64encode(found).rstrip(b"=").decode()
+    return written(found)
+
+
+def written(digest: bytes) -> str:
+    """Write a digest as one token of a subject, such that `digest_in` reads it."""
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def digest_in(subject: str) -> bytes:
+    """Return the digest at the end of a subject."""
+    return urlsafe_b64decode(f"{subject.rpartition('.')[2]}==")
 
 
 @attrs.frozen(kw_only=True)

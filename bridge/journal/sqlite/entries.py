@@ -80,6 +80,26 @@ def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequen
     return tuple(map(read_entry, rows))
 
 
+def newest_at(connection: apsw.Connection) -> int | None:
+    """Return when the newest entry was appended, if there is one."""
+    found: int | None = connection.execute(
+        "SELECT at FROM entries ORDER BY position DESC LIMIT 1"
+    ).get
+    return found
+
+
+def without_event(
+    connection: apsw.Connection, after: int, limit: int
+) -> Sequence[tuple[int, bytes]]:
+    """Return the positions and keys of rows that have no event."""
+    rows: Iterable[tuple[int, bytes]] = connection.execute(
+        "SELECT position, key FROM entries WHERE position > ? AND event IS NULL "
+        "ORDER BY position LIMIT ?",
+        (after, limit),
+    )
+    return list(rows)
+
+
 def first(connection: apsw.Connection) -> int:
     """Return the first position that there is."""
     return int(connection.execute("SELECT ifnull(min(position), 1) FROM entries").get)

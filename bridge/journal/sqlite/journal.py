@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Final, Self
 
 import apsw
 import attrs
 
-from bridge.errors import JournalError
+from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import (
@@ -30,6 +27,7 @@ from bridge.journal.protocol import (
     DeadLetter,
     Entry,
     Health,
+    Held,
     Journal,
     Outcome,
     Start,
@@ -37,35 +35,24 @@ from bridge.journal.protocol import (
 )
 from bridge.journal.query import Query
 from bridge.journal.sqlite import entries, search, subscriptions
-from bridge.journal.sqlite.checkpointer import Checkpointer
+from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
-from bridge.journal.sqlite.entries import Tail
-from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.files import Files
+from bridge.journal.sqlite.inspection import check
 from bridge.journal.sqlite.ledger import digest, forget_records, known_from
-from bridge.journal.sqlite.retention import Retention, used_size
-from bridge.journal.sqlite.schema import (
-    Damaged,
-    connect,
-    exclusive,
-    open_file,
-    set_aside,
-    usable,
-)
-from bridge.journal.sqlite.writer import FULL, Append, Chore, Item, Job, Sweep, Writer
+from bridge.journal.sqlite.retention import used_size
+from bridge.journal.sqlite.store import Store
+from bridge.journal.sqlite.writer import FULL, Append, Sweep
 from bridge.model import Event
 from bridge.settings import JournalSettings, NoSettings
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_DAY: Final = 86400.0
-_TAIL_SIZE: Final = 16 << 20
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
+_PAGE: Final = 1000
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
 @attrs.define(eq=False, slots=False)
-class SqliteJournal(Journal):
+class SqliteJournal(Store, Journal):
     """Keeps events in one SQLite file; what `append` returned for survives power loss.
 
     Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
@@ -82,21 +69,6 @@ class SqliteJournal(Journal):
 
     `set_aside` names the damaged file, if one was found on opening and set aside.
     """
-
-    _path: Path = attrs.field(converter=Path)
-    _keep: float = attrs.field(default=8 * _DAY, kw_only=True)
-    _max_size: int = attrs.field(default=0, kw_only=True)
-    _absolute_limit: float = attrs.field(default=30 * _DAY, kw_only=True)
-    _min_free_space: int = attrs.field(default=64 << 20, kw_only=True)
-    _retention_every: float = attrs.field(default=60.0, kw_only=True)
-    _busy_timeout: float = attrs.field(default=5.0, kw_only=True)
-    _check_for: float = attrs.field(default=1.0, kw_only=True)
-    _max_waiting: int = attrs.field(default=20_000, kw_only=True)
-    _max_group: int = attrs.field(default=1024, kw_only=True)
-    _tail_entries: int = attrs.field(default=2048, kw_only=True, alias="tail")
-    _keys_in_memory: int = attrs.field(default=65_536, kw_only=True)
-    _clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
-    _vfs: str | None = attrs.field(default=None, kw_only=True)
 
     Settings = NoSettings
     durable = True
@@ -119,80 +91,32 @@ class SqliteJournal(Journal):
 
     def __attrs_post_init__(self) -> None:
         """Begin closed."""
-        self.set_aside: Path | None = None
-        self._resources = ExitStack()
-        self._writer: Writer | None = None
+        super().__attrs_post_init__()
         self._cursors: dict[str, SubscriberCursor] = {}
         self._progress: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
         self._saved_at = 0.0  # of the event loop's clock
-        self._grown = asyncio.Event()
-        self._waiting = 0
 
     # --- opening and closing ---------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self) -> Sequence[Problem]:
         """See `Journal.check`."""
+        return check(self._path, self._min_free_space)
+
+    def backup(self, target: Path) -> None:
+        """See `FileJournal.backup`."""
+        files = Files(self._path)
+        if not files.database.exists():
+            raise JournalError(f"{self._path} does not exist")
+        if not files.is_open_here:
+            files.check_kind()
+        with ExitStack() as connections:
+            copy(self._connect(files, connections), target, check="integrity_check")
 
     async def __aenter__(self) -> Self:
-        """Open; a damaged file is set aside and said loudly."""
-        self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._open)
+        """Open; a damaged file is set aside, which the log and `health` say."""
+        await self._start()
         return self
-
-    def _open(self) -> None:
-        with ExitStack() as resources:
-            resources.enter_context(exclusive(self._path))
-            try:
-                connection, keys = self._open_file()
-            except Damaged as error:
-                self.set_aside = set_aside(self._path, str(error))
-                connection, keys = self._open_file()
-            resources.callback(connection.close)
-            self._reader = self._connect(resources)
-            self._threads = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
-            resources.callback(self._threads.shutdown)
-            writer = Writer(
-                connection,
-                keys,
-                retention=Retention(
-                    keep=self._keep,
-                    max_size=self._max_size,
-                    absolute_limit=self._absolute_limit,
-                    every=self._retention_every,
-                    clock=self._clock,
-                ),
-                clock=self._clock,
-                max_group=self._max_group,
-                loop=self._loop,
-                answered=self._answered,
-            )
-            self._tail = Tail(writer.last, max_entries=self._tail_entries, max_size=_TAIL_SIZE)
-            checkpointer = Checkpointer(self._connect(resources), writer)
-            writer.start()
-            resources.callback(writer.stop)
-            checkpointer.start()
-            resources.callback(checkpointer.stop)
-            self._writer = writer
-            self._resources = resources.pop_all()
-
-    def _open_file(self) -> tuple[apsw.Connection, KeyIndex]:
-        connection = open_file(
-            self._path,
-            vfs=self._vfs,
-            busy_timeout=self._busy_timeout,
-            check_for=self._check_for,
-        )
-        with usable(connection, self._path):
-            return connection, KeyIndex(connection, in_memory=self._keys_in_memory)
-
-    def _connect(self, resources: ExitStack) -> apsw.Connection:
-        try:
-            connection = connect(self._path, vfs=self._vfs, busy_timeout=self._busy_timeout)
-        except apsw.Error as error:
-            raise JournalError(f"{self._path} cannot be opened: {error}") from error
-        resources.callback(connection.close)
-        return connection
 
     async def __aexit__(
         self,
@@ -202,15 +126,8 @@ class SqliteJournal(Journal):
     ) -> None:
         """Finish what is queued, and close; readers that still wait get a `JournalError`."""
         self._save_progress()
-        self._writer = None
         self._cursors.clear()
-        self._grow()
-        await asyncio.to_thread(self._resources.close)
-
-    def _running(self) -> Writer:
-        if self._writer is None:
-            raise JournalError("the journal is not open")
-        return self._writer
+        await self._end()
 
     # --- appending -------------------------------------------------------------------------
 
@@ -223,30 +140,6 @@ class SqliteJournal(Journal):
         self._waiting += len(events)
         writer.put(Append(tuple(events), done))
         return await done
-
-    def _answered(self, items: Sequence[Item]) -> None:
-        """Tell everyone of a group what became of it; the writer calls this on the loop."""
-        fresh: list[Entry] = []
-        size = 0
-        for item in items:
-            if isinstance(item, Append):
-                self._waiting -= len(item.events)
-                if item.error is None:
-                    fresh += item.entries
-                    size += item.size
-            if item.done is None or item.done.done():  # nobody asked, or has gone away
-                continue
-            if item.error is not None:
-                item.done.set_exception(item.error)
-            else:
-                item.done.set_result(item.result)
-        if fresh:  # last, so that answers go out before subscribers begin
-            self._tail.extend(fresh, size)
-            self._grow()
-
-    def _grow(self) -> None:
-        self._grown.set()
-        self._grown = asyncio.Event()
 
     # --- what cursors ask for ----------------------------------------------------------------
 
@@ -264,26 +157,6 @@ class SqliteJournal(Journal):
                 return found
             await grown.wait()
 
-    async def reading(
-        self, query: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a query beside the writer. Raises `JournalError`."""
-        self._running()
-        try:
-            run = partial(query, self._reader, *args, **kwargs)
-            return await self._loop.run_in_executor(self._threads, run)
-        except apsw.Error as error:
-            raise JournalError(f"the journal cannot be read: {error}") from error
-
-    def writing(
-        self, work: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> asyncio.Future[T]:
-        """Make a change with the next group commit. The future raises `JournalError`."""
-        writer = self._running()
-        done: asyncio.Future[T] = self._loop.create_future()
-        writer.put(Job(lambda connection: work(connection, *args, **kwargs), done))
-        return done
-
     def save_soon(self, name: str, position: int) -> None:
         """Keep how far a subscriber is, a little later and together with others."""
         self._running()
@@ -297,9 +170,9 @@ class SqliteJournal(Journal):
             self._saving.cancel()
             self._saving = None
         self._saved_at = self._loop.time()
-        progress, self._progress = self._progress, {}
-        if not progress:
+        if not self._progress or self._writer is None:  # while it recovers: with what comes next
             return
+        progress, self._progress = self._progress, {}
 
         def save(connection: apsw.Connection) -> None:
             for name, position in progress.items():
@@ -370,6 +243,28 @@ class SqliteJournal(Journal):
             subscriptions.replay, positions, subscriber, self._positions(), self._clock()
         )
 
+    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """See `Journal.unsettled`."""
+        after = 0
+        while page := await self.reading(
+            subscriptions.unsettled, subscriber, self._positions(), after, _PAGE
+        ):
+            yield page
+            after = page[-1].entry.position
+
+    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """See `Journal.known`."""
+        after = 0
+        while page := await self.reading(entries.without_event, after, _PAGE):
+            yield [key for _, key in page]
+            after, _ = page[-1]
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """See `Journal.learn`."""
+        done: asyncio.Future[Appended] = self._loop.create_future()
+        self._running().put(Append(done=done, learned=digests))
+        await done
+
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """See `Journal.mark_reparsed`."""
         await self.writing(entries.mark_reparsed, positions)
@@ -438,33 +333,40 @@ class SqliteJournal(Journal):
         writer.put(sweep)
         await sweep.done
 
-    def _chore(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
-        writer = self._running()
-        done: asyncio.Future[T] = self._loop.create_future()
-        writer.put(Chore(work, done))
-        return done
-
     async def health(self) -> Health:
         """See `Journal.health`; after a failure a rehearsal tells whether the disk is back."""
-        writer = self._writer
-        if writer is None:
-            return Health(ready=False, reason="the journal is not open")
         try:
+            free = shutil.disk_usage(self._path.parent).free
+            if (trouble := await self._trouble_now()) is not None:
+                return self._health(trouble)
+            writer = self._running()
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
             size = await self.reading(used_size)
-            free = shutil.disk_usage(self._path.parent).free
+            if self._max_size and size > self._max_size:
+                await self._chore(writer.sweep_soon)  # a subscriber may have made room
+                return self._health(FULL.format(self._max_size), size, free)
         except JournalError as error:
-            return Health(ready=False, reason=str(error))
+            return self._health(str(error))
         except OSError as error:
-            return Health(ready=False, reason=f"the disk cannot be asked: {error.strerror}")
-        reason = None
-        if self._max_size and size > self._max_size:
-            await self._chore(writer.sweep_soon)  # a subscriber may have made room
-            reason = FULL.format(self._max_size)
-        elif free < self._min_free_space:
-            reason = f"only {free} bytes are free on the disk"
-        return Health(ready=reason is None, reason=reason, size=size, free=free)
+            return self._health(f"the disk cannot be asked: {error.strerror}")
+        if free < self._min_free_space:
+            return self._health(f"only {free} bytes are free on the disk", size, free)
+        return self._health(None, size, free)
+
+    def _health(
+        self, trouble: str | None, size: int | None = None, free: int | None = None
+    ) -> Health:
+        aside = () if self._opened is None else self._opened.files.aside()
+        names = ", ".join(path.name for path in aside)
+        return Health(
+            ready=trouble is None,
+            reason=trouble or (f"set aside, and not moved away since: {names}" if aside else None),
+            set_aside=len(aside),
+            losses=self.losses,
+            size=size,
+            free=free,
+        )
 
 
 def _truncate_wal(connection: apsw.Connection) -> None:

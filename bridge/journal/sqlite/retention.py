@@ -12,12 +12,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import apsw
 import attrs
 
+from bridge.journal.sqlite.clock import SteadyClock
 from bridge.journal.sqlite.key_index import KeyIndex
+
+_Limits: TypeAlias = tuple[int, float]
+"""Before when an entry is old, and after when its time is none."""
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -27,7 +31,7 @@ _LOW_WATER: Final = 0.9  # how far a full journal is emptied, so that it is not 
 
 _DELETE_DONE: Final = """
 DELETE FROM entries
-WHERE position > ? AND position <= ? AND at < ?
+WHERE position > ? AND position <= ?
     AND NOT EXISTS (SELECT 1 FROM held WHERE held.position = entries.position)
     AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.position = entries.position)
 RETURNING key
@@ -70,7 +74,7 @@ class Retention:
         max_size: int,
         absolute_limit: float,
         every: float,
-        clock: Callable[[], float],
+        clock: SteadyClock,
     ) -> None:
         self.max_size = max_size
         self.every = every
@@ -102,11 +106,11 @@ class Retention:
         return self._pass is None
 
     def _sweep(self, connection: apsw.Connection, keys: KeyIndex) -> Iterator[None]:
-        now = self._clock()
+        now, latest = self._clock.earliest(), self._clock.latest()
         overdue = _Overdue()
         try:
             before = int(now - self._absolute_limit)
-            yield from self._give_up(connection, keys, before, overdue)
+            yield from self._give_up(connection, keys, (before, latest), overdue)
         finally:
             if overdue.total:
                 _LOG.warning(
@@ -117,16 +121,16 @@ class Retention:
                     overdue.held,
                     overdue.dead,
                 )
-        yield from self._expire_entries(connection, keys, int(now - self._keep))
+        yield from self._expire_entries(connection, keys, (int(now - self._keep), latest))
         yield from self._expire_tracks(connection, int(now - self._keep))
         if self.max_size:
             yield from self._shrink(connection)
 
     def _give_up(
-        self, connection: apsw.Connection, keys: KeyIndex, before: int, overdue: _Overdue
+        self, connection: apsw.Connection, keys: KeyIndex, limits: _Limits, overdue: _Overdue
     ) -> Iterator[None]:
         position = 0
-        while (upto := _old_until(connection, position, before)) is not None:
+        while (upto := _old_until(connection, position, *limits)) is not None:
             with _forgetting(connection, keys) as delete:
                 span = (position, upto)
                 done = _done(connection)
@@ -145,13 +149,13 @@ class Retention:
             yield
 
     def _expire_entries(
-        self, connection: apsw.Connection, keys: KeyIndex, before: int
+        self, connection: apsw.Connection, keys: KeyIndex, limits: _Limits
     ) -> Iterator[None]:
         position = 0
-        while (upto := _old_until(connection, position, before)) is not None:
+        while (upto := _old_until(connection, position, *limits)) is not None:
             done = _done(connection)
             with _forgetting(connection, keys) as delete:
-                delete(_DELETE_DONE, (position, min(upto, done), before))
+                delete(_DELETE_DONE, (position, min(upto, done)))
             if upto > done:
                 return
             position = upto
@@ -196,17 +200,20 @@ class Retention:
             _LOG.warning("over the limit of %d bytes, and nothing more can go", self.max_size)
 
 
-def _old_until(connection: apsw.Connection, position: int, before: int) -> int | None:
+def _old_until(
+    connection: apsw.Connection, position: int, before: int, latest: float
+) -> int | None:
     """Return the end of the next chunk of entries from before a time, or None.
 
-    A chunk ends before the newest entry of all. Positions are in the order of time, so what
-    follows an entry that is too young need not be looked at.
+    A chunk ends before the newest entry of all. Positions are in the order of time: what is
+    before an old entry is old, and what follows a young one need not be looked at. An entry from
+    after `latest` was appended while the clock was ahead, and tells nothing.
     """
     found: int | None = connection.execute(
         "SELECT max(position) FROM (SELECT position, at FROM entries WHERE position > ?1 "
-        "AND position < (SELECT max(position) FROM entries) ORDER BY position LIMIT ?2) "
-        "WHERE at < ?3",
-        (position, _CHUNK, before),
+        "AND position < (SELECT max(position) FROM entries) AND at <= ?4 "
+        "ORDER BY position LIMIT ?2) WHERE at < ?3",
+        (position, _CHUNK, before, latest),
     ).get
     return found
 

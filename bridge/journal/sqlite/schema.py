@@ -1,33 +1,20 @@
-"""The journal's file: its tables, its lock, and what happens when it is damaged.
-
-Nothing is ever replaced in silence. A damaged file is set aside whole, with its WAL, and said
-loudly; a file that is not a journal of ours is left alone and refused.
-"""
+"""The journal's tables, and how its database is opened, checked and brought up to date."""
 
 from __future__ import annotations
 
-import fcntl
-import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
 import apsw
 
 from bridge.errors import JournalError
+from bridge.journal.sqlite.files import APPLICATION_ID, Damaged, Files
+from bridge.journal.sqlite.upgrades import FORMAT, check_format, upgrade
 
-_LOG: Final = logging.getLogger("bridge.journal")
-
-_APPLICATION_ID: Final = 0x494E4353  # "INCS"
-_VERSION: Final = 4
-_MAGIC: Final = b"SQLite format 3\x00"
-_SIBLINGS: Final = ("", "-wal", "-shm")
 _STEPS_BETWEEN_LOOKS: Final = 10_000
-_PRIVATE: Final = 0o600  # what a journal holds is personal data
 
 # A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
 # only the key, and `lane` may be the key of its event in hexadecimal. A key is the BLAKE2b of the
@@ -92,31 +79,6 @@ CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;
 """
 
 
-class Damaged(JournalError):
-    """The file was a journal once, and cannot be trusted any more."""
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Keep every other process away from a journal; the kernel lets go when a process dies.
-
-    A file of its own, since SQLite's locks could not tell a second bridge from our own reader.
-    It is never deleted: whoever waits for a deleted file's lock would get it for nothing.
-    """
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
-    except OSError as error:
-        raise JournalError(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise JournalError(f"{path} is open in another journal or process") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connection:
     """Open a connection that is as durable as a journal has to be."""
     connection = apsw.Connection(str(path), vfs=vfs)
@@ -133,24 +95,23 @@ def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connect
 
 
 def open_file(
-    path: Path, *, vfs: str | None, busy_timeout: float, check_for: float
+    files: Files, *, vfs: str | None, busy_timeout: float, check_for: float
 ) -> apsw.Connection:
-    """Open the journal's file, making it where there is none.
+    """Open the journal's file, making it where there is none, and bring it up to date.
 
     Checks the whole of a small file, and of a large one what `check_for` seconds allow.
     Raises `Damaged`, or `JournalError` where the file cannot be used for any other reason.
     """
-    _check_header(path)
+    files.claim()
     connection = None
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
-        connection = connect(path, vfs=vfs, busy_timeout=busy_timeout)
+        connection = connect(files.database, vfs=vfs, busy_timeout=busy_timeout)
         _check_pages(connection, check_for)
-        _prepare(connection, path)
+        _prepare(connection, files)
     except BaseException as error:  # noqa: BLE001 - it is raised again
         if connection is not None:
             connection.close()
-        _refuse(path, error)
+        _refuse(files.path, error)
     return connection
 
 
@@ -172,22 +133,6 @@ def _refuse(path: Path, error: BaseException) -> NoReturn:
     raise error
 
 
-def _check_header(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except FileNotFoundError:
-        magic = b""
-    except OSError as error:
-        raise JournalError(f"{path} cannot be opened: {error.strerror}") from error
-    if magic and magic != _MAGIC:
-        raise Damaged(f"{path} is damaged: it does not begin as an SQLite file does")
-    wal = _sibling(path, "-wal")
-    if not magic and wal.exists() and wal.stat().st_size:
-        # SQLite would delete this WAL, and what it holds has been acknowledged.
-        raise Damaged(f"{path} is damaged: it is empty and its WAL is not")
-
-
 def _check_pages(connection: apsw.Connection, seconds: float) -> None:
     until = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_LOOKS)
@@ -201,39 +146,23 @@ def _check_pages(connection: apsw.Connection, seconds: float) -> None:
         raise apsw.CorruptError(" ".join(str(found).split()))
 
 
-def _prepare(connection: apsw.Connection, path: Path) -> None:
-    known = connection.pragma("application_id")
-    if known != _APPLICATION_ID:
-        if known or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").get is not None:
-            raise JournalError(f"{path} is an SQLite file, but not a journal")
-    elif connection.pragma("user_version") != _VERSION:
-        raise JournalError(f"{path} was written by another version of bridge")
+def _prepare(connection: apsw.Connection, files: Files) -> None:
+    known, found = connection.pragma("application_id"), connection.pragma("user_version")
+    is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").get is None
+    if known != APPLICATION_ID:
+        if known or not is_empty:
+            raise JournalError(f"{files.path} is an SQLite file, but not a journal")
+        # Before there is a log, so that the file's own header tells what it is.
+        connection.pragma("application_id", APPLICATION_ID)
+    if not is_empty:
+        check_format(files.path, found)
     if connection.pragma("journal_mode", "wal") != "wal":
-        raise JournalError(f"{path} is on a file system that cannot keep a write-ahead log")
-    if known != _APPLICATION_ID:
+        raise JournalError(f"{files.path} is on a file system that cannot keep a write-ahead log")
+    if is_empty:
         with connection:
             connection.execute(_TABLES)
-            connection.pragma("application_id", _APPLICATION_ID)
-            connection.pragma("user_version", _VERSION)
-
-
-def set_aside(path: Path, reason: str) -> Path:
-    """Rename a damaged journal with its WAL, so that it can be examined, and say so."""
-    stem = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    target = path.with_name(stem)
-    count = 1
-    while target.exists():
-        count += 1
-        target = path.with_name(f"{stem}-{count}")
-    try:
-        for suffix in _SIBLINGS:
-            if (source := _sibling(path, suffix)).exists():
-                source.rename(_sibling(target, suffix))
-    except OSError as error:
-        raise JournalError(f"{reason}; it cannot be set aside: {error.strerror}") from error
-    _LOG.critical("%s; set aside as %s, a new journal begins", reason, target.name)
-    return target
-
-
-def _sibling(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+            connection.pragma("user_version", FORMAT)
+    elif found < FORMAT:
+        upgrade(connection, files, found)
+    if is_empty or found < FORMAT:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

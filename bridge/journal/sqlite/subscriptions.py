@@ -61,8 +61,10 @@ def settle(connection: apsw.Connection, name: str, settlement: Settlement) -> No
         ],
     )
     connection.executemany(
+        # One that is told again, since nobody could know that it was kept, is the same.
         "INSERT INTO dead (subscriber, position, retry) "
-        "SELECT ?, position, ? FROM entries WHERE position = ? AND event IS NOT NULL",
+        "SELECT ?1, position, ?2 FROM entries WHERE position = ?3 AND event IS NOT NULL AND NOT "
+        "EXISTS (SELECT 1 FROM dead WHERE subscriber = ?1 AND position = ?3 AND retry = ?2)",
         [(name, dead.retry.encode(), dead.entry.position) for dead in settlement.dead],
     )
     done = (*settlement.released, *(dead.entry.position for dead in settlement.dead))
@@ -93,6 +95,23 @@ def held_in(connection: apsw.Connection, name: str, lane: str, limit: int) -> Se
         (name, lane, limit),
     )
     return tuple(Held(entry=read_entry(row[:5]), retry=Retry.decode(row[5])) for row in rows)
+
+
+def unsettled(
+    connection: apsw.Connection, name: str, progress: Mapping[str, int], after: int, limit: int
+) -> Sequence[Held]:
+    """Return what a subscriber holds or has yet to look at, beyond a position."""
+    rows: Iterable[tuple[*EntryRow, bytes | None]] = connection.execute(
+        f"SELECT {COLUMNS}, retry FROM entries LEFT JOIN held "  # noqa: S608 - our own columns
+        "ON held.position = entries.position AND subscriber = ?1 WHERE entries.position > ?3 "
+        "AND event IS NOT NULL AND (retry IS NOT NULL OR entries.position > max(?2, ("
+        "SELECT position FROM subscribers WHERE name = ?1))) ORDER BY entries.position LIMIT ?4",
+        (name, progress.get(name, 0), after, limit),
+    )
+    return [
+        Held(entry=read_entry(row[:5]), retry=Retry() if row[5] is None else Retry.decode(row[5]))
+        for row in rows
+    ]
 
 
 def states(connection: apsw.Connection, progress: Mapping[str, int]) -> Sequence[SubscriberState]:

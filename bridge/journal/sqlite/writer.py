@@ -42,6 +42,9 @@ _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them tak
 _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
+_LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
+_WAL_HEADER: Final = 32  # https://sqlite.org/fileformat.html#the_wal_file_format
+_FRAME_HEADER: Final = 24
 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
 _new_entry: Final = builder(Entry)
@@ -54,13 +57,15 @@ Work: TypeAlias = Callable[[apsw.Connection], Any]
 class Append:
     """Events to be made durable, and who waits for it.
 
-    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits.
+    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits; or
+    the digests of keys to be made known, `learned` from elsewhere.
     """
 
     events: Sequence[Event] = ()
     done: Future[Any] | None = None
     due: Sequence[tuple[str, float]] = ()
     erase: Subject | None = None
+    learned: Sequence[bytes] = ()
     erased: int = 0
     new: int = 0
     entries: Sequence[Entry] = ()
@@ -116,6 +121,9 @@ class Writer:
     `answered` is called on the event loop, once for each group, with its items.
     `last` is the position of the newest entry on disk, and `keys` knows those of all entries.
     `fault` says what went wrong with the last write, until one succeeds.
+
+    `lost` returns why the open files are not those on disk, given how long the log has to be.
+    Once it has, everything fails, and `answered` gets the reason.
     """
 
     def __init__(
@@ -127,7 +135,8 @@ class Writer:
         clock: Callable[[], float],
         max_group: int,
         loop: AbstractEventLoop,
-        answered: Callable[[Sequence[Item]], None],
+        answered: Callable[[Sequence[Item], str | None], None],
+        lost: Callable[[int], str | None],
     ) -> None:
         self.fault: str | None = None
         self._is_at_fault = False  # and has been told so
@@ -143,6 +152,10 @@ class Writer:
         self._max_group = max_group
         self._loop = loop
         self._answered = answered
+        self._find_lost = lost
+        self._lost: str | None = None
+        self._frame_size = connection.pragma("page_size") + _FRAME_HEADER
+        self._wal_size = 0
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._swept_at = time.monotonic()
         self._sweep_at = self._swept_at
@@ -184,7 +197,9 @@ class Writer:
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
                 jobs = [item for item in group if isinstance(item, Job)]
-                if appends or jobs:
+                if self._lost is not None:
+                    self._fail((*appends, *jobs), self._lost)
+                elif appends or jobs:
                     self._commit(appends, jobs)
                 for item in group:
                     if isinstance(item, Chore):
@@ -193,6 +208,8 @@ class Writer:
                 if wishes := [item for item in group if isinstance(item, Sweep)]:
                     self._wishes += wishes
                     self._retention.begin()
+            elif running:
+                self._check_files(())
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()
             if self._is_at_fault and self.fault is None:
@@ -207,7 +224,7 @@ class Writer:
         group: list[Item] = []
         room = self._max_group
         until = min(self._sweep_at, self._queues.deadline or self._sweep_at)
-        patience = max(0.0, until - time.monotonic())
+        patience = min(max(0.0, until - time.monotonic()), _LOOK_EVERY)
         with suppress(queue.Empty):
             item = self._queue.get(not (self._retention.unfinished or self._wishes), patience)
             while item is not None:
@@ -250,6 +267,18 @@ class Writer:
             if ledger is not None:
                 ledger.commit()
             self.last = last
+            self._check_files((*appends, *jobs))
+
+    def _check_files(self, committed: Sequence[Append | Job]) -> None:
+        """Fail what has been committed to files that are not those on disk any more."""
+        self._lost = self._find_lost(self._wal_size)
+        if self._lost is not None:
+            self._fail(committed, self._lost)
+            self._answer(())
+
+    def _fail(self, items: Sequence[Item], reason: str) -> None:
+        for item in items:
+            item.error = JournalError(reason)
 
     def _work(self, job: Job) -> None:
         try:
@@ -290,7 +319,10 @@ class Writer:
                 rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event))
                 append.size += len(data)
-            for name, of in claims.items():  # known from now on, and not published under this key
+            known = self.keys.among(append.learned) | {row[1] for row in rows}
+            learned = dict.fromkeys(name for name in append.learned if name not in known)
+            # Known from now on, and not published under this key.
+            for name, of in (claims | learned).items():
                 last += 1
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
@@ -308,6 +340,7 @@ class Writer:
         return None
 
     def _do(self, chore: Chore) -> None:
+        self._wal_size = 0  # it may empty the log
         try:
             chore.result = chore.work(self._connection)
         except Exception as error:  # noqa: BLE001 - as in _commit
@@ -350,14 +383,15 @@ class Writer:
         """Take note of a commit that wrote something; SQLite's hook for the write-ahead log."""
         self.commits += 1
         self.fault = None
+        self._wal_size = _WAL_HEADER + pages * self._frame_size
         if pages >= _CHECKPOINT_AT:
             self.checkpoint_due.set()
         return apsw.SQLITE_OK
 
     def _answer(self, items: Sequence[Item]) -> None:
-        if items:
+        if items or self._lost:
             with suppress(RuntimeError):  # the loop is closed, so nobody waits
-                self._loop.call_soon_threadsafe(self._answered, items)
+                self._loop.call_soon_threadsafe(self._answered, items, self._lost)
 
 
 def _decide(

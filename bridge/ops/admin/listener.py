@@ -21,7 +21,6 @@ from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.ingress.responses import (
     ALIVE,
     HEADERS,
-    base_url,
     problem,
     readiness,
     web_response,
@@ -44,6 +43,7 @@ from bridge.ops.admin.responses import dumps, json_response
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings
+from bridge.settings.wording import base_url
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32

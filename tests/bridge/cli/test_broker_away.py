@@ -14,7 +14,7 @@ from tests.bridge.cli.test_tail import Tail
 from tests.bridge.journal.nats_servers import NatsServer
 
 # A tail waits, and a subscriber that runs is not forgotten anyway.
-ASKING = [each for each in COMMANDS if each[0] != "tail" and "forget" not in each]
+ASKING = [each for each in COMMANDS if each[0] not in ("tail", "status") and "forget" not in each]
 
 # How long an absence is waited out before the spool is used; by default it is ten seconds.
 BRIEFLY = 'patience = "0.2s"\n'
@@ -82,6 +82,9 @@ def test_callbacks_are_taken_and_everything_says_so(serve, broker, command, star
         outcome = command(*arguments)
         assert (outcome.code, outcome.out) == (1, ""), arguments
         assert outcome.err == "error: no NATS server is connected\n", arguments
+    outcome = command("status")
+    assert outcome.code == 0
+    assert "NATS is away: 2 events are in the spool" in outcome.out
 
     broker.start()
     operated.until(lambda: operated.get("/readyz") == (200, "ready\n"))

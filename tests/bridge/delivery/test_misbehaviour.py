@@ -115,7 +115,7 @@ async def _beside(kinds, *, is_plain):
     acts = {str(n): KINDS[kind] for n, kind in enumerate(kinds)}
     bridge = a_bridge()
 
-    @bridge.on(Event, name="sound")
+    @bridge.on(Event, name="sound", policy=DeliverySettings())
     async def sound(event):
         await asyncio.sleep(0)
         got[users(event)].append(event.message_id)

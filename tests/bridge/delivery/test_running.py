@@ -17,6 +17,7 @@ from bridge.errors import Drop, RetryIn
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Standing
 from bridge.model import Event
+from bridge.observer import After, AttemptDetails, Observer
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from tests.bridge.delivery.test_misbehaviour import settled
@@ -175,10 +176,63 @@ class TestTasks:
                     if "crm" in task.get_name():
                         task.cancel()
 
+        told = []
+
+        class Watching(Observer):
+            def died(self, subscriber: str, /) -> None:
+                told.append(subscriber)
+
+        bridge = Bridge(journal=MemoryJournal(), policy=DeliverySettings(first_delay=0.0))
+        bridge.on(Event, name="crm")(function)
+        bridge.observe(Watching())
         with caplog.at_level(logging.CRITICAL):
-            await delivered(function, several(20), policy=DeliverySettings(first_delay=0.0))
+            async with bridge:
+                await bridge.journal.append(several(20))
+                await settled(bridge, "crm")
+        assert set(told) == {"crm"}
         assert set(seen) == {str(n) for n in range(20)}
         assert {"subscriber crm" in record.getMessage() for record in caplog.records} == {True}
+
+    async def test_an_observer_that_raises_ends_nothing(self):
+        """Whatever it raises, before or after the function, every event is delivered once."""
+        seen = []
+
+        def leave(error: BaseException | None) -> None:
+            raise SystemExit
+
+        class Raising(Observer):
+            def attempt(self, details: AttemptDetails, /) -> After:
+                if details.tries or details.event.message_id == "0":
+                    raise KeyboardInterrupt
+                return After(leave)
+
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.on(Event, name="crm")(lambda event: seen.append(event.message_id))
+        bridge.observe(Raising())
+        async with bridge:
+            await bridge.journal.append(several(5))
+            await settled(bridge, "crm")
+        assert sorted(seen) == ["0", "1", "2", "3", "4"]
+
+    async def test_an_observer_is_told_what_was_raised(self):
+        """With the exception itself, as whoever reports errors elsewhere needs it."""
+        told = []
+        error = ValueError()
+
+        async def function(event):
+            raise error
+
+        class Watching(Observer):
+            def attempt(self, details: AttemptDetails, /) -> After:
+                return After(told.append)
+
+        bridge = Bridge(journal=MemoryJournal(), policy=ONCE)
+        bridge.on(Event, name="crm")(function)
+        bridge.observe(Watching())
+        async with bridge:
+            await bridge.journal.append(several(1))
+            await settled(bridge, "crm")
+        assert told == [error]
 
 
 class TestDecisions:

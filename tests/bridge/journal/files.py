@@ -25,6 +25,11 @@ class Clock:
         return self.now
 
 
+def at(clock: Clock) -> dict[str, Clock]:
+    """Return the arguments of a journal for which this clock is right."""
+    return {"clock": clock, "monotonic": clock}
+
+
 async def everything(journal: SqliteJournal) -> list[Entry]:
     """Return all that is in the file."""
     return list(await journal.reading(partial(read_after, position=0, limit=FOREVER)))

@@ -13,7 +13,7 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.search import Span, steps
 from bridge.model import ConsentChange, Conversation, Party, ReplyTo, Typing
 from tests.bridge.events import BUSINESS, NOON, USER_PHONE, message, notice, status, unrecognized
-from tests.bridge.journal.files import Clock, ids
+from tests.bridge.journal.files import Clock, at, ids
 
 _FIELDS = {"key": "k", "source": "t", "channel": "rcs", "occurred_at": NOON, "received_at": NOON}
 
@@ -76,7 +76,7 @@ async def test_a_time_is_found_by_halving(path, hours):
     """
     clock = Clock()
     start = datetime.fromtimestamp(clock.now, UTC)
-    async with SqliteJournal(path, clock=clock) as journal:
+    async with SqliteJournal(path, **at(clock)) as journal:
         for hour in range(10):
             clock.now = (start + timedelta(hours=hour)).timestamp()
             received_at = start + timedelta(hours=hour)

@@ -302,15 +302,19 @@ async def test_damaged_file(path: Path, damage, caplog: pytest.LogCaptureFixture
 async def test_damaged_twice(path: Path) -> None:
     """Nothing that was set aside is overwritten by what is set aside next."""
     for content in (b"first" * 99, b"second" * 99, b"third" * 99):
-        path.write_bytes(content)
         async with SqliteJournal(path):
             pass
+        path.write_bytes(content)
+    async with SqliteJournal(path):
+        pass
     kept = {file.read_bytes()[:5] for file in path.parent.glob("*.damaged-*")}
     assert kept == {b"first", b"secon", b"third"}
 
 
 async def test_cannot_be_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged file that cannot be set aside is not replaced."""
+    async with SqliteJournal(path):
+        pass
     path.write_bytes(b"damaged" * 99)
 
     def refuse(*_: object) -> None:
@@ -357,10 +361,10 @@ async def test_foreign_database(path: Path) -> None:
 
 
 async def test_other_version(path: Path) -> None:
-    """A journal of another version is refused and left as it is."""
+    """A journal of this version of bridge knows up to is refused and left as it is."""
     async with SqliteJournal(path) as journal:
         await run(journal, "PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="another version"):
+    with pytest.raises(JournalError, match="this version of bridge knows up to"):
         await SqliteJournal(path).__aenter__()
 
 

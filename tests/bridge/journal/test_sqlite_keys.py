@@ -16,19 +16,14 @@ from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore
-from tests.bridge.journal.files import DAY, Clock, everything, run
+from tests.bridge.journal.files import DAY, Clock, at, everything, run
 
 FEW = 5  # keys in memory, so that they are merged all the time
 
 
 def journal_of(path: Path, disk: Disk | None = None, clock: Clock | None = None) -> SqliteJournal:
-    return SqliteJournal(
-        path,
-        vfs=None if disk is None else disk.name,
-        clock=clock or Clock(),
-        keep=8 * DAY,
-        keys_in_memory=FEW,
-    )
+    vfs = None if disk is None else disk.name
+    return SqliteJournal(path, vfs=vfs, keep=8 * DAY, keys_in_memory=FEW, **at(clock or Clock()))
 
 
 # --- the law -----------------------------------------------------------------------------------

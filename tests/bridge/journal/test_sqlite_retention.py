@@ -14,7 +14,7 @@ from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal
 from tests.bridge.events import created, message, notice, unrecognized
 from tests.bridge.journal.disks import Disk
-from tests.bridge.journal.files import DAY, FOREVER, Clock, everything, failed, ids, read, run
+from tests.bridge.journal.files import DAY, FOREVER, Clock, at, everything, failed, ids, read, run
 
 # --- retention -------------------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ from tests.bridge.journal.files import DAY, FOREVER, Clock, everything, failed, 
 async def test_keep(path: Path) -> None:
     """What is older than the journal keeps goes with its key and its tracks; the newest stays."""
     clock = Clock()
-    async with SqliteJournal(path, keep=8 * DAY, clock=clock) as journal:
+    async with SqliteJournal(path, keep=8 * DAY, **at(clock)) as journal:
         old = [message(f"m{n}") for n in range(500)]
         await journal.append([*old, created("9001", "wamid.1")])
         clock.now += 7.9 * DAY
@@ -43,7 +43,7 @@ async def test_keep(path: Path) -> None:
 async def test_keep_waits_for_subscribers(path: Path) -> None:
     """What a subscriber has not seen, holds or has as a dead letter stays."""
     clock = Clock()
-    async with SqliteJournal(path, keep=DAY, clock=clock) as journal:
+    async with SqliteJournal(path, keep=DAY, **at(clock)) as journal:
         cursor = await journal.subscribe("crm")
         await journal.append([message(f"m{n}") for n in range(6)])
         entries = await read(cursor, 6)
@@ -72,7 +72,7 @@ async def test_keep_waits_for_subscribers(path: Path) -> None:
 async def test_absolute_limit(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Past the absolute limit an entry goes whoever waits for it, and that is said."""
     clock = Clock()
-    async with SqliteJournal(path, absolute_limit=30 * DAY, clock=clock) as journal:
+    async with SqliteJournal(path, absolute_limit=30 * DAY, **at(clock)) as journal:
         cursor = await journal.subscribe("crm")
         await journal.append([message(f"m{n}") for n in range(5)])
         entries = await read(cursor, 5)
@@ -163,7 +163,7 @@ async def test_room_is_made_for_who_asks(path: Path) -> None:
 async def test_retention_meets_a_failing_disk(path: Path, disk: Disk) -> None:
     """A pass of retention that fails says so and is made again later."""
     clock = Clock()
-    async with SqliteJournal(path, keep=DAY, clock=clock, vfs=disk.name) as journal:
+    async with SqliteJournal(path, keep=DAY, **at(clock), vfs=disk.name) as journal:
         await journal.append([message("a"), message("b")])
         clock.now += 2 * DAY
         disk.failing = True
@@ -177,7 +177,7 @@ async def test_retention_meets_a_failing_disk(path: Path, disk: Disk) -> None:
 async def test_retention_comes_by_itself(path: Path) -> None:
     """Nobody has to ask for retention."""
     clock = Clock()
-    async with SqliteJournal(path, keep=DAY, clock=clock, retention_every=0.0) as journal:
+    async with SqliteJournal(path, keep=DAY, **at(clock), retention_every=0.0) as journal:
         await journal.append([message("a")])
         clock.now += 2 * DAY
         await journal.append([message("b")])

@@ -264,8 +264,8 @@ def test_content_may_name_several_kinds():
             3,
             "subscribers.crm.events[0]",
             (
-                'unknown word "mesage"; did you mean "message"? Allowed: consent_change, message, '
-                "notice, status_change, template_change, typing, unrecognized"
+                'unknown word "mesage"; did you mean "message"? Allowed: consent_change, handover, '
+                "message, notice, status_change, template_change, typing, unrecognized"
             ),
         ),
         (
@@ -295,9 +295,9 @@ def test_content_may_name_several_kinds():
             3,
             "subscribers.crm.trys",
             (
-                'unknown key "trys"; did you mean "tries"? Allowed: account, channel, concurrency, '
-                "content, direction, events, first_delay, jitter, max_delay, show_personal_data, "
-                "start, timeout, tries, use"
+                'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
+                "concurrency, content, direction, domain, events, first_delay, jitter, max_delay, "
+                "show_personal_data, source, start, timeout, tries, use"
             ),
         ),
         (

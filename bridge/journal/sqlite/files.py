@@ -1,0 +1,400 @@
+"""The journal's files: who may use them, whether they are still on disk, and what is set aside.
+
+POSIX locks, which SQLite uses, belong to a process: another SQLite in this process does not see
+them, and whoever opens and closes the file drops them. Such a SQLite takes itself for the last
+user when it closes, and unlinks the write-ahead log. Locks of open file descriptions
+(`fcntl(2)`, F_OFD_SETLK) have neither fault: one of them excludes other bridges whatever name
+they know the file by, and others stand in for the locks that SQLite itself would look for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import stat
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from bridge.errors import JournalError
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+PRIVATE: Final = 0o600  # what a journal holds is personal data
+APPLICATION_ID: Final = 0x494E4353  # "INCS"
+MAGIC: Final = b"SQLite format 3\x00"
+
+_SIBLINGS: Final = ("", "-wal")
+_DAMAGED: Final = "damaged"
+_REPLACED: Final = "replaced"
+_EVIDENCE: Final = b"CREATE TABLE entries ("
+_EVIDENCE_WITHIN: Final = 64 << 10
+_VERSION_AT: Final = 60
+_APPLICATION_ID_AT: Final = 68  # https://sqlite.org/fileformat.html#the_database_header
+
+# https://sqlite.org/src/file/src/os.h and os_unix.c
+_PENDING_BYTE: Final = 0x40000000
+_SHARED: Final = (_PENDING_BYTE + 2, 510)  # what a reader locks, and the last user exclusively
+_OURS: Final = (_PENDING_BYTE + 1024, 1)  # a byte that SQLite leaves alone
+_SHM_IN_USE: Final = (128, 1)  # without it, the next user truncates the -shm file
+
+_PAUSE: Final = 0.01  # seconds between tries to lock
+_FLOCK: Final = "hhqqi"
+_OFD_SETLK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
+
+_Identity: TypeAlias = tuple[int, int]
+
+_held: Final[set[int]] = set()
+"""Descriptors that keep locks: a forked child closes its copies, or it would keep them, too."""
+_open: Final[set[_Identity]] = set()
+"""The databases that are open in this process: to close another descriptor drops SQLite's locks."""
+
+
+def _let_go() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+class Damaged(JournalError):
+    """The file was a journal once, and cannot be trusted any more."""
+
+
+class Files:
+    """The files of one journal while it is open.
+
+    `path` is how the journal is configured, `database` where that leads to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.database = Path(os.path.realpath(path))
+        self.wal = sibling(self.database, "-wal")
+        self._named, self._wal_named = str(self.path), str(self.wal)
+        self.shm = sibling(self.database, "-shm")
+        self.recovered = sibling(self.database, ".recovered")
+        self._lock_path = sibling(self.database, ".lock")
+        self._lock = -1
+        self._descriptor = -1
+        self._shm_descriptor = -1
+        self._database_is: _Identity | None = None
+        self._wal_is: _Identity | None = None
+        self._size = 0
+
+    # --- who may use them --------------------------------------------------------------------
+
+    @property
+    def is_open_here(self) -> bool:
+        """Whether this process has the database open."""
+        try:
+            return _identity(self.database.stat()) in _open
+        except OSError:
+            return False
+
+    @property
+    def format(self) -> int:
+        """Which format the database's header says it has; 0 is none."""
+        try:
+            head = self._head()
+        except OSError:
+            return 0
+        return int.from_bytes(head[_VERSION_AT : _VERSION_AT + 4])
+
+    def _head(self) -> bytes:
+        # Another descriptor, once closed, would drop SQLite's locks.
+        if self.is_open_here:
+            return b""
+        with self.database.open("rb") as file:
+            return file.read(_EVIDENCE_WITHIN)
+
+    def user(self) -> str | None:
+        """Return who has the journal open, in words, without disturbing them."""
+        if self.is_open_here:
+            return "this process"
+        try:
+            with self.database.open("rb") as file:
+                is_free = _lock(file.fileno(), fcntl.F_RDLCK, _OURS)
+        except OSError:
+            return None
+        pid, _ = _read_lock(self._lock_path)
+        return None if is_free else f"process {pid}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other bridge away; the kernel lets go when the process dies.
+
+        Raises `JournalError` where one has the journal open, or where what is in its place never
+        was a journal.
+        """
+        with ExitStack() as stack:
+            with suppress(Damaged):
+                self.check_kind()  # before anything is made beside somebody else's file
+            stack.callback(self._release)
+            # Never deleted: whoever waited for a deleted file's lock would get it for nothing.
+            self._lock = self._held_open(self._lock_path)
+            pid, journal = _read_lock(self._lock_path)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                by = "" if pid is None else f" (process {pid})"
+                told = f"{self.path} is open in another journal or process{by}"
+                raise JournalError(told) from error
+            self._note_lock(journal)
+            self.finish_recovery()
+            yield
+
+    def claim(self) -> None:
+        """Make the database's file where there is none, and lock it under all of its names."""
+        self.check_kind()
+        self._descriptor = self._held_open(self.database)
+        if not _lock(self._descriptor, fcntl.F_WRLCK, _OURS):
+            raise JournalError(f"{self.path} is open in another process, under another name")
+        self._database_is = _identity(os.fstat(self._descriptor))
+        _open.add(self._database_is)
+
+    def _held_open(self, path: Path) -> int:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be opened: {error.strerror}") from error
+        _held.add(descriptor)
+        return descriptor
+
+    def _release(self) -> None:
+        self._close_database()
+        if self._lock in _held:
+            _held.discard(self._lock)
+            os.close(self._lock)
+        self._lock = -1
+
+    def protect(self, patience: float) -> None:
+        """Let no other SQLite take itself for the last user; once ours has opened the files.
+
+        Another program may have them locked for `patience` seconds.
+
+        From here on `lost` compares with what is there now.
+        """
+        self._note_lock(self._database_is)
+        self._shm_descriptor = self._held_open(self.shm)
+        for descriptor, part in ((self._descriptor, _SHARED), (self._shm_descriptor, _SHM_IN_USE)):
+            until = time.monotonic() + patience
+            while not _lock(descriptor, fcntl.F_RDLCK, part):
+                if time.monotonic() > until:
+                    raise JournalError(f"{self.path} is locked by another program")
+                time.sleep(_PAUSE)
+        self._wal_is = _identity(self.wal.stat())
+        if (reason := self.lost()) is not None:
+            raise JournalError(reason)
+
+    def unprotect(self) -> None:
+        """Let our own SQLite be the last user, which is about to close."""
+        for descriptor, part in ((self._descriptor, _SHARED), (self._shm_descriptor, _SHM_IN_USE)):
+            if descriptor in _held:
+                _lock(descriptor, fcntl.F_UNLCK, part)
+
+    def _note_lock(self, journal: _Identity | None) -> None:
+        """Say in the lock's file who holds it, and which file has been a journal here."""
+        text = f"{os.getpid()}\n" + ("" if journal is None else f"{journal[0]}:{journal[1]}\n")
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, text.encode(), 0)
+
+    # --- whether they are the ones -------------------------------------------------------------
+
+    def lost(self, wal_size: int = 0) -> str | None:
+        """Return why what is open is not what is on disk, or None where it is.
+
+        Cheap enough for every commit. `wal_size` is how long the log has to be at least.
+        """
+        try:
+            # As strings, this takes half the time.
+            database, wal = os.stat(self._named), os.stat(self._wal_named)  # noqa: PTH116
+        except OSError as error:
+            return f"{error.filename} is gone ({error.strerror})"
+        if (database.st_dev, database.st_ino) != self._database_is:
+            return f"{self.path} is another file now"
+        if (wal.st_dev, wal.st_ino) != self._wal_is:
+            return f"{self.wal} is another file now"
+        if database.st_size < self._size or wal.st_size < wal_size:
+            return f"{self.path} has been cut short"
+        self._size = database.st_size
+        return None
+
+    def readable_by_others(self) -> Sequence[str]:
+        """Return what is wrong with the permissions of each file that others may use."""
+        found = []
+        for path in (self.database, self.wal, self.shm, self._lock_path):
+            with suppress(OSError):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                if mode & 0o077:
+                    found.append(
+                        f"{path} holds personal data, and others may use it (mode {mode:04o}): "
+                        f"chmod 600 {path}"
+                    )
+        return found
+
+    def check_kind(self) -> None:
+        """Look what is in the database's place, without changing anything.
+
+        Raises `JournalError` for a file that never was a journal or is open in this process, and
+        `Damaged` for one that was a journal.
+        """
+        if self.is_open_here:
+            raise JournalError(f"{self.path} is open in another journal or process (this one)")
+        try:
+            head, identity = self._head(), _identity(self.database.stat())
+        except FileNotFoundError:
+            head, identity = b"", None
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be opened: {error.strerror}") from error
+        has_wal = self.wal.exists() and self.wal.stat().st_size
+        if head.startswith(MAGIC):
+            application = _application(head)
+            # A log may hold what belongs into the header: SQLite tells the rest.
+            if application == APPLICATION_ID or (application == 0 and has_wal):
+                return
+            raise JournalError(f"{self.path} is an SQLite file, but not a journal")
+        if not head and not has_wal:
+            return
+        # SQLite would delete a log without a database, and what it holds has been acknowledged.
+        fault = "it is empty and its WAL is not" if not head else "it is no SQLite database"
+        if _EVIDENCE in head or (identity and identity == _read_lock(self._lock_path)[1]):
+            raise Damaged(f"{self.path} is damaged: {fault}")
+        raise JournalError(f"{self.path} is not a journal, and is left alone: {fault}")
+
+    # --- what is set aside -----------------------------------------------------------------------
+
+    def set_aside(self, reason: str) -> Path:
+        """Rename a damaged journal with its WAL, so that it can be examined, and claim the name."""
+        target = self._rename(_DAMAGED, reason)
+        _LOG.critical("%s; set aside as %s, a new journal begins", reason, target.name)
+        self._close_database()
+        return target
+
+    def _close_database(self) -> None:
+        if self._database_is is not None:
+            _open.discard(self._database_is)
+        for descriptor in (self._shm_descriptor, self._descriptor):
+            if descriptor in _held:  # and not in a child that has been forked meanwhile
+                _held.discard(descriptor)
+                os.close(descriptor)
+        self._shm_descriptor = self._descriptor = -1
+
+    def _rename(self, word: str, reason: str, *, spared: Sequence[_Identity | None] = ()) -> Path:
+        stem = f"{self.database.name}.{word}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        target = self.database.with_name(stem)
+        count = 1
+        while any(sibling(target, suffix).exists() for suffix in _SIBLINGS):
+            count += 1
+            target = self.database.with_name(f"{stem}-{count}")
+        try:
+            for suffix in _SIBLINGS:
+                source = sibling(self.database, suffix)
+                if source.exists() and _identity(source.stat()) not in spared:
+                    source.rename(sibling(target, suffix))
+            self.shm.unlink(missing_ok=True)  # nothing but an index of the log
+        except OSError as error:
+            raise JournalError(f"{reason}; it cannot be set aside: {error.strerror}") from error
+        return target
+
+    def aside(self) -> Sequence[Path]:
+        """Return the files that were set aside and have not been moved away since."""
+        found = (
+            path
+            for word in (_DAMAGED, _REPLACED)
+            for path in self.database.parent.glob(f"{self.database.name}.{word}-*")
+        )
+        return sorted(path for path in found if not path.name.endswith("-wal"))
+
+    # --- recovery --------------------------------------------------------------------------------
+
+    def make_room(self) -> None:
+        """Move what has come in the place of our own files out of the way of `recovered`.
+
+        Raises `JournalError` where that is no journal, or is open in another process.
+        """
+        try:
+            identity = _identity(self.database.stat())
+        except FileNotFoundError:
+            identity = None
+        if identity is not None and identity != self._database_is:
+            if self.is_open_here:
+                raise JournalError(f"{self.path} is open in another journal")
+            with self.database.open("rb") as file:
+                if _application(file.read(_EVIDENCE_WITHIN)) != APPLICATION_ID:
+                    raise JournalError(f"{self.path} is another file now, and no journal")
+                if not _lock(file.fileno(), fcntl.F_RDLCK, _OURS):
+                    raise JournalError(f"{self.path} is open in another process")
+        reason = f"another file is in the place of {self.path}"
+        target = self._rename(_REPLACED, reason, spared=(self._database_is, self._wal_is))
+        if target.exists():
+            _LOG.critical("%s; it is now %s", reason, target.name)
+
+    def finish_recovery(self) -> None:
+        """Let a finished copy of the journal be the database, if there is one.
+
+        Until then it is complete under another name, so that a crash in between costs nothing.
+        """
+        if self.recovered.exists():
+            self.make_room()
+            for path in (self.wal, self.shm):
+                path.unlink(missing_ok=True)
+            self.recovered.rename(self.database)
+            sync_folder(self.database)
+            _LOG.warning("%s has been written anew, with all that was in it", self.path)
+
+
+def sibling(path: Path, suffix: str) -> Path:
+    """Return the path of a file that belongs to a database."""
+    return path.with_name(path.name + suffix)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a file's folder durable."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _application(head: bytes) -> int:
+    return int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4])
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino
+
+
+def _read_lock(path: Path) -> tuple[int | None, _Identity | None]:
+    """Return who holds or held a lock, and which file was a journal beside it."""
+    try:
+        pid, *identity = path.read_text().split()
+        device, inode = identity[0].split(":") if identity else ("", "")
+        return int(pid), (int(device), int(inode)) if identity else None
+    except (OSError, ValueError):
+        return None, None
+
+
+def _lock(descriptor: int, kind: int, part: tuple[int, int]) -> bool:
+    """Lock a part of a file for this open file description; return whether that was possible."""
+    if _OFD_SETLK is None:
+        return True
+    start, length = part
+    try:
+        fcntl.fcntl(
+            descriptor, _OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
+        )
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without such locks: `lost` notices what they would prevent
+        return True
+    return True

@@ -1,0 +1,307 @@
+"""A journal's file while it is open: its connections and threads, and its recovery.
+
+Where the files that are open turn out not to be those on disk, nothing more is acknowledged.
+What is still at hand, through the descriptors that are open, is then written into a new file,
+which takes their place, and the journal goes on as after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import apsw
+import attrs
+
+from bridge.errors import JournalError
+from bridge.journal.protocol import Entry
+from bridge.journal.sqlite.backup import copy
+from bridge.journal.sqlite.checkpointer import Checkpointer
+from bridge.journal.sqlite.clock import SteadyClock, monotonic
+from bridge.journal.sqlite.entries import Tail, newest_at
+from bridge.journal.sqlite.files import Damaged, Files
+from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.retention import Retention
+from bridge.journal.sqlite.schema import connect, open_file, usable
+from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_DAY: Final = 86400.0
+_TAIL_SIZE: Final = 16 << 20
+_RECOVERS_EVERY: Final = 1.0  # seconds between attempts
+_RECOVERS_WITHIN: Final = 0.5  # seconds for which `health` waits for one
+
+
+@attrs.frozen
+class _Opened:
+    """What is open, to be closed in this order: `threads`, then `connections`."""
+
+    files: Files
+    source: apsw.Connection
+    threads: ExitStack
+    connections: ExitStack
+
+
+@attrs.define(eq=False, slots=False)
+class Store:
+    """The part of `SqliteJournal` that knows of the file, its connections and its threads."""
+
+    _path: Path = attrs.field(converter=Path)
+    _keep: float = attrs.field(default=8 * _DAY, kw_only=True)
+    _max_size: int = attrs.field(default=0, kw_only=True)
+    _absolute_limit: float = attrs.field(default=30 * _DAY, kw_only=True)
+    _min_free_space: int = attrs.field(default=64 << 20, kw_only=True)
+    _retention_every: float = attrs.field(default=60.0, kw_only=True)
+    _busy_timeout: float = attrs.field(default=5.0, kw_only=True)
+    _check_for: float = attrs.field(default=1.0, kw_only=True)
+    _max_waiting: int = attrs.field(default=20_000, kw_only=True)
+    _max_group: int = attrs.field(default=1024, kw_only=True)
+    _tail_entries: int = attrs.field(default=2048, kw_only=True, alias="tail")
+    _keys_in_memory: int = attrs.field(default=65_536, kw_only=True)
+    _clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
+    _monotonic: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
+    _vfs: str | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin closed."""
+        self.set_aside: Path | None = None
+        self.losses = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._opened: _Opened | None = None
+        self._writer: Writer | None = None
+        self._trouble = "the journal is not open"
+        self._recovery: asyncio.Task[None] | None = None
+        self._try_now = asyncio.Event()
+        self._grown = asyncio.Event()
+        self._waiting = 0
+
+    # --- opening and closing ---------------------------------------------------------------
+
+    async def _start(self) -> None:
+        """Open; who is cancelled meanwhile leaves nothing open. Raises `JournalError`."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await _in_thread(self._open)
+        except asyncio.CancelledError:
+            self._writer = None
+            await _in_thread(self._close)
+            raise
+
+    def _open(self) -> None:
+        with ExitStack() as connections, ExitStack() as threads:
+            files = Files(self._path)
+            connections.enter_context(files.locked())
+            try:
+                source, keys = self._open_file(files)
+            except Damaged as error:
+                self.set_aside = files.set_aside(str(error))
+                source, keys = self._open_file(files)
+            connections.callback(files.finish_recovery)  # when its connections are closed
+            connections.callback(source.close)
+            self._reader = self._connect(files, connections)
+            checkpoints = self._connect(files, connections)
+            files.protect(self._busy_timeout)
+            connections.callback(files.unprotect)
+            for told in files.readable_by_others():
+                _LOG.warning("%s", told)
+            self._readers = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+            threads.callback(self._readers.shutdown)
+            writer = self._start_writer(files, source, keys)
+            threads.callback(writer.stop)
+            checkpointer = Checkpointer(checkpoints, writer)
+            checkpointer.start()
+            threads.callback(checkpointer.stop)
+            self._tail = Tail(writer.last, max_entries=self._tail_entries, max_size=_TAIL_SIZE)
+            self._opened = _Opened(files, source, threads.pop_all(), connections.pop_all())
+            self._writer = writer
+
+    def _open_file(self, files: Files) -> tuple[apsw.Connection, KeyIndex]:
+        connection = open_file(
+            files, vfs=self._vfs, busy_timeout=self._busy_timeout, check_for=self._check_for
+        )
+        with usable(connection, self._path):
+            return connection, KeyIndex(connection, in_memory=self._keys_in_memory)
+
+    def _connect(self, files: Files, connections: ExitStack) -> apsw.Connection:
+        try:
+            connection = connect(files.database, vfs=self._vfs, busy_timeout=self._busy_timeout)
+            connections.callback(connection.close)
+            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")  # this opens the log
+        except apsw.Error as error:
+            raise JournalError(f"{self._path} cannot be opened: {error}") from error
+        return connection
+
+    def _start_writer(self, files: Files, connection: apsw.Connection, keys: KeyIndex) -> Writer:
+        clock = SteadyClock(self._clock, self._monotonic, newest=newest_at(connection))
+        retention = Retention(
+            keep=self._keep,
+            max_size=self._max_size,
+            absolute_limit=self._absolute_limit,
+            every=self._retention_every,
+            clock=clock,
+        )
+        writer = Writer(
+            connection,
+            keys,
+            retention=retention,
+            clock=clock.latest,
+            max_group=self._max_group,
+            loop=self._loop,
+            answered=self._answered,
+            lost=files.lost,
+        )
+        writer.start()
+        return writer
+
+    async def _end(self) -> None:
+        """Close; readers that still wait get a `JournalError`."""
+        self._writer = None
+        self._trouble = "the journal is not open"
+        self._grow()
+        recovery, self._recovery = self._recovery, None
+        if recovery is not None:
+            recovery.cancel()
+            await asyncio.wait({recovery})
+        try:
+            await _in_thread(self._close)
+        except JournalError as error:
+            _LOG.critical("the journal was closed, and what was not on disk is lost: %s", error)
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                await _in_thread(opened.connections.close)
+
+    def _close(self) -> None:
+        """Close what is open, after a copy of what would be lost. Raises `JournalError`."""
+        if self._opened is None:
+            return
+        files = self._opened.files
+        self._opened.threads.close()
+        if files.lost() is not None:
+            if not files.recovered.exists():
+                copy(self._opened.source, files.recovered, check="quick_check")
+            files.make_room()
+        opened, self._opened = self._opened, None
+        opened.connections.close()
+
+    # --- recovery --------------------------------------------------------------------------
+
+    def _look_after(self, reason: str | None) -> None:
+        """Begin to recover where there is a reason to, unless that is under way."""
+        if reason is not None and self._writer is not None:
+            self._writer = None
+            self._trouble = reason
+            self.losses += 1
+            self._recovery = asyncio.create_task(self._recover(), name="journal: recovery")
+
+    async def _recover(self) -> None:
+        _LOG.critical("the journal takes nothing more: %s", self._trouble)
+        while True:
+            try:
+                await _in_thread(self._close)
+                await self._start()
+            except JournalError as error:
+                if str(error) != self._trouble:
+                    _LOG.critical("the journal cannot be written anew: %s", error)
+                self._trouble = str(error)
+            else:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RECOVERS_EVERY):
+                    await self._try_now.wait()
+            self._try_now.clear()
+        self._recovery = None
+        _LOG.warning("the journal takes events again")
+        self._grow()
+
+    async def _trouble_now(self) -> str | None:
+        """Return why the journal takes nothing, after another attempt where it recovers."""
+        if self._opened is not None and self._writer is not None:
+            self._look_after(self._opened.files.lost())
+        if self._recovery is not None:
+            self._try_now.set()
+            await asyncio.wait({self._recovery}, timeout=_RECOVERS_WITHIN)
+        return self._trouble if self._writer is None else None
+
+    # --- the threads' work -------------------------------------------------------------------
+
+    def _running(self) -> Writer:
+        if self._writer is None:
+            raise JournalError(self._trouble)
+        return self._writer
+
+    def _answered(self, items: Sequence[Item], lost: str | None) -> None:
+        """Tell everyone of a group what became of it; the writer calls this on the loop."""
+        fresh: list[Entry] = []
+        size = 0
+        for item in items:
+            if isinstance(item, Append):
+                self._waiting -= len(item.events)
+                if item.error is None:
+                    fresh += item.entries
+                    size += item.size
+            if item.done is None or item.done.done():  # nobody asked, or has gone away
+                continue
+            if item.error is not None:
+                item.done.set_exception(item.error)
+            else:
+                item.done.set_result(item.result)
+        if fresh:  # last, so that answers go out before subscribers begin
+            self._tail.extend(fresh, size)
+            self._grow()
+        self._look_after(lost)
+
+    def _grow(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def reading(
+        self, query: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a query beside the writer. Raises `JournalError`."""
+        self._running()
+        try:
+            run = partial(query, self._reader, *args, **kwargs)
+            return await self._loop.run_in_executor(self._readers, run)
+        except apsw.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
+
+    def writing(
+        self, work: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Make a change with the next group commit. The future raises `JournalError`."""
+        writer = self._running()
+        done: asyncio.Future[T] = self._loop.create_future()
+        writer.put(Job(lambda connection: work(connection, *args, **kwargs), done))
+        return done
+
+    def _chore(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        writer = self._running()
+        done: asyncio.Future[T] = self._loop.create_future()
+        writer.put(Chore(work, done))
+        return done
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Run something in a thread, and wait for its end even where the caller is cancelled."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        working.exception()
+        raise cancelled
+    working.result()

@@ -1,0 +1,77 @@
+"""From one format of the file to the next, at the start, in a transaction and after a backup.
+
+A new format is one more step here, and the tables in `schema.py` as a new file has them. Formats
+before 3 were never released.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import apsw
+
+from bridge.errors import JournalError
+from bridge.journal.sqlite.backup import copy
+from bridge.journal.sqlite.files import Files, sibling
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+STEPS: Final[Mapping[int, str]] = {
+    # What is known of tries is one value, the JSON of a `Retry`; events may wait to be told whole.
+    3: """
+    CREATE TABLE queues (lane TEXT PRIMARY KEY, items BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    ALTER TABLE held ADD COLUMN retry BLOB NOT NULL DEFAULT x'';
+    UPDATE held SET retry = CAST(json_object(
+        'tries', tries, 'due_at', due_at, 'first_failed_at', first_failed_at, 'error', error,
+        'replayed', json(iif(replayed, 'true', 'false'))) AS BLOB);
+    ALTER TABLE held DROP COLUMN tries;
+    ALTER TABLE held DROP COLUMN first_failed_at;
+    ALTER TABLE held DROP COLUMN error;
+    ALTER TABLE held DROP COLUMN replayed;
+    ALTER TABLE dead ADD COLUMN retry BLOB NOT NULL DEFAULT x'';
+    UPDATE dead SET retry = CAST(json_object(
+        'tries', tries, 'first_failed_at', first_failed_at, 'failed_at', failed_at, 'error', error
+        ) AS BLOB);
+    ALTER TABLE dead DROP COLUMN tries;
+    ALTER TABLE dead DROP COLUMN first_failed_at;
+    ALTER TABLE dead DROP COLUMN failed_at;
+    ALTER TABLE dead DROP COLUMN error;
+    """,
+}
+"""What leads from each format to the next."""
+
+FORMAT: Final = max(STEPS) + 1
+
+
+def check_format(path: object, found: int) -> None:
+    """Raise `JournalError` where this version of bridge cannot read a file of that format."""
+    if found > FORMAT:
+        raise JournalError(
+            f"{path} has format {found}, and this version of bridge knows up to {FORMAT}: "
+            "install the version that wrote it, or restore a backup from before the upgrade"
+        )
+    if found < min(STEPS):
+        raise JournalError(
+            f"{path} has format {found}, of an unreleased version of bridge, and this one reads "
+            f"{min(STEPS)} to {FORMAT}: move the file away, and a new journal begins"
+        )
+
+
+def upgrade(connection: apsw.Connection, files: Files, found: int) -> None:
+    """Bring a file up to date, keeping a copy of what it was. Raises `JournalError`."""
+    kept = sibling(files.database, f".format-{found}")
+    if not kept.exists():
+        copy(connection, kept, check="quick_check")
+    with connection:
+        for step in range(found, FORMAT):
+            connection.execute(STEPS[step])
+        connection.pragma("user_version", FORMAT)
+    _LOG.warning(
+        "%s has been upgraded from format %d to %d; as it was, it is kept in %s",
+        files.path,
+        found,
+        FORMAT,
+        kept.name,
+    )
