@@ -36,7 +36,7 @@ from bridge.model.frozen import builder, quick_init
 from bridge.model.keys import conversation_id, event_key, group_conversation_id, message_key
 
 call_permission: Final = builder(model.CallPermission)
-carousel: Final = builder(model.Carousel)
+carousel: Final = builder(model.Carousel, converted=True)
 choice: Final = builder(model.Choice)
 consent_change: Final = builder(model.ConsentChange)
 contact_address: Final = builder(model.ContactAddress)
@@ -52,7 +52,7 @@ form: Final = builder(model.Form)
 handover: Final = builder(model.Handover)
 location: Final = builder(model.Location)
 media: Final = builder(model.Media)
-menu: Final = builder(model.Menu)
+menu: Final = builder(model.Menu, converted=True)
 message: Final = builder(model.Message)
 native: Final = builder(model.Native)
 notice: Final = builder(model.Notice)

@@ -392,6 +392,7 @@ class Carousel:
 
 
 @final
+@own_copies("body")
 @attrs.frozen(weakref_slot=False)
 class Native:
     """A provider's own body. The sender adds who it is for where the body does not say it."""
