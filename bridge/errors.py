@@ -10,6 +10,8 @@
     ├── NotAuthentic          a callback did not prove where it comes from
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
+    ├── Unsendable            a channel cannot carry a message; says which limit it meets
+    ├── Unanswered            a request got no response; says whether it may have been taken
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
     ├── NotRunning            the bridge was used before it started or after it stopped
@@ -126,6 +128,30 @@ class Unreadable(BridgeError):
         """Return the same fault as seen from further out."""
         joint = "." if prefix and self.path and not self.path.startswith("[") else ""
         return Unreadable(f"{prefix}{joint}{self.path}", self.reason)
+
+
+class Unsendable(BridgeError):
+    """A channel cannot carry a message, whenever it is tried; the text names the limit.
+
+    The text quotes nothing of what the message says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Unanswered(BridgeError):
+    """A request got no response.
+
+    `in_doubt` is True where the provider may have taken it all the same. The text holds neither
+    the request nor its address.
+    """
+
+    def __init__(self, reason: str, *, in_doubt: bool) -> None:
+        self.reason = reason
+        self.in_doubt = in_doubt
+        super().__init__(reason)
 
 
 class JournalError(BridgeError):

@@ -17,6 +17,8 @@ from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
 from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
 from bridge.adapters.incs.freshen import freshen
+from bridge.adapters.incs.sending import BASE_URL, IncsSender
+from bridge.adapters.incs.simulated import SimulatedIncs
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
 
@@ -67,6 +69,9 @@ class IncsSettings:
     settle: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
     """How many seconds a user's message that `message_created` told waits for `new_message`."""
 
+    base_url: str = BASE_URL
+    """Where messages are sent to."""
+
     def __attrs_post_init__(self) -> None:
         """Raise `ConfigurationError` where anybody could get in, or channels contradict."""
         problems = Channels(self.channels).problems
@@ -88,6 +93,7 @@ class Incs:
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name
+        self._settings = settings
         self._tokens = Tokens(settings.tokens)
         self._first_token = next((token for token in settings.tokens if token), None)
         self._token_header = settings.token_header
@@ -113,6 +119,14 @@ class Incs:
         return build.parsed(
             events=tuple(translate_callback(body, self._channels, verified.received_at))
         )
+
+    def sender(self) -> IncsSender:
+        """Return what sends with these settings."""
+        return IncsSender(self._settings.channels, self._settings.base_url)
+
+    def simulation(self) -> SimulatedIncs:
+        """Return a provider that takes what is sent with these settings."""
+        return SimulatedIncs(self._settings.channels)
 
     # --- samples -------------------------------------------------------------------------
 

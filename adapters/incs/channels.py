@@ -16,6 +16,7 @@ import attrs
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, phone
 from bridge.adapter.reading import JsonObject
+from bridge.adapter.signing import Secret, secret_of
 from bridge.adapters.incs import wire
 from bridge.adapters.whatsapp.value import narrow
 from bridge.errors import Problem
@@ -41,6 +42,9 @@ class Channel:
 
     agent_id: str | None = None
     """The agent's id, on RCS."""
+
+    certification_code: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
+    """What sending on this channel takes, from the console."""
 
     name: str | None = None
     """What you call it; for people only."""

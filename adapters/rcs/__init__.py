@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, final
+from typing import Final, Literal, final
 
 import attrs
 import orjson
@@ -16,10 +16,12 @@ from bridge.adapter.payload import base64_bytes, identifier, mapping, read_objec
 from bridge.adapter.reading import JsonObject, read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Given, setup
-from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapters.rcs import wire
 from bridge.adapters.rcs.freshen import freshen
 from bridge.adapters.rcs.items import translate_item
+from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
+from bridge.adapters.rcs.simulated import SimulatedRcs
 from bridge.errors import ConfigurationError, MalformedBody, NotAuthentic, Problem, Unreadable
 from bridge.model import Event, JsonValue
 
@@ -50,6 +52,25 @@ class RcsSettings:
 
     tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
     """Words of your choice, one of which stands at the end of the address of bare objects."""
+
+    service_account: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
+    """What sending takes: the JSON key of a service account of the partner's project."""
+
+    agent_id: str | None = None
+    """The agent to send as where a message does not say."""
+
+    traffic_type: (
+        Literal["AUTHENTICATION", "TRANSACTION", "PROMOTION", "SERVICEREQUEST", "ACKNOWLEDGEMENT"]
+        | None
+    ) = None
+    """What the messages are for; an agent of several uses must say so."""
+
+    ttl: float | None = None
+    """For how many seconds Google tries to deliver a message, at most 15 days; then it is
+    revoked, so that another channel may be tried."""
+
+    base_url: str = BASE_URL
+    """Where requests go; each region has an address of its own."""
 
     insecure: bool = False
     """Take callbacks unproved where no token is given. Whoever knows the address can then
@@ -83,6 +104,7 @@ class Rcs:
 
     def __init__(self, name: str, settings: RcsSettings, /) -> None:
         self.name = name
+        self._settings = settings
         self._client_tokens = Tokens(settings.client_tokens)
         self._signatures = Signatures(wire.SIGNATURE_ALGORITHM, settings.client_tokens)
         self._tokens = Tokens(settings.tokens)
@@ -177,6 +199,21 @@ class Rcs:
             body=verified.payload.decode("utf-8", "backslashreplace"),
         )
         return Parsed(events=(scope.unrecognized(Unreadable("", str(fault))),))
+
+    def sender(self) -> RcsSender:
+        """Return what sends with these settings."""
+        settings = self._settings
+        return RcsSender(
+            account=service_account(settings.service_account),
+            agent_id=settings.agent_id,
+            traffic_type=settings.traffic_type,
+            ttl=settings.ttl,
+            base_url=settings.base_url,
+        )
+
+    def simulation(self) -> SimulatedRcs:
+        """Return a provider that takes what is sent with these settings."""
+        return SimulatedRcs()
 
     # --- samples -------------------------------------------------------------------------
 

@@ -15,10 +15,12 @@ from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Ve
 from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Given, setup
-from bridge.adapter.signing import Secret, Signatures, Tokens, secrets_of
+from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.freshen import freshen
 from bridge.adapters.whatsapp.plain import plain_callback
+from bridge.adapters.whatsapp.sending import BASE_URL, WhatsAppSender
+from bridge.adapters.whatsapp.simulated import SimulatedWhatsApp
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
@@ -50,6 +52,15 @@ class WhatsAppSettings:
     )
     """The words of your choice that Meta repeats when you enter the callback address."""
 
+    access_token: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
+    """What sending takes: a system user's token with the scope whatsapp_business_messaging."""
+
+    phone_number_id: str | None = None
+    """The number to send from where a message does not say ("WhatsApp, API setup")."""
+
+    base_url: str = BASE_URL
+    """Where requests go, with the version of the Graph API."""
+
     insecure: bool = False
     """Take callbacks without a signature where there is no app secret. Whoever knows the
     address can then write messages; only for trying things out."""
@@ -72,6 +83,7 @@ class WhatsApp:
 
     def __init__(self, name: str, settings: WhatsAppSettings) -> None:
         self._name = name
+        self._settings = settings
         self._signatures = Signatures("sha256", settings.app_secrets)
         self._is_signed = bool(self._signatures)
         self._tokens = Tokens(settings.verify_tokens)
@@ -130,6 +142,19 @@ class WhatsApp:
         return build.parsed(
             events=tuple(translate_body(body, source=source, received_at=received_at))
         )
+
+    def sender(self) -> WhatsAppSender:
+        """Return what sends with these settings."""
+        token = self._settings.access_token
+        if not token:
+            message = "empty; sending takes a system user's token"
+            raise ConfigurationError((Problem(key="access_token", message=message),))
+        return WhatsAppSender(token, self._settings.phone_number_id, self._settings.base_url)
+
+    def simulation(self) -> SimulatedWhatsApp:
+        """Return a provider that takes what is sent with these settings."""
+        token = self._settings.access_token
+        return SimulatedWhatsApp(token.reveal() if token else "")
 
     def samples(self) -> Sequence[Sample]:
         """Every sample, simple ones first."""

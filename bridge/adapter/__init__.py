@@ -1,7 +1,8 @@
 """Everything that an adapter's author imports, beside the model and the errors.
 
 The contract is here. `payload` reads untrusted JSON, `reading` what must be there, `build` makes
-events and what they hold, and `signing` compares what proves a callback.
+events and what they hold, and `signing` compares what proves a callback. `capabilities` declares
+what a channel carries, and `fitting` makes a message fit it.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +11,15 @@ from bridge.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.adapter.build import Scope
+    from bridge.adapter.capabilities import (
+        Act,
+        Capabilities,
+        CarouselForm,
+        MediaForm,
+        MenuForm,
+        Pace,
+        Receipts,
+    )
     from bridge.adapter.contract import (
         ACKNOWLEDGED,
         Adapter,
@@ -24,27 +34,54 @@ if TYPE_CHECKING:
         SignedRequest,
         Verified,
     )
+    from bridge.adapter.sending import (
+        Accepted,
+        Outcome,
+        Refused,
+        Remedy,
+        Request,
+        Sender,
+        SenderSource,
+        ServiceAccount,
+    )
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         (
             "bridge.adapter.contract",
             "bridge.adapter.build",
+            "bridge.adapter.capabilities",
+            "bridge.adapter.sending",
         ),
     )
 
 __all__ = [
     "ACKNOWLEDGED",
+    "Accepted",
+    "Act",
     "Adapter",
     "AdapterClass",
     "Callback",
+    "Capabilities",
+    "CarouselForm",
     "ChannelSource",
+    "MediaForm",
+    "MenuForm",
+    "Outcome",
+    "Pace",
     "Parsed",
+    "Receipts",
+    "Refused",
+    "Remedy",
     "Repeating",
+    "Request",
     "Response",
     "Sample",
     "SampleSource",
     "Scope",
+    "Sender",
+    "SenderSource",
+    "ServiceAccount",
     "SignedRequest",
     "Verified",
 ]

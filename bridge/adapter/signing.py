@@ -71,6 +71,11 @@ def secrets_of(given: Secret | str | Iterable[Secret | str]) -> tuple[Secret, ..
     return tuple(map(_secret, given))
 
 
+def secret_of(given: Secret | str | None) -> Secret | None:
+    """Return the one secret that a program gives to settings, as `secrets_of` does with several."""
+    return None if given is None else _secret(given)
+
+
 def _secret(given: object) -> Secret:
     if isinstance(given, Secret):
         return given

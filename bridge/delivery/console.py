@@ -16,6 +16,7 @@ from rich.text import Text as Styled
 
 from bridge.model import (
     CallPermission,
+    Carousel,
     Choice,
     ConsentChange,
     Contacts,
@@ -30,11 +31,14 @@ from bridge.model import (
     Handover,
     Location,
     Media,
+    Menu,
     Message,
+    Native,
     Notice,
     Order,
     Party,
     Reaction,
+    Receipt,
     Role,
     Status,
     StatusChange,
@@ -239,6 +243,15 @@ class _Describer:
                 )
             case Template():
                 return _joined("template", self._word(content.name), self._word(content.language))
+            case Menu():
+                options = _counted(len(content.options), "option")
+                return _joined("menu", self._private(content.text), options)
+            case Carousel():
+                return _joined("carousel", _counted(len(content.cards), "card"))
+            case Native():
+                return "native"
+            case Receipt():
+                return "receipt, typing" if content.typing else "receipt"
             case Edit():
                 return f"edit: {self._content(content.content)}"
             case Deletion():

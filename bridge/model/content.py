@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -297,20 +298,29 @@ class Order:
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class TemplateParameter:
-    """One value filled into a template; `index` counts buttons from 0."""
+    """One value filled into a template; `index` counts buttons from 0.
+
+    `name` is set where the template names its parameters; otherwise their order counts.
+    `media` is the file in the place of a header.
+    """
 
     component: str | None = None
     type: str | None = None
     value: str | None = None
     sub_type: str | None = None
     index: int | None = None
+    name: str | None = None
+    media: Media | None = None
 
 
 @final
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Template:
-    """An outbound template message; `body` is the template's text as the provider gives it."""
+    """An outbound template message; `body` is the template's text as the provider gives it.
+
+    To send one, give its `name`, its `language` and the values of its placeholders.
+    """
 
     kind: ClassVar[str] = "template"
 
@@ -320,6 +330,88 @@ class Template:
     category: str | None = None
     body: str | None = None
     parameters: tuple[TemplateParameter, ...] = ()
+
+
+# The next five are what a business sends. People write them, so the first fields go without
+# their names, and their collections may be given as lists.
+
+
+@final
+@attrs.frozen(weakref_slot=False)
+class Option:
+    """One thing to pick from a menu: what a bot gets back as `Choice.id`, and what the user sees.
+
+    With one of `url`, `phone` and `location` it is acted on by the user's device instead.
+    Options of one `section` stand together under its name, where the channel shows sections.
+    """
+
+    id: str
+    title: str
+    description: str | None = attrs.field(default=None, kw_only=True)
+    section: str | None = attrs.field(default=None, kw_only=True)
+    url: str | None = attrs.field(default=None, kw_only=True)
+    phone: str | None = attrs.field(default=None, kw_only=True)
+    location: Location | None = attrs.field(default=None, kw_only=True)
+
+
+def _options(given: Iterable[Option]) -> tuple[Option, ...]:
+    return tuple(given)
+
+
+@final
+@attrs.frozen(weakref_slot=False)
+class Menu:
+    """A text and options to pick from; `media` is shown above the text.
+
+    `button` is the label that opens the options where the channel folds them away.
+    """
+
+    kind: ClassVar[str] = "menu"
+
+    text: str
+    options: tuple[Option, ...] = attrs.field(converter=_options, kw_only=True)
+    header: str | None = attrs.field(default=None, kw_only=True)
+    footer: str | None = attrs.field(default=None, kw_only=True)
+    media: Media | None = attrs.field(default=None, kw_only=True)
+    button: str | None = attrs.field(default=None, kw_only=True)
+
+
+def _cards(given: Iterable[Menu]) -> tuple[Menu, ...]:
+    return tuple(given)
+
+
+@final
+@attrs.frozen(weakref_slot=False)
+class Carousel:
+    """Cards side by side, each with its own options; `text` stands above all of them."""
+
+    kind: ClassVar[str] = "carousel"
+
+    cards: tuple[Menu, ...] = attrs.field(converter=_cards)
+    text: str | None = attrs.field(default=None, kw_only=True)
+
+
+@final
+@own_copies("body")
+@attrs.frozen(weakref_slot=False)
+class Native:
+    """A provider's own body. The sender adds who it is for where the body does not say it."""
+
+    kind: ClassVar[str] = "native"
+
+    body: dict[str, JsonValue]
+
+
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Receipt:
+    """Tell the user that their message was read, that an answer is being typed, or both."""
+
+    kind: ClassVar[str] = "receipt"
+
+    message_id: str | None = None
+    typing: bool = False
 
 
 @final
@@ -403,6 +495,10 @@ Content: TypeAlias = (
     | Reaction
     | Order
     | Template
+    | Menu
+    | Carousel
+    | Native
+    | Receipt
     | Edit
     | Deletion
     | System
@@ -425,6 +521,10 @@ CONTENT_CLASSES: tuple[type[Content], ...] = (
     Reaction,
     Order,
     Template,
+    Menu,
+    Carousel,
+    Native,
+    Receipt,
     Edit,
     Deletion,
     System,

@@ -1,4 +1,4 @@
-"""The suites that this project holds itself to, for authors of adapters and of journals.
+"""The suites that this project holds itself to, and simulated providers.
 
 ::
 
@@ -8,12 +8,27 @@
         def make_journal(self, place):
             return MyJournal(place / "journal")
 
-Needs what `pip install incs-bridge[test]` brings: pytest and hypothesis, and for journals an
-asyncio plugin in automatic mode.
+The suites need what `pip install incs-bridge[test]` brings: pytest and hypothesis, and for
+journals an asyncio plugin in automatic mode. They are imported when they are asked for, so that
+`bridge.testing.providers` needs none of it.
 """
 
-from bridge.testing.adapter import AdapterContract
-from bridge.testing.bodies import disturbed, json_objects, json_values
-from bridge.testing.journal import JournalContract
+from typing import TYPE_CHECKING
+
+from bridge.lazy import lazily
+
+if TYPE_CHECKING:
+    from bridge.testing.adapter import AdapterContract
+    from bridge.testing.bodies import disturbed, json_objects, json_values
+    from bridge.testing.journal import JournalContract
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        (
+            "bridge.testing.bodies",
+            "bridge.testing.adapter",
+            "bridge.testing.journal",
+        ),
+    )
 
 __all__ = ["AdapterContract", "JournalContract", "disturbed", "json_objects", "json_values"]

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.adapter import Callback
 from bridge.adapter.signing import Secret
-from bridge.adapters.incs import Incs, IncsSettings
+from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError, NotAuthentic
@@ -102,14 +102,35 @@ def door(request) -> Door:
     return request.param
 
 
+KEYS = [
+    (WhatsAppSettings, "access_token", {"insecure": True}),
+    (RcsSettings, "service_account", {"insecure": True}),
+    (Channel, "certification_code", {"id": 1, "kind": "viber"}),
+]
+"""The settings that hold the one secret that sending takes, and what they need beside it."""
+
+
 def test_every_secret_is_tried_here():
     """No setting of the three adapters that holds secrets is left out of this file."""
-    assert {(door.settings, door.name) for door in DOORS} == {
+    keys = {(settings, name) for settings, name, _ in KEYS}
+    assert {(door.settings, door.name) for door in DOORS} | keys == {
         (settings, field.name)
-        for settings in (WhatsAppSettings, RcsSettings, IncsSettings)
+        for settings in (WhatsAppSettings, RcsSettings, IncsSettings, Channel)
         for field in attrs.fields(settings)
         if "Secret" in str(field.type)
     }
+
+
+@pytest.mark.parametrize(("settings", "name", "beside"), KEYS)
+@pytest.mark.parametrize("given", [WORD, Secret(WORD)])
+def test_what_sending_takes_is_hidden(settings, name, beside, given):
+    """The secrets of the sending side may be written as strings as well, and are not shown."""
+    made = settings(**{name: given}, **beside)
+    assert getattr(made, name) == Secret(WORD)
+    assert WORD not in repr(made)
+    with pytest.raises(ConfigurationError) as caught:
+        settings(**{name: WORD.encode()}, **beside)
+    assert WORD not in str(caught.value)
 
 
 @pytest.mark.parametrize(

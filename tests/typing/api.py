@@ -14,6 +14,7 @@ from bridge import (
     Bridge,
     Callback,
     CallPermission,
+    Carousel,
     Choice,
     Contacts,
     Content,
@@ -25,11 +26,15 @@ from bridge import (
     Location,
     Media,
     MemoryJournal,
+    Menu,
     Message,
+    Native,
     Notice,
+    Option,
     Order,
     Party,
     Reaction,
+    Receipt,
     Response,
     Secret,
     Start,
@@ -113,6 +118,8 @@ def every_content(content: Content) -> str:
             return content.kind
         case CallPermission() | Unsupported():
             return content.kind
+        case Menu() | Carousel() | Native() | Receipt():
+            return content.kind
         case _:
             assert_never(content)
 
@@ -123,6 +130,11 @@ async def embed() -> None:
     async with embedded:
         callback = Callback(body=b"{}", received_at=datetime.now(UTC), headers={"X-Token": "t"})
         assert_type(await embedded.receive("incs", callback), Response)
+
+
+def written_by_hand() -> Content:
+    """A menu reads as one writes it, with its options in any collection."""
+    return Menu("What next?", options=[Option("track", "Track my order"), Option("agent", "Talk")])
 
 
 def frozen(message: Message) -> None:

@@ -273,9 +273,9 @@ def test_content_may_name_several_kinds():
             3,
             "subscribers.crm.content",
             (
-                'unknown word "texts"; did you mean "text"? Allowed: call_permission, choice, '
-                "contacts, deletion, edit, form, location, media, order, reaction, system, "
-                "template, text, unsupported"
+                'unknown word "texts"; did you mean "text"? Allowed: call_permission, '
+                "carousel, choice, contacts, deletion, edit, form, location, media, menu, native, "
+                "order, reaction, receipt, system, template, text, unsupported"
             ),
         ),
         (

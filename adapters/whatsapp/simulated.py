@@ -1,0 +1,265 @@
+"""The sending side of the WhatsApp Cloud API as it is documented, for tests and for trying out.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api
+https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+
+The limits stand here once more, apart from `capabilities`, so that the two check each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, final
+from urllib.parse import urlsplit
+
+import orjson
+
+from bridge.adapter import Request, Response
+from bridge.adapter.payload import filled, mapping
+from bridge.adapter.simulation import (
+    Arrived,
+    Buckets,
+    Checker,
+    Objection,
+    Rules,
+    SimulatedAnswer,
+    SimulatedCallback,
+    Windows,
+)
+from bridge.adapters.whatsapp.refusals import CODES
+from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
+from bridge.model import Choice, JsonValue, Text
+
+_PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
+_MISSING: Final = Checker("131008")
+_INVALID: Final = Checker("131009")
+_WABA: Final = "102290129340398"
+_DISPLAYED: Final = "15550783881"
+_MAX_ECHO: Final = 512
+_HTTP: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("0", "190"), 401),
+    **dict.fromkeys(("10", "200", "368", "130497", "131005", "131031"), 403),
+    **dict.fromkeys(("4", "80007", "130429", "131048", "131056", "133016"), 429),
+    **dict.fromkeys(("3", "131000", "131016", "131045", "131057", "133004"), 500),
+    "2": 503,
+    "132001": 404,
+}
+
+
+@final
+class SimulatedWhatsApp:
+    """Answers as Meta does, for one access token."""
+
+    def __init__(self, access_token: str) -> None:
+        self.rules = Rules(pair_every=6.0, pair_burst=45, rate=80.0, window=24 * 3600.0)
+        self.arrived: list[Arrived] = []
+        self._authorization = f"Bearer {access_token}"
+        self._buckets = Buckets()
+        self._windows = Windows()
+        self._count = 0
+        self._received: set[str] = set()
+        self._number = "106540352242922"
+
+    def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
+        """Answer a request to `/{phone_number_id}/messages`."""
+        try:
+            return self._answer(request, now)
+        except Objection as objection:
+            return SimulatedAnswer(response=_error(objection.code, objection.details))
+
+    def error_inside(self) -> Response:
+        """Return an error with HTTP 200."""
+        return Response(body=_error("131000", "Something went wrong.").body)
+
+    def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
+        match = _PATH.search(urlsplit(request.url).path)
+        if match is None or request.method != "POST":
+            raise Objection("100", "Unsupported request")
+        if request.headers.get("Authorization") != self._authorization:
+            raise Objection("190", "Invalid OAuth access token")
+        self._number = match["number"]
+        body = _read(request.body)
+        _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
+        if self.rules.errors:
+            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        if "status" in body:
+            return self._receipt(body)
+        user = self._user(body)
+        check_content(body)
+        self._slow(user, now)
+        return self._accept(body, user, now)
+
+    def _receipt(self, body: JsonObject) -> SimulatedAnswer:
+        _INVALID.that(body["status"] == "read", "status must be read")
+        _INVALID.that(body.get("message_id") in self._received, "message_id is unknown")
+        return SimulatedAnswer(response=_response({"success": True}))
+
+    def _user(self, body: JsonObject) -> str:
+        to, recipient = filled(body.get("to")), filled(body.get("recipient"))
+        if to is None and recipient is None:
+            raise Objection("131008", "to or recipient is required")
+        if to is None and body.get("type") == "template":
+            name = mapping(body.get("template")).get("name")
+            _INVALID.that(name != "authentication", "an authentication template needs to")
+        _INVALID.that(
+            body.get("recipient_type", "individual") in ("individual", "group"), "recipient_type"
+        )
+        return (to or recipient or "").removeprefix("+")
+
+    def _slow(self, user: str, now: datetime) -> None:
+        rules = self.rules
+        if rules.rate is not None and not self._buckets.take(
+            self._number, now, every=1 / rules.rate, burst=rules.rate
+        ):
+            raise Objection("130429", "Rate limit hit")
+        if rules.pair_every is not None and not self._buckets.take(
+            f"{self._number}/{user}", now, every=rules.pair_every, burst=rules.pair_burst
+        ):
+            raise Objection("131056", "Pair rate limit hit")
+
+    def _accept(self, body: JsonObject, user: str, now: datetime) -> SimulatedAnswer:
+        template = body.get("type") == "template"
+        if template and self.rules.templates is not None:
+            name = mapping(body.get("template")).get("name")
+            if name not in self.rules.templates:
+                raise Objection("132001", "Template name does not exist in the translation")
+        self._count += 1
+        wamid = _wamid(self._count, user)
+        told = body.get("recipient") or body["to"]
+        contact: JsonObject = {"input": told}
+        contact["user_id" if "." in user else "wa_id"] = user
+        response = _response(
+            {
+                "messaging_product": "whatsapp",
+                "contacts": [contact],
+                "messages": [{"id": wamid, "message_status": "accepted"}],
+            }
+        )
+        # What is about the user is told by a status, after the message was accepted.
+        code: str | None = None
+        if self.rules.cannot_reach(user):
+            code = "131026"
+        elif template and self.rules.has_opted_out(user):
+            code = "131050"
+        elif not template and not self._windows.is_open(user, now, self.rules.window):
+            code = "131047"
+        statuses = self.rules.statuses if code is None else ("failed",)
+        echo = filled(body.get("biz_opaque_callback_data"))
+        if code is None:
+            self.arrived.append(Arrived(message_id=wamid, user=user, correlation=echo, body=body))
+        callbacks = [
+            SimulatedCallback(
+                body=self._status(wamid, user, status, code=code, echo=echo, now=now),
+                after=position * self.rules.status_every,
+            )
+            for position, status in enumerate(statuses)
+        ]
+        return SimulatedAnswer(response=response, callbacks=tuple(callbacks))
+
+    # --- callbacks ---------------------------------------------------------------------------
+
+    def _status(
+        self,
+        wamid: str,
+        user: str,
+        status: str,
+        *,
+        code: str | None,
+        echo: JsonValue,
+        now: datetime,
+    ) -> JsonValue:
+        """Return a status.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/status
+        """
+        told: JsonObject = {
+            "id": wamid,
+            "status": status,
+            "timestamp": str(int(now.timestamp())),
+            "recipient_user_id" if "." in user else "recipient_id": user,
+        }
+        if echo is not None:
+            told["biz_opaque_callback_data"] = echo
+        if code is not None:
+            meaning = CODES[int(code)][1]
+            told["errors"] = [
+                {
+                    "code": int(code),
+                    "title": meaning,
+                    "message": meaning,
+                    "error_data": {"details": meaning},
+                }
+            ]
+        return self._envelope({"statuses": [told]})
+
+    def say(self, user: str, content: Text | Choice, now: datetime) -> JsonValue:
+        """Return the callback of a user's message.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+        """
+        digits = user.removeprefix("+")
+        self._windows.opened(digits, now)
+        self._count += 1
+        wamid = _wamid(self._count, digits)
+        self._received.add(wamid)
+        message: JsonObject = {
+            "from": digits,
+            "id": wamid,
+            "timestamp": str(int(now.timestamp())),
+        }
+        if isinstance(content, Text):
+            message |= {"type": "text", "text": {"body": content.text}}
+        else:
+            reply: JsonObject = {"id": content.id, "title": content.title}
+            picked: JsonObject = {"type": "button_reply", "button_reply": reply}
+            message |= {"type": "interactive", "interactive": picked}
+        contact: JsonObject = {"profile": {"name": "Maya"}, "wa_id": digits}
+        return self._envelope({"contacts": [contact], "messages": [message]})
+
+    def _envelope(self, value: JsonObject) -> JsonValue:
+        metadata: JsonObject = {
+            "display_phone_number": _DISPLAYED,
+            "phone_number_id": self._number,
+        }
+        told: JsonObject = {"messaging_product": "whatsapp", "metadata": metadata, **value}
+        change: JsonObject = {"field": "messages", "value": told}
+        entry: JsonObject = {"id": _WABA, "changes": [change]}
+        return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+def _read(body: bytes) -> JsonObject:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = None
+    if type(value) is not dict:
+        raise Objection("100", "the body is not a JSON object")
+    echo = value.get("biz_opaque_callback_data", "")
+    _INVALID.that(type(echo) is str and len(echo) <= _MAX_ECHO, "biz_opaque_callback_data")
+    return value
+
+
+def _wamid(number: int, user: str) -> str:
+    return "wamid." + base64.b64encode(f"{user}/{number:08}".encode()).decode()
+
+
+def _response(value: JsonValue, status: int = 200) -> Response:
+    return Response(
+        status=status, body=orjson.dumps(value), content_type="application/json; charset=UTF-8"
+    )
+
+
+def _error(code: str, details: str) -> Response:
+    number = int(code)
+    meaning = CODES[number][1] if number in CODES else "an error"
+    error: JsonObject = {
+        "message": f"(#{code}) {meaning}",
+        "type": "OAuthException",
+        "code": number,
+        "error_data": {"messaging_product": "whatsapp", "details": details},
+        "fbtrace_id": "Az8or2yhqkZfEZ-_4Qn_Bam",
+    }
+    return _response({"error": error}, _HTTP.get(code, 400))

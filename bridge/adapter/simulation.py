@@ -1,0 +1,213 @@
+"""What a simulated provider is: its sending side as documented, and a user to write with.
+
+The behaviour of a provider is its adapter's business, pure and with the time as an argument;
+`bridge.testing.providers` gives it a socket and delivers its callbacks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol, final, runtime_checkable
+
+import attrs
+
+from bridge.adapter.contract import Response, SignedRequest
+from bridge.adapter.sending import Request
+from bridge.model import Choice, JsonValue, Text
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SimulatedCallback:
+    """A callback's body as the provider would send it, `after` so many seconds."""
+
+    body: JsonValue
+    after: float = 0.0
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SimulatedAnswer:
+    """What a request is answered, and the callbacks that follow."""
+
+    response: Response
+    callbacks: tuple[SimulatedCallback, ...] = ()
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Arrived:
+    """A message that reached a user: once for each time that it did.
+
+    `correlation` is our own id, where the request told one.
+    """
+
+    message_id: str
+    user: str
+    correlation: str | None
+    body: JsonValue
+
+
+@final
+@attrs.define(kw_only=True)
+class Rules:
+    """How a simulated provider behaves beyond checking requests; change it at any time.
+
+    `rate` is how many messages a second an account may send, `pair_every` after how many seconds
+    there may be another one to the same user, with `pair_burst` ahead; None is no limit. `window`
+    is for how many seconds a free-form message may follow one of the user's; None is for ever.
+    `errors` are the provider's own codes, one for each of the next requests.
+    """
+
+    rate: float | None = None
+    pair_every: float | None = None
+    pair_burst: int = 1
+    window: float | None = None
+    unreachable: set[str] = attrs.field(factory=set)
+    opted_out: set[str] = attrs.field(factory=set)
+    templates: set[str] | None = None
+    errors: deque[str] = attrs.field(factory=deque)
+    statuses: tuple[str, ...] = ("sent", "delivered", "read")
+    status_every: float = 0.0
+
+    def cannot_reach(self, user: str) -> bool:
+        """Return whether a user, by their phone with or without a plus, is unreachable."""
+        return bool({user, f"+{user}"} & self.unreachable)
+
+    def has_opted_out(self, user: str) -> bool:
+        """Return whether a user, by their phone with or without a plus, opted out."""
+        return bool({user, f"+{user}"} & self.opted_out)
+
+
+class Simulation(Protocol):
+    """One provider's sending side: what it answers, and what it then reports."""
+
+    @property
+    def rules(self) -> Rules:
+        """How it behaves."""
+        ...
+
+    @property
+    def arrived(self) -> list[Arrived]:
+        """Every message that reached a user, in order."""
+        ...
+
+    def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
+        """Answer a request as the provider is documented to; never raises."""
+        ...
+
+    def error_inside(self) -> Response:
+        """Return a response of HTTP 200 that holds an error all the same."""
+        ...
+
+    def say(self, user: str, content: Text | Choice, now: datetime) -> JsonValue:
+        """Return the callback of a user who writes, by their phone, or who picks an option."""
+        ...
+
+
+@runtime_checkable
+class SimulationSource(Protocol):
+    """An adapter whose provider can be simulated with the adapter's own settings."""
+
+    def simulation(self) -> Simulation:
+        """Return the provider at rest; it takes this adapter's credentials and no others."""
+        ...
+
+    def authenticate(self, body: bytes) -> SignedRequest:
+        """Prove a callback as the provider would."""
+        ...
+
+
+# --- for those who write a simulation ------------------------------------------------------------
+
+
+@final
+class Buckets:
+    """Token buckets by name: each gives `burst` at once, and then one `every` so many seconds."""
+
+    def __init__(self) -> None:
+        self._full_at: dict[str, float] = {}
+
+    def take(self, name: str, now: datetime, *, every: float, burst: float) -> bool:
+        """Take one token of a bucket; return whether there was one."""
+        seconds = now.timestamp()
+        full_at = max(self._full_at.get(name, seconds), seconds) + every
+        if full_at - seconds > every * burst + 1e-9:
+            return False
+        self._full_at[name] = full_at
+        return True
+
+
+@final
+class Windows:
+    """When each user last wrote."""
+
+    def __init__(self) -> None:
+        self._wrote: dict[str, datetime] = {}
+
+    def opened(self, user: str, now: datetime) -> None:
+        """Note that a user writes now."""
+        self._wrote[user] = now
+
+    def is_open(self, user: str, now: datetime, seconds: float | None) -> bool:
+        """Return whether a free-form message may go."""
+        if seconds is None:
+            return True
+        wrote = self._wrote.get(user)
+        return wrote is not None and (now - wrote).total_seconds() < seconds
+
+
+class Objection(Exception):
+    """A request is not as documented; caught inside a simulation."""
+
+    def __init__(self, code: str, details: str) -> None:
+        self.code = code
+        self.details = details
+        super().__init__(details)
+
+
+@final
+@attrs.frozen
+class Checker:
+    """Checks a request's parts; what is wrong raises `Objection` with this code."""
+
+    code: str
+
+    def that(self, condition: object, details: str) -> None:
+        """Object unless the condition holds."""
+        if not condition:
+            raise Objection(self.code, details)
+
+    def object(self, parent: JsonValue, name: str) -> dict[str, JsonValue]:
+        """Return the object under a name."""
+        value = parent.get(name) if type(parent) is dict else None
+        if type(value) is not dict:
+            raise Objection(self.code, f"{name} must be an object")
+        return value
+
+    def items(
+        self, parent: JsonValue, name: str, most: int, least: int = 1
+    ) -> list[dict[str, JsonValue]]:
+        """Return the objects of an array, of which there are so many."""
+        value = parent.get(name) if type(parent) is dict else None
+        if type(value) is not list or not least <= len(value) <= most:
+            raise Objection(self.code, f"{name} must have {least} to {most} items")
+        objects = [item for item in value if type(item) is dict]
+        self.that(len(objects) == len(value), f"{name} must hold objects")
+        return objects
+
+    def words(self, parent: JsonValue, name: str, most: int, *, needed: bool = True) -> str | None:
+        """Return the string under a name, which is neither blank nor too long."""
+        value = parent.get(name) if type(parent) is dict else None
+        if value is None and not needed:
+            return None
+        if type(value) is not str or not value.strip() or len(value) > most:
+            raise Objection(self.code, f"{name} must be a string of 1 to {most} characters")
+        return value
+
+    def only(self, parent: dict[str, JsonValue], names: Iterable[str]) -> None:
+        """Object to fields of any other name."""
+        others = sorted(set(parent) - set(names))
+        self.that(not others, f"unknown fields {', '.join(others)}")

@@ -1,0 +1,1 @@
+"""Sending: the only room that has an HTTP client."""

@@ -1,0 +1,153 @@
+"""The HTTP client: one message to one outcome, whatever happens on the way.
+
+Redirects are not followed, responses are bounded, and every failure says whether the provider
+may have taken the message all the same.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self, final
+
+import aiohttp
+
+from bridge.adapter import Outcome, Refused, Remedy, Request, Response, Sender
+from bridge.errors import ConfigurationError, NotRunning, Unanswered
+from bridge.model import Message, ProviderError
+from bridge.outbox.tokens import Tokens
+
+MAX_RESPONSE: Final = 256 * 1024
+"""How many bytes of a response are read; a longer one counts as broken off."""
+
+_UNAUTHORIZED: Final = 401
+_KEEPALIVE: Final = 10.0
+"""Shorter than servers keep a connection: one that they close as we send leaves a doubt."""
+
+
+@final
+class Client:
+    """Sends requests; an async context manager, to be shared between tasks.
+
+    `timeout` is for how many seconds a provider may take for a response, `connect_timeout` for
+    how many it may take to be reached. `connections` is how many may be open at once.
+    """
+
+    def __init__(
+        self, *, timeout: float = 30.0, connect_timeout: float = 10.0, connections: int = 100
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=connect_timeout)
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._tokens = Tokens(self.exchange)
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the session and its connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(
+        self, sender: Sender, message: Message, /, *, ttl: float | None = None
+    ) -> Outcome:
+        """Send a message and return what became of it; `ttl` as for `Sender.compose`.
+
+        Raises `Unsendable` where the message cannot be composed, and nothing else.
+        """
+        request = sender.compose(message, ttl=ttl)
+        try:
+            response = await self._authorized(request)
+        except Unanswered as error:
+            told = ProviderError(code="unanswered", title=error.reason)
+            return Refused(error=told, remedy=Remedy.AGAIN, in_doubt=error.in_doubt)
+        except ConfigurationError as error:
+            told = ProviderError(code="credentials", title=str(error))
+            return Refused(error=told, remedy=Remedy.STOP_ACCOUNT)
+        return sender.conclude(message, response)
+
+    async def _authorized(self, request: Request) -> Response:
+        """Exchange a request for a response, with a bearer token where it wants one.
+
+        A token that is refused may have been revoked, so that a new one is tried, once.
+        """
+        account = request.authorization
+        if account is None:
+            return await self.exchange(request)
+        token = await self._tokens.token(account)
+        response = await self.exchange(request, bearer=token)
+        if response.status == _UNAUTHORIZED:
+            self._tokens.forget(account, token)
+            response = await self.exchange(request, bearer=await self._tokens.token(account))
+        return response
+
+    async def exchange(self, request: Request, /, *, bearer: str | None = None) -> Response:
+        """Send a request and return its response, also one that is an error.
+
+        Raises `Unanswered` where there is none.
+        """
+        if self._session is None:
+            raise NotRunning("the client of the outbox is not open")
+        headers = dict(request.headers)
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        try:
+            async with self._session.request(
+                request.method,
+                request.url,
+                headers=headers,
+                data=request.body or None,
+                allow_redirects=False,
+            ) as answer:
+                return Response(
+                    status=answer.status,
+                    body=await _bounded(answer),
+                    content_type=answer.headers.get("Content-Type", ""),
+                    headers=dict(answer.headers),
+                )
+        except _NOT_SENT as error:
+            raise Unanswered(_words(error), in_doubt=False) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unanswered(_words(error), in_doubt=True) from error
+
+
+# No connection, no request: nothing can have been taken.
+_NOT_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > MAX_RESPONSE:
+            answer.close()
+            break
+    return bytes(body[:MAX_RESPONSE])
+
+
+def _words(error: BaseException) -> str:
+    """Say what happened; the text of an error may hold the URL, and so a phone."""
+    if isinstance(error, TimeoutError):
+        return "no response in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port}: {error.strerror or 'refused'}"
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return "the address to send to is no URL of http or https"
+    return f"the connection failed: {type(error).__name__}"

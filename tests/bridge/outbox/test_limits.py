@@ -1,0 +1,133 @@
+"""How fast one may send: told without waiting, for each account and each user by itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapter import Pace
+from bridge.outbox.limits import Limits
+
+META = Pace(rate=80.0, pair_every=6.0, pair_burst=45)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def sent(limits: Limits, clock: Clock, seconds: float, *users: str, account: str = "a") -> int:
+    """Send to each user as soon as they may be sent to; return how many messages went."""
+    count = 0
+    ends = clock.now + seconds
+    while clock.now < ends:
+        pauses = [limits.enter(account, user) for user in users]
+        count += pauses.count(0.0)
+        if all(pauses):
+            clock.now += min(pauses)
+    return count
+
+
+def test_an_account_keeps_its_rate(clock):
+    """As many messages as the rate go at once, and then one after the other in its time."""
+    limits = Limits(Pace(rate=5.0), clock)
+    assert [limits.enter("a", str(n)) for n in range(5)] == [0.0] * 5
+    assert limits.enter("a", "5") == pytest.approx(0.2)
+    assert limits.enter("b", "5") == 0.0
+    clock.now += 0.2
+    assert limits.enter("a", "5") == 0.0
+
+
+def test_a_user_is_not_flooded(clock):
+    """One pair of numbers has its burst, and then one in six seconds, while others go on."""
+    limits = Limits(META, clock)
+    assert [limits.enter("a", "maya") for _ in range(45)] == [0.0] * 45
+    assert limits.enter("a", "maya") == pytest.approx(6.0)
+    assert limits.enter("a", "noor") == 0.0
+    clock.now += 6.0
+    assert limits.enter("a", "maya") == 0.0
+    assert limits.enter("a", "maya") == pytest.approx(6.0)
+
+
+def test_who_is_held_back_takes_nobody_s_turn(clock):
+    """A message that its conversation holds back leaves the account's turn to others."""
+    limits = Limits(Pace(rate=1.0, pair_every=10.0), clock)
+    assert limits.enter("a", "maya") == 0.0
+    clock.now += 1.0
+    for _ in range(5):
+        assert limits.enter("a", "maya") == pytest.approx(9.0)
+    assert limits.enter("a", "noor") == 0.0
+
+
+def test_without_a_documented_pace_nothing_is_held_back(clock):
+    """Where a provider documents no limit, only its own refusals slow one down."""
+    limits = Limits(Pace(), clock)
+    assert all(limits.enter("a", "maya") == 0.0 for _ in range(1000))
+
+
+def test_a_refusal_slows_that_account_and_no_other(clock):
+    """The pause is the provider's, or twice as long each time until a message gets through."""
+    limits = Limits(Pace(), clock)
+    assert limits.slow("a", 30.0) == 30.0
+    assert limits.enter("a", "maya") == 30.0
+    assert limits.enter("b", "maya") == 0.0
+    clock.now += 30.0
+    assert limits.enter("a", "maya") == 0.0
+    assert [limits.slow("a") for _ in range(3)] == [2.0, 4.0, 8.0]
+    limits.accepted("a", "maya")
+    assert limits.slow("a") == 1.0
+
+
+def test_a_conversation_is_held_for_ever_longer(clock):
+    """4^0, 4^1, 4^2 … seconds, as Meta asks for, and an hour at most; others go on."""
+    limits = Limits(META, clock)
+    assert [limits.hold("maya") for _ in range(4)] == [1.0, 4.0, 16.0, 64.0]
+    assert limits.enter("a", "maya") == 64.0
+    assert limits.enter("a", "noor") == 0.0
+    limits.accepted("a", "maya")
+    assert limits.hold("maya") == 1.0
+    for _ in range(20):
+        pause = limits.hold("maya")
+    assert pause == 3600.0
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one(clock):
+    """Two refusals of one moment leave the longer pause."""
+    limits = Limits(Pace(), clock)
+    limits.slow("a", 30.0)
+    limits.slow("a", 5.0)
+    assert limits.enter("a", "maya") == 30.0
+
+
+def test_what_is_known_of_users_is_bounded(clock):
+    """Users who are not held back are forgotten before there are too many of them."""
+    limits = Limits(Pace(pair_every=1.0), clock)
+    for number in range(25_000):
+        clock.now += 1.0
+        limits.enter("a", str(number))
+    assert len(limits._pairs) <= 10_000
+
+
+@given(
+    rate=st.floats(0.5, 50),
+    every=st.floats(0.1, 10),
+    burst=st.integers(1, 20),
+    users=st.integers(1, 5),
+)
+def test_no_second_sees_more_than_the_limits(rate, every, burst, users):
+    """Whatever the pace, in any time go at most a burst and what the rates allow."""
+    clock = Clock()
+    limits = Limits(Pace(rate=rate, pair_every=every, pair_burst=burst), clock)
+    seconds = 20.0
+    count = sent(limits, clock, seconds, *map(str, range(users)))
+    assert count <= rate + rate * seconds + 1
+    assert count <= users * (burst + seconds / every + 1)
