@@ -259,4 +259,4 @@ class NatsJournal(Operations):
             return await self._spool.health(away=not self._streams.ready)
         if not self._streams.ready:
             return Health(ready=False, reason="NATS is away")
-        return Health(ready=True)
+        return Health(ready=True) if self._spool is None else await self._spool.unused()
