@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import stat
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -233,18 +232,17 @@ class Files:
         self._size = database.st_size
         return None
 
-    def readable_by_others(self) -> Sequence[str]:
-        """Return what is wrong with the permissions of each file that others may use."""
+    def readable_by_others(self) -> str | None:
+        """Return what is wrong with the permissions of the files, if others may use them."""
         found = []
-        for path in (self.database, self.wal, self.shm, self._lock_path):
+        for path in (self.database, self.wal, self.shm):
             with suppress(OSError):
-                mode = stat.S_IMODE(path.stat().st_mode)
-                if mode & 0o077:
-                    found.append(
-                        f"{path} holds personal data, and others may use it (mode {mode:04o}): "
-                        f"chmod 600 {path}"
-                    )
-        return found
+                if path.stat().st_mode & 0o077:
+                    found.append(str(path))
+        if not found:
+            return None
+        names = " ".join(found)
+        return f"others may use {names}, which hold personal data: chmod 600 {names}"
 
     def check_kind(self) -> None:
         """Look what is in the database's place, without changing anything.

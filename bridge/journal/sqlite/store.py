@@ -113,7 +113,7 @@ class Store:
             checkpoints = self._connect(files, connections)
             files.protect(self._busy_timeout)
             connections.callback(files.unprotect)
-            for told in files.readable_by_others():
+            if (told := files.readable_by_others()) is not None:
                 _LOG.warning("%s", told)
             self._readers = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
             threads.callback(self._readers.shutdown)
