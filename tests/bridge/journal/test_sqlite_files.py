@@ -412,6 +412,7 @@ async def test_a_forked_child_does_not_keep_it(path: Path) -> None:
                 child = os.fork()
                 if not child:
                     os.close(1)
+                    os.close(2)
                     time.sleep(60)
                     os._exit(0)
                 print(child, flush=True)
