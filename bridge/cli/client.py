@@ -1,13 +1,13 @@
 """The other end of `bridge.ops.admin`: what the commands ask a running server.
 
-Commands never touch the journal's file: the server has it, and it alone may write to it.
+While a server runs, it alone writes to its journal.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
@@ -25,6 +25,7 @@ Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 _PATIENCE: Final = 60.0  # seconds; a search of a large journal may take a while
 _SILENCE: Final = 30.0  # seconds; a stream says every ten that it is still there
+_PIECE: Final = 1 << 20
 _FAULTS: Final = (OSError, http.client.HTTPException)
 
 
@@ -85,6 +86,17 @@ class Client:
         finally:
             connection.close()
         raise Broken("the server ended the stream")
+
+    def copy(self, path: str, write: Callable[[bytes], object]) -> None:
+        """Write what is there, as it comes. Raises `Broken` where it breaks off."""
+        connection, response = self._open("GET", path, None, _PATIENCE)
+        try:
+            while piece := response.read(_PIECE):
+                write(piece)
+        except _FAULTS as error:
+            raise Broken("the connection broke") from error
+        finally:
+            connection.close()
 
     def _ask(self, method: str, target: str, body: bytes | None = None) -> Any:  # noqa: ANN401
         connection, response = self._open(method, target, body, _PATIENCE)

@@ -35,11 +35,12 @@ app = App(
 _COMMANDS: Final = (
     *("init", "config", "serve", "check", "normalize", "trigger", "schema", "adapters"),
     *("status", "tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
-    "completion",
+    *("backup", "export", "import", "completion"),
 )
 for _name in _COMMANDS:
     # Named by its path, so that a command loads only what it needs itself.
-    app.command(f"bridge.cli.{_name}:{_name}", name=_name)
+    _module = {"import": "importing"}.get(_name, _name)  # a word of Python's is no module
+    app.command(f"bridge.cli.{_module}:{_module}", name=_name)
 
 
 @app.meta.default

@@ -229,6 +229,16 @@ def _standing(health: Health, subscribers: Sequence[Served]) -> Iterator[Metric]
     yield GaugeMetricFamily(
         "bridge_spool_events", "Events that wait in the spool.", value=health.spooled or 0
     )
+    yield GaugeMetricFamily(
+        "bridge_journal_set_aside_files",
+        "Damaged or replaced journals that lie beside the journal, and that nobody moved away.",
+        value=health.set_aside,
+    )
+    yield CounterMetricFamily(
+        "bridge_journal_losses",
+        "How often the journal's files were moved, deleted or replaced while they were open.",
+        value=health.losses,
+    )
     for name, documentation, read in _GAUGES:
         gauge = GaugeMetricFamily(name, documentation, labels=("subscriber",))
         for subscriber in subscribers:

@@ -127,6 +127,22 @@ class JournalContract(OperatorsContract):
             return
         raise AssertionError("a closed journal took an event")
 
+    def test_another_event_loop(self, tmp_path: Path) -> None:
+        """A journal that was closed can be opened again, in another event loop as well."""
+        journal = self.make_journal(tmp_path)
+
+        async def use(name: str) -> bool:
+            async with journal:
+                crm, follower = await journal.subscribe("crm"), await journal.follow()
+                await journal.append([message(name)])
+                for cursor in (crm, follower):
+                    (entry,) = await read(cursor, 1)
+                    assert ids([entry]) == [name]
+                    await cursor.settle(Settlement(position=entry.position))
+                return (await journal.health()).ready
+
+        assert [asyncio.run(use(name)) for name in "ab"] == [True, True]
+
     # --- correlation -----------------------------------------------------------------------
 
     async def test_status_moves_on(self, tmp_path: Path) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import sqlite3
 import subprocess
 import tomllib
-from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,10 +15,7 @@ import pytest
 from bridge import assembly
 from bridge.cli.check import mistakes
 from bridge.cli.doubts import doubts
-from bridge.journal.protocol import Start
-from bridge.journal.sqlite import SqliteJournal
 from bridge.settings import ServerSettings, Settings, load
-from tests.bridge.events import message
 from tests.bridge.settings.test_config_example import uncommented
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
@@ -151,25 +146,12 @@ def test_systemd_understands_the_unit(tmp_path):
     assert said == []
 
 
-@pytest.mark.parametrize("command", re.findall(r"bridge (check|serve|subscribers|dead) ", PAGE))
+@pytest.mark.parametrize(
+    "command", re.findall(r"bridge (check|serve|subscribers|dead|backup|export) ", PAGE)
+)
 def test_its_commands_exist(command):
     """Each command of ours that the page calls is there."""
     assert find_spec(f"bridge.cli.{command}") is not None
-
-
-async def test_a_backup_of_a_running_journal_is_whole(tmp_path):
-    """The page's way copies a journal that is in use; the copy opens and holds its events."""
-    [statement] = set(re.findall(r'"(VACUUM INTO \')/var/backups/bridge\.db\'"', PAGE))
-    copy = tmp_path / "copy.db"
-    async with SqliteJournal(tmp_path / "bridge.db") as journal:
-        await journal.append([message("1"), message("2")])
-        with closing(sqlite3.connect(tmp_path / "bridge.db")) as connection:
-            connection.execute(f"{statement}{copy}'")
-        await journal.append([message("3")])
-    async with SqliteJournal(copy) as restored:
-        cursor = await restored.subscribe("crm", start=Start.BEGINNING)
-        entries = await cursor.read(10)
-    assert [entry.event.message_id for entry in entries] == ["1", "2"]
 
 
 def test_the_defaults_that_it_shows_are_those():

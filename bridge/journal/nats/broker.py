@@ -178,8 +178,6 @@ class Broker:
             # answers with a RuntimeError.
             with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
                 await self._client.close()
-            self._client = Client()
-            self.connection = 0
 
     def on_connection(self, begins: Callable[[], None]) -> None:
         """Call this with every new connection, before anybody can use it."""

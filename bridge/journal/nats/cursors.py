@@ -48,13 +48,12 @@ class Cursors:
         """Read no more; whoever waits for an entry gets a `JournalError`."""
         await asyncio.gather(*(cursor.close() for cursor in self._cursors.values()))
         self._growth.close()
-        self._growth = Growth()
         tasks = [*self._tasks, *self._joining.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for known in (self._cursors, self._joining, self._tasks, self._listening):
-            known.clear()
+        self._cursors.clear()
+        self._joining.clear()
 
     # --- opening -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -71,9 +72,16 @@ class NatsJournal(Operations):
         spool: Journal | None = None,
         max_waiting: int = 20_000,
     ) -> None:
+        limits = Limits(keep=keep, max_bytes=max_bytes)
+        self._make = partial(self._made, settings, limits, spool, max_waiting)
+        self._make()
+
+    def _made(
+        self, settings: NatsSettings, limits: Limits, spool: Journal | None, max_waiting: int
+    ) -> None:
+        """Make the parts, which belong to one event loop and one time of being open."""
         self._names = Names(stream=settings.stream, partitions=settings.partitions)
         self._broker = Broker(settings)
-        limits = Limits(keep=keep, max_bytes=max_bytes)
         self._streams = Streams(
             self._broker, self._names, settings, limits, renewed=self._begin_anew
         )
@@ -113,6 +121,8 @@ class NatsJournal(Operations):
 
     async def __aenter__(self) -> Self:
         """Open. Without a spool the servers have to be there; with one, they may come later."""
+        if self._broker.connection or self._tasks:  # it was open before
+            self._make()
         async with AsyncExitStack() as resources:
             resources.push_async_callback(self._broker.close)
             if self._spool is not None:
@@ -259,4 +269,4 @@ class NatsJournal(Operations):
             return await self._spool.health(away=not self._streams.ready)
         if not self._streams.ready:
             return Health(ready=False, reason="NATS is away")
-        return Health(ready=True)
+        return Health(ready=True) if self._spool is None else await self._spool.unused()

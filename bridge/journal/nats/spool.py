@@ -176,6 +176,18 @@ class Spool:
         await self._count()
         return erased
 
+    async def unused(self) -> Health:
+        """Return the health of a journal that needs no spool now: what the spool's file needs."""
+        health = await self._journal.health()
+        if not health.set_aside:
+            return Health(ready=True, losses=health.losses)
+        return Health(
+            ready=True,
+            reason=f"the spool: {health.reason}",
+            set_aside=health.set_aside,
+            losses=health.losses,
+        )
+
     async def health(self, *, away: bool) -> Health:
         """Return whether the spool would take an event, and how many it has."""
         cause = "NATS is away" if away else "NATS was away"

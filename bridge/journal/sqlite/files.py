@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import stat
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,8 @@ _LOG: Final = logging.getLogger("bridge.journal")
 PRIVATE: Final = 0o600  # what a journal holds is personal data
 APPLICATION_ID: Final = 0x494E4353  # "INCS"
 MAGIC: Final = b"SQLite format 3\x00"
+WAL_HEADER: Final = 32  # bytes, as are the next; https://sqlite.org/fileformat.html#walformat
+FRAME_HEADER: Final = 24
 
 _SIBLINGS: Final = ("", "-wal")
 _DAMAGED: Final = "damaged"
@@ -88,7 +89,7 @@ class Files:
         self._shm_descriptor = -1
         self._database_is: _Identity | None = None
         self._wal_is: _Identity | None = None
-        self._size = 0
+        self._size = self._wal_size = 0
 
     # --- who may use them --------------------------------------------------------------------
 
@@ -209,11 +210,14 @@ class Files:
 
     # --- whether they are the ones -------------------------------------------------------------
 
-    def lost(self, wal_size: int = 0) -> str | None:
+    def lost(self, wal_size: int | None = None) -> str | None:
         """Return why what is open is not what is on disk, or None where it is.
 
-        Cheap enough for every commit. `wal_size` is how long the log has to be at least.
+        Cheap enough for every commit. `wal_size` is how long the log has to be at least from now
+        on.
         """
+        if wal_size is not None:
+            self._wal_size = wal_size
         try:
             # As strings, this takes half the time.
             database, wal = os.stat(self._named), os.stat(self._wal_named)  # noqa: PTH116
@@ -223,23 +227,22 @@ class Files:
             return f"{self.path} is another file now"
         if (wal.st_dev, wal.st_ino) != self._wal_is:
             return f"{self.wal} is another file now"
-        if database.st_size < self._size or wal.st_size < wal_size:
+        if database.st_size < self._size or wal.st_size < self._wal_size:
             return f"{self.path} has been cut short"
         self._size = database.st_size
         return None
 
-    def readable_by_others(self) -> Sequence[str]:
-        """Return what is wrong with the permissions of each file that others may use."""
+    def readable_by_others(self) -> str | None:
+        """Return what is wrong with the permissions of the files, if others may use them."""
         found = []
-        for path in (self.database, self.wal, self.shm, self._lock_path):
+        for path in (self.database, self.wal, self.shm):
             with suppress(OSError):
-                mode = stat.S_IMODE(path.stat().st_mode)
-                if mode & 0o077:
-                    found.append(
-                        f"{path} holds personal data, and others may use it (mode {mode:04o}): "
-                        f"chmod 600 {path}"
-                    )
-        return found
+                if path.stat().st_mode & 0o077:
+                    found.append(str(path))
+        if not found:
+            return None
+        names = " ".join(found)
+        return f"others may use {names}, which hold personal data: chmod 600 {names}"
 
     def check_kind(self) -> None:
         """Look what is in the database's place, without changing anything.
@@ -258,10 +261,11 @@ class Files:
         has_wal = self.wal.exists() and self.wal.stat().st_size
         if head.startswith(MAGIC):
             application = _application(head)
-            # A log may hold what belongs into the header: SQLite tells the rest.
-            if application == APPLICATION_ID or (application == 0 and has_wal):
-                return
-            raise JournalError(f"{self.path} is an SQLite file, but not a journal")
+            if not application and has_wal:  # the log may hold what belongs into the header
+                application = _application_in_log(self.wal)
+            if application != APPLICATION_ID:
+                raise JournalError(f"{self.path} is an SQLite file, but not a journal")
+            return
         if not head and not has_wal:
             return
         # SQLite would delete a log without a database, and what it holds has been acknowledged.
@@ -368,6 +372,19 @@ def sync_folder(path: Path) -> None:
 
 def _application(head: bytes) -> int:
     return int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4])
+
+
+def _application_in_log(path: Path) -> int:
+    """Return the application that a log's newest first page names; 0 is none."""
+    found = 0
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(WAL_HEADER)[8:12])
+        while header := file.read(FRAME_HEADER):
+            if int.from_bytes(header[:4]) == 1:
+                found = _application(file.read(size))
+            else:
+                file.seek(size, os.SEEK_CUR)
+    return found
 
 
 def _identity(found: os.stat_result) -> _Identity:

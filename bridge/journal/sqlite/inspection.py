@@ -49,7 +49,8 @@ def _doubts(files: Files, min_free_space: int) -> Iterator[str]:
                 f"{files.path} has format {found}: `bridge serve` upgrades it to {FORMAT}, "
                 "and keeps a copy as it was"
             )
-    yield from files.readable_by_others()
+    if (told := files.readable_by_others()) is not None:
+        yield told
     for aside in files.aside():
         yield f"{aside} was set aside: look into it, then move it away"
     free = shutil.disk_usage(folder).free

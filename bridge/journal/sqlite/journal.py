@@ -43,10 +43,8 @@ from bridge.journal.sqlite.ledger import digest, forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Append, Sweep
-from bridge.model import Event
 from bridge.settings import JournalSettings, NoSettings
 
-_SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 _PAGE: Final = 1000
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
@@ -93,9 +91,6 @@ class SqliteJournal(Store, Journal):
         """Begin closed."""
         super().__attrs_post_init__()
         self._cursors: dict[str, SubscriberCursor] = {}
-        self._progress: dict[str, int] = {}
-        self._saving: asyncio.TimerHandle | None = None
-        self._saved_at = 0.0  # of the event loop's clock
 
     # --- opening and closing ---------------------------------------------------------------
 
@@ -115,6 +110,7 @@ class SqliteJournal(Store, Journal):
 
     async def __aenter__(self) -> Self:
         """Open; a damaged file is set aside, which the log and `health` say."""
+        self._where = self._path.absolute()
         await self._start()
         return self
 
@@ -125,66 +121,10 @@ class SqliteJournal(Store, Journal):
         traceback: TracebackType | None,
     ) -> None:
         """Finish what is queued, and close; readers that still wait get a `JournalError`."""
-        self._save_progress()
         self._cursors.clear()
         await self._end()
 
-    # --- appending -------------------------------------------------------------------------
-
-    async def append(self, events: Sequence[Event]) -> Appended:
-        """See `Journal.append`."""
-        writer = self._running()
-        if self._waiting >= self._max_waiting:
-            raise JournalError(f"{self._waiting} events wait for the disk")
-        done: asyncio.Future[Appended] = self._loop.create_future()
-        self._waiting += len(events)
-        writer.put(Append(tuple(events), done))
-        return await done
-
-    # --- what cursors ask for ----------------------------------------------------------------
-
-    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
-        """Return the entries beyond a position, waiting for at least one."""
-        while True:
-            self._running()
-            grown = self._grown
-            found = (
-                self._tail.after(position, limit)
-                if position >= self._tail.since
-                else await self.reading(entries.read_after, position, limit)
-            )
-            if found:
-                return found
-            await grown.wait()
-
-    def save_soon(self, name: str, position: int) -> None:
-        """Keep how far a subscriber is, a little later and together with others."""
-        self._running()
-        self._progress[name] = position
-        if self._saving is None:
-            at = max(self._saved_at + _SAVE_EVERY, self._loop.time())
-            self._saving = self._loop.call_at(at, self._save_progress)
-
-    def _save_progress(self) -> None:
-        if self._saving is not None:
-            self._saving.cancel()
-            self._saving = None
-        self._saved_at = self._loop.time()
-        if not self._progress or self._writer is None:  # while it recovers: with what comes next
-            return
-        progress, self._progress = self._progress, {}
-
-        def save(connection: apsw.Connection) -> None:
-            for name, position in progress.items():
-                subscriptions.advance(connection, name, position)
-
-        def saved(done: asyncio.Future[None]) -> None:
-            if done.exception() is not None:  # comes again with what is settled next
-                self._progress = progress | self._progress
-
-        self.writing(save).add_done_callback(saved)
-
-    # --- subscribers ---------------------------------------------------------------------
+    # --- subscribers -----------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
@@ -336,7 +276,7 @@ class SqliteJournal(Store, Journal):
     async def health(self) -> Health:
         """See `Journal.health`; after a failure a rehearsal tells whether the disk is back."""
         try:
-            free = shutil.disk_usage(self._path.parent).free
+            free = shutil.disk_usage(self._where.parent).free
             if (trouble := await self._trouble_now()) is not None:
                 return self._health(trouble)
             writer = self._running()

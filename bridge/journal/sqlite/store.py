@@ -21,16 +21,18 @@ import apsw
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.protocol import Entry
+from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.clock import SteadyClock, monotonic
-from bridge.journal.sqlite.entries import Tail, newest_at
+from bridge.journal.sqlite.entries import Tail, newest_at, read_after
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.retention import Retention
 from bridge.journal.sqlite.schema import connect, open_file, usable
+from bridge.journal.sqlite.subscriptions import advance
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
+from bridge.model import Event
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +41,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _TAIL_SIZE: Final = 16 << 20
+_SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 _RECOVERS_EVERY: Final = 1.0  # seconds between attempts
 _RECOVERS_WITHIN: Final = 0.5  # seconds for which `health` waits for one
 
@@ -82,9 +85,12 @@ class Store:
         self._writer: Writer | None = None
         self._trouble = "the journal is not open"
         self._recovery: asyncio.Task[None] | None = None
-        self._try_now = asyncio.Event()
+        self._where = self._path  # from when it opens on, wherever the program goes
         self._grown = asyncio.Event()
         self._waiting = 0
+        self._progress: dict[str, int] = {}
+        self._saving: asyncio.TimerHandle | None = None
+        self._saved_at = 0.0  # of the event loop's clock
 
     # --- opening and closing ---------------------------------------------------------------
 
@@ -100,7 +106,7 @@ class Store:
 
     def _open(self) -> None:
         with ExitStack() as connections, ExitStack() as threads:
-            files = Files(self._path)
+            files = Files(self._where)
             connections.enter_context(files.locked())
             try:
                 source, keys = self._open_file(files)
@@ -113,7 +119,7 @@ class Store:
             checkpoints = self._connect(files, connections)
             files.protect(self._busy_timeout)
             connections.callback(files.unprotect)
-            for told in files.readable_by_others():
+            if (told := files.readable_by_others()) is not None:
                 _LOG.warning("%s", told)
             self._readers = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
             threads.callback(self._readers.shutdown)
@@ -166,6 +172,7 @@ class Store:
 
     async def _end(self) -> None:
         """Close; readers that still wait get a `JournalError`."""
+        self._save_progress()
         self._writer = None
         self._trouble = "the journal is not open"
         self._grow()
@@ -202,6 +209,7 @@ class Store:
             self._writer = None
             self._trouble = reason
             self.losses += 1
+            self._try_now = asyncio.Event()
             self._recovery = asyncio.create_task(self._recover(), name="journal: recovery")
 
     async def _recover(self) -> None:
@@ -233,7 +241,7 @@ class Store:
             await asyncio.wait({self._recovery}, timeout=_RECOVERS_WITHIN)
         return self._trouble if self._writer is None else None
 
-    # --- the threads' work -------------------------------------------------------------------
+    # --- writing and reading -----------------------------------------------------------------
 
     def _running(self) -> Writer:
         if self._writer is None:
@@ -265,6 +273,30 @@ class Store:
         self._grown.set()
         self._grown = asyncio.Event()
 
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """See `Journal.append`."""
+        writer = self._running()
+        if self._waiting >= self._max_waiting:
+            raise JournalError(f"{self._waiting} events wait for the disk")
+        done: asyncio.Future[Appended] = self._loop.create_future()
+        self._waiting += len(events)
+        writer.put(Append(tuple(events), done))
+        return await done
+
+    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return the entries beyond a position, waiting for at least one."""
+        while True:
+            self._running()
+            grown = self._grown
+            found = (
+                self._tail.after(position, limit)
+                if position >= self._tail.since
+                else await self.reading(read_after, position, limit)
+            )
+            if found:
+                return found
+            await grown.wait()
+
     async def reading(
         self, query: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -284,6 +316,33 @@ class Store:
         done: asyncio.Future[T] = self._loop.create_future()
         writer.put(Job(lambda connection: work(connection, *args, **kwargs), done))
         return done
+
+    def save_soon(self, name: str, position: int) -> None:
+        """Keep how far a subscriber is, a little later and together with others."""
+        self._running()
+        self._progress[name] = position
+        if self._saving is None:
+            at = max(self._saved_at + _SAVE_EVERY, self._loop.time())
+            self._saving = self._loop.call_at(at, self._save_progress)
+
+    def _save_progress(self) -> None:
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        self._saved_at = self._loop.time()
+        if not self._progress or self._writer is None:  # while it recovers: with what comes next
+            return
+        progress, self._progress = self._progress, {}
+
+        def save(connection: apsw.Connection) -> None:
+            for name, position in progress.items():
+                advance(connection, name, position)
+
+        def saved(done: asyncio.Future[None]) -> None:
+            if done.exception() is not None:  # comes again with what is settled next
+                self._progress = progress | self._progress
+
+        self.writing(save).add_done_callback(saved)
 
     def _chore(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
         writer = self._running()

@@ -26,6 +26,7 @@ from bridge.journal.correlation import correlate, first_reads
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.queues import Queues
+from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
@@ -43,8 +44,6 @@ _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
-_WAL_HEADER: Final = 32  # https://sqlite.org/fileformat.html#the_wal_file_format
-_FRAME_HEADER: Final = 24
 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
 _new_entry: Final = builder(Entry)
@@ -154,7 +153,7 @@ class Writer:
         self._answered = answered
         self._find_lost = lost
         self._lost: str | None = None
-        self._frame_size = connection.pragma("page_size") + _FRAME_HEADER
+        self._frame_size = connection.pragma("page_size") + FRAME_HEADER
         self._wal_size = 0
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._swept_at = time.monotonic()
@@ -383,7 +382,7 @@ class Writer:
         """Take note of a commit that wrote something; SQLite's hook for the write-ahead log."""
         self.commits += 1
         self.fault = None
-        self._wal_size = _WAL_HEADER + pages * self._frame_size
+        self._wal_size = WAL_HEADER + pages * self._frame_size
         if pages >= _CHECKPOINT_AT:
             self.checkpoint_due.set()
         return apsw.SQLITE_OK

@@ -27,6 +27,7 @@ from bridge.ingress.responses import (
 )
 from bridge.journal.protocol import Start
 from bridge.journal.query import Query
+from bridge.journal.transfer import lines_of
 from bridge.ops.admin.guard import explain, guard
 from bridge.ops.admin.requests import (
     BadRequest,
@@ -226,6 +227,16 @@ async def _start(request: web.Request, query: Query) -> Start | int:
         return Start.END
     entries = await journal.search(attrs.evolve(query, limit=1))
     return entries[0].position - 1 if entries else Start.END
+
+
+@_routes.get("/export")
+async def _export(request: web.Request) -> web.StreamResponse:
+    """Stream the journal as lines, of which the last one says that they are all."""
+    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    async for line in lines_of(request.app[_OPERATORS].journal):
+        await response.write(line)
+    return response
 
 
 # --- subscribers and dead letters ------------------------------------------------------------

@@ -123,6 +123,29 @@ def test_a_secret_that_is_a_default_is_not_in_the_file(command, workplace, insta
     assert command("check").out == ""
 
 
+def test_the_journal_is_looked_at(command, workplace):
+    """A file in the journal's place that is none is a mistake, and one that is open a warning."""
+    config = workplace / "config.toml"
+    config.write_text('[journal]\npath = "notes.txt"\n')
+    (workplace / "notes.txt").write_text("mine")
+    outcome = command("check")
+    (line,) = outcome.lines
+    assert line.startswith("config.toml:2: journal.path: ")
+    assert "is not a journal, and is left alone" in line
+    assert outcome.code == 3
+    (workplace / "notes.txt").unlink()
+    (workplace / "notes.txt.damaged-20260101T000000Z").touch()
+    outcome = command("check")
+    (line,) = outcome.lines
+    assert line.startswith("config.toml:2: journal.path: warning: ")
+    assert "was set aside" in line
+    assert outcome.code == 0
+    config.write_text('[journal]\nengine = "nats"\n[journal.nats]\nspool_path = "none/s.db"\n')
+    outcome = command("check")
+    assert outcome.lines[0].startswith("config.toml:4: journal.nats.spool_path: ")
+    assert "does not exist" in outcome.lines[0]
+
+
 def test_credentials_for_nats_have_to_be_there(command, workplace):
     """A file of credentials that cannot be read is a mistake, where NATS is used."""
     path = workplace / "config.toml"

@@ -360,14 +360,6 @@ async def test_foreign_database(path: Path) -> None:
     assert path.read_bytes() == content
 
 
-async def test_other_version(path: Path) -> None:
-    """A journal of this version of bridge knows up to is refused and left as it is."""
-    async with SqliteJournal(path) as journal:
-        await run(journal, "PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="this version of bridge knows up to"):
-        await SqliteJournal(path).__aenter__()
-
-
 async def test_no_such_directory(tmp_path: Path) -> None:
     """A path that leads nowhere is told as such."""
     with pytest.raises(JournalError, match="No such file or directory"):

@@ -1,0 +1,161 @@
+# ruff: noqa: ASYNC240 - small files on a local disk
+"""Journals of other formats: upgraded with a copy kept, or refused as they are."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import apsw
+import pytest
+
+from bridge.errors import ConfigurationError, JournalError
+from bridge.journal.protocol import Appended, Held, Retry, Start
+from bridge.journal.sqlite import SqliteJournal, upgrades
+from bridge.journal.sqlite.ledger import digest
+from bridge.model.codec import encode
+from tests.bridge.events import message
+from tests.bridge.journal.files import everything, read, run
+
+# As version 3 of the format made its tables.
+FORMAT_3 = """
+CREATE TABLE entries (position INTEGER PRIMARY KEY, key BLOB NOT NULL, at INTEGER NOT NULL,
+    lane TEXT, event BLOB, mended INTEGER) STRICT;
+CREATE TABLE keys (key BLOB PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE merged (only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL,
+    merging_up_to INTEGER NOT NULL, part INTEGER NOT NULL) STRICT;
+CREATE TABLE tracks (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, at INTEGER NOT NULL,
+    tied_to BLOB, track BLOB) STRICT;
+CREATE TABLE subscribers (name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE held (subscriber TEXT NOT NULL, position INTEGER NOT NULL, lane TEXT NOT NULL,
+    tries INTEGER NOT NULL, due_at REAL, first_failed_at REAL, error TEXT,
+    replayed INTEGER NOT NULL, PRIMARY KEY (subscriber, position)) STRICT, WITHOUT ROWID;
+CREATE INDEX held_by_lane ON held (subscriber, lane, position);
+CREATE INDEX held_by_position ON held (position);
+CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, subscriber TEXT NOT NULL,
+    position INTEGER NOT NULL, tries INTEGER NOT NULL, first_failed_at REAL NOT NULL,
+    failed_at REAL NOT NULL, error TEXT NOT NULL) STRICT;
+CREATE INDEX dead_by_position ON dead (position);
+CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;
+"""
+EVENTS = tuple(message(name) for name in "abcd")
+LANE = "whatsapp:30058:+16505551234"
+
+
+def make(path: Path, version: int = 3) -> None:
+    """Make a journal of format 3 with four events, one held and one dead."""
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    with connection:
+        connection.execute(FORMAT_3)
+        connection.pragma("application_id", 0x494E4353)
+        connection.pragma("user_version", version)
+        connection.executemany(
+            "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, 1800000000, ?, ?)",
+            [(n, digest(event.key), LANE, encode(event)) for n, event in enumerate(EVENTS, 1)],
+        )
+        connection.execute("INSERT INTO subscribers VALUES ('crm', 3)")
+        connection.execute(
+            "INSERT INTO held VALUES ('crm', 1, ?, 2, 50.5, 40.0, 'KeyError: \"x\"', 1)", (LANE,)
+        )
+        connection.execute("INSERT INTO held VALUES ('crm', 2, ?, 0, NULL, NULL, NULL, 0)", (LANE,))
+        connection.execute("INSERT INTO dead VALUES (7, 'crm', 3, 5, 1.5, 9.5, 'OSError')")
+    connection.close()
+
+
+async def test_an_older_journal_is_upgraded(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Everything in an older journal is there afterwards, and the file is kept as it was."""
+    make(path)
+    async with SqliteJournal(path) as journal:
+        assert [entry.event for entry in await everything(journal)] == list(EVENTS)
+        assert await journal.append(EVENTS) == Appended(published=0, duplicates=4)
+        cursor = await journal.subscribe("crm", start=Start.BEGINNING)
+        a, b, c, d = await everything(journal)
+        assert await read(cursor, 1) == [d]
+        retry = Retry(
+            tries=2, due_at=50.5, first_failed_at=40.0, error='KeyError: "x"', replayed=True
+        )
+        assert await cursor.waiting() == {LANE: 50.5}
+        assert list(await cursor.held(LANE, 5)) == [Held(entry=a, retry=retry), Held(entry=b)]
+        (letter,) = await journal.dead_letters()
+        assert (letter.id, letter.entry) == (7, c)
+        assert letter.retry == Retry(tries=5, first_failed_at=1.5, failed_at=9.5, error="OSError")
+        assert await run(journal, "PRAGMA user_version") == upgrades.FORMAT
+    kept = path.with_name(f"{path.name}.format-3")
+    with apsw.Connection(str(kept)) as connection:
+        assert connection.pragma("user_version") == 3
+        assert connection.execute("SELECT count(*) FROM held").get == 2
+    connection.close()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    record, _ = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "has been upgraded from format 3" in record.getMessage()
+    assert kept.name in record.getMessage()
+    async with SqliteJournal(path) as journal:
+        assert len(await everything(journal)) == 4
+
+
+async def test_an_upgraded_journal_is_like_a_new_one(path: Path) -> None:
+    """The tables of an upgraded file have the columns and indexes of a new one."""
+    make(path)
+    new = path.with_name("new.db")
+
+    async def schema(of: Path) -> set[tuple[object, ...]]:
+        async with SqliteJournal(of) as journal:
+            return await journal.reading(
+                lambda db: set(
+                    db.execute(
+                        "SELECT m.name, c.name, c.type, c.pk FROM sqlite_schema m "
+                        "JOIN pragma_table_info(m.name) c WHERE m.name NOT LIKE 'sqlite_%'"
+                    )
+                )
+            )
+
+    assert await schema(path) == await schema(new)
+
+
+async def test_an_upgrade_that_fails_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that cannot be made leaves the journal as it was, for the next attempt."""
+    make(path)
+    steps = {3: f"{upgrades.STEPS[3]}; INSERT INTO nowhere VALUES (1)"}
+    with monkeypatch.context() as patched:
+        patched.setattr(upgrades, "STEPS", steps)
+        with pytest.raises(JournalError, match="no such table: nowhere"):
+            await SqliteJournal(path).__aenter__()
+    async with SqliteJournal(path) as journal:
+        assert len(await everything(journal)) == 4
+
+
+async def test_without_room_for_a_copy_nothing_is_upgraded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal whose copy cannot be made is left as it is, and opening says why."""
+    make(path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise JournalError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(upgrades, "copy", refuse)
+        with pytest.raises(JournalError, match="no room"):
+            await SqliteJournal(path).__aenter__()
+    with apsw.Connection(str(path)) as connection:
+        assert connection.pragma("user_version") == 3
+    connection.close()
+
+
+@pytest.mark.parametrize("version", [99, 2])
+async def test_other_formats_are_refused(path: Path, version: int) -> None:
+    """A newer format, and one from before the first release, are refused with what to do."""
+    make(path, version)
+    content = path.read_bytes()
+    with pytest.raises(JournalError) as caught:
+        await SqliteJournal(path).__aenter__()
+    told = str(caught.value)
+    assert f"has format {version}" in told
+    assert str(upgrades.FORMAT) in told
+    assert ("install the version that wrote it" in told) == (version == 99)
+    with pytest.raises(ConfigurationError, match=f"has format {version}"):
+        SqliteJournal(path).check()
+    assert path.read_bytes() == content
