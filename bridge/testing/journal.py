@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement, Start
-from bridge.model import Direction, Status, StatusChange
 from bridge.model.keys import message_key
+from bridge.testing.correlation import CorrelationContract
 from bridge.testing.operators import OperatorsContract
 from bridge.testing.sample_events import (
     ANNE,
@@ -23,12 +23,11 @@ from bridge.testing.sample_events import (
     ids,
     message,
     read,
-    status,
     unwritable,
 )
 
 
-class JournalContract(OperatorsContract):
+class JournalContract(CorrelationContract, OperatorsContract):
     """The suite; a subclass supplies `make_journal`."""
 
     # --- appending -------------------------------------------------------------------------
@@ -142,58 +141,6 @@ class JournalContract(OperatorsContract):
                 return (await journal.health()).ready
 
         assert [asyncio.run(use(name)) for name in "ab"] == [True, True]
-
-    # --- correlation -----------------------------------------------------------------------
-
-    async def test_status_moves_on(self, tmp_path: Path) -> None:
-        """Every observation is published, and a late one does not move the message back."""
-        async with self.make_journal(tmp_path) as journal:
-            for seen_as in (Status.SENT, Status.READ, Status.DELIVERED, Status.READ):
-                await journal.append([status(seen_as, "a")])
-            entries = await read(await journal.follow(start=Start.BEGINNING), 3)
-        seen = [
-            (entry.event.status, entry.event.advanced, entry.event.current)
-            for entry in entries
-            if isinstance(entry.event, StatusChange)
-        ]
-        assert seen == [
-            (Status.SENT, True, Status.SENT),
-            (Status.READ, True, Status.READ),
-            (Status.DELIVERED, False, Status.READ),
-        ]
-
-    async def test_tie_known(self, tmp_path: Path) -> None:
-        """Once the two ids are tied, a status under INCS's number is the channel's status."""
-        out = message("a", direction=Direction.OUTBOUND, aliases=("9001",))
-        async with self.make_journal(tmp_path) as journal:
-            await journal.append([out])
-            await journal.append([status(Status.DELIVERED, "9001", resolved=False)])
-            again = await journal.append([status(Status.DELIVERED, "a")])
-            entries = await read(await journal.follow(start=Start.BEGINNING), 2)
-        assert again == Appended(published=0, duplicates=1)
-        change = entries[1].event
-        assert isinstance(change, StatusChange)
-        assert (change.key, change.message_id) == ("status/whatsapp/a/delivered", "a")
-        assert (change.channel, change.account, change.resolved) == ("whatsapp", "123456123", True)
-        assert change.aliases == ("9001",)
-        assert entries[1].lane == entries[0].lane
-
-    async def test_tie_learned_late(self, tmp_path: Path) -> None:
-        """Learning the tie later does not publish the same status twice."""
-        out = message("a", direction=Direction.OUTBOUND, aliases=("9001",))
-        async with self.make_journal(tmp_path) as journal:
-            await journal.append([status(Status.DELIVERED, "9001", resolved=False)])
-            await journal.append([out])
-            again = await journal.append([status(Status.DELIVERED, "a")])
-            later = await journal.append([status(Status.SENT, "a")])
-            entries = await read(await journal.follow(start=Start.BEGINNING), 3)
-        assert again == Appended(published=0, duplicates=1)
-        assert later == Appended(published=1, duplicates=0)
-        first, last = entries[0].event, entries[2].event
-        assert isinstance(first, StatusChange)
-        assert isinstance(last, StatusChange)
-        assert first.resolved is False
-        assert (last.advanced, last.current) == (False, Status.DELIVERED)
 
     # --- subscribers -----------------------------------------------------------------------
 

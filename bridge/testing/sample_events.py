@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+import attrs
 
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import (
@@ -26,6 +28,8 @@ from bridge.model.keys import conversation_id, event_key, message_key, status_ke
 NOON: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 ANNE: Final = "+16505551234"
 BERT: Final = "+16505559876"
+ACCOUNT: Final = "123456123"
+ANNES_ID: Final = "US.13491208655302741918"
 _PATIENCE: Final = 30.0
 
 
@@ -33,49 +37,74 @@ def message(
     message_id: str,
     *,
     phone: str = ANNE,
+    user_id: str | None = None,
     direction: Direction = Direction.INBOUND,
     aliases: tuple[str, ...] = (),
+    **fields: Any,  # noqa: ANN401 - of a message
 ) -> Message:
-    """Return a message of a user's, or of the business's to a user."""
-    user, business = Party(phone=phone), Party(phone="+16505556666", role=Role.BUSINESS)
+    """Return a message of a user's, or of the business's to a user; "" is no phone."""
+    user = Party(phone=phone or None, user_id=user_id)
+    business = Party(phone="+16505556666", role=Role.BUSINESS)
     inbound = direction is Direction.INBOUND
-    return Message(
-        key=message_key("whatsapp", message_id),
-        source="contract",
-        channel="whatsapp",
-        account="123456123",
-        occurred_at=NOON,
-        received_at=NOON + timedelta(seconds=1),
-        raw={"id": message_id, "from": phone.removeprefix("+")},
-        message_id=message_id,
-        aliases=aliases,
-        id_space="incs" if aliases else None,
-        direction=direction,
-        origin=Origin.USER if inbound else Origin.API,
-        conversation=Conversation(id=conversation_id("whatsapp", "123456123", phone)),
-        sender=user if inbound else business,
-        recipient=business if inbound else user,
-        content=Text(text="hello"),
+    identity = phone or user_id or message_id
+    values: dict[str, Any] = {
+        "key": message_key("whatsapp", message_id),
+        "source": "contract",
+        "channel": "whatsapp",
+        "account": ACCOUNT,
+        "occurred_at": NOON,
+        "received_at": NOON + timedelta(seconds=1),
+        "raw": {"id": message_id, "from": phone.removeprefix("+")},
+        "message_id": message_id,
+        "aliases": aliases,
+        "id_space": "incs" if aliases else None,
+        "direction": direction,
+        "origin": Origin.USER if inbound else Origin.API,
+        "conversation": Conversation(id=conversation_id("whatsapp", ACCOUNT, identity)),
+        "sender": user if inbound else business,
+        "recipient": business if inbound else user,
+        "content": Text(text="hello"),
+    }
+    return Message(**(values | fields))
+
+
+def poorly(event: Message, number: str = "9001", *, settle: float = _PATIENCE) -> Message:
+    """Return what a provider's second, poorer account of a message tells."""
+    now = datetime.now(UTC)  # it is to settle for so long from now on
+    return attrs.evolve(
+        event,
+        aliases=(number,),
+        id_space="incs",
+        content=Text(text="[message]"),
+        settle=settle,
+        received_at=now,
     )
 
 
-def status(status: Status, message_id: str, *, resolved: bool = True) -> StatusChange:
-    """Return what became of a message; unresolved, under INCS's own number of it."""
+def status(
+    status: Status,
+    message_id: str,
+    *,
+    resolved: bool = True,
+    **fields: Any,  # noqa: ANN401 - of a status
+) -> StatusChange:
+    """Return what became of a message; unresolved, under another space's number of it."""
     channel = "whatsapp" if resolved else "incs"
-    return StatusChange(
-        key=status_key(channel, message_id, status),
-        source="contract",
-        channel=channel,
-        account="123456123" if resolved else None,
-        occurred_at=NOON,
-        received_at=NOON + timedelta(seconds=1),
-        raw={"id": message_id, "status": status},
-        message_id=message_id,
-        status=status,
-        provider_status=status,
-        id_space=None if resolved else "incs",
-        resolved=resolved,
-    )
+    values: dict[str, Any] = {
+        "key": status_key(channel, message_id, status),
+        "source": "contract",
+        "channel": channel,
+        "account": ACCOUNT if resolved else None,
+        "occurred_at": NOON,
+        "received_at": NOON + timedelta(seconds=1),
+        "raw": {"id": message_id, "status": status},
+        "message_id": message_id,
+        "status": status,
+        "provider_status": status,
+        "id_space": None if resolved else "incs",
+        "resolved": resolved,
+    }
+    return StatusChange(**(values | fields))
 
 
 def unwritable(identity: str) -> Notice:

@@ -210,7 +210,7 @@ class Publisher:
             latest |= {stored.subject: stored for stored in found}
         waits = [stored for stored in latest.values() if stored.data]
         keep = min((stored.sequence for stored in waits), default=last + 1)
-        if first < keep:
+        if 0 < first < keep:
             with suppress(JournalError):  # the next look is soon
                 await self._broker.empty(stream, subject, before=keep)
         return [queue for stored in waits if (queue := read_queue(stored.data)) is not None]
