@@ -15,7 +15,6 @@ from hashlib import sha256
 from typing import Final
 
 import attrs
-import orjson
 
 from bridge.errors import CodecError, ConfigurationError, JournalError, Problem
 from bridge.journal.nats.broker import Unfit
@@ -30,7 +29,8 @@ from bridge.journal.protocol import (
     Start,
 )
 from bridge.model import Event, Notice
-from bridge.model.codec import from_dict, to_dict
+from bridge.model.codec import encode, from_dict, to_dict
+from bridge.model.frozen import evolved
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -201,10 +201,9 @@ class Spool:
 
 def _wrapped(event: Event) -> Event:
     """Return an event that carries another one; the same account of it comes to the same key."""
-    item = orjson.dumps(event.raw, option=orjson.OPT_SORT_KEYS, default=repr)
-    account = sha256(item).hexdigest()
+    told = encode(evolved(event, received_at=event.occurred_at))
     return Notice(
-        key=f"{_SPOOLED}/{event.kind}/{event.source}/{account}/{event.key}",
+        key=f"{_SPOOLED}/{sha256(told).hexdigest()}",
         source=event.source,
         domain=event.domain,
         channel=_SPOOLED,

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 
 from bridge.errors import CodecError, JournalError
@@ -14,9 +15,10 @@ from bridge.journal.nats.broker import Away, Unfit
 from bridge.journal.nats.spool import Spool
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Event
+from bridge.model import Event, Party, Status, Text
 from bridge.model.codec import to_dict
-from tests.bridge.events import message
+from tests.bridge.events import USER_PHONE, created, message, numbered_status, status
+from tests.bridge.journal.accounts import USER_ID, poorly, told
 
 
 class Stream:
@@ -25,6 +27,7 @@ class Stream:
     def __init__(self) -> None:
         self.ready = asyncio.Event()
         self.keys: list[str] = []
+        self.events: list[Event] = []
         self.asked = 0
 
     def refuse(self, event: Event) -> None:
@@ -34,6 +37,7 @@ class Stream:
         for event in events:
             self.refuse(event)
         self.keys += [event.key for event in events]
+        self.events += events
         return Appended(published=len(events), duplicates=0)
 
     async def until_ready(self) -> None:
@@ -169,3 +173,39 @@ async def test_whoever_goes_away_hides_nothing(tmp_path):
         stream.ready.set()
         await until_empty(spool)
     assert stream.keys == [message("a").key, message("b").key]
+
+
+async def test_the_stream_alone_correlates(tmp_path):
+    """What flows is what the callbacks told: accounts that wait, differ or repeat each other."""
+    full = told("wamid.1", party=Party(phone=USER_PHONE), content=Text(text="Taj Mahal"))
+    taken = [
+        poorly(full),
+        full,
+        created("9001", "wamid.out"),
+        numbered_status(Status.READ),
+        status(Status.READ, "wamid.out"),
+        attrs.evolve(status(Status.READ, "wamid.out"), raw={"n": 2}, correlation="order-17"),
+        told("wamid.2", party=Party(phone=USER_PHONE, user_id=USER_ID)),
+        told("wamid.3", party=Party(user_id=USER_ID)),
+    ]
+    stream = Stream()
+    async with flowing(SqliteJournal(tmp_path / "spool.db"), stream) as spool:
+        spool.activate("a test")
+        for event in taken:
+            await spool.take([event])
+        assert await spool.take(taken) == Appended(published=0, duplicates=len(taken))
+        stream.ready.set()
+        await until_empty(spool)
+    assert stream.events == taken
+
+
+async def test_a_spool_is_purged(tmp_path):
+    """What is about somebody goes, though it is wrapped."""
+    stream = Stream()
+    async with flowing(SqliteJournal(tmp_path / "spool.db"), stream) as spool:
+        spool.activate("a test")
+        await spool.take([message("a"), message("b", user="+16505559876")])
+        assert await spool.purge(USER_PHONE) == 1
+        stream.ready.set()
+        await until_empty(spool)
+    assert stream.keys == [message("b").key]
