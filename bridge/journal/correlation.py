@@ -63,20 +63,35 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     return True, (*before, *waiting.publish_or_wait(event, (event.key,), ledger))
 
 
-def first_reads(event: Event) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    """Return what deciding on an event looks at first: keys, names of records, and lanes.
+def first_keys(event: Event) -> Sequence[str]:
+    """Return the keys that deciding on an event looks at first: an engine may read them before.
 
-    An engine that reads them beforehand, all at once, has little left to read. Of an event that
-    breaks the model it need not read anything.
+    Of an event that breaks the model nothing need be read.
     """
     try:
-        keys = _keys_of(event) if isinstance(event, Message) else (event.key,)
+        return _keys_of(event)
+    except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
+        return ()
+
+
+def first_names(event: Event) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names of records and the lanes that deciding on an event looks at first."""
+    try:
         names = identity.names_of(event)
         if isinstance(event, Message | StatusChange):
             names += tracks.names_of(event)
-        return keys, names, (lane_of(event),)
-    except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
-        return (), (), ()
+        return names, (lane_of(event),)
+    except Exception:  # noqa: BLE001 - as above
+        return (), ()
+
+
+def _keys_of(event: Event) -> tuple[str, ...]:
+    """Return all names of what an event tells; its own key is the first."""
+    if not isinstance(event, Message) or not event.aliases:
+        return (event.key,)
+    space = event.id_space or ""
+    others = (message_key(space, alias) for alias in event.aliases)
+    return (event.key, *(tracks.in_domain(event, other) for other in others))
 
 
 # --- messages ------------------------------------------------------------------------------
@@ -102,16 +117,17 @@ def _message(message: Message, ledger: Ledger) -> Decision:
 
 def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
     """Return a message in the conversation that it belongs to, and remember that it does."""
+    where, track = message.conversation, None
     is_remembered = message.direction is _OUTBOUND or type(message.content) is Unsupported
-    conversation, known_as = message.conversation, None
-    is_anonymous = not identity.names_of(message)
-    if is_remembered or is_anonymous:
+    if is_remembered:
         track = tracks.find(message, ledger)
+    known_as = None if track is None else track.user
+    conversation, user, before = _settle(message, where, ledger, known_as)
+    if user is None:  # nobody is told
+        track = track or tracks.find(message, ledger)
         if track is not None:
-            known_as = track.user
-            if is_anonymous:
-                conversation = track.conversation or conversation
-    conversation, user, before = _settle(message, conversation, ledger, known_as)
+            where = track.conversation or where
+            conversation, user, before = _settle(message, where, ledger, track.user)
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
     if conversation is not message.conversation:
@@ -158,15 +174,6 @@ def _told_again(
         received_at=message.received_at,
     )
     return True, (*published, *waiting.publish_or_wait(completion, (more,), ledger))
-
-
-def _keys_of(message: Message) -> tuple[str, ...]:
-    """Return all names of a message as a happening; its own key is the first."""
-    if not message.aliases:
-        return (message.key,)
-    space = message.id_space or ""
-    others = (message_key(space, alias) for alias in message.aliases)
-    return (message.key, *(tracks.in_domain(message, other) for other in others))
 
 
 def _claim_others(keys: Sequence[str], of: str, ledger: Ledger) -> None:
@@ -231,6 +238,8 @@ def _settle(
 ) -> tuple[Conversation, User | None, Sequence[Published]]:
     """Return an event's conversation and user, and what is to be published before it."""
     conversation, user, joined = identity.settle(event, conversation, ledger, known_as)
+    if not joined:
+        return conversation, user, ()
     before: list[Published] = []
     for account, ends, goes_on in joined:
         notice = _joined(event, account, ends, goes_on)

@@ -44,8 +44,7 @@ _moved: Final = changer(Conversation, "id")
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
-    party = _user_of(event)
-    return [] if party is None else [_name(event, each) for each in _identities(event, party)]
+    return [_name(event, each) for each in _identities(event, _user_of(event))]
 
 
 def settle(
@@ -57,25 +56,24 @@ def settle(
     record. A direct conversation is the user's own; one of a group stays.
     """
     party = _user_of(event)
-    identities = () if party is None else _identities(event, party)
+    identities = _identities(event, party)
     if not identities and known_as is None:
         return conversation, None, ()
     account = event.account or ""
-    ids = [] if party is None else [each for each in (party.user_id, party.parent_user_id) if each]
     is_direct = conversation.kind is _DIRECT
     at = event.received_at.timestamp()
     user = ledger.find(known_as or _name(event, identities[0]))
     joined: Sequence[Joined] = ()
     if not (
         isinstance(user, User)
-        and all(identity in user.identities for identity in identities)
-        and (not ids or account in user.identified)
-        and (not is_direct or account in user.conversations)
+        and (identities == user.identities or all(each in user.identities for each in identities))
+        and (account in user.identified or not _ids(party))
+        and (account in user.conversations or not is_direct)
         and at <= user.seen + _DAY
     ):  # seldom
-        told = _Told(event=event, identities=identities, ids=ids, account=account, at=at)
+        told = _Told(event=event, identities=identities, ids=_ids(party), account=account, at=at)
         user, joined = told.learn(conversation if is_direct else None, ledger, known_as)
-    if is_direct and isinstance(user, User):
+    if is_direct and user is not None:
         own = user.conversations.get(account, conversation.id)
         if own != conversation.id:
             conversation = _moved(conversation, own)
@@ -84,7 +82,7 @@ def settle(
 
 @attrs.frozen(kw_only=True)
 class _Told:
-    """What one event tells of its user; `ids` are the identities that stay the user's for good."""
+    """What one event tells of its user; `ids` are the names that stay the user's for good."""
 
     event: Event
     identities: Sequence[str]
@@ -202,12 +200,14 @@ def _user_of(event: Event) -> Party | None:
     return party
 
 
-def _identities(event: Event, party: Party) -> Sequence[str]:
-    phone, user_id = party.phone, party.user_id
+def _identities(event: Event, party: Party | None) -> tuple[str, ...]:
+    """Return all names that an event tells of its user: a phone, ids, and what they were."""
+    if party is None:
+        return ()
     change = _change_of(event)
-    if user_id is None and party.parent_user_id is None and change is None:  # as most are
-        return (phone,) if phone else ()
-    found = [phone, user_id, party.parent_user_id]
+    if party.user_id is None and party.parent_user_id is None and change is None:  # as mostly
+        return (party.phone,) if party.phone else ()
+    found = [party.phone, party.user_id, party.parent_user_id]
     if change is not None:
         found += (_identity(word) for word in (change.previous, change.current))
         for each in (change.before, change.after):
@@ -216,9 +216,15 @@ def _identities(event: Event, party: Party) -> Sequence[str]:
     return tuple(dict.fromkeys(each for each in found if each))
 
 
+def _ids(party: Party | None) -> Sequence[str]:
+    if party is None or (party.user_id is None and party.parent_user_id is None):
+        return ()
+    return [each for each in (party.user_id, party.parent_user_id) if each]
+
+
 def _change_of(event: Event) -> System | None:
     """Return what an event tells of a change of its user's names, if it does."""
-    content = event.content if isinstance(event, Message) else None
+    content = getattr(event, "content", None)
     if type(content) is System and content.change in (SystemKind.NUMBER, SystemKind.USER_ID):
         return content
     return None

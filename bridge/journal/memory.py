@@ -20,7 +20,7 @@ from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Queue, Record
-from bridge.journal.overlay import Changes, Overlay
+from bridge.journal.overlay import Overlay
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -131,13 +131,13 @@ class MemoryJournal(Journal):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._ledger.queues.deadline
+        deadline = self._ledger.waiting.deadline
         if deadline is not None:
             delay = max(0.0, deadline - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._release)
 
     def _release(self) -> None:
-        for lane, due in self._ledger.queues.due():
+        for lane, due in self._ledger.waiting.due():
             self._publish(release(lane, due, self._ledger))
         self._release_later()
 
@@ -302,9 +302,9 @@ class MemoryJournal(Journal):
 
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`."""
-        whom = Subject.of(subject).known_from(self._ledger.records())
+        whom = Subject.of(subject).known_from(self._ledger.all_records())
         count = 0
-        for queue in self._ledger.queues.all():
+        for queue in self._ledger.waiting.all():
             erased, published = withdraw(queue.lane, whom.is_in, self._ledger)
             self._publish(published)
             count += erased
@@ -365,19 +365,23 @@ class _Cursor(EphemeralCursor):
         return gone
 
 
+class _Same(dict[str, str]):
+    """Lets every key and name stand for itself."""
+
+    def __missing__(self, text: str) -> str:
+        return text
+
+
 class _Ledger(Overlay[str]):
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
     def __init__(self, limit: int, entries: Mapping[str, Entry]) -> None:
-        super().__init__()
-        self.queues = Queues()
+        super().__init__(_Same())
+        self.waiting = Queues()
         self._limit = limit
         self._entries = entries
         self._keys: OrderedDict[str, str | None] = OrderedDict()
         self._records: OrderedDict[str, Record | str] = OrderedDict()
-
-    def id_of(self, text: str) -> str:
-        return text
 
     def has_key(self, key: str) -> bool:
         return key in self._keys
@@ -390,20 +394,20 @@ class _Ledger(Overlay[str]):
         return self._records.get(name)
 
     def stored_queue(self, lane: str) -> Queue | None:
-        return self.queues.get(lane)
+        return self.waiting.get(lane)
 
     def stored_lane(self, key: str) -> str | None:
-        return self.queues.lane_of(key)
+        return self.waiting.lane_of(key)
 
     def keep(self) -> None:
         """Keep what has been decided last."""
-        self.accept()
-        changes, self.group = self.group, Changes()
-        self._keys |= changes.claims
-        for name, record in changes.records.items():
+        self._keys |= self.accept()
+        for name, record in self.records.items():
             self._records[name] = record
             self._records.move_to_end(name)
-        self.queues.commit(changes.queues, changes.lanes)
+        self.waiting.commit(self.queues, self.lanes)
+        for changes in (self.claims, self.records, self.queues, self.lanes):
+            changes.clear()
         for remembered in (self._keys, self._records):
             while len(remembered) > self._limit:
                 remembered.popitem(last=False)
@@ -416,6 +420,6 @@ class _Ledger(Overlay[str]):
             if isinstance(found, str) or not subject.is_known_by(found)
         )
 
-    def records(self) -> Sequence[Record]:
+    def all_records(self) -> Sequence[Record]:
         """Return every record."""
         return [found for found in self._records.values() if not isinstance(found, str)]

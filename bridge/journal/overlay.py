@@ -7,10 +7,8 @@ group, and a record that several of them change is written once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, TypeVar
-
-import attrs
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 from bridge.journal.ledger import Known, Ledger, Queue, Record, Track, User
 from bridge.journal.waiting import Published
@@ -18,37 +16,31 @@ from bridge.model import Event
 
 Id = TypeVar("Id", bytes, str)
 
-
-@attrs.define
-class Changes(Generic[Id]):
-    """What has been changed: keys (with the key of their event, where that is another), and so on.
-
-    An id in the place of a record is a tie. `lanes` says where the event of a key waits; None: it
-    does not any more.
-    """
-
-    claims: dict[Id, Id | None] = attrs.field(factory=dict)
-    records: dict[Id, Record | Id] = attrs.field(factory=dict)
-    queues: dict[str, Queue] = attrs.field(factory=dict)
-    lanes: dict[Id, str | None] = attrs.field(factory=dict)
-    published: dict[Id, Event] = attrs.field(factory=dict)
+_NOTHING: Final = object()
 
 
 class Overlay(Ledger, Generic[Id]):
     """The `Ledger` of one group of appends: after each of them either `accept` or `undo` it.
 
-    `Id` is what the engine keeps in the place of keys and names.
+    `Id` is what the engine keeps in the place of keys and names; `ids` returns it for each.
+    An id in the place of a record is a tie. `lanes` says where the event of a key waits; None: it
+    does not any more.
     """
 
-    def __init__(self) -> None:
-        self.group: Changes[Id] = Changes()
-        self._append: Changes[Id] = Changes()
+    def __init__(self, ids: Mapping[str, Id]) -> None:
+        self.ids: Mapping[str, Id] = ids
+        self.claims: dict[Id, Id | None] = {}
+        self.records: dict[Id, Record | Id] = {}
+        self.queues: dict[str, Queue] = {}
+        self.lanes: dict[Id, str | None] = {}
+        self._published: list[Published] = []
+        self._events: dict[Id, Event] = {}  # of those, the ones before `_indexed`
+        self._indexed = 0
+        self._accepted = 0  # of those published
+        self._claimed: dict[Id, Id | None] = {}
+        self._before: list[tuple[dict[Any, Any], Any, Any]] = []  # to be undone, the last first
 
     # --- what the engine reads ---------------------------------------------------------------
-
-    def id_of(self, text: str) -> Id:
-        """Return what stands for a key or a name."""
-        raise NotImplementedError
 
     def has_key(self, key: Id) -> bool:
         """Return whether a key is stored as known."""
@@ -74,26 +66,22 @@ class Overlay(Ledger, Generic[Id]):
 
     def knows(self, key: str) -> bool:
         """See `Ledger.knows`."""
-        name = self.id_of(key)
-        return (
-            name in self._append.claims
-            or name in self.group.claims
-            or self._lane_of(name) is not None
-            or self.has_key(name)
-        )
+        name = self.ids[key]
+        return name in self.claims or self.has_key(name) or self._lane_of(name) is not None
 
     def claim(self, key: str, of: str | None = None) -> None:
         """See `Ledger.claim`."""
-        self._append.claims[self.id_of(key)] = None if of is None else self.id_of(of)
+        name = self.ids[key]
+        self.claims[name] = self._claimed[name] = None if of is None else self.ids[of]
 
     def known(self, key: str) -> Known | None:
         """See `Ledger.known`."""
-        name = self.id_of(key)
+        name = self.ids[key]
         for _ in range(2):  # another key of an event leads to its own
             lane = self._lane_of(name)
             queue = None if lane is None else self.queue(lane)
             for item in () if queue is None else queue.items:
-                if any(self.id_of(each) == name for each in item.keys):
+                if any(self.ids[each] == name for each in item.keys):
                     return Known(event=item.event, lane=lane)
             found = self._event_of(name)
             if isinstance(found, Event):
@@ -104,46 +92,35 @@ class Overlay(Ledger, Generic[Id]):
         return None
 
     def _event_of(self, name: Id) -> Event | Id | None:
-        for changes in (self._append, self.group):
-            if name in changes.published:
-                return changes.published[name]
-            if name in changes.claims:
-                return changes.claims[name]
-        return self.stored_event(name)
+        for event, _ in self._published[self._indexed :]:
+            self._events[self.ids[event.key]] = event
+        self._indexed = len(self._published)
+        if name in self._events:
+            return self._events[name]
+        return self.claims[name] if name in self.claims else self.stored_event(name)
 
     def _lane_of(self, name: Id) -> str | None:
-        for changes in (self._append, self.group):
-            if name in changes.lanes:
-                return changes.lanes[name]
-        return self.stored_lane(name)
+        return self.lanes[name] if name in self.lanes else self.stored_lane(name)
 
     def find(self, name: str) -> Record | None:
         """See `Ledger.find`."""
-        found = self._find(self.id_of(name))
-        if found is not None and not isinstance(found, Track | User):
-            found = self._find(found)
-        return found if isinstance(found, Track | User) else None
-
-    def _find(self, name: Id) -> Record | Id | None:
-        return (
-            self._append.records.get(name)
-            or self.group.records.get(name)
-            or self.stored_record(name)
-        )
+        own = self.ids[name]
+        found = self.records.get(own) or self.stored_record(own)
+        if found is not None and not isinstance(found, User | Track):
+            found = self.records.get(found) or self.stored_record(found)
+        return found if isinstance(found, User | Track) else None
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
-        self._append.records[self.id_of(record.name)] = record
+        self._change(self.records, self.ids[record.name], record)
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
-        self._append.records[self.id_of(name)] = self.id_of(to.name)
+        self._change(self.records, self.ids[name], self.ids[to.name])
 
     def queue(self, lane: str) -> Queue | None:
         """See `Ledger.queue`."""
-        queue = self._append.queues.get(lane) or self.group.queues.get(lane)
-        if queue is None:
-            queue = self.stored_queue(lane)
+        queue = self.queues.get(lane) or self.stored_queue(lane)
         return queue if queue is not None and queue.items else None
 
     def put(self, queue: Queue) -> None:
@@ -151,38 +128,45 @@ class Overlay(Ledger, Generic[Id]):
         before = self.queue(queue.lane)
         if before is None and not queue.items:
             return
-        lanes = self._append.lanes
         for item in before.items if before is not None else ():
-            lanes |= dict.fromkeys(map(self.id_of, item.keys))
+            for key in item.keys:
+                self._change(self.lanes, self.ids[key], None)
         for item in queue.items:
-            lanes |= dict.fromkeys(map(self.id_of, item.keys), queue.lane)
-        self._append.queues[queue.lane] = queue
+            for key in item.keys:
+                self._change(self.lanes, self.ids[key], queue.lane)
+        self._change(self.queues, queue.lane, queue)
 
-    @property
-    def changed_queues(self) -> Sequence[Queue]:
-        """Return the queues that the last append has changed."""
-        return tuple(self._append.queues.values())
+    def _change(self, mapping: dict[Any, Any], key: object, value: object) -> None:
+        self._before.append((mapping, key, mapping.get(key, _NOTHING)))
+        mapping[key] = value
 
     # --- the group ---------------------------------------------------------------------------
 
     def publish(self, published: Sequence[Published]) -> None:
         """Take note of what the append publishes."""
-        for event, _ in published:
-            self._append.published[self.id_of(event.key)] = event
+        self._published += published
 
-    def accept(self) -> Changes[Id]:
-        """Keep what the last append changed, and return it."""
-        changes, group = self._append, self.group
-        group.claims |= changes.claims
-        group.published |= changes.published
-        if changes.records:
-            group.records |= changes.records
-        if changes.queues:
-            group.queues |= changes.queues
-            group.lanes |= changes.lanes
-        self._append = Changes()
-        return changes
+    def changed(self, mapping: Mapping[Any, Any]) -> Iterator[Any]:
+        """Return what the last append has changed: keys of `records`, `queues` or `lanes`."""
+        return (key for changed, key, _ in self._before if changed is mapping)
+
+    def accept(self) -> dict[Id, Id | None]:
+        """Keep what the last append changed, and return its claims."""
+        claims, self._claimed = self._claimed, {}
+        self._before.clear()
+        self._accepted = len(self._published)
+        return claims
 
     def undo(self) -> None:
         """Forget what the last append changed."""
-        self._append = Changes()
+        for key in self._claimed:
+            del self.claims[key]
+        self._claimed.clear()
+        for mapping, key, value in reversed(self._before):
+            if value is _NOTHING:
+                del mapping[key]
+            else:
+                mapping[key] = value
+        self._before.clear()
+        del self._published[self._accepted :]
+        self._events, self._indexed = {}, 0

@@ -23,7 +23,7 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.nats.broker import EXPECTED, TTL, Draft, Stored
 from bridge.journal.nats.subjects import Names, digest
-from bridge.journal.overlay import Changes, Overlay
+from bridge.journal.overlay import Overlay
 from bridge.journal.reading import read_event
 from bridge.model import Event
 
@@ -85,14 +85,21 @@ class NotSeen(Exception):
         super().__init__(self.subjects)
 
 
+class _Ids(dict[str, str]):
+    """Digests, each made when it is asked for."""
+
+    def __missing__(self, text: str) -> str:
+        found = self[text] = digest(text)
+        return found
+
+
 class GroupLedger(Overlay[str]):
     """The `Ledger` of one group of appends. Any of its calls may raise `NotSeen`."""
 
     def __init__(self, names: Names, view: Mapping[str, Stored | None]) -> None:
-        super().__init__()
+        super().__init__(_Ids())
         self._names = names
         self._view = view
-        self._ids: dict[str, str] = {}
         self._queues: dict[str, Queue | None] = {}
         self._relied_on: set[str] = set()
 
@@ -103,13 +110,6 @@ class GroupLedger(Overlay[str]):
             raise NotSeen((subject,)) from None
 
     # --- what is stored ------------------------------------------------------------------------
-
-    def id_of(self, text: str) -> str:
-        """See `Overlay.id_of`."""
-        found = self._ids.get(text)
-        if found is None:
-            found = self._ids[text] = digest(text)
-        return found
 
     def has_key(self, key: str) -> bool:
         """See `Overlay.has_key`."""
@@ -135,7 +135,7 @@ class GroupLedger(Overlay[str]):
 
     def stored_queue(self, lane: str) -> Queue | None:
         """See `Overlay.stored_queue`."""
-        return self._queue_at(self.id_of(lane))
+        return self._queue_at(self.ids[lane])
 
     def _queue_at(self, lane: str) -> Queue | None:
         if lane not in self._queues:
@@ -147,7 +147,7 @@ class GroupLedger(Overlay[str]):
         return self._queues[lane]
 
     def _need(self, keys: Iterable[str]) -> None:
-        subjects = (self._names.keys + self.id_of(key) for key in keys)
+        subjects = (self._names.keys + self.ids[key] for key in keys)
         missing = [subject for subject in subjects if subject not in self._view]
         if missing:
             raise NotSeen(missing)
@@ -164,12 +164,12 @@ class GroupLedger(Overlay[str]):
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
-        self._seen(self._names.tracks + self.id_of(record.name))
+        self._seen(self._names.tracks + self.ids[record.name])
         super().save(record)
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
-        self._seen(self._names.tracks + self.id_of(name))
+        self._seen(self._names.tracks + self.ids[name])
         super().tie(name, to)
 
     def put(self, queue: Queue) -> None:
@@ -177,12 +177,14 @@ class GroupLedger(Overlay[str]):
         super().put(queue)
         self._need(key for item in queue.items for key in item.keys)
 
-    def accept(self) -> Changes[str]:
+    def accept(self) -> dict[str, str | None]:
         """See `Overlay.accept`."""
-        changes = super().accept()
-        if changes.claims or changes.queues:
-            self._relied_on |= changes.records.keys()
-        return changes
+        records = set(self.changed(self.records))
+        has_queues = any(self.changed(self.queues))
+        claims = super().accept()
+        if claims or has_queues:
+            self._relied_on |= records
+        return claims
 
     def claim_of(self, key: str, of: str | None, *, is_before: bool, ttl: int | None) -> Draft:
         """Return the message that makes a key known, on condition that it is not, or waits."""
@@ -195,20 +197,20 @@ class GroupLedger(Overlay[str]):
         A record that stays as it was is written as well where something new was decided upon it:
         on condition that it is still so, since an event must not say where a message stood once.
         """
-        for name, found in self.group.records.items():
+        for name, found in self.records.items():
             subject = self._names.tracks + name
             before = self._view.get(subject)
             data = encode_found(found)
             if before is None or before.data != data or name in self._relied_on:
                 yield Draft(subject, data, _expecting(before))
-        for lane, queue in self.group.queues.items():
-            subject = self._names.waiting + self.id_of(lane)
+        for lane, queue in self.queues.items():
+            subject = self._names.waiting + self.ids[lane]
             before = self._view.get(subject)
             if queue.items or before is not None:
                 yield Draft(subject, encode_queue(queue), _expecting(before))
-        for key, waits_in in self.group.lanes.items():
+        for key, waits_in in self.lanes.items():
             if waits_in is not None:
-                data = _WAITS + self.id_of(waits_in).encode()
+                data = _WAITS + self.ids[waits_in].encode()
                 before = self._view.get(self._names.keys + key)
                 if before is None or before.data != data:
                     yield self._key(key, data, ttl)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate, first_reads
+from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Queue
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
@@ -283,8 +283,8 @@ class Publisher:
         for append in group:
             lanes = [*append.lanes, *(lane for lane, _ in append.due)]
             for event in append.events:
-                keys, names, own = first_reads(event)
-                unseen.update(self._names.keys + digest(key) for key in keys)
+                names, own = first_names(event)
+                unseen.update(self._names.keys + digest(key) for key in first_keys(event))
                 unseen.update(self._names.tracks + digest(name) for name in names)
                 lanes += own
             unseen.update(self._names.waiting + digest(lane) for lane in lanes)
@@ -348,7 +348,7 @@ class _Decision:
     @property
     def queues(self) -> Mapping[str, Queue]:
         """Return what waits from now on in the lanes that were due or have changed."""
-        return self._due | self._ledger.group.queues
+        return self._due | self._ledger.queues
 
     def take(self, append: _Append) -> None:
         """Decide what becomes of an append."""
@@ -358,18 +358,18 @@ class _Decision:
             if self.unseen:
                 return
             drafts = [self._draft(event, lane) for event, lane in published]
-            for queue in self._ledger.changed_queues:
-                _check_size(len(encode_queue(queue)), self._largest)
+            for lane in self._ledger.changed(self._ledger.queues):
+                _check_size(len(encode_queue(self._ledger.queues[lane])), self._largest)
         except (CodecError, JournalError) as error:
             append.error = error
             return
         finally:
             if self.unseen or append.error is not None:
                 self._ledger.undo()
-        claims = self._ledger.accept().claims
+        claims = self._ledger.accept()
         self.claimed.update(self._names.keys + key for key in claims)
         for (event, _), draft in zip(published, drafts, strict=True):
-            key = self._ledger.id_of(event.key)
+            key = self._ledger.ids[event.key]
             del claims[key]
             claim = self._ledger.claim_of(key, None, is_before=True, ttl=self._ttl)
             self._drafts += (claim, draft)

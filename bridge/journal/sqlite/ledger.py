@@ -6,6 +6,7 @@ A ledger lives for one group commit; what it has read and written is cached for 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
@@ -63,6 +64,17 @@ class RecordCache:
         self._latest, self._older = {}, {}
 
 
+_digest_of_name: Final = lru_cache(_CACHED)(digest)  # of the same users again and again
+
+
+class _Ids(dict[str, bytes]):
+    """Digests, each made when it is asked for."""
+
+    def __missing__(self, text: str) -> bytes:
+        found = self[text] = _digest_of_name(text)
+        return found
+
+
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
@@ -78,21 +90,15 @@ class GroupLedger(Overlay[bytes]):
         cache: RecordCache,
         expected: Iterable[str],
     ) -> None:
-        super().__init__()
+        ids = _Ids((key, digest(key)) for key in expected)
+        super().__init__(ids)
         self._connection = connection
         self._keys = keys
         self._queues = queues
         self._cache = cache
-        self._ids = {key: digest(key) for key in expected}
-        self._looked_up = set(self._ids.values())
+        self._looked_up = set(ids.values())
         self._known = keys.among(self._looked_up)
-
-    def id_of(self, text: str) -> bytes:
-        """See `Overlay.id_of`."""
-        name = self._ids.get(text)
-        if name is None:
-            name = self._ids[text] = digest(text)
-        return name
+        self._missing: set[bytes] = set()
 
     def has_key(self, key: bytes) -> bool:
         """See `Overlay.has_key`."""
@@ -123,7 +129,7 @@ class GroupLedger(Overlay[bytes]):
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
-        if found is None:
+        if found is None and name not in self._missing:
             row: tuple[bytes | None, bytes | None] | None = self._connection.execute(
                 "SELECT tied_to, track FROM tracks WHERE name = ?", (name,)
             ).fetchone()
@@ -132,6 +138,8 @@ class GroupLedger(Overlay[bytes]):
                 found = tied_to if data is None else decode_record(data)
             if found is not None:
                 self._cache.keep({name: found})
+            else:
+                self._missing.add(name)
         return found
 
     def stored_queue(self, lane: str) -> Queue | None:
@@ -144,7 +152,7 @@ class GroupLedger(Overlay[bytes]):
 
     def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""
-        records, queues = self.group.records, self.group.queues
+        records, queues = self.records, self.queues
         if records:
             self._connection.executemany(
                 "REPLACE INTO tracks (name, at, tied_to, track) VALUES (?, ?, ?, ?)",
@@ -167,8 +175,8 @@ class GroupLedger(Overlay[bytes]):
 
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
-        if self.group.queues:
-            self._queues.commit(self.group.queues, self.group.lanes)
+        if self.queues:
+            self._queues.commit(self.queues, self.lanes)
 
 
 def read_queues(connection: apsw.Connection, queues: Queues) -> None:

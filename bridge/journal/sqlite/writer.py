@@ -22,7 +22,7 @@ import apsw
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate, first_reads
+from bridge.journal.correlation import correlate, first_keys
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.queues import Queues
@@ -289,8 +289,8 @@ class Writer:
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
-        reads = (first_reads(event) for append in appends for event in append.events)
-        expected = (key for keys, _, _ in reads for key in keys)
+        events = (event for append in appends for event in append.events)
+        expected = (key for event in events for key in first_keys(event))
         return GroupLedger(self._connection, self.keys, self._queues, self.records, expected)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
@@ -309,11 +309,11 @@ class Writer:
                 append.error = error
                 ledger.undo()
                 continue
-            claims = ledger.accept().claims
+            claims = ledger.accept()
             entries = append.entries = []
             for (event, lane), data in zip(published, lines, strict=True):
                 last += 1
-                name = ledger.id_of(event.key)
+                name = ledger.ids[event.key]
                 del claims[name]
                 rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.journal.correlation import correlate, first_reads
+from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.ledger import Track
 from bridge.journal.nats.broker import EXPECTED, Draft, Stored
 from bridge.journal.nats.ledger import BEFORE_ITS_EVENT, GroupLedger, View, at, encode_found
@@ -24,10 +24,10 @@ SUBJECT = NAMES.tracks + digest(TRACK.name)
 
 def ledger(change: StatusChange, *, known: bool) -> GroupLedger:
     """Return a ledger that saw the message delivered, in the stream's fifth message."""
-    keys, names, lanes = first_reads(change)
+    names, lanes = first_names(change)
     claim = Stored(subject=NAMES.keys + digest(change.key), sequence=7, data=BEFORE_ITS_EVENT)
     view: View = {
-        **{NAMES.keys + digest(key): claim if known else None for key in keys},
+        **{NAMES.keys + digest(key): claim if known else None for key in first_keys(change)},
         **{NAMES.tracks + digest(name): None for name in names},
         **{NAMES.waiting + digest(lane): None for lane in lanes},
         at(8): Stored(subject="bridge.events.0.status_change", sequence=8, data=encode(change)),
