@@ -26,6 +26,8 @@ _DATA: Final = re.compile(rb'"data"[ \t\r\n]*+:[ \t\r\n]*+"')
 
 def read_data(body: bytes) -> str | None:
     """Return `message.data` of an envelope, or None where the body is none."""
+    if len(body) <= _MAX_AROUND:  # nearly all, and read at once
+        return _data(body)
     found = _DATA.search(body)
     if found is None:
         return None
@@ -33,13 +35,18 @@ def read_data(body: bytes) -> str | None:
     end = body.find(b'"', start)
     if len(body) - (end - start) > _MAX_AROUND:
         return None
-    envelope = _read(body[:start] + body[end:])
-    data = mapping(envelope.get("message")).get("data")
-    if data == "":  # the string that was taken out; some write its letter = as an escape
-        try:
-            data = orjson.loads(body[start - 1 : end + 1])
-        except orjson.JSONDecodeError:
-            return None
+    data = _data(body[:start] + body[end:])
+    if data != "":
+        return data
+    try:  # the string that was taken out; some write its letter = as an escape
+        taken: str = orjson.loads(body[start - 1 : end + 1])
+    except orjson.JSONDecodeError:
+        return None
+    return taken
+
+
+def _data(body: bytes) -> str | None:
+    data = mapping(_read(body).get("message")).get("data")
     return data if type(data) is str else None
 
 

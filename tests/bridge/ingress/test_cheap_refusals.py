@@ -57,14 +57,18 @@ class TestRcs:
             assert await self.post(body, FORGED) == 401
             assert [size for size in parsed if size > 16 << 10] in ([], [4_000_002])
 
-    async def test_the_signed_string_is_found_wherever_it_stands(self, parsed):
+    @pytest.mark.parametrize("text", ["short", "~?>" * 10_000])
+    async def test_the_signed_string_is_found_wherever_it_stands(self, text):
         """Names of the same spelling around it, and escapes in it, hide nothing."""
-        _, headers, sent = authentic("rcs", INNER)
+        inner = orjson.dumps({**orjson.loads(INNER), "text": text})
+        _, headers, sent = authentic("rcs", inner)
         data = json.loads(sent)["message"]["data"]
         escaped = data.replace("=", "\\u003d").replace("/", "\\/")
         for body in (
-            f'{{"data": "x", "message": {{"attributes": {{"data": ""}}, "data" : "{data}"}}}}',
+            f'{{"message": {{"data" : "{data}", "attributes": {{"data": "x"}}}}, "data": ""}}',
             f'{{"message":{{"data":"{escaped}"}}}}',
             f'{{"message": {{ "data"\n:\t"{data}"}}, "data": "y"}}',
         ):
             assert await self.post(body.encode(), headers) == 200
+        for broken in (f'{{"message":{{"data":"{data}\\x"}}}}', f'{{"message":{{"data":"{data}'):
+            assert await self.post(broken.encode(), headers) == 401
