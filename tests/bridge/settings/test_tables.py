@@ -146,7 +146,7 @@ def test_content_may_name_several_kinds():
             "sever",
             (
                 'unknown key "sever"; did you mean "server"? '
-                "Allowed: adapters, admin, delivery, journal, log, server, subscribers, tracing"
+                "Allowed: adapters, admin, delivery, journal, log, outbox, server, subscribers, tracing"
             ),
         ),
         (
