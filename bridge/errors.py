@@ -12,6 +12,7 @@
     ├── Unreadable            one item of a body cannot be read; says where and why
     ├── Unsendable            a message may not go out as it is; says why
     │   └── KeyConflict       something else was sent under the same key before
+    ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
@@ -145,6 +146,14 @@ class Unsendable(BridgeError):
 
 class KeyConflict(Unsendable):
     """Something else was sent under this key before, so that it names two intents."""
+
+
+class Unfetchable(BridgeError):
+    """A file of a message cannot be fetched, whenever it is tried; the text names no address."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 class Unanswered(BridgeError):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SignedRequest,
         Verified,
     )
+    from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
         Accepted,
         Outcome,
@@ -52,6 +53,7 @@ else:
             "bridge.adapter.contract",
             "bridge.adapter.build",
             "bridge.adapter.capabilities",
+            "bridge.adapter.media",
             "bridge.adapter.sending",
         ),
     )
@@ -67,6 +69,7 @@ __all__ = [
     "CarouselForm",
     "ChannelSource",
     "MediaForm",
+    "MediaSource",
     "MenuForm",
     "Outcome",
     "Pace",
