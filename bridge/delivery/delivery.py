@@ -439,6 +439,7 @@ class Delivery:
             first_failed_at=held.retry.first_failed_at or now,
             failed_at=now,
             error=described(error),
+            where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
         )

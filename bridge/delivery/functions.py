@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import Any, Final
 
 _LONGEST: Final = 1000
@@ -72,10 +72,14 @@ def raised_at(error: BaseException) -> str | None:
 
 def exc_info_of(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
     """Return what a log record takes, without our own frames around the function's."""
+    return type(error), error, _trace_of(error)
+
+
+def _trace_of(error: BaseException) -> TracebackType | None:
     trace = error.__traceback__
     while trace is not None and trace.tb_next and trace.tb_frame.f_code.co_filename in _CALLERS:
         trace = trace.tb_next
-    return type(error), error, trace
+    return trace
 
 
 def chain_of(error: BaseException) -> tuple[str, ...]:
@@ -119,7 +123,7 @@ def _frames(error: BaseException) -> list[tuple[str, int, str]]:
     """Return file, line and function of each frame; of a group, also those of its first."""
     frames = [
         (frame.f_code.co_filename, line, frame.f_code.co_qualname)
-        for frame, line in walk_tb(error.__traceback__)
+        for frame, line in walk_tb(_trace_of(error))
     ]
     if isinstance(error, BaseExceptionGroup):
         frames += _frames(error.exceptions[0])
