@@ -307,7 +307,7 @@ def test_an_interrupt_works_where_it_was_ignored(shop):
     ],
 )
 def test_only_a_signal_ends_it(shop, use, told):
-    """A subscriber that cancels every task, or stops the event loop, is told and changes nothing."""
+    """Who cancels every task, or stops the event loop, is told of and changes nothing."""
     one = shop(use)
     process = one.begin()
     one.until(lambda: one.logged(told))
