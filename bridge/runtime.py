@@ -457,7 +457,7 @@ class Bridge:
             late = self.at_work
             _log.warning(
                 "not finished after %g seconds: %s",
-                within,
+                round(within, 1),
                 ", ".join(f"{name} with {', '.join(keys)}" for name, keys in late.items())
                 or "some subscribers",
                 extra={"subscribers": sorted(late)},

@@ -17,15 +17,16 @@ import attrs
 
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
-from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
+from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.delivery.supervised import Tasks, report
 from bridge.errors import Drop, JournalError, RetryIn, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
+from bridge.raised import described, kind_of
 from bridge.settings import DeliverySettings
+from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
 
 _BATCH: Final = 256
@@ -482,6 +483,7 @@ class Delivery:
             first_failed_at=held.retry.first_failed_at or now,
             failed_at=now,
             error=described(error),
+            where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
         )

@@ -84,8 +84,9 @@ class Retry:
     """How often a subscriber has tried an entry, what came of it, and when the next try is due.
 
     `tries` counts failed ones: the first at `first_failed_at`, the last at `failed_at` with
-    `error`. `trace` holds the lines of code that a dead letter's error came through. `due_at` is
-    None where no try is planned: behind an earlier entry of the lane, and for a dead letter.
+    `error`, which was raised at `where`, the innermost line of the user's own code. `trace` holds
+    the lines of code that a dead letter's error came through. `due_at` is None where no try is
+    planned: behind an earlier entry of the lane, and for a dead letter.
     `replayed`: an operator asked for the entry again, so the subscriber may have taken it before.
     """
 
@@ -94,6 +95,7 @@ class Retry:
     first_failed_at: float | None = None
     failed_at: float | None = None
     error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
+    where: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
     trace: tuple[str, ...] = attrs.field(default=(), converter=_lines)
     replayed: bool = False
 
