@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 
 from bridge import assembly
 from bridge.adapter import Callback, SampleSource
-from bridge.cli.adapters import without_secrets
+from bridge.assembly import without_secrets
 from bridge.cli.main import app as command
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
 from bridge.model.codec import to_dict
@@ -149,7 +149,8 @@ def events() -> str:
 
 def commands() -> str:
     """Return the page of the commands, as their help has it."""
-    return command.generate_docs(output_format="markdown", heading_level=1)
+    _, _, body = command.generate_docs(output_format="markdown", heading_level=1).partition("\n")
+    return f"# Commands\n{body}"
 
 
 PAGES: Final = {"events.md": events, "commands.md": commands}
