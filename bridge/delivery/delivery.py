@@ -31,6 +31,7 @@ from bridge.throttle import Throttle
 
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
+_MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing new is read
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
@@ -202,7 +203,12 @@ class Delivery:
     async def _read(self) -> None:
         while not self._draining.is_set():
             room = _WINDOW - self._progress.under_way
-            if self._batch or room <= 0 or self._waiting >= _WAITING_LANES:
+            if (
+                self._batch
+                or room <= 0
+                or self._waiting >= _WAITING_LANES
+                or self._progress.size > _MAX_SIZE
+            ):
                 self._room.clear()
                 await self._room.wait()
                 continue

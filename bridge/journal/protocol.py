@@ -52,12 +52,14 @@ class Entry:
 
     Entries of one lane are delivered to a subscriber one at a time and in order. `reparsed` says
     of an `Unrecognized` that its body has been read since; only `find` and `search` set it.
+    `size` is that of the event's JSON in bytes, 0 where an engine has not written it.
     """
 
     position: int
     lane: str
     event: Event
     reparsed: bool = False
+    size: int = attrs.field(default=0, eq=False)
 
 
 @final
@@ -228,6 +230,8 @@ class Cursor(Protocol):
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """Return the next entries in journal order: at least one, waiting for it, at most `limit`.
+
+        An engine returns fewer where they are large, so that a page does not fill the memory.
 
         Entries that are held are not among them. Raises `JournalError`.
         """
