@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Sample,
         SampleSource,
         SignedRequest,
+        Signing,
         Verified,
     )
     from bridge.adapter.sending import (
@@ -83,5 +84,6 @@ __all__ = [
     "SenderSource",
     "ServiceAccount",
     "SignedRequest",
+    "Signing",
     "Verified",
 ]
