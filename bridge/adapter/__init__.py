@@ -35,12 +35,14 @@ if TYPE_CHECKING:
         Signing,
         Verified,
     )
+    from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
         Accepted,
         Outcome,
         Refused,
         Remedy,
         Request,
+        Route,
         Sender,
         SenderSource,
         ServiceAccount,
@@ -52,6 +54,7 @@ else:
             "bridge.adapter.contract",
             "bridge.adapter.build",
             "bridge.adapter.capabilities",
+            "bridge.adapter.media",
             "bridge.adapter.sending",
         ),
     )
@@ -67,6 +70,7 @@ __all__ = [
     "CarouselForm",
     "ChannelSource",
     "MediaForm",
+    "MediaSource",
     "MenuForm",
     "Outcome",
     "Pace",
@@ -77,6 +81,7 @@ __all__ = [
     "Repeating",
     "Request",
     "Response",
+    "Route",
     "Sample",
     "SampleSource",
     "Scope",

@@ -14,12 +14,12 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+import attrs
 import orjson
 
 from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Signing, Verified, build
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
-from bridge.delivery.functions import raised_at
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -34,11 +34,15 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
+from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Event, JsonValue, Unrecognized
 from bridge.model.keys import in_domain
 from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.raised import raised_at
 from bridge.throttle import Throttle
+
+_MANY: Final = 100  # events of one body
 
 _log: Final = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class Intake:
     def __init__(self, journal: Journal, observers: Observers, receivers: Receivers) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_mounted = False
-        self._journal = journal
+        self.journal = journal
         self._observers = observers
         self._receivers = receivers
         self._configured: dict[str, _Configured] = {}
@@ -138,8 +142,11 @@ class Intake:
                     logging.INFO, "callback refused", key=f"refused {name}", **fields
                 )
                 raise
-            if parsed.events:
-                await self._append(one, callback, parsed.events)
+            events = parsed.events
+            if may_grow(events, len(callback.body)):
+                events = self._bounded(one, verified, events)
+            if events:
+                await self._append(one, callback, events)
             return parsed.response
 
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
@@ -166,6 +173,9 @@ class Intake:
         try:
             with self._observers.parse(one.details):
                 parsed = one.adapter.parse(verified)
+            # One event can stand for many items (see `bridge.adapter.unread`).
+            if len(parsed.events) >= _MANY:
+                parsed = _without_repetitions(parsed)
             return build.parsed(
                 events=tuple([in_domain(event, domain) for event in parsed.events]),
                 response=parsed.response,
@@ -176,6 +186,23 @@ class Intake:
             reason = f"the adapter failed with {type(error).__name__}"
             unread = one.unread(verified.payload, verified.received_at, reason)
             return Parsed(events=(in_domain(unread, domain),))
+
+    def _bounded(
+        self, one: _Configured, verified: Verified, events: tuple[Event, ...]
+    ) -> tuple[Event, ...]:
+        """Return events that do not take too much room, and say where they would have."""
+        unread = one.unread(verified.payload, verified.received_at, TOO_LARGE)
+        whole = in_domain(unread, one.domain)
+        bound = bounded(events, len(verified.payload), whole)
+        if bound[-1] is whole:
+            self._throttle.log(
+                logging.WARNING,
+                "the events of a body would take too much room: it is kept whole",
+                key=f"growth {one.name}",
+                adapter=one.name,
+                events=len(events),
+            )
+        return bound
 
     async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
         """Make events durable. Raises `JournalError`."""
@@ -201,7 +228,7 @@ class Intake:
     async def _append_once(self, one: _Configured, events: Sequence[Event]) -> None:
         details = AppendDetails(one.name, events)
         with self._observers.append(details):
-            details.appended = await self._journal.append(events)
+            details.appended = await self.journal.append(events)
         if details.appended.duplicates and self._is_shared(one.domain):
             await self._log_others(one, events)
 
@@ -213,7 +240,7 @@ class Intake:
         for event in events:
             entry = None
             with suppress(JournalError):  # the events are durable all the same
-                entry = await self._journal.find(event.key)
+                entry = await self.journal.find(event.key)
             if entry is not None and entry.event.source != one.name:
                 self._throttle.log(
                     logging.WARNING,
@@ -241,6 +268,12 @@ class Intake:
         one = self._find(event.source)
         return self._parse(one, verified, event.domain or one.domain)
 
+    def preview(self, name: str, payload: bytes, received_at: datetime) -> Parsed:
+        """Return what an adapter makes of a body; nothing is kept. Raises `UnknownAdapter`."""
+        one = self._find(name)
+        verified = Verified(payload=payload, received_at=received_at)
+        return self._parse(one, verified, one.domain)
+
     def _refuse_to_receive(self) -> NoReturn:
         if self._loop is None:
             raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
@@ -253,13 +286,18 @@ class Intake:
         """Return whether a callback would be taken now."""
         if self._loop is None:
             return Health(ready=False, reason="the bridge is not running")
-        return await self._journal.health()
+        return await self.journal.health()
 
     def _find(self, name: str) -> _Configured:
         one = self._configured.get(name)
         if one is None:
             raise UnknownAdapter(f"no adapter is called {name!r}")
         return one
+
+
+def _without_repetitions(parsed: Parsed) -> Parsed:
+    distinct = {id(event): event for event in parsed.events}
+    return attrs.evolve(parsed, events=tuple(distinct.values()))
 
 
 class _Configured:

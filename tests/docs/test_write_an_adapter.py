@@ -13,8 +13,9 @@ import pytest
 
 import bridge
 
-ROOT = Path(bridge.__file__).parents[1]
-PAGE = Path(__file__).parents[2] / "docs" / "write-an-adapter.md"
+ROOT = Path(__file__).parents[2]
+INSTALLED = Path(bridge.__file__).parents[1]
+PAGE = ROOT / "docs" / "write-an-adapter.md"
 FILE = re.compile(
     r'^```\w+ title="(?P<name>[^"]+)"\n(?P<content>.*?)^```$', re.MULTILINE | re.DOTALL
 )
@@ -40,10 +41,10 @@ class Project:
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python with the package installed, out of reach of its sources."""
         environ = {
-            "PYTHONPATH": os.pathsep.join((str(self._site), str(ROOT))),
+            "PYTHONPATH": os.pathsep.join(map(str, (self._site, INSTALLED, ROOT))),
             "TELEGRAM_SECRET_TOKEN": "x" * 32,
             # Hypothesis works out the categories of Unicode once for each directory.
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(PAGE.parents[1] / ".hypothesis"),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),
         }
         return self._run("-P", *arguments, **environ)
 
