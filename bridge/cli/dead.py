@@ -26,7 +26,6 @@ from bridge.cli.options import (
 from bridge.cli.rendering import (
     Columns,
     is_terminal,
-    masked,
     one_line,
     pretty,
     print_json,
@@ -35,7 +34,7 @@ from bridge.cli.rendering import (
 )
 from bridge.cli.show import outcome_of
 from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, say
-from bridge.model.masking import mask_phones_in
+from bridge.model.masking import mask_phones_in, masked
 
 dead = App(
     name="dead",
@@ -52,6 +51,7 @@ _WIDE: Final[Columns] = {
     "tries": lambda letter: str(letter["tries"]),
     "key": lambda letter: letter["key"],
     "error": lambda letter: one_line(letter["error"]),
+    "raised at": lambda letter: letter.get("where", ""),
 }
 _NARROW: Final[Columns] = {
     **{name: _WIDE[name] for name in ("id", "subscriber")},
@@ -113,7 +113,7 @@ def show(
     json: AsJson = False,
     show_personal_data: ShowPersonalData = False,
 ) -> int:
-    """Show a dead letter: its event, its tries, times and error.
+    """Show a dead letter: its event, its tries, times and error, and the lines that raised it.
 
     Example: `bridge dead show 17`
 

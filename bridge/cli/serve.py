@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Annotated, Any, Final, Literal
@@ -96,7 +96,7 @@ def serve(
         _log.warning("%s", doubt)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(_serve(bridge, settings, is_elsewhere=is_elsewhere))
+            _run(runner.get_loop(), _serve(bridge, settings, is_elsewhere=is_elsewhere))
         except asyncio.CancelledError:
             _log.info("stopped before it had started")
         except OSError as error:
@@ -111,11 +111,23 @@ def serve(
     return Exit.OK
 
 
+def _run(loop: asyncio.AbstractEventLoop, server: Coroutine[Any, Any, None]) -> None:
+    """Run the server to its end, also where a subscriber stops the event loop."""
+    task = loop.create_task(server)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except RuntimeError:
+            if task.done():
+                raise
+            _log.critical("the event loop was stopped from within, and goes on")
+
+
 async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:
     # The bridge runs from before the first callback until after the last, and operators can look
     # in from before its start until after its end.
     within = settings.server.drain_timeout
-    with Stopping(within, lambda: _words(bridge.at_work)) as stopping:
+    with Stopping(within, lambda: _words(bridge.at_work)) as stopping, stopping.only_by_signals():
         async with (
             _administered(bridge, settings.admin) as admin_url,
             bridge,
@@ -160,7 +172,9 @@ async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterato
         return
     metrics = Metrics()
     bridge.observe(metrics)
-    async with admin.listening(bridge.operators, metrics, settings) as url:
+    developing = _DEVELOPING in os.environ
+    listening = admin.listening(bridge.operators, metrics, settings, developing=developing)
+    async with listening as url:
         yield url
 
 
@@ -218,12 +232,20 @@ def _announce(
     say(f"  journal     {journal}")
     for name, entry in settings.subscribers.items():
         say(f"  subscriber  {name}: {_subscription(entry)}")
-    say(f"  admin       {admin_url or 'disabled'}")
+    say(f"  admin       {admin_url or 'disabled'}{_inspector(settings)}")
     sample = _sample(bridge)
     if sample is not None:
         config = "" if settings.path == configuration.DEFAULT else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
         say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
+
+
+def _inspector(settings: Settings) -> str:
+    if not settings.admin.enabled:
+        return ""
+    if _DEVELOPING in os.environ:
+        return " (open it in a browser)"
+    return " (open it in a browser, with the token)" if settings.admin.token else ""
 
 
 def _spare_the_collector() -> None:

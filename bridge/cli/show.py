@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData, refuse_masked
-from bridge.cli.rendering import Columns, EventPrinter, masked, pretty, print_json, print_rows
-from bridge.model.masking import mask_phones_in
+from bridge.cli.rendering import Columns, EventPrinter, pretty, print_json, print_rows
+from bridge.model.masking import mask_phones_in, masked
 
 
 def show(
@@ -23,8 +23,8 @@ def show(
     """Show one event whole, and what became of it.
 
     Beside it stands what the provider sent. Then come every subscriber's outcome with its
-    tries, times and error, and all that is known about the same message, in the order in which
-    it came.
+    tries, times, error and the lines of code that raised it, and all that is known about the
+    same message, in the order in which it came.
 
     Example: `bridge show message/whatsapp/wamid.HBgNODE1 --show-personal-data`
 
@@ -53,6 +53,10 @@ def show(
         print_rows(outcomes, _COLUMNS)
     else:
         _write("none wants it")
+    for outcome in outcomes:
+        if "where" in outcome:
+            _title(f"{outcome['subscriber']} failed at {outcome['where']}")
+            _write("\n".join(outcome.get("trace", ("the lines are kept with a dead letter",))))
     if found["history"]:
         _title("the message's history")
         print_event = EventPrinter(form="text", show_personal_data=show_personal_data)
