@@ -11,6 +11,7 @@
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
     ├── Unsendable            a channel cannot carry a message; says which limit it meets
+    ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
@@ -135,6 +136,14 @@ class Unsendable(BridgeError):
 
     The text quotes nothing of what the message says.
     """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Unfetchable(BridgeError):
+    """A file of a message cannot be fetched, whenever it is tried; the text names no address."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

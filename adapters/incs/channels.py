@@ -17,6 +17,7 @@ from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, phone
 from bridge.adapter.reading import JsonObject
 from bridge.adapter.signing import Secret, secret_of
+from bridge.adapter.unread import Unread
 from bridge.adapters.incs import wire
 from bridge.adapters.whatsapp.value import narrow
 from bridge.errors import Problem
@@ -132,6 +133,7 @@ class Channels:
             received_at=received_at,
             body=body,
             narrow=narrow,  # what is beside an item of a WhatsApp value
+            unread=Unread(),
         )
 
     def known(

@@ -12,12 +12,13 @@ import orjson
 
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import base64_bytes, identifier, mapping, read_object
+from bridge.adapter.payload import base64_bytes, identifier, mapping
 from bridge.adapter.reading import JsonObject, read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapters.rcs import wire
+from bridge.adapters.rcs.envelope import read_data, read_handshake
 from bridge.adapters.rcs.freshen import freshen
 from bridge.adapters.rcs.items import translate_item
 from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
@@ -31,6 +32,8 @@ __all__ = ["Rcs", "RcsSettings"]
 _DATA: Final = ("message", "data")  # from the envelope to the object in it
 _MAX_SECRET: Final = 1024
 """How long a handshake's secret may be: it is sent back, so it must not be a payload."""
+_MAX_SIGNATURE: Final = 256
+"""How long the header of a signature may be: base64 of 64 bytes takes 88 letters."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,25 +116,37 @@ class Rcs:
         self._insecure = settings.insecure
 
     def verify(self, callback: Callback, /) -> Verified:
-        """Check the signature over the decoded `message.data`, or a handshake's client token."""
-        try:
-            body = read_object(callback.body)
-        except MalformedBody:
-            body = {}
-        data = mapping(body.get("message")).get("data")
-        if type(data) is str:
-            return self._verify_envelope(data, callback)
-        if "clientToken" in body:
-            return self._verify_handshake(body, callback)
-        return self._verify_bare(callback)
+        """Check a handshake's client token, the signature of `message.data`, or the address.
 
-    def _verify_envelope(self, data: str, callback: Callback) -> Verified:
+        A body is read only after its signature is seen to be well-formed or its token to match,
+        and of an envelope only what stands around the signed string; a handshake is small.
+        """
+        handshake = read_handshake(callback.body)
+        if handshake is not None:
+            return self._verify_handshake(handshake, callback)
+        signature = self._presented(callback)
+        if signature is None and not (self._bare or self._insecure):
+            raise NotAuthentic("there is not exactly one well-formed signature")
+        if signature is not None:
+            data = read_data(callback.body)
+            if data is not None:
+                return self._verified(callback, data, signature)
+        return self._verify_unsigned(callback)
+
+    def _presented(self, callback: Callback) -> bytes | None:
+        """Return the one signature of a callback, if it is of the right form."""
+        presented = callback.headers.getall(wire.SIGNATURE_HEADER, ())
+        if len(presented) != 1 or len(presented[0]) > _MAX_SIGNATURE:
+            return None
+        signature = base64_bytes(presented[0])
+        is_whole = signature is not None and len(signature) == wire.SIGNATURE_SIZE
+        return signature if is_whole else None
+
+    def _verified(self, callback: Callback, data: str, signature: bytes | None) -> Verified:
         payload = base64_bytes(data)
         if payload is None:
             raise NotAuthentic("message.data is not base64")
         if self._signatures:
-            presented = callback.headers.getall(wire.SIGNATURE_HEADER, ())
-            signature = base64_bytes(presented[0]) if len(presented) == 1 else None
             if signature is None:
                 raise NotAuthentic("there is not exactly one well-formed signature")
             if not self._signatures.match(payload, signature):
@@ -154,11 +169,14 @@ class Rcs:
             raise NotAuthentic("no client token is configured")
         return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
-    def _verify_bare(self, callback: Callback) -> Verified:
+    def _verify_unsigned(self, callback: Callback) -> Verified:
         if not (self._bare or self._insecure):
             raise NotAuthentic("neither a signed envelope nor a handshake")
         if self._tokens and not self._tokens.match(callback.tail):
             raise NotAuthentic("the token does not match")
+        data = read_data(callback.body)
+        if data is not None:
+            return self._verified(callback, data, None)
         return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def parse(self, verified: Verified, /) -> Parsed:

@@ -19,6 +19,7 @@ CHANNEL: Final = "rcs"
 
 SIGNATURE_HEADER: Final = "X-Goog-Signature"
 SIGNATURE_ALGORITHM: Final = "sha512"
+SIGNATURE_SIZE: Final = 64  # bytes
 # Since July 2026 a header X-Goog-Webhook-Type tells what a request is: verification,
 # message_callback or agent_callback. It is not signed, so the signed object tells.
 # https://developers.google.com/business-communications/rcs-business-messaging/whats-new/latest-releases

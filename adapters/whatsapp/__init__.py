@@ -11,19 +11,29 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter import (
+    Callback,
+    Parsed,
+    Request,
+    Response,
+    Sample,
+    SignedRequest,
+    Verified,
+    build,
+)
 from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapters.whatsapp.envelope import translate_body
+from bridge.adapters.whatsapp.files import located, lookup
 from bridge.adapters.whatsapp.freshen import freshen
 from bridge.adapters.whatsapp.plain import plain_callback
 from bridge.adapters.whatsapp.sending import BASE_URL, WhatsAppSender
 from bridge.adapters.whatsapp.simulated import SimulatedWhatsApp
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
-from bridge.model import JsonValue
+from bridge.model import JsonValue, Media
 
 __all__ = ["WhatsApp", "WhatsAppSettings"]
 
@@ -145,11 +155,23 @@ class WhatsApp:
 
     def sender(self) -> WhatsAppSender:
         """Return what sends with these settings."""
+        token = self._access_token("sending")
+        return WhatsAppSender(token, self._settings.phone_number_id, self._settings.base_url)
+
+    def lookup(self, media: Media, /) -> Request:
+        """Return the request that asks Meta where a file is."""
+        return lookup(media, self._access_token("fetching a file"), self._settings.base_url)
+
+    def located(self, media: Media, response: Response, /) -> tuple[Media, Request]:
+        """Return what Meta tells of the file, and the request that fetches it."""
+        return located(media, response, self._access_token("fetching a file"))
+
+    def _access_token(self, purpose: str) -> Secret:
         token = self._settings.access_token
         if not token:
-            message = "empty; sending takes a system user's token"
+            message = f"empty; {purpose} takes a system user's token"
             raise ConfigurationError((Problem(key="access_token", message=message),))
-        return WhatsAppSender(token, self._settings.phone_number_id, self._settings.base_url)
+        return token
 
     def simulation(self) -> SimulatedWhatsApp:
         """Return a provider that takes what is sent with these settings."""

@@ -40,6 +40,7 @@ _NAMED_BY: Final = (
     "user_id",
     "parent_user_id",
 )
+_NAMES: Final = frozenset(_NAMED_BY)
 
 
 def _spelled(name: JsonValue) -> str | None:
@@ -137,11 +138,10 @@ def _bare(username: JsonValue) -> JsonValue:
 def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) -> list[JsonValue]:
     """Return the cards of a value that no other item of its arrays names."""
     names = {
-        _spelled(other.get(name))
-        for array in arrays
-        for other in _objects_in(value.get(array))
+        _spelled(other[name])
+        for other in _objects_in([value.get(array) for array in arrays])
         if other is not item
-        for name in _NAMED_BY
+        for name in _NAMES & other.keys()
     }
     mine = {_spelled(mapping(item).get(name)) for name in _NAMED_BY}
     return [
@@ -157,10 +157,11 @@ def _ids(card: JsonValue) -> set[str]:
 
 
 def _objects_in(value: JsonValue) -> Iterator[Mapping[str, JsonValue]]:
-    if type(value) is list:
-        for part in value:
-            yield from _objects_in(part)
-    elif type(value) is dict:
-        yield value
-        for part in value.values():
-            yield from _objects_in(part)
+    left = [value]
+    while left:
+        part = left.pop()
+        if type(part) is list:
+            left += part
+        elif type(part) is dict:
+            yield part
+            left += part.values()

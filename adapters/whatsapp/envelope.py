@@ -16,6 +16,7 @@ from bridge.adapter import Scope, build
 from bridge.adapter.paths import Step
 from bridge.adapter.payload import identifier, instant, mapping, phone
 from bridge.adapter.reading import JsonObject, read_each, required_object, required_text
+from bridge.adapter.unread import Unread
 from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notice, translate_template
 from bridge.adapters.whatsapp.value import FIELDS, narrow, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
@@ -30,7 +31,12 @@ _CHANGE: Final = frozenset({"field", "value"})
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
     """Translate every change of a callback; never raises."""
     scope = build.scope(
-        source=source, channel=CHANNEL, received_at=received_at, body=body, narrow=narrow
+        source=source,
+        channel=CHANNEL,
+        received_at=received_at,
+        body=body,
+        narrow=narrow,
+        unread=Unread(),
     )
     product = body.get("object")
     if product is not None and product != OBJECT:
@@ -103,4 +109,5 @@ def _scope(scope: Scope, account: str | None, business: Party) -> Scope:
         received_at=scope.received_at,
         body=scope.body,
         narrow=scope.narrow,
+        unread=scope.unread,
     )

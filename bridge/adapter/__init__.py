@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SignedRequest,
         Verified,
     )
+    from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
         Accepted,
         Outcome,
@@ -51,6 +52,7 @@ else:
             "bridge.adapter.contract",
             "bridge.adapter.build",
             "bridge.adapter.capabilities",
+            "bridge.adapter.media",
             "bridge.adapter.sending",
         ),
     )
@@ -66,6 +68,7 @@ __all__ = [
     "CarouselForm",
     "ChannelSource",
     "MediaForm",
+    "MediaSource",
     "MenuForm",
     "Outcome",
     "Pace",

@@ -18,7 +18,8 @@ import attrs
 from bridge import model
 from bridge.adapter.contract import Parsed, Verified
 from bridge.adapter.paths import Narrow, Step, cut, dotted
-from bridge.adapter.payload import digest, tells_time
+from bridge.adapter.payload import digest, sha256, sorted_json, tells_time
+from bridge.adapter.unread import Unread
 from bridge.errors import Unreadable
 from bridge.model import (
     Content,
@@ -84,6 +85,7 @@ parsed: Final = builder(Parsed)
 verified: Final = builder(Verified)
 
 _BUSINESS: Final = Party(role=Role.BUSINESS)
+_TOO_MANY: Final = Unreadable("", "more items cannot be read: this is the whole body, kept once")
 
 
 @final
@@ -94,6 +96,7 @@ class Scope:
 
     `body` is the whole body, or its text where it is no JSON object that can be kept. `narrow`
     leaves out of it what belongs to other items than an unreadable one (see `paths.cut`).
+    `unread` is one for all scopes of the body; without it every unreadable item is kept by itself.
     """
 
     source: str
@@ -103,6 +106,7 @@ class Scope:
     received_at: datetime
     body: JsonValue = attrs.field(repr=False)
     narrow: Narrow | None = None
+    unread: Unread | None = attrs.field(default=None, eq=False, repr=False)
 
     def identity(self, *parts: JsonValue) -> str:
         """Return what tells an item apart that has no id: a digest of what is told of it.
@@ -175,11 +179,22 @@ class Scope:
         """Return the event for what cannot be read.
 
         `item` leads from the body to the unreadable item; the body is kept without the item's
-        neighbours. `fault.path` goes on from there.
+        neighbours. `fault.path` goes on from there. Where a body has too many such items, the
+        event is the same for all further ones, and keeps the whole body (see `Unread`).
         """
+        unread = self.unread
+        if unread is not None and unread.whole is not None:
+            return unread.whole
         raw = cut(self.body, item, self.narrow)
+        written = sorted_json(raw)
+        if unread is not None and not unread.takes(self.body, len(written)):
+            unread.whole = self._unread(self.body, sorted_json(self.body), _TOO_MANY)
+            return unread.whole
+        return self._unread(raw, written, fault.below(dotted(item)))
+
+    def _unread(self, raw: JsonValue, written: bytes, fault: Unreadable) -> Unrecognized:
         return unrecognized(
-            key=event_key("unrecognized", self.channel, self._timed(digest(raw), raw)),
+            key=event_key("unrecognized", self.channel, self._timed(sha256(written), raw)),
             source=self.source,
             channel=self.channel,
             account=self.account,
@@ -187,7 +202,7 @@ class Scope:
             received_at=self.received_at,
             raw=raw,
             reason=fault.reason,
-            path=fault.below(dotted(item)).path or None,
+            path=fault.path or None,
         )
 
 

@@ -17,6 +17,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final, NoReturn, TypeVar
@@ -46,7 +47,13 @@ _from_timestamp: Final = datetime.fromtimestamp
 _from_iso: Final = datetime.fromisoformat
 _MAX_TIMES: Final = 256
 _UNIX_DIGITS: Final = 10  # of the seconds from 2001 to 2286
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_OR_LONE_SURROGATE: Final = re.compile(
+    r"((?:[^\\]++|\\(?!u[dD][89a-fA-F])."
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})++)"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+"""All of a text up to the next escape of half a character, or else that escape."""
 _STRING_OR_CONSTANT: Final = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<constant>NaN|-?Infinity)', re.DOTALL
 )
@@ -127,11 +134,14 @@ def _read_tolerantly(body: bytes) -> JsonValue:
         # Its positions are those of the body without its byte order mark.
         offset = len(body) - len(error.object) + error.start
         raise _malformed("the body is not valid UTF-8", body, offset) from None
+    # In the text, as long as before: to walk over all that a body holds would take seconds.
+    text = _OR_LONE_SURROGATE.sub(lambda match: match[1] or r"\ufffd", text)
+    with suppress(orjson.JSONDecodeError):
+        scrubbed: JsonValue = orjson.loads(text)
+        return scrubbed
     try:
-        return _scrubbed(
-            json.loads(
-                text, parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer
-            )
+        value: JsonValue = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer
         )
     except json.JSONDecodeError as error:
         # The message names the fault and never quotes the body.
@@ -145,6 +155,7 @@ def _read_tolerantly(body: bytes) -> JsonValue:
         raise _malformed(f"not JSON: {error} is not a JSON value", body, found.start()) from None
     except RecursionError:
         raise TooDeep(f"the body nests deeper than {MAX_DEPTH} levels") from None
+    return value
 
 
 def _malformed(reason: str, body: bytes, offset: int) -> MalformedBody:
@@ -172,16 +183,6 @@ def _integer(text: str) -> int | float | str:
         return text
     number = int(text)
     return number if _INTEGER_MIN <= number <= _INTEGER_MAX else _float(text)
-
-
-def _scrubbed(value: JsonValue) -> JsonValue:
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_scrubbed(item) for item in value]
-    if isinstance(value, dict):
-        return {_LONE_SURROGATE.sub("\ufffd", k): _scrubbed(v) for k, v in value.items()}
-    return value
 
 
 # --- readers of single values ------------------------------------------------------------
@@ -433,4 +434,14 @@ def tells_time(value: JsonValue) -> bool:
 
 def digest(item: JsonValue) -> str:
     """Return the SHA-256 of an item, in hexadecimal; the order of its names does not matter."""
-    return hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return sha256(sorted_json(item))
+
+
+def sorted_json(item: JsonValue) -> bytes:
+    """Write JSON so that the order of names does not matter."""
+    return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+
+
+def sha256(data: bytes) -> str:
+    """Return a SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""`--set path=value`: change a place in a JSON body before it is posted."""
+"""`--set path=value`: change a value in a JSON body before it is posted."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _STEP: Final = re.compile(r'(?:^|\.)([^.\[\]="]+)|\[(-?\d+)\]|\["([^"]+)"\]')
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """A place, as the user wrote it, and what it is to hold."""
+    """A path, as the user wrote it, and what it is to hold."""
 
-    place: str
+    path: str
     steps: tuple[Step, ...]
     value: JsonValue = attrs.field(repr=False)
 
@@ -45,7 +45,7 @@ class Change:
             raise UsageError(
                 f"--set: expected path=value, such as entry[0].id=5, found {text.partition('=')[0]}"
             )
-        return cls(place=text[:position], steps=tuple(steps), value=_value(text[position + 1 :]))
+        return cls(path=text[:position], steps=tuple(steps), value=_value(text[position + 1 :]))
 
     def apply(self, body: JsonValue) -> None:
         """Change a body in place; objects on the way that are missing are made.
@@ -66,7 +66,7 @@ class Change:
             raise self._misfit(last)
 
     def is_new_in(self, body: JsonValue) -> bool:
-        """Return whether a body has no such place yet."""
+        """Return whether a body has no such path yet."""
         value: Any = body
         step: Any
         for step in self.steps:
@@ -88,33 +88,33 @@ class Change:
     def _checked(self, array: list[JsonValue], index: int) -> int:
         if -len(array) <= index < len(array):
             return index
-        raise UsageError(f"--set {self.place}: [{index}] is beyond the end of its array")
+        raise UsageError(f"--set {self.path}: [{index}] is beyond the end of its array")
 
     def _misfit(self, step: Step) -> UsageError:
         what = f"there is no array for [{step}]" if isinstance(step, int) else f"no object: {step}"
-        return UsageError(f"--set {self.place}: {what}")
+        return UsageError(f"--set {self.path}: {what}")
 
 
-def near(place: str, body: JsonValue) -> list[str]:
-    """Return the places of a body that may be meant by another one, the nearest first."""
-    places = list(_places(body))
-    last = re.split(r"[.\[]", place)[-1]
-    same_name = [each for each in places if each.endswith((f".{last}", f'["{last}"]'))]
-    return list(dict.fromkeys([*same_name, *difflib.get_close_matches(place, places)]))[:_NEAR]
+def near(path: str, body: JsonValue) -> list[str]:
+    """Return the paths of a body that may be meant by another one, the nearest first."""
+    paths = list(_paths(body))
+    last = re.split(r"[.\[]", path)[-1]
+    same_name = [each for each in paths if each.endswith((f".{last}", f'["{last}"]'))]
+    return list(dict.fromkeys([*same_name, *difflib.get_close_matches(path, paths)]))[:_NEAR]
 
 
-def _places(body: JsonValue, place: str = "") -> Iterator[str]:
-    """Yield every place in a body, as it is written for `--set`."""
+def _paths(body: JsonValue, path: str = "") -> Iterator[str]:
+    """Yield every path in a body, as it is written for `--set`."""
     if isinstance(body, dict):
         for name, below in body.items():
             step = name if _STEP.fullmatch(name) else f"[{orjson.dumps(name).decode()}]"
-            step = step if step.startswith("[") or not place else f".{step}"
-            yield place + step
-            yield from _places(below, place + step)
+            step = step if step.startswith("[") or not path else f".{step}"
+            yield path + step
+            yield from _paths(below, path + step)
     elif isinstance(body, list):
         for index, below in enumerate(body):
-            yield f"{place}[{index}]"
-            yield from _places(below, f"{place}[{index}]")
+            yield f"{path}[{index}]"
+            yield from _paths(below, f"{path}[{index}]")
 
 
 def changed(body: JsonValue, changes: Iterable[Change]) -> JsonValue:

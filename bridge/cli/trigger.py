@@ -88,9 +88,9 @@ def trigger(
         Post the bodies of this file instead, signed as the adapter's provider would: one body,
         several, or an array of them.
     changes
-        Change a place of the body first, such as `message_status=read` or
+        Change a value of the body first, such as `message_status=read` or
         `entry[0].changes[0].value.messages[0].text.body=hello`; can be repeated. The value is
-        JSON, or else a string. A place that a body does not have is added, and told.
+        JSON, or else a string. A path that a body does not have is added, and told.
     keep_ids
         Post the ids and times as they stand there, so that the second time is a duplicate; or
         make new ones for each run. Samples get new ones, bodies of a file keep theirs.
@@ -147,7 +147,7 @@ def trigger(
         keep_ids=file is not None if keep_ids is None else keep_ids,
         forged=bad_signature,
     )
-    _tell_new_places(plan)
+    _tell_new_paths(plan)
     if printing:
         for _, request in requests_of(plan):
             sys.stdout.buffer.write(request.body + b"\n")
@@ -174,8 +174,8 @@ def _print_list(targets: Iterable[Target], *, as_json: bool) -> None:
             print_line(target.name, target.title)
 
 
-def _tell_new_places(plan: Plan) -> None:
-    """Tell of each change whose place some body does not have: it may be misspelt."""
+def _tell_new_paths(plan: Plan) -> None:
+    """Tell of each change whose path some body does not have: it may be misspelt."""
     for number, change in enumerate(plan.changes):
         bodies = (
             (target, changed(target.value(), plan.changes[:number])) for target in plan.targets
@@ -184,9 +184,9 @@ def _tell_new_places(plan: Plan) -> None:
         if missing:
             target, body = missing[0]
             names = target.name + (f" and {len(missing) - 1} more" if missing[1:] else "")
-            places = near(change.place, body)
-            hint = f"; near it: {', '.join(places)}" if places else ""
-            say(f"note: --set {change.place}: no such place in {names}, so it is added{hint}")
+            near_ones = near(change.path, body)
+            hint = f"; near it: {', '.join(near_ones)}" if near_ones else ""
+            say(f"note: --set {change.path}: no such path in {names}, so it is added{hint}")
 
 
 def _address(server: ServerSettings) -> str:

@@ -14,6 +14,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+import attrs
 import orjson
 
 from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified
@@ -33,10 +34,13 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
+from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Event, JsonValue, Unrecognized
 from bridge.observer import AppendDetails, CallbackDetails, Observers
 from bridge.throttle import Throttle
+
+_MANY: Final = 100  # events of one body
 
 _log: Final = logging.getLogger(__name__)
 
@@ -106,8 +110,11 @@ class Intake:
                     logging.INFO, "callback refused", key=f"refused {name}", **fields
                 )
                 raise
-            if parsed.events:
-                await self._append(one, callback, parsed.events)
+            events = parsed.events
+            if may_grow(events, len(callback.body)):
+                events = self._bounded(one, verified, events)
+            if events:
+                await self._append(one, callback, events)
             return parsed.response
 
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
@@ -129,12 +136,30 @@ class Intake:
         """Return what is in an authentic body; never raises."""
         try:
             with self._observers.parse(one.details):
-                return one.adapter.parse(verified)
+                parsed = one.adapter.parse(verified)
         except Exception as error:  # noqa: BLE001 - whatever it is, the body is authentic
             one.log_crash("parse", error)
             reason = f"the adapter failed with {type(error).__name__}"
             unread = one.unread(verified.payload, verified.received_at, reason)
             return Parsed(events=(unread,))
+        # One event can stand for many items (see `bridge.adapter.unread`).
+        return parsed if len(parsed.events) < _MANY else _without_repetitions(parsed)
+
+    def _bounded(
+        self, one: _Configured, verified: Verified, events: tuple[Event, ...]
+    ) -> tuple[Event, ...]:
+        """Return events that do not take too much room, and say where they would have."""
+        whole = one.unread(verified.payload, verified.received_at, TOO_LARGE)
+        bound = bounded(events, len(verified.payload), whole)
+        if bound[-1] is whole:
+            self._throttle.log(
+                logging.WARNING,
+                "the events of a body would take too much room: it is kept whole",
+                key=f"growth {one.name}",
+                adapter=one.name,
+                events=len(events),
+            )
+        return bound
 
     async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
         """Make events durable. Raises `JournalError`."""
@@ -194,6 +219,11 @@ class Intake:
         if one is None:
             raise UnknownAdapter(f"no adapter is called {name!r}")
         return one
+
+
+def _without_repetitions(parsed: Parsed) -> Parsed:
+    distinct = {id(event): event for event in parsed.events}
+    return attrs.evolve(parsed, events=tuple(distinct.values()))
 
 
 class _Configured:

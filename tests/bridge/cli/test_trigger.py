@@ -111,7 +111,7 @@ def test_a_place_that_is_not_there_is_told(start, config, place, meant):
     """--set of a misspelt place says so, and names the places that are near it."""
     process = start("trigger", "--print", "status-read", "--set", f"{place}=1")
     _, err = process.communicate()
-    start_of_note = f"note: --set {place}: no such place in incs/status-read, so it is added"
+    start_of_note = f"note: --set {place}: no such path in incs/status-read, so it is added"
     told = err.decode()
     assert told.startswith(start_of_note)
     assert meant in told.partition("near it: ")[2].strip().split(", ")
@@ -122,6 +122,6 @@ def test_a_place_that_some_have_is_told_once(command, config):
     """Of several samples that lack a place, one is named and the others are counted."""
     outcome = command("trigger", "--print", "--all", "--set", "brand_new=1")
     assert outcome.err == (
-        "note: --set brand_new: no such place in incs/status-failed and 55 more, so it is added\n"
+        "note: --set brand_new: no such path in incs/status-failed and 55 more, so it is added\n"
     )
     assert len(outcome.lines) == 56

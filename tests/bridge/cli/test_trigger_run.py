@@ -21,6 +21,7 @@ engine = "memory"
 
 [adapters.incs]
 tokens = ["0123456789abcdef0123456789abcdef"]
+settle = 0
 
 [adapters.whatsapp]
 app_secrets = ["0123456789abcdef0123456789abcdef"]

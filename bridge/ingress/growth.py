@@ -1,0 +1,55 @@
+"""How much a body may add to the journal.
+
+An event takes more room than the part of the body that it is made of: real bodies grow some
+fivefold. One of crumbs would grow a hundredfold, and one name that a thousand events repeat, a
+thousandfold. Meta sends up to 1000 updates in one body, of 150 bytes each or more; they fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from bridge.errors import CodecError
+from bridge.model import Event, Unrecognized
+from bridge.model.codec import encode
+
+_TIMES: Final = 8
+_CONSTANT: Final = 1 << 20  # bytes, however small the body
+_EACH: Final = 1024  # bytes that a journal needs for an event beside its JSON
+_MOST: Final = 4
+"""How many times the size of the body an event may have, as far as adapters hold no fault."""
+_FIELDS: Final = 2048  # bytes of an event's fields beside those of the body
+
+TOO_LARGE: Final = "the events of this body would take too much room: it is kept whole"
+
+
+def bounded(events: tuple[Event, ...], size: int, whole: Unrecognized) -> tuple[Event, ...]:
+    """Return the events of a body of so many bytes, or what is kept in their stead.
+
+    Where they would take too much room, `whole` stands for all that are unrecognized, and if
+    that does not do, for every event.
+    """
+    if _fit(events, size):
+        return events
+    readable = [event for event in events if type(event) is not Unrecognized]
+    if len(readable) < len(events) and _fit((*readable, whole), size):
+        return (*readable, whole)
+    return (whole,)
+
+
+def may_grow(events: Sequence[Event], size: int) -> bool:
+    """Return whether events have to be measured: a few of a small body need not be."""
+    return len(events) * (_MOST * size + _FIELDS + _EACH) > _TIMES * size + _CONSTANT
+
+
+def _fit(events: Iterable[Event], size: int) -> bool:
+    room = _TIMES * size + _CONSTANT
+    for event in events:
+        try:
+            room -= len(encode(event)) + _EACH
+        except CodecError:
+            return True  # which `append` reports
+        if room < 0:
+            return False
+    return True

@@ -1,0 +1,314 @@
+"""Files of messages, fetched from where their provider keeps them.
+
+A file is bounded, written beside its place and moved there once it is whole, and compared with
+the checksum and the size that its message told. Where a link leads is somebody else's word:
+nothing is fetched from an address that is not public, however a name or a redirect gets there,
+except from where the adapter's own settings say that the provider is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self, TypeAlias, final
+
+import aiohttp
+import attrs
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+from yarl import URL
+
+from bridge.adapter import MediaSource, Request
+from bridge.errors import Unanswered, Unfetchable
+from bridge.model import Media
+from bridge.outbox.client import Client
+
+MAX_SIZE: Final = 100 * 1024 * 1024
+"""How many bytes a file may have: as many as the largest that a provider takes."""
+
+Progress: TypeAlias = Callable[[int, int | None], object]
+"""Called with how many bytes have come, and how many there are, as far as that is known."""
+
+_MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_SUCCESS: Final = 200
+_PIECE: Final = 1024 * 1024
+
+
+@final
+@attrs.frozen(kw_only=True)
+class File:
+    """A file that was fetched: its bytes are in `content`, or at `path` where one was given."""
+
+    media: Media
+    size: int
+    sha256: str
+    content: bytes = attrs.field(default=b"", repr=False)
+    path: Path | None = None
+
+
+class _NotPublic(OSError):
+    """A name leads to an address that is not public."""
+
+
+@final
+class _Public(AbstractResolver):
+    """Resolves names to public addresses, and to no others."""
+
+    def __init__(self) -> None:
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """See `AbstractResolver.resolve`."""
+        found = await self._resolver.resolve(host, port, family)
+        for each in found:
+            if not _is_public(each["host"]):
+                raise _NotPublic
+        return found
+
+    async def close(self) -> None:
+        """See `AbstractResolver.close`."""
+        await self._resolver.close()
+
+
+@final
+class Downloads:
+    """Fetches files; an async context manager, to be shared between tasks.
+
+    `client` asks providers where a file is. `timeout` is for how many seconds one file may take
+    altogether, `silence` for how many nothing of it may come. `connections` is how many files may
+    be on their way at once.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        timeout: float = 300.0,
+        silence: float = 30.0,
+        connections: int = 10,
+    ) -> None:
+        self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=silence, sock_read=silence)
+        self._connections = connections
+        self._public: aiohttp.ClientSession | None = None
+        self._own: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the sessions."""
+        self._public = self._session(_Public())
+        self._own = self._session(DefaultResolver())
+        return self
+
+    def _session(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, resolver=resolver),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # a small body must not become a large one
+        )
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the sessions and their connections."""
+        for session in (self._public, self._own):
+            if session is not None:
+                await session.close()
+        self._public = self._own = None
+
+    async def fetch(
+        self,
+        media: Media,
+        source: object = None,
+        *,
+        to: Path | None = None,
+        max_size: int = MAX_SIZE,
+        progress: Progress | None = None,
+    ) -> File:
+        """Fetch a file, into memory or to a path, where it appears once it is whole.
+
+        `source` is the adapter that told of it: where that can ask for a file by its id, it does,
+        since a link may want credentials, or have run out. Raises `Unfetchable` where trying
+        again will not help, `Unanswered` where it may, and `ConfigurationError` where
+        credentials are missing.
+        """
+        provider: URL | None = None
+        if media.media_id is not None and isinstance(source, MediaSource):
+            lookup = source.lookup(media)
+            provider = URL(lookup.url).origin()
+            media, request = source.located(media, await self._client.exchange(lookup))
+        elif media.url is not None:
+            request = Request(method="GET", url=media.url)
+        else:
+            raise Unfetchable("it has no link, and its adapter cannot ask for it by an id")
+        async with self._opened(request, provider) as answer:
+            announced = answer.content_length
+            if max(announced or 0, media.size or 0) > max_size:
+                raise Unfetchable(f"it is larger than {max_size} bytes")
+            writing = _Writing(to, max_size, progress, media.size or announced)
+            try:
+                async for piece in answer.content.iter_chunked(_PIECE):
+                    await writing.take(piece)
+                return await writing.done(media)
+            finally:
+                writing.close()
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: Request, provider: URL | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Give the response that holds a file, redirects followed.
+
+        Credentials go to the address that the provider named, and to no other.
+        """
+        if self._public is None or self._own is None:
+            raise Unanswered("the outbox is not open", in_doubt=False)
+        url, headers = _checked(request.url), dict(request.headers)
+        for _ in range(_MOST_REDIRECTS + 1):
+            is_own = provider is not None and url.origin() == provider
+            if not is_own and _literal(url) and not _is_public(url.host or ""):
+                raise Unfetchable("its link leads to an address that is not public")
+            session = self._own if is_own else self._public
+            try:
+                async with session.get(url, headers=headers, allow_redirects=False) as answer:
+                    if answer.status not in _REDIRECTS:
+                        _check_status(answer.status)
+                        yield answer
+                        return
+                    beyond = _checked(answer.headers.get("Location", "none:"), url)
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                raise _failure(error) from error
+            if beyond.origin() != url.origin():
+                headers = {}
+            url = beyond
+        raise Unfetchable(f"its link leads on more than {_MOST_REDIRECTS} times")
+
+
+class _Writing:
+    """A file on its way: counted, hashed, and written beside its place."""
+
+    def __init__(
+        self, to: Path | None, max_size: int, progress: Progress | None, total: int | None
+    ) -> None:
+        self._to = to
+        self._max_size = max_size
+        self._progress = progress
+        self._total = total
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._pieces: list[bytes] = []
+        self._file: BinaryIO | None = None
+        if to is not None:
+            # Only its owner may read it: `mkstemp` sees to that.
+            try:
+                handle, self._beside = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.")
+            except OSError as error:
+                reason = f"{to.parent}: no file can be written here: {error.strerror}"
+                raise Unfetchable(reason) from error
+            self._file = os.fdopen(handle, "wb")
+
+    async def take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._max_size:
+            raise Unfetchable(f"it is larger than {self._max_size} bytes")
+        self._hash.update(piece)
+        if self._file is None:
+            self._pieces.append(piece)
+        else:
+            await self._on_disk(self._file.write, piece)
+        if self._progress is not None:
+            self._progress(self._size, self._total)
+
+    async def done(self, media: Media) -> File:
+        found = self._hash.hexdigest()
+        if media.size is not None and media.size != self._size:
+            raise Unanswered(f"{self._size} bytes came instead of {media.size}", in_doubt=False)
+        if media.sha256 is not None and media.sha256.lower() != found:
+            raise Unfetchable("its content is not the one that its checksum was made of")
+        if self._file is not None and self._to is not None:
+            await self._on_disk(self._finish, self._file, self._to)
+        return File(
+            media=media,
+            size=self._size,
+            sha256=found,
+            content=b"".join(self._pieces),
+            path=self._to,
+        )
+
+    async def _on_disk(self, do: Callable[..., object], *arguments: object) -> None:
+        try:
+            await asyncio.to_thread(do, *arguments)
+        except OSError as error:
+            reason = f"the file cannot be written: {error.strerror}"
+            raise Unanswered(reason, in_doubt=False) from error
+
+    def _finish(self, file: BinaryIO, to: Path) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        Path(self._beside).replace(to)
+
+    def close(self) -> None:
+        """Leave nothing behind but a file that is whole."""
+        if self._file is not None:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                Path(self._beside).unlink()
+
+
+def _is_public(address: str) -> bool:
+    return ip_address(address.partition("%")[0]).is_global
+
+
+def _literal(url: URL) -> bool:
+    """Whether the host is an address itself, for which no resolver is asked."""
+    try:
+        ip_address(url.host or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _checked(link: str, seen_from: URL | None = None) -> URL:
+    """Return a link as a URL. Raises `Unfetchable` where it is none that we fetch."""
+    try:
+        url = URL(link) if seen_from is None else seen_from.join(URL(link))
+    except ValueError:
+        raise Unfetchable("its link is no URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Unfetchable("its link is no URL of http or https")
+    if seen_from is not None and seen_from.scheme == "https" and url.scheme != "https":
+        raise Unfetchable("its link leads from https to http")
+    return url
+
+
+def _check_status(status: int) -> None:
+    if status == _SUCCESS:
+        return
+    if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004 - the server's own trouble
+        raise Unanswered(f"HTTP {status} instead of the file", in_doubt=False)
+    raise Unfetchable(f"HTTP {status} instead of the file")
+
+
+def _failure(error: BaseException) -> Unfetchable | Unanswered:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(error, aiohttp.InvalidURL):
+        return Unfetchable("its link is no URL of http or https")
+    if isinstance(cause, _NotPublic):
+        return Unfetchable("its link leads to an address that is not public")
+    if isinstance(error, TimeoutError):
+        return Unanswered("the file did not come in time", in_doubt=False)
+    return Unanswered(f"the connection failed: {type(error).__name__}", in_doubt=False)

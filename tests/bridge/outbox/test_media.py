@@ -1,0 +1,227 @@
+"""Fetching the files of messages, from a server on loopback that stands for the provider's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import attrs
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bridge import Media, MediaKind
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.errors import ConfigurationError, Unanswered, Unfetchable
+from bridge.outbox.client import Client
+from bridge.outbox.media import Downloads
+
+CONTENT = bytes(range(256)) * 9000  # some 2 MiB: several pieces
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+TOKEN = "a-system-users-token"
+
+
+@attrs.define
+class Provider:
+    """A server that gives files out as Meta does, and remembers who presented which token."""
+
+    server: TestServer = None
+    sha256: str = SHA256
+    size: int = len(CONTENT)
+    found: int = 200
+    answer: object = None
+    tokens: list[str | None] = attrs.field(factory=list)
+
+    async def lookup(self, request: web.Request) -> web.Response:
+        self.tokens.append(request.headers.get("Authorization"))
+        if self.found != 200:
+            return web.json_response({"error": {"message": "gone"}}, status=self.found)
+        return web.json_response(
+            {
+                "url": str(self.server.make_url("/file")),
+                "mime_type": "image/png",
+                "sha256": self.sha256,
+                "file_size": self.size,
+                "id": request.match_info["id"],
+                "messaging_product": "whatsapp",
+            }
+        )
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        self.tokens.append(request.headers.get("Authorization"))
+        if self.answer is None:
+            return web.Response(body=CONTENT)
+        return await self.answer(request)
+
+    def adapter(self, token: str | None = TOKEN) -> WhatsApp:
+        base_url = str(self.server.make_url("/v26.0"))
+        settings = WhatsAppSettings(app_secrets="s", access_token=token, base_url=base_url)
+        return WhatsApp("whatsapp", settings)
+
+
+@pytest.fixture
+async def provider():
+    provider = Provider()
+    app = web.Application()
+    app.router.add_get("/v26.0/{id}", provider.lookup)
+    app.router.add_get("/file", provider.file)
+    provider.server = TestServer(app)
+    async with provider.server:
+        yield provider
+
+
+@pytest.fixture
+async def downloads():
+    async with Client() as client, Downloads(client, silence=0.5) as downloads:
+        yield downloads
+
+
+def picture(**changes) -> Media:
+    return attrs.evolve(Media(media=MediaKind.IMAGE, media_id="1037543291543636"), **changes)
+
+
+async def test_a_file_is_fetched_by_its_id(provider, downloads):
+    """Meta's two steps give the file, with the token in both, and what Meta knows of it."""
+    file = await downloads.fetch(picture(), provider.adapter())
+    assert (file.content, file.sha256, file.size) == (CONTENT, SHA256, len(CONTENT))
+    assert file.media.mime_type == "image/png"
+    assert provider.tokens == [f"Bearer {TOKEN}"] * 2
+
+
+async def test_a_file_goes_to_its_path_whole(provider, downloads, tmp_path):
+    """With a path the file stands there, readable by its owner alone, and progress was told."""
+    told = []
+    path = tmp_path / "picture.png"
+    file = await downloads.fetch(
+        picture(), provider.adapter(), to=path, progress=lambda *each: told.append(each)
+    )
+    assert (file.path, file.content, path.read_bytes()) == (path, b"", CONTENT)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert sorted(told) == told
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def broken_off(request):
+    response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT))})
+    await response.prepare(request)
+    await response.write(CONTENT[:1000])
+    request.transport.close()
+    return response
+
+
+async def silent(request):
+    response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT))})
+    await response.prepare(request)
+    await response.write(CONTENT[:1000])
+    await asyncio.Event().wait()
+    return response
+
+
+def answered(status: int, **headers: str):
+    async def answer(_request):
+        return web.Response(status=status, headers=headers)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"sha256": "0" * 64}, Unfetchable, "checksum"),
+        ({"size": len(CONTENT) + 1}, Unanswered, "bytes came instead of"),
+        ({"size": 3 * 1024 * 1024}, Unfetchable, "larger than"),
+        ({"found": 404}, Unfetchable, "gone"),
+        ({"found": 503}, Unanswered, "gone"),
+        ({"answer": answered(404)}, Unfetchable, "HTTP 404"),
+        ({"answer": answered(503)}, Unanswered, "HTTP 503"),
+        ({"answer": broken_off}, Unanswered, "connection failed"),
+        ({"answer": silent}, Unanswered, "in time"),
+        ({"answer": answered(302)}, Unfetchable, "no URL"),
+        ({"answer": answered(302, Location="file:///etc/passwd")}, Unfetchable, "no URL"),
+        ({"answer": answered(302, Location="/file")}, Unfetchable, "more than 5 times"),
+    ],
+)
+async def test_what_goes_wrong_leaves_nothing(  # noqa: PLR0917 - fixtures, and what is drawn
+    provider, downloads, tmp_path, changes, error, words
+):
+    """Whatever goes wrong has an error that says whether to try again, and no file is left."""
+    for name, value in changes.items():
+        setattr(provider, name, value)
+    with pytest.raises(error, match=words):
+        await downloads.fetch(
+            picture(),
+            provider.adapter(),
+            to=tmp_path / "picture.png",
+            max_size=len(CONTENT) + 1,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_without_a_length_is_bounded(provider, downloads):
+    """A file that does not announce its size is cut off at the limit."""
+
+    async def endless(request):
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        while True:
+            await response.write(CONTENT)
+
+    provider.answer, provider.size = endless, None
+    with pytest.raises(Unfetchable, match="larger than"):
+        await downloads.fetch(picture(), provider.adapter(), max_size=3 * len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://127.0.0.1:{port}/file",
+        "http://localhost:{port}/file",
+        "http://[::1]:{port}/file",
+        "http://[::ffff:127.0.0.1]:{port}/file",
+        "http://2130706433:{port}/file",
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.0.0.1/file",
+        "http://0.0.0.0:{port}/file",
+    ],
+)
+async def test_a_link_to_an_address_inside_is_not_followed(provider, downloads, link):
+    """A link that leads to an address that is not public is refused, however it is written."""
+    url = link.format(port=provider.server.port)
+    with pytest.raises(Unfetchable, match=r"not public|no URL"):
+        await downloads.fetch(Media(media=MediaKind.IMAGE, url=url))
+    assert provider.tokens == []
+
+
+async def test_a_redirect_leads_nobody_inside(provider, downloads):
+    """A redirect to an address that is not public is refused, also from the provider's own."""
+    other = web.Application()
+    reached = []
+
+    async def inside(request):
+        reached.append(request.headers)
+        return web.Response(body=CONTENT)
+
+    other.router.add_get("/file", inside)
+    async with TestServer(other) as server:
+        provider.answer = answered(302, Location=str(server.make_url("/file")))
+        with pytest.raises(Unfetchable, match="not public"):
+            await downloads.fetch(picture(), provider.adapter())
+    assert reached == []
+
+
+async def test_what_cannot_be_asked_for(provider, downloads):
+    """A file without a link and an adapter that could ask, or without credentials, says so."""
+    with pytest.raises(Unfetchable, match="no link"):
+        await downloads.fetch(picture())
+    with pytest.raises(ConfigurationError, match="access_token"):
+        await downloads.fetch(picture(), provider.adapter(token=None))
+    with pytest.raises(Unfetchable, match="no id"):
+        await downloads.fetch(picture(media_id="../me"), provider.adapter())
+
+
+async def test_a_folder_that_is_not_there(provider, downloads, tmp_path):
+    """A path in a folder that does not exist is told with the folder's name."""
+    with pytest.raises(Unfetchable, match="nowhere: no file can be written"):
+        await downloads.fetch(picture(), provider.adapter(), to=tmp_path / "nowhere" / "file")
