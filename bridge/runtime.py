@@ -97,6 +97,7 @@ class Bridge:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
+        self.settings = Settings(server=self.server)
         self._policy = DeliverySettings() if policy is None else policy
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
@@ -135,6 +136,7 @@ class Bridge:
             policy=settings.delivery,
             server=settings.server,
         )
+        bridge.settings = settings
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
@@ -362,6 +364,10 @@ class Bridge:
             for observer in self._running_observers:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
+            for subscriber in self.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, AbstractAsyncContextManager):
+                    await stack.enter_async_context(function)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]

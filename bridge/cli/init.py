@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
@@ -31,6 +32,7 @@ from bridge.settings import JournalSettings, Settings, loads
 from bridge.settings.wording import unknown
 
 _OURS: Final = "incs-bridge"
+_BOT: Final = "bot.py"
 _NO_HOST: Final = "https://YOUR-HOST"
 _SECRET_BYTES: Final = 32
 _ONE_SECRET: Final = (Secret, Secret | None)
@@ -59,10 +61,11 @@ def init(
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     force: bool = False,
 ) -> int:
-    """Write a configuration that works, with fresh random secrets.
+    """Write a configuration that works, with fresh random secrets, and a first bot beside it.
 
-    In a terminal it asks for what is not said here. Prints, for each adapter, the address to
-    enter in the provider's console; only you and the provider should see it.
+    Without --config, `bot.py` and `.gitignore` are written too, unless they are there. In a
+    terminal it asks for what is not said here. Prints, for each adapter, the address to enter in
+    the provider's console; only you and the provider should see it.
 
     Example: `bridge init --adapter incs --host bridge.example.com --yes`
 
@@ -97,7 +100,8 @@ def init(
     text = _document(tables, _keep(names))
     settings = _checked(text, path)
     _write(path, text, force=force)
-    _tell(path, settings, tables, base)
+    bot = _write_bot(path) if config is None else None
+    _tell(path, settings, tables, base, bot)
     return Exit.OK
 
 
@@ -272,6 +276,24 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def _write_bot(path: Path) -> Path | None:
+    """Write a first program beside the configuration, and what git is to leave alone.
+
+    Returns the program, or None where one was there.
+    """
+    files = {
+        _BOT: resources.files("bridge.cli").joinpath("first_bot.txt").read_text("utf-8"),
+        ".gitignore": f"# Secrets, and what people wrote.\n{path.name}\n*.db\n*.db-*\n*.db.*\n",
+    }
+    written = []
+    for name, text in files.items():
+        file = path.with_name(name)
+        with suppress(FileExistsError), file.open("x", encoding="utf-8") as opened:
+            opened.write(text.replace('"config.toml"', f'"{path.name}"'))
+            written.append(name)
+    return path.with_name(_BOT) if _BOT in written else None
+
+
 # --- telling -------------------------------------------------------------------------------
 
 
@@ -285,7 +307,9 @@ def _base(host: str | None) -> str:
     return url.rstrip("/")
 
 
-def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -> None:
+def _tell(
+    path: Path, settings: Settings, tables: Sequence[_Table], base: str, bot: Path | None
+) -> None:
     say(f"{path} is written; only you can read it. Enter at each provider this address:")
     for table in tables:
         print_line(
@@ -294,6 +318,9 @@ def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -
     for table in tables:
         for note in table.notes:
             say(f"{table.name}: {note}")
+    if bot is not None and bot.parent == Path():
+        say(f"{bot} is a first bot. Next: bridge serve {bot.stem}:bridge --dev")
+        return
     option = "" if path == DEFAULT else f" --config {path}"
     say(f"Next: bridge serve{option}")
 
