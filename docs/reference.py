@@ -149,7 +149,8 @@ def events() -> str:
 
 def commands() -> str:
     """Return the page of the commands, as their help has it."""
-    return command.generate_docs(output_format="markdown", heading_level=1)
+    _, _, body = command.generate_docs(output_format="markdown", heading_level=1).partition("\n")
+    return f"# Commands\n{body}"
 
 
 PAGES: Final = {"events.md": events, "commands.md": commands}

@@ -32,7 +32,7 @@ from bridge.settings import JournalSettings, Settings, loads
 from bridge.settings.wording import unknown
 
 _OURS: Final = "incs-bridge"
-_BOT: Final = "bot.py"
+_BOT: Final = Path("bot.py")
 _NO_HOST: Final = "https://YOUR-HOST"
 _SECRET_BYTES: Final = 32
 _ONE_SECRET: Final = (Secret, Secret | None)
@@ -63,7 +63,7 @@ def init(
 ) -> int:
     """Write a configuration that works, with fresh random secrets, and a first bot beside it.
 
-    Without --config, `bot.py` and `.gitignore` are written too, unless they are there. In a
+    Beside ./config.toml, `bot.py` and `.gitignore` are written too unless they are there. In a
     terminal it asks for what is not said here. Prints, for each adapter, the address to enter in
     the provider's console; only you and the provider should see it.
 
@@ -100,8 +100,8 @@ def init(
     text = _document(tables, _keep(names))
     settings = _checked(text, path)
     _write(path, text, force=force)
-    bot = _write_bot(path) if config is None else None
-    _tell(path, settings, tables, base, bot)
+    has_bot = path == DEFAULT and _write_first_bot()
+    _tell(path, settings, tables, base, has_bot=has_bot)
     return Exit.OK
 
 
@@ -276,22 +276,16 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _write_bot(path: Path) -> Path | None:
-    """Write a first program beside the configuration, and what git is to leave alone.
-
-    Returns the program, or None where one was there.
-    """
-    files = {
-        _BOT: resources.files("bridge.cli").joinpath("first_bot.txt").read_text("utf-8"),
-        ".gitignore": f"# Secrets, and what people wrote.\n{path.name}\n*.db\n*.db-*\n*.db.*\n",
-    }
-    written = []
-    for name, text in files.items():
-        file = path.with_name(name)
-        with suppress(FileExistsError), file.open("x", encoding="utf-8") as opened:
-            opened.write(text.replace('"config.toml"', f'"{path.name}"'))
-            written.append(name)
-    return path.with_name(_BOT) if _BOT in written else None
+def _write_first_bot() -> bool:
+    """Write a first program, and what git is to leave alone; return whether there was none."""
+    program = resources.files("bridge.cli").joinpath("first_bot.txt").read_text("utf-8")
+    ignored = f"# Secrets, and what people wrote.\n{DEFAULT}\n*.db\n*.db-*\n*.db.*\n"
+    with suppress(FileExistsError), Path(".gitignore").open("x", encoding="utf-8") as file:
+        file.write(ignored)
+    with suppress(FileExistsError), _BOT.open("x", encoding="utf-8") as file:
+        file.write(program)
+        return True
+    return False
 
 
 # --- telling -------------------------------------------------------------------------------
@@ -308,7 +302,7 @@ def _base(host: str | None) -> str:
 
 
 def _tell(
-    path: Path, settings: Settings, tables: Sequence[_Table], base: str, bot: Path | None
+    path: Path, settings: Settings, tables: Sequence[_Table], base: str, *, has_bot: bool
 ) -> None:
     say(f"{path} is written; only you can read it. Enter at each provider this address:")
     for table in tables:
@@ -318,8 +312,9 @@ def _tell(
     for table in tables:
         for note in table.notes:
             say(f"{table.name}: {note}")
-    if bot is not None and bot.parent == Path():
-        say(f"{bot} is a first bot. Next: bridge serve {bot.stem}:bridge --dev")
+    if has_bot:
+        say(f"{_BOT} is a first bot.")
+        say(f"Next: bridge serve {_BOT.stem}:bridge --dev")
         return
     option = "" if path == DEFAULT else f" --config {path}"
     say(f"Next: bridge serve{option}")

@@ -198,7 +198,9 @@ async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterato
         return
     metrics = Metrics()
     bridge.observe(metrics)
-    async with admin.listening(bridge.operators, metrics, settings) as url:
+    developing = _DEVELOPING in os.environ
+    listening = admin.listening(bridge.operators, metrics, settings, developing=developing)
+    async with listening as url:
         yield url
 
 
@@ -284,13 +286,21 @@ def _announce(
         function = name_of(each.function) if entry is None else entry.use
         words = f"{_wanted(each)} → {function}{waiting.get(each.name, '')}"
         say(f"  subscriber  {each.name}: {words}")
-    say(f"  admin       {admin_url or 'disabled'}")
+    say(f"  admin       {admin_url or 'disabled'}{_inspector(settings)}")
     sample = _sample(bridge)
     if sample is not None and settings.path is not None:
         is_default = settings.path.absolute() == configuration.DEFAULT.absolute()
         config = "" if is_default else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
         say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
+
+
+def _inspector(settings: Settings) -> str:
+    if not settings.admin.enabled:
+        return ""
+    if _DEVELOPING in os.environ:
+        return " (open it in a browser)"
+    return " (open it in a browser, with the token)" if settings.admin.token else ""
 
 
 def _spare_the_collector() -> None:

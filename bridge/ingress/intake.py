@@ -200,6 +200,10 @@ class Intake:
         verified = Verified(payload=payload, received_at=event.received_at)
         return self._parse(self._find(event.source), verified)
 
+    def preview(self, name: str, payload: bytes, received_at: datetime) -> Parsed:
+        """Return what an adapter makes of a body; nothing is kept. Raises `UnknownAdapter`."""
+        return self._parse(self._find(name), Verified(payload=payload, received_at=received_at))
+
     def _refuse_to_receive(self) -> NoReturn:
         if self._loop is None:
             raise NotRunning("enter the bridge (`async with bridge:`) before it receives")

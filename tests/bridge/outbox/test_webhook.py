@@ -15,10 +15,10 @@ from standardwebhooks import Webhook as Receiver
 from standardwebhooks import WebhookVerificationError
 
 from bridge import Bridge, MemoryJournal, Message, SqliteJournal
+from bridge.assembly import subscriber_of
 from bridge.errors import ConfigurationError
 from bridge.model.codec import decode
 from bridge.settings import DeliverySettings, SubscriberEntry
-from bridge.assembly import subscriber_of
 from bridge.testing import sample
 
 SECRET = "whsec_" + base64.b64encode(b"a secret that is long enough 123").decode()
@@ -166,7 +166,12 @@ class TestAnswers:
 
     @staticmethod
     async def held(bridge):
-        return [each async for page in bridge.journal.unsettled("shop") for each in page if each.retry.tries]
+        return [
+            each
+            async for page in bridge.journal.unsettled("shop")
+            for each in page
+            if each.retry.tries
+        ]
 
     async def test_a_retry_after_that_says_nothing(self, shop):
         """A header that is neither is a refusal like any other."""
