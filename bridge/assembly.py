@@ -18,12 +18,13 @@ import attrs
 
 from bridge.adapter import Adapter, AdapterClass, ChannelSource
 from bridge.delivery.console import Console
-from bridge.delivery.functions import described, where_of
+from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
 from bridge.outbox.webhook import Webhook
+from bridge.raised import described
 from bridge.settings import CONSOLE, WEBHOOK, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
@@ -225,6 +226,7 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         completions=entry.completions,
         **({} if entry.owned is None else {"owned": None if entry.owned == "any" else entry.owned}),
         direction=entry.direction,
+        origin=entry.origin,
         content=entry.content,
     )
 

@@ -24,6 +24,7 @@ from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
     Conversation,
+    Deletion,
     Direction,
     Event,
     JsonValue,
@@ -80,6 +81,8 @@ def first_names(event: Event) -> tuple[Sequence[str], Sequence[str]]:
         names = identity.names_of(event)
         if isinstance(event, Message | StatusChange):
             names += tracks.names_of(event)
+        if isinstance(event, StatusChange):
+            names += tracks.names_of_ours(event)
         return names, (lane_of(event),)
     except Exception:  # noqa: BLE001 - as above
         return (), ()
@@ -117,6 +120,8 @@ def _message(message: Message, ledger: Ledger) -> Decision:
 
 def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
     """Return a message in the conversation that it belongs to, and remember that it does."""
+    if type(message.content) is Deletion:
+        message = _of_its_user(message, message.content.message_id, ledger)
     where, track = message.conversation, None
     is_remembered = message.direction is _OUTBOUND or type(message.content) is Unsupported
     if is_remembered:
@@ -133,6 +138,18 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, before
+
+
+def _of_its_user(message: Message, about: str, ledger: Ledger) -> Message:
+    """Return a message that names nobody as one of the user whose message it is about."""
+    if message.sender.phone or message.sender.user_id:
+        return message
+    known = ledger.known(tracks.in_domain(message, message_key(message.channel, about)))
+    other = None if known is None else known.event
+    if not isinstance(other, Message):
+        return message
+    user = other.recipient if other.direction is _OUTBOUND else other.sender
+    return evolved(message, sender=user, conversation=other.conversation)
 
 
 def _told_again(
@@ -167,6 +184,7 @@ def _told_again(
         told,
         key=more,
         completes=first.key,
+        newly_owned=True if told.owned and not latest.owned else None,
         conversation=attrs.evolve(told.conversation, id=whole.conversation.id),
         source=message.source,
         raw=message.raw,
@@ -203,6 +221,7 @@ def _latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
 def _status(change: StatusChange, ledger: Ledger) -> Decision:
     if ledger.knows(change.key) and ledger.known(change.key) is None:
         return _DUPLICATE  # it has been erased, and leaves nothing behind again
+    tracks.tie(change, ledger)
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
     user: User | None = None
