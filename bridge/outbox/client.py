@@ -7,7 +7,6 @@ may have taken the message all the same.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias, final
 
@@ -31,7 +30,7 @@ Transport: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Exchanges a request, credentials and all, for a response; raises `Unanswered`."""
 
 
-class Sends(AbstractAsyncContextManager[object], Protocol):
+class Sends(Protocol):
     """What the outbox sends with."""
 
     async def send(

@@ -67,11 +67,12 @@ class Outbox:
         self._settings = settings
         self._throttle = Throttle(_log)
         self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
-        self.client: Sends = Client(
+        self.client: Final = Client(
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,
             connections=settings.concurrency,
         )
+        self.sends: Sends = self.client
 
     @property
     def _now(self) -> datetime:
@@ -178,7 +179,7 @@ class Outbox:
             raise Later(pause, "its limit", counted=False)
         ttl = left if intent is not None and intent.expires_at is not None else None
         try:
-            outcome = await self.client.send(way.sender, message, ttl=ttl)
+            outcome = await self.sends.send(way.sender, message, ttl=ttl)
         except Unsendable as error:
             told = ProviderError(code="unsendable", title=error.reason)
             await self._tell(message, Status.FAILED, error=told)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from types import TracebackType
 from typing import Final, final
 
 from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender
@@ -18,7 +16,7 @@ from bridge.testing.clock import MovableClock
 
 
 @final
-class Providers(AbstractAsyncContextManager[object]):
+class Providers:
     """Takes what a bridge sends, and brings what providers report of it.
 
     `sent` are the messages that were taken, `arriving` the callbacks that have come since, each
@@ -33,14 +31,6 @@ class Providers(AbstractAsyncContextManager[object]):
         self._simulations: dict[str, Simulation | None] = {}
         self._clients: dict[str, Client] = {}
         self._numbers: Final = itertools.count(1)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Do nothing: there is no connection."""
 
     def simulation(self, name: str) -> Simulation | None:
         """Return the provider of an adapter, or None where nobody simulates it."""
