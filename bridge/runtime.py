@@ -43,6 +43,7 @@ from bridge.model import Content, Direction, Event, Media, Message, Origin, Part
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
+from bridge.outbox.client import Sends
 from bridge.outbox.composing import Answering, Asking
 from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
@@ -104,6 +105,7 @@ class Bridge:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
+        self.settings = Settings(server=self.server)
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._downloads = Downloads(self._outbox.client)
@@ -145,6 +147,7 @@ class Bridge:
             server=settings.server,
             outbox=settings.outbox,
         )
+        bridge.settings = settings
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
@@ -354,16 +357,18 @@ class Bridge:
         self._observers.add(observer)
 
     @contextmanager
-    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
-        """Use another journal and clock in the block, watched by one more observer: for tests.
+    def rehearsing(
+        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+    ) -> Iterator[None]:
+        """Use another journal, clock and way out in the block, watched by one more observer.
 
         The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already: test it while it does not")
-        before = self.journal, self._clock
-        self._use(journal, clock)
+        before = self.journal, self._clock, self._outbox.sends
+        self._use(journal, clock, sends)
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
@@ -374,9 +379,12 @@ class Bridge:
                 observers.remove(observer)
             self._use(*before)
 
-    def _use(self, journal: Journal, clock: Clock) -> None:
+    def _use(self, journal: Journal, clock: Clock, sends: Sends) -> None:
         self.journal = self.intake.journal = self.operators.journal = journal
-        self._clock = clock
+        self._outbox.journal = journal
+        self._clock = self._outbox.clock = clock
+        self._outbox.sends = sends
+        self._outbox.ways.forget_limits()
 
     # --- running -------------------------------------------------------------------------
 
@@ -395,6 +403,10 @@ class Bridge:
             await stack.enter_async_context(self.journal)
             await stack.enter_async_context(self._outbox)
             await stack.enter_async_context(self._downloads)
+            for subscriber in self.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, AbstractAsyncContextManager):
+                    await stack.enter_async_context(function)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
