@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -74,6 +75,9 @@ class Options(TypedDict, total=False):
     name: str | None
     start: Start | str
     policy: DeliverySettings | None
+
+
+_current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
 class Bridge:
@@ -329,7 +333,8 @@ class Bridge:
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
-                delivery = Delivery(
+                delivery = self._subscribers_context().run(
+                    Delivery,
                     subscriber.name,
                     subscriber.function,
                     await self.journal.subscribe(subscriber.name, start=start),
@@ -337,6 +342,8 @@ class Bridge:
                     policy=policy,
                     observers=self._observers,
                 )
+                if subscriber.name == NAME:
+                    self._outbox.delivery = delivery
                 self._deliveries[subscriber.name] = await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
@@ -352,11 +359,18 @@ class Bridge:
         closing = (each.__aexit__(None, None, None) for each in self._deliveries.values())
         await asyncio.gather(*closing)
 
+    def _subscribers_context(self) -> Context:
+        """Return a context in which this bridge is the current one."""
+        context = copy_context()
+        context.run(_current.set, self)
+        return context
+
     async def _plain_delivery(
         self, name: str, function: Function, wants: Callable[[Event], bool]
     ) -> Delivery:
         cursor = await self.journal.follow()
-        return Delivery(
+        return self._subscribers_context().run(
+            Delivery,
             name,
             function,
             cursor,
@@ -436,6 +450,17 @@ class Bridge:
         return await self.intake.receive(name, callback)
 
     # --- sending -------------------------------------------------------------------------
+
+    @classmethod
+    def current(cls) -> Bridge:
+        """Return the bridge whose subscriber calls this, for one that `bridge serve` runs.
+
+        Raises `NotRunning` elsewhere.
+        """
+        bridge = _current.get(None)
+        if bridge is None:
+            raise NotRunning("no bridge has called this: only its subscribers have a current one")
+        return bridge
 
     async def reply(
         self, message: Message, content: Content | str, /, **options: Unpack[Answering]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, Unpack, final
@@ -17,6 +18,7 @@ import attrs
 
 from bridge.adapter import Accepted, Outcome, Refused, Remedy
 from bridge.adapter.capabilities import Receipts
+from bridge.delivery import Delivery
 from bridge.delivery.attempt import Later, current
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, JournalError, KeyConflict, Unsendable
@@ -50,6 +52,7 @@ NAME: Final = "outbox"
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
+_LOOK_AGAIN: Final = 1.0
 _STOPPED: Final = 60.0  # seconds until an account is tried again that a person has to look at
 _TO_BE_SURE: Final = 10.0  # seconds beside those of a request
 
@@ -64,6 +67,8 @@ class Outbox:
         self._journal = journal
         self._settings = settings
         self._throttle = Throttle(_log)
+        self._doubts: dict[str, float] = {}  # until when each is waited for; at most those held
+        self.delivery: Delivery | None = None
         self.ways: Final = Ways()
         self.client: Final = Client(
             timeout=settings.timeout,
@@ -160,16 +165,27 @@ class Outbox:
         if left <= 0:
             await self._tell(message, Status.EXPIRED, error=_EXPIRED)
             return
-        if current().replayed and await self._has_gone(message):
+        attempt = current()
+        if (attempt.replayed or attempt.begun) and await self._has_gone(message):
             return
         try:
             way = self.ways.of(message.source)
             limits = way.limits[message.channel]
         except (ConfigurationError, KeyError) as error:
-            raise Later(_STOPPED, f"nothing can be sent: {error}") from error
+            raise Later(_STOPPED, f"nothing can be sent: {error}", begun=attempt.begun) from error
+        is_repeatable = way.is_repeatable(message)
+        if attempt.begun and not is_repeatable:
+            await self._wait_in_doubt(way, message)
+            if self._settings.in_doubt == "fail":
+                await self._tell(message, Status.FAILED, error=_IN_DOUBT)
+                return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
-            raise Later(pause, "its limit", counted=False)
+            raise Later(pause, "its limit", counted=False, begun=attempt.begun)
+        if not is_repeatable and self.delivery is not None:
+            await asyncio.sleep(0)  # the delivery knows what has waited
+            await self.delivery.note_begun(message)
+        self._doubts.pop(message.message_id, None)
         ttl = left if intent is not None and intent.expires_at is not None else None
         try:
             outcome = await self.client.send(way.sender, message, ttl=ttl)
@@ -178,6 +194,16 @@ class Outbox:
             await self._tell(message, Status.FAILED, error=told)
             return
         await self._conclude(way, message, outcome)
+
+    async def _wait_in_doubt(self, way: Way, message: Message) -> None:
+        """Raise `Later` while a status may still tell whether the provider took a message."""
+        if not way.capabilities(message.channel).echoes:
+            return
+        now = time.monotonic()
+        until = self._doubts.setdefault(message.message_id, now + self._settings.doubt)
+        if now < until:
+            pause = min(_LOOK_AGAIN, until - now)
+            raise Later(pause, "the provider may have it already", counted=False, begun=True)
 
     async def _has_gone(self, message: Message) -> bool:
         """Return whether the provider is known to have the message."""
@@ -211,7 +237,8 @@ class Outbox:
         elif outcome.remedy.is_final:
             await self._tell(message, Status.FAILED, error=outcome.error)
         else:
-            raise Later(self._pause(way, message, outcome), _reason(outcome))
+            pause = self._pause(way, message, outcome)
+            raise Later(pause, _reason(outcome), begun=outcome.in_doubt)
 
     def _pause(self, way: Way, message: Message, refused: Refused) -> float:
         """Return for how long a message waits that was refused for now."""
@@ -252,6 +279,9 @@ class Outbox:
                 return
 
 
+_IN_DOUBT: Final = ProviderError(
+    code="in_doubt", title="nobody knows whether the provider took it; it was not sent again"
+)
 _EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
 
 

@@ -25,11 +25,11 @@ from bridge.model import (
     Text,
 )
 from bridge.runtime import Bridge
-from bridge.settings import DeliverySettings
+from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.testing.providers import Trouble
 from tests.bridge.fakes import Plain
 from tests.bridge.outbox.providers import ADAPTERS
-from tests.bridge.outbox.trips import USER, planned, under_way
+from tests.bridge.outbox.trips import CHANNELS, USER, planned, under_way
 from tests.bridge.serving import PATIENCE
 
 NAMES = tuple(ADAPTERS)
@@ -341,6 +341,47 @@ class TestTrouble:
                 await sendings[-1].outcome(30)
             assert trip.said == list("012345678")
             assert len(trip.provider.requests) == 9
+
+
+class TestDoubt:
+    """The answer is lost after the provider took the message: nobody here knows that it did."""
+
+    @pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.HALF, Trouble.EMPTY])
+    @pytest.mark.parametrize("name", ["whatsapp", "rcs"])
+    async def test_what_can_be_settled_arrives_once(self, name, trouble):
+        """RCS takes it twice and delivers it once; WhatsApp's status that repeats our id tells."""
+        async with planned(name) as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.troubles.append(trouble)
+            sending = await trip.bridge.send(USER, "hello", via=name)
+            await sending.outcome(30, until="read")
+            await (await trip.bridge.send(USER, "bye", via=name)).outcome(30)
+            assert trip.said == ["hello", "bye"]
+
+    @pytest.mark.parametrize("name", ["whatsapp", "incs"])
+    @pytest.mark.parametrize(("in_doubt", "times"), [("send", 2), ("fail", 1)])
+    async def test_what_cannot_be_settled_goes_as_the_settings_say(self, name, in_doubt, times):
+        """Without a status that tells, it is sent again or counts as failed."""
+        settings = OutboxSettings(in_doubt=in_doubt, doubt=0.2)
+        async with planned(name, outbox=settings) as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.callbacks.loss = 1.0
+            trip.provider.troubles.append(Trouble.LOST)
+            sending = await trip.bridge.send(USER, "hello", via=CHANNELS[name])
+            change = await sending.outcome(30)
+            assert trip.said == ["hello"] * times
+            if in_doubt == "fail":
+                assert (change.status, change.error.code) == (Status.FAILED, "in_doubt")
+            else:
+                assert change.status is Status.ACCEPTED
+
+    async def test_what_goes_on_after_a_doubt_is_no_doubt(self):
+        """A refusal that is none in doubt is followed by an ordinary retry."""
+        settings = OutboxSettings(in_doubt="fail")
+        async with planned("incs", outbox=settings) as trip, under_way(trip):
+            trip.provider.troubles.append(Trouble.REDIRECT)
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp")
+            assert (await sending.outcome(30)).status is Status.ACCEPTED
 
 
 class TestWhatIsMissing:
