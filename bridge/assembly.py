@@ -107,6 +107,24 @@ def settings_class(name: str) -> type[Any] | None:
     return None if offer is None else offer.load().Settings
 
 
+class NeedsSettings(ConfigurationError):
+    """An adapter cannot be made without a configuration."""
+
+
+def without_secrets(name: str) -> Adapter:
+    """Make an installed adapter that verifies nothing, to translate without a configuration.
+
+    Raises `UnknownAdapter`, `NeedsSettings`, or another `ConfigurationError` where it is broken.
+    """
+    cls = load(name)
+    fields = {field.name for field in attrs.fields(cls.Settings)}
+    try:
+        settings = cls.Settings(**({"insecure": True} if "insecure" in fields else {}))
+    except TypeError as error:
+        raise NeedsSettings(f"adapter {name} needs settings: give --config FILE") from error
+    return cls(name, settings)
+
+
 def _installed(name: str, entry_points: tuple[metadata.EntryPoint, ...]) -> Installed:
     distribution = _distribution(entry_points[0])
     return Installed(

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -21,6 +26,7 @@ from bridge import assembly
 from bridge.adapter import Adapter, Callback, Response
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
+from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery import Delivery
 from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
@@ -28,6 +34,7 @@ from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
 from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress import request_id
+from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
 from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
@@ -103,6 +110,7 @@ class Bridge:
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._clock = SYSTEM_CLOCK
         self._is_drained = False
         request_ids = RequestIds()
         self._observers = Observers(request_ids)
@@ -298,6 +306,21 @@ class Bridge:
         mount(app, self.intake, self.server)
         app.cleanup_ctx.append(self._while_running)
 
+    def asgi(self, otherwise: Application | None = None, /) -> AsgiApplication:
+        """Return an ASGI application that takes callbacks: to mount it, or to serve it by itself.
+
+        In FastAPI, Starlette and Litestar it is mounted, and `lifespan` runs the bridge. Around
+        another application (Django, Quart) it takes what comes below `server.prefix`, and runs
+        the bridge while that application runs.
+        """
+        return AsgiApplication(self.intake, self.server, self, otherwise)
+
+    @asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Run while an application does: `FastAPI(lifespan=bridge.lifespan)`."""
+        async with self:
+            yield
+
     async def _while_running(self, _: web.Application) -> AsyncIterator[None]:
         async with self:
             yield
@@ -313,6 +336,31 @@ class Bridge:
                 raise ConfigurationError("an observer that has to run comes before the start")
             self._running_observers.append(observer)
         self._observers.add(observer)
+
+    @contextmanager
+    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
+        """Use another journal and clock in the block, watched by one more observer: for tests.
+
+        The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
+        the bridge runs.
+        """
+        if self._stack is not None:
+            raise ConfigurationError("the bridge runs already: test it while it does not")
+        before = self.journal, self._clock
+        self._use(journal, clock)
+        watched = self._observers, self._unobserved
+        for observers in watched:
+            observers.add(observer)
+        try:
+            yield
+        finally:
+            for observers in watched:
+                observers.remove(observer)
+            self._use(*before)
+
+    def _use(self, journal: Journal, clock: Clock) -> None:
+        self.journal = self.intake.journal = self.operators.journal = journal
+        self._clock = clock
 
     # --- running -------------------------------------------------------------------------
 
@@ -341,6 +389,7 @@ class Bridge:
                     wants=subscriber.wants,
                     policy=policy,
                     observers=self._observers,
+                    clock=self._clock,
                 )
                 if subscriber.name == NAME:
                     self._outbox.delivery = delivery
@@ -378,6 +427,7 @@ class Bridge:
             policy=_PLAIN,
             observers=self._unobserved,
             is_plain=True,
+            clock=self._clock,
         )
 
     async def _wake(self, subscriber: str) -> None:
@@ -426,6 +476,13 @@ class Bridge:
                 or "some subscribers",
                 extra={"subscribers": sorted(late)},
             )
+
+    async def caught_up(self) -> None:
+        """Return when every event so far has been tried, and what failed waits for its next try."""
+        await self._receivers.opened()
+        end = -1
+        while end != (end := (await self.journal.follow()).position):  # a subscriber may append
+            await asyncio.gather(*(each.caught_up(end) for each in self._served))
 
     async def _drain(self, deliveries: Iterable[Delivery]) -> None:
         up_to = None if self.journal.durable else (await self.journal.follow()).position

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         SampleSource,
         SignedRequest,
         Verified,
+        Window,
+        WindowSource,
     )
     from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
@@ -89,4 +91,6 @@ __all__ = [
     "ServiceAccount",
     "SignedRequest",
     "Verified",
+    "Window",
+    "WindowSource",
 ]

@@ -26,7 +26,6 @@ from bridge.cli.options import (
 from bridge.cli.rendering import (
     Columns,
     is_terminal,
-    masked,
     one_line,
     pretty,
     print_json,
@@ -35,7 +34,7 @@ from bridge.cli.rendering import (
 )
 from bridge.cli.show import outcome_of
 from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, say
-from bridge.model.masking import mask_phones_in
+from bridge.model.masking import mask_phones_in, masked
 
 dead = App(
     name="dead",

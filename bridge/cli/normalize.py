@@ -12,8 +12,8 @@ from cyclopts import Parameter
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
 from bridge.adapter.signing import Secret
+from bridge.assembly import without_secrets
 from bridge.cli import config as configuration
-from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.options import moment

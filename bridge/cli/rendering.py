@@ -12,40 +12,13 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from bridge.cli.terminal import UsageError, print_line
-from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
+from bridge.model.masking import masked, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
 Columns: TypeAlias = Mapping[str, Callable[[Mapping[str, Any]], str]]
 """The headings of a table, each with what stands below it in a row."""
 
-# What the bridge or a provider says, as opposed to what a person does or is. Anything else that
-# an event may hold is masked, so that a field that is added one day is not shown by oversight.
-_PLAIN: Final = frozenset(
-    (
-        *("kind", "source", "channel", "occurred_at", "received_at", "direction", "origin", "role"),
-        *("status", "provider_status", "code", "forwarded", "media", "mime_type", "sha256"),
-        *("language", "category", "aspect", "template_id", "template_name", "topic", "change"),
-        *("source_type", "media_type", "provider_type", "currency", "model", "type"),
-        *("expires_at", "effective_at", "message_id", "aliases"),
-    )
-)
-# Fields that may hold a phone number, and no other personal data.
-_NAMES: Final = frozenset(("key", "account", "id", "reason", "path", "current"))
-_HIDDEN: Final = frozenset(("raw", "details"))
 _WIDEST: Final = 10_000
-
-
-def masked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
-    """Return an event's JSON with personal data masked and the provider's item left out."""
-    if isinstance(value, dict):
-        return {key: masked(item, key) for key, item in value.items() if key not in _HIDDEN}
-    if isinstance(value, list):
-        return [masked(item, name) for item in value]
-    if not isinstance(value, str) or name in _PLAIN:
-        return value
-    if name in _NAMES:
-        return mask_phones_in(value)
-    return mask_phone(value) if name in ("phone", "user_id") else mask_text(value)
 
 
 class EventPrinter:

@@ -160,7 +160,9 @@ async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterato
         return
     metrics = Metrics()
     bridge.observe(metrics)
-    async with admin.listening(bridge.operators, metrics, settings) as url:
+    developing = _DEVELOPING in os.environ
+    listening = admin.listening(bridge.operators, metrics, settings, developing=developing)
+    async with listening as url:
         yield url
 
 
@@ -218,12 +220,20 @@ def _announce(
     say(f"  journal     {journal}")
     for name, entry in settings.subscribers.items():
         say(f"  subscriber  {name}: {_subscription(entry)}")
-    say(f"  admin       {admin_url or 'disabled'}")
+    say(f"  admin       {admin_url or 'disabled'}{_inspector(settings)}")
     sample = _sample(bridge)
     if sample is not None:
         config = "" if settings.path == configuration.DEFAULT else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
         say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
+
+
+def _inspector(settings: Settings) -> str:
+    if not settings.admin.enabled:
+        return ""
+    if _DEVELOPING in os.environ:
+        return " (open it in a browser)"
+    return " (open it in a browser, with the token)" if settings.admin.token else ""
 
 
 def _spare_the_collector() -> None:

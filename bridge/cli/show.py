@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData, refuse_masked
-from bridge.cli.rendering import Columns, EventPrinter, masked, pretty, print_json, print_rows
-from bridge.model.masking import mask_phones_in
+from bridge.cli.rendering import Columns, EventPrinter, pretty, print_json, print_rows
+from bridge.model.masking import mask_phones_in, masked
 
 
 def show(

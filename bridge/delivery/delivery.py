@@ -15,6 +15,7 @@ from typing import Final, Self
 
 import attrs
 
+from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
 from bridge.delivery.progress import Progress
@@ -56,7 +57,7 @@ class _Lane:
     is_parked: bool = False  # its first entry in memory has its turn in a moment
     begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
 
 
 class Delivery:
@@ -77,6 +78,7 @@ class Delivery:
         policy: DeliverySettings,
         observers: Observers | None = None,
         is_plain: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
@@ -87,6 +89,7 @@ class Delivery:
         self._wants = wants
         self._policy = policy
         self._observers = observers
+        self._clock = clock
         self._runner = Runner(
             self._who,
             function,
@@ -147,17 +150,30 @@ class Delivery:
         finish what is held and need not wait for its next try.
         """
         while up_to is not None and self._progress.taken_up_to < up_to:
-            self._moved.clear()
-            await self._moved.wait()
+            await self._next_move()
         self._draining.set()
         self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        while self._progress.under_way or (
-            up_to is not None and any(lane.queued for lane in self._lanes.values())
-        ):
-            self._moved.clear()
-            await self._moved.wait()
+        while self._progress.under_way or (up_to is not None and self._has_queued):
+            await self._next_move()
+
+    async def caught_up(self, up_to: int) -> None:
+        """Return when everything up to a position has been tried, and what failed waits.
+
+        Something may come meanwhile, or be due.
+        """
+        progress = self._progress
+        while progress.taken_up_to < up_to or progress.under_way or self._has_queued:
+            await self._next_move()
+
+    @property
+    def _has_queued(self) -> bool:
+        return any(lane.queued for lane in self._lanes.values())
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
 
     @property
     def held_lanes(self) -> int:
@@ -178,7 +194,7 @@ class Delivery:
         lane = self._lanes[lane_of(event)]
         held = lane.trying or Held(entry=lane.entries[0])
         lane.begun = True
-        retry = attrs.evolve(held.retry, begun=True, due_at=time.time())
+        retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
         self._progress.hold(Held(entry=held.entry, retry=retry))
         await self._progress.save()
 
@@ -457,7 +473,7 @@ class Delivery:
         if isinstance(error, Later):
             self._put_off(lane, held, error)
             return False
-        now = time.time()
+        now = self._clock.time()
         tries = held.retry.tries + 1
         final = isinstance(error, _HOPELESS) or tries >= self._policy.tries
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
@@ -502,7 +518,7 @@ class Delivery:
 
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""
-        now = time.time()
+        now = self._clock.time()
         retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
         if later.counted:
             key = held.entry.event.key
@@ -543,7 +559,7 @@ class Delivery:
 
     def _until(self, due_at: float | None) -> float:
         """Return how long to wait; the clock may have been set since that time was noted."""
-        return 0 if due_at is None else min(due_at - time.time(), self._policy.max_delay)
+        return 0 if due_at is None else min(due_at - self._clock.time(), self._policy.max_delay)
 
     def _schedule(self, lane: _Lane, seconds: float) -> None:
         lane.queued = False
@@ -551,7 +567,7 @@ class Delivery:
         if lane.timer is not None:
             lane.timer.cancel()
         if seconds > 0:
-            lane.timer = self._loop.call_later(seconds, self._due, lane)
+            lane.timer = self._clock.call_later(seconds, self._due, lane)
         else:
             self._due(lane)
 

@@ -54,7 +54,7 @@ class Intake:
     def __init__(self, journal: Journal, observers: Observers, receivers: Receivers) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_mounted = False
-        self._journal = journal
+        self.journal = journal
         self._observers = observers
         self._receivers = receivers
         self._configured: dict[str, _Configured] = {}
@@ -184,7 +184,7 @@ class Intake:
     async def _append_once(self, one: _Configured, events: Sequence[Event]) -> None:
         details = AppendDetails(one.name, events)
         with self._observers.append(details):
-            details.appended = await self._journal.append(events)
+            details.appended = await self.journal.append(events)
 
     def refuse(self, name: str, error: BodyRefused) -> None:
         """Let observers see a callback whose body was refused, so that it cannot be received."""
@@ -200,6 +200,10 @@ class Intake:
         verified = Verified(payload=payload, received_at=event.received_at)
         return self._parse(self._find(event.source), verified)
 
+    def preview(self, name: str, payload: bytes, received_at: datetime) -> Parsed:
+        """Return what an adapter makes of a body; nothing is kept. Raises `UnknownAdapter`."""
+        return self._parse(self._find(name), Verified(payload=payload, received_at=received_at))
+
     def _refuse_to_receive(self) -> NoReturn:
         if self._loop is None:
             raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
@@ -212,7 +216,7 @@ class Intake:
         """Return whether a callback would be taken now."""
         if self._loop is None:
             return Health(ready=False, reason="the bridge is not running")
-        return await self._journal.health()
+        return await self.journal.health()
 
     def _find(self, name: str) -> _Configured:
         one = self._configured.get(name)

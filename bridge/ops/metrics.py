@@ -45,6 +45,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _CHANNELS: Final = 32  # beyond so many, the others are one
 _OTHERS: Final = "other"
+_REASONS: Final = 32
 
 
 class CallbackOutcome(StrEnum):
@@ -77,6 +78,29 @@ def _outcome_of(error: BaseException) -> CallbackOutcome:
             return CallbackOutcome.NOT_STORED
 
 
+@attrs.define
+class Source:
+    """What came for one adapter: the last callback that was taken, and what was refused, and why.
+
+    Times are seconds since the epoch. Beyond 32 reasons, the others are one.
+    """
+
+    accepted_at: float | None = None
+    refused_at: float | None = None
+    refusals: Counter[str] = attrs.field(factory=Counter)
+
+    def note(self, error: BaseException | None) -> None:
+        """Note a callback that was taken, or was not."""
+        if error is None:
+            self.accepted_at = time.time()
+            return
+        self.refused_at = time.time()
+        # Where it is malformed, the text says the place in the body, which differs each time.
+        reason = str(error) if isinstance(error, NotAuthentic) else _outcome_of(error)
+        is_new = reason not in self.refusals and len(self.refusals) >= _REASONS
+        self.refusals[_OTHERS if is_new else reason] += 1
+
+
 class Metrics(Observer):
     """Counts what happens, and writes down what it counted."""
 
@@ -90,6 +114,7 @@ class Metrics(Observer):
         self._appends = [0] * (len(_BUCKETS) + 1)
         self._append_seconds = 0.0
         self._channels: set[str] = set()
+        self._sources: dict[str, Source] = {}
 
     def callback(self, details: CallbackDetails, /) -> Around:
         """Count a callback in the end, by what became of it."""
@@ -98,6 +123,7 @@ class Metrics(Observer):
     def _taken(self, adapter: str, error: BaseException | None) -> None:
         outcome = _ACCEPTED if error is None else _outcome_of(error)
         self._requests[adapter, outcome] += 1
+        self._sources.setdefault(adapter, Source()).note(error)
 
     def append(self, details: AppendDetails, /) -> Around:
         """Count what is appended, and how long it takes."""
@@ -134,6 +160,10 @@ class Metrics(Observer):
             return _OTHERS
         self._channels.add(channel)
         return channel
+
+    def source(self, adapter: str) -> Source:
+        """Return what came for an adapter since the start."""
+        return self._sources.get(adapter, Source())
 
     def failures(self, subscriber: str) -> int:
         """Return how many tries of a subscriber have failed since the start."""

@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import attrs
 
-from bridge.adapter import Adapter
+from bridge.adapter import Adapter, Parsed
 from bridge.delivery import Delivery
 from bridge.delivery.bus import Bus
 from bridge.delivery.subscriber import Subscriber
@@ -149,6 +150,15 @@ class Operators:
             )
             found |= {each.position: each for each in await self.journal.search(query)}
         return [found[position] for position in sorted(found)]
+
+    async def at(self, position: int) -> Entry | None:
+        """Return the entry at a position, if there is one."""
+        query = Query(after=position - 1, before=position + 1, limit=1)
+        return next(iter(await self.journal.search(query)), None)
+
+    def normalize(self, adapter: str, payload: bytes) -> Parsed:
+        """Return what an adapter makes of a body; nothing is kept. Raises `UnknownAdapter`."""
+        return self._intake.preview(adapter, payload, datetime.now(UTC))
 
     # --- subscribers -----------------------------------------------------------------------
 

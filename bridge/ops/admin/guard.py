@@ -1,7 +1,8 @@
 """Who is let in, and what they are told when something is wrong.
 
-A web page in the browser of somebody on this machine reaches loopback too, so without a token
-nothing is answered that a page could have asked for.
+A web page in the browser of somebody on this machine reaches loopback too. Requests of other
+sites' pages are refused, by what browsers say of them (https://www.w3.org/TR/fetch-metadata/);
+without a token also those by a name that is not this machine's, which leads here all the same.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bridge.adapter.signing import Tokens
-from bridge.errors import JournalError, NotRunning
+from bridge.errors import JournalError, NotRunning, UnknownAdapter
 from bridge.ingress.responses import problem, web_response
+from bridge.ops.admin import pages
 from bridge.ops.admin.requests import BadRequest
 from bridge.ops.operators import StillRunning, UnknownSubscriber
 from bridge.settings import AdminSettings
 
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes cannot be given a token everywhere
+_OTHERS: Final = frozenset({"cross-site", "same-site"})  # another port is the same site
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,13 +36,18 @@ def guard(settings: AdminSettings) -> Middleware:
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path in _OPEN:
             return await handler(request)
+        is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself
+        if not is_page and request.headers.get("Sec-Fetch-Site") in _OTHERS:
+            return web_response(problem(403, "this is not for other sites' pages"))
         if tokens:
+            if is_page:
+                return await handler(request)
             scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not tokens.match(presented.strip()):
                 headers = {"WWW-Authenticate": "Bearer"}
                 return web_response(problem(401, "this needs the token of [admin]", headers))
-        elif "Origin" in request.headers or not _is_local(request):
-            return web_response(problem(403, "this is not for web pages"))
+        elif not _is_local(request) or not _is_own(request):
+            return web_response(problem(403, "this is not for other sites' pages"))
         return await handler(request)
 
     return checked
@@ -54,6 +62,11 @@ def _is_local(request: web.Request) -> bool:
         return False
 
 
+def _is_own(request: web.Request) -> bool:
+    """Return whether the request is no page's, or our own page's."""
+    return request.headers.get("Origin") in (None, f"{request.scheme}://{request.host}")
+
+
 @web.middleware
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors into responses."""
@@ -63,7 +76,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = problem(error.status, error.reason)
     except BadRequest as error:
         refusal = problem(400, str(error))
-    except UnknownSubscriber as error:
+    except (UnknownSubscriber, UnknownAdapter) as error:
         refusal = problem(404, str(error))
     except StillRunning as error:
         refusal = problem(409, str(error))

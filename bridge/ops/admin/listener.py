@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any, Final, NoReturn
 
 import attrs
+import orjson
 from aiohttp import web
 
 from bridge.adapter import Response
@@ -26,21 +27,26 @@ from bridge.ingress.responses import (
     web_response,
 )
 from bridge.journal.protocol import Start
-from bridge.journal.query import Query
+from bridge.journal.query import Query, conversation_of
 from bridge.journal.transfer import lines_of
+from bridge.model.codec import encode
+from bridge.model.masking import mask_phones_in
+from bridge.ops.admin import pages, watching
 from bridge.ops.admin.guard import explain, guard
 from bridge.ops.admin.requests import (
     BadRequest,
     body_of,
     identity,
+    is_masked,
     keys_of,
     letters_of,
     limit_of,
     number,
+    positions_of,
     query_of,
     word,
 )
-from bridge.ops.admin.responses import dumps, json_response
+from bridge.ops.admin.responses import dumps, instant, json_response
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings
@@ -59,13 +65,13 @@ _routes: Final = web.RouteTableDef()
 
 @asynccontextmanager
 async def listening(
-    operators: Operators, metrics: Metrics, settings: AdminSettings
+    operators: Operators, metrics: Metrics, settings: AdminSettings, *, developing: bool = False
 ) -> AsyncIterator[str]:
     """Answer operators until the block ends; give the base URL.
 
     Raises `ConfigurationError` where the address cannot be had.
     """
-    app = application(operators, metrics, settings)
+    app = application(operators, metrics, settings, developing=developing)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -82,13 +88,21 @@ async def listening(
 
 
 def application(
-    operators: Operators, metrics: Metrics, settings: AdminSettings, *, heartbeat: float = 10.0
+    operators: Operators,
+    metrics: Metrics,
+    settings: AdminSettings,
+    *,
+    heartbeat: float = 10.0,
+    developing: bool = False,
 ) -> web.Application:
     """Return the application, for a server of your own; `metrics` has to observe the bridge.
 
+    It serves the inspector at `/` where there is a token, or while `developing`.
     A follower to whom nothing happens is told so every `heartbeat` seconds.
     """
     app = web.Application(middlewares=[guard(settings), explain], client_max_size=_MAX_BODY)
+    if settings.token or developing:
+        pages.add_to(app)
     app[_OPERATORS] = operators
     app[_METRICS] = metrics
     app[_STARTED_AT] = datetime.now(UTC)
@@ -127,6 +141,7 @@ async def _metrics(request: web.Request) -> web.Response:
 async def _status(request: web.Request) -> web.Response:
     """Return what an operator looks at first; where the journal fails, as much as there is."""
     operators = request.app[_OPERATORS]
+    masked = is_masked(request)
     health = await operators.health()
     try:
         subscribers = await _states(request)
@@ -140,9 +155,11 @@ async def _status(request: web.Request) -> web.Response:
             **attrs.asdict(health),
             "durable": operators.journal.durable,
             "adapters": list(operators.adapters),
+            "sources": [_source(request, name) for name in operators.adapters],
             "subscribers": subscribers,
             "last_event": {
-                "key": newest[0].event.key,
+                "key": mask_phones_in(newest[0].event.key) if masked else newest[0].event.key,
+                "position": newest[0].position,
                 "kind": newest[0].event.kind,
                 "received_at": newest[0].event.received_at,
             }
@@ -152,24 +169,54 @@ async def _status(request: web.Request) -> web.Response:
     )
 
 
+def _source(request: web.Request, name: str) -> Mapping[str, object]:
+    source = request.app[_METRICS].source(name)
+    return {
+        "name": name,
+        "accepted_at": instant(source.accepted_at),
+        "refused_at": instant(source.refused_at),
+        "refusals": source.refusals,
+    }
+
+
 # --- looking ---------------------------------------------------------------------------------
 
 
 @_routes.get("/events")
 async def _search(request: web.Request) -> web.Response:
     """Return a page of entries; `next` is where the following page begins, if there may be one."""
-    query = query_of(request)
+    query, masked = await _query(request), is_masked(request)
     entries = await request.app[_OPERATORS].journal.search(query)
     more = len(entries) == query.limit
-    return json_response({"entries": entries, "next": entries[-1].position if more else None})
+    page = {"entries": entries, "next": entries[-1].position if more else None}
+    return json_response(page, masked=masked)
+
+
+async def _query(request: web.Request) -> Query:
+    """Return the search that is asked for; `conversation_of` is the position of an event in it."""
+    query = query_of(request)
+    position = number(request.query, "conversation_of", 0)
+    if not position:
+        return query
+    entry = await request.app[_OPERATORS].at(position)
+    conversation = None if entry is None else conversation_of(entry.event)
+    if conversation is None:
+        raise BadRequest("conversation_of: no event of a conversation is at this position")
+    return attrs.evolve(query, conversation=conversation)
 
 
 @_routes.get("/event")
 async def _describe(request: web.Request) -> web.Response:
-    described = await request.app[_OPERATORS].describe(request.query.get("key", ""))
+    """Return all that is known about the event of a key, or at a position."""
+    operators, values, masked = request.app[_OPERATORS], request.query, is_masked(request)
+    key, named = values.get("key", ""), "of this key"
+    if "position" in values:
+        entry = await operators.at(number(values, "position", 0))
+        key, named = "" if entry is None else entry.event.key, "at this position"
+    described = await operators.describe(key)
     if described is None:
-        return web_response(problem(404, "the journal keeps no event of this key"))
-    return json_response(attrs.asdict(described, recurse=False))
+        return web_response(problem(404, f"the journal keeps no event {named}"))
+    return json_response(attrs.asdict(described, recurse=False), masked=masked)
 
 
 @_routes.get("/events/follow")
@@ -177,14 +224,17 @@ async def _follow(request: web.Request) -> web.StreamResponse:
     """Stream entries as lines of JSON, from a position, a time, or now on.
 
     A line without an event tells the position from which to go on, should the stream break.
+    Server-sent events, where they are accepted, are for people: see `watching`.
     """
     followers, task = request.app[_FOLLOWERS], asyncio.current_task()
     if len(followers) >= _MAX_FOLLOWERS or task is None:
         return web_response(problem(503, f"{_MAX_FOLLOWERS} followers are being served already"))
     followers.add(task)
-    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
+    is_watched = watching.CONTENT_TYPE in request.headers.get("Accept", "")
+    kind = watching.CONTENT_TYPE if is_watched else "application/x-ndjson"
+    response = web.StreamResponse(headers={**HEADERS, "Content-Type": kind})
     try:
-        await _stream(request, query_of(request), response)
+        await (_watch if is_watched else _stream)(request, await _query(request), response)
     except ConnectionError:
         pass  # the follower has seen enough
     finally:
@@ -192,8 +242,16 @@ async def _follow(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def _watch(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
+    journal, masked = request.app[_OPERATORS].journal, is_masked(request)
+    start = await _start(request, query)
+    await response.prepare(request)
+    heartbeat = request.app[_HEARTBEAT]
+    await watching.watch(journal, query, start, response, heartbeat=heartbeat, masked=masked)
+
+
 async def _stream(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
-    journal = request.app[_OPERATORS].journal
+    journal, masked = request.app[_OPERATORS].journal, is_masked(request)
     cursor = await journal.follow(start=await _start(request, query))
     await response.prepare(request)
     position = cursor.position
@@ -205,7 +263,7 @@ async def _stream(request: web.Request, query: Query, response: web.StreamRespon
         except TimeoutError:
             continue
         lines = [
-            dumps(entry) + b"\n"
+            dumps(entry, masked=masked) + b"\n"
             for entry in entries
             if query.matches(entry.event, reparsed=entry.reparsed)
         ]
@@ -271,16 +329,18 @@ async def _forget(request: web.Request) -> web.Response:
 @_routes.get("/dead")
 async def _dead(request: web.Request) -> web.Response:
     """Return a page of dead letters, or the one with an `id`."""
-    operators, values = request.app[_OPERATORS], request.query
+    operators, values, masked = request.app[_OPERATORS], request.query, is_masked(request)
     if "id" in values:
         letter = await operators.dead_letter(number(values, "id", 0))
-        return json_response({"letters": [] if letter is None else [letter], "next": None})
+        found = [] if letter is None else [letter]
+        return json_response({"letters": found, "next": None}, masked=masked)
     limit = limit_of(values)
     letters = await operators.dead_letters(
         values.get("subscriber"), after=number(values, "after", 0), limit=limit
     )
     more = len(letters) == limit
-    return json_response({"letters": letters, "next": letters[-1].id if more else None})
+    following = letters[-1].id if more else None
+    return json_response({"letters": letters, "next": following}, masked=masked)
 
 
 @_routes.post("/dead/retry")
@@ -301,11 +361,12 @@ async def _drop(request: web.Request) -> web.Response:
 @_routes.post("/replay")
 async def _replay(request: web.Request) -> web.Response:
     """Replay the events with these keys, or without any, a page of those that a search finds."""
-    body = await body_of(request, {"keys", "subscriber", "dry_run"})
+    body = await body_of(request, {"keys", "positions", "subscriber", "dry_run"})
     operators, dry_run = request.app[_OPERATORS], body.get("dry_run") is True
     name = word(body.get("subscriber"), "subscriber")
-    if "keys" in body:
-        replayed = await operators.replay(keys_of(body), name, dry_run=dry_run)
+    if body.keys() & {"keys", "positions"}:
+        keys = await _keys(request, body)
+        replayed = await operators.replay(keys, name, dry_run=dry_run)
     elif name:
         replayed = await operators.replay_found(query_of(request), name, dry_run=dry_run)
     else:
@@ -315,10 +376,29 @@ async def _replay(request: web.Request) -> web.Response:
 
 @_routes.post("/reparse")
 async def _reparse(request: web.Request) -> web.Response:
-    body = await body_of(request, {"keys", "dry_run"})
-    dry_run = body.get("dry_run") is True
-    done = await request.app[_OPERATORS].reparse(keys_of(body), dry_run=dry_run)
+    body = await body_of(request, {"keys", "positions", "dry_run"})
+    dry_run, keys = body.get("dry_run") is True, await _keys(request, body)
+    done = await request.app[_OPERATORS].reparse(keys, dry_run=dry_run)
     return json_response({"reparsed": done})
+
+
+async def _keys(request: web.Request, body: Mapping[str, Any]) -> Sequence[str]:
+    """Return the keys that a request names, by themselves or by their events' positions."""
+    if "positions" not in body:
+        return keys_of(body)
+    found = [await request.app[_OPERATORS].at(each) for each in positions_of(body)]
+    return [entry.event.key for entry in found if entry is not None]
+
+
+@_routes.post("/normalize")
+async def _normalize(request: web.Request) -> web.Response:
+    """Return the events that an adapter makes of a body; nothing is kept."""
+    body = await body_of(request, {"adapter", "body"})
+    adapter, text = word(body.get("adapter"), "adapter"), word(body.get("body"), "body")
+    parsed = request.app[_OPERATORS].normalize(adapter or "", (text or "").encode())
+    malformed = None if parsed.malformed is None else str(parsed.malformed)
+    events = [orjson.Fragment(encode(event)) for event in parsed.events]
+    return json_response({"events": events, "malformed": malformed})
 
 
 @_routes.post("/purge")

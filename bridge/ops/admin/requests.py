@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -13,6 +14,9 @@ from aiohttp import web
 from bridge.adapter.payload import instant, phone
 from bridge.errors import BridgeError
 from bridge.journal.query import MOST, Query
+
+_MOST_POSITIONS: Final = 1 << 62
+_log: Final = logging.getLogger(__name__)
 
 
 class BadRequest(BridgeError):
@@ -23,7 +27,7 @@ def query_of(request: web.Request) -> Query:
     """Return the search that a request's parameters describe."""
     values = request.query
     allowed = {field.name for field in attrs.fields(Query)} - {"kinds", "reparsed"}
-    allowed |= {"kind", "mended"}
+    allowed |= {"kind", "mended", "masked", "conversation_of"}
     if unknown := values.keys() - allowed:
         raise BadRequest(f"unknown: {', '.join(sorted(unknown))}")
     words = {
@@ -58,6 +62,14 @@ def _flag(values: Mapping[str, str], name: str) -> bool | None:
         return {None: None, "true": True, "false": False}[values.get(name)]
     except KeyError:
         raise BadRequest(f"{name}: expected true or false") from None
+
+
+def is_masked(request: web.Request) -> bool:
+    """Return whether personal data is to be masked; that it is asked for by name is recorded."""
+    masked = _flag(request.query, "masked")
+    if masked is False:
+        _log.info("personal data is shown", extra={"path": request.path, "to": request.remote})
+    return bool(masked)
 
 
 def limit_of(values: Mapping[str, str]) -> int:
@@ -99,6 +111,18 @@ def keys_of(body: Mapping[str, Any]) -> Sequence[str]:
     if not isinstance(keys, list) or len(keys) > MOST or not all(type(k) is str for k in keys):
         raise BadRequest(f"keys: expected at most {MOST} strings")
     return keys
+
+
+def positions_of(body: Mapping[str, Any]) -> Sequence[int]:
+    """Return the events' positions that an object names."""
+    positions = body.get("positions")
+    if not (
+        isinstance(positions, list)
+        and len(positions) <= MOST
+        and all(type(each) is int and 0 < each < _MOST_POSITIONS for each in positions)
+    ):
+        raise BadRequest(f"positions: expected at most {MOST} numbers")
+    return positions
 
 
 def identity(value: object, name: str) -> str | None:

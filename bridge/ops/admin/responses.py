@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,25 +13,48 @@ from aiohttp import web
 from bridge.adapter import Response
 from bridge.ingress.responses import web_response
 from bridge.journal.protocol import DeadLetter, Entry, Outcome, Retry
-from bridge.model.codec import encode
+from bridge.model import masking
+from bridge.model.codec import encode, to_dict
+from bridge.model.masking import mask_phones_in
 from bridge.ops.operators import Reparsed
 
 
-def json_response(value: object) -> web.Response:
-    """Return a value as JSON."""
-    return web_response(Response(body=dumps(value), content_type="application/json"))
+def json_response(value: object, *, masked: bool = False) -> web.Response:
+    """Return a value as JSON, with personal data masked or not."""
+    body = dumps(value, masked=masked)
+    return web_response(Response(body=body, content_type="application/json"))
 
 
-def dumps(value: object) -> bytes:
+def dumps(value: object, *, masked: bool = False) -> bytes:
     """Write a value, in which entries and what became of them may stand, as JSON."""
-    return orjson.dumps(value, default=_plain)
+    return orjson.dumps(value, default=_masked if masked else _plain)
 
 
-def _plain(value: object) -> object:
+def _masked(value: object) -> object:
     match value:
         case Entry():
-            entry = {"position": value.position, "event": orjson.Fragment(encode(value.event))}
-            return entry | ({"mended": True} if value.reparsed else {})
+            return _entry(value, masking.masked(to_dict(value.event)))
+        case Outcome() | DeadLetter():
+            known = dict(_plain(value))
+            if "error" in known:
+                known["error"] = mask_phones_in(known["error"])
+            if "trace" in known:
+                known["trace"] = [mask_phones_in(line) for line in known["trace"]]
+            return known
+        case Reparsed():
+            return _plain(value) | {"keys": [mask_phones_in(each.key) for each in value.events]}
+    raise TypeError
+
+
+def _entry(value: Entry, event: object) -> Mapping[str, Any]:
+    entry = {"position": value.position, "event": event}
+    return entry | ({"mended": True} if value.reparsed else {})
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    match value:
+        case Entry():
+            return _entry(value, orjson.Fragment(encode(value.event)))
         case Outcome():
             known = {"subscriber": value.subscriber, "standing": value.standing}
             letter = {} if value.letter is None else {"letter": value.letter}
@@ -50,9 +74,12 @@ def _plain(value: object) -> object:
 def _retry(retry: Retry) -> dict[str, Any]:
     known = {name: value for name, value in attrs.asdict(retry).items() if value not in (None, [])}
     times = ("due_at", "first_failed_at", "failed_at")
-    return known | {name: _instant(known[name]) for name in times if name in known}
+    return known | {name: instant(known[name]) for name in times if name in known}
 
 
-def _instant(seconds: float) -> str:
+def instant(seconds: float | None) -> str | None:
+    """Return a time in seconds since the epoch as JSON has it."""
+    if seconds is None:
+        return None
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bridge.cli.options import moment
-from bridge.cli.rendering import masked, pretty
+from bridge.cli.rendering import pretty
 from bridge.cli.terminal import UsageError
 from bridge.model import ContactCard, ContactPhone, Contacts, System, SystemKind
 from bridge.model.codec import to_dict
+from bridge.model.masking import masked
 from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.processes import TOKEN
 from tests.bridge.events import message, status

@@ -143,7 +143,7 @@ class TestGuard:
             assert (await one.get(path, status=400))["detail"] == said
         for path, body, said in (
             ("/replay", b"{", "the body is not JSON"),
-            ("/replay", b"[]", "expected an object with dry_run, keys, subscriber"),
+            ("/replay", b"[]", "expected an object with dry_run, keys, positions, subscriber"),
             ("/replay", b'{"keys": [1]}', "keys: expected at most 1000 strings"),
             ("/replay", b'{"keys": [], "subscriber": 1}', "subscriber: expected a string"),
             ("/replay", b'{"keys": null}', "keys: expected at most 1000 strings"),
