@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         UnknownAdapter,
         Unreadable,
         Unsendable,
+        WindowClosed,
     )
     from bridge.ingress.responses import response_to
     from bridge.journal.memory import MemoryJournal
@@ -231,6 +232,7 @@ __all__ = [
     "Unsendable",
     "Unsupported",
     "Verified",
+    "WindowClosed",
     "decode",
     "encode",
     "from_dict",

@@ -16,6 +16,7 @@ from contextlib import (
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -40,7 +41,7 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Message, Origin, Party
+from bridge.model import Content, Conversation, Direction, Event, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
@@ -184,9 +185,11 @@ class Bridge:
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(name, adapter, allow_networks)
         self._outbox.ways.add(name, adapter)
+        self._outbox.windows.add(name, adapter)
         if self._outbox.ways and NAME not in self._policies:
-            self.bus.add(self._outbox.subscriber())
-            self._policies[NAME] = (self._outbox.policy, Start.END)
+            for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
+                self.bus.add(subscriber)
+                self._policies[subscriber.name] = (self._outbox.policy, Start.END)
 
     @overload
     def on(
@@ -560,6 +563,16 @@ class Bridge:
         """
         self._check_running()
         return await self._outbox.mark_read(message, typing=typing)
+
+    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
+        """Return until when a free-form message may go to a conversation's user.
+
+        It has closed where that is over. None where the channel has no such limit, or the journal
+        knows of no message of the user's. Raises `JournalError`.
+        """
+        if isinstance(conversation, Message):
+            conversation = conversation.conversation
+        return await self._outbox.windows.until(conversation)
 
     def _check_running(self) -> None:
         if self._stack is None:

@@ -17,8 +17,8 @@ from bridge.model import MediaKind
 
 _DOCS: Final = "https://document.infin8linx.com/books/incs-messages-api/page"
 WINDOWS: Final = {
-    whatsapp.CHANNEL: whatsapp.WINDOW,
-    rcs.CHANNEL: Window(open=timedelta(hours=24)),  # .../page/rcs, "ordinary messages"
+    "whatsapp": whatsapp.WINDOW,
+    "rcs": Window(open=timedelta(hours=24)),  # .../page/rcs, "ordinary messages"
 }
 """For how long after a user's message a message without a template may go."""
 

@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 import attrs
 import orjson
 
-from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified
+from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified, WindowSource
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.functions import raised_at
@@ -36,12 +36,16 @@ from bridge.errors import (
 )
 from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
-from bridge.model import Event, JsonValue, Unrecognized
+from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
+from bridge.model.frozen import changer
 from bridge.observer import AppendDetails, CallbackDetails, Observers
 from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
 
+_SILENT: Final = (Deletion, System)  # of a user who says nothing
+_USER: Final = Origin.USER
+_until: Final = changer(Message, "reply_until")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -165,6 +169,7 @@ class Intake:
         """Make events durable. Raises `JournalError`."""
         if self._receivers.is_opening:
             await self._receivers.opened()
+        events = one.with_windows(events)
         try:
             try:
                 await self._append_once(one, events)
@@ -238,6 +243,7 @@ class _Configured:
         self.adapter = adapter
         self.methods = adapter.methods
         self.networks = tuple(networks)
+        self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
         self.details = CallbackDetails(name)
 
     def allows(self, client: Address | None) -> bool:
@@ -245,6 +251,20 @@ class _Configured:
         return not self.networks or (
             client is not None and any(client in network for network in self.networks)
         )
+
+    def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return events with each user's message saying until when it may be answered freely."""
+        if not self.windows:
+            return events
+        return [
+            _until(event, window.until(event))
+            if isinstance(event, Message)
+            and event.origin is _USER
+            and not isinstance(event.content, _SILENT)
+            and (window := self.windows.get(event.channel)) is not None
+            else event
+            for event in events
+        ]
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

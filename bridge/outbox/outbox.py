@@ -21,8 +21,14 @@ from bridge.adapter.capabilities import Receipts
 from bridge.delivery import Delivery
 from bridge.delivery.attempt import Later, current
 from bridge.delivery.subscriber import Subscriber
-from bridge.errors import ConfigurationError, JournalError, KeyConflict, Unsendable
-from bridge.journal.protocol import Journal
+from bridge.errors import (
+    ConfigurationError,
+    JournalError,
+    KeyConflict,
+    Unsendable,
+    WindowClosed,
+)
+from bridge.journal.protocol import Entry, Journal
 from bridge.journal.query import MOST, Query
 from bridge.journal.tracks import in_domain
 from bridge.model import (
@@ -38,17 +44,22 @@ from bridge.model import (
     Status,
     StatusChange,
 )
-from bridge.model.keys import OURS, status_key
+from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client
-from bridge.outbox.composing import Answering, Asking, Wish, answer, first, is_same
+from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.following import following
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
+from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.throttle import Throttle
 
 NAME: Final = "outbox"
 """The subscriber that sends."""
+
+FOLLOWER: Final = "outbox.next"
+"""The subscriber that sends what is next after a failure."""
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
@@ -70,6 +81,7 @@ class Outbox:
         self._doubts: dict[str, float] = {}  # until when each is waited for; at most those held
         self.delivery: Delivery | None = None
         self.ways: Final = Ways()
+        self.windows: Final = Windows(journal)
         self.client: Final = Client(
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,
@@ -98,14 +110,17 @@ class Outbox:
         """See `Bridge.send`."""
         wish = Wish(content=content, **options)
         way, route = self.ways.find(via)
-        return await self._take(first(way, route, to, wish, domain=None), wish)
+        for each in wish.fallback:
+            self.ways.find(each)
+        return await self._take(first(way, route, to, wish), wish)
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]
     ) -> Sending:
         """See `Bridge.reply`."""
         wish = Wish(content=content, **options)
-        return await self._take(answer(self.ways.of(message.source), message, wish), wish)
+        messages = answer(self.ways.of(message.source), message, wish)
+        return await self._take(messages, wish, answered=message)
 
     async def react(
         self, message: Message, emoji: str | None, *, key: str | None = None
@@ -122,17 +137,29 @@ class Outbox:
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
-    async def _take(self, messages: tuple[Message, ...], wish: Wish) -> Sending:
-        """Make messages durable. Raises `KeyConflict` and `JournalError`."""
-        appended = await self._journal.append(messages)
-        is_new = appended.duplicates == 0
-        if not is_new and wish.key is not None:
+    async def _take(
+        self, messages: tuple[Message, ...], wish: Wish, answered: Message | None = None
+    ) -> Sending:
+        """Make messages durable. Raises `WindowClosed`, `KeyConflict` and `JournalError`."""
+        known: Entry | None = None
+        try:
+            await self.windows.check(messages[0], answered)
+        except WindowClosed:
+            # What was taken while the window was open is known all the same.
             known = await self._journal.find(messages[0].key)
-            if known is not None and not (
-                isinstance(known.event, Message) and is_same(known.event, messages[0])
-            ):
+            if known is None:
+                if wish.otherwise is None:
+                    raise
+                messages = (in_its_place(messages[0], wish.otherwise),)
+        else:
+            if len(messages) > 1:  # said in fewer parts before, it gets no more of them
+                known = await self._journal.find(messages[0].key)
+        is_new = known is None and (await self._journal.append(messages)).duplicates == 0
+        if not is_new and wish.key is not None:
+            known = known or await self._journal.find(messages[0].key)
+            if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
-        return Sending(messages=messages, is_new=is_new, journal=self._journal)
+        return Sending(messages=messages, is_new=is_new, journal=self._journal, ways=self.ways)
 
     # --- sending -------------------------------------------------------------------------
 
@@ -146,6 +173,22 @@ class Outbox:
             origin=Origin.BRIDGE,
             owned=None,
         )
+
+    def follower(self) -> Subscriber:
+        """Return the subscriber that sends what is next after a failure."""
+        return Subscriber(name=FOLLOWER, function=self.follow, events=StatusChange)
+
+    async def follow(self, change: StatusChange) -> None:
+        """Send what is next after a failure, if there is something."""
+        if change.status not in (Status.FAILED, Status.EXPIRED):
+            return
+        for ours in (change.message_id, *change.aliases):
+            entry = await self._journal.find(in_domain(change, message_key(OURS, ours)))
+            if entry is not None and isinstance(entry.event, Message):
+                messages = following(self.ways, entry.event, change)
+                if messages:
+                    await self._journal.append(messages)
+                return
 
     @property
     def policy(self) -> DeliverySettings:

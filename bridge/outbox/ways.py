@@ -20,6 +20,7 @@ class Way:
     """A configured adapter that can send; `limits` are those of each of its channels."""
 
     source: str
+    domain: str | None
     sender: Sender
     limits: dict[str, Limits]
 
@@ -47,8 +48,11 @@ class Ways:
         """Return whether anything can be sent at all."""
         return bool(self._ways)
 
-    def add(self, source: str, adapter: Adapter) -> None:
-        """Send through an adapter, if it can; else remember which settings it lacks."""
+    def add(self, source: str, adapter: Adapter, domain: str | None = None) -> None:
+        """Send through an adapter, if it can; else remember which settings it lacks.
+
+        What it sends is of a trust domain.
+        """
         if not isinstance(adapter, SenderSource):
             self._refusals[source] = (Problem("", "this adapter cannot send"),)
             return
@@ -58,7 +62,7 @@ class Ways:
             self._refusals[source] = error.problems
         else:
             limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
-            self._ways[source] = Way(source=source, sender=sender, limits=limits)
+            self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.

@@ -169,7 +169,7 @@ class OutboxSettings:
     timeout: Duration = attrs.field(default=30.0, validator=between(0.001))
     expires: Duration = attrs.field(default=_DAY, validator=between(0))
     in_doubt: Literal["send", "fail"] = "send"
-    doubt: Duration = attrs.field(default=60.0, validator=between(0))
+    doubt: Duration = attrs.field(default=20.0, validator=between(0))
 
 
 @attrs.frozen(kw_only=True)
