@@ -18,11 +18,12 @@ import attrs
 
 from bridge.adapter import Adapter, AdapterClass, ChannelSource
 from bridge.delivery.console import Console
-from bridge.delivery.functions import described, where_of
+from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
+from bridge.raised import described
 from bridge.settings import CONSOLE, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 

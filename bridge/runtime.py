@@ -67,9 +67,10 @@ class Options(TypedDict, total=False):
 
     With `channel`, `account`, `source` (an adapter's name), `domain`, `direction` or `origin`,
     only events of that one come; with `completions` also what completes an earlier message.
-    `owned` is True for messages that are ours to answer, False for copies of others', None for
-    both; by default True for who asks for `Message`, and None for who asks for `Event`. Progress
-    is kept under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
+    `owned` is True for messages that are ours to answer, False for the copies of what another
+    responder answers, None for both. Without it, `on(Message)` gets what is ours and `on(Event)`
+    gets both; what was a copy at first comes once it is ours. Progress is kept under `name`.
+    `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
@@ -474,7 +475,7 @@ class Bridge:
             late = self.at_work
             _log.warning(
                 "not finished after %g seconds: %s",
-                within,
+                round(within, 1),
                 ", ".join(f"{name} with {', '.join(keys)}" for name, keys in late.items())
                 or "some subscribers",
                 extra={"subscribers": sorted(late)},

@@ -17,19 +17,21 @@ import attrs
 
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
-from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
+from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.delivery.supervised import Tasks, report
 from bridge.errors import Drop, JournalError, RetryIn, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
+from bridge.raised import described, kind_of
 from bridge.settings import DeliverySettings
+from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
 
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
+_MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing new is read
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
@@ -215,7 +217,12 @@ class Delivery:
     async def _read(self) -> None:
         while not self._draining.is_set():
             room = _WINDOW - self._progress.under_way
-            if self._batch or room <= 0 or self._waiting >= _WAITING_LANES:
+            if (
+                self._batch
+                or room <= 0
+                or self._waiting >= _WAITING_LANES
+                or self._progress.size > _MAX_SIZE
+            ):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -504,6 +511,7 @@ class Delivery:
             first_failed_at=held.retry.first_failed_at or now,
             failed_at=now,
             error=described(error),
+            where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
             begun=held.retry.begun,

@@ -9,10 +9,11 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 
-from bridge.delivery.functions import plain, writable
+from bridge.delivery.functions import plain
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.protocol import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
+from bridge.raised import writable
 from bridge.settings import DeliverySettings
 from bridge.settings.wording import quoted, unknown
 

@@ -20,7 +20,6 @@ import orjson
 from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified, WindowSource
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
-from bridge.delivery.functions import raised_at
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -39,6 +38,7 @@ from bridge.journal.protocol import Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
 from bridge.model.frozen import changer
 from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.raised import raised_at
 from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
