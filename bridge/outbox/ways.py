@@ -9,6 +9,7 @@ import attrs
 
 from bridge.adapter import Adapter, Capabilities, Route, Sender, SenderSource
 from bridge.errors import ConfigurationError, Problem, Unsendable
+from bridge.model import Message, Receipt
 from bridge.outbox.limits import Limits
 from bridge.settings.wording import unknown
 
@@ -32,6 +33,10 @@ class Way:
         if found is None:
             raise Unsendable(f"adapter {self.source} sends nothing on {channel}")
         return found
+
+    def is_repeatable(self, message: Message) -> bool:
+        """Return whether a message that is sent twice does what sending it once does."""
+        return self.capabilities(message.channel).repeatable or isinstance(message.content, Receipt)
 
 
 @final
