@@ -210,6 +210,7 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         completions=entry.completions,
         **({} if entry.owned is None else {"owned": None if entry.owned == "any" else entry.owned}),
         direction=entry.direction,
+        origin=entry.origin,
         content=entry.content,
     )
 

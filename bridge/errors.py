@@ -10,7 +10,8 @@
     ├── NotAuthentic          a callback did not prove where it comes from
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
-    ├── Unsendable            a channel cannot carry a message; says which limit it meets
+    ├── Unsendable            a message may not go out as it is; says why
+    │   └── KeyConflict       something else was sent under the same key before
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
     ├── JournalError          an event could not be made durable, or be read back
@@ -132,14 +133,19 @@ class Unreadable(BridgeError):
 
 
 class Unsendable(BridgeError):
-    """A channel cannot carry a message, whenever it is tried; the text names the limit.
+    """A message cannot go out as it is: the text names the channel's limit or what forbids it.
 
-    The text quotes nothing of what the message says.
+    The text quotes nothing of what the message says. A subscriber that lets it through has its
+    event made a dead letter at once, since another try would meet the same.
     """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class KeyConflict(Unsendable):
+    """Something else was sent under this key before, so that it names two intents."""
 
 
 class Unfetchable(BridgeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -25,18 +25,21 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
-from bridge.errors import ConfigurationError, Problem
+from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Message
+from bridge.model import Content, Direction, Event, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
-from bridge.settings import DeliverySettings, ServerSettings, Settings, load
+from bridge.outbox.composing import Answering, Asking
+from bridge.outbox.outbox import NAME, Outbox
+from bridge.outbox.sending import Sending
+from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -53,11 +56,11 @@ _log: Final = logging.getLogger(__name__)
 class Options(TypedDict, total=False):
     """What may be said of a subscriber; see `Bridge.on`.
 
-    With `channel`, `account`, `source` (an adapter's name), `domain` or `direction`, only events
-    of that one come; with `completions` also what completes an earlier message. `owned` is True
-    for messages that are ours to answer, False for copies of others', None for both; by default
-    True for who asks for `Message`, and None for who asks for `Event`. Progress is kept under
-    `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
+    With `channel`, `account`, `source` (an adapter's name), `domain`, `direction` or `origin`,
+    only events of that one come; with `completions` also what completes an earlier message.
+    `owned` is True for messages that are ours to answer, False for copies of others', None for
+    both; by default True for who asks for `Message`, and None for who asks for `Event`. Progress
+    is kept under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
@@ -67,6 +70,7 @@ class Options(TypedDict, total=False):
     completions: bool
     owned: bool | None
     direction: Direction | str | None
+    origin: Origin | str | None
     name: str | None
     start: Start | str
     policy: DeliverySettings | None
@@ -86,11 +90,13 @@ class Bridge:
         journal: Journal | None = None,
         policy: DeliverySettings | None = None,
         server: ServerSettings | None = None,
+        outbox: OutboxSettings | None = None,
     ) -> None:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
         self._policy = DeliverySettings() if policy is None else policy
+        self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._is_drained = False
@@ -126,6 +132,7 @@ class Bridge:
             journal=journal_of(settings.journal),
             policy=settings.delivery,
             server=settings.server,
+            outbox=settings.outbox,
         )
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
@@ -164,6 +171,10 @@ class Bridge:
         if isinstance(adapter, type) or not isinstance(adapter, Adapter):
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(name, adapter, allow_networks)
+        self._outbox.ways.add(name, adapter)
+        if self._outbox.ways and NAME not in self._policies:
+            self.bus.add(self._outbox.subscriber())
+            self._policies[NAME] = (self._outbox.policy, Start.END)
 
     @overload
     def on(
@@ -314,6 +325,7 @@ class Bridge:
             for observer in self._running_observers:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
+            await stack.enter_async_context(self._outbox)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
@@ -386,9 +398,11 @@ class Bridge:
         self._is_drained = True
         try:
             async with asyncio.timeout(within):
-                up_to = None if self.journal.durable else (await self.journal.follow()).position
                 await self._receivers.opened()
-                await asyncio.gather(*(each.drain(up_to=up_to) for each in self._served))
+                outbox = self._deliveries.get(NAME)
+                await self._drain(each for each in self._served if each is not outbox)
+                # Last, since the others may have sent something meanwhile.
+                await self._drain(() if outbox is None else (outbox,))
         except TimeoutError:
             late = self.at_work
             _log.warning(
@@ -398,6 +412,10 @@ class Bridge:
                 or "some subscribers",
                 extra={"subscribers": sorted(late)},
             )
+
+    async def _drain(self, deliveries: Iterable[Delivery]) -> None:
+        up_to = None if self.journal.durable else (await self.journal.follow()).position
+        await asyncio.gather(*(each.drain(up_to=up_to) for each in deliveries))
 
     @property
     def _served(self) -> Sequence[Delivery]:
@@ -416,6 +434,54 @@ class Bridge:
         an authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
         return await self.intake.receive(name, callback)
+
+    # --- sending -------------------------------------------------------------------------
+
+    async def reply(
+        self, message: Message, content: Content | str, /, **options: Unpack[Answering]
+    ) -> Sending:
+        """Answer a user's message, on its channel and from its account.
+
+        Returns as soon as the answer is durable; it is sent by and by, in order within the
+        conversation, and `Sending.outcome` tells what became of it. A subscriber that is given
+        its event again sends nothing again: an answer without a `key` has one made of the
+        subscriber's name, the event's key, and how many were sent for it before.
+
+        With `quote` the user's message is quoted; `Asking` says what else there is. Raises
+        `Unsendable` where the channel cannot carry it, `ConfigurationError` where the adapter
+        lacks what sending takes, `KeyConflict`, `NotRunning` and `JournalError`.
+        """
+        self._check_running()
+        return await self._outbox.reply(message, content, **options)
+
+    async def send(
+        self, to: str | Party, content: Content | str, /, *, via: str, **options: Unpack[Asking]
+    ) -> Sending:
+        """Send to a phone number or a provider's user id, as `reply` does.
+
+        `via` names a configured adapter, an account, or a channel; `"ADAPTER:ACCOUNT"` is both.
+        """
+        self._check_running()
+        return await self._outbox.send(to, content, via=via, **options)
+
+    async def react(
+        self, message: Message, emoji: str | None, /, *, key: str | None = None
+    ) -> Sending:
+        """Put a reaction on a user's message, or take it back with None, as `reply` does."""
+        self._check_running()
+        return await self._outbox.react(message, emoji, key=key)
+
+    async def mark_read(self, message: Message, /, *, typing: bool = False) -> Sending | None:
+        """Show the user that the message was read, and with `typing` that an answer is coming.
+
+        Returns None where the channel shows no such thing. Otherwise as `reply`.
+        """
+        self._check_running()
+        return await self._outbox.mark_read(message, typing=typing)
+
+    def _check_running(self) -> None:
+        if self._stack is None:
+            raise NotRunning("enter the bridge (`async with bridge:`) before it sends")
 
     # --- for operators -------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.delivery.attempt import FIRST, Attempt, delay
+from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.delivery.supervised import Tasks, report
-from bridge.errors import Drop, JournalError, RetryIn
+from bridge.errors import Drop, JournalError, RetryIn, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
@@ -36,6 +36,9 @@ _SLICE: Final = 0.0005  # seconds in which entries are begun with before others 
 _SAVE_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
+_PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
+_MOST_PARKED: Final = _WINDOW // 2
+_HOPELESS: Final = (Drop, Unsendable)  # no other try would end better
 
 _log: Final = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class _Lane:
     queued: bool = False  # it is being served, or will be
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
+    is_parked: bool = False  # its first entry in memory has its turn in a moment
     trying: Held | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -85,6 +89,7 @@ class Delivery:
         self._runner = Runner(
             self._who,
             function,
+            subscriber=name,
             timeout=policy.timeout,
             observers=observers,
             details=partial(AttemptDetails, name),
@@ -104,6 +109,7 @@ class Delivery:
         self._lanes: dict[str, _Lane] = {}
         self._ready: deque[_Lane] = deque()  # bounded by window and lanes
         self._waiting = 0
+        self._parked = 0
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -299,6 +305,8 @@ class Delivery:
         """Note what became of the first entry of a lane; the next one has its turn later."""
         if self._is_closing:
             return  # it was cut off, and comes again
+        if isinstance(error, Later) and self._park(lane, error):
+            return
         lane.entries.popleft()
         if error is None:
             self._done(entry)
@@ -314,6 +322,20 @@ class Delivery:
             self._enqueue(lane)
         else:
             del self._lanes[lane.name]
+
+    def _park(self, lane: _Lane, later: Later) -> bool:
+        """Let a lane wait in memory, if that is short; return whether it does."""
+        if (
+            later.counted
+            or later.seconds > _PARKED
+            or self._parked >= _MOST_PARKED
+            or self._draining.is_set()
+        ):
+            return False
+        self._parked += 1
+        lane.is_parked = True
+        self._schedule(lane, later.seconds)
+        return True
 
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
@@ -391,9 +413,11 @@ class Delivery:
         """Return what an attempt means after so many tries; None where our own end cut it off."""
         if error is None:
             return Result.DONE
-        if self._is_closing:
+        if self._is_closing or (isinstance(error, Later) and not error.counted):
             return None
-        final = isinstance(error, Drop) or tries + 1 >= self._policy.tries
+        final = not isinstance(error, Later) and (
+            isinstance(error, _HOPELESS) or tries + 1 >= self._policy.tries
+        )
         return Result.DEAD if final else Result.FAILED
 
     def _done(self, entry: Entry) -> None:
@@ -408,9 +432,12 @@ class Delivery:
 
         It is logged in the context in which the function ran, by default that of the last one.
         """
+        if isinstance(error, Later):
+            self._put_off(lane, held, error)
+            return False
         now = time.time()
         tries = held.retry.tries + 1
-        final = isinstance(error, Drop) or tries >= self._policy.tries
+        final = isinstance(error, _HOPELESS) or tries >= self._policy.tries
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
         where = where_of(error, self._function) or name_of(self._function)
         (context or self._runner.context).run(
@@ -450,6 +477,30 @@ class Delivery:
         self._schedule(lane, seconds)
         return False
 
+    def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
+        """Hold an entry that has another turn in a while."""
+        now = time.time()
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds)
+        if later.counted:
+            key = held.entry.event.key
+            _log.warning(
+                "%s holds back %s: %s; again in %.1f s",
+                self._who,
+                key,
+                later,
+                later.seconds,
+                extra={"subscriber": self.name, "key": key, "seconds": round(later.seconds, 1)},
+            )
+            retry = attrs.evolve(
+                retry,
+                tries=retry.tries + 1,
+                first_failed_at=retry.first_failed_at or now,
+                failed_at=now,
+                error=str(later),
+            )
+        self._hold(lane, Held(entry=held.entry, retry=retry))
+        self._schedule(lane, later.seconds)
+
     # --- lanes ---------------------------------------------------------------------------
 
     def _hold(self, lane: _Lane, held: Held) -> None:
@@ -483,6 +534,9 @@ class Delivery:
 
     def _due(self, lane: _Lane) -> None:
         lane.timer = None
+        if lane.is_parked:
+            lane.is_parked = False
+            self._parked -= 1
         lane.is_due = True
         self._enqueue(lane)
 

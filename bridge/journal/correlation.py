@@ -80,6 +80,8 @@ def first_names(event: Event) -> tuple[Sequence[str], Sequence[str]]:
         names = identity.names_of(event)
         if isinstance(event, Message | StatusChange):
             names += tracks.names_of(event)
+        if isinstance(event, StatusChange):
+            names += tracks.names_of_ours(event)
         return names, (lane_of(event),)
     except Exception:  # noqa: BLE001 - as above
         return (), ()
@@ -203,6 +205,7 @@ def _latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
 def _status(change: StatusChange, ledger: Ledger) -> Decision:
     if ledger.knows(change.key) and ledger.known(change.key) is None:
         return _DUPLICATE  # it has been erased, and leaves nothing behind again
+    tracks.tie(change, ledger)
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
     user: User | None = None

@@ -457,6 +457,8 @@ def lane_of(event: Event) -> str:
     """Return which events this one must stay in order with."""
     conversation = conversation_of(event)
     if conversation is not None:
+        if isinstance(event, Message) and event.intent and event.intent.not_before:
+            return f"{conversation}/later/{event.message_id}"  # it holds up nobody until then
         return conversation
     domain = "" if event.domain is None else f"{event.domain}/"
     match event:

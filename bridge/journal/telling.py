@@ -23,6 +23,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import evolved
+from bridge.model.keys import OURS
 
 _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "message_id",
@@ -64,7 +65,7 @@ def together(first: Message, second: Message) -> Message:
         key=named.key,
         message_id=named.message_id,
         aliases=tuple(dict.fromkeys(each for each in names if each != named.message_id)),
-        id_space=first.id_space or second.id_space,
+        id_space=_space(first, second) or _space(second, first),
         account=first.account or second.account,
         conversation=attrs.evolve(placed.conversation, provider_id=numbers[0] or numbers[1]),
     )
@@ -82,6 +83,11 @@ def is_more(account: Message, before: Message) -> bool:
 def told_of_status(first: StatusChange, second: StatusChange) -> dict[str, Any]:
     """Return what two accounts of a status say together, by the names of the fields."""
     return _said(first, second)
+
+
+def _space(one: Message, other: Message) -> str | None:
+    """Return whose space the names are in: a provider's, rather than our own."""
+    return None if one.id_space == OURS and other.id_space is not None else one.id_space
 
 
 def _is_unresolved(message: Message) -> bool:

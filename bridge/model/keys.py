@@ -19,6 +19,9 @@ E = TypeVar("E", bound=Event)
 _moved: Final = changer(Conversation, "id")
 _UNKNOWN: Final = Status.UNKNOWN
 
+OURS: Final = "bridge"
+"""The id space of our own ids: those of messages that are sent through the bridge."""
+
 
 def message_key(channel: str, message_id: str, sender: str | None = None) -> str:
     """Name a message.

@@ -22,7 +22,7 @@ import attrs
 
 from bridge.adapter.signing import Network
 from bridge.errors import ConfigurationError, Problem
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction, Origin
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
 from bridge.settings.limits import between, matching
@@ -152,6 +152,21 @@ class DeliverySettings:
 
 
 @attrs.frozen(kw_only=True)
+class OutboxSettings:
+    """How messages go out to the providers.
+
+    `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to
+    be reached and `timeout` to respond. What could not be sent within `expires` is given up,
+    unless the message itself says otherwise.
+    """
+
+    concurrency: int = attrs.field(default=64, validator=between(1))
+    connect_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
+    timeout: Duration = attrs.field(default=30.0, validator=between(0.001))
+    expires: Duration = attrs.field(default=_DAY, validator=between(0))
+
+
+@attrs.frozen(kw_only=True)
 class AdapterTable:
     """What every adapter's table may hold beside the adapter's own settings.
 
@@ -196,6 +211,7 @@ class SubscriberTable:
     completions: bool = False
     owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
+    origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
     show_personal_data: bool = attrs.field(default=False)
@@ -240,6 +256,7 @@ class Settings:
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
     delivery: DeliverySettings = DeliverySettings()
+    outbox: OutboxSettings = OutboxSettings()
     adapters: Mapping[str, AdapterEntry] = attrs.field(factory=dict)
     subscribers: Mapping[str, SubscriberEntry] = attrs.field(factory=dict)
     path: Path | None = None

@@ -146,7 +146,8 @@ def test_content_may_name_several_kinds():
             "sever",
             (
                 'unknown key "sever"; did you mean "server"? '
-                "Allowed: adapters, admin, delivery, journal, log, server, subscribers, tracing"
+                "Allowed: adapters, admin, delivery, journal, log, outbox, server, subscribers, "
+                "tracing"
             ),
         ),
         (
@@ -297,7 +298,7 @@ def test_content_may_name_several_kinds():
             (
                 'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
                 "concurrency, content, direction, domain, events, first_delay, jitter, max_delay, "
-                "owned, show_personal_data, source, start, timeout, tries, use"
+                "origin, owned, show_personal_data, source, start, timeout, tries, use"
             ),
         ),
         (
