@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, over
 from aiohttp import web
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response
+from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.delivery import Delivery
@@ -172,6 +172,14 @@ class Bridge:
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(name, adapter, allow_networks)
         self._outbox.ways.add(name, adapter)
+        self._serve_outbox()
+
+    def send_through(self, name: str, sender: Sender) -> None:
+        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        self._outbox.ways.put(name, sender)
+        self._serve_outbox()
+
+    def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
             self.bus.add(self._outbox.subscriber())
             self._policies[NAME] = (self._outbox.policy, Start.END)

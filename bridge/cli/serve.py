@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -33,6 +33,9 @@ from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings, SubscriberEntry
+
+if TYPE_CHECKING:
+    from bridge.testing.chat import Chat
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
@@ -117,10 +120,13 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
     within = settings.server.drain_timeout
     with Stopping(within, lambda: _words(bridge.at_work)) as stopping:
         async with (
-            _administered(bridge, settings.admin) as admin_url,
+            _rehearsing(bridge) as chat,
+            _administered(bridge, settings.admin, chat) as admin_url,
             bridge,
             server.listening(bridge.intake, settings.server) as listener,
         ):
+            if chat is not None:
+                chat.direct(bridge.adapters, f"{listener.url}{settings.server.prefix}")
             _announce(bridge, settings, is_elsewhere, admin_url, listener.url)
             told = await stopping.wait()
             awaited = _awaited(listener, bridge)
@@ -153,16 +159,32 @@ def _words(at_work: Mapping[str, Sequence[str]]) -> str:
 
 
 @asynccontextmanager
-async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[str | None]:
+async def _rehearsing(bridge: Bridge) -> AsyncIterator[Chat | None]:
+    """Let users be simulated until the block ends, while somebody develops."""
+    if _DEVELOPING not in os.environ:
+        yield None
+        return
+    from bridge.testing.chat import rehearsing  # noqa: PLC0415 - a server in production needs none
+
+    async with rehearsing(bridge) as chat:
+        yield chat
+
+
+@asynccontextmanager
+async def _administered(
+    bridge: Bridge, settings: AdminSettings, chat: Chat | None
+) -> AsyncIterator[str | None]:
     """Answer operators until the block ends; give the base URL, or None where it is disabled."""
     if not settings.enabled:
         yield None
         return
     metrics = Metrics()
     bridge.observe(metrics)
-    developing = _DEVELOPING in os.environ
-    listening = admin.listening(bridge.operators, metrics, settings, developing=developing)
-    async with listening as url:
+    routes = () if chat is None else chat.routes()
+    is_developing = _DEVELOPING in os.environ
+    async with admin.listening(
+        bridge.operators, metrics, settings, developing=is_developing, chat=routes
+    ) as url:
         yield url
 
 

@@ -52,8 +52,12 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
-            self._ways[source] = Way(source=source, sender=sender, limits=limits)
+            self.put(source, sender)
+
+    def put(self, source: str, sender: Sender) -> None:
+        """Send through this, in the place of the adapter's own sender."""
+        limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
+        self._ways[source] = Way(source=source, sender=sender, limits=limits)
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.

@@ -79,12 +79,13 @@ export function curl(path, parameters) {
 }
 
 /** Follow events from a position until aborted; go on without a gap where the stream breaks. */
-export async function follow(parameters, after, signal, { entry, gap, state }) {
+export async function follow(parameters, after, signal, { entry, gap, state }, options) {
+  const masked = !(options?.isShown ?? isShown);
   let position = after;
   let pause = 0;
   while (!signal.aborted) {
     try {
-      const path = target("/events/follow", { ...parameters, after: position, masked: !isShown });
+      const path = target("/events/follow", { ...parameters, after: position, masked });
       const response = await ask(path, { signal, headers: { Accept: "text/event-stream" } });
       for await (const [name, data] of events(response.body)) {
         if (pause !== null) state("live");

@@ -1,7 +1,8 @@
 // The address says what is shown: `#/view/argument?filters`. Its part after the `#` reaches no
 // server and no log.
 
-import { SignIn, session } from "./api.js";
+import { SignIn, get, session } from "./api.js";
+import { chat } from "./chat.js";
 import { h, say } from "./dom.js";
 import { dead } from "./dead.js";
 import { conversation, event } from "./event.js";
@@ -17,6 +18,7 @@ const VIEWS = {
   unrecognized: ["Unrecognized", unrecognized],
   sources: ["Sources", sources],
   playground: ["Playground", playground],
+  chat: ["Chat", chat],
   event: ["Event", event, "events"],
   conversation: ["Conversation", conversation, "events"],
 };
@@ -26,9 +28,11 @@ const nav = document.getElementById("views");
 const personal = document.getElementById("personal");
 const signOut = document.getElementById("sign-out");
 let leaving = new AbortController();
+let isAsked = false;
 
 for (const [name, [title, , within]] of Object.entries(VIEWS)) {
-  if (!within) nav.append(h("a", { href: `#/${name}`, "data-view": name }, title));
+  const isHidden = name === "chat";
+  if (!within) nav.append(h("a", { href: `#/${name}`, "data-view": name, hidden: isHidden }, title));
 }
 
 function place() {
@@ -56,6 +60,11 @@ async function show() {
   const root = h("div", { class: `view ${name}` }, h("h1", { tabindex: "-1" }, title));
   main.replaceChildren(root);
   try {
+    if (!isAsked) {
+      // Only a server that is developed on has a phone.
+      nav.querySelector('[data-view="chat"]').hidden = !(await get("/status", {}, { signal })).chat;
+      isAsked = true;
+    }
     await view({ root, argument, filters, signal, again: show });
   } catch (error) {
     if (signal.aborted) return;
