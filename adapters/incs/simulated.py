@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, TypeAlias, final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
 
 import orjson
@@ -275,7 +275,8 @@ def _said_on_viber(content: Said) -> JsonObject:
     match content:
         case Media():
             type_, name = _FILES[content.media.value]
-            file: JsonObject = {"fileName": content.filename or "", name: content.url or ""}
+            told = content.filename or content.media.value
+            file: JsonObject = {"fileName": told, name: f"https://incs-files.example/{quote(told)}"}
             return {"type": type_, "content": file}
         case Location():
             words: str | None = f"{content.latitude}, {content.longitude}"

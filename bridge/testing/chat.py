@@ -38,6 +38,7 @@ from bridge.testing.providers import SimulatedProvider
 _USERS: Final = ("+16505550101", "+16505550102", "+16505550103")
 _STATUS_EVERY: Final = 0.5  # seconds, so that one sees the ticks change
 _PATIENCE: Final = 5.0
+_APART: Final = 10**10
 _SAID: Final[Mapping[str, type[Said]]] = {
     each.kind: each for each in (Text, Choice, Location, Media)
 }
@@ -192,11 +193,13 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
     """Simulate the providers of a bridge's adapters; to be entered before the bridge."""
     chat = Chat({}, {}, set(_USERS))
     async with AsyncExitStack() as stack:
-        for name, adapter in bridge.adapters.items():
+        for place, (name, adapter) in enumerate(bridge.adapters.items()):
             if not isinstance(adapter, SimulationSource):
                 continue
             provider = await stack.enter_async_context(SimulatedProvider())
-            rehearsal = adapter.rehearsal(provider.url, first=int(time.time()))
+            # Two adapters of one channel are not to give the same id to two messages.
+            first = int(time.time()) + place * _APART
+            rehearsal = adapter.rehearsal(provider.url, first=first)
             simulation = provider.play(adapter, simulation=rehearsal.simulation)
             simulation.rules.status_every = _STATUS_EVERY
             if simulation.user_id is not None:

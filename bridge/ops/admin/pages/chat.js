@@ -66,6 +66,7 @@ export async function chat({ root, filters, signal }) {
 
 async function watch({ phone, phones, user, bubbles, drawer, tell, signal }) {
   const told = new Map(); // our own messages and the user's, by the id that statuses name
+  const same = new Map();
   const statuses = new Map();
   const isHere = ({ event }) => {
     if (event.source !== phone.adapter) return false;
@@ -79,8 +80,15 @@ async function watch({ phone, phones, user, bubbles, drawer, tell, signal }) {
   const take = (entry) => {
     if (!isHere(entry)) return false;
     const { event } = entry;
-    if (event.kind === "message") told.set(event.message_id, entry);
-    else for (const id of [event.message_id, ...(event.aliases ?? [])]) statuses.set(id, event);
+    const names = [event.message_id, ...(event.aliases ?? [])];
+    // INCS repeats what was sent through it; that is the same message.
+    if (event.kind === "message") {
+      const known = [...told.keys()].find((id) => names.includes(id));
+      if (known === undefined) told.set(event.message_id, entry);
+      else names.forEach((id) => same.set(id, known));
+    } else {
+      for (const id of names) statuses.set(same.get(id) ?? id, event);
+    }
     return true;
   };
   const draw = () => {

@@ -8,7 +8,7 @@ import { dead } from "./dead.js";
 import { conversation, event } from "./event.js";
 import { events } from "./events.js";
 import { playground } from "./playground.js";
-import { sources, subscribers } from "./standing.js";
+import { outbox, sources, subscribers } from "./standing.js";
 import { unrecognized } from "./unrecognized.js";
 
 const VIEWS = {
@@ -16,6 +16,7 @@ const VIEWS = {
   subscribers: ["Subscribers", subscribers],
   dead: ["Dead letters", dead],
   unrecognized: ["Unrecognized", unrecognized],
+  outbox: ["Outbox", outbox],
   sources: ["Sources", sources],
   playground: ["Playground", playground],
   chat: ["Chat", chat],
