@@ -18,11 +18,12 @@ import attrs
 
 from bridge.adapter import Adapter, AdapterClass, ChannelSource
 from bridge.delivery.console import Console
-from bridge.delivery.functions import described, where_of
+from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
+from bridge.raised import described
 from bridge.settings import CONSOLE, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
@@ -105,6 +106,24 @@ def settings_class(name: str) -> type[Any] | None:
     """
     offer = installed().get(name)
     return None if offer is None else offer.load().Settings
+
+
+class NeedsSettings(ConfigurationError):
+    """An adapter cannot be made without a configuration."""
+
+
+def without_secrets(name: str) -> Adapter:
+    """Make an installed adapter that verifies nothing, to translate without a configuration.
+
+    Raises `UnknownAdapter`, `NeedsSettings`, or another `ConfigurationError` where it is broken.
+    """
+    cls = load(name)
+    fields = {field.name for field in attrs.fields(cls.Settings)}
+    try:
+        settings = cls.Settings(**({"insecure": True} if "insecure" in fields else {}))
+    except TypeError as error:
+        raise NeedsSettings(f"adapter {name} needs settings: give --config FILE") from error
+    return cls(name, settings)
 
 
 def _installed(name: str, entry_points: tuple[metadata.EntryPoint, ...]) -> Installed:

@@ -121,6 +121,11 @@ class Observers:
             if getattr(type(observer), name) is not getattr(Observer, name):
                 hooks.append(getattr(observer, name))
 
+    def remove(self, observer: Observer) -> None:
+        """Do not call this observer any more."""
+        for hooks in self._hooks.values():
+            hooks[:] = [hook for hook in hooks if getattr(hook, "__self__", None) is not observer]
+
     def _hook(self, name: str) -> Callable[[Any], AbstractContextManager[Any]]:
         return partial(self._around, self._hooks.setdefault(name, []))
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -20,23 +25,26 @@ from bridge import assembly
 from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
+from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery import Delivery
 from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
-from bridge.errors import ConfigurationError, NotRunning, Problem
+from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
 from bridge.ingress import request_id
+from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
 from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Message, Origin, Party
+from bridge.model import Content, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
 from bridge.outbox.composing import Answering, Asking
+from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
 from bridge.outbox.sending import Sending
 from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
@@ -58,9 +66,10 @@ class Options(TypedDict, total=False):
 
     With `channel`, `account`, `source` (an adapter's name), `domain`, `direction` or `origin`,
     only events of that one come; with `completions` also what completes an earlier message.
-    `owned` is True for messages that are ours to answer, False for copies of others', None for
-    both; by default True for who asks for `Message`, and None for who asks for `Event`. Progress
-    is kept under `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
+    `owned` is True for messages that are ours to answer, False for the copies of what another
+    responder answers, None for both. Without it, `on(Message)` gets what is ours and `on(Event)`
+    gets both; what was a copy at first comes once it is ours. Progress is kept under `name`.
+    `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
@@ -97,8 +106,10 @@ class Bridge:
         self.server = ServerSettings() if server is None else server
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
+        self._downloads = Downloads(self._outbox.client)
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._clock = SYSTEM_CLOCK
         self._is_drained = False
         request_ids = RequestIds()
         self._observers = Observers(request_ids)
@@ -302,6 +313,21 @@ class Bridge:
         mount(app, self.intake, self.server)
         app.cleanup_ctx.append(self._while_running)
 
+    def asgi(self, otherwise: Application | None = None, /) -> AsgiApplication:
+        """Return an ASGI application that takes callbacks: to mount it, or to serve it by itself.
+
+        In FastAPI, Starlette and Litestar it is mounted, and `lifespan` runs the bridge. Around
+        another application (Django, Quart) it takes what comes below `server.prefix`, and runs
+        the bridge while that application runs.
+        """
+        return AsgiApplication(self.intake, self.server, self, otherwise)
+
+    @asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Run while an application does: `FastAPI(lifespan=bridge.lifespan)`."""
+        async with self:
+            yield
+
     async def _while_running(self, _: web.Application) -> AsyncIterator[None]:
         async with self:
             yield
@@ -317,6 +343,31 @@ class Bridge:
                 raise ConfigurationError("an observer that has to run comes before the start")
             self._running_observers.append(observer)
         self._observers.add(observer)
+
+    @contextmanager
+    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
+        """Use another journal and clock in the block, watched by one more observer: for tests.
+
+        The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
+        the bridge runs.
+        """
+        if self._stack is not None:
+            raise ConfigurationError("the bridge runs already: test it while it does not")
+        before = self.journal, self._clock
+        self._use(journal, clock)
+        watched = self._observers, self._unobserved
+        for observers in watched:
+            observers.add(observer)
+        try:
+            yield
+        finally:
+            for observers in watched:
+                observers.remove(observer)
+            self._use(*before)
+
+    def _use(self, journal: Journal, clock: Clock) -> None:
+        self.journal = self.intake.journal = self.operators.journal = journal
+        self._clock = clock
 
     # --- running -------------------------------------------------------------------------
 
@@ -334,6 +385,7 @@ class Bridge:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
             await stack.enter_async_context(self._outbox)
+            await stack.enter_async_context(self._downloads)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
@@ -344,6 +396,7 @@ class Bridge:
                     wants=subscriber.wants,
                     policy=policy,
                     observers=self._observers,
+                    clock=self._clock,
                 )
                 self._deliveries[subscriber.name] = await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
@@ -372,6 +425,7 @@ class Bridge:
             policy=_PLAIN,
             observers=self._unobserved,
             is_plain=True,
+            clock=self._clock,
         )
 
     async def _wake(self, subscriber: str) -> None:
@@ -415,11 +469,18 @@ class Bridge:
             late = self.at_work
             _log.warning(
                 "not finished after %g seconds: %s",
-                within,
+                round(within, 1),
                 ", ".join(f"{name} with {', '.join(keys)}" for name, keys in late.items())
                 or "some subscribers",
                 extra={"subscribers": sorted(late)},
             )
+
+    async def caught_up(self) -> None:
+        """Return when every event so far has been tried, and what failed waits for its next try."""
+        await self._receivers.opened()
+        end = -1
+        while end != (end := (await self.journal.follow()).position):  # a subscriber may append
+            await asyncio.gather(*(each.caught_up(end) for each in self._served))
 
     async def _drain(self, deliveries: Iterable[Delivery]) -> None:
         up_to = None if self.journal.durable else (await self.journal.follow()).position
@@ -487,9 +548,33 @@ class Bridge:
         self._check_running()
         return await self._outbox.mark_read(message, typing=typing)
 
+    async def fetch(
+        self,
+        message: Message,
+        /,
+        *,
+        to: Path | None = None,
+        max_size: int = MAX_SIZE,
+        progress: Progress | None = None,
+    ) -> File:
+        """Fetch the file of a message from its provider, into memory or to a path.
+
+        A file appears at its path once it is whole; its size and checksum are those that the
+        provider told. `max_size` is in bytes; `progress` is called with how many have come and
+        how many there are. Raises `Unfetchable` where trying again will not help, `Unanswered`
+        where it may, and `ConfigurationError` where the adapter lacks credentials.
+        """
+        self._check_running()
+        if not isinstance(message.content, Media):
+            raise Unfetchable(f"a {message.content.kind} has no file")
+        source = self.intake.adapters.get(message.source)
+        return await self._downloads.fetch(
+            message.content, source, to=to, max_size=max_size, progress=progress
+        )
+
     def _check_running(self) -> None:
         if self._stack is None:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it sends")
+            raise NotRunning("enter the bridge (`async with bridge:`) before it sends or fetches")
 
     # --- for operators -------------------------------------------------------------------
 

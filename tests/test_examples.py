@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from starlette.testclient import TestClient
+from aiohttp import ClientSession
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -34,7 +37,8 @@ def test_every_example_is_run_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "aiohttp_app.py",
         "asyncio_app.py",
-        "starlette_app.py",
+        "django_app.py",
+        "fastapi_app.py",
     }
 
 
@@ -64,25 +68,66 @@ def test_in_any_asyncio_program():
     assert set(done.stdout.splitlines()) == {"acknowledged with 200", f"message {TEXT_ID}"}
 
 
-class TestStarlette:
-    @pytest.fixture
-    def module(self):
-        return example("starlette_app")
+@pytest.mark.parametrize(("name", "app"), [("fastapi_app", "app"), ("django_app", "application")])
+async def test_in_a_framework(name, app, tmp_path):
+    """The command that it tells serves both its own page and callbacks, kept in a SQLite file."""
+    config = Path(shutil.copy(ROOT / "config.example.toml", tmp_path / "config.toml"))
+    told = f"uvicorn {name}:{app} --app-dir examples"
+    assert f"`{told}`" in (EXAMPLES / f"{name}.py").read_text()
+    command = [sys.executable, "-m", *told.split(), "--port=0"]
+    server = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=os.environ | {"BRIDGE_CONFIG": str(config)}, stderr=PIPE
+    )
+    try:
+        async with asyncio.timeout(60):
+            url = await listening_at(server)
+        async with ClientSession(url) as client:
+            address = "/callbacks/incs/example-token-replace-me"
+            async with client.post(address, data=TEXT) as response:
+                assert response.status == 200
+            async with client.post("/callbacks/incs/wrong", data=TEXT) as response:
+                assert response.status == 401
+            async with asyncio.timeout(60):
+                while (page := await page_of(client)) == {"messages": 0}:
+                    pass
+            assert page == {"messages": 1}
+    finally:
+        server.terminate()
+        await server.communicate()
+    assert (tmp_path / "bridge.db").exists()
 
-    def test_in_another_framework(self, module):
-        """Starlette's requests become callbacks, and replies become its responses."""
-        with TestClient(module.app) as client:
-            response = client.post(f"/callbacks/incs/{module.TOKEN}", content=TEXT)
-            assert response.status_code == 200
-        assert module.seen == [TEXT_ID]
 
-    def test_errors_are_answered_as_by_our_own_server(self, module):
-        """A wrong token, no JSON, a wrong method and too much get the same codes as ever."""
-        url = f"/callbacks/incs/{module.TOKEN}"
-        with TestClient(module.app) as client:
-            assert client.post("/callbacks/incs/wrong", content=TEXT).status_code == 401
-            assert client.post(url, content=b"{").status_code == 400
-            assert client.put(url, content=TEXT).status_code == 405
-            module.MAX_BODY = 10
-            assert client.post(url, content=TEXT).status_code == 413
-        assert module.seen == []
+async def page_of(client: ClientSession) -> dict[str, int]:
+    async with client.get("/") as page:
+        return await page.json()
+
+
+async def listening_at(server: asyncio.subprocess.Process) -> str:
+    assert server.stderr is not None
+    lines = []
+    async for line in server.stderr:
+        lines.append(line.decode())
+        found = re.search(r"running on (http://[\d.:]+)", lines[-1])
+        if found is not None:
+            return found[1]
+    raise AssertionError("".join(lines))
+
+
+async def test_two_workers_are_told_what_to_do(tmp_path):
+    """A second process on the same journal ends with the first one's number and the ways out."""
+    config = shutil.copy(ROOT / "config.example.toml", tmp_path / "config.toml")
+    command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--app-dir=examples", "--port=0"]
+    env = os.environ | {"BRIDGE_CONFIG": str(config)}
+    first = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stderr=PIPE)
+    try:
+        async with asyncio.timeout(60):
+            await listening_at(first)
+            second = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stderr=PIPE)
+            _, said = await second.communicate()
+    finally:
+        first.terminate()
+        await first.communicate()
+    assert second.returncode == 3
+    assert f"(process {first.pid})" in said.decode()
+    for way in ("run one worker", "`bridge serve`", "several processes share"):
+        assert way in said.decode()

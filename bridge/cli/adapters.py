@@ -1,4 +1,4 @@
-"""`bridge adapters`: what is installed; and adapters that need no secrets, for trying out."""
+"""`bridge adapters`: what is installed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import inspect
 from operator import itemgetter
 from typing import Final
 
-import attrs
-
 from bridge import assembly
-from bridge.adapter import Adapter, AdapterClass, SampleSource
+from bridge.adapter import SampleSource
 from bridge.cli.options import AsJson
 from bridge.cli.rendering import Columns, print_rows
-from bridge.errors import BridgeError, ConfigurationError
+from bridge.errors import BridgeError
 
 _COLUMNS: Final[Columns] = {
     "name": itemgetter("name"),
@@ -21,27 +19,6 @@ _COLUMNS: Final[Columns] = {
     "samples": lambda row: "-" if row["samples"] is None else str(row["samples"]),
     "summary": lambda row: f"broken: {row['fault']}" if row["fault"] else row["summary"],
 }
-
-
-class NeedsSettings(ConfigurationError):
-    """An adapter cannot be made without a configuration."""
-
-
-def without_secrets(name: str) -> Adapter:
-    """Make an installed adapter that verifies nothing, to translate without a configuration.
-
-    Raises `UnknownAdapter`, or `ConfigurationError` where it cannot do without settings.
-    """
-    return _without_secrets(name, assembly.load(name))
-
-
-def _without_secrets(name: str, cls: AdapterClass) -> Adapter:
-    fields = {field.name for field in attrs.fields(cls.Settings)}
-    try:
-        settings = cls.Settings(**({"insecure": True} if "insecure" in fields else {}))
-    except TypeError as error:
-        raise NeedsSettings(f"adapter {name} needs settings: give --config FILE") from error
-    return cls(name, settings)
 
 
 def _row(offer: assembly.Installed) -> dict[str, str | int | None]:
@@ -57,9 +34,9 @@ def _row(offer: assembly.Installed) -> dict[str, str | int | None]:
     try:
         cls = offer.load()
         row["summary"] = (inspect.getdoc(cls) or "").partition("\n")[0]
-        adapter = _without_secrets(offer.name, cls)
+        adapter = assembly.without_secrets(offer.name)
         row["samples"] = len(adapter.samples()) if isinstance(adapter, SampleSource) else None
-    except NeedsSettings:
+    except assembly.NeedsSettings:
         pass
     except BridgeError as error:
         row["fault"] = str(error)

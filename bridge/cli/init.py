@@ -20,7 +20,7 @@ from cyclopts import Parameter
 
 from bridge import assembly
 from bridge.adapter import Repeating, SampleSource
-from bridge.adapter.setup import Chosen, Given, Rows, parts_of
+from bridge.adapter.setup import Chosen, Given, Rows, Several, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.check import mistakes
@@ -124,7 +124,20 @@ def _asked_adapters(*, asking: bool) -> Sequence[str]:
     answer = _ask(
         f"Whom do callbacks come from? ({', '.join(offered)}; several with commas; empty: {first})"
     )
-    return [name.strip() for name in answer.split(",") if name.strip()] or (first,)
+    return _words(answer) or (first,)
+
+
+def _words(answer: str) -> Sequence[str]:
+    return [word.strip() for word in answer.split(",") if word.strip()]
+
+
+def _asked_words(asked: Several, offered: Sequence[str]) -> Sequence[str]:
+    """Return what is chosen of the words that are offered. Raises `UsageError` for any other."""
+    chosen = _words(_ask(f"{asked.question} ({', '.join(offered)}; with commas; empty: all)"))
+    for word in chosen:
+        if word not in offered:
+            raise UsageError(unknown("word", word, offered))
+    return chosen
 
 
 def _asked_rows(asked: Rows) -> Sequence[Mapping[str, str]]:
@@ -175,6 +188,10 @@ def _table(
             table.notes.append(f"{part.purpose} is in {path}, at {key}")
         quoted = f'"{value or secrets.token_urlsafe(_SECRET_BYTES)}"'
         table.lines.append(f"{key} = [{quoted}]" if hints[key] == _SECRETS else f"{key} = {quoted}")
+    for key, several in parts_of(cls, Several):
+        words = _asked_words(several, get_args(get_args(hints[key])[0])) if asking else ()
+        if words:
+            table.lines.append(f"{key} = [{', '.join(map(_string, words))}]")
     for key, rows in parts_of(cls, Rows):
         given = [_split(channel, rows) for channel in channels]
         for texts in given or (_asked_rows(rows) if asking else ()):

@@ -12,15 +12,15 @@ from cyclopts import Parameter
 
 from bridge.adapter import Adapter, Callback, Parsed, Verified
 from bridge.adapter.signing import Secret
+from bridge.assembly import without_secrets
 from bridge.cli import config as configuration
-from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.options import moment
 from bridge.cli.terminal import Exit, fail, say
-from bridge.delivery.functions import raised_at
 from bridge.errors import CodecError, NotAuthentic
 from bridge.model.codec import encode
+from bridge.raised import raised_at
 
 STDIN: Final = "-"
 

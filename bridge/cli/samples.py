@@ -14,7 +14,6 @@ from bridge import assembly
 from bridge.adapter import Adapter, SampleSource
 from bridge.adapter.payload import read_object
 from bridge.cli import config as configuration
-from bridge.cli.adapters import without_secrets
 from bridge.cli.bodies import bodies
 from bridge.cli.changes import Change, changed
 from bridge.cli.terminal import UsageError
@@ -70,7 +69,9 @@ def listed(config: Path | None, adapter: str | None) -> Sequence[Target]:
         path = configuration.find(config, or_example=True)
     except ConfigurationError:
         names = assembly.installed() if adapter is None else (adapter,)
-        return [target for name in names for target in samples_of(name, without_secrets(name))]
+        return [
+            target for name in names for target in samples_of(name, assembly.without_secrets(name))
+        ]
     return configured(configuration.read(path), adapter)
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -99,7 +99,7 @@ def serve(
         _log.warning("%s", doubt)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(_serve(bridge, settings, is_elsewhere=is_elsewhere))
+            _run(runner.get_loop(), _serve(bridge, settings, is_elsewhere=is_elsewhere))
         except asyncio.CancelledError:
             _log.info("stopped before it had started")
         except OSError as error:
@@ -114,11 +114,23 @@ def serve(
     return Exit.OK
 
 
+def _run(loop: asyncio.AbstractEventLoop, server: Coroutine[Any, Any, None]) -> None:
+    """Run the server to its end, also where a subscriber stops the event loop."""
+    task = loop.create_task(server)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except RuntimeError:
+            if task.done():
+                raise
+            _log.critical("the event loop was stopped from within, and goes on")
+
+
 async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:
     # The bridge runs from before the first callback until after the last, and operators can look
     # in from before its start until after its end.
     within = settings.server.drain_timeout
-    with Stopping(within, lambda: _words(bridge.at_work)) as stopping:
+    with Stopping(within, lambda: _words(bridge.at_work)) as stopping, stopping.only_by_signals():
         async with (
             _rehearsing(bridge) as chat,
             _administered(bridge, settings.admin, chat) as admin_url,

@@ -15,20 +15,23 @@ from typing import Final, Self
 
 import attrs
 
+from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
-from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
+from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.delivery.supervised import Tasks, report
-from bridge.errors import Drop, JournalError, RetryIn, Unsendable
+from bridge.errors import Drop, JournalError, RetryIn, Unfetchable, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
+from bridge.raised import described, kind_of
 from bridge.settings import DeliverySettings
+from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
 
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
+_MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing new is read
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
@@ -38,7 +41,7 @@ _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
 _PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
 _MOST_PARKED: Final = _WINDOW // 2
-_HOPELESS: Final = (Drop, Unsendable)  # no other try would end better
+_HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 
 _log: Final = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class _Lane:
     is_due: bool = False  # its first held entry, whatever the clock says
     is_parked: bool = False  # its first entry in memory has its turn in a moment
     trying: Held | None = None
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
 
 
 class Delivery:
@@ -76,6 +79,7 @@ class Delivery:
         policy: DeliverySettings,
         observers: Observers | None = None,
         is_plain: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
@@ -86,6 +90,7 @@ class Delivery:
         self._wants = wants
         self._policy = policy
         self._observers = observers
+        self._clock = clock
         self._runner = Runner(
             self._who,
             function,
@@ -146,17 +151,30 @@ class Delivery:
         finish what is held and need not wait for its next try.
         """
         while up_to is not None and self._progress.taken_up_to < up_to:
-            self._moved.clear()
-            await self._moved.wait()
+            await self._next_move()
         self._draining.set()
         self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        while self._progress.under_way or (
-            up_to is not None and any(lane.queued for lane in self._lanes.values())
-        ):
-            self._moved.clear()
-            await self._moved.wait()
+        while self._progress.under_way or (up_to is not None and self._has_queued):
+            await self._next_move()
+
+    async def caught_up(self, up_to: int) -> None:
+        """Return when everything up to a position has been tried, and what failed waits.
+
+        Something may come meanwhile, or be due.
+        """
+        progress = self._progress
+        while progress.taken_up_to < up_to or progress.under_way or self._has_queued:
+            await self._next_move()
+
+    @property
+    def _has_queued(self) -> bool:
+        return any(lane.queued for lane in self._lanes.values())
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
 
     @property
     def held_lanes(self) -> int:
@@ -185,7 +203,12 @@ class Delivery:
     async def _read(self) -> None:
         while not self._draining.is_set():
             room = _WINDOW - self._progress.under_way
-            if self._batch or room <= 0 or self._waiting >= _WAITING_LANES:
+            if (
+                self._batch
+                or room <= 0
+                or self._waiting >= _WAITING_LANES
+                or self._progress.size > _MAX_SIZE
+            ):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -435,7 +458,7 @@ class Delivery:
         if isinstance(error, Later):
             self._put_off(lane, held, error)
             return False
-        now = time.time()
+        now = self._clock.time()
         tries = held.retry.tries + 1
         final = isinstance(error, _HOPELESS) or tries >= self._policy.tries
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
@@ -466,6 +489,7 @@ class Delivery:
             first_failed_at=held.retry.first_failed_at or now,
             failed_at=now,
             error=described(error),
+            where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
         )
@@ -479,7 +503,7 @@ class Delivery:
 
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""
-        now = time.time()
+        now = self._clock.time()
         retry = attrs.evolve(held.retry, due_at=now + later.seconds)
         if later.counted:
             key = held.entry.event.key
@@ -520,7 +544,7 @@ class Delivery:
 
     def _until(self, due_at: float | None) -> float:
         """Return how long to wait; the clock may have been set since that time was noted."""
-        return 0 if due_at is None else min(due_at - time.time(), self._policy.max_delay)
+        return 0 if due_at is None else min(due_at - self._clock.time(), self._policy.max_delay)
 
     def _schedule(self, lane: _Lane, seconds: float) -> None:
         lane.queued = False
@@ -528,7 +552,7 @@ class Delivery:
         if lane.timer is not None:
             lane.timer.cancel()
         if seconds > 0:
-            lane.timer = self._loop.call_later(seconds, self._due, lane)
+            lane.timer = self._clock.call_later(seconds, self._due, lane)
         else:
             self._due(lane)
 

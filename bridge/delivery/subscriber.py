@@ -9,10 +9,11 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 
-from bridge.delivery.functions import plain, writable
+from bridge.delivery.functions import plain
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.protocol import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
+from bridge.raised import writable
 from bridge.settings import DeliverySettings
 from bridge.settings.wording import quoted, unknown
 
@@ -105,9 +106,7 @@ class Subscriber:
             return False
         if self.domain is not None and event.domain != self.domain:
             return False
-        if isinstance(event, Message) and event.completes is not None and not self.completions:
-            return False
-        if isinstance(event, Message) and self.owned not in (None, event.owned):
+        if isinstance(event, Message) and not self._wants_account(event):
             return False
         if self.direction is None and self.origin is None and not self.content:
             return True
@@ -116,6 +115,13 @@ class Subscriber:
         if self.origin not in (None, event.origin):
             return False
         return not self.content or isinstance(event.content, self.content)
+
+    def _wants_account(self, message: Message) -> bool:
+        """Return whether this account of a message is wanted, or an earlier one was instead."""
+        if self.owned not in (None, message.owned):
+            return False
+        is_first = message.completes is None or (self.owned is True and message.newly_owned is True)
+        return is_first or self.completions
 
 
 def _problems(subscriber: Subscriber) -> Iterator[Problem]:

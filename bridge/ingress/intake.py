@@ -20,7 +20,6 @@ import orjson
 from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
-from bridge.delivery.functions import raised_at
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -38,6 +37,7 @@ from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Event, JsonValue, Unrecognized
 from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.raised import raised_at
 from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
@@ -54,7 +54,7 @@ class Intake:
     def __init__(self, journal: Journal, observers: Observers, receivers: Receivers) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_mounted = False
-        self._journal = journal
+        self.journal = journal
         self._observers = observers
         self._receivers = receivers
         self._configured: dict[str, _Configured] = {}
@@ -184,7 +184,7 @@ class Intake:
     async def _append_once(self, one: _Configured, events: Sequence[Event]) -> None:
         details = AppendDetails(one.name, events)
         with self._observers.append(details):
-            details.appended = await self._journal.append(events)
+            details.appended = await self.journal.append(events)
 
     def refuse(self, name: str, error: BodyRefused) -> None:
         """Let observers see a callback whose body was refused, so that it cannot be received."""
@@ -216,7 +216,7 @@ class Intake:
         """Return whether a callback would be taken now."""
         if self._loop is None:
             return Health(ready=False, reason="the bridge is not running")
-        return await self._journal.health()
+        return await self.journal.health()
 
     def _find(self, name: str) -> _Configured:
         one = self._configured.get(name)

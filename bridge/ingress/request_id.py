@@ -99,10 +99,15 @@ def middleware(trusted: tuple[Network, ...]) -> Middleware:
 
 def told_by_proxy(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str | None:
     """Return the `X-Request-Id` of a request that comes from one of these proxies."""
+    return told_by(request.remote, request.headers.getall(HEADER, ()), trusted)
+
+
+def told_by(peer: str | None, values: Sequence[str], trusted: tuple[Network, ...]) -> str | None:
+    """Return the only `X-Request-Id` of all that a peer sent, if it is one of these proxies."""
     if not trusted:
         return None
-    request_id = _sane(request.headers.getall(HEADER, ()))
-    if request_id is None or not _is_within(client_address(request.remote, (), ()), trusted):
+    request_id = _sane(values)
+    if request_id is None or not _is_within(client_address(peer, (), ()), trusted):
         return None
     return request_id
 

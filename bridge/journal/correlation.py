@@ -24,6 +24,7 @@ from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
     Conversation,
+    Deletion,
     Direction,
     Event,
     JsonValue,
@@ -119,6 +120,8 @@ def _message(message: Message, ledger: Ledger) -> Decision:
 
 def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
     """Return a message in the conversation that it belongs to, and remember that it does."""
+    if type(message.content) is Deletion:
+        message = _of_its_user(message, message.content.message_id, ledger)
     where, track = message.conversation, None
     is_remembered = message.direction is _OUTBOUND or type(message.content) is Unsupported
     if is_remembered:
@@ -135,6 +138,18 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, before
+
+
+def _of_its_user(message: Message, about: str, ledger: Ledger) -> Message:
+    """Return a message that names nobody as one of the user whose message it is about."""
+    if message.sender.phone or message.sender.user_id:
+        return message
+    known = ledger.known(tracks.in_domain(message, message_key(message.channel, about)))
+    other = None if known is None else known.event
+    if not isinstance(other, Message):
+        return message
+    user = other.recipient if other.direction is _OUTBOUND else other.sender
+    return evolved(message, sender=user, conversation=other.conversation)
 
 
 def _told_again(
@@ -169,6 +184,7 @@ def _told_again(
         told,
         key=more,
         completes=first.key,
+        newly_owned=True if told.owned and not latest.owned else None,
         conversation=attrs.evolve(told.conversation, id=whole.conversation.id),
         source=message.source,
         raw=message.raw,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -15,6 +14,7 @@ from typing import Self
 
 import attrs
 
+from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.errors import JournalError, Problem
 from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
@@ -62,14 +62,16 @@ class MemoryJournal(Journal):
         """See `JournalClass.from_settings`; events are bounded by their number alone."""
         return cls()
 
-    def __init__(self, *, max_events: int = 100_000) -> None:
+    def __init__(self, *, max_events: int = 100_000, clock: Clock = SYSTEM_CLOCK) -> None:
         self._max_events = max_events
+        self._clock = clock
         self._entries: dict[int, Entry] = {}
         self._first = 1
         self._last = 0
         self._by_key: dict[str, Entry] = {}
-        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT, self._by_key)
-        self._timer: asyncio.TimerHandle | None = None
+        queues = Queues(clock=clock.time, monotonic=clock.monotonic)
+        self._ledger = _Ledger(max_events * _REMEMBERED_PER_EVENT, self._by_key, queues)
+        self._timer: Timer | None = None
         self._cursors: dict[str, _Cursor] = {}
         self._grown = asyncio.Event()
         self._letters: dict[int, DeadLetter] = {}
@@ -133,8 +135,13 @@ class MemoryJournal(Journal):
             self._timer = None
         deadline = self._ledger.waiting.deadline
         if deadline is not None:
-            delay = max(0.0, deadline - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._release)
+            delay = max(0.0, deadline - self._clock.monotonic())
+            self._timer = self._clock.call_later(delay, self._release)
+
+    @property
+    def settles_at(self) -> float | None:
+        """When the first of those that wait for a fuller account is published, as is."""
+        return self._ledger.waiting.deadline
 
     def _release(self) -> None:
         for lane, due in self._ledger.waiting.due():
@@ -254,7 +261,7 @@ class MemoryJournal(Journal):
             if position in self._entries and (position <= cursor.position or position in dead)
         }
         for position, entry in again.items():
-            cursor.hold(Held(entry=entry, retry=Retry(due_at=time.time(), replayed=True)))
+            cursor.hold(Held(entry=entry, retry=Retry(due_at=self._clock.time(), replayed=True)))
             self._letters.pop(dead.get(position, 0), None)
         return len(again)
 
@@ -375,9 +382,9 @@ class _Same(dict[str, str]):
 class _Ledger(Overlay[str]):
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
-    def __init__(self, limit: int, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, limit: int, entries: Mapping[str, Entry], waiting: Queues) -> None:
         super().__init__(_Same())
-        self.waiting = Queues()
+        self.waiting = waiting
         self._limit = limit
         self._entries = entries
         self._keys: OrderedDict[str, str | None] = OrderedDict()

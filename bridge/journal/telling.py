@@ -35,6 +35,7 @@ _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "conversation",
     "settle",
     "completes",
+    "newly_owned",
     # of a status; the conversation is its message's
     "status",
     "provider_status",
@@ -121,12 +122,12 @@ def _filled(mine: Any, theirs: Any, default: object = None) -> Any:  # noqa: ANN
     """Return a value with what it leaves open filled in from another one."""
     if theirs is None:
         return mine
+    if type(mine) is bool:  # `Message.owned`: told to us by any of them
+        return mine or theirs
     if mine is None or mine == default or mine in ("", (), {}):
         return theirs
     if type(mine) is not type(theirs):
         return mine
-    if type(mine) is bool:  # `Message.owned`: told to us by any of them
-        return mine or theirs
     if type(mine) is Role:
         return max(mine, theirs, key=lambda role: _MORE[role])
     if not attrs.has(type(mine)):

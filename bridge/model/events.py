@@ -195,6 +195,7 @@ class Message(Event, Generic[ContentT_co]):
     it publishes this one; None where none is expected, and once a fuller account has come.
     `completes` is the key of a message that was published before with less than is known now.
     `owned` is False for the copy of a message in a conversation that another responder answers.
+    `newly_owned` is True where what `completes` names was such a copy, and this one is not.
     `history_status` is where an imported message stood. `intent` is set where the message was
     sent through the bridge: then `message_id` is our own, and the provider's an alias.
     """
@@ -218,6 +219,7 @@ class Message(Event, Generic[ContentT_co]):
     history_status: Status | None = None
     settle: float | None = None
     completes: str | None = None
+    newly_owned: bool | None = None
     intent: Intent | None = None
 
 

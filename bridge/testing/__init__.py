@@ -1,6 +1,14 @@
-"""The suites that this project holds itself to, and simulated providers.
+"""Tests of your subscribers, the suites that this project holds itself to, simulated providers.
 
 ::
+
+    from bridge.testing import TestBridge
+
+    async with TestBridge(bridge) as test:
+        await test.say("hello", name="Maya")
+
+`pytest_plugins = ["bridge.testing.fixtures"]` in a `conftest.py` offers it as a fixture. Authors
+of adapters and journals subclass a suite::
 
     from bridge.testing import AdapterContract, JournalContract
 
@@ -10,7 +18,7 @@
 
 The suites need what `pip install incs-bridge[test]` brings: pytest and hypothesis, and for
 journals an asyncio plugin in automatic mode. They are imported when they are asked for, so that
-`bridge.testing.providers` needs none of it.
+`TestBridge`, `sample` and `bridge.testing.providers` need none of it.
 """
 
 from typing import TYPE_CHECKING
@@ -21,14 +29,26 @@ if TYPE_CHECKING:
     from bridge.testing.adapter import AdapterContract
     from bridge.testing.bodies import disturbed, json_objects, json_values
     from bridge.testing.journal import JournalContract
+    from bridge.testing.rehearsal import TestBridge
+    from bridge.testing.samples import sample
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         (
+            "bridge.testing.samples",
+            "bridge.testing.rehearsal",
             "bridge.testing.bodies",
             "bridge.testing.adapter",
             "bridge.testing.journal",
         ),
     )
 
-__all__ = ["AdapterContract", "JournalContract", "disturbed", "json_objects", "json_values"]
+__all__ = [
+    "AdapterContract",
+    "JournalContract",
+    "TestBridge",
+    "disturbed",
+    "json_objects",
+    "json_values",
+    "sample",
+]

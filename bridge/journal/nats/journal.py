@@ -30,6 +30,7 @@ from bridge.journal.nats.topology import Limits
 from bridge.journal.protocol import Appended, Cursor, Health, Journal, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
+from bridge.supervised import Tasks
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -103,7 +104,7 @@ class NatsJournal(Operations):
         self._spool = None
         if spool is not None:
             self._spool = Spool(spool, append=self._publisher.append, ready=ready)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: Tasks | None = None
         self._resources = AsyncExitStack()
         self._open = False
 
@@ -139,8 +140,10 @@ class NatsJournal(Operations):
                 runs.append(self._keep_connecting)
             if self._spool is not None:
                 runs.append(self._spool.run)
-            resources.push_async_callback(self._stop)
-            self._tasks = [asyncio.create_task(run()) for run in runs]
+            tasks = self._tasks = Tasks("journal")
+            resources.push_async_callback(self._stop, tasks)
+            for run in runs:
+                tasks.start(run.__qualname__, run)
             self._open = True
             self._resources = resources.pop_all()
         return self
@@ -175,11 +178,9 @@ class NatsJournal(Operations):
         self._open = False
         await self._resources.aclose()
 
-    async def _stop(self) -> None:
+    async def _stop(self, tasks: Tasks) -> None:
         await self._cursors.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.close()
         self._publisher.fail("the journal was closed")
 
     def _running(self) -> None:

@@ -167,7 +167,8 @@ class Publisher:
             except JournalError as error:
                 self._answer(group, error)
             except BaseException:
-                self._answer(group, JournalError("the journal was closed"))
+                self._lost()  # nobody knows what of it has been written
+                self._answer(group, JournalError("the write was cut off"))
                 raise
             else:
                 self._answer(group, None)

@@ -126,6 +126,9 @@ class Spool:
                 _LOG.debug("the spool waits: %s", error)
                 self._filled.set()
                 await asyncio.sleep(_AFTER_ERROR)
+            except BaseException:
+                self._filled.set()  # for the task that replaces this one
+                raise
 
     async def _flow(self) -> None:
         cursor = await self._journal.subscribe(_READER)  # where it was settled last

@@ -147,8 +147,11 @@ class Files:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 by = "" if pid is None else f" (process {pid})"
-                told = f"{self.path} is open in another journal or process{by}"
-                raise JournalError(told) from error
+                raise JournalError(
+                    f"{self.path} is open in another journal or process{by}. One process has a "
+                    "journal in SQLite: run one worker; or run `bridge serve` beside the workers; "
+                    "or use an engine that several processes share (docs/embed.md)"
+                ) from error
             self._note_lock(journal)
             self.finish_recovery()
             yield

@@ -316,7 +316,7 @@ class Writer:
                 name = ledger.ids[event.key]
                 del claims[name]
                 rows.append((last, name, now, lane, data))
-                entries.append(_new_entry(position=last, lane=lane, event=event))
+                entries.append(_new_entry(position=last, lane=lane, event=event, size=len(data)))
                 append.size += len(data)
             known = self.keys.among(append.learned) | {row[1] for row in rows}
             learned = dict.fromkeys(name for name in append.learned if name not in known)

@@ -18,6 +18,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
 from bridge.runtime import Bridge
 from bridge.settings import ServerSettings
+from tests.bridge.asgi_servers import uvicorn_serving
 from tests.bridge.fakes import TOKEN, Plain
 from tests.bridge.serving import serving
 
@@ -31,7 +32,7 @@ def a_bridge(adapter=None, journal=None, **server) -> Bridge:
     return bridge
 
 
-@pytest.fixture(params=["in an application", "in a server of its own"])
+@pytest.fixture(params=["in an application", "in a server of its own", "as an ASGI application"])
 async def client_of(request, aiohttp_client):
     async with AsyncExitStack() as stack:
 
@@ -40,7 +41,10 @@ async def client_of(request, aiohttp_client):
                 app = web.Application()
                 bridge.mount(app)
                 return await aiohttp_client(app)
-            url = await stack.enter_async_context(serving(bridge))
+            if request.param == "as an ASGI application":
+                url = await stack.enter_async_context(uvicorn_serving(bridge.asgi()))
+            else:
+                url = await stack.enter_async_context(serving(bridge))
             return await stack.enter_async_context(ClientSession(url))
 
         yield make

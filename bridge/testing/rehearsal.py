@@ -1,0 +1,199 @@
+"""A bridge on trial: its own adapters and subscribers, with nothing of the world around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import ClassVar, Final, Self, cast, final
+
+import attrs
+
+from bridge.adapter import Callback, SampleSource
+from bridge.adapter.simulation import Simulation, SimulationSource
+from bridge.errors import ConfigurationError
+from bridge.journal.memory import MemoryJournal
+from bridge.model import Choice, ChoiceSource, Event, Text
+from bridge.observer import After, Around, AttemptDetails, Observer
+from bridge.runtime import Bridge
+from bridge.settings import seconds
+from bridge.testing.clock import MovableClock
+from bridge.testing.samples import Source, find, rewritten, sample_of, signed
+
+USER: Final = "+16505551234"
+"""Whose messages `say` and `press` are, unless a test says otherwise."""
+
+
+@final
+class TestBridge:
+    """Runs a bridge for a test: journal in memory, no server, no network, time that stands still.
+
+    An async context manager around a bridge that is not running. Each call returns once every
+    subscriber has been given all there is; what one of them raised, the call raises: the exception
+    itself, or an ExceptionGroup where there are several. What failed is tried again once `sleep`
+    has moved the time so far.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest would take it for a class of tests
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+        self.clock = MovableClock()
+        self._journal = MemoryJournal(clock=self.clock)
+        self._failures = _Failures()
+        self._simulations: dict[str, Simulation] = {}
+        self._stack = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start the bridge. Raises `ConfigurationError` where it runs already."""
+        with ExitStack() as stack:
+            stack.enter_context(self.bridge.rehearsing(self._journal, self.clock, self._failures))
+            await self.bridge.__aenter__()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Deliver what is left, stop the bridge, and raise what a subscriber raised meanwhile."""
+        with self._stack:
+            try:
+                if error is None:
+                    await self.deliver()
+            finally:
+                await self.bridge.__aexit__(kind, error, traceback)
+
+    # --- what a provider brings ----------------------------------------------------------------
+
+    async def say(
+        self,
+        text: str,
+        /,
+        *,
+        user: str = USER,
+        adapter: str | None = None,
+        **fields: object,
+    ) -> None:
+        """Let a user, by their phone, write to the business.
+
+        `adapter` names the one whose provider brings it, by default the first that can. `fields`
+        are those of the message (`name="Maya"`).
+        """
+        await self._bring(Text(text=text), user, adapter, fields)
+
+    async def press(
+        self,
+        option: str,
+        /,
+        *,
+        title: str | None = None,
+        user: str = USER,
+        adapter: str | None = None,
+        **fields: object,
+    ) -> None:
+        """Let a user pick an option by its id, with `title` on it; otherwise as `say`."""
+        title = option if title is None else title
+        choice = Choice(source=ChoiceSource.BUTTON, id=option, title=title)
+        await self._bring(choice, user, adapter, fields)
+
+    async def trigger(self, *samples: str, **fields: object) -> None:
+        """Let the samples of these names arrive in turn, as `bridge trigger` posts them.
+
+        `fields` are those of each event, as for `sample`.
+        """
+        for name in samples:
+            found = find(name, self.bridge.adapters)
+            await self.bridge.receive(found.name, found.made(fields, self.clock.now()))
+        await self.deliver()
+
+    async def publish(self, *events: Event) -> None:
+        """Let events come to pass that were made by hand or by `sample`."""
+        await self._journal.append(events)
+        await self.deliver()
+
+    async def _bring(
+        self, content: Text | Choice, user: str, name: str | None, fields: Mapping[str, object]
+    ) -> None:
+        name, adapter = self._chosen(name)
+        await self.bridge.receive(name, self._callback(name, adapter, content, user, fields))
+        await self.deliver()
+
+    def _callback(
+        self,
+        name: str,
+        adapter: Source,
+        content: Text | Choice,
+        user: str,
+        fields: Mapping[str, object],
+    ) -> Callback:
+        """Return what the simulated provider sends, or else a sample of the same kind."""
+        now = self.clock.now()
+        if isinstance(adapter, SimulationSource):
+            if name not in self._simulations:
+                self._simulations[name] = adapter.simulation()
+            with suppress(LookupError):  # nobody to write to is configured
+                body = self._simulations[name].say(user, content, now)
+                return signed(adapter, rewritten(adapter, body, fields, now), now)
+        told = {each.name: getattr(content, each.name) for each in attrs.fields(type(content))}
+        found = sample_of(type(content), name, adapter)
+        wanted = {key: value for key, value in told.items() if type(value) is str}
+        return found.made({**wanted, "phone": user, **fields}, now)
+
+    def _chosen(self, name: str | None) -> tuple[str, Source]:
+        for each, adapter in self.bridge.adapters.items():
+            if name in (None, each) and isinstance(adapter, SampleSource):
+                return each, cast("Source", adapter)
+        wanted = "no adapter is configured" if name is None else f"there is no adapter {name!r}"
+        raise LookupError(f"{wanted} that brings samples; use publish()")
+
+    # --- time ------------------------------------------------------------------------------------
+
+    async def sleep(self, time: float | str) -> None:
+        """Move the time by so many seconds, or by a duration such as "1h".
+
+        What becomes due on the way is done in its turn: retries, what waits for a fuller account.
+        """
+        given = seconds(time) if isinstance(time, str) else time
+        if given is None:
+            raise ConfigurationError(f"expected seconds or a duration such as '1h', found {time!r}")
+        until = self.clock.time() + given
+        await self.bridge.caught_up()
+        while self.clock.move(until):
+            await self.bridge.caught_up()
+        await self.deliver()
+
+    async def deliver(self) -> None:
+        """Return once every subscriber has been given all there is; raise what one of them raised.
+
+        What waits for a fuller account of the same message does not wait any longer.
+        """
+        await self.bridge.caught_up()
+        while (due := self._journal.settles_at) is not None:
+            self.clock.move(due)
+            await self.bridge.caught_up()
+        self._failures.raise_all()
+
+
+@final
+class _Failures(Observer):
+    """Collects what subscribers raise."""
+
+    def __init__(self) -> None:
+        self._errors: list[BaseException] = []
+
+    def attempt(self, _: AttemptDetails, /) -> Around:
+        return After(self._ended)
+
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._errors.append(error)
+
+    def raise_all(self) -> None:
+        errors, self._errors = self._errors, []
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("several subscribers failed", errors)
