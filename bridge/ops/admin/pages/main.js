@@ -43,7 +43,7 @@ function place() {
   return { name: known, argument, filters: Object.fromEntries(new URLSearchParams(query)) };
 }
 
-async function show() {
+async function show(isMove = false) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -58,15 +58,16 @@ async function show() {
   nav.hidden = false;
   signOut.hidden = !session.isSignedIn;
   personal.checked = session.isShown;
-  const root = h("div", { class: `view ${name}` }, h("h1", { tabindex: "-1" }, title));
+  const root = h("div", { class: `view ${name}` }, h("h1", { tabindex: "-1", dir: "auto" }, title));
   main.replaceChildren(root);
+  if (isMove) root.firstChild.focus(); // who does not see the page hears where they are
   try {
     if (!isAsked) {
       // Only a server that is developed on has a phone.
       nav.querySelector('[data-view="chat"]').hidden = !(await get("/status", {}, { signal })).chat;
       isAsked = true;
     }
-    await view({ root, argument, filters, signal, again: show });
+    await view({ root, argument, filters, signal, again: () => show() });
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof SignIn) askForToken(error.message);
@@ -112,10 +113,9 @@ personal.addEventListener("change", () => {
   show();
 });
 signOut.addEventListener("click", () => askForToken(""));
-window.addEventListener("hashchange", async () => {
+window.addEventListener("hashchange", () => {
   if (!location.hash.startsWith("#/") && location.hash !== "") return; // the link that skips
   say("");
-  await show();
-  main.querySelector("h1")?.focus();
+  show(true);
 });
 show();
