@@ -16,9 +16,13 @@ from bridge.settings.wording import unknown
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Way:
-    """A configured adapter that can send; `limits` are those of each of its channels."""
+    """A configured adapter that can send; `limits` are those of each of its channels.
+
+    `domain` is the trust domain of what it sends.
+    """
 
     source: str
+    domain: str
     sender: Sender
     limits: dict[str, Limits]
 
@@ -42,7 +46,7 @@ class Ways:
         """Return whether anything can be sent at all."""
         return bool(self._ways)
 
-    def add(self, source: str, adapter: Adapter) -> None:
+    def add(self, source: str, adapter: Adapter, domain: str) -> None:
         """Send through an adapter, if it can; else remember which settings it lacks."""
         if not isinstance(adapter, SenderSource):
             self._refusals[source] = (Problem("", "this adapter cannot send"),)
@@ -52,12 +56,12 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            self.put(source, sender)
+            self.put(source, sender, domain)
 
-    def put(self, source: str, sender: Sender) -> None:
+    def put(self, source: str, sender: Sender, domain: str) -> None:
         """Send through this, in the place of the adapter's own sender."""
         limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
-        self._ways[source] = Way(source=source, sender=sender, limits=limits)
+        self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.
