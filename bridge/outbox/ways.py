@@ -62,8 +62,12 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            limits = self._limits(sender)
-            self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+            self.put(source, sender, domain)
+
+    def put(self, source: str, sender: Sender, domain: str) -> None:
+        """Send through this, in the place of the adapter's own sender."""
+        limits = self._limits(sender)
+        self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
     def forget_limits(self) -> None:
         """Begin anew with how fast everybody may send, as where the clock is another one."""
