@@ -32,7 +32,10 @@ if TYPE_CHECKING:
         Sample,
         SampleSource,
         SignedRequest,
+        Signing,
         Verified,
+        Window,
+        WindowSource,
     )
     from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
@@ -88,5 +91,8 @@ __all__ = [
     "SenderSource",
     "ServiceAccount",
     "SignedRequest",
+    "Signing",
     "Verified",
+    "Window",
+    "WindowSource",
 ]
