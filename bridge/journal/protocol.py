@@ -52,12 +52,14 @@ class Entry:
 
     Entries of one lane are delivered to a subscriber one at a time and in order. `reparsed` says
     of an `Unrecognized` that its body has been read since; only `find` and `search` set it.
+    `size` is that of the event's JSON in bytes, 0 where an engine has not written it.
     """
 
     position: int
     lane: str
     event: Event
     reparsed: bool = False
+    size: int = attrs.field(default=0, eq=False)
 
 
 @final
@@ -229,6 +231,8 @@ class Cursor(Protocol):
     async def read(self, limit: int) -> Sequence[Entry]:
         """Return the next entries in journal order: at least one, waiting for it, at most `limit`.
 
+        An engine returns fewer where they are large, so that a page does not fill the memory.
+
         Entries that are held are not among them. Raises `JournalError`.
         """
         ...
@@ -355,7 +359,7 @@ class Engine(Protocol):
         ...
 
     def known(self) -> AsyncGenerator[Sequence[bytes]]:
-        """Give the digests (BLAKE2b, 16 bytes) of keys that are known without an event.
+        """Give the digests (`digests.digest`) of keys that are known without an event.
 
         Those of keys whose events are kept may be among them.
         """
@@ -459,6 +463,8 @@ def lane_of(event: Event) -> str:
     """Return which events this one must stay in order with."""
     conversation = conversation_of(event)
     if conversation is not None:
+        if isinstance(event, Message) and event.intent and event.intent.not_before:
+            return f"{conversation}/later/{event.message_id}"  # it holds up nobody until then
         return conversation
     domain = "" if event.domain is None else f"{event.domain}/"
     match event:

@@ -6,10 +6,12 @@ cannot match, and asks about the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 import attrs
+import orjson
 
 from bridge.model import (
     ConsentChange,
@@ -76,6 +78,13 @@ class Query:
             and (self.message_id is None or _is_named(event, self.message_id))
             and (self.party is None or is_one_of(event, self.party))
         )
+
+    @property
+    def needles(self) -> Sequence[Sequence[bytes]]:
+        """Return strings that the JSON of a match holds: at least one of each group."""
+        words = (self.channel, self.account, self.content, self.party, self.message_id)
+        kinds = [[orjson.dumps(kind) for kind in self.kinds]] if self.kinds else []
+        return [*kinds, *([orjson.dumps(word)] for word in words if word is not None)]
 
 
 def parties_of(event: Event) -> tuple[Party, ...]:

@@ -20,6 +20,7 @@ from bridge.journal.protocol import Entry, Held, Settlement, Start
 from bridge.supervised import Tasks
 
 _BUFFER: Final = 512  # entries that wait to be read
+_MAX_SIZE: Final = 16 << 20  # bytes of their JSON
 _BATCH: Final = 500  # of a settlement's records; a server takes 1000 in one batch
 _RELEASED: Final = {TTL: "60s"}
 
@@ -109,7 +110,8 @@ class SubscriberCursor:
     @property
     def room(self) -> int:
         """How many more entries fit."""
-        return _BUFFER - len(self._buffer)
+        is_large = sum(given.entry.size for given in self._buffer) > _MAX_SIZE
+        return 0 if is_large else _BUFFER - len(self._buffer)
 
     def give(self, partition: int, entry: Entry) -> None:
         """Take an entry to be read."""

@@ -12,7 +12,6 @@ from typing import Final
 
 import apsw
 import attrs
-import orjson
 
 from bridge.journal.protocol import Entry
 from bridge.journal.query import Query
@@ -82,7 +81,7 @@ def step(connection: apsw.Connection, query: Query, span: Span) -> Sequence[Entr
     if query.conversation is not None:
         conditions.append("lane = ?")
         values.append(query.conversation)
-    for alternatives in _needles(query):
+    for alternatives in query.needles:
         conditions.append(f"({' OR '.join(['instr(event, ?)'] * len(alternatives))})")
         values += alternatives
     order = "DESC" if query.newest_first else "ASC"
@@ -93,12 +92,3 @@ def step(connection: apsw.Connection, query: Query, span: Span) -> Sequence[Entr
     )
     entries = map(read_entry, rows)
     return [each for each in entries if query.matches(each.event, reparsed=each.reparsed)]
-
-
-def _needles(query: Query) -> Iterator[Sequence[bytes]]:
-    """Return the strings that the JSON of a match holds: at least one of each group."""
-    if query.kinds:
-        yield [orjson.dumps(kind) for kind in query.kinds]
-    for word in (query.channel, query.account, query.content, query.party, query.message_id):
-        if word is not None:
-            yield [orjson.dumps(word)]

@@ -14,9 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.adapter.signing import Secret
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Journal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event, Party, Pricing, Status, System, SystemKind
@@ -25,6 +28,7 @@ from bridge.testing.sample_events import read
 from tests.bridge.events import created, notice, numbered_status, status
 from tests.bridge.journal.accounts import poorly, told
 from tests.bridge.journal.nats_servers import NatsServer
+from tests.bridge.journal.postgres_servers import PostgresServer
 from tests.bridge.journal.shelf import Shelf
 
 ANNE, BERT = "+5511987654321", "+4917012345678"
@@ -176,6 +180,35 @@ def test_nats_in_two_processes(server: NatsServer, told: list[Run]) -> None:
 
     async def append() -> Sequence[Event]:
         async with joins(server, stream) as one, joins(server, stream) as other:
+            for is_other, events in told:
+                await (other if is_other else one).append(events)
+            cursor = await one.follow(start=Start.BEGINNING)
+            count = len(expected(told))
+            return [entry.event for entry in await read(cursor, count)] if count else []
+
+    assert asyncio.run(append()) == expected(told)
+
+
+def in_postgres(server: PostgresServer, schema: str) -> PostgresJournal:
+    return PostgresJournal(PostgresSettings(dsn=Secret(server.dsn), schema=schema))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(told=runs(5))
+def test_postgres(postgres: PostgresServer, told: list[Run]) -> None:
+    """So does a process on PostgreSQL, also one that is started anew."""
+    told, schema = in_order(told), f"one_{next(_places)}"
+    assert asyncio.run(published(lambda: in_postgres(postgres, schema), told)) == expected(told)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(told=runs(5))
+def test_postgres_in_two_processes(postgres: PostgresServer, told: list[Run]) -> None:
+    """Two processes that take turns decide as one: each knows what the other has decided."""
+    told, schema = in_order(told), f"two_{next(_places)}"
+
+    async def append() -> Sequence[Event]:
+        async with in_postgres(postgres, schema) as one, in_postgres(postgres, schema) as other:
             for is_other, events in told:
                 await (other if is_other else one).append(events)
             cursor = await one.follow(start=Start.BEGINNING)

@@ -1,0 +1,328 @@
+"""A subscriber's cursor, as one of the processes that serve the subscriber sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from bridge.errors import JournalError
+from bridge.journal.digests import digest
+from bridge.journal.postgres.database import Connection
+from bridge.journal.postgres.entries import (
+    COLUMNS,
+    WIDTH,
+    Tail,
+    lane_bytes,
+    partition_of,
+    read_entry,
+)
+from bridge.journal.protocol import Entry, Held, Retry, Settlement
+from bridge.model import Event
+
+if TYPE_CHECKING:
+    from bridge.journal.postgres.journal import PostgresJournal
+
+_QUIET: Final = 5.0  # seconds without a try before a partition with held entries is handed over
+
+# Taken once, by the process that serves the lane; a claim of the partition waits for its end.
+_TAKE: Final = """
+WITH entry AS (SELECT position, partition FROM $.entries WHERE key = %b),
+    mine AS (
+        SELECT 1 FROM $.cursors JOIN entry USING (partition)
+        WHERE subscriber = %s AND owner = %s FOR KEY SHARE OF cursors
+    )
+INSERT INTO $.done SELECT %s, partition, position FROM entry, mine
+ON CONFLICT DO NOTHING RETURNING position
+"""
+
+_MINE: Final = "cursors.subscriber = %s AND cursors.owner = %s"
+_KEEP: Final = f"SELECT 1 FROM $.cursors WHERE {_MINE} FOR KEY SHARE"  # noqa: S608 - our own text
+_ADVANCE: Final = f"""
+UPDATE $.cursors SET position = greatest(cursors.position, new.position)
+FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position)
+WHERE cursors.partition = new.partition AND {_MINE}
+"""  # noqa: S608
+# What has been purged meanwhile is neither held nor a dead letter.
+_HOLD: Final = f"""
+INSERT INTO $.held SELECT subscriber, entries.position, partition, lane, due_at, retry
+FROM unnest(%s::bigint[], %s::float8[], %b::bytea[]) AS new (position, due_at, retry)
+JOIN $.entries USING (position) JOIN $.cursors USING (partition)
+WHERE event IS NOT NULL AND {_MINE}
+ON CONFLICT (subscriber, position) DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
+"""  # noqa: S608
+# A dead letter that is told again, since nobody could know that it was kept, is the same.
+_DIE: Final = f"""
+INSERT INTO $.dead (subscriber, position, retry) SELECT subscriber, entries.position, retry
+FROM unnest(%s::bigint[], %b::bytea[]) WITH ORDINALITY AS new (position, retry, number)
+JOIN $.entries USING (position) JOIN $.cursors USING (partition)
+WHERE event IS NOT NULL AND {_MINE} AND NOT EXISTS (
+    SELECT 1 FROM $.dead WHERE dead.subscriber = cursors.subscriber
+    AND dead.position = new.position AND dead.retry = new.retry
+) ORDER BY number
+"""  # noqa: S608
+_RELEASE: Final = f"""
+DELETE FROM $.held WHERE subscriber = %s AND position = ANY(%s)
+AND partition IN (SELECT partition FROM $.cursors WHERE {_MINE})
+"""  # noqa: S608
+_FORGET_TAKEN: Final = f"""
+DELETE FROM $.done USING $.cursors
+WHERE done.subscriber = cursors.subscriber AND done.partition = cursors.partition
+AND done.position <= cursors.position AND {_MINE} AND NOT EXISTS (
+    SELECT 1 FROM $.held
+    WHERE held.subscriber = done.subscriber AND held.position = done.position
+)
+"""  # noqa: S608
+
+
+@attrs.define(eq=False)
+class Partition:
+    """A partition that this process serves.
+
+    `settled` is what the server knows, `given` how far its entries have been read. `passed` are
+    held already though they lie beyond `settled`. A partition that is `leaving` gives nothing
+    more; one that is `untold` gives nothing before delivery has asked what it holds.
+    """
+
+    settled: int
+    given: int
+    passed: set[int] = attrs.field(factory=set)
+    untold: bool = False
+    leaving: bool = False
+    tried_at: float = 0.0
+
+
+class SubscriberCursor:
+    """A named subscriber's `Cursor`, over the partitions that this process serves."""
+
+    def __init__(self, journal: PostgresJournal, name: str) -> None:
+        self.name = name
+        self.position = 0
+        self.partitions: dict[int, Partition] = {}
+        self._journal = journal
+        self._open: dict[int, int] = {}  # the partition by position, in the order of reading
+        self._takes = False
+        self._closed = False
+
+    # --- what this process serves ------------------------------------------------------------
+
+    async def begin(self, positions: Mapping[int, int], *, untold: bool) -> None:
+        """Serve partitions from their positions on."""
+        rows = await self._journal.database.rows(
+            "SELECT held.partition, held.position FROM $.held JOIN $.cursors "
+            "USING (subscriber, partition) WHERE subscriber = %s "
+            "AND held.position > cursors.position AND partition = ANY(%s)",
+            (self.name, list(positions)),
+        )
+        for number, position in positions.items():
+            self._open = {p: n for p, n in self._open.items() if n != number}
+            passed = {held for where, held in rows if where == number}
+            self.partitions[number] = Partition(position, position, passed, untold)
+        self.position = min((each.settled for each in self.partitions.values()), default=0)
+        self._journal.tail.wake()
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Serve some partitions no more: others do."""
+        for number in numbers:
+            self.partitions.pop(number, None)
+        self._open = {p: n for p, n in self._open.items() if n not in numbers}
+
+    def leave(self, count: int) -> None:
+        """Let some partitions come to rest, so that others can have them."""
+        staying = [each for each in self.partitions.values() if not each.leaving]
+        for partition in staying[:count]:
+            partition.leaving = True
+
+    def at_rest(self) -> Sequence[int]:
+        """Return the partitions that are leaving and with which nobody is at work any more."""
+        busy = set(self._open.values())
+        before = time.monotonic() - _QUIET
+        return [
+            number
+            for number, each in self.partitions.items()
+            if each.leaving and number not in busy and each.tried_at < before
+        ]
+
+    async def rewind(self) -> None:
+        """Go back to the last settled position: what was given out after it comes again."""
+        self._open.clear()
+        await self.begin({n: each.settled for n, each in self.partitions.items()}, untold=False)
+
+    def close(self) -> None:
+        """Let nobody wait for entries any more."""
+        self._closed = True
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def read(self, limit: int) -> Sequence[Entry]:
+        """See `Cursor.read`.
+
+        Where a partition came with held entries, nothing is read before `waiting` was called:
+        otherwise what is read here would overtake them.
+        """
+        tail = self._journal.tail
+        while True:
+            changed = tail.changed
+            if self._closed:
+                raise JournalError("the journal is not open")
+            serving = {n: each for n, each in self.partitions.items() if not each.leaving}
+            if serving and not any(each.untold for each in serving.values()):
+                entries = await self._next(serving, tail, limit)
+                if entries:
+                    return entries
+                if min(each.given for each in serving.values()) < tail.last:
+                    continue
+            await changed.wait()
+
+    async def _next(
+        self, serving: Mapping[int, Partition], tail: Tail, limit: int
+    ) -> Sequence[Entry]:
+        first = min(each.given for each in serving.values())
+        count = self._journal.partitions
+        if first >= tail.since:
+            mine = None if len(serving) == count else self._is_in(serving)
+            found, upto = tail.after(first, limit, mine)
+        else:
+            serving = {n: each for n, each in serving.items() if each.given < tail.since}
+            numbers = None if len(serving) == count else tuple(serving)
+            found, upto = await self._journal.read_up_to(first, limit, numbers)
+        given: list[Entry] = []
+        for entry in found:
+            number = partition_of(entry.lane, count)
+            partition = serving.get(number)
+            if partition is None or entry.position <= partition.given:
+                continue
+            if self.partitions.get(number) is not partition:
+                continue  # lost meanwhile, or begun anew
+            if entry.position in partition.passed:
+                partition.passed.remove(entry.position)
+            else:
+                self._open[entry.position] = number
+                given.append(entry)
+        for partition in serving.values():
+            partition.given = max(partition.given, upto)
+        return given
+
+    def _is_in(self, serving: Mapping[int, Partition]) -> Callable[[str], bool]:
+        count = self._journal.partitions
+        return lambda lane: partition_of(lane, count) in serving
+
+    # --- settling ----------------------------------------------------------------------------
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See `Cursor.settle`; of partitions that another process serves now, nothing is kept.
+
+        A position alone may be lost in a crash of the server, which then gives its entries again.
+        """
+        passed = self._passed(settlement.position)
+        first: dict[int, int] = {}
+        for position, number in self._open.items():
+            if position not in passed:
+                first.setdefault(number, position)
+        settled = {
+            number: position
+            for number, each in self.partitions.items()
+            if (position := first.get(number, each.given + 1) - 1) != each.settled
+        }
+
+        async def work(connection: Connection) -> None:
+            async with connection.pipeline():
+                await self._write(settlement, settled, connection)
+
+        await self._journal.database.run(work)
+        for position in passed:
+            self._open.pop(position, None)
+        for number, position in settled.items():
+            if number in self.partitions:
+                self.partitions[number].settled = position
+        self.position = settlement.position
+
+    def _passed(self, position: int) -> set[int]:
+        """Return what was read up to a position, or up to before the entry behind it."""
+        mark = position + position % 2
+        passed: set[int] = set()
+        if mark in self._open:
+            for each in self._open:
+                if each == mark:
+                    break
+                passed.add(each)
+            if mark == position:
+                passed.add(mark)
+        return passed
+
+    async def _write(
+        self, settlement: Settlement, settled: Mapping[int, int], connection: Connection
+    ) -> None:
+        database, me = self._journal.database, (self.name, self._journal.owner)
+        held = {each.entry.position: each.retry for each in settlement.held}
+        dead = [(each.entry.position, each.retry.encode()) for each in settlement.dead]
+        done = [*settlement.released, *(position for position, _ in dead)]
+        if not (held or dead or done):
+            await connection.execute("SET LOCAL synchronous_commit = off")
+        else:  # nobody takes these partitions over in the midst of it
+            await database.execute(connection, _KEEP, me)
+        if settled:
+            values = (list(settled), list(settled.values()), *me)
+            await database.execute(connection, _ADVANCE, values)
+        if held:
+            columns = (
+                list(held),
+                [retry.due_at for retry in held.values()],
+                [retry.encode() for retry in held.values()],
+            )
+            await database.execute(connection, _HOLD, (*columns, *me))
+        if dead:
+            rows = [list(column) for column in zip(*dead, strict=True)]
+            await database.execute(connection, _DIE, (*rows, *me))
+        if done:
+            await database.execute(connection, _RELEASE, (self.name, done, *me))
+        if self._takes:
+            await database.execute(connection, _FORGET_TAKEN, me)
+
+    # --- held entries ------------------------------------------------------------------------
+
+    async def waiting(self) -> Mapping[str, float]:
+        """See `Cursor.waiting`; of the partitions that this process serves now."""
+        told = dict(self.partitions)
+        rows = await self._journal.database.rows(
+            "SELECT DISTINCT ON (partition, lane) lane, due_at, position FROM $.held "
+            "WHERE subscriber = %s AND partition = ANY(%s) ORDER BY partition, lane, position",
+            (self.name, list(told)),
+        )
+        for partition in told.values():
+            partition.untold = False
+        self._journal.tail.wake()
+        rows.sort(key=lambda row: row[2])
+        return {lane.decode("utf-8", "surrogatepass"): due_at or 0.0 for lane, due_at, _ in rows}
+
+    async def held(self, lane: str, limit: int) -> Sequence[Held]:
+        """See `Cursor.held`; nothing where another process is to serve the lane."""
+        number = partition_of(lane, self._journal.partitions)
+        partition = self.partitions.get(number)
+        if partition is None or partition.leaving:
+            return ()
+        rows = await self._journal.database.rows(
+            f"SELECT {COLUMNS}, retry FROM $.held JOIN $.entries USING (position) "  # noqa: S608
+            "WHERE subscriber = %s AND held.partition = %s AND held.lane = %s "
+            "AND event IS NOT NULL ORDER BY position LIMIT %s",
+            (self.name, number, lane_bytes(lane), limit),
+        )
+        if rows:
+            partition.tried_at = time.monotonic()
+        return [Held(entry=read_entry(row), retry=Retry.decode(row[WIDTH])) for row in rows]
+
+    # --- effects of the subscriber's own -------------------------------------------------------
+
+    @asynccontextmanager
+    async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
+        """See `TransactionalCursor.transaction`."""
+        self._takes = True
+        database = self._journal.database
+        async with database.effects() as connection:
+            taken = await database.row(
+                connection, _TAKE, (digest(event.key), self.name, self._journal.owner, self.name)
+            )
+            yield None if taken is None else connection

@@ -1,0 +1,107 @@
+"""Entries as rows, and the newest of them in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
+from typing import Any, Final
+from zlib import crc32
+
+from bridge.journal.erasure import Subject
+from bridge.journal.protocol import Entry
+from bridge.journal.reading import read_event
+
+COLUMNS: Final = "entries.position, entries.at, entries.lane, entries.reparsed, entries.event"
+WIDTH: Final = 5
+_position: Final = attrgetter("position")
+_new_entry: Final[Callable[..., Entry]] = Entry
+
+
+def lane_bytes(lane: str) -> bytes:
+    """Return a lane as it is kept."""
+    return lane.encode("utf-8", "surrogatepass")
+
+
+def partition_of(lane: str, partitions: int) -> int:
+    """Return the partition of a lane."""
+    return crc32(lane_bytes(lane)) % partitions
+
+
+def read_entry(row: Sequence[Any]) -> Entry:
+    """Return the entry of a row that begins with `COLUMNS`."""
+    position, at, lane, reparsed, event = row[:WIDTH]
+    return _new_entry(
+        position=position,
+        lane=lane.decode("utf-8", "surrogatepass"),
+        event=read_event(event, position, at),
+        reparsed=reparsed,
+    )
+
+
+class Tail:
+    """The newest entries: all those after `since`, up to `last`.
+
+    They come from this process's own appends and from reading what others have appended.
+    """
+
+    def __init__(self, *, max_entries: int = 4096) -> None:
+        self._max_entries = max_entries
+        self._entries: list[Entry] = []
+        self.since = self.last = 0
+        self._changed = asyncio.Event()
+
+    def begin(self, last: int) -> None:
+        """Begin anew after a position, with nothing."""
+        self._entries, self.since, self.last = [], last, last
+        self.wake()
+
+    def add(self, after: int, entries: Sequence[Entry], last: int) -> bool:
+        """Add all entries from `after` to `last`; return False where others are missing before."""
+        if after > self.last:
+            return False
+        if last > self.last:
+            self._entries += [entry for entry in entries if entry.position > self.last]
+            self.last = last
+            if len(self._entries) > self._max_entries:
+                kept = self._entries[-self._max_entries // 2 :]
+                self.since = self._entries[-len(kept) - 1].position
+                self._entries = kept
+            self.wake()
+        return True
+
+    def wake(self) -> None:
+        """Let everybody look again who waits for `changed`."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """What is set when something is new; ask for it before looking."""
+        return self._changed
+
+    def after(
+        self, position: int, limit: int, wanted: Callable[[str], bool] | None = None
+    ) -> tuple[Sequence[Entry], int]:
+        """Return entries beyond a position not before `since`, and up to where these are all."""
+        first = bisect_right(self._entries, position, key=_position)
+        if wanted is None:
+            found = self._entries[first : first + limit]
+        else:
+            found = []
+            for entry in self._entries[first:]:
+                if wanted(entry.lane):
+                    found.append(entry)
+                    if len(found) == limit:
+                        break
+        return found, found[-1].position if len(found) == limit else max(self.last, position)
+
+    def erase(self, subject: Subject | None, positions: Collection[int] = ()) -> None:
+        """Let go of entries about somebody, or at some positions."""
+        self._entries = [
+            entry
+            for entry in self._entries
+            if entry.position not in positions
+            and (subject is None or not subject.is_in(entry.event))
+        ]

@@ -1,0 +1,320 @@
+"""The journal in PostgreSQL, for any number of bridge processes on any number of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from bridge.errors import JournalError, Problem
+from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.postgres import housekeeping, schema
+from bridge.journal.postgres.appender import Appender
+from bridge.journal.postgres.cursor import SubscriberCursor
+from bridge.journal.postgres.database import Database
+from bridge.journal.postgres.entries import Tail
+from bridge.journal.postgres.members import Members
+from bridge.journal.postgres.operations import Operations
+from bridge.journal.postgres.settings import PostgresSettings
+from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
+from bridge.model import Event
+from bridge.settings import JournalSettings
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_DAY: Final = 86400.0
+_PAGE: Final = 1000
+_CANCEL_AGAIN: Final = 0.1  # seconds
+_PURGED: Final = "\n"  # no subscriber is called that
+
+
+class PostgresJournal(Operations):
+    """Keeps events in tables of a PostgreSQL server; an append returns when that has committed.
+
+    Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
+    them, up to `absolute_limit`. At most `max_waiting` events wait for the server, each for
+    `settings.patience`. `sweep_every` is in seconds.
+    """
+
+    Settings = PostgresSettings
+    durable = True
+
+    @classmethod
+    def from_settings(cls, settings: JournalSettings, **_local: object) -> Self:
+        """See `JournalClass.from_settings`."""
+        return cls(settings.own, keep=settings.keep, absolute_limit=settings.absolute_limit)
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        *,
+        keep: float = 8 * _DAY,
+        absolute_limit: float = 30 * _DAY,
+        max_waiting: int = 20_000,
+        sweep_every: float = 60.0,
+    ) -> None:
+        self.settings = settings
+        self._keep = keep
+        self._absolute_limit = absolute_limit
+        self._max_waiting = max_waiting
+        self._sweep_every = sweep_every
+        self._changed: Callable[[str], Awaitable[None]] | None = None
+        self._open = False
+        self._make()
+
+    def _make(self) -> None:
+        """Make the parts, which belong to one event loop and one time of being open."""
+        self.database = Database(self.settings)
+        self.tail = Tail()
+        self.partitions = self.settings.partitions
+        self._cursors: dict[str, SubscriberCursor] = {}
+        self._members = Members(
+            self.database,
+            poll=self.settings.poll,
+            pooler=self.settings.pooler,
+            cursors=self._cursors.values,
+            heard=self._heard,
+            reached=self._heard_of,
+        )
+        self._appender = Appender(
+            self.database,
+            partitions=self.partitions,
+            committed=self._committed,
+            max_waiting=self._max_waiting,
+        )
+        self._reach = 0  # the last position that this process has heard of
+        self._behind = asyncio.Event()
+
+    @property
+    def owner(self) -> str:
+        """The name of this process among those that serve subscribers."""
+        return self._members.owner
+
+    @property
+    def location(self) -> str:
+        """See `Journal.location`."""
+        return self.database.where
+
+    # --- opening and closing ---------------------------------------------------------------
+
+    def check(self) -> Sequence[Problem]:
+        """See `Journal.check`: asks the server."""
+        return schema.check(self.settings)
+
+    async def __aenter__(self) -> Self:
+        """Open; makes the tables where they are missing. The server has to be there."""
+        self._make()
+        async with AsyncExitStack() as resources:
+            await resources.enter_async_context(self.database)
+            self.partitions = await asyncio.to_thread(schema.prepare, self.settings)
+            self._members.partitions = self._appender.partitions = self.partitions
+            ((last,),) = await self.database.rows("SELECT last FROM $.head")
+            self.tail.begin(last)
+            self._reach = last
+            resources.push_async_callback(self._stop)
+            self._tasks = [
+                asyncio.create_task(run())
+                for run in (
+                    self._appender.run,
+                    self._members.run,
+                    self._members.run_announcing,
+                    self._catch_up,
+                    self._sweep,
+                )
+            ]
+            await self._members.joined.wait()
+            self._open = True
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let others go on, and disconnect; whoever waits gets a `JournalError`."""
+        self._open = False
+        await self._resources.aclose()
+
+    async def _stop(self) -> None:
+        for cursor in self._cursors.values():
+            cursor.close()
+        self.tail.wake()
+        running = set(self._tasks)
+        while running:  # before Python 3.12 a cancellation gets lost where a wait ends just then
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN)
+        self._appender.fail("the journal was closed")
+        await self._members.leave()
+
+    def _running(self) -> None:
+        if not self._open:
+            raise JournalError("the journal is not open")
+
+    # --- appending -------------------------------------------------------------------------
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """See `Journal.append`.
+
+        Where the connection is lost in the midst of a commit, the events are appended once more:
+        those that were committed count as duplicates.
+        """
+        self._running()
+        return await self._appender.append(events)
+
+    def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
+        if not self.tail.add(before, entries, last):
+            self._heard_of(last)
+        self._members.announce("")
+
+    async def learn(self, digests: Sequence[bytes]) -> None:
+        """See `Journal.learn`."""
+        self._running()
+        await self._appender.learn(digests)
+
+    # --- what others do ------------------------------------------------------------------------
+
+    def announce(self, subscriber: str) -> None:
+        """See `Operations.announce`."""
+        self._members.announce(subscriber)
+
+    async def _heard(self, word: str) -> None:
+        if word == _PURGED:
+            self.tail.begin(self._reach)
+        elif word and self._changed is not None and word in self._cursors:
+            try:
+                await self._changed(word)
+            except JournalError as error:
+                _LOG.warning("%s has to look again for what it holds: %s", word, error)
+                self._members.announce(word)
+        elif word in self._cursors:
+            await self._cursors[word].waiting()
+
+    def _heard_of(self, last: int, *, is_due: bool = False) -> None:
+        if is_due:
+            self._appender.look_for_due()
+        if last > self.tail.last:
+            self._reach = max(self._reach, last)
+            self._behind.set()
+
+    async def _catch_up(self) -> None:
+        """Read what other processes have appended, while anybody here wants to know."""
+        while True:
+            await self._behind.wait()
+            self._behind.clear()
+            while (after := self.tail.last) < self._reach:
+                try:
+                    entries, upto = await self.read_up_to(after, _PAGE, at_least=self._reach)
+                except JournalError as error:
+                    _LOG.debug("cannot read what others have appended: %s", error)
+                    await asyncio.sleep(self.settings.poll)
+                else:
+                    self.tail.add(after, entries, upto)
+
+    def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
+        """See `SharedJournal.watch`."""
+        self._changed = changed
+
+    # --- cursors -----------------------------------------------------------------------------
+
+    async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
+        """See `Journal.subscribe`."""
+        self._running()
+        cursor = self._cursors.get(name)
+        if cursor is not None:
+            await cursor.rewind()
+            return cursor
+        beginning = "(SELECT last FROM $.head)" if start is Start.END else "0"
+        await self.database.change(
+            f"INSERT INTO $.cursors SELECT %s, partition, {beginning} "  # noqa: S608
+            "FROM generate_series(0, %s - 1) AS partition ON CONFLICT DO NOTHING",
+            (name, self.partitions),
+        )
+        cursor = self._cursors.setdefault(name, SubscriberCursor(self, name))
+        await self._members.serve(cursor)
+        self._members.announce("")
+        return cursor
+
+    async def forget(self, name: str) -> bool:
+        """See `Journal.forget`."""
+        self._running()
+        if (cursor := self._cursors.pop(name, None)) is not None:
+            cursor.drop(tuple(cursor.partitions))
+        return await super().forget(name)
+
+    async def follow(self, *, start: Start | int = Start.END) -> Cursor:
+        """See `Journal.follow`."""
+        self._running()
+        if isinstance(start, int):
+            return EphemeralCursor(start, self._next_after)
+        ((last,),) = await self.database.rows("SELECT last FROM $.head")
+        return EphemeralCursor(last if start is Start.END else 0, self._next_after)
+
+    async def _next_after(self, position: int, limit: int) -> Sequence[Entry]:
+        while True:
+            changed = self.tail.changed
+            self._running()
+            if position >= self.tail.since:
+                entries, _ = self.tail.after(position, limit)
+            else:
+                entries, position = await self.read_up_to(position, limit)
+                if not entries:
+                    continue
+            if entries:
+                return entries
+            await changed.wait()
+
+    async def read_up_to(
+        self,
+        position: int,
+        limit: int,
+        partitions: Sequence[int] | None = None,
+        *,
+        at_least: int = 0,
+    ) -> tuple[Sequence[Entry], int]:
+        """Return entries beyond a position, and up to where these are all there are.
+
+        Whatever lies up to `at_least` has been committed.
+        """
+        last = max(self.tail.last, at_least, position)
+        entries = await self.read_after(position, limit, partitions)
+        newest = entries[-1].position if entries else 0
+        return entries, newest if len(entries) == limit else max(last, newest)
+
+    # --- keeping house -----------------------------------------------------------------------
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`; goes over all events, and what is appended meanwhile is left out.
+
+        The server's write-ahead log and its backups keep what they have.
+        """
+        self._running()
+        erased = await housekeeping.purge(self.database, self._appender, subject)
+        self.tail.begin(self.tail.last)
+        self._members.announce(_PURGED)
+        for name in self._cursors:
+            self._members.announce(name)
+        return erased
+
+    async def retain(self) -> None:
+        """Delete now what need not be kept; one process at a time does."""
+        await housekeeping.sweep(self.database, self._keep, self._absolute_limit)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_every)
+            try:
+                await self.retain()
+            except JournalError as error:
+                _LOG.warning("old entries cannot be deleted now: %s", error)
+
+    async def health(self) -> Health:
+        """See `Journal.health`: asks the server whether it would take an event."""
+        if not self._open:
+            return Health(ready=False, reason="the journal is not open")
+        return await housekeeping.health(self.database)

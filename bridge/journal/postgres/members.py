@@ -1,0 +1,250 @@
+"""The processes that share the journal: who lives, who serves which partition, and what is new.
+
+Each process is a row whose `beat` grows. One that another process sees standing still is taken
+for dead, and its partitions are free: after two seconds where its session is gone from the server
+too, else after ten. No clocks are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Final, Protocol
+from uuid import uuid4
+
+import psycopg
+
+from bridge.errors import JournalError
+from bridge.journal.postgres.cursor import SubscriberCursor
+from bridge.journal.postgres.database import Connection, Database
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+_GONE: Final = 2.0  # seconds
+_SILENT: Final = 10.0
+_AFTER_FAILURE: Final = 0.3
+
+_LOOK: Final = """
+SELECT last, EXISTS (SELECT 1 FROM $.queues WHERE due <= extract(epoch FROM clock_timestamp()))
+FROM $.head
+"""
+_MEMBERS: Final = """
+SELECT owner, beat, serves, session IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM pg_stat_activity WHERE pid = session AND backend_start = session_start
+) FROM $.members
+"""
+_JOIN: Final = """
+INSERT INTO $.members (owner, serves, session, session_start)
+SELECT %s, %s, pid, backend_start FROM (SELECT 1) AS one
+LEFT JOIN pg_stat_activity ON pid = pg_backend_pid() AND %s
+ON CONFLICT (owner) DO UPDATE SET beat = members.beat + 1, serves = excluded.serves,
+    session = excluded.session, session_start = excluded.session_start
+"""
+_CLAIM: Final = """
+WITH free AS MATERIALIZED (
+    SELECT subscriber, partition FROM $.cursors
+    WHERE subscriber = %s AND (owner IS NULL OR owner NOT IN (SELECT owner FROM $.members))
+    ORDER BY partition LIMIT %s FOR UPDATE SKIP LOCKED
+)
+UPDATE $.cursors SET owner = %s FROM free
+WHERE cursors.subscriber = free.subscriber AND cursors.partition = free.partition
+RETURNING cursors.partition, cursors.position
+"""
+
+
+class Reached(Protocol):
+    """Is called with the last position."""
+
+    def __call__(self, last: int, /, *, is_due: bool) -> None:
+        """Take note of it, and of whether something that waits is due."""
+        ...
+
+
+class Members:
+    """This process among the others, while `run` runs.
+
+    `heard` is called with what another process announces: a subscriber of which something has
+    changed, or an empty word for new entries; `reached` with the last position, again and again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        poll: float,
+        pooler: bool,
+        cursors: Callable[[], Iterable[SubscriberCursor]],
+        heard: Callable[[str], Awaitable[None]],
+        reached: Reached,
+    ) -> None:
+        self.owner = uuid4().hex
+        self.joined = asyncio.Event()
+        self.partitions = 1
+        self._database = database
+        self._channel = f"bridge_{database.schema}"
+        self._poll = poll
+        self._pooler = pooler
+        self._cursors = cursors
+        self._heard = heard
+        self._reached = reached
+        self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
+        self._beats_at = 0.0
+        self._announced: set[str] = set()
+        self._to_announce = asyncio.Event()
+
+    async def run(self) -> None:
+        """Beat, listen, and serve a fair share, with a new connection whenever one is lost."""
+        while True:
+            try:
+                async with self._database.session() as connection:
+                    await self._take_part(connection)
+            except (psycopg.Error, JournalError) as error:
+                _LOG.debug("the server is away: %s", error)
+                await asyncio.sleep(_AFTER_FAILURE)
+
+    async def _take_part(self, connection: Connection) -> None:
+        database = self._database
+        self._seen.clear()  # whoever lost the connection too has time to come back
+        if not self._pooler:
+            await connection.execute(f'LISTEN "{self._channel}"')
+        if self.joined.is_set():
+            await self._beat(connection)
+        await database.execute(connection, _JOIN, (self.owner, self._serves, not self._pooler))
+        self.joined.set()
+        while True:
+            await self._look_around(connection)
+            if self._pooler:
+                await asyncio.sleep(self._poll)
+                continue
+            words: set[str] = set()
+            async for notification in connection.notifies(timeout=self._poll, stop_after=1):
+                words.add(notification.payload)
+            for word in words:
+                await self._heard(word)
+
+    async def _look_around(self, connection: Connection) -> None:
+        database = self._database
+        last, is_due = await database.row(connection, _LOOK) or (0, False)
+        self._reached(last, is_due=is_due)
+        now = time.monotonic()
+        if now < self._beats_at:
+            return
+        self._beats_at = now + self._poll / 2
+        await self._beat(connection)
+        members = await (await database.execute(connection, _MEMBERS)).fetchall()
+        for owner, beat, _, is_gone in members:
+            before, since = self._seen.get(owner, (None, now))
+            self._seen[owner] = (beat, since if beat == before else now)
+            if owner != self.owner and now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
+                await self._bury(connection, owner, beat)
+        for cursor in tuple(self._cursors()):
+            serving = sum(cursor.name in serves for _, _, serves, _ in members)
+            await self.share(connection, cursor, max(1, serving))
+
+    async def _beat(self, connection: Connection) -> None:
+        """Show that this process lives; where others took it for dead, begin anew."""
+        beaten = await self._database.execute(
+            connection, "UPDATE $.members SET beat = beat + 1 WHERE owner = %s", (self.owner,)
+        )
+        if beaten.rowcount:
+            return
+        _LOG.warning("this process was taken for dead, and what it served is served by others")
+        self.owner = uuid4().hex
+        for cursor in self._cursors():
+            cursor.drop(tuple(cursor.partitions))
+        await self._database.execute(
+            connection, _JOIN, (self.owner, self._serves, not self._pooler)
+        )
+
+    async def _bury(self, connection: Connection, owner: str, beat: int) -> None:
+        _LOG.warning("the bridge process %s has stopped; others go on with what it served", owner)
+        await self._database.execute(
+            connection, "DELETE FROM $.members WHERE owner = %s AND beat = %s", (owner, beat)
+        )
+        self._seen.pop(owner, None)
+
+    @property
+    def _serves(self) -> list[str]:
+        return sorted({cursor.name for cursor in self._cursors()})
+
+    async def share(
+        self, connection: Connection, cursor: SubscriberCursor, serving: int, *, untold: bool = True
+    ) -> None:
+        """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
+        fair = -(-self.partitions // serving)
+        if leaving := cursor.at_rest():
+            await self._database.execute(
+                connection,
+                "UPDATE $.cursors SET owner = NULL "
+                "WHERE subscriber = %s AND owner = %s AND partition = ANY(%s)",
+                (cursor.name, self.owner, list(leaving)),
+            )
+            cursor.drop(leaving)
+            self.announce("")
+        staying = sum(not each.leaving for each in cursor.partitions.values())
+        if staying > fair:
+            cursor.leave(staying - fair)
+        elif len(cursor.partitions) < fair:
+            room = fair - len(cursor.partitions)
+            claimed = await self._database.execute(
+                connection, _CLAIM, (cursor.name, room, self.owner)
+            )
+            positions: dict[int, int] = dict(await claimed.fetchall())
+            if positions:
+                await cursor.begin(positions, untold=untold)
+                if untold:
+                    await self._heard(cursor.name)
+
+    async def serve(self, cursor: SubscriberCursor) -> None:
+        """Note that this process serves a subscriber, and claim what is free of it."""
+
+        async def work(connection: Connection) -> int:
+            await self._database.execute(
+                connection,
+                "UPDATE $.members SET serves = %s WHERE owner = %s",
+                (self._serves, self.owner),
+            )
+            row = await self._database.row(
+                connection,
+                "SELECT count(*) FROM $.members WHERE %s = ANY(serves)",
+                (cursor.name,),
+            )
+            return 1 if row is None else int(row[0])
+
+        serving = await self._database.run(work)
+        await self._database.run(
+            lambda connection: self.share(connection, cursor, max(1, serving), untold=False)
+        )
+
+    async def leave(self) -> None:
+        """Let others have what this process served, at once."""
+        with suppress(JournalError):
+            await self._database.change(
+                "UPDATE $.cursors SET owner = NULL WHERE owner = %s", (self.owner,)
+            )
+            await self._database.change("DELETE FROM $.members WHERE owner = %s", (self.owner,))
+
+    # --- what others are told ------------------------------------------------------------------
+
+    def announce(self, word: str) -> None:
+        """Tell the other processes soon: a subscriber's name, or "" for new entries."""
+        self._announced.add(word)
+        self._to_announce.set()
+
+    async def run_announcing(self) -> None:
+        """Tell the other processes, outside of appends: a commit that notifies blocks others."""
+        while True:
+            await self._to_announce.wait()
+            self._to_announce.clear()
+            words, self._announced = self._announced, set()
+            if self._pooler:
+                continue
+            with suppress(JournalError):  # then it is looked for
+                await self._database.rows(
+                    "SELECT pg_notify(%s, word) FROM unnest(%s::text[]) AS word",
+                    (self._channel, list(words)),
+                )
+            await asyncio.sleep(0.01)

@@ -1,0 +1,250 @@
+"""What operators ask of a journal in PostgreSQL, each question and change a few statements."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from bridge.journal.digests import digest
+from bridge.journal.postgres.database import Connection, Database, Row
+from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, read_entry
+from bridge.journal.protocol import (
+    DeadLetter,
+    Entry,
+    Held,
+    Journal,
+    Outcome,
+    Retry,
+    SubscriberState,
+)
+from bridge.journal.query import Query
+
+_PAGE: Final = 1000
+_STEP: Final = 5000  # positions that one step of a search looks at, at most
+_CLOCKS_APART: Final = 3600.0  # seconds, of a bridge's clock and the server's
+_LAG_COUNTED: Final = 10_000
+_SELECT: Final = f"SELECT {COLUMNS} FROM $.entries"  # noqa: S608 - our own columns
+_LETTERS: Final = (
+    f"SELECT {COLUMNS}, id, subscriber, retry "  # noqa: S608 - our own columns
+    "FROM $.dead JOIN $.entries USING (position) WHERE event IS NOT NULL AND "
+)
+_STATES: Final = """
+SELECT subscriber, min(position),
+    (SELECT count(*) FROM $.held WHERE held.subscriber = cursors.subscriber),
+    (SELECT count(*) FROM $.dead WHERE dead.subscriber = cursors.subscriber),
+    (SELECT count(*) FROM (
+        SELECT 1 FROM $.entries JOIN $.cursors AS each USING (partition)
+        WHERE each.subscriber = cursors.subscriber AND entries.position > each.position
+        AND entries.position > min(cursors.position) AND event IS NOT NULL LIMIT %s
+    ) AS few),
+    (SELECT last FROM $.head)
+FROM $.cursors GROUP BY subscriber ORDER BY subscriber
+"""
+_OUTCOMES: Final = """
+SELECT cursors.subscriber, entries.position <= cursors.position, held.retry
+FROM $.entries JOIN $.cursors USING (partition)
+LEFT JOIN $.held ON held.subscriber = cursors.subscriber AND held.position = entries.position
+WHERE entries.position = %s ORDER BY cursors.subscriber
+"""
+_REPLAY: Final = """
+WITH letters AS (
+    DELETE FROM $.dead WHERE subscriber = %s AND position = ANY(%s) RETURNING position
+), taken AS (
+    DELETE FROM $.done WHERE subscriber = %s AND position = ANY(%s)
+)
+INSERT INTO $.held SELECT subscriber, entries.position, partition, lane, %s, %b
+FROM $.entries JOIN $.cursors USING (partition)
+WHERE subscriber = %s AND entries.position = ANY(%s) AND event IS NOT NULL AND (
+    entries.position <= cursors.position OR entries.position IN (SELECT position FROM letters)
+) ON CONFLICT (subscriber, position) DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
+"""
+_UNSETTLED: Final = f"""
+SELECT {COLUMNS}, retry FROM $.entries JOIN $.cursors USING (partition)
+LEFT JOIN $.held ON held.subscriber = cursors.subscriber AND held.position = entries.position
+WHERE cursors.subscriber = %s AND entries.position > %s AND event IS NOT NULL
+AND (retry IS NOT NULL OR entries.position > cursors.position)
+ORDER BY entries.position LIMIT %s
+"""  # noqa: S608
+
+
+class Operations(Journal):
+    """The part of the journal that is for operators."""
+
+    database: Database
+
+    @abstractmethod
+    def announce(self, subscriber: str) -> None:
+        """Tell all processes that a subscriber's held entries have changed."""
+
+    async def find(self, key: str) -> Entry | None:
+        """See `Journal.find`."""
+        rows = await self.database.rows(
+            f"{_SELECT} WHERE key = %b AND event IS NOT NULL", (digest(key),)
+        )
+        return read_entry(rows[0]) if rows else None
+
+    async def read_after(
+        self, position: int, limit: int, partitions: Sequence[int] | None = None
+    ) -> list[Entry]:
+        """Return entries beyond a position, of some partitions or of all."""
+        return [
+            read_entry(row)
+            for row in await self.database.rows(
+                f"{_SELECT} WHERE position > %s AND event IS NOT NULL"
+                f"{'' if partitions is None else ' AND partition = ANY(%s)'} "
+                "ORDER BY position LIMIT %s",
+                (position, *(() if partitions is None else (list(partitions),)), limit),
+            )
+        ]
+
+    async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
+        """See `Journal.scan`: in steps, so that no transaction is long."""
+        ((first, last),) = await self.database.rows(
+            "SELECT min(position), max(position) FROM $.entries WHERE position > %s "
+            "AND position < coalesce(%s, 9223372036854775807)",
+            (query.after, query.before),
+        )
+        conditions = ["position >= %s", "position <= %s", "event IS NOT NULL"]
+        values: list[object] = []
+        if query.conversation is not None:
+            conditions.append("lane = %s")
+            values.append(lane_bytes(query.conversation))
+        if query.since is not None:
+            conditions.append("at >= %s")
+            values.append(query.since.timestamp() - _CLOCKS_APART)
+        for alternatives in query.needles:
+            found = " OR ".join(["position(%b IN event) > 0"] * len(alternatives))
+            conditions.append(f"({found})")
+            values += alternatives
+        order = "DESC" if query.newest_first else "ASC"
+        statement = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY position {order}"
+        size = min(8 * query.limit, _STEP)
+        while first is not None and first <= last:
+            if query.newest_first:
+                low, high = max(first, last - size + 1), last
+                last = low - 1
+            else:
+                low, high = first, min(last, first + size - 1)
+                first = high + 1
+            rows = await self.database.rows(statement, (low, high, *values))
+            entries = map(read_entry, rows)
+            yield [each for each in entries if query.matches(each.event, reparsed=each.reparsed)]
+            size = min(2 * size, _STEP)
+
+    async def subscribers(self) -> Sequence[SubscriberState]:
+        """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
+        rows = await self.database.rows(_STATES, (_LAG_COUNTED + 1,))
+        return tuple(
+            SubscriberState(
+                name=name,
+                position=position,
+                lag=lag if lag <= _LAG_COUNTED else (last - position) // 2,
+                held=held,
+                dead=dead,
+            )
+            for name, position, held, dead, lag, last in rows
+        )
+
+    async def is_served(self, name: str) -> bool:
+        """See `SharedJournal.is_served`."""
+        return bool(
+            await self.database.rows(
+                "SELECT 1 FROM $.cursors JOIN $.members USING (owner) WHERE subscriber = %s",
+                (name,),
+            )
+        )
+
+    async def outcomes(self, position: int) -> Sequence[Outcome]:
+        """See `Journal.outcomes`."""
+        letters = await self._letters("position = %s ORDER BY id", (position,))
+        dead = {letter.subscriber: letter for letter in letters}  # the newest of each
+        return tuple(
+            Outcome.of(
+                name,
+                held=None if retry is None else Retry.decode(retry),
+                dead=dead.get(name),
+                done=done,
+            )
+            for name, done, retry in await self.database.rows(_OUTCOMES, (position,))
+        )
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """See `Journal.replay`; all processes are told."""
+        some = (subscriber, list(dict.fromkeys(positions)))
+        again = Retry(due_at=time.time(), replayed=True)
+        values = (*some, *some, again.due_at, again.encode(), *some)
+        count = await self.database.change(_REPLAY, values)
+        self.announce(subscriber)
+        return count
+
+    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """See `Journal.unsettled`."""
+        after = 0
+        while rows := await self.database.rows(_UNSETTLED, (subscriber, after, _PAGE)):
+            yield [
+                Held(
+                    entry=read_entry(row),
+                    retry=Retry() if row[WIDTH] is None else Retry.decode(row[WIDTH]),
+                )
+                for row in rows
+            ]
+            after = rows[-1][0]
+
+    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """See `Journal.known`."""
+        after = 0
+        while rows := await self.database.rows(
+            "SELECT position, key FROM $.entries WHERE position > %s AND event IS NULL "
+            "ORDER BY position LIMIT %s",
+            (after, _PAGE),
+        ):
+            yield [key for _, key in rows]
+            after = rows[-1][0]
+
+    async def mark_reparsed(self, positions: Sequence[int]) -> None:
+        """See `Journal.mark_reparsed`."""
+        await self.database.change(
+            "UPDATE $.entries SET reparsed = true WHERE position = ANY(%s)", (list(positions),)
+        )
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """See `Journal.dead_letters`."""
+        return await self._letters(
+            "id > %s AND (%s::text IS NULL OR subscriber = %s) ORDER BY id LIMIT %s",
+            (after, subscriber, subscriber, limit),
+        )
+
+    async def _letters(self, condition: str, values: Sequence[object]) -> Sequence[DeadLetter]:
+        def letter(row: Row) -> DeadLetter:
+            number, name, retry = row[WIDTH:]
+            return DeadLetter(
+                id=number, subscriber=name, entry=read_entry(row), retry=Retry.decode(retry)
+            )
+
+        rows = await self.database.rows(_LETTERS + condition, values)
+        return tuple(map(letter, rows))
+
+    async def drop(self, letter: int) -> bool:
+        """See `Journal.drop`."""
+        return await self.database.change("DELETE FROM $.dead WHERE id = %s", (letter,)) > 0
+
+    async def forget(self, name: str) -> bool:
+        """See `Journal.forget`."""
+
+        async def work(connection: Connection) -> bool:
+            for table in ("held", "dead", "done"):
+                await self.database.execute(
+                    connection,
+                    f"DELETE FROM $.{table} WHERE subscriber = %s",  # noqa: S608 - our own tables
+                    (name,),
+                )
+            gone = await self.database.execute(
+                connection, "DELETE FROM $.cursors WHERE subscriber = %s", (name,)
+            )
+            return gone.rowcount > 0
+
+        return await self.database.run(work)

@@ -1,0 +1,195 @@
+"""The journal's tables, and how its schema is made and brought up to date."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.journal.postgres.database import told
+from bridge.journal.postgres.settings import PostgresSettings
+
+_LOG: Final = logging.getLogger("bridge.journal")
+
+FORMAT: Final = 1
+_OLDEST_SERVER: Final = 140000
+
+# One process at a time appends: it holds the row of `head`, so that positions become visible in
+# their order, and a reader never skips one that commits late. Positions are even; the odd ones
+# lie between two entries. `at` and `due` are seconds since the epoch by the server's clock.
+#
+# A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
+# only the key, and `same_as` may be the key of its event. Keys and names are BLAKE2b digests of
+# 16 bytes; lanes are UTF-8, as bytes since a provider's ids may hold what no text can.
+# `records` is what correlation remembers (`tied_to`: the name of another one), `queues` what is
+# durable and not published yet, with the lanes of its keys in `waiting`.
+#
+# A process is a row in `members` for as long as its `beat` grows; `owner` in `cursors` says which
+# of them serves a partition of the lanes to a subscriber. `retry` is the JSON of a `Retry`.
+# `done` has what a transaction with a subscriber's own effects has taken beyond its position.
+_TABLES: Final = """
+CREATE TABLE $.meta (format int NOT NULL, partitions int NOT NULL);
+CREATE TABLE $.head (last bigint NOT NULL) WITH (fillfactor = 10);
+CREATE TABLE $.entries (
+    position bigint PRIMARY KEY,
+    at double precision NOT NULL,
+    partition smallint NOT NULL,
+    reparsed boolean NOT NULL DEFAULT false,
+    key bytea NOT NULL UNIQUE,
+    lane bytea NOT NULL,
+    same_as bytea,
+    event bytea
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE TABLE $.records (
+    name bytea PRIMARY KEY,
+    at double precision NOT NULL,
+    tied_to bytea,
+    record bytea
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE TABLE $.queues (
+    lane bytea PRIMARY KEY,
+    due double precision NOT NULL,
+    items bytea NOT NULL
+);
+CREATE INDEX queues_by_due ON $.queues (due);
+CREATE TABLE $.waiting (key bytea PRIMARY KEY, lane bytea NOT NULL);
+CREATE TABLE $.members (
+    owner text PRIMARY KEY,
+    beat bigint NOT NULL DEFAULT 0,
+    session int,
+    session_start timestamptz,
+    serves text[] NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 10);
+CREATE TABLE $.cursors (
+    subscriber text NOT NULL,
+    partition smallint NOT NULL,
+    position bigint NOT NULL,
+    owner text,
+    PRIMARY KEY (subscriber, partition)
+) WITH (fillfactor = 10);
+CREATE TABLE $.held (
+    subscriber text NOT NULL,
+    position bigint NOT NULL,
+    partition smallint NOT NULL,
+    lane bytea NOT NULL,
+    due_at double precision,
+    retry bytea NOT NULL,
+    PRIMARY KEY (subscriber, position)
+);
+CREATE INDEX held_by_lane ON $.held (subscriber, partition, lane, position);
+CREATE INDEX held_by_position ON $.held (position);
+CREATE TABLE $.dead (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subscriber text NOT NULL,
+    position bigint NOT NULL,
+    retry bytea NOT NULL
+);
+CREATE INDEX dead_by_position ON $.dead (position);
+CREATE TABLE $.done (
+    subscriber text NOT NULL,
+    partition smallint NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (subscriber, partition, position)
+);
+CREATE VIEW $.events AS
+    SELECT position, to_timestamp(at) AS at, convert_from(event, 'UTF8')::json AS event
+    FROM $.entries WHERE event IS NOT NULL;
+INSERT INTO $.head VALUES (0);
+"""
+
+
+_DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+
+def prepare(settings: PostgresSettings) -> int:
+    """Make the tables where they are missing; return how many partitions there are. Blocks.
+
+    Raises `JournalError`.
+    """
+    with _connected(settings) as connection:
+        for doubt in _doubts(connection):
+            _LOG.warning("%s", doubt)
+        # Processes that start together make the tables once.
+        name = settings.schema
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('incs-bridge'))")
+        if (found := _found(connection, name)) is None:
+            schemas = "SELECT FROM pg_namespace WHERE nspname = %s"
+            if not connection.execute(schemas, (name,)).fetchone():
+                connection.execute(f'CREATE SCHEMA "{name}"'.encode())
+            connection.execute(_TABLES.replace("$.", f'"{name}".').encode())
+            found = (FORMAT, settings.partitions)
+            meta = f'INSERT INTO "{name}".meta VALUES (%s, %s)'.encode()  # noqa: S608 - our own
+            connection.execute(meta, found)
+        return found[1]
+
+
+def check(settings: PostgresSettings) -> Sequence[Problem]:
+    """Return what needs attention. Raises `ConfigurationError` where opening would fail."""
+    try:
+        with _connected(settings) as connection:
+            found = list(_doubts(connection))
+            kept = _found(connection, settings.schema)
+            if kept is None:
+                _check_may_make(connection, settings.schema)
+            if kept is not None and kept[1] != settings.partitions:
+                found.append(f"the schema has {kept[1]} partitions, and keeps them")
+    except JournalError as error:
+        raise ConfigurationError((Problem("postgres.dsn", str(error)),)) from error
+    return [Problem("postgres.dsn", told) for told in found]
+
+
+def _check_may_make(connection: Connection, name: str) -> None:
+    may = """
+    SELECT has_database_privilege(current_database(), 'CREATE')
+        OR EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)
+    """
+    if connection.execute(may, (name,)).fetchone() == (False,):
+        user, database = connection.info.user, connection.info.dbname
+        raise JournalError(
+            f"the user {user} may not make the schema {name} in {database}; whoever may: "
+            f"CREATE SCHEMA {name} AUTHORIZATION {user}"
+        )
+
+
+@contextmanager
+def _connected(settings: PostgresSettings) -> Iterator[Connection]:
+    try:
+        with psycopg.connect(settings.dsn.reveal(), connect_timeout=5) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise JournalError(told(error)) from error
+
+
+def _doubts(connection: Connection) -> Iterator[str]:
+    """Yield what makes the server less than safe. Raises `JournalError` where it is of no use."""
+    version = connection.info.server_version
+    if version < _OLDEST_SERVER:
+        raise JournalError(f"PostgreSQL {version // 10000} is too old: 14 or newer is needed")
+    if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+        raise JournalError(
+            "this server is a standby, which takes no events: let dsn name the primary too, with "
+            "target_session_attrs=read-write"
+        )
+    for name in _DURABLE:
+        if connection.execute("SELECT current_setting(%s)", (name,)).fetchone() == ("off",):
+            yield f"PostgreSQL runs with {name} = off: acknowledged events may not survive a crash"
+
+
+def _found(connection: Connection, name: str) -> tuple[int, int] | None:
+    """Return the format and partitions of the tables, if there are any."""
+    if connection.execute("SELECT to_regclass(%s)", (f"{name}.meta",)).fetchone() == (None,):
+        return None
+    statement = f'SELECT format, partitions FROM "{name}".meta'.encode()  # noqa: S608 - our own
+    row = connection.execute(statement).fetchone()
+    if row is None or row[0] != FORMAT:
+        raise JournalError(
+            f"the schema {name} has the format {row and row[0]}, and this version of the bridge "
+            f"reads {FORMAT}"
+        )
+    return int(row[0]), int(row[1])

@@ -1,0 +1,93 @@
+"""Real PostgreSQL clusters for the tests, each in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from tests.bridge.journal.nats_servers import free_port
+
+_USER = "postgres"
+
+
+def _programs() -> Path:
+    """Return the folder of the newest server that is installed; Debian puts each in its own."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3])
+    )
+    if found:
+        return found[-1].parent
+    postgres = shutil.which("postgres")
+    if postgres is None:
+        raise RuntimeError("PostgreSQL is missing: apt-get install postgresql")
+    return Path(postgres).parent
+
+
+class PostgresServer:
+    """A cluster that may be stopped in any way, and started again with what it stored.
+
+    The server refuses to run as root, so that root runs it as another user. Without `synced`
+    nothing is as durable as it should be, and everything is faster.
+    """
+
+    def __init__(self, *, synced: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="bridge-pg-", dir="/tmp"))
+        self.port = free_port()
+        self.dsn = f"host=127.0.0.1 port={self.port} user={_USER} dbname=postgres"
+        self._data = self.folder / "data"
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, _USER)
+        sync = "on" if synced else "off"
+        self.run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8")
+        with (self._data / "postgresql.conf").open("a") as config:
+            config.write(
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                f"unix_socket_directories = '{self.folder}'\nmax_connections = 60\n"
+                f"fsync = {sync}\nfull_page_writes = {sync}\nrestart_after_crash = on\n"
+            )
+
+    def run(self, program: str, *arguments: object) -> str:
+        """Run one of the server's programs as the server's user; return what it writes."""
+        as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
+        result = subprocess.run(
+            [
+                *(as_user if os.geteuid() == 0 else ()),
+                str(_programs() / program),
+                *map(str, arguments),
+            ],
+            cwd=self.folder,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if result.returncode:
+            raise RuntimeError(f"{program}: {result.stdout}")
+        return result.stdout
+
+    def start(self) -> None:
+        """Start, and return when clients are let in."""
+        self.run("pg_ctl", "-D", self._data, "-w", "-s", "-l", self.folder / "log", "start")
+
+    def stop(self, how: str = "fast") -> None:
+        """Stop: "immediate" is as if the power had gone."""
+        self.run("pg_ctl", "-D", self._data, "-w", "-s", "-m", how, "stop")
+
+    def sql(self, statement: str) -> str:
+        """Run a statement and return what it gives, a line a row."""
+        return self.run("psql", "-X", "-A", "-t", "-d", self.dsn, "-c", statement).strip()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and remove everything."""
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
