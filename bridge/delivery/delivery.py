@@ -20,7 +20,7 @@ from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.errors import Drop, JournalError, RetryIn, Unsendable
+from bridge.errors import Drop, JournalError, RetryIn, Unfetchable, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
@@ -41,7 +41,7 @@ _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
 _PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
 _MOST_PARKED: Final = _WINDOW // 2
-_HOPELESS: Final = (Drop, Unsendable)  # no other try would end better
+_HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 
 _log: Final = logging.getLogger(__name__)
 

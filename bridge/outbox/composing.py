@@ -128,9 +128,7 @@ def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message,
         domain=way.domain,
         channel=route.channel,
         account=route.account,
-        conversation=Conversation(
-            id=conversation if way.domain is None else f"{way.domain}/{conversation}"
-        ),
+        conversation=Conversation(id=f"{way.domain}/{conversation}"),
         sender=Party(phone=route.phone, role=Role.BUSINESS),
         recipient=recipient,
         reply_to=None,

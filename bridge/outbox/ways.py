@@ -17,10 +17,13 @@ from bridge.settings.wording import unknown
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Way:
-    """A configured adapter that can send; `limits` are those of each of its channels."""
+    """A configured adapter that can send; `limits` are those of each of its channels.
+
+    `domain` is the trust domain of what it sends.
+    """
 
     source: str
-    domain: str | None
+    domain: str
     sender: Sender
     limits: dict[str, Limits]
 
@@ -48,11 +51,8 @@ class Ways:
         """Return whether anything can be sent at all."""
         return bool(self._ways)
 
-    def add(self, source: str, adapter: Adapter, domain: str | None = None) -> None:
-        """Send through an adapter, if it can; else remember which settings it lacks.
-
-        What it sends is of a trust domain.
-        """
+    def add(self, source: str, adapter: Adapter, domain: str) -> None:
+        """Send through an adapter, if it can; else remember which settings it lacks."""
         if not isinstance(adapter, SenderSource):
             self._refusals[source] = (Problem("", "this adapter cannot send"),)
             return
