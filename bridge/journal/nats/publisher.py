@@ -26,8 +26,7 @@ from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, encode_queue, read_queue
 from bridge.journal.nats.subjects import Names, digest
 from bridge.journal.protocol import Appended
-from bridge.journal.queues import Queues
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 
