@@ -154,7 +154,13 @@ class Bridge:
         for name, entry in settings.adapters.items():
             try:
                 adapter = assembly.load(entry.type)(name, entry.settings)
-                bridge.add_adapter(name, adapter, allow_networks=entry.allow_networks)
+                bridge.add_adapter(
+                    name,
+                    adapter,
+                    domain=entry.domain,
+                    believe_unsigned=entry.believe_unsigned,
+                    allow_networks=entry.allow_networks,
+                )
             except ConfigurationError as error:
                 problems += settings.locate(f"adapters.{name}", error)
         for name, wanted in settings.subscribers.items():
@@ -176,16 +182,27 @@ class Bridge:
         return self.intake.adapters
 
     def add_adapter(
-        self, name: str, adapter: Adapter, *, allow_networks: Sequence[Network] = ()
+        self,
+        name: str,
+        adapter: Adapter,
+        *,
+        domain: str | None = None,
+        believe_unsigned: bool = False,
+        allow_networks: Sequence[Network] = (),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
-        Raises `ConfigurationError` where the name is taken.
+        Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
+        that share one may tell of the same messages and users. Raises `ConfigurationError` where
+        the name is taken, and where an adapter that verifies no signatures shares the domain of
+        one that does without `believe_unsigned`.
         """
         if isinstance(adapter, type) or not isinstance(adapter, Adapter):
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
-        self.intake.add(name, adapter, allow_networks)
-        self._outbox.ways.add(name, adapter)
+        self.intake.add(
+            name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
+        )
+        self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
         if self._outbox.ways and NAME not in self._policies:
             self.bus.add(self._outbox.subscriber())
             self._policies[NAME] = (self._outbox.policy, Start.END)

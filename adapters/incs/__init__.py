@@ -60,7 +60,8 @@ class IncsSettings:
             )
         ),
     )
-    """The channels of the INCS console: they tie together the names that INCS has for one."""
+    """The channels of the INCS console: they tie together the names that INCS has for one. A
+    callback that names another channel is kept as `Unrecognized`."""
 
     callbacks: tuple[wire.CallbackName, ...] = attrs.field(
         default=get_args(wire.CallbackName),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Sample,
         SampleSource,
         SignedRequest,
+        Signing,
         Verified,
     )
     from bridge.adapter.media import MediaSource
@@ -88,5 +89,6 @@ __all__ = [
     "SenderSource",
     "ServiceAccount",
     "SignedRequest",
+    "Signing",
     "Verified",
 ]

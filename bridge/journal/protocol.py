@@ -359,7 +359,7 @@ class Engine(Protocol):
         ...
 
     def known(self) -> AsyncGenerator[Sequence[bytes]]:
-        """Give the digests (BLAKE2b, 16 bytes) of keys that are known without an event.
+        """Give the digests (`digests.digest`) of keys that are known without an event.
 
         Those of keys whose events are kept may be among them.
         """

@@ -166,7 +166,8 @@ class Event:
     retry or process carried it. `source` is the configured adapter's name. `account` is the
     business's stable id on the channel, or None where a callback does not tell.
     `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
-    moved by anything of another. None stands for a journal that is used without a bridge.
+    moved by anything of another, and `key` and the conversation's id begin with it and a slash.
+    None stands for a journal that is used without a bridge.
     `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item; each
     access returns a copy, so that no reader changes what others get.
     """

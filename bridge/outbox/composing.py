@@ -112,9 +112,7 @@ def answer(way: Way, message: Message, wish: Wish) -> tuple[Message, ...]:
     return _fitting(way, draft, wish)
 
 
-def first(
-    way: Way, route: Route, to: str | Party, wish: Wish, *, domain: str | None
-) -> tuple[Message, ...]:
+def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message, ...]:
     """Return what goes out to somebody. Raises `Unsendable`."""
     recipient = party(to)
     identity = recipient.phone or recipient.user_id or ""
@@ -122,12 +120,10 @@ def first(
     draft = _draft(
         way,
         wish,
-        domain=domain,
+        domain=way.domain,
         channel=route.channel,
         account=route.account,
-        conversation=Conversation(
-            id=conversation if domain is None else f"{domain}/{conversation}"
-        ),
+        conversation=Conversation(id=f"{way.domain}/{conversation}"),
         sender=Party(phone=route.phone, role=Role.BUSINESS),
         recipient=recipient,
         reply_to=None,

@@ -100,7 +100,7 @@ class Outbox:
         """See `Bridge.send`."""
         wish = Wish(content=content, now=self._now, **options)
         way, route = self.ways.find(via)
-        return await self._take(first(way, route, to, wish, domain=None), wish)
+        return await self._take(first(way, route, to, wish), wish)
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]

@@ -16,9 +16,13 @@ from bridge.settings.wording import unknown
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Way:
-    """A configured adapter that can send; `limits` are those of each of its channels."""
+    """A configured adapter that can send; `limits` are those of each of its channels.
+
+    `domain` is the trust domain of what it sends.
+    """
 
     source: str
+    domain: str
     sender: Sender
     limits: dict[str, Limits]
 
@@ -43,7 +47,7 @@ class Ways:
         """Return whether anything can be sent at all."""
         return bool(self._ways)
 
-    def add(self, source: str, adapter: Adapter) -> None:
+    def add(self, source: str, adapter: Adapter, domain: str) -> None:
         """Send through an adapter, if it can; else remember which settings it lacks."""
         if not isinstance(adapter, SenderSource):
             self._refusals[source] = (Problem("", "this adapter cannot send"),)
@@ -53,7 +57,8 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            self._ways[source] = Way(source=source, sender=sender, limits=self._limits(sender))
+            limits = self._limits(sender)
+            self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
     def forget_limits(self) -> None:
         """Begin anew with how fast everybody may send, as where the clock is another one."""

@@ -178,10 +178,14 @@ class AdapterTable:
 
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
+    `domain` is the trust domain of its events, by default one of its own. An adapter that
+    verifies no signatures shares the domain of one that does only with `believe_unsigned`.
     """
 
     type: str | None = None
     allow_networks: tuple[Network, ...] = ()
+    domain: str | None = None
+    believe_unsigned: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -84,13 +84,17 @@ def test_adapter_entry():
         [adapters.shop-1]
         type = "acme"
         allow_networks = ["203.0.113.7", "2001:db8::/32"]
+        domain = "acme"
+        believe_unsigned = true
         tokens = ["one", "two"]
         """
     ).adapters["shop-1"]
     assert (entry.name, entry.type) == ("shop-1", "acme")
     assert entry.allow_networks == (IPv4Network("203.0.113.7/32"), IPv6Network("2001:db8::/32"))
+    assert (entry.domain, entry.believe_unsigned) == ("acme", True)
     assert entry.settings == Acme(tokens=(Secret("one"), Secret("two")))
-    assert read("[adapters.acme]").adapters["acme"].type == "acme"
+    plain = read("[adapters.acme]").adapters["acme"]
+    assert (plain.type, plain.domain, plain.believe_unsigned) == ("acme", None, False)
 
 
 def test_subscriber_entry():
