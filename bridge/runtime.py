@@ -56,6 +56,8 @@ E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
 E3 = TypeVar("E3", bound=Event)
 C = TypeVar("C", bound=Content)
+C2 = TypeVar("C2", bound=Content)
+C3 = TypeVar("C3", bound=Content)
 R = TypeVar("R")
 
 _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
@@ -224,8 +226,50 @@ class Bridge:
 
     @overload
     def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        gather: float | str,
+        content: type[C],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[list[Message[C]]], R]], Callable[[list[Message[C]]], R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        gather: float | str,
+        content: tuple[type[Content], ...] | None = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[list[Message]], R]], Callable[[list[Message]], R]]: ...
+
+    @overload
+    def on(
         self, event: type[Message[Any]], /, *, content: type[C], **options: Unpack[Options]
     ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
+
+    @overload
+    def on(  # type: ignore[overload-overlap] # as below
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[C], type[C2]],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message[C | C2]], R]], Callable[[Message[C | C2]], R]]: ...
+
+    @overload
+    def on(  # type: ignore[overload-overlap] # as below
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[C], type[C2], type[C3]],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message[C | C2 | C3]], R]], Callable[[Message[C | C2 | C3]], R]]: ...
 
     @overload
     def on(  # type: ignore[overload-overlap] # a Message is an E too, yet its content is lost there
@@ -277,6 +321,7 @@ class Bridge:
         /,
         *events: str,
         content: str | Sequence[str] | None = ...,
+        gather: float | str | None = ...,
         **options: Unpack[Options],
     ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]: ...
 
@@ -284,12 +329,16 @@ class Bridge:
         self,
         *events: type[Event] | str,
         content: object = None,
+        gather: float | str | None = None,
         **options: Unpack[Options],
     ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
         """Subscribe a function to the events of these classes; use `Event` for all of them.
 
         With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
         `Options` says what else there is to choose. The words of TOML do as well as classes.
+
+        With `gather` ("3s"), the function gets a list: the messages that a user sent in a burst,
+        once nothing has followed the last of them for so long. They fail and come again together.
 
         An async function runs on the event loop, a plain one in a thread. Each subscriber has
         its own progress in the journal under its `name`, by default `module:function`. A new
@@ -300,10 +349,11 @@ class Bridge:
         """
         given: dict[str, Any] = {
             "content": content,
+            **({} if gather is None else {"gather": gather}),
             **{k: v for k, v in options.items() if v is not None or k == "owned"},
         }
         # Before there is a function: `@bridge.on` without parentheses never gets one.
-        check_options(events, given, ("content", *Options.__annotations__))
+        check_options(events, given, ("content", "gather", *Options.__annotations__))
         serving: dict[str, Any] = {
             key: given.pop(key) for key in ("start", "policy") if key in given
         }
@@ -434,6 +484,7 @@ class Bridge:
                     policy=policy,
                     observers=self._observers,
                     clock=self._clock,
+                    gather=subscriber.gather,
                 )
                 if subscriber.name == NAME:
                     self._outbox.delivery = delivery

@@ -217,6 +217,7 @@ class SubscriberTable:
     on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
     both.
 
+    With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
     `whsec_` before it or not.
     """
@@ -233,6 +234,7 @@ class SubscriberTable:
     origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
+    gather: Duration | None = None
     show_personal_data: bool = attrs.field(default=False)
     url: str | None = attrs.field(default=None, repr=False)
     secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
