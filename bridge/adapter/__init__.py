@@ -33,7 +33,10 @@ if TYPE_CHECKING:
         Sample,
         SampleSource,
         SignedRequest,
+        Signing,
         Verified,
+        Window,
+        WindowSource,
     )
     from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
@@ -90,5 +93,8 @@ __all__ = [
     "SenderSource",
     "ServiceAccount",
     "SignedRequest",
+    "Signing",
     "Verified",
+    "Window",
+    "WindowSource",
 ]

@@ -26,7 +26,7 @@ def show(
     tries, times, error and the lines of code that raised it, and all that is known about the
     same message, in the order in which it came.
 
-    Example: `bridge show message/whatsapp/wamid.HBgNODE1 --show-personal-data`
+    Example: `bridge show incs/message/whatsapp/wamid.HBgNODE1 --show-personal-data`
 
     Parameters
     ----------

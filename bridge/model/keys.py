@@ -78,6 +78,7 @@ def in_domain(event: E, domain: str) -> E:
     """Return the event as one of a trust domain: its key and its conversation are the domain's.
 
     So nothing of another domain can have the same key, nor be in the same conversation.
+    `domain` holds no "/".
     """
     cls: Any = event.__class__  # a class is hashable
     conversation = getattr(event, "conversation", None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, final
 
 import attrs
 
 from bridge.adapter import Adapter, Capabilities, Route, Sender, SenderSource
 from bridge.errors import ConfigurationError, Problem, Unsendable
+from bridge.model import Message, Receipt
 from bridge.outbox.limits import Limits
 from bridge.settings.wording import unknown
 
@@ -16,9 +17,13 @@ from bridge.settings.wording import unknown
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Way:
-    """A configured adapter that can send; `limits` are those of each of its channels."""
+    """A configured adapter that can send; `limits` are those of each of its channels.
+
+    `domain` is the trust domain of what it sends.
+    """
 
     source: str
+    domain: str
     sender: Sender
     limits: dict[str, Limits]
 
@@ -29,12 +34,17 @@ class Way:
             raise Unsendable(f"adapter {self.source} sends nothing on {channel}")
         return found
 
+    def is_repeatable(self, message: Message) -> bool:
+        """Return whether a message that is sent twice does what sending it once does."""
+        return self.capabilities(message.channel).repeatable or isinstance(message.content, Receipt)
+
 
 @final
 class Ways:
     """Finds the way out for an answer or for a word of the caller's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._ways: dict[str, Way] = {}
         self._refusals: dict[str, tuple[Problem, ...]] = {}
 
@@ -42,7 +52,7 @@ class Ways:
         """Return whether anything can be sent at all."""
         return bool(self._ways)
 
-    def add(self, source: str, adapter: Adapter) -> None:
+    def add(self, source: str, adapter: Adapter, domain: str) -> None:
         """Send through an adapter, if it can; else remember which settings it lacks."""
         if not isinstance(adapter, SenderSource):
             self._refusals[source] = (Problem("", "this adapter cannot send"),)
@@ -52,8 +62,20 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
-            self._ways[source] = Way(source=source, sender=sender, limits=limits)
+            self.put(source, sender, domain)
+
+    def put(self, source: str, sender: Sender, domain: str) -> None:
+        """Send through this, in the place of the adapter's own sender."""
+        limits = self._limits(sender)
+        self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+
+    def forget_limits(self) -> None:
+        """Begin anew with how fast everybody may send, as where the clock is another one."""
+        for source, way in self._ways.items():
+            self._ways[source] = attrs.evolve(way, limits=self._limits(way.sender))
+
+    def _limits(self, sender: Sender) -> dict[str, Limits]:
+        return {name: Limits(each.pace, self._clock) for name, each in sender.channels.items()}
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.

@@ -191,7 +191,7 @@ class Publisher:
             with suppress(JournalError):
                 await self._broker.until_connected()
                 for queue in await self.waiting():
-                    if self._waits.get(queue.lane) is None:
+                    if queue.lane not in self._waits.by_lane:
                         self._waits.commit({queue.lane: queue})
                         self._filled.set()  # so that the deadline is looked at
             await asyncio.sleep(_LOOK_EVERY)

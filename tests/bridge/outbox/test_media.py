@@ -260,3 +260,25 @@ async def test_a_subscriber_fetches_what_a_user_sent(provider, tmp_path):
             file = await fetched.get()
             assert await refused.get() == "a text has no file"
     assert file.path.read_bytes() == CONTENT
+
+
+async def test_what_cannot_be_fetched_is_a_dead_letter_at_once(provider):
+    """A subscriber that lets `Unfetchable` through gets no further try of its event."""
+    adapter = provider.adapter()
+    (sample,) = [sample for sample in adapter.samples() if sample.name == "image"]
+    provider.found = 404
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter("whatsapp", adapter)
+
+    @bridge.on(Message, content=Media, name="files")
+    async def keep(message: Message[Media]) -> None:
+        await bridge.fetch(message)
+
+    async with bridge:
+        signed = adapter.authenticate(orjson.dumps(sample.body))
+        callback = Callback(body=signed.body, headers=signed.headers, received_at=datetime.now(UTC))
+        await bridge.receive("whatsapp", callback)
+        async with asyncio.timeout(30):
+            while not (letters := await bridge.journal.dead_letters("files")):
+                await asyncio.sleep(0.001)
+    assert [each.retry.tries for each in letters] == [1]
