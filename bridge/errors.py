@@ -14,11 +14,13 @@
     │   └── KeyConflict       something else was sent under the same key before
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
+    ├── NotTaken              a webhook's receiver did not take an event; says with which status
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
     ├── NotRunning            the bridge was used before it started or after it stopped
     ├── Drop                  raised by a subscriber: no further try of this event
-    └── RetryIn               raised by a subscriber: when to try this event again
+    ├── RetryIn               raised by a subscriber: when to try this event again
+    └── Stop                  raised by a subscriber: no event any more, until the next start
 
 An exception that is none of these and leaves `bridge` is a bug.
 """
@@ -169,6 +171,14 @@ class Unanswered(BridgeError):
         super().__init__(reason)
 
 
+class NotTaken(BridgeError):
+    """The receiver of a webhook answered an event with something else than 2xx."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"the receiver answers {status}")
+
+
 class JournalError(BridgeError):
     """An event could not be made durable, or the journal could not be read."""
 
@@ -197,3 +207,10 @@ class RetryIn(BridgeError):
             raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
         self.seconds = seconds
         super().__init__(f"asked to be tried again in {seconds:g} s")
+
+
+class Stop(BridgeError):
+    """Raise this in a subscriber to be given nothing more until the bridge starts again.
+
+    The event and all that follow wait in the journal; nothing of it counts as a failed try.
+    """

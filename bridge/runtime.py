@@ -31,7 +31,7 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
-from bridge.errors import ConfigurationError, NotRunning, Problem
+from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
 from bridge.ingress import request_id
 from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
@@ -39,11 +39,13 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Message, Origin, Party
+from bridge.model import Content, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
+from bridge.outbox.client import Sends
 from bridge.outbox.composing import Answering, Asking
+from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
 from bridge.outbox.sending import Sending
 from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
@@ -103,8 +105,10 @@ class Bridge:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
+        self.settings = Settings(server=self.server)
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
+        self._downloads = Downloads(self._outbox.client)
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._clock = SYSTEM_CLOCK
@@ -143,6 +147,7 @@ class Bridge:
             server=settings.server,
             outbox=settings.outbox,
         )
+        bridge.settings = settings
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
@@ -352,16 +357,18 @@ class Bridge:
         self._observers.add(observer)
 
     @contextmanager
-    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
-        """Use another journal and clock in the block, watched by one more observer: for tests.
+    def rehearsing(
+        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+    ) -> Iterator[None]:
+        """Use another journal, clock and way out in the block, watched by one more observer.
 
         The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already: test it while it does not")
-        before = self.journal, self._clock
-        self._use(journal, clock)
+        before = self.journal, self._clock, self._outbox.sends
+        self._use(journal, clock, sends)
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
@@ -372,9 +379,12 @@ class Bridge:
                 observers.remove(observer)
             self._use(*before)
 
-    def _use(self, journal: Journal, clock: Clock) -> None:
+    def _use(self, journal: Journal, clock: Clock, sends: Sends) -> None:
         self.journal = self.intake.journal = self.operators.journal = journal
-        self._clock = clock
+        self._outbox.journal = journal
+        self._clock = self._outbox.clock = clock
+        self._outbox.sends = sends
+        self._outbox.ways.forget_limits()
 
     # --- running -------------------------------------------------------------------------
 
@@ -392,6 +402,11 @@ class Bridge:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
             await stack.enter_async_context(self._outbox)
+            await stack.enter_async_context(self._downloads)
+            for subscriber in self.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, AbstractAsyncContextManager):
+                    await stack.enter_async_context(function)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
@@ -554,9 +569,33 @@ class Bridge:
         self._check_running()
         return await self._outbox.mark_read(message, typing=typing)
 
+    async def fetch(
+        self,
+        message: Message,
+        /,
+        *,
+        to: Path | None = None,
+        max_size: int = MAX_SIZE,
+        progress: Progress | None = None,
+    ) -> File:
+        """Fetch the file of a message from its provider, into memory or to a path.
+
+        A file appears at its path once it is whole; its size and checksum are those that the
+        provider told. `max_size` is in bytes; `progress` is called with how many have come and
+        how many there are. Raises `Unfetchable` where trying again will not help, `Unanswered`
+        where it may, and `ConfigurationError` where the adapter lacks credentials.
+        """
+        self._check_running()
+        if not isinstance(message.content, Media):
+            raise Unfetchable(f"a {message.content.kind} has no file")
+        source = self.intake.adapters.get(message.source)
+        return await self._downloads.fetch(
+            message.content, source, to=to, max_size=max_size, progress=progress
+        )
+
     def _check_running(self) -> None:
         if self._stack is None:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it sends")
+            raise NotRunning("enter the bridge (`async with bridge:`) before it sends or fetches")
 
     # --- for operators -------------------------------------------------------------------
 

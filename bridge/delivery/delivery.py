@@ -20,7 +20,7 @@ from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.errors import Drop, JournalError, RetryIn, Unsendable
+from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
@@ -41,7 +41,7 @@ _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
 _PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
 _MOST_PARKED: Final = _WINDOW // 2
-_HOPELESS: Final = (Drop, Unsendable)  # no other try would end better
+_HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 
 _log: Final = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
         self._is_closing = False
+        self._is_stopped = False
         self._is_verbose = False
 
         self._batch: deque[Entry] = deque()
@@ -150,27 +151,34 @@ class Delivery:
         With `up_to`, first take in everything up to that position of the journal, and also
         finish what is held and need not wait for its next try.
         """
-        while up_to is not None and self._progress.taken_up_to < up_to:
+        while up_to is not None and self._progress.taken_up_to < up_to and not self._is_stopped:
             await self._next_move()
+        self._take_no_more()
+        while self._is_busy(with_held=up_to is not None):
+            await self._next_move()
+
+    def _take_no_more(self) -> None:
         self._draining.set()
         self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        while self._progress.under_way or (up_to is not None and self._has_queued):
-            await self._next_move()
 
     async def caught_up(self, up_to: int) -> None:
         """Return when everything up to a position has been tried, and what failed waits.
 
         Something may come meanwhile, or be due.
         """
-        progress = self._progress
-        while progress.taken_up_to < up_to or progress.under_way or self._has_queued:
+        while self._is_busy(with_held=True) or (
+            self._progress.taken_up_to < up_to and not self._is_stopped
+        ):
             await self._next_move()
 
-    @property
-    def _has_queued(self) -> bool:
-        return any(lane.queued for lane in self._lanes.values())
+    def _is_busy(self, *, with_held: bool) -> bool:
+        if self._is_stopped:
+            return bool(self._runner.under_way)
+        return bool(self._progress.under_way) or (
+            with_held and any(lane.queued for lane in self._lanes.values())
+        )
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -186,8 +194,11 @@ class Delivery:
         """Return the keys of the events with which the function is at work."""
         return tuple(running.event.key for running in self._runner.under_way)
 
-    async def wake(self) -> None:
-        """Look for held entries again, as after a dead letter was given back."""
+    async def wake(self, *, at_once: bool = False) -> None:
+        """Look for held entries again, as after a dead letter was given back.
+
+        With `at_once`, the first of each lane is due now.
+        """
         for name, due_at in (await self._cursor.waiting()).items():
             lane = self._lanes.get(name)
             if lane is None:
@@ -196,7 +207,7 @@ class Delivery:
             if lane.queued:
                 lane.look_again = True
             else:
-                self._schedule(lane, self._until(due_at))
+                self._schedule(lane, 0 if at_once else self._until(due_at))
 
     # --- taking in -----------------------------------------------------------------------
 
@@ -239,7 +250,7 @@ class Delivery:
         self._is_called = False
         concurrency, ready, batch = self._policy.concurrency, self._ready, self._batch
         until = time.monotonic() + _SLICE
-        while self._busy < concurrency and not self._is_closing:
+        while self._busy < concurrency and not (self._is_closing or self._is_stopped):
             if ready:
                 self._serve(ready.popleft())
             elif batch:
@@ -436,7 +447,11 @@ class Delivery:
         """Return what an attempt means after so many tries; None where our own end cut it off."""
         if error is None:
             return Result.DONE
-        if self._is_closing or (isinstance(error, Later) and not error.counted):
+        if (
+            self._is_closing
+            or isinstance(error, Stop)
+            or (isinstance(error, Later) and not error.counted)
+        ):
             return None
         final = not isinstance(error, Later) and (
             isinstance(error, _HOPELESS) or tries + 1 >= self._policy.tries
@@ -455,6 +470,11 @@ class Delivery:
 
         It is logged in the context in which the function ran, by default that of the last one.
         """
+        if isinstance(error, Stop):
+            self._stop(error)
+            self._hold(lane, held)
+            lane.queued = False
+            return False
         if isinstance(error, Later):
             self._put_off(lane, held, error)
             return False
@@ -500,6 +520,14 @@ class Delivery:
         self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
+
+    def _stop(self, error: Stop) -> None:
+        """Give the subscriber nothing more, as it asks for."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._take_no_more()
+            told = "%s is given nothing more until the bridge starts again: %s"
+            _log.error(told, self._who, described(error), extra={"subscriber": self.name})
 
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""

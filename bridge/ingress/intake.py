@@ -18,6 +18,7 @@ import attrs
 import orjson
 
 from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Signing, Verified, build
+from bridge.adapter.ids import MAX_ID, overlong
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
@@ -176,6 +177,7 @@ class Intake:
             # One event can stand for many items (see `bridge.adapter.unread`).
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
+            parsed = one.with_short_ids(parsed, verified)
             return build.parsed(
                 events=tuple([in_domain(event, domain) for event in parsed.events]),
                 response=parsed.response,
@@ -320,6 +322,17 @@ class _Configured:
         return not self.networks or (
             client is not None and any(client in network for network in self.networks)
         )
+
+    def with_short_ids(self, parsed: Parsed, verified: Verified) -> Parsed:
+        """Return what was parsed, with the body in place of events with ids that are too long."""
+        long = {id(event): name for event in parsed.events if (name := overlong(event))}
+        if not long:
+            return parsed
+        kept = [event for event in parsed.events if id(event) not in long]
+        what = ", ".join(sorted(set(long.values())))
+        reason = f"longer than {MAX_ID} bytes: {what}"
+        kept.append(self.unread(verified.payload, verified.received_at, reason))
+        return attrs.evolve(parsed, events=tuple(kept))
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

@@ -17,6 +17,7 @@ import attrs
 
 from bridge.adapter import Accepted, Outcome, Refused, Remedy
 from bridge.adapter.capabilities import Receipts
+from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery.attempt import Later, current
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, JournalError, KeyConflict, Unsendable
@@ -38,7 +39,7 @@ from bridge.model import (
 )
 from bridge.model.keys import OURS, status_key
 from bridge.model.masking import mask_phones_in
-from bridge.outbox.client import Client
+from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, is_same
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
@@ -61,15 +62,21 @@ class Outbox:
     """Takes messages to send, and sends them; an async context manager while the bridge runs."""
 
     def __init__(self, journal: Journal, settings: OutboxSettings) -> None:
-        self._journal = journal
+        self.journal = journal
+        self.clock = SYSTEM_CLOCK
         self._settings = settings
         self._throttle = Throttle(_log)
-        self.ways: Final = Ways()
+        self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
         self.client: Final = Client(
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,
             connections=settings.concurrency,
         )
+        self.sends: Sends = self.client
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.time(), UTC)
 
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
@@ -91,7 +98,7 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sending:
         """See `Bridge.send`."""
-        wish = Wish(content=content, **options)
+        wish = Wish(content=content, now=self._now, **options)
         way, route = self.ways.find(via)
         return await self._take(first(way, route, to, wish), wish)
 
@@ -99,7 +106,7 @@ class Outbox:
         self, message: Message, content: Content | str, **options: Unpack[Answering]
     ) -> Sending:
         """See `Bridge.reply`."""
-        wish = Wish(content=content, **options)
+        wish = Wish(content=content, now=self._now, **options)
         return await self._take(answer(self.ways.of(message.source), message, wish), wish)
 
     async def react(
@@ -119,15 +126,15 @@ class Outbox:
 
     async def _take(self, messages: tuple[Message, ...], wish: Wish) -> Sending:
         """Make messages durable. Raises `KeyConflict` and `JournalError`."""
-        appended = await self._journal.append(messages)
+        appended = await self.journal.append(messages)
         is_new = appended.duplicates == 0
         if not is_new and wish.key is not None:
-            known = await self._journal.find(messages[0].key)
+            known = await self.journal.find(messages[0].key)
             if known is not None and not (
                 isinstance(known.event, Message) and is_same(known.event, messages[0])
             ):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
-        return Sending(messages=messages, is_new=is_new, journal=self._journal)
+        return Sending(messages=messages, is_new=is_new, journal=self.journal)
 
     # --- sending -------------------------------------------------------------------------
 
@@ -151,7 +158,7 @@ class Outbox:
 
     async def deliver(self, message: Message) -> None:
         """Send a message, and append what became of it; raises `Later` where that is not known."""
-        now = datetime.now(UTC)
+        now = self._now
         intent = message.intent
         if intent is not None and intent.not_before is not None and intent.not_before > now:
             wait = (intent.not_before - now).total_seconds()
@@ -172,7 +179,7 @@ class Outbox:
             raise Later(pause, "its limit", counted=False)
         ttl = left if intent is not None and intent.expires_at is not None else None
         try:
-            outcome = await self.client.send(way.sender, message, ttl=ttl)
+            outcome = await self.sends.send(way.sender, message, ttl=ttl)
         except Unsendable as error:
             told = ProviderError(code="unsendable", title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
@@ -181,14 +188,14 @@ class Outbox:
 
     async def _has_gone(self, message: Message) -> bool:
         """Return whether the provider is known to have the message."""
-        entry = await self._journal.find(message.key)
+        entry = await self.journal.find(message.key)
         about = Query(
             kinds=(StatusChange.kind,),
             message_id=message.message_id,
             after=0 if entry is None else entry.position,
             limit=MOST,
         )
-        statuses = [found.event for found in await self._journal.search(about)]
+        statuses = [found.event for found in await self.journal.search(about)]
         return any(
             isinstance(each, StatusChange) and each.resolved and each.domain == message.domain
             for each in statuses
@@ -240,10 +247,10 @@ class Outbox:
         error: ProviderError | None = None,
     ) -> None:
         """Append what became of a message, however long that takes: else it would be sent again."""
-        change = _change(message, status, accepted, error)
+        change = _change(message, status, accepted, error, self._now)
         while True:
             try:
-                await self._journal.append([change])
+                await self.journal.append([change])
             except JournalError as failure:
                 text = f"cannot note what became of {message.key}: {failure}"
                 self._throttle.log(logging.ERROR, text, key="note")
@@ -256,10 +263,13 @@ _EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in t
 
 
 def _change(
-    message: Message, status: Status, accepted: Accepted | None, error: ProviderError | None
+    message: Message,
+    status: Status,
+    accepted: Accepted | None,
+    error: ProviderError | None,
+    now: datetime,
 ) -> StatusChange:
     """Return a status of a message under the provider's id, or our own where there is none."""
-    now = datetime.now(UTC)
     theirs = None if accepted is None else accepted.message_id
     space = OURS if theirs is None else message.channel
     message_id = message.message_id if theirs is None else theirs
