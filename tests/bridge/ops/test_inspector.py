@@ -407,7 +407,7 @@ class TestStanding:
         )
         await page.get_by_role("button", name="Reparse these 2").click()
         await expect(page.locator("tbody tr")).to_have_count(1)
-        assert await one.bridge.journal.find("message/plain/late") is not None
+        assert await one.bridge.journal.find("plain/message/plain/late") is not None
 
     async def test_sources_tell_who_is_refused_and_why(self, one, tab):
         """Each adapter says when something came last, and what was refused for which reason."""
@@ -428,10 +428,10 @@ class TestStanding:
         page = await tab.open("#/playground")
         body = orjson.dumps({"messages": [{"id": "x", "text": "hello"}]}).decode()
         await page.get_by_label("Body").fill(body)
-        await expect(page.locator("pre")).to_contain_text('"key": "message/plain/x"')
+        await expect(page.locator("pre")).to_contain_text('"key": "plain/message/plain/x"')
         await page.get_by_label("Body").fill(body[:-1])
         await expect(page.locator("p.error")).to_contain_text("line 1")
-        assert await one.bridge.journal.find("message/plain/x") is None
+        assert await one.bridge.journal.find("plain/message/plain/x") is None
 
 
 FOCUSED = """() => {
