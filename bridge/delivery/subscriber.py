@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 
-from bridge.delivery.functions import plain, writable
+from bridge.delivery.functions import is_async, plain, writable
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.protocol import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message
@@ -60,6 +60,8 @@ class Subscriber:
     for messages in conversations that are ours to answer, False for the copies of others, None
     for both; who asks for `Message` gets ours unless it says otherwise, who asks for `Event` both.
 
+    With `transaction`, the function is async and called with an event and a connection.
+
     Events and contents are classes or the words of TOML, one or several. `direction` and
     `content` are about messages, so with either of them nothing else is wanted.
 
@@ -76,6 +78,7 @@ class Subscriber:
     direction: Direction | None = attrs.field(default=None, converter=_direction)
     content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
     completions: bool = False
+    transaction: bool = False
     owned: bool | None = attrs.field()
 
     @owned.default
@@ -115,7 +118,7 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     name: object = subscriber.name
     if not isinstance(name, str) or not name.isprintable() or not name.strip():
         yield Problem("name", f"expected a word that can be printed, found {_found(name)}")
-    fault = fault_of(subscriber.function)
+    fault = fault_of(subscriber.function, in_transaction=subscriber.transaction)
     if fault is not None:
         yield Problem("function", fault)
     if not subscriber.events:
@@ -173,7 +176,7 @@ def _unknown(key: str, allowed: Iterable[str]) -> str:
     return unknown("option", key, allowed)
 
 
-def fault_of(function: object) -> str | None:
+def fault_of(function: object, *, in_transaction: bool = False) -> str | None:
     """Return why something cannot be a subscriber's function, or None."""
     if inspect.iscoroutine(function):
         function.close()
@@ -185,14 +188,17 @@ def fault_of(function: object) -> str | None:
     for each in (inner, called):
         if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
             return "this is a generator, of which nothing would run; it must not yield"
+    if in_transaction and not is_async(function):
+        return "with transaction=True it has to be async: the connection is"
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # as some functions in C have none
         return None
     try:
-        signature.bind(None)
+        signature.bind(*((None, None) if in_transaction else (None,)))
     except TypeError as error:
-        return f"it is called with one event, which it cannot take: {error}"
+        given = "an event and a connection" if in_transaction else "one event"
+        return f"it is called with {given}, which it cannot take: {error}"
     return None
 
 
