@@ -229,6 +229,7 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         source=entry.source,
         domain=entry.domain,
         completions=entry.completions,
+        transaction=entry.transaction,
         **owned,
         direction=entry.direction,
         content=entry.content,

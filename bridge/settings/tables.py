@@ -183,8 +183,8 @@ class SubscriberTable:
     `use` is `console` or the function that receives the events. It gets those that all the
     filters let through; `events` and `content` name one kind or several, and none means all of
     them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
-    both.
+    on or with the oldest event of the journal. `transaction` and `owned` are as for `Subscriber`,
+    and "any" means both.
     """
 
     use: str = attrs.field()
@@ -194,6 +194,7 @@ class SubscriberTable:
     source: str | None = None
     domain: str | None = None
     completions: bool = False
+    transaction: bool = False
     owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
     content: tuple[ContentKind, ...] = ()

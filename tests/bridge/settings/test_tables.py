@@ -297,7 +297,7 @@ def test_content_may_name_several_kinds():
             (
                 'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
                 "concurrency, content, direction, domain, events, first_delay, jitter, max_delay, "
-                "owned, show_personal_data, source, start, timeout, tries, use"
+                "owned, show_personal_data, source, start, timeout, transaction, tries, use"
             ),
         ),
         (
