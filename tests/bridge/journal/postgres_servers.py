@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +31,11 @@ def _programs() -> Path:
     if postgres is None:
         raise RuntimeError("PostgreSQL is missing: apt-get install postgresql")
     return Path(postgres).parent
+
+
+def schema_of(place: Path) -> str:
+    """Return a schema of its own for each test's folder."""
+    return f"t{hashlib.sha1(str(place).encode(), usedforsecurity=False).hexdigest()[:16]}"
 
 
 class PostgresServer:
@@ -80,6 +91,33 @@ class PostgresServer:
     def sql(self, statement: str) -> str:
         """Run a statement and return what it gives, a line a row."""
         return self.run("psql", "-X", "-A", "-t", "-d", self.dsn, "-c", statement).strip()
+
+    @contextmanager
+    def pooled(self) -> Iterator[str]:
+        """Run pgbouncer in transaction mode before the server; give its connection string."""
+        port, config = free_port(), self.folder / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={self.port} user={_USER}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+            f"pool_mode = transaction\ndefault_pool_size = 5\nunix_socket_dir =\n"
+            f"logfile = {self.folder}/pgbouncer.log\npidfile = {self.folder}/pgbouncer.pid\n"
+        )
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            raise RuntimeError("pgbouncer is missing: apt-get install pgbouncer")
+        self.run(program, "-q", "-d", config)
+        end = time.monotonic() + 15
+        while True:
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > end:
+                raise RuntimeError((self.folder / "pgbouncer.log").read_text())
+            time.sleep(0.02)
+        try:
+            yield f"host=127.0.0.1 port={port} user={_USER} dbname=postgres"
+        finally:
+            os.kill(int((self.folder / "pgbouncer.pid").read_text()), signal.SIGTERM)
 
     def __enter__(self) -> Self:
         """Start."""
