@@ -61,6 +61,32 @@ class PostgresServer:
                 f"fsync = {sync}\nfull_page_writes = {sync}\nrestart_after_crash = on\n"
             )
 
+    @classmethod
+    def standby(cls, primary: PostgresServer) -> Self:
+        """Make a standby without which the primary acknowledges nothing."""
+        server = cls.__new__(cls)
+        server.folder = Path(tempfile.mkdtemp(prefix="bridge-pg-", dir="/tmp"))
+        server.port = free_port()
+        server.dsn = primary.dsn.replace(str(primary.port), str(server.port))
+        server._data = server.folder / "data"
+        if os.geteuid() == 0:
+            shutil.chown(server.folder, _USER)
+        copied = f"{primary.dsn} application_name=standby"
+        server.run("pg_basebackup", "-D", server._data, "-R", "-c", "fast", "-d", copied)
+        with (server._data / "postgresql.conf").open("a") as config:
+            config.write(
+                f"port = {server.port}\nunix_socket_directories = '{server.folder}'\n"
+                "synchronous_standby_names = ''\n"
+            )
+        server.start()
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.sql("SELECT pg_reload_conf()")
+        return server
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("pg_ctl", "-D", self._data, "-w", "-s", "promote")
+
     def run(self, program: str, *arguments: object) -> str:
         """Run one of the server's programs as the server's user; return what it writes."""
         as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
@@ -120,8 +146,9 @@ class PostgresServer:
             os.kill(int((self.folder / "pgbouncer.pid").read_text()), signal.SIGTERM)
 
     def __enter__(self) -> Self:
-        """Start."""
-        self.start()
+        """Start, where it does not run."""
+        if not (self._data / "postmaster.pid").exists():
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -429,6 +429,34 @@ async def test_the_server_is_killed(make: Make) -> None:
     assert list(dict.fromkeys(ids(got))) == ["a", "b"]
 
 
+async def test_a_standby_takes_over(make: Make) -> None:
+    """A standby is refused by itself; once it is promoted, bridges that know both go on with it."""
+    got: list[Entry] = []
+    with PostgresServer(synced=True) as primary, PostgresServer.standby(primary) as standby:
+        with pytest.raises(JournalError, match="this server is a standby"):
+            async with make(standby):
+                pass
+        both = (
+            f"host=127.0.0.1,127.0.0.1 port={primary.port},{standby.port} user=postgres "
+            "dbname=postgres target_session_attrs=read-write"
+        )
+        async with make(dsn=both) as journal:
+            cursor = await journal.subscribe("crm")
+            collecting = asyncio.create_task(collect(cursor, got))
+            await journal.append([message("a")])
+            primary.stop("immediate")
+            appending = asyncio.create_task(journal.append([message("b")]))
+            await asyncio.sleep(0)
+            standby.promote()
+            await appending
+            await until(lambda: "b" in ids(got))
+            collecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await collecting
+            assert ids(await journal.search(Query())) == ["a", "b"]
+    assert list(dict.fromkeys(ids(got))) == ["a", "b"]
+
+
 async def test_the_server_stays_away(make: Make) -> None:
     """A server that does not come back costs an append its patience, and is said in words."""
     with PostgresServer() as server:
