@@ -10,14 +10,17 @@
     ├── NotAuthentic          a callback did not prove where it comes from
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
-    ├── Unsendable            a channel cannot carry a message; says which limit it meets
+    ├── Unsendable            a message may not go out as it is; says why
+    │   └── KeyConflict       something else was sent under the same key before
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
+    ├── NotTaken              a webhook's receiver did not take an event; says with which status
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
     ├── NotRunning            the bridge was used before it started or after it stopped
     ├── Drop                  raised by a subscriber: no further try of this event
-    └── RetryIn               raised by a subscriber: when to try this event again
+    ├── RetryIn               raised by a subscriber: when to try this event again
+    └── Stop                  raised by a subscriber: no event any more, until the next start
 
 An exception that is none of these and leaves `bridge` is a bug.
 """
@@ -132,14 +135,19 @@ class Unreadable(BridgeError):
 
 
 class Unsendable(BridgeError):
-    """A channel cannot carry a message, whenever it is tried; the text names the limit.
+    """A message cannot go out as it is: the text names the channel's limit or what forbids it.
 
-    The text quotes nothing of what the message says.
+    The text quotes nothing of what the message says. A subscriber that lets it through has its
+    event made a dead letter at once, since another try would meet the same.
     """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class KeyConflict(Unsendable):
+    """Something else was sent under this key before, so that it names two intents."""
 
 
 class Unfetchable(BridgeError):
@@ -161,6 +169,14 @@ class Unanswered(BridgeError):
         self.reason = reason
         self.in_doubt = in_doubt
         super().__init__(reason)
+
+
+class NotTaken(BridgeError):
+    """The receiver of a webhook answered an event with something else than 2xx."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"the receiver answers {status}")
 
 
 class JournalError(BridgeError):
@@ -191,3 +207,10 @@ class RetryIn(BridgeError):
             raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
         self.seconds = seconds
         super().__init__(f"asked to be tried again in {seconds:g} s")
+
+
+class Stop(BridgeError):
+    """Raise this in a subscriber to be given nothing more until the bridge starts again.
+
+    The event and all that follow wait in the journal; nothing of it counts as a failed try.
+    """

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -32,7 +40,7 @@ from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
 from bridge.delivery.transactions import in_transaction
-from bridge.errors import ConfigurationError, Problem
+from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
 from bridge.ingress import request_id
 from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
@@ -40,11 +48,16 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Message
+from bridge.model import Content, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
-from bridge.settings import DeliverySettings, ServerSettings, Settings, load
+from bridge.outbox.client import Sends
+from bridge.outbox.composing import Answering, Asking
+from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
+from bridge.outbox.outbox import NAME, Outbox
+from bridge.outbox.sending import Sending
+from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -62,11 +75,12 @@ _log: Final = logging.getLogger(__name__)
 class Options(TypedDict, total=False):
     """What may be said of a subscriber; see `Bridge.on`.
 
-    With `channel`, `account`, `source` (an adapter's name), `domain` or `direction`, only events
-    of that one come; with `completions` also what completes an earlier message. `owned` is True
-    for messages that are ours to answer, False for copies of others', None for both; by default
-    True for who asks for `Message`, and None for who asks for `Event`. Progress is kept under
-    `name`. `start` is "end" or "beginning". `policy` bounds tries, waits and time.
+    With `channel`, `account`, `source` (an adapter's name), `domain`, `direction` or `origin`,
+    only events of that one come; with `completions` also what completes an earlier message.
+    `owned` is True for messages that are ours to answer, False for the copies of what another
+    responder answers, None for both. Without it, `on(Message)` gets what is ours and `on(Event)`
+    gets both; what was a copy at first comes once it is ours. Progress is kept under `name`.
+    `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
     channel: str | None
@@ -76,6 +90,7 @@ class Options(TypedDict, total=False):
     completions: bool
     owned: bool | None
     direction: Direction | str | None
+    origin: Origin | str | None
     name: str | None
     start: Start | str
     policy: DeliverySettings | None
@@ -95,11 +110,15 @@ class Bridge:
         journal: Journal | None = None,
         policy: DeliverySettings | None = None,
         server: ServerSettings | None = None,
+        outbox: OutboxSettings | None = None,
     ) -> None:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
+        self.settings = Settings(server=self.server)
         self._policy = DeliverySettings() if policy is None else policy
+        self._outbox = Outbox(self.journal, outbox or OutboxSettings())
+        self._downloads = Downloads(self._outbox.client)
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._clock = SYSTEM_CLOCK
@@ -136,14 +155,22 @@ class Bridge:
             journal=journal_of(settings.journal),
             policy=settings.delivery,
             server=settings.server,
+            outbox=settings.outbox,
         )
+        bridge.settings = settings
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
         for name, entry in settings.adapters.items():
             try:
                 adapter = assembly.load(entry.type)(name, entry.settings)
-                bridge.add_adapter(name, adapter, allow_networks=entry.allow_networks)
+                bridge.add_adapter(
+                    name,
+                    adapter,
+                    domain=entry.domain,
+                    believe_unsigned=entry.believe_unsigned,
+                    allow_networks=entry.allow_networks,
+                )
             except ConfigurationError as error:
                 problems += settings.locate(f"adapters.{name}", error)
         for name, wanted in settings.subscribers.items():
@@ -165,15 +192,30 @@ class Bridge:
         return self.intake.adapters
 
     def add_adapter(
-        self, name: str, adapter: Adapter, *, allow_networks: Sequence[Network] = ()
+        self,
+        name: str,
+        adapter: Adapter,
+        *,
+        domain: str | None = None,
+        believe_unsigned: bool = False,
+        allow_networks: Sequence[Network] = (),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
-        Raises `ConfigurationError` where the name is taken.
+        Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
+        that share one may tell of the same messages and users. Raises `ConfigurationError` where
+        the name is taken, and where an adapter that verifies no signatures shares the domain of
+        one that does without `believe_unsigned`.
         """
         if isinstance(adapter, type) or not isinstance(adapter, Adapter):
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
-        self.intake.add(name, adapter, allow_networks)
+        self.intake.add(
+            name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
+        )
+        self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        if self._outbox.ways and NAME not in self._policies:
+            self.bus.add(self._outbox.subscriber())
+            self._policies[NAME] = (self._outbox.policy, Start.END)
 
     @overload
     def on(
@@ -338,16 +380,18 @@ class Bridge:
         self._observers.add(observer)
 
     @contextmanager
-    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
-        """Use another journal and clock in the block, watched by one more observer: for tests.
+    def rehearsing(
+        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+    ) -> Iterator[None]:
+        """Use another journal, clock and way out in the block, watched by one more observer.
 
         The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already: test it while it does not")
-        before = self.journal, self._clock
-        self._use(journal, clock)
+        before = self.journal, self._clock, self._outbox.sends
+        self._use(journal, clock, sends)
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
@@ -358,9 +402,12 @@ class Bridge:
                 observers.remove(observer)
             self._use(*before)
 
-    def _use(self, journal: Journal, clock: Clock) -> None:
+    def _use(self, journal: Journal, clock: Clock, sends: Sends) -> None:
         self.journal = self.intake.journal = self.operators.journal = journal
-        self._clock = clock
+        self._outbox.journal = journal
+        self._clock = self._outbox.clock = clock
+        self._outbox.sends = sends
+        self._outbox.ways.forget_limits()
 
     # --- running -------------------------------------------------------------------------
 
@@ -377,6 +424,12 @@ class Bridge:
             for observer in self._running_observers:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
+            await stack.enter_async_context(self._outbox)
+            await stack.enter_async_context(self._downloads)
+            for subscriber in self.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, AbstractAsyncContextManager):
+                    await stack.enter_async_context(function)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
@@ -455,14 +508,16 @@ class Bridge:
         self._is_drained = True
         try:
             async with asyncio.timeout(within):
-                up_to = None if self.journal.durable else (await self.journal.follow()).position
                 await self._receivers.opened()
-                await asyncio.gather(*(each.drain(up_to=up_to) for each in self._served))
+                outbox = self._deliveries.get(NAME)
+                await self._drain(each for each in self._served if each is not outbox)
+                # Last, since the others may have sent something meanwhile.
+                await self._drain(() if outbox is None else (outbox,))
         except TimeoutError:
             late = self.at_work
             _log.warning(
                 "not finished after %g seconds: %s",
-                within,
+                round(within, 1),
                 ", ".join(f"{name} with {', '.join(keys)}" for name, keys in late.items())
                 or "some subscribers",
                 extra={"subscribers": sorted(late)},
@@ -474,6 +529,10 @@ class Bridge:
         end = -1
         while end != (end := (await self.journal.follow()).position):  # a subscriber may append
             await asyncio.gather(*(each.caught_up(end) for each in self._served))
+
+    async def _drain(self, deliveries: Iterable[Delivery]) -> None:
+        up_to = None if self.journal.durable else (await self.journal.follow()).position
+        await asyncio.gather(*(each.drain(up_to=up_to) for each in deliveries))
 
     @property
     def _served(self) -> Sequence[Delivery]:
@@ -492,6 +551,78 @@ class Bridge:
         an authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
         return await self.intake.receive(name, callback)
+
+    # --- sending -------------------------------------------------------------------------
+
+    async def reply(
+        self, message: Message, content: Content | str, /, **options: Unpack[Answering]
+    ) -> Sending:
+        """Answer a user's message, on its channel and from its account.
+
+        Returns as soon as the answer is durable; it is sent by and by, in order within the
+        conversation, and `Sending.outcome` tells what became of it. A subscriber that is given
+        its event again sends nothing again: an answer without a `key` has one made of the
+        subscriber's name, the event's key, and how many were sent for it before.
+
+        With `quote` the user's message is quoted; `Asking` says what else there is. Raises
+        `Unsendable` where the channel cannot carry it, `ConfigurationError` where the adapter
+        lacks what sending takes, `KeyConflict`, `NotRunning` and `JournalError`.
+        """
+        self._check_running()
+        return await self._outbox.reply(message, content, **options)
+
+    async def send(
+        self, to: str | Party, content: Content | str, /, *, via: str, **options: Unpack[Asking]
+    ) -> Sending:
+        """Send to a phone number or a provider's user id, as `reply` does.
+
+        `via` names a configured adapter, an account, or a channel; `"ADAPTER:ACCOUNT"` is both.
+        """
+        self._check_running()
+        return await self._outbox.send(to, content, via=via, **options)
+
+    async def react(
+        self, message: Message, emoji: str | None, /, *, key: str | None = None
+    ) -> Sending:
+        """Put a reaction on a user's message, or take it back with None, as `reply` does."""
+        self._check_running()
+        return await self._outbox.react(message, emoji, key=key)
+
+    async def mark_read(self, message: Message, /, *, typing: bool = False) -> Sending | None:
+        """Show the user that the message was read, and with `typing` that an answer is coming.
+
+        Returns None where the channel shows no such thing. Otherwise as `reply`.
+        """
+        self._check_running()
+        return await self._outbox.mark_read(message, typing=typing)
+
+    async def fetch(
+        self,
+        message: Message,
+        /,
+        *,
+        to: Path | None = None,
+        max_size: int = MAX_SIZE,
+        progress: Progress | None = None,
+    ) -> File:
+        """Fetch the file of a message from its provider, into memory or to a path.
+
+        A file appears at its path once it is whole; its size and checksum are those that the
+        provider told. `max_size` is in bytes; `progress` is called with how many have come and
+        how many there are. Raises `Unfetchable` where trying again will not help, `Unanswered`
+        where it may, and `ConfigurationError` where the adapter lacks credentials.
+        """
+        self._check_running()
+        if not isinstance(message.content, Media):
+            raise Unfetchable(f"a {message.content.kind} has no file")
+        source = self.intake.adapters.get(message.source)
+        return await self._downloads.fetch(
+            message.content, source, to=to, max_size=max_size, progress=progress
+        )
+
+    def _check_running(self) -> None:
+        if self._stack is None:
+            raise NotRunning("enter the bridge (`async with bridge:`) before it sends or fetches")
 
     # --- for operators -------------------------------------------------------------------
 

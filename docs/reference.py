@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 
 from bridge import assembly
 from bridge.adapter import Callback, SampleSource
-from bridge.cli.adapters import without_secrets
+from bridge.assembly import without_secrets
 from bridge.cli.main import app as command
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
 from bridge.model.codec import to_dict

@@ -11,7 +11,7 @@ import attrs
 from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
 from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
-from bridge.adapter.setup import Chosen, Rows, setup
+from bridge.adapter.setup import Chosen, Rows, Several, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
@@ -60,9 +60,13 @@ class IncsSettings:
             )
         ),
     )
-    """The channels of the INCS console: they tie together the names that INCS has for one."""
+    """The channels of the INCS console: they tie together the names that INCS has for one. A
+    callback that names another channel is kept as `Unrecognized`."""
 
-    callbacks: tuple[wire.CallbackName, ...] = get_args(wire.CallbackName)
+    callbacks: tuple[wire.CallbackName, ...] = attrs.field(
+        default=get_args(wire.CallbackName),
+        metadata=setup(Several(question="incs: which callbacks does the INCS console send?")),
+    )
     """The callbacks that the INCS console sends. Where both `new_message` and `message_created`
     are among them, a user's message comes twice, and the latter tells less of it."""
 

@@ -98,7 +98,7 @@ def _whatsapp_message(
 
 def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) -> Scope:
     """Return whose callback an unreadable one is, as far as its outer fields tell."""
-    return channels.scope(
+    return channels.outer_scope(
         body,
         received_at,
         channel_id=body.get("channel_id") or mapping(body.get("message")).get("auth_id"),

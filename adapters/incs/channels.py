@@ -20,7 +20,7 @@ from bridge.adapter.signing import Secret, secret_of
 from bridge.adapter.unread import Unread
 from bridge.adapters.incs import wire
 from bridge.adapters.whatsapp.value import narrow
-from bridge.errors import Problem
+from bridge.errors import Problem, Unreadable
 from bridge.model import JsonValue, Party, Role
 
 ChannelKind: TypeAlias = Literal["whatsapp", "rcs", "viber"]
@@ -53,11 +53,15 @@ class Channel:
 
 @attrs.frozen(kw_only=True)
 class Known:
-    """A channel in the words of events: one of the settings, or what a callback told of one."""
+    """A channel in the words of events: one of the settings, or what a callback told of one.
+
+    A stranger is named by a callback as one of the settings would be, and is none of them.
+    """
 
     channel: str
     account: str | None
     business: Party
+    is_stranger: bool = False
 
 
 class _TooLong(Exception):
@@ -123,8 +127,29 @@ class Channels:
 
         `evidence` is the channel that the callback's own shape proves. It goes before the
         settings, so that a wrong setting cannot pull the two callbacks of one message apart.
+        Raises `Unreadable` where the names are those of a channel that is not configured, though
+        others are.
         """
-        known = self.known(evidence, channel_id, business_phone, agent_id)
+        return self._scope(
+            self.known(evidence, channel_id, business_phone, agent_id), body, received_at
+        )
+
+    def outer_scope(
+        self,
+        body: JsonObject,
+        received_at: datetime,
+        *,
+        channel_id: JsonValue = None,
+        business_phone: JsonValue = None,
+    ) -> Scope:
+        """Return the scope of an unreadable callback; one of a stranger is of nobody's account."""
+        try:
+            known = self.known(None, channel_id, business_phone)
+        except Unreadable:
+            known = Known(channel=wire.CHANNEL, account=None, business=_business(None))
+        return self._scope(known, body, received_at)
+
+    def _scope(self, known: Known, body: JsonObject, received_at: datetime) -> Scope:
         return build.scope(
             source=self.source,
             channel=known.channel,
@@ -143,11 +168,14 @@ class Channels:
         business_phone: JsonValue,
         agent_id: JsonValue = None,
     ) -> Known:
-        """Return the channel that a callback is of, as for `scope`."""
+        """Return the channel that a callback is of, as for `scope`. Raises `Unreadable`."""
         try:
-            return self._remembered(evidence, channel_id, business_phone, agent_id)
+            known = self._remembered(evidence, channel_id, business_phone, agent_id)
         except (TypeError, _TooLong):  # an array or an object cannot be remembered either
-            return self._known_by(evidence, channel_id, business_phone, agent_id)
+            known = self._known_by(evidence, channel_id, business_phone, agent_id)
+        if known.is_stranger:
+            raise Unreadable("", "names a channel that is not among the configured ones")
+        return known
 
     def _known_by_short_names(self, evidence: str | None, *names: JsonValue) -> Known:
         # What is remembered comes from outside, so its size needs a bound as well as its number.
@@ -172,12 +200,21 @@ class Channels:
                 channel=evidence or wire.CHANNEL,
                 account=account or number or agent,
                 business=_business(number),
+                is_stranger=self._is_stranger(account, number, agent),
             )
         return Known(
             channel=evidence or known.channel,
             account=known.account,
             business=known.business if number is None else _business(number),
         )
+
+    def _is_stranger(self, account: str | None, number: str | None, agent: str | None) -> bool:
+        """Return whether the settings tell such names, and not the one that was found nowhere."""
+        if account is not None:
+            return bool(self._by_id)
+        if number is not None:
+            return bool(self._by_phone) and number not in self._by_phone
+        return agent is not None and bool(self._by_agent)
 
     def _find(
         self, account: str | None, number: str | None, agent: str | None, evidence: str | None

@@ -9,7 +9,16 @@ import re
 from collections.abc import Iterable
 from typing import Final, final
 
-from bridge.adapter import Accepted, Capabilities, Outcome, Refused, Remedy, Request, Response
+from bridge.adapter import (
+    Accepted,
+    Capabilities,
+    Outcome,
+    Refused,
+    Remedy,
+    Request,
+    Response,
+    Route,
+)
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, integer, mapping, phone, read_object
 from bridge.adapter.sending import json_body, refused_by_status, retry_after
@@ -77,12 +86,22 @@ class IncsSender:
 
     def __init__(self, channels: Iterable[Channel], base_url: str) -> None:
         self._by_id: dict[str, tuple[str, Secret]] = {}
+        routes: list[Route] = []
         for channel in channels:
             if channel.certification_code:
+                routes.append(
+                    Route(
+                        channel=channel.kind,
+                        account=str(channel.id),
+                        phone=phone(channel.business_phone),
+                        name=channel.name,
+                    )
+                )
                 self._by_id[str(channel.id)] = (channel.kind, channel.certification_code)
         if not self._by_id:
             message = "given to no channel; sending takes the certification code of each"
             raise ConfigurationError((Problem("channels.certification_code", message),))
+        self.routes = tuple(routes)
         self._base_url = base_url.rstrip("/")
 
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:  # noqa: ARG002

@@ -114,6 +114,7 @@ class Rcs:
         self._first_token = next((token for token in settings.tokens if token), None)
         self._bare = settings.bare
         self._insecure = settings.insecure
+        self.signed = bool(self._signatures) and not (self._bare or self._insecure)
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check a handshake's client token, the signature of `message.data`, or the address.

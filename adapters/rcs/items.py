@@ -74,7 +74,7 @@ def _event(item: JsonObject, scope: Scope) -> Event:
     if wire.LAUNCH_STATE in item:
         return _notice(wire.LAUNCH_TOPIC, item, scope)
     event_type = item.get("eventType")
-    if event_type is not None:
+    if event_type not in (None, ""):
         if type(event_type) is not str:
             raise Unreadable("eventType", "not a string")
         return _user_event(event_type, item, scope)

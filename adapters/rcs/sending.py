@@ -6,6 +6,7 @@ https://developers.google.com/business-communications/rcs-business-messaging/ref
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -19,6 +20,7 @@ from bridge.adapter import (
     Remedy,
     Request,
     Response,
+    Route,
     ServiceAccount,
 )
 from bridge.adapter.fitting import single
@@ -79,6 +81,11 @@ class RcsSender:
     channels: dict[str, Capabilities] = attrs.field(
         factory=lambda: {CHANNEL: CAPABILITIES}, init=False, repr=False
     )
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The agent of the settings."""
+        return (Route(channel=CHANNEL, account=self.agent_id),)
 
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:
         """Return the request that sends a message; after `ttl` seconds Google revokes it."""

@@ -81,7 +81,7 @@ ENVELOPE_FIELDS: Final = frozenset(
 )
 
 
-_ITEM_FIELDS: Final = frozenset({"senderPhoneNumber", "agentId", "eventType"})
+_ITEM_FIELDS: Final = frozenset({"senderPhoneNumber", "agentId", "eventType", "messageId"})
 
 
 def is_item(value: dict[str, JsonValue]) -> bool:

@@ -103,6 +103,11 @@ class WhatsApp:
         """GET for the handshake, POST for everything else."""
         return frozenset({"GET", "POST"})
 
+    @property
+    def signed(self) -> bool:
+        """Whether there is an app secret, without which nothing is verified."""
+        return self._is_signed
+
     def verify(self, callback: Callback, /) -> Verified:
         """Check the handshake's token, or the signature over the body.
 

@@ -96,7 +96,9 @@ class Cards:
         With an item that could not be read, each card is kept that no other item names: then
         only a second card of the same user is left.
         """
-        left = [card for card in self._cards if id(card) not in self._used]
+        left: list[JsonValue] = [
+            card for card in self._cards if card is not None and id(card) not in self._used
+        ]
         if not left or not is_unread:
             return left
         told = {name for card in self._cards if id(card) in self._used for name in _ids(card)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from bridge.adapter import Accepted, Capabilities, Outcome, Remedy, Request, Response
+from bridge.adapter import Accepted, Capabilities, Outcome, Remedy, Request, Response, Route
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, mapping, phone, read_object, sequence
 from bridge.adapter.sending import json_body, refused_by_status
@@ -65,6 +65,7 @@ class WhatsAppSender:
             "Content-Type": "application/json",
         }
         self._number_id = number_id
+        self.routes = (Route(channel=CHANNEL, account=number_id),)
         self._base_url = base_url.rstrip("/")
 
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:  # noqa: ARG002

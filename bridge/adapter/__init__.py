@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Sample,
         SampleSource,
         SignedRequest,
+        Signing,
         Verified,
     )
     from bridge.adapter.media import MediaSource
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Refused,
         Remedy,
         Request,
+        Route,
         Sender,
         SenderSource,
         ServiceAccount,
@@ -79,6 +81,7 @@ __all__ = [
     "Repeating",
     "Request",
     "Response",
+    "Route",
     "Sample",
     "SampleSource",
     "Scope",
@@ -86,5 +89,6 @@ __all__ = [
     "SenderSource",
     "ServiceAccount",
     "SignedRequest",
+    "Signing",
     "Verified",
 ]

@@ -134,6 +134,20 @@ class ChannelSource(Protocol):
 
 
 @runtime_checkable
+class Signing(Protocol):
+    """An adapter that says whether its provider signs each callback.
+
+    A word in the callback's address or in a header is no signature: it is the same for every
+    body. An adapter that does not say counts as unsigned.
+    """
+
+    @property
+    def signed(self) -> bool:
+        """Whether `verify`, with these settings, accepts nothing without a valid signature."""
+        ...
+
+
+@runtime_checkable
 class Repeating(Protocol):
     """An adapter, or its class, that says for how long its provider repeats a callback.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 
@@ -135,9 +135,25 @@ class Refused:
 Outcome: TypeAlias = Accepted | Refused
 
 
+@final
+@attrs.frozen(kw_only=True)
+class Route:
+    """An account on a channel that messages can go out from; `name` is what its owner calls it."""
+
+    channel: str
+    account: str | None = None
+    phone: str | None = None
+    name: str | None = None
+
+
 @runtime_checkable
 class Sender(Protocol):
     """Translates messages into one provider's requests; pure, and safe to share between tasks."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The accounts that the settings name, for messages that answer none."""
+        ...
 
     @property
     def channels(self) -> Mapping[str, Capabilities]:

@@ -49,7 +49,17 @@ class Rows:
     defaults: Mapping[str, str] = attrs.field(factory=dict)
 
 
-_Part: TypeAlias = Chosen | Given | Rows
+@attrs.frozen(kw_only=True)
+class Several:
+    """Words of a `Literal`, several of which may be given; `question` is asked in a terminal.
+
+    No answer leaves the setting at its default.
+    """
+
+    question: str
+
+
+_Part: TypeAlias = Chosen | Given | Rows | Several
 
 
 def setup(part: _Part) -> dict[str, Any]:

@@ -103,12 +103,13 @@ class Client:
         try:
             return orjson.loads(response.read())
         except (*_FAULTS, orjson.JSONDecodeError) as error:
-            raise NoServer(f"{self._place} does not answer as a bridge does") from error
+            raise NoServer(f"{self.url} does not answer as a bridge does") from error
         finally:
             connection.close()
 
     @property
-    def _place(self) -> str:
+    def url(self) -> str:
+        """Where the server is asked."""
         return base_url(self._host, self._port)
 
     def _open(
@@ -124,7 +125,7 @@ class Client:
         except _FAULTS as error:
             connection.close()
             raise NoServer(
-                f"no server answers at {self._place}: is `bridge serve` running, "
+                f"no server answers at {self.url}: is `bridge serve` running, "
                 "and with this configuration?"
             ) from error
         connection.close()

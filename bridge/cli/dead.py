@@ -51,6 +51,7 @@ _WIDE: Final[Columns] = {
     "tries": lambda letter: str(letter["tries"]),
     "key": lambda letter: letter["key"],
     "error": lambda letter: one_line(letter["error"]),
+    "raised at": lambda letter: letter.get("where", ""),
 }
 _NARROW: Final[Columns] = {
     **{name: _WIDE[name] for name in ("id", "subscriber")},
@@ -112,7 +113,7 @@ def show(
     json: AsJson = False,
     show_personal_data: ShowPersonalData = False,
 ) -> int:
-    """Show a dead letter: its event, its tries, times and error.
+    """Show a dead letter: its event, its tries, times and error, and the lines that raised it.
 
     Example: `bridge dead show 17`
 

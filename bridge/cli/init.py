@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
@@ -20,7 +21,7 @@ from cyclopts import Parameter
 
 from bridge import assembly
 from bridge.adapter import Repeating, SampleSource
-from bridge.adapter.setup import Chosen, Given, Rows, parts_of
+from bridge.adapter.setup import Chosen, Given, Rows, Several, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.check import mistakes
@@ -31,6 +32,7 @@ from bridge.settings import JournalSettings, Settings, loads
 from bridge.settings.wording import unknown
 
 _OURS: Final = "incs-bridge"
+_BOT: Final = Path("bot.py")
 _NO_HOST: Final = "https://YOUR-HOST"
 _SECRET_BYTES: Final = 32
 _ONE_SECRET: Final = (Secret, Secret | None)
@@ -59,10 +61,11 @@ def init(
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     force: bool = False,
 ) -> int:
-    """Write a configuration that works, with fresh random secrets.
+    """Write a configuration that works, with fresh random secrets, and a first bot beside it.
 
-    In a terminal it asks for what is not said here. Prints, for each adapter, the address to
-    enter in the provider's console; only you and the provider should see it.
+    Beside ./config.toml, `bot.py` and `.gitignore` are written too unless they are there. In a
+    terminal it asks for what is not said here. Prints, for each adapter, the address to enter in
+    the provider's console; only you and the provider should see it.
 
     Example: `bridge init --adapter incs --host bridge.example.com --yes`
 
@@ -97,7 +100,8 @@ def init(
     text = _document(tables, _keep(names))
     settings = _checked(text, path)
     _write(path, text, force=force)
-    _tell(path, settings, tables, base)
+    has_bot = path == DEFAULT and _write_first_bot()
+    _tell(path, settings, tables, base, has_bot=has_bot)
     return Exit.OK
 
 
@@ -124,7 +128,20 @@ def _asked_adapters(*, asking: bool) -> Sequence[str]:
     answer = _ask(
         f"Whom do callbacks come from? ({', '.join(offered)}; several with commas; empty: {first})"
     )
-    return [name.strip() for name in answer.split(",") if name.strip()] or (first,)
+    return _words(answer) or (first,)
+
+
+def _words(answer: str) -> Sequence[str]:
+    return [word.strip() for word in answer.split(",") if word.strip()]
+
+
+def _asked_words(asked: Several, offered: Sequence[str]) -> Sequence[str]:
+    """Return what is chosen of the words that are offered. Raises `UsageError` for any other."""
+    chosen = _words(_ask(f"{asked.question} ({', '.join(offered)}; with commas; empty: all)"))
+    for word in chosen:
+        if word not in offered:
+            raise UsageError(unknown("word", word, offered))
+    return chosen
 
 
 def _asked_rows(asked: Rows) -> Sequence[Mapping[str, str]]:
@@ -175,6 +192,10 @@ def _table(
             table.notes.append(f"{part.purpose} is in {path}, at {key}")
         quoted = f'"{value or secrets.token_urlsafe(_SECRET_BYTES)}"'
         table.lines.append(f"{key} = [{quoted}]" if hints[key] == _SECRETS else f"{key} = {quoted}")
+    for key, several in parts_of(cls, Several):
+        words = _asked_words(several, get_args(get_args(hints[key])[0])) if asking else ()
+        if words:
+            table.lines.append(f"{key} = [{', '.join(map(_string, words))}]")
     for key, rows in parts_of(cls, Rows):
         given = [_split(channel, rows) for channel in channels]
         for texts in given or (_asked_rows(rows) if asking else ()):
@@ -272,6 +293,18 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def _write_first_bot() -> bool:
+    """Write a first program, and what git is to leave alone; return whether there was none."""
+    program = resources.files("bridge.cli").joinpath("first_bot.txt").read_text("utf-8")
+    ignored = f"# Secrets, and what people wrote.\n{DEFAULT}\n*.db\n*.db-*\n*.db.*\n"
+    with suppress(FileExistsError), Path(".gitignore").open("x", encoding="utf-8") as file:
+        file.write(ignored)
+    with suppress(FileExistsError), _BOT.open("x", encoding="utf-8") as file:
+        file.write(program)
+        return True
+    return False
+
+
 # --- telling -------------------------------------------------------------------------------
 
 
@@ -285,7 +318,9 @@ def _base(host: str | None) -> str:
     return url.rstrip("/")
 
 
-def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -> None:
+def _tell(
+    path: Path, settings: Settings, tables: Sequence[_Table], base: str, *, has_bot: bool
+) -> None:
     say(f"{path} is written; only you can read it. Enter at each provider this address:")
     for table in tables:
         print_line(
@@ -294,6 +329,10 @@ def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -
     for table in tables:
         for note in table.notes:
             say(f"{table.name}: {note}")
+    if has_bot:
+        say(f"{_BOT} is a first bot.")
+        say(f"Next: bridge serve {_BOT.stem}:bridge --dev")
+        return
     option = "" if path == DEFAULT else f" --config {path}"
     say(f"Next: bridge serve{option}")
 

@@ -18,9 +18,9 @@ from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.options import moment
 from bridge.cli.terminal import Exit, fail, say
-from bridge.delivery.functions import raised_at
 from bridge.errors import CodecError, NotAuthentic
 from bridge.model.codec import encode
+from bridge.raised import raised_at
 
 STDIN: Final = "-"
 

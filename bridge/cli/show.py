@@ -23,10 +23,10 @@ def show(
     """Show one event whole, and what became of it.
 
     Beside it stands what the provider sent. Then come every subscriber's outcome with its
-    tries, times and error, and all that is known about the same message, in the order in which
-    it came.
+    tries, times, error and the lines of code that raised it, and all that is known about the
+    same message, in the order in which it came.
 
-    Example: `bridge show message/whatsapp/wamid.HBgNODE1 --show-personal-data`
+    Example: `bridge show incs/message/whatsapp/wamid.HBgNODE1 --show-personal-data`
 
     Parameters
     ----------
@@ -53,6 +53,10 @@ def show(
         print_rows(outcomes, _COLUMNS)
     else:
         _write("none wants it")
+    for outcome in outcomes:
+        if "where" in outcome:
+            _title(f"{outcome['subscriber']} failed at {outcome['where']}")
+            _write("\n".join(outcome.get("trace", ("the lines are kept with a dead letter",))))
     if found["history"]:
         _title("the message's history")
         print_event = EventPrinter(form="text", show_personal_data=show_personal_data)

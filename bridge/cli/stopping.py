@@ -13,12 +13,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from bridge.cli.terminal import Exit
+from bridge.errors import BridgeError
 from bridge.ops import log
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -74,10 +76,32 @@ class Stopping:
         now = time.monotonic()
         self._told.put(min(now + _TO_EXIT, max(until, now + _TO_EXIT / 4)))
 
+    @contextmanager
+    def only_by_signals(self) -> Iterator[None]:
+        """Let nobody take it for an orderly end that the server was cancelled without a signal.
+
+        Raises `BridgeError`.
+        """
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.signal is None:
+                raise BridgeError("the server's task was cancelled while it started") from None
+            raise
+
     async def wait(self) -> signal.Signals:
-        """Return the first signal. One that comes before this is called cancels the caller."""
-        self._starting = None
-        await self._stop.wait()
+        """Return the first signal. One that comes before this is called cancels the caller.
+
+        Nobody else ends it by that: a subscriber may cancel every task that it finds.
+        """
+        server, self._starting = self._starting, None
+        while not self._stop.is_set():
+            try:
+                await self._stop.wait()
+            except asyncio.CancelledError:
+                if server is not None:
+                    server.uncancel()
+                _log.critical("the server's task was cancelled without a signal, and goes on")
         await asyncio.sleep(_ONE)
         assert self.signal is not None  # noqa: S101 - it was told just now
         return self.signal

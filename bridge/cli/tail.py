@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from http.client import SERVICE_UNAVAILABLE
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from bridge.cli.client import Broken, NoServer, Refused, connect
+from bridge.cli.client import Broken, Client, NoServer, Refused, connect
 from bridge.cli.filters import Filters
 from bridge.cli.options import ServerConfig, ShowPersonalData, moment
 from bridge.cli.rendering import EventPrinter, Format
@@ -26,6 +28,7 @@ def tail(
     since: str | None = None,
     beginning: bool = False,
     show_personal_data: ShowPersonalData = False,
+    interactive: Annotated[bool, Parameter(name=["--interactive", "-i"])] = False,
 ) -> None:
     """Follow a running server's events until Ctrl-C.
 
@@ -41,25 +44,48 @@ def tail(
         Start in the past: a time such as 2026-01-31T12:00:00Z, or one ago such as 1h.
     beginning
         Start with the oldest event that is kept.
+    interactive
+        Move through the events with keys: details, retry, open in the browser.
     """
     if beginning and since is not None:
         raise UsageError("--beginning and --since contradict each other")
-    printer = EventPrinter(form=form, show_personal_data=show_personal_data)
-    client = connect(config)
-    wanted = dict(filters.parameters())
+    if interactive and form != "text":
+        raise UsageError("--interactive shows lines for people: leave out --format")
+    if interactive and not sys.stdin.isatty():
+        raise UsageError("--interactive needs a terminal")
     start: dict[str, str | int | None] = {"since": moment(since, "--since")}
     if beginning:
         start["after"] = 0
+    client = connect(config)
+    if interactive:
+        from bridge.cli.board import Board, show  # noqa: PLC0415 - it needs the whole model
+
+        board = Board(client, show_personal_data=show_personal_data)
+        show(board, _followed(client, filters, start, board.tell), sys.stdin.fileno())
+        return
+    printer = EventPrinter(form=form, show_personal_data=show_personal_data)
+    for line in _followed(client, filters, start, say):
+        if "event" in line:
+            printer(line["event"])
+
+
+def _followed(
+    client: Client,
+    filters: Filters,
+    start: Mapping[str, str | int | None],
+    tell: Callable[[str], None],
+) -> Iterator[Mapping[str, Any]]:
+    """Return the lines of a stream; where it breaks, go on from where it was."""
+    wanted = dict(filters.parameters())
     is_connected = False
     pause = 0.0
     while True:
         try:
-            for line in client.lines("/events/follow", wanted | start):
+            for line in client.lines("/events/follow", {**wanted, **start}):
                 if pause:
-                    say("the server is back")
+                    tell("the server is back")
                     pause = 0.0
-                if "event" in line:
-                    printer(line["event"])
+                yield line
                 start = {"after": line["position"]}
                 is_connected = True
         except (Broken, NoServer, Refused) as error:
@@ -67,6 +93,6 @@ def tail(
             if not is_connected or not is_away:
                 raise
             if not pause:
-                say("the connection broke: waiting for the server")
+                tell("the connection broke: waiting for the server")
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             time.sleep(pause)

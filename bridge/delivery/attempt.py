@@ -27,6 +27,35 @@ FIRST: Final = Attempt()
 attempt: Final[ContextVar[Attempt]] = ContextVar("attempt", default=FIRST)
 
 
+@attrs.define
+class Turn:
+    """The event that a subscriber is at work on, and how much it has sent for it so far."""
+
+    subscriber: str
+    key: str
+    sent: int = 0
+
+    def next_key(self) -> str:
+        """Return what names the next intent: the same one whenever the event is given again."""
+        self.sent += 1
+        return f"{self.subscriber}/{self.key}/{self.sent}"
+
+
+turn: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
+
+
+class Later(Exception):
+    """Raised by the outbox: an event has its next turn in so many seconds.
+
+    Where it is not `counted`, nothing was tried. It never leads to a dead letter.
+    """
+
+    def __init__(self, seconds: float, reason: str, *, counted: bool = True) -> None:
+        self.seconds = seconds
+        self.counted = counted
+        super().__init__(reason)
+
+
 def current() -> Attempt:
     """Return which try of its event the calling subscriber is in; elsewhere, a first one."""
     return attempt.get()

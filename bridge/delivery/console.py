@@ -86,7 +86,7 @@ class Console:
 
     def __call__(self, event: Event) -> None:
         """Print the event and flush, so that a reader at the other end of a pipe sees it now."""
-        line = self._line(event)
+        line = self.line(event)
         with self._writing:
             if self._out.is_terminal:
                 self._out.print(line)
@@ -94,7 +94,8 @@ class Console:
                 self._out.file.write(f"{line.plain}\n")
             self._out.file.flush()
 
-    def _line(self, event: Event) -> Styled:
+    def line(self, event: Event) -> Styled:
+        """Return an event's line with its colours."""
         trouble = isinstance(event, StatusChange) and event.status in _TROUBLE
         kind_style = "red" if trouble else _STYLES.get(event.kind, "blue")
         line = Styled()

@@ -16,20 +16,22 @@ from typing import Final, Self
 import attrs
 
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
-from bridge.delivery.attempt import FIRST, Attempt, delay
-from bridge.delivery.functions import chain_of, described, exc_info_of, kind_of, name_of, where_of
+from bridge.delivery.attempt import FIRST, Attempt, Later, delay
+from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.delivery.supervised import Tasks, report
-from bridge.errors import Drop, JournalError, RetryIn
+from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
+from bridge.raised import described, kind_of
 from bridge.settings import DeliverySettings
+from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
 
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
+_MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing new is read
 _LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
@@ -37,6 +39,9 @@ _SLICE: Final = 0.0005  # seconds in which entries are begun with before others 
 _SAVE_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
+_PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
+_MOST_PARKED: Final = _WINDOW // 2
+_HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class _Lane:
     queued: bool = False  # it is being served, or will be
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
+    is_parked: bool = False  # its first entry in memory has its turn in a moment
     trying: Held | None = None
     timer: Timer | None = None
 
@@ -88,6 +94,7 @@ class Delivery:
         self._runner = Runner(
             self._who,
             function,
+            subscriber=name,
             timeout=policy.timeout,
             observers=observers,
             details=partial(AttemptDetails, name),
@@ -98,6 +105,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
         self._is_closing = False
+        self._is_stopped = False
         self._is_verbose = False
 
         self._batch: deque[Entry] = deque()
@@ -107,6 +115,7 @@ class Delivery:
         self._lanes: dict[str, _Lane] = {}
         self._ready: deque[_Lane] = deque()  # bounded by window and lanes
         self._waiting = 0
+        self._parked = 0
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -142,27 +151,34 @@ class Delivery:
         With `up_to`, first take in everything up to that position of the journal, and also
         finish what is held and need not wait for its next try.
         """
-        while up_to is not None and self._progress.taken_up_to < up_to:
+        while up_to is not None and self._progress.taken_up_to < up_to and not self._is_stopped:
             await self._next_move()
+        self._take_no_more()
+        while self._is_busy(with_held=up_to is not None):
+            await self._next_move()
+
+    def _take_no_more(self) -> None:
         self._draining.set()
         self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        while self._progress.under_way or (up_to is not None and self._has_queued):
-            await self._next_move()
 
     async def caught_up(self, up_to: int) -> None:
         """Return when everything up to a position has been tried, and what failed waits.
 
         Something may come meanwhile, or be due.
         """
-        progress = self._progress
-        while progress.taken_up_to < up_to or progress.under_way or self._has_queued:
+        while self._is_busy(with_held=True) or (
+            self._progress.taken_up_to < up_to and not self._is_stopped
+        ):
             await self._next_move()
 
-    @property
-    def _has_queued(self) -> bool:
-        return any(lane.queued for lane in self._lanes.values())
+    def _is_busy(self, *, with_held: bool) -> bool:
+        if self._is_stopped:
+            return bool(self._runner.under_way)
+        return bool(self._progress.under_way) or (
+            with_held and any(lane.queued for lane in self._lanes.values())
+        )
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -178,8 +194,11 @@ class Delivery:
         """Return the keys of the events with which the function is at work."""
         return tuple(running.event.key for running in self._runner.under_way)
 
-    async def wake(self) -> None:
-        """Look for held entries again, as after a dead letter was given back."""
+    async def wake(self, *, at_once: bool = False) -> None:
+        """Look for held entries again, as after a dead letter was given back.
+
+        With `at_once`, the first of each lane is due now.
+        """
         for name, due_at in (await self._cursor.waiting()).items():
             lane = self._lanes.get(name)
             if lane is None:
@@ -188,14 +207,19 @@ class Delivery:
             if lane.queued:
                 lane.look_again = True
             else:
-                self._schedule(lane, self._until(due_at))
+                self._schedule(lane, 0 if at_once else self._until(due_at))
 
     # --- taking in -----------------------------------------------------------------------
 
     async def _read(self) -> None:
         while not self._draining.is_set():
             room = _WINDOW - self._progress.under_way
-            if self._batch or room <= 0 or self._waiting >= _WAITING_LANES:
+            if (
+                self._batch
+                or room <= 0
+                or self._waiting >= _WAITING_LANES
+                or self._progress.size > _MAX_SIZE
+            ):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -226,7 +250,7 @@ class Delivery:
         self._is_called = False
         concurrency, ready, batch = self._policy.concurrency, self._ready, self._batch
         until = time.monotonic() + _SLICE
-        while self._busy < concurrency and not self._is_closing:
+        while self._busy < concurrency and not (self._is_closing or self._is_stopped):
             if ready:
                 self._serve(ready.popleft())
             elif batch:
@@ -315,6 +339,8 @@ class Delivery:
         """Note what became of the first entry of a lane; the next one has its turn later."""
         if self._is_closing:
             return  # it was cut off, and comes again
+        if isinstance(error, Later) and self._park(lane, error):
+            return
         lane.entries.popleft()
         if error is None:
             self._done(entry)
@@ -330,6 +356,20 @@ class Delivery:
             self._enqueue(lane)
         else:
             del self._lanes[lane.name]
+
+    def _park(self, lane: _Lane, later: Later) -> bool:
+        """Let a lane wait in memory, if that is short; return whether it does."""
+        if (
+            later.counted
+            or later.seconds > _PARKED
+            or self._parked >= _MOST_PARKED
+            or self._draining.is_set()
+        ):
+            return False
+        self._parked += 1
+        lane.is_parked = True
+        self._schedule(lane, later.seconds)
+        return True
 
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
@@ -407,9 +447,15 @@ class Delivery:
         """Return what an attempt means after so many tries; None where our own end cut it off."""
         if error is None:
             return Result.DONE
-        if self._is_closing:
+        if (
+            self._is_closing
+            or isinstance(error, Stop)
+            or (isinstance(error, Later) and not error.counted)
+        ):
             return None
-        final = isinstance(error, Drop) or tries + 1 >= self._policy.tries
+        final = not isinstance(error, Later) and (
+            isinstance(error, _HOPELESS) or tries + 1 >= self._policy.tries
+        )
         return Result.DEAD if final else Result.FAILED
 
     def _done(self, entry: Entry) -> None:
@@ -424,9 +470,17 @@ class Delivery:
 
         It is logged in the context in which the function ran, by default that of the last one.
         """
+        if isinstance(error, Stop):
+            self._stop(error)
+            self._hold(lane, held)
+            lane.queued = False
+            return False
+        if isinstance(error, Later):
+            self._put_off(lane, held, error)
+            return False
         now = self._clock.time()
         tries = held.retry.tries + 1
-        final = isinstance(error, Drop) or tries >= self._policy.tries
+        final = isinstance(error, _HOPELESS) or tries >= self._policy.tries
         seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
         where = where_of(error, self._function) or name_of(self._function)
         (context or self._runner.context).run(
@@ -455,6 +509,7 @@ class Delivery:
             first_failed_at=held.retry.first_failed_at or now,
             failed_at=now,
             error=described(error),
+            where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
         )
@@ -465,6 +520,38 @@ class Delivery:
         self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
+
+    def _stop(self, error: Stop) -> None:
+        """Give the subscriber nothing more, as it asks for."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._take_no_more()
+            told = "%s is given nothing more until the bridge starts again: %s"
+            _log.error(told, self._who, described(error), extra={"subscriber": self.name})
+
+    def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
+        """Hold an entry that has another turn in a while."""
+        now = self._clock.time()
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds)
+        if later.counted:
+            key = held.entry.event.key
+            _log.warning(
+                "%s holds back %s: %s; again in %.1f s",
+                self._who,
+                key,
+                later,
+                later.seconds,
+                extra={"subscriber": self.name, "key": key, "seconds": round(later.seconds, 1)},
+            )
+            retry = attrs.evolve(
+                retry,
+                tries=retry.tries + 1,
+                first_failed_at=retry.first_failed_at or now,
+                failed_at=now,
+                error=str(later),
+            )
+        self._hold(lane, Held(entry=held.entry, retry=retry))
+        self._schedule(lane, later.seconds)
 
     # --- lanes ---------------------------------------------------------------------------
 
@@ -499,6 +586,9 @@ class Delivery:
 
     def _due(self, lane: _Lane) -> None:
         lane.timer = None
+        if lane.is_parked:
+            lane.is_parked = False
+            self._parked -= 1
         lane.is_due = True
         self._enqueue(lane)
 

@@ -9,11 +9,11 @@ import sysconfig
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from traceback import walk_tb
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import Any, Final
 
-_LONGEST: Final = 1000
+from bridge.raised import frames_of, kind_of
+
 _MOST_LINES: Final = 50
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _CALLERS: Final = frozenset(
@@ -45,37 +45,16 @@ def name_of(function: Callable[..., object]) -> str:
     return f"{getattr(named, '__module__', '?')}:{named.__qualname__}"
 
 
-def described(error: BaseException) -> str:
-    """Return an exception's class and text; any text can be kept, whatever `str` makes of it."""
-    try:
-        text = str(error)
-    except BaseException as raised:  # noqa: BLE001 - it is the exception's own code
-        text = f"(its text cannot be had: {type(raised).__name__})"
-    return f"{kind_of(error)}: {writable(text)}"[:_LONGEST]
-
-
-def kind_of(error: BaseException) -> str:
-    """Return the name of an exception's class."""
-    return writable(type(error).__name__)
-
-
-def writable(text: str) -> str:
-    """Escape what no UTF-8 can hold, as file names that are no UTF-8 become in Python."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def raised_at(error: BaseException) -> str | None:
-    """Return the innermost line that raised, and none of the values there."""
-    frames = _frames(error)
-    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else None
-
-
 def exc_info_of(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
     """Return what a log record takes, without our own frames around the function's."""
+    return type(error), error, _trace_of(error)
+
+
+def _trace_of(error: BaseException) -> TracebackType | None:
     trace = error.__traceback__
     while trace is not None and trace.tb_next and trace.tb_frame.f_code.co_filename in _CALLERS:
         trace = trace.tb_next
-    return type(error), error, trace
+    return trace
 
 
 def chain_of(error: BaseException) -> tuple[str, ...]:
@@ -90,7 +69,9 @@ def chain_of(error: BaseException) -> tuple[str, ...]:
         if seen:
             lines.append(f"from {kind_of(cause)}")
         seen.add(id(cause))
-        lines += [f"{file}:{line} in {name}" for file, line, name in _frames(cause)]
+        lines += [
+            f"{file}:{line} in {name}" for file, line, name in frames_of(cause, _trace_of(cause))
+        ]
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return tuple(lines[:_MOST_LINES])
 
@@ -107,23 +88,12 @@ def where_of(error: BaseException, function: Callable[..., object] | None = None
     code = _code_of(function)
     root = None if code is None else _root_of(code, function)
     for cause in (error, error.__cause__):
-        lines = [(file, line) for file, line, _ in (() if cause is None else _frames(cause))]
+        lines = [(file, line) for file, line, _ in (() if cause is None else frames_of(cause))]
         own = [each for each in lines if root is not None and _is_below(root, each[0])]
         own = own or [each for each in lines if not _is_others(each[0])]
         if own:
             return f"{own[-1][0]}:{own[-1][1]}"
     return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
-
-
-def _frames(error: BaseException) -> list[tuple[str, int, str]]:
-    """Return file, line and function of each frame; of a group, also those of its first."""
-    frames = [
-        (frame.f_code.co_filename, line, frame.f_code.co_qualname)
-        for frame, line in walk_tb(error.__traceback__)
-    ]
-    if isinstance(error, BaseExceptionGroup):
-        frames += _frames(error.exceptions[0])
-    return frames
 
 
 def _code_of(function: Callable[..., object] | None) -> CodeType | None:

@@ -20,7 +20,7 @@ class Progress:
         self.taken_up_to = cursor.position
         self.changed: Final = asyncio.Event()
         self._cursor = cursor
-        self._under_way: OrderedDict[int, None] = OrderedDict()
+        self._under_way: OrderedDict[int, int] = OrderedDict()  # the size of each
         self._saving = asyncio.Lock()
         self._begun = 0
         self._told = 0
@@ -34,9 +34,14 @@ class Progress:
         """Return how many entries have been taken and are not settled."""
         return len(self._under_way)
 
+    @property
+    def size(self) -> int:
+        """Return how many bytes of JSON are under way."""
+        return sum(self._under_way.values())
+
     def begin(self, entry: Entry) -> None:
         """Note that an entry is under way."""
-        self._under_way[entry.position] = None
+        self._under_way[entry.position] = entry.size
 
     def settle(self, entry: Entry) -> None:
         """Note that an entry is done with."""

@@ -21,9 +21,9 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.delivery import Delivery
 from bridge.delivery.functions import is_async, name_of
 from bridge.delivery.subscriber import Function
-from bridge.delivery.supervised import Tasks
 from bridge.errors import JournalError
 from bridge.model import Event
+from bridge.supervised import Tasks
 
 _Callable: TypeAlias = Callable[..., Any]
 _Key: TypeAlias = tuple[type[Event], Any]  # the second is the receiver's address, to blinker

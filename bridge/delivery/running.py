@@ -25,7 +25,7 @@ from weakref import getweakrefcount
 
 import attrs
 
-from bridge.delivery.attempt import FIRST, Attempt, attempt
+from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, turn
 from bridge.delivery.functions import is_async
 from bridge.delivery.threads import Threads
 from bridge.model import Event
@@ -75,6 +75,7 @@ class Runner:
         name: str,
         function: Callable[[Event], object],
         *,
+        subscriber: str,
         timeout: float,
         observers: Observers | None = None,
         details: Callable[[Event, int], AttemptDetails],
@@ -83,6 +84,7 @@ class Runner:
         self.under_way: dict[Running, None] = {}
         self._name = name
         self._function = function
+        self._subscriber = subscriber
         self._timeout = timeout
         self._observers = observers
         self._details = details
@@ -120,6 +122,7 @@ class Runner:
         The caller sets `ended` on what is returned. Raises whatever the function raises.
         """
         context = self.context = self._context.copy()
+        context.run(turn.set, Turn(self._subscriber, event.key))
         if which is not FIRST:
             context.run(attempt.set, which)
         if self._observers is None:

@@ -9,10 +9,11 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 
-from bridge.delivery.functions import is_async, plain, writable
+from bridge.delivery.functions import is_async, plain
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.protocol import Start
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
+from bridge.raised import writable
 from bridge.settings import DeliverySettings
 from bridge.settings.wording import quoted, unknown
 
@@ -47,6 +48,10 @@ def _direction(value: Any) -> Any:  # noqa: ANN401 - checked afterwards
     return Direction(value) if value in tuple(Direction) else value
 
 
+def _origin(value: Any) -> Any:  # noqa: ANN401 - checked afterwards
+    return Origin(value) if value in tuple(Origin) else value
+
+
 def _named(value: Any, classes: Mapping[str, type[Any]]) -> Any:  # noqa: ANN401
     return classes.get(value, value) if isinstance(value, str) else value
 
@@ -62,8 +67,8 @@ class Subscriber:
 
     With `transaction`, the function is async and called with an event and a connection.
 
-    Events and contents are classes or the words of TOML, one or several. `direction` and
-    `content` are about messages, so with either of them nothing else is wanted.
+    Events and contents are classes or the words of TOML, one or several. `direction`, `origin`
+    and `content` are about messages, so with any of them nothing else is wanted.
 
     Raises `ConfigurationError` with everything that is wrong.
     """
@@ -76,6 +81,7 @@ class Subscriber:
     source: str | None = None
     domain: str | None = None
     direction: Direction | None = attrs.field(default=None, converter=_direction)
+    origin: Origin | None = attrs.field(default=None, converter=_origin)
     content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
     completions: bool = False
     transaction: bool = False
@@ -103,15 +109,22 @@ class Subscriber:
             return False
         if self.domain is not None and event.domain != self.domain:
             return False
-        if isinstance(event, Message) and event.completes is not None and not self.completions:
+        if isinstance(event, Message) and not self._wants_account(event):
             return False
-        if isinstance(event, Message) and self.owned not in (None, event.owned):
-            return False
-        if self.direction is None and not self.content:
+        if self.direction is None and self.origin is None and not self.content:
             return True
         if not isinstance(event, Message) or self.direction not in (None, event.direction):
             return False
+        if self.origin not in (None, event.origin):
+            return False
         return not self.content or isinstance(event.content, self.content)
+
+    def _wants_account(self, message: Message) -> bool:
+        """Return whether this account of a message is wanted, or an earlier one was instead."""
+        if self.owned not in (None, message.owned):
+            return False
+        is_first = message.completes is None or (self.owned is True and message.newly_owned is True)
+        return is_first or self.completions
 
 
 def _problems(subscriber: Subscriber) -> Iterator[Problem]:
@@ -136,11 +149,14 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     direction: object = subscriber.direction
     if not isinstance(direction, Direction | None):
         yield Problem("direction", _no_word("direction", direction, tuple(Direction)))
+    origin: object = subscriber.origin
+    if not isinstance(origin, Origin | None):
+        yield Problem("origin", _no_word("origin", origin, tuple(Origin)))
     owned: object = subscriber.owned
     if not isinstance(owned, bool | None):
         yield Problem("owned", f"expected True, False or None, found {_found(owned)}")
     if not any(each in (Event, Message) for each in subscriber.events):
-        for key in ("content", "direction"):
+        for key in ("content", "direction", "origin"):
             if getattr(subscriber, key):
                 names = ", ".join(getattr(each, "__name__", "?") for each in subscriber.events)
                 yield Problem(key, f"only a Message has one, and the events are {names}")

@@ -19,11 +19,11 @@ from yarl import URL
 
 from bridge.adapter import Callback, Response
 from bridge.adapter.signing import client_address
-from bridge.delivery.functions import described
 from bridge.errors import BodyRefused, BridgeError, Fault, NotRunning, UnknownAdapter
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.ingress.responses import HEADERS, response_to
+from bridge.raised import described
 from bridge.settings import ServerSettings
 from bridge.throttle import Throttle
 

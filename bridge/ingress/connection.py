@@ -17,9 +17,9 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from bridge.adapter.signing import Address, client_address
-from bridge.delivery.functions import raised_at
 from bridge.errors import BridgeError
 from bridge.ingress.responses import problem, response_to, web_response
+from bridge.raised import raised_at
 from bridge.settings import ServerSettings
 from bridge.throttle import Throttle
 

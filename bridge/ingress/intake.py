@@ -17,10 +17,10 @@ from typing import Final, NoReturn
 import attrs
 import orjson
 
-from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Verified
+from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Signing, Verified, build
+from bridge.adapter.ids import MAX_ID, overlong
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
-from bridge.delivery.functions import raised_at
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -31,13 +31,16 @@ from bridge.errors import (
     MethodRefused,
     NotAuthentic,
     NotRunning,
+    Problem,
     UnknownAdapter,
     Unreadable,
 )
 from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Event, JsonValue, Unrecognized
+from bridge.model.keys import in_domain
 from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.raised import raised_at
 from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
@@ -65,16 +68,46 @@ class Intake:
         """Return the configured adapters by name."""
         return MappingProxyType({name: one.adapter for name, one in self._configured.items()})
 
-    def add(self, name: str, adapter: Adapter, networks: Sequence[Network] = ()) -> None:
-        """Take callbacks for `name` with this adapter, from these networks only if any are given.
+    def add(
+        self,
+        name: str,
+        adapter: Adapter,
+        networks: Sequence[Network] = (),
+        *,
+        domain: str | None = None,
+        believe_unsigned: bool = False,
+    ) -> None:
+        """Take callbacks for `name`; the rest as for `Bridge.add_adapter`.
 
-        Raises `ConfigurationError` where the name is taken.
+        Raises `ConfigurationError` where the name is taken or the domain cannot be shared.
         """
         if self._is_mounted:
             raise ConfigurationError(f"add adapter {name!r} before the callbacks are mounted")
         if name in self._configured:
             raise ConfigurationError(f"two adapters are called {name!r}")
-        self._configured[name] = _Configured(name, adapter, networks)
+        one = _Configured(name, adapter, networks, name if domain is None else domain)
+        one.is_believed = one.is_signed or believe_unsigned
+        self._check_domain(one)
+        self._configured[name] = one
+
+    def _check_domain(self, one: _Configured) -> None:
+        """Raise `ConfigurationError` where the domain of an adapter cannot be what it is."""
+        if not one.domain or "/" in one.domain:
+            message = f"expected a name without a slash for the domain of adapter {one.name!r}"
+            raise ConfigurationError((Problem("domain", message),))
+        sharing = [one, *(each for each in self._configured.values() if each.domain == one.domain)]
+        for each in sharing:
+            if not each.is_believed and any(other.is_signed for other in sharing):
+                message = (
+                    f"{each.name!r} verifies no signatures, and the domain {one.domain!r} holds "
+                    "adapters that do: what it is told counts as theirs. Give it a domain of its "
+                    "own, or set believe_unsigned = true for it"
+                )
+                raise ConfigurationError((Problem("domain", message),))
+
+    def domain_of(self, name: str) -> str:
+        """Return the trust domain of an adapter's events. Raises `UnknownAdapter`."""
+        return self._find(name).domain
 
     def mount(self) -> Mapping[str, Adapter]:
         """Return the configured adapters, to which none can be added from now on."""
@@ -101,7 +134,7 @@ class Intake:
         with self._observers.callback(one.details):
             try:
                 verified = self._verify(one, callback)
-                parsed = self._parse(one, verified)
+                parsed = self._parse(one, verified, one.domain)
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
@@ -125,31 +158,43 @@ class Intake:
             raise MethodRefused(one.methods)
         try:
             with self._observers.verify(one.details):
-                return one.adapter.verify(callback)
+                verified: object = one.adapter.verify(callback)
         except NotAuthentic:
             raise
-        except Exception as error:  # noqa: BLE001 - what cannot be verified is not authentic
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - unverified is not authentic
             one.log_crash("verify", error)
             raise NotAuthentic("the callback could not be verified") from None
+        if type(verified) is not Verified:
+            one.log_crash("verify", TypeError())
+            raise NotAuthentic("the callback could not be verified")
+        return verified
 
-    def _parse(self, one: _Configured, verified: Verified) -> Parsed:
-        """Return what is in an authentic body; never raises."""
+    def _parse(self, one: _Configured, verified: Verified, domain: str) -> Parsed:
+        """Return what is in an authentic body, as of a trust domain; never raises."""
         try:
             with self._observers.parse(one.details):
                 parsed = one.adapter.parse(verified)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the body is authentic
+            # One event can stand for many items (see `bridge.adapter.unread`).
+            if len(parsed.events) >= _MANY:
+                parsed = _without_repetitions(parsed)
+            parsed = one.with_short_ids(parsed, verified)
+            return build.parsed(
+                events=tuple([in_domain(event, domain) for event in parsed.events]),
+                response=parsed.response,
+                malformed=parsed.malformed,
+            )
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the body is authentic
             one.log_crash("parse", error)
             reason = f"the adapter failed with {type(error).__name__}"
             unread = one.unread(verified.payload, verified.received_at, reason)
-            return Parsed(events=(unread,))
-        # One event can stand for many items (see `bridge.adapter.unread`).
-        return parsed if len(parsed.events) < _MANY else _without_repetitions(parsed)
+            return Parsed(events=(in_domain(unread, domain),))
 
     def _bounded(
         self, one: _Configured, verified: Verified, events: tuple[Event, ...]
     ) -> tuple[Event, ...]:
         """Return events that do not take too much room, and say where they would have."""
-        whole = one.unread(verified.payload, verified.received_at, TOO_LARGE)
+        unread = one.unread(verified.payload, verified.received_at, TOO_LARGE)
+        whole = in_domain(unread, one.domain)
         bound = bounded(events, len(verified.payload), whole)
         if bound[-1] is whole:
             self._throttle.log(
@@ -171,7 +216,8 @@ class Intake:
             except CodecError as error:
                 # A traceback could show what the body holds.
                 _log.error("an adapter made an event that is no JSON", extra={"adapter": one.name})
-                events = (one.unread(callback.body, callback.received_at, str(error)),)
+                unread = one.unread(callback.body, callback.received_at, str(error))
+                events = (in_domain(unread, one.domain),)
                 await self._append_once(one, events)
         except JournalError as error:
             fields = {"adapter": one.name, "reason": str(error)}
@@ -185,6 +231,28 @@ class Intake:
         details = AppendDetails(one.name, events)
         with self._observers.append(details):
             details.appended = await self.journal.append(events)
+        if details.appended.duplicates and self._is_shared(one.domain):
+            await self._log_others(one, events)
+
+    def _is_shared(self, domain: str) -> bool:
+        return sum(each.domain == domain for each in self._configured.values()) > 1
+
+    async def _log_others(self, one: _Configured, events: Sequence[Event]) -> None:
+        """Log that another adapter of the domain had told of one of these events before."""
+        for event in events:
+            entry = None
+            with suppress(JournalError):  # the events are durable all the same
+                entry = await self.journal.find(event.key)
+            if entry is not None and entry.event.source != one.name:
+                self._throttle.log(
+                    logging.WARNING,
+                    "duplicate from another adapter than the original's",
+                    key=f"duplicate {one.name}",
+                    adapter=one.name,
+                    original=entry.event.source,
+                    event_key=event.key,
+                )
+                return
 
     def refuse(self, name: str, error: BodyRefused) -> None:
         """Let observers see a callback whose body was refused, so that it cannot be received."""
@@ -194,15 +262,19 @@ class Intake:
     def parse_again(self, event: Unrecognized) -> Parsed:
         """Let its adapter, mended meanwhile, parse a body that it could not read.
 
+        What comes of it is of the event's own domain, whatever the adapter's has become.
         Raises `UnknownAdapter` where the adapter is not configured any more.
         """
         payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
         verified = Verified(payload=payload, received_at=event.received_at)
-        return self._parse(self._find(event.source), verified)
+        one = self._find(event.source)
+        return self._parse(one, verified, event.domain or one.domain)
 
     def preview(self, name: str, payload: bytes, received_at: datetime) -> Parsed:
         """Return what an adapter makes of a body; nothing is kept. Raises `UnknownAdapter`."""
-        return self._parse(self._find(name), Verified(payload=payload, received_at=received_at))
+        one = self._find(name)
+        verified = Verified(payload=payload, received_at=received_at)
+        return self._parse(one, verified, one.domain)
 
     def _refuse_to_receive(self) -> NoReturn:
         if self._loop is None:
@@ -233,9 +305,14 @@ def _without_repetitions(parsed: Parsed) -> Parsed:
 class _Configured:
     """An adapter, the networks that its callbacks may come from, and what observers are told."""
 
-    def __init__(self, name: str, adapter: Adapter, networks: Sequence[Network]) -> None:
+    def __init__(
+        self, name: str, adapter: Adapter, networks: Sequence[Network], domain: str
+    ) -> None:
         self.name = name
         self.adapter = adapter
+        self.domain = domain
+        self.is_signed = isinstance(adapter, Signing) and adapter.signed
+        self.is_believed = self.is_signed
         self.methods = adapter.methods
         self.networks = tuple(networks)
         self.details = CallbackDetails(name)
@@ -245,6 +322,17 @@ class _Configured:
         return not self.networks or (
             client is not None and any(client in network for network in self.networks)
         )
+
+    def with_short_ids(self, parsed: Parsed, verified: Verified) -> Parsed:
+        """Return what was parsed, with the body in place of events with ids that are too long."""
+        long = {id(event): name for event in parsed.events if (name := overlong(event))}
+        if not long:
+            return parsed
+        kept = [event for event in parsed.events if id(event) not in long]
+        what = ", ".join(sorted(set(long.values())))
+        reason = f"longer than {MAX_ID} bytes: {what}"
+        kept.append(self.unread(verified.payload, verified.received_at, reason))
+        return attrs.evolve(parsed, events=tuple(kept))
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""
@@ -256,7 +344,7 @@ class _Configured:
         scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
         return scope.unrecognized(Unreadable("", reason))
 
-    def log_crash(self, step: str, error: Exception) -> None:
+    def log_crash(self, step: str, error: BaseException) -> None:
         """Log that the adapter failed, and where; not why, since that may quote the body."""
         _log.error(
             "an adapter failed: this is a bug in it",

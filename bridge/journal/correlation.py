@@ -24,6 +24,7 @@ from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
     Conversation,
+    Deletion,
     Direction,
     Event,
     JsonValue,
@@ -58,7 +59,8 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
     if conversation is not None:
-        conversation, _, before = _settle(event, conversation, ledger, None)
+        conversation, _, joined = identity.settle(event, conversation, ledger)
+        before = _join(event, joined, ledger) if joined else ()
         event = evolved(event, conversation=conversation)
     return True, (*before, *waiting.publish_or_wait(event, (event.key,), ledger))
 
@@ -80,6 +82,8 @@ def first_names(event: Event) -> tuple[Sequence[str], Sequence[str]]:
         names = identity.names_of(event)
         if isinstance(event, Message | StatusChange):
             names += tracks.names_of(event)
+        if isinstance(event, StatusChange):
+            names += tracks.names_of_ours(event)
         return names, (lane_of(event),)
     except Exception:  # noqa: BLE001 - as above
         return (), ()
@@ -99,7 +103,7 @@ def _keys_of(event: Event) -> tuple[str, ...]:
 
 def _message(message: Message, ledger: Ledger) -> Decision:
     keys = _keys_of(message)
-    known_keys = [key for key in keys if ledger.knows(key)]
+    known_keys = list(filter(ledger.knows, keys))
     if not known_keys:
         message, before = _in_its_conversation(message, ledger)
         published = waiting.publish_or_wait(message, keys, ledger, settle=message.settle)
@@ -117,22 +121,37 @@ def _message(message: Message, ledger: Ledger) -> Decision:
 
 def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
     """Return a message in the conversation that it belongs to, and remember that it does."""
+    if type(message.content) is Deletion:
+        message = _of_its_user(message, message.content.message_id, ledger)
     where, track = message.conversation, None
     is_remembered = message.direction is _OUTBOUND or type(message.content) is Unsupported
     if is_remembered:
         track = tracks.find(message, ledger)
     known_as = None if track is None else track.user
-    conversation, user, before = _settle(message, where, ledger, known_as)
+    conversation, user, joined = identity.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
         if track is not None:
             where = track.conversation or where
-            conversation, user, before = _settle(message, where, ledger, track.user)
+            conversation, user, joined = identity.settle(message, where, ledger, track.user)
+    before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, before
+
+
+def _of_its_user(message: Message, about: str, ledger: Ledger) -> Message:
+    """Return a message that names nobody as one of the user whose message it is about."""
+    if message.sender.phone or message.sender.user_id:
+        return message
+    known = ledger.known(tracks.in_domain(message, message_key(message.channel, about)))
+    other = None if known is None else known.event
+    if not isinstance(other, Message):
+        return message
+    user = other.recipient if other.direction is _OUTBOUND else other.sender
+    return evolved(message, sender=user, conversation=other.conversation)
 
 
 def _told_again(
@@ -167,6 +186,7 @@ def _told_again(
         told,
         key=more,
         completes=first.key,
+        newly_owned=True if told.owned and not latest.owned else None,
         conversation=attrs.evolve(told.conversation, id=whole.conversation.id),
         source=message.source,
         raw=message.raw,
@@ -203,12 +223,14 @@ def _latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
 def _status(change: StatusChange, ledger: Ledger) -> Decision:
     if ledger.knows(change.key) and ledger.known(change.key) is None:
         return _DUPLICATE  # it has been erased, and leaves nothing behind again
+    tracks.tie(change, ledger)
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
     user: User | None = None
     before: Sequence[Published] = ()
     if conversation is not None:
-        conversation, user, before = _settle(change, conversation, ledger, track.user)
+        conversation, user, joined = identity.settle(change, conversation, ledger, track.user)
+        before = _join(change, joined, ledger) if joined else ()
     change, keys, track = tracks.observe(change, track, conversation, user)
     for key in keys:
         if ledger.knows(key):
@@ -233,20 +255,15 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 # --- users ---------------------------------------------------------------------------------
 
 
-def _settle(
-    event: Event, conversation: Conversation, ledger: Ledger, known_as: str | None
-) -> tuple[Conversation, User | None, Sequence[Published]]:
-    """Return an event's conversation and user, and what is to be published before it."""
-    conversation, user, joined = identity.settle(event, conversation, ledger, known_as)
-    if not joined:
-        return conversation, user, ()
+def _join(event: Event, joined: Sequence[identity.Joined], ledger: Ledger) -> Sequence[Published]:
+    """Return what is to be published before an event, since conversations were joined for it."""
     before: list[Published] = []
     for account, ends, goes_on in joined:
         notice = _joined(event, account, ends, goes_on)
         if not ledger.knows(notice.key):
             before += waiting.publish_or_wait(notice, (notice.key,), ledger)
         before += waiting.move(ends, goes_on, ledger)
-    return conversation, user, before
+    return before
 
 
 def _joined(event: Event, account: str, ends: str, goes_on: str) -> Notice:

@@ -40,7 +40,8 @@ class Track:
     `user` is the name of the user record of the direct conversation that the message is in.
     `standing` is the furthest status by participant, "" standing for the only one that there is
     in a direct conversation. `observed` holds the statuses that were published before the
-    channel's own id was known.
+    channel's own id was known. `correlation` is the key of the intent, where the message was sent
+    through the bridge.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Track:
     id_space: str | None = None
     standing: Mapping[str, Status] = attrs.field(factory=dict)
     observed: tuple[Observation, ...] = ()
+    correlation: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -189,6 +191,7 @@ def encode_record(record: Record) -> bytes:
                 (each.status, each.participant, each.provider_status, each.key)
                 for each in record.observed
             ],
+            "correlation": record.correlation,
         }
     )
 
@@ -226,6 +229,7 @@ def decode_record(data: bytes) -> Record:
             )
             for status, participant, word, *key in found["observed"]
         ),
+        correlation=found.get("correlation"),
     )
 
 

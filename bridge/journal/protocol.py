@@ -52,12 +52,14 @@ class Entry:
 
     Entries of one lane are delivered to a subscriber one at a time and in order. `reparsed` says
     of an `Unrecognized` that its body has been read since; only `find` and `search` set it.
+    `size` is that of the event's JSON in bytes, 0 where an engine has not written it.
     """
 
     position: int
     lane: str
     event: Event
     reparsed: bool = False
+    size: int = attrs.field(default=0, eq=False)
 
 
 @final
@@ -84,8 +86,9 @@ class Retry:
     """How often a subscriber has tried an entry, what came of it, and when the next try is due.
 
     `tries` counts failed ones: the first at `first_failed_at`, the last at `failed_at` with
-    `error`. `trace` holds the lines of code that a dead letter's error came through. `due_at` is
-    None where no try is planned: behind an earlier entry of the lane, and for a dead letter.
+    `error`, which was raised at `where`, the innermost line of the user's own code. `trace` holds
+    the lines of code that a dead letter's error came through. `due_at` is None where no try is
+    planned: behind an earlier entry of the lane, and for a dead letter.
     `replayed`: an operator asked for the entry again, so the subscriber may have taken it before.
     """
 
@@ -94,6 +97,7 @@ class Retry:
     first_failed_at: float | None = None
     failed_at: float | None = None
     error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
+    where: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
     trace: tuple[str, ...] = attrs.field(default=(), converter=_lines)
     replayed: bool = False
 
@@ -227,6 +231,8 @@ class Cursor(Protocol):
     async def read(self, limit: int) -> Sequence[Entry]:
         """Return the next entries in journal order: at least one, waiting for it, at most `limit`.
 
+        An engine returns fewer where they are large, so that a page does not fill the memory.
+
         Entries that are held are not among them. Raises `JournalError`.
         """
         ...
@@ -353,7 +359,7 @@ class Engine(Protocol):
         ...
 
     def known(self) -> AsyncGenerator[Sequence[bytes]]:
-        """Give the digests (BLAKE2b, 16 bytes) of keys that are known without an event.
+        """Give the digests (`digests.digest`) of keys that are known without an event.
 
         Those of keys whose events are kept may be among them.
         """
@@ -470,6 +476,8 @@ def lane_of(event: Event) -> str:
     """Return which events this one must stay in order with."""
     conversation = conversation_of(event)
     if conversation is not None:
+        if isinstance(event, Message) and event.intent and event.intent.not_before:
+            return f"{conversation}/later/{event.message_id}"  # it holds up nobody until then
         return conversation
     domain = "" if event.domain is None else f"{event.domain}/"
     match event:

@@ -23,6 +23,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import evolved
+from bridge.model.keys import OURS
 
 _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "message_id",
@@ -34,6 +35,7 @@ _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "conversation",
     "settle",
     "completes",
+    "newly_owned",
     # of a status; the conversation is its message's
     "status",
     "provider_status",
@@ -64,7 +66,7 @@ def together(first: Message, second: Message) -> Message:
         key=named.key,
         message_id=named.message_id,
         aliases=tuple(dict.fromkeys(each for each in names if each != named.message_id)),
-        id_space=first.id_space or second.id_space,
+        id_space=_space(first, second) or _space(second, first),
         account=first.account or second.account,
         conversation=attrs.evolve(placed.conversation, provider_id=numbers[0] or numbers[1]),
     )
@@ -82,6 +84,11 @@ def is_more(account: Message, before: Message) -> bool:
 def told_of_status(first: StatusChange, second: StatusChange) -> dict[str, Any]:
     """Return what two accounts of a status say together, by the names of the fields."""
     return _said(first, second)
+
+
+def _space(one: Message, other: Message) -> str | None:
+    """Return whose space the names are in: a provider's, rather than our own."""
+    return None if one.id_space == OURS and other.id_space is not None else one.id_space
 
 
 def _is_unresolved(message: Message) -> bool:
@@ -115,12 +122,12 @@ def _filled(mine: Any, theirs: Any, default: object = None) -> Any:  # noqa: ANN
     """Return a value with what it leaves open filled in from another one."""
     if theirs is None:
         return mine
+    if type(mine) is bool:  # `Message.owned`: told to us by any of them
+        return mine or theirs
     if mine is None or mine == default or mine in ("", (), {}):
         return theirs
     if type(mine) is not type(theirs):
         return mine
-    if type(mine) is bool:  # `Message.owned`: told to us by any of them
-        return mine or theirs
     if type(mine) is Role:
         return max(mine, theirs, key=lambda role: _MORE[role])
     if not attrs.has(type(mine)):

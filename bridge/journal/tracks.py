@@ -4,6 +4,9 @@ A provider may name a message in two ways: by the channel's own id and by an id 
 provider's (`Message.id_space`). Only some callbacks tie the two. A status that came under the
 other space's id before the tie was known has been published as unresolved; learning the tie later
 claims the channel's keys for it, so that the same status is not published again.
+
+A message that is sent through the bridge goes by our own id at first. The provider's response ties
+it to the provider's id, and so does a status that repeats ours, whichever comes first.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from bridge.model import (
     StatusChange,
 )
 from bridge.model.frozen import changer
-from bridge.model.keys import status_key
+from bridge.model.keys import OURS, message_key, status_key
 
 RANK: Final[Mapping[Status, int]] = {
     Status.UNKNOWN: 0,
@@ -44,10 +47,12 @@ _DIRECT: Final = ConversationKind.DIRECT
 _GROUP: Final = ConversationKind.GROUP
 _UNKNOWN: Final = Status.UNKNOWN
 _ALONE: Final = ("",)
+_UUID: Final = 36  # characters: what is sent through the bridge is called by one
+_tied: Final = changer(StatusChange, "aliases", "id_space")
 _observed: Final = changer(
     StatusChange,
     *("key", "channel", "account", "message_id", "aliases", "id_space"),
-    *("conversation", "resolved", "advanced", "current"),
+    *("conversation", "correlation", "resolved", "advanced", "current"),
 )
 
 
@@ -55,6 +60,40 @@ def names_of(event: Message | StatusChange) -> list[str]:
     """Return the names under which a ledger knows the message of an event."""
     own = _name(event, _space(event), event.message_id)
     return [own, *(_name(event, event.id_space or "", alias) for alias in event.aliases)]
+
+
+def names_of_ours(change: StatusChange) -> list[str]:
+    """Return the names of messages of ours that a status may be about."""
+    return [_name(change, OURS, each) for each in _ours_of(change)]
+
+
+def _ours_of(change: StatusChange) -> Sequence[str]:
+    """Return which of our own ids a status may mean: its aliases, or what it repeats."""
+    if change.id_space is not None:
+        return change.aliases if change.id_space == OURS else ()
+    told = (change.correlation, change.message_id)
+    return [each for each in told if each is not None and len(each) == _UUID]
+
+
+def tie(change: StatusChange, ledger: Ledger) -> None:
+    """Tie a status's message to the one of ours that it names, if it does so for the first time.
+
+    Whatever tells the message under the provider's id is from then on taken for the same.
+    """
+    name = _name(change, _space(change), change.message_id)
+    for ours in _ours_of(change):
+        known = ledger.find(_name(change, OURS, ours))
+        if not isinstance(known, Track) or known.name == name:
+            continue
+        key = in_domain(change, message_key(change.channel, change.message_id))
+        if not ledger.knows(key):
+            ledger.claim(key, in_domain(change, message_key(OURS, ours)))
+        if known.message_id != ours:  # sent twice, in doubt, and tied before: one message still
+            ledger.tie(name, known)
+            return
+        named = _tied(change, (ours,), OURS)
+        learn(named, known.conversation or change.conversation, None, ledger)
+        return
 
 
 def find(message: Message, ledger: Ledger) -> Track | None:
@@ -66,19 +105,25 @@ def find(message: Message, ledger: Ledger) -> Track | None:
     return None
 
 
-def learn(message: Message, where: Conversation, user: User | None, ledger: Ledger) -> None:
+def learn(
+    message: Message | StatusChange, where: Conversation | None, user: User | None, ledger: Ledger
+) -> None:
     """Remember where a message belongs, and by which other names it goes."""
     name, *others = names_of(message)
     known = ledger.find(name)
     if not isinstance(known, Track):
         known = _new(message, name)
+    intent = message.intent if isinstance(message, Message) else None
     track = attrs.evolve(
         known,
         channel=message.channel if known.name == name else known.channel,
         account=message.account or known.account,
         conversation=known.conversation or where,
-        user=user.name if user is not None and where.kind is _DIRECT else known.user,
+        user=user.name
+        if user is not None and where is not None and where.kind is _DIRECT
+        else known.user,
         id_space=message.id_space or known.id_space,
+        correlation=known.correlation if intent is None else intent.key,
     )
     for alias, other_name in zip(message.aliases, others, strict=True):
         if alias in track.aliases:
@@ -92,7 +137,7 @@ def learn(message: Message, where: Conversation, user: User | None, ledger: Ledg
         ledger.save(track)
 
 
-def _join(message: Message, track: Track, other: Track, ledger: Ledger) -> Track:
+def _join(message: Message | StatusChange, track: Track, other: Track, ledger: Ledger) -> Track:
     """Count what was published under the other name, so that it is not published under this."""
     standing = dict(track.standing)
     for participant, status in other.standing.items():
@@ -101,7 +146,12 @@ def _join(message: Message, track: Track, other: Track, ledger: Ledger) -> Track
         key = _status_key(message, track, each.status, each.participant, each.provider_status)
         if not ledger.knows(key):
             ledger.claim(key, each.key)
-    return attrs.evolve(track, standing=standing, user=track.user or other.user)
+    return attrs.evolve(
+        track,
+        standing=standing,
+        user=track.user or other.user,
+        correlation=track.correlation or other.correlation,
+    )
 
 
 # --- statuses ------------------------------------------------------------------------------
@@ -144,6 +194,7 @@ def observe(
         track.aliases,
         track.id_space if track.aliases else change.id_space,
         where,
+        track.correlation or change.correlation,
         resolved,
         current is not before,
         current,

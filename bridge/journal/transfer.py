@@ -27,7 +27,7 @@ from bridge.journal.protocol import (
 from bridge.journal.query import MOST, Query
 from bridge.model.codec import decode, encode
 
-_VERSION: Final = 1
+_VERSION: Final = 2  # 1 had no trust domains
 _BATCH: Final = 500
 _PATIENCE: Final = 60.0  # seconds; of several processes, each would read a part
 

@@ -33,10 +33,13 @@ def publish_or_wait(
 
     `keys` are all names of its happening; its own key is the first. Raises `CodecError`.
     """
-    lane = lane_of(event)
+    lane = event.conversation.id if type(event) is Message else lane_of(event)
     queue = ledger.queue(lane)
     if queue is None and not settle:
-        _claim(event, keys, ledger)
+        if len(keys) == 1:
+            ledger.claim(event.key)
+        else:
+            _claim(event, keys, ledger)
         return ((event, lane),)
     due = event.received_at.timestamp() + min(settle, _LONGEST) if settle else None
     waiting = Waiting(event=event, keys=tuple(keys), size=len(encode(event)), due=due)

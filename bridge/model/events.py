@@ -11,7 +11,7 @@ from typing import ClassVar, Generic, final
 
 import attrs
 
-from bridge.model.content import ContentT_co, ProviderError
+from bridge.model.content import ContentT_co, ProviderError, Template
 from bridge.model.frozen import own_copies, quick_init
 from bridge.model.parties import Conversation, JsonValue, Party
 
@@ -24,13 +24,17 @@ class Direction(StrEnum):
 
 
 class Origin(StrEnum):
-    """What produced a message: a user, an agent, an API call, the business's app, an import."""
+    """What produced a message: a user, an agent, an API call, the business's app, an import.
+
+    `bridge` is for those that were sent through this bridge.
+    """
 
     USER = "user"
     AGENT = "agent"
     API = "api"
     APP = "app"
     HISTORY = "history"
+    BRIDGE = "bridge"
 
 
 class Forwarded(StrEnum):
@@ -136,6 +140,23 @@ class Pricing:
     conversation_expires_at: datetime | None = None
 
 
+@final
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Intent:
+    """What the caller asked for with a message that is sent through the bridge.
+
+    `key` names the intent: what is sent again under the same key is not sent twice. The message
+    goes out at `not_before` at the earliest, and is given up at `expires_at`. `otherwise` goes in
+    its place where the provider takes a template only.
+    """
+
+    key: str
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    otherwise: Template | None = None
+
+
 @own_copies("raw")
 @attrs.frozen(kw_only=True)
 class Event:
@@ -145,7 +166,8 @@ class Event:
     retry or process carried it. `source` is the configured adapter's name. `account` is the
     business's stable id on the channel, or None where a callback does not tell.
     `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
-    moved by anything of another. None stands for a journal that is used without a bridge.
+    moved by anything of another, and `key` and the conversation's id begin with it and a slash.
+    None stands for a journal that is used without a bridge.
     `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item; each
     access returns a copy, so that no reader changes what others get.
     """
@@ -174,7 +196,9 @@ class Message(Event, Generic[ContentT_co]):
     it publishes this one; None where none is expected, and once a fuller account has come.
     `completes` is the key of a message that was published before with less than is known now.
     `owned` is False for the copy of a message in a conversation that another responder answers.
-    `history_status` is where an imported message stood.
+    `newly_owned` is True where what `completes` names was such a copy, and this one is not.
+    `history_status` is where an imported message stood. `intent` is set where the message was
+    sent through the bridge: then `message_id` is our own, and the provider's an alias.
     """
 
     kind: ClassVar[str] = "message"
@@ -196,6 +220,8 @@ class Message(Event, Generic[ContentT_co]):
     history_status: Status | None = None
     settle: float | None = None
     completes: str | None = None
+    newly_owned: bool | None = None
+    intent: Intent | None = None
 
 
 @final
@@ -208,7 +234,8 @@ class StatusChange(Event):
     whether it moved the message on, `current` where the message stands now; both are set by
     the journal, and so are `aliases`, once known. `resolved` is False where `message_id` belongs
     to another id space than the channel's own, which `id_space` names.
-    `correlation` is the business's own string, echoed from the request that sent the message.
+    `correlation` is the business's own string, echoed from the request that sent the message; of
+    a message that was sent through the bridge it is the key of the intent, set by the journal.
     """
 
     kind: ClassVar[str] = "status_change"

@@ -19,6 +19,9 @@ E = TypeVar("E", bound=Event)
 _moved: Final = changer(Conversation, "id")
 _UNKNOWN: Final = Status.UNKNOWN
 
+OURS: Final = "bridge"
+"""The id space of our own ids: those of messages that are sent through the bridge."""
+
 
 def message_key(channel: str, message_id: str, sender: str | None = None) -> str:
     """Name a message.
@@ -75,6 +78,7 @@ def in_domain(event: E, domain: str) -> E:
     """Return the event as one of a trust domain: its key and its conversation are the domain's.
 
     So nothing of another domain can have the same key, nor be in the same conversation.
+    `domain` holds no "/".
     """
     cls: Any = event.__class__  # a class is hashable
     conversation = getattr(event, "conversation", None)

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, MutableMapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from enum import Enum
 from logging.handlers import QueueHandler
@@ -116,17 +116,21 @@ class _Handler(QueueHandler):
         self.queue: SimpleQueue[logging.LogRecord | threading.Event | None] = SimpleQueue()
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Let a line be written, or count it where too many are waiting."""
         if self.queue.qsize() >= _MOST_WAITING:
             self._dropped += 1
             return
-        if self._dropped:
+        self._tell_dropped()
+        super().emit(record)
+
+    def _tell_dropped(self) -> None:
+        with self.lock or nullcontext():
             dropped, self._dropped = self._dropped, 0
+        if dropped:
             message = "%d lines of the log were dropped here: whoever reads it did not keep up"
             lost = _log.makeRecord(_log.name, logging.ERROR, "", 0, message, (dropped,), None)
             self.queue.put(self.prepare(lost))
-        self.queue.put(record)
 
     def _write(self) -> None:
         while (record := self.queue.get()) is not None:
@@ -136,6 +140,8 @@ class _Handler(QueueHandler):
             with suppress(OSError, ValueError):  # a line that cannot be written is lost
                 self._stream.write(f"{record.msg}\n")
                 self._stream.flush()
+            if self._dropped and self.queue.empty():  # the next line may be hours away
+                self._tell_dropped()
 
     def is_written(self, within: float) -> bool:
         """Return whether all lines so far are written, waiting at most so many seconds."""

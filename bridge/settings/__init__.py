@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge.settings.structure import Duration, Size, seconds
     from bridge.settings.tables import (
         CONSOLE,
+        WEBHOOK,
         AdapterEntry,
         AdapterTable,
         ContentKind,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         JournalTable,
         LogSettings,
         NoSettings,
+        OutboxSettings,
         SelfCritical,
         ServerSettings,
         Settings,
@@ -45,6 +47,7 @@ else:
 
 __all__ = [
     "CONSOLE",
+    "WEBHOOK",
     "AdapterEntry",
     "AdapterTable",
     "AdminSettings",
@@ -56,6 +59,7 @@ __all__ = [
     "JournalTable",
     "LogSettings",
     "NoSettings",
+    "OutboxSettings",
     "SelfCritical",
     "ServerSettings",
     "Settings",

@@ -21,6 +21,7 @@ from bridge.settings.tables import (
     JournalTable,
     LogSettings,
     NoSettings,
+    OutboxSettings,
     ServerSettings,
     Settings,
     SubscriberEntry,
@@ -38,6 +39,7 @@ _SECTIONS: Final[Mapping[str, type[Any]]] = {
     "log": LogSettings,
     "tracing": TracingSettings,
     "delivery": DeliverySettings,
+    "outbox": OutboxSettings,
 }
 
 

@@ -19,7 +19,17 @@ import attrs
 from bridge.errors import CodecError
 from bridge.journal.protocol import Appended, Entry, Journal, Start
 from bridge.journal.query import JOINED
-from bridge.model import Direction, Event, Message, Notice, Pricing, Status, StatusChange, Text
+from bridge.model import (
+    Deletion,
+    Direction,
+    Event,
+    Message,
+    Notice,
+    Pricing,
+    Status,
+    StatusChange,
+    Text,
+)
 from bridge.model.keys import conversation_id, in_domain
 from bridge.testing.sample_events import (
     ACCOUNT,
@@ -277,6 +287,26 @@ class CorrelationContract(ABC):
             {"from": b.lane, "to": a.lane},
         )
         assert [entry.lane for entry in (notice, c, d)] == [a.lane] * 3
+
+    async def test_a_deletion_of_nobody(self, tmp_path: Path) -> None:
+        """A deletion that names nobody is of the user whose message is deleted."""
+        told = message("a")
+        gone = attrs.evolve(
+            message("a", phone=""),
+            key="deletion/whatsapp/a",
+            conversation=attrs.evolve(told.conversation, id="nobody's"),
+            content=Deletion(message_id="a"),
+        )
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            await journal.append([told])
+        if journal.durable:
+            journal = self.make_journal(tmp_path)
+        async with journal:
+            await journal.append([gone])
+            entries = await self._published(journal, 2)
+        assert [entry.lane for entry in entries] == [told.conversation.id] * 2
+        assert [each.sender for each in _messages(entries)] == [told.sender] * 2
 
     async def test_what_waits_is_joined(self, tmp_path: Path) -> None:
         """What waits in a conversation that ends comes out in the one that goes on."""

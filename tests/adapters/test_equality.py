@@ -23,6 +23,7 @@ CONFIGURED = Incs(
         insecure=True,
         channels=(
             Channel(id=30058, kind="whatsapp", business_phone="15550783881"),
+            Channel(id=30059, kind="whatsapp", business_phone="16505551111"),
             Channel(id=30060, kind="rcs", agent_id="shop_agent@rbm.goog"),
         ),
     ),

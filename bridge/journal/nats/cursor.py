@@ -17,8 +17,10 @@ from bridge.journal.nats.holding import Record
 from bridge.journal.nats.partition import Partition
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import Entry, Held, Settlement, Start
+from bridge.supervised import Tasks
 
 _BUFFER: Final = 512  # entries that wait to be read
+_MAX_SIZE: Final = 16 << 20  # bytes of their JSON
 _BATCH: Final = 500  # of a settlement's records; a server takes 1000 in one batch
 _RELEASED: Final = {TTL: "60s"}
 
@@ -49,7 +51,7 @@ class SubscriberCursor:
         self._open: dict[int, _Given | None] = {}  # by position, in the order of reading
         self._filled = asyncio.Event()
         self._held_changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(f"subscriber {name}")
         self._closed = False
 
     # --- joining and leaving -----------------------------------------------------------------
@@ -91,18 +93,14 @@ class SubscriberCursor:
 
     def serve(self) -> None:
         """Begin to read."""
-        self._tasks = [
-            asyncio.create_task(partition.run(), name=f"{self.name}: partition {partition.number}")
-            for partition in self.partitions
-        ]
+        for partition in self.partitions:
+            self._tasks.start(f"partition {partition.number}", partition.run)
 
     async def close(self) -> None:
         """Read no more, and let other processes be pinned."""
         self._closed = True
         self._filled.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         # A partition that cannot be left goes to another client a few seconds later.
         leaving = (partition.leave() for partition in self.partitions)
         await asyncio.gather(*leaving, return_exceptions=True)
@@ -112,7 +110,8 @@ class SubscriberCursor:
     @property
     def room(self) -> int:
         """How many more entries fit."""
-        return _BUFFER - len(self._buffer)
+        is_large = sum(given.entry.size for given in self._buffer) > _MAX_SIZE
+        return 0 if is_large else _BUFFER - len(self._buffer)
 
     def give(self, partition: int, entry: Entry) -> None:
         """Take an entry to be read."""

@@ -20,6 +20,7 @@ from bridge.journal.nats.following import FollowingCursor, Growth
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Cursor, Entry, Start
+from bridge.supervised import Tasks
 
 _AFTER_ERROR: Final = 0.5
 
@@ -38,20 +39,18 @@ class Cursors:
         self._latecomers = latecomers
         self._cursors: dict[str, SubscriberCursor] = {}
         self._growth = Growth()
-        self._joining: dict[Cursor, asyncio.Task[None]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._joining: dict[Cursor, asyncio.Event] = {}
+        self._tasks = Tasks("journal")
         self._changed: Changed | None = None
         self._origin = secrets.token_hex(4)
+        self._listening_client = 0
         self._listening: list[Listening] = []
 
     async def close(self) -> None:
         """Read no more; whoever waits for an entry gets a `JournalError`."""
         await asyncio.gather(*(cursor.close() for cursor in self._cursors.values()))
         self._growth.close()
-        tasks = [*self._tasks, *self._joining.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         self._cursors.clear()
         self._joining.clear()
 
@@ -70,7 +69,7 @@ class Cursors:
             del self._cursors[name]
             raise
         if self._changed is not None:
-            self._tasks.append(asyncio.create_task(self._tell(cursor, self._changed)))
+            self._tasks.start("tell", partial(self._tell, cursor, self._changed))
         return cursor
 
     async def _serve(self, cursor: SubscriberCursor, start: Start) -> None:
@@ -90,9 +89,7 @@ class Cursors:
         cursor = self._cursors.pop(name, None)
         if cursor is None:
             return
-        joining = self._joining.get(cursor)
-        if joining is not None:
-            joining.cancel()
+        self._has_joined(cursor)
         await cursor.close()
 
     async def _join(self, cursor: Cursor, join: Callable[[], Awaitable[None]]) -> None:
@@ -101,12 +98,12 @@ class Cursors:
         except Away:
             if not self._latecomers:
                 raise
-            self._joining[cursor] = joining = asyncio.create_task(self._keep_trying(join))
-            joining.add_done_callback(lambda _: self._joining.pop(cursor, None))
+            self._joining[cursor] = asyncio.Event()
+            self._tasks.start("join", partial(self._keep_trying, cursor, join))
 
-    async def _keep_trying(self, join: Callable[[], Awaitable[None]]) -> None:
+    async def _keep_trying(self, cursor: Cursor, join: Callable[[], Awaitable[None]]) -> None:
         fault = Repeated(logging.WARNING, "a cursor cannot join: %s")
-        while True:
+        while cursor in self._joining:
             await self._streams.until_ready()
             try:
                 await join()
@@ -114,7 +111,12 @@ class Cursors:
                 fault.log(error)
                 await asyncio.sleep(_AFTER_ERROR)
             else:
-                return
+                self._has_joined(cursor)
+
+    def _has_joined(self, cursor: Cursor) -> None:
+        joined = self._joining.pop(cursor, None)
+        if joined is not None:
+            joined.set()
 
     @property
     def joined(self) -> bool:
@@ -125,8 +127,8 @@ class Cursors:
         """Wait until `joined`."""
         while not self.joined:
             await self._streams.until_ready()
-            if self._joining:
-                await asyncio.wait(self._joining.values())
+            for joined in tuple(self._joining.values()):
+                await joined.wait()
 
     async def renew(self) -> None:
         """Note the subscribers in streams that have replaced lost ones."""
@@ -139,7 +141,7 @@ class Cursors:
         """See `SharedJournal.watch`."""
         self._changed = changed
         for cursor in self._cursors.values():
-            self._tasks.append(asyncio.create_task(self._tell(cursor, changed)))
+            self._tasks.start("tell", partial(self._tell, cursor, changed))
 
     async def _tell(self, cursor: SubscriberCursor, changed: Changed) -> None:
         while True:
@@ -149,15 +151,19 @@ class Cursors:
             except JournalError:
                 await asyncio.sleep(_AFTER_ERROR)
                 cursor.held_changed()
+            except BaseException:
+                cursor.held_changed()  # for the task that replaces this one
+                raise
 
     async def listen(self) -> None:
         """Listen to other processes. Raises `Away`."""
-        if not self._listening:
-            broker, names = self._streams.broker, self._streams.names
+        broker, names = self._streams.broker, self._streams.names
+        if self._listening_client != broker.clients:
             self._listening = [
                 await broker.listen(names.held_changed, self._hear_held_changed),
                 await broker.listen(names.grown, self._hear_grown),
             ]
+            self._listening_client = broker.clients
 
     async def grown(self) -> None:
         """Tell all processes that events have been written; whoever misses it looks later."""

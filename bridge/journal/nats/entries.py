@@ -64,7 +64,11 @@ def entry_of(sequence: int, data: bytes, *, reparsed: bool = False) -> Entry:
     """Return the entry of a message."""
     event = read_event(data, sequence)
     return Entry(
-        position=position_of(sequence), lane=lane_of(event), event=event, reparsed=reparsed
+        position=position_of(sequence),
+        lane=lane_of(event),
+        event=event,
+        reparsed=reparsed,
+        size=len(data),
     )
 
 

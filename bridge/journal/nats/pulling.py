@@ -78,7 +78,8 @@ class Pulling:
                 _LOG.debug("a consumer cannot be read: %s", error)
             except JournalError as error:
                 self._fault.log(error)
-            self._drop_pin()
+            finally:
+                self._drop_pin()
             await asyncio.sleep(_AFTER_ERROR)
 
     async def _pull(self) -> None:

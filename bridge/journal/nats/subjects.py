@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from hashlib import blake2b
-from typing import Final
 from urllib.parse import quote, unquote
 
 import attrs
 
+from bridge.journal import digests
 from bridge.model import Event
-
-_DIGEST_SIZE: Final = 16
 
 
 def token(name: str) -> str:
@@ -31,8 +28,7 @@ def name_of(written: str) -> str:
 
 def digest(name: str) -> str:
     """Return what stands for a name in a subject: short, and no personal data."""
-    found = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
-    return written(found)
+    return written(digests.digest(name))
 
 
 def written(digest: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.digests import digest
 from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import (
     COLUMNS,
@@ -19,7 +20,6 @@ from bridge.journal.postgres.entries import (
     partition_of,
     read_entry,
 )
-from bridge.journal.postgres.ledger import digest
 from bridge.journal.protocol import Entry, Held, Retry, Settlement
 from bridge.model import Event
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Final, TypeAlias
 
+from bridge.journal.digests import digest
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -26,7 +26,6 @@ from bridge.journal.postgres.entries import lane_bytes
 from bridge.journal.reading import read_event
 from bridge.model import Event
 
-_DIGEST_SIZE: Final = 16
 _CACHED: Final = 8192
 
 _Found: TypeAlias = Record | bytes
@@ -49,11 +48,6 @@ FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[]) AS new (name, tied_to, record
 ON CONFLICT (name) DO UPDATE
 SET at = excluded.at, tied_to = excluded.tied_to, record = excluded.record
 """
-
-
-def digest(name: str) -> bytes:
-    """Return what stands for a key or a name: short, and no personal data."""
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
 
 
 _digest_of_name: Final = lru_cache(_CACHED)(digest)  # of the same users again and again

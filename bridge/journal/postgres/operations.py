@@ -7,9 +7,9 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
+from bridge.journal.digests import digest
 from bridge.journal.postgres.database import Connection, Database, Row
 from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, read_entry
-from bridge.journal.postgres.ledger import digest
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,

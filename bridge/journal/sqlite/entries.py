@@ -19,6 +19,8 @@ EntryRow: TypeAlias = tuple[int, int, str, bytes, int | None]
 
 COLUMNS: Final = "entries.position, entries.at, entries.lane, event, mended"
 
+_MAX_PAGE: Final = 16 << 20  # bytes of JSON
+
 _position: Final = attrgetter("position")
 _new_entry: Final = builder(Entry)
 
@@ -67,17 +69,26 @@ def read_entry(row: EntryRow) -> Entry:
     """Return a row's entry."""
     position, at, lane, data, mended = row
     event = read_event(data, position, at)
-    return _new_entry(position=position, lane=lane, event=event, reparsed=bool(mended))
+    return _new_entry(
+        position=position, lane=lane, event=event, reparsed=bool(mended), size=len(data)
+    )
 
 
 def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequence[Entry]:
-    """Return entries beyond a position."""
+    """Return entries beyond a position, and no more of them once their JSON fills a page."""
     rows: Iterable[EntryRow] = connection.execute(
         f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
         "WHERE position > ? AND event IS NOT NULL ORDER BY position LIMIT ?",
         (position, limit),
     )
-    return tuple(map(read_entry, rows))
+    entries: list[Entry] = []
+    size = 0
+    for row in rows:
+        entries.append(entry := read_entry(row))
+        size += entry.size
+        if size > _MAX_PAGE:
+            break
+    return entries
 
 
 def newest_at(connection: apsw.Connection) -> int | None:

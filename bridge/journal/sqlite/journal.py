@@ -19,6 +19,7 @@ import apsw
 import attrs
 
 from bridge.errors import JournalError, Problem
+from bridge.journal.digests import digest
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import (
@@ -39,7 +40,7 @@ from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
 from bridge.journal.sqlite.inspection import check
-from bridge.journal.sqlite.ledger import digest, forget_records, known_from
+from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Append, Sweep

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import apsw
 
+from bridge.journal.digests import digest
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
     Queue,
@@ -28,15 +28,9 @@ from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.model import Event
 
-_DIGEST_SIZE: Final = 16
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
 _Found: TypeAlias = Record | bytes
-
-
-def digest(name: str) -> bytes:
-    """Return what stands for a key or a name in an index: short, and no personal data."""
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).digest()
 
 
 class RecordCache:
@@ -144,11 +138,11 @@ class GroupLedger(Overlay[bytes]):
 
     def stored_queue(self, lane: str) -> Queue | None:
         """See `Overlay.stored_queue`."""
-        return self._queues.get(lane)
+        return self._queues.by_lane.get(lane)
 
     def stored_lane(self, key: bytes) -> str | None:
         """See `Overlay.stored_lane`."""
-        return self._queues.lane_of(key)
+        return self._queues.lanes.get(key)
 
     def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""

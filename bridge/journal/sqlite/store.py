@@ -33,6 +33,7 @@ from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.subscriptions import advance
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
+from bridge.supervised import Tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Store:
         self._opened: _Opened | None = None
         self._writer: Writer | None = None
         self._trouble = "the journal is not open"
-        self._recovery: asyncio.Task[None] | None = None
+        self._recovering: Tasks | None = None
         self._where = self._path  # from when it opens on, wherever the program goes
         self._grown = asyncio.Event()
         self._waiting = 0
@@ -176,10 +177,9 @@ class Store:
         self._writer = None
         self._trouble = "the journal is not open"
         self._grow()
-        recovery, self._recovery = self._recovery, None
-        if recovery is not None:
-            recovery.cancel()
-            await asyncio.wait({recovery})
+        recovering, self._recovering = self._recovering, None
+        if recovering is not None:
+            await recovering.close()
         try:
             await _in_thread(self._close)
         except JournalError as error:
@@ -209,11 +209,12 @@ class Store:
             self._writer = None
             self._trouble = reason
             self.losses += 1
-            self._try_now = asyncio.Event()
-            self._recovery = asyncio.create_task(self._recover(), name="journal: recovery")
+            _LOG.critical("the journal takes nothing more: %s", reason)
+            self._try_now, self._recovered = asyncio.Event(), asyncio.Event()
+            self._recovering = Tasks("journal")
+            self._recovering.start("recovery", self._recover)
 
     async def _recover(self) -> None:
-        _LOG.critical("the journal takes nothing more: %s", self._trouble)
         while True:
             try:
                 await _in_thread(self._close)
@@ -228,17 +229,20 @@ class Store:
                 async with asyncio.timeout(_RECOVERS_EVERY):
                     await self._try_now.wait()
             self._try_now.clear()
-        self._recovery = None
+        self._recovering = None
         _LOG.warning("the journal takes events again")
+        self._recovered.set()
         self._grow()
 
     async def _trouble_now(self) -> str | None:
         """Return why the journal takes nothing, after another attempt where it recovers."""
         if self._opened is not None and self._writer is not None:
             self._look_after(self._opened.files.lost())
-        if self._recovery is not None:
+        if self._recovering is not None:
             self._try_now.set()
-            await asyncio.wait({self._recovery}, timeout=_RECOVERS_WITHIN)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RECOVERS_WITHIN):
+                    await self._recovered.wait()
         return self._trouble if self._writer is None else None
 
     # --- writing and reading -----------------------------------------------------------------

@@ -7,18 +7,19 @@ before 3 were never released.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import apsw
 
 from bridge.errors import JournalError
 from bridge.journal.sqlite.backup import copy
+from bridge.journal.sqlite.domains import into_domains
 from bridge.journal.sqlite.files import Files, sibling
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-STEPS: Final[Mapping[int, str]] = {
+STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {
     # What is known of tries is one value, the JSON of a `Retry`; events may wait to be told whole.
     3: """
     CREATE TABLE queues (lane TEXT PRIMARY KEY, items BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -39,6 +40,8 @@ STEPS: Final[Mapping[int, str]] = {
     ALTER TABLE dead DROP COLUMN failed_at;
     ALTER TABLE dead DROP COLUMN error;
     """,
+    # Events, keys and what is remembered are of trust domains.
+    4: into_domains,
 }
 """What leads from each format to the next."""
 
@@ -66,7 +69,11 @@ def upgrade(connection: apsw.Connection, files: Files, found: int) -> None:
         copy(connection, kept, check="quick_check")
     with connection:
         for step in range(found, FORMAT):
-            connection.execute(STEPS[step])
+            step_up = STEPS[step]
+            if isinstance(step_up, str):
+                connection.execute(step_up)
+            else:
+                step_up(connection)
         connection.pragma("user_version", FORMAT)
     _LOG.warning(
         "%s has been upgraded from format %d to %d; as it was, it is kept in %s",

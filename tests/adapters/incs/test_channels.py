@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bridge.adapter import Scope
 from bridge.adapters.incs.channels import Channel, Channels
 from bridge.adapters.whatsapp.value import narrow
+from bridge.errors import Unreadable
 from bridge.model import Party, Role
 from tests.adapters.laws import json_values
 
@@ -81,8 +82,30 @@ def test_one_is_not_true(channels):
     assert channels.scope(BODY, RECEIVED_AT, channel_id=1).account == "1"
 
 
-def test_what_is_remembered_is_bounded(channels):
+@pytest.mark.parametrize(
+    "told",
+    [{"channel_id": 2}, {"business_phone": "6281500000000"}, {"agent_id": "other@rbm.goog"}],
+)
+def test_a_stranger_is_nobodys_account(channels, told):
+    """A channel that is not among the configured ones is refused; without any, each is taken."""
+    for _ in range(2):  # also when it is remembered
+        with pytest.raises(Unreadable, match="not among the configured ones"):
+            channels.scope(BODY, RECEIVED_AT, **told)
+    assert Channels(()).scope(BODY, RECEIVED_AT, **told).account is not None
+    told.pop("agent_id", None)
+    assert channels.outer_scope(BODY, RECEIVED_AT, **told) == scope(channel="incs")
+
+
+def test_names_that_the_settings_do_not_tell_are_taken():
+    """Where no channel has a phone or an agent in the settings, none of them is a stranger."""
+    channels = Channels(CHANNELS[:1])
+    assert channels.scope(BODY, RECEIVED_AT, business_phone="6281500000000").account is not None
+    assert channels.scope(BODY, RECEIVED_AT, agent_id="other@rbm.goog").account is not None
+
+
+def test_what_is_remembered_is_bounded():
     """However many names come from outside, and however long, few and short ones are kept."""
+    channels = Channels((), "shop")
     for number in range(1000):
         channels.scope(BODY, RECEIVED_AT, channel_id=number)
     kept = channels._remembered.cache_info()
@@ -97,9 +120,16 @@ def test_what_is_remembered_is_bounded(channels):
 def test_what_is_remembered_is_what_would_be_found(evidence, channel_id, business_phone, agent_id):
     """A scope that is remembered is the one that is found without a memory, for any names."""
     told = {"channel_id": channel_id, "business_phone": business_phone, "agent_id": agent_id}
-    fresh = Channels(CHANNELS, "shop").scope(BODY, RECEIVED_AT, evidence=evidence, **told)
+
+    def find(channels: Channels) -> Scope | str:
+        try:
+            return channels.scope(BODY, RECEIVED_AT, evidence=evidence, **told)
+        except Unreadable as error:
+            return error.reason
+
+    fresh = find(Channels(CHANNELS, "shop"))
     for _ in range(2):
-        assert _LASTING.scope(BODY, RECEIVED_AT, evidence=evidence, **told) == fresh
+        assert find(_LASTING) == fresh
 
 
 _LASTING = Channels(CHANNELS, "shop")

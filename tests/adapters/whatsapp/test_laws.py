@@ -48,6 +48,7 @@ def batch(*messages, **arrays):
 @given(bodies)
 def test_one_entry_alone_is_read_as_one_of_several(body):
     """What stands alone in a body becomes what it would become as the first of two."""
+    body = {name: body[name] for name in ("object", "entry") if name in body}
     entries = body.get("entry")
     ours = body.get("object") in (None, "whatsapp_business_account")
     if ours and type(entries) is list and len(entries) == 1:

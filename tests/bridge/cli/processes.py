@@ -162,14 +162,14 @@ class Operated(Served):
     @property
     def own(self) -> tuple[str, str]:
         """The filter for what this test's phone has sent."""
-        return "--conversation", f"whatsapp:+6281519236680:+{self.phone}"
+        return "--conversation", f"incs/whatsapp:+6281519236680:+{self.phone}"
 
     def id(self, name: str) -> str:
         """Return the message id that a short name of this test stands for."""
         return f"{name}.{self._user}"
 
     def key(self, name: str) -> str:
-        return f"message/whatsapp/{self.id(name)}"
+        return f"incs/message/whatsapp/{self.id(name)}"
 
     def leave(self) -> None:
         """Let the next test find nothing broken and no dead letters, and be somebody else."""

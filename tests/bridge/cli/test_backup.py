@@ -135,7 +135,7 @@ def test_a_move_to_another_journal(alone, command, workplace):
 @on_sqlite
 def test_an_import_needs_a_journal_of_its_own(alone, command, workplace):
     """While a server has the journal, nothing can be imported into it; nor into memory."""
-    (workplace / "export.ndjson").write_text('{"bridge_export":1}\n{"end":{}}\n')
+    (workplace / "export.ndjson").write_text('{"bridge_export":2}\n{"end":{}}\n')
     outcome = command("import", "export.ndjson")
     assert outcome.code == 1
     assert "is open in another journal or process (process " in outcome.err
@@ -153,7 +153,7 @@ def test_something_else_is_no_export(command, workplace):
     outcome = command("import", stdin=b"hello\n")
     assert outcome.code == 1
     assert outcome.err.startswith("error: line 1 is no line of an export: ")
-    outcome = command("import", stdin=b'{"bridge_export":1}\n')
+    outcome = command("import", stdin=b'{"bridge_export":2}\n')
     assert (outcome.code, outcome.err) == (
         1,
         "error: the export is cut short: its last line is missing\n",

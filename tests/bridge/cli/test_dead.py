@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.test_show import place
 
 
 @pytest.fixture
@@ -25,16 +26,17 @@ def ids(letters) -> list[str]:
 
 
 def test_they_are_listed(letters, ids, command):
-    """Each dead letter is a line with its id, subscriber, time, tries, key and masked error."""
+    """Each is a line: id, subscriber, time, tries, key, masked error, and where it was raised."""
     outcome = command("dead", "list")
     assert outcome.code == 0
-    listed, subscribers, times, tries, keys, errors = zip(
+    listed, subscribers, times, tries, keys, errors, places = zip(
         *(line.split("\t") for line in outcome.lines), strict=True
     )
     assert (list(listed), set(subscribers), set(tries)) == (ids, {"crm"}, {"2"})
     assert keys == tuple(letters.key(name) for name in "abc")
     assert all(time.endswith("Z") for time in times)
     assert set(errors) == {"ValueError: the database of +6281****680 is away"}
+    assert set(places) == {place(letters)}
 
 
 @pytest.mark.parametrize("verb", ["list", "retry --all", "drop --all --yes"])
@@ -55,9 +57,10 @@ def test_they_are_listed_as_json(letters, ids, command):
     assert "6281519236680" not in str(first)
 
 
-def test_one_is_shown(ids, command):
-    """One dead letter is shown with its event, whole to who asks only."""
+def test_one_is_shown(letters, ids, command):
+    """One dead letter is shown with its event, whole to who asks only, and the lines of code."""
     shown = orjson.loads(command("dead", "show", ids[1]).out)
+    assert (shown["where"], shown["trace"]) == (place(letters), [f"{place(letters)} in take"])
     assert shown["event"]["content"]["text"] == "(5 characters)"
     whole = orjson.loads(command("dead", "show", ids[1], "--json", "--show-personal-data").out)
     assert whole["error"] == "ValueError: the database of +6281519236680 is away"

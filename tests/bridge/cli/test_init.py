@@ -41,7 +41,7 @@ def test_the_address_is_exact(command, workplace):
     written = (workplace / "config.toml").read_text()
     assert f'tokens = ["{found[1]}"]' in written
     assert found[1] not in outcome.err
-    assert outcome.err.splitlines()[-1] == "Next: bridge serve"
+    assert outcome.err.splitlines()[-1] == "Next: bridge serve bot:bridge --dev"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_only_the_owner_can_read_it(command, workplace):
     finally:
         os.umask(before)
     assert stat.S_IMODE((workplace / "config.toml").stat().st_mode) == 0o600
-    assert [path.name for path in workplace.iterdir()] == ["config.toml"]
+    assert {path.name for path in workplace.iterdir()} == {"config.toml", "bot.py", ".gitignore"}
 
 
 def test_a_file_is_never_overwritten_without_force(command, workplace):
@@ -105,8 +105,10 @@ def test_what_only_the_provider_knows_is_told(command):
 
 
 def test_a_person_is_asked(command, workplace):
-    """In a terminal it asks for the adapters, the channel and the host, and uses the answers."""
-    answers = b"incs\n30058\n6281519236680\n\nbridge.example.com\n"
+    """In a terminal it asks for adapters, callbacks, channel and host, and uses the answers."""
+    answers = (
+        b"incs\nnew_message, message_status_update\n30058\n6281519236680\n\nbridge.example.com\n"
+    )
     outcome = command("init", stdin=answers, typed=True)
     assert outcome.code == 0, outcome.err
     assert re.fullmatch(
@@ -116,12 +118,24 @@ def test_a_person_is_asked(command, workplace):
     [channel] = settings.adapters["incs"].settings.channels
     assert (channel.id, channel.kind) == (30058, "whatsapp")
     assert channel.business_phone == "6281519236680"
+    callbacks = settings.adapters["incs"].settings.callbacks
+    assert callbacks == ("new_message", "message_status_update")
+
+
+def test_a_callback_that_does_not_exist_is_refused(command, workplace):
+    """A word that is not offered is told with the nearest one, and nothing is written."""
+    outcome = command("init", stdin=b"incs\nnew_mesage\n", typed=True)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert 'unknown word "new_mesage"; did you mean "new_message"' in outcome.err
+    assert not (workplace / "config.toml").exists()
 
 
 def test_empty_answers_take_the_first_way(command, workplace):
     """Somebody who only presses Enter, or ends the input, gets INCS and can fill in the rest."""
     assert "https://YOUR-HOST/callbacks/incs/" in command("init", stdin=b"\n\n", typed=True).out
-    assert "channels" not in (workplace / "config.toml").read_text()
+    written = (workplace / "config.toml").read_text()
+    assert "channels" not in written
+    assert "callbacks =" not in written
 
 
 def test_a_secret_does_not_show_as_it_is_typed(workplace):

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.processes import CRM
 
 
 @pytest.fixture
@@ -13,6 +14,12 @@ def dead(operated):
     operated.receive("a", text="my secret")
     operated.settled()
     return operated
+
+
+def place(server) -> str:
+    """Return the line of the subscriber that raises."""
+    (line,) = [n for n, text in enumerate(CRM.splitlines(), 1) if "raise ValueError" in text]
+    return f"{server.folder / 'crm.py'}:{line}"
 
 
 def test_everything_about_an_event(dead, command):
@@ -25,9 +32,11 @@ def test_everything_about_an_event(dead, command):
         "event",
         "as the provider sent it",
         "subscribers",
+        f"crm failed at {place(dead)}",
         "the message's history",
     ]
-    event, raw, outcomes, history = (part.split(" ---\n")[1] for part in parts)
+    event, raw, outcomes, lines, history = (part.split(" ---\n")[1] for part in parts)
+    assert lines == f"{place(dead)} in take\n"
     assert orjson.loads(event)["content"] == {"kind": "text", "text": "my secret"}
     assert orjson.loads(raw)["text"] == {"body": "my secret"}
     name, standing, tries, times, error = outcomes.strip().split("\t")

@@ -111,7 +111,21 @@ async def spins(event):
         pass
 
 
+async def cancels(event):
+    if event.message_id == "wamid.A":
+        for task in asyncio.all_tasks():
+            task.cancel()
+    begun()
+
+
+async def stops(event):
+    asyncio.get_running_loop().stop()
+    begun()
+
+
 async def floods(event):
+    if event.message_id != "wamid.A":
+        return
     for number in range(10_000):
         log.info("line %d of many", number)
     begun()
@@ -283,6 +297,25 @@ def test_an_interrupt_works_where_it_was_ignored(shop):
         signal.signal(signal.SIGINT, before)
     one.process.send_signal(signal.SIGINT)
     assert one.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        ("cancels", "the server's task was cancelled without a signal, and goes on"),
+        ("stops", "the event loop was stopped from within, and goes on"),
+    ],
+)
+def test_only_a_signal_ends_it(shop, use, told):
+    """Who cancels every task, or stops the event loop, is told of and changes nothing."""
+    one = shop(use)
+    process = one.begin()
+    one.until(lambda: one.logged(told))
+    one.post(new_message("wamid.B", "6281519000001"))
+    one.settled()
+    process.send_signal(signal.SIGTERM)
+    assert one.ended() == 0
+    assert one.said()[-2:] == ["SIGTERM: stopping", "stopped"]
 
 
 STARTING = """

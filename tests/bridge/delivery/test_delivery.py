@@ -18,6 +18,9 @@ from bridge.delivery import Attempt, Delivery, current, delay
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Settlement, Start
+from bridge.journal.query import Query
+from bridge.journal.sqlite.journal import SqliteJournal
+from bridge.model.codec import encode
 from bridge.observer import AttemptDetails, Observer, Observers, Result
 from bridge.settings import DeliverySettings
 from tests.bridge.events import message, notice
@@ -380,6 +383,37 @@ class TestIsolation:
             assert delivery._progress.under_way + len(delivery._batch) <= 1024 + 256
             queued = sum(len(lane.entries) for lane in delivery._lanes.values())
             assert queued <= 1024 + 256
+
+    async def test_large_events_are_counted_by_their_bytes(self, tmp_path):
+        """Of 70 MB of events, a subscriber that never returns is given less than 50 MB."""
+        given, entered = 0, asyncio.Event()
+
+        async def hang(event):
+            entered.set()
+            await asyncio.Event().wait()
+
+        async with SqliteJournal(tmp_path / "journal.db") as journal:
+            for number in range(70):
+                large = message(str(number), user=f"+2000000{number % 2:04}", text="x" * 500_000)
+                await journal.append([large])
+            cursor = await journal.subscribe("crm", start=Start.BEGINNING)
+            read = cursor.read
+
+            async def counted(limit):
+                nonlocal given
+                entries = await read(limit)
+                given += sum(len(encode(entry.event)) for entry in entries)
+                return entries
+
+            cursor.read = counted
+            delivery = Delivery("crm", hang, cursor, wants=lambda _: True, policy=AT_ONCE)
+            async with delivery, asyncio.timeout(WITHIN):
+                await entered.wait()
+                while given < 32 << 20:
+                    await asyncio.sleep(0)
+                for _ in range(100):  # reads, many more than the pages that are left
+                    await journal.search(Query(limit=1))
+        assert given < 50 << 20
 
     async def test_a_plain_function_that_blocks_does_not_block_the_loop(self, journal):
         """A plain function waits for something that only the event loop can bring about."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from bridge.delivery.functions import is_async, name_of, raised_at
+from bridge.delivery.functions import is_async, name_of
+from bridge.raised import raised_at
 
 
 def function(event): ...

@@ -315,11 +315,12 @@ class TestErrors:
 
         bridge = await delivered(function, [message(text="a secret word")])
         (letter,) = await bridge.journal.dead_letters()
-        assert "test_running.py" in "".join(letter.retry.trace)
+        assert "test_running.py" in letter.retry.trace[0]  # and nothing of the bridge's own
         assert "decoder.py" in letter.retry.trace[-1]
         assert "a secret word" not in "".join(letter.retry.trace)
         (record,) = caplog.records
         assert "test_running.py" in record.where
+        assert letter.retry.where == record.where
         for part in ("subscriber crm", message().key, "JSONDecodeError", record.where):
             assert part in record.getMessage()
         assert record.exc_info[0] is json.JSONDecodeError

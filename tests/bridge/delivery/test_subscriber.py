@@ -95,6 +95,24 @@ def test_who_answers_gets_what_is_ours_to_answer(options, wanted):
     assert [each.owned for each in copies if subscriber.wants(each)] == wanted
 
 
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [False, True]),
+        ({"owned": None}, [True, False]),
+        ({"owned": False}, [True, False]),
+        ({"completions": True}, [False, True]),
+        ({"completions": True, "owned": None}, [True, True]),
+    ],
+)
+def test_what_becomes_ours_comes_once(options, wanted):
+    """Who gets only ours gets a message when it becomes ours; others have had the copy."""
+    subscriber = Subscriber(name="crm", function=take, events=Message, **options)
+    copy = message(owned=False)
+    ours = message(key="more", completes=copy.key, newly_owned=True)
+    assert [subscriber.wants(each) for each in (copy, ours)] == wanted
+
+
 def test_both_may_be_asked_for():
     """`owned=None` is said, and is not what is left unsaid."""
     bridge = a_bridge()

@@ -10,10 +10,11 @@ import apsw
 import pytest
 
 from bridge.errors import ConfigurationError, JournalError
+from bridge.journal.digests import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
 from bridge.journal.sqlite import SqliteJournal, upgrades
-from bridge.journal.sqlite.ledger import digest
 from bridge.model.codec import encode
+from bridge.model.keys import in_domain
 from tests.bridge.events import message
 from tests.bridge.journal.files import everything, read, run
 
@@ -38,8 +39,10 @@ CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, subscriber TEXT NOT NUL
 CREATE INDEX dead_by_position ON dead (position);
 CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;
 """
-EVENTS = tuple(message(name) for name in "abcd")
-LANE = "whatsapp:30058:+16505551234"
+WRITTEN = tuple(message(name) for name in "abcd")
+EVENTS = tuple(in_domain(event, "test") for event in WRITTEN)
+OLD_LANE = "whatsapp:30058:+16505551234"
+LANE = f"test/{OLD_LANE}"
 
 
 def make(path: Path, version: int = 3) -> None:
@@ -52,13 +55,16 @@ def make(path: Path, version: int = 3) -> None:
         connection.pragma("user_version", version)
         connection.executemany(
             "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, 1800000000, ?, ?)",
-            [(n, digest(event.key), LANE, encode(event)) for n, event in enumerate(EVENTS, 1)],
+            [(n, hashed(e.key), OLD_LANE, encode(e)) for n, e in enumerate(WRITTEN, 1)],
         )
         connection.execute("INSERT INTO subscribers VALUES ('crm', 3)")
         connection.execute(
-            "INSERT INTO held VALUES ('crm', 1, ?, 2, 50.5, 40.0, 'KeyError: \"x\"', 1)", (LANE,)
+            "INSERT INTO held VALUES ('crm', 1, ?, 2, 50.5, 40.0, 'KeyError: \"x\"', 1)",
+            (OLD_LANE,),
         )
-        connection.execute("INSERT INTO held VALUES ('crm', 2, ?, 0, NULL, NULL, NULL, 0)", (LANE,))
+        connection.execute(
+            "INSERT INTO held VALUES ('crm', 2, ?, 0, NULL, NULL, NULL, 0)", (OLD_LANE,)
+        )
         connection.execute("INSERT INTO dead VALUES (7, 'crm', 3, 5, 1.5, 9.5, 'OSError')")
     connection.close()
 

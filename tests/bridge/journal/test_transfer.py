@@ -173,7 +173,7 @@ async def test_a_subscriber_that_lags_bars_an_import(tmp_path: Path) -> None:
         (lambda export: [*export[:3], b"{", *export[3:]], "line 4 is no line of an export"),
         (lambda export: [*export[:3], b'{"what": 1}'], "line 4 is no line of an export: nothing"),
         (lambda export: [*export[:3], b'{"event": {}}'], "line 4 is no line of an export"),
-        (lambda export: [b'{"bridge_export": 7}'], "version 7, and this one reads 1"),
+        (lambda export: [b'{"bridge_export": 7}'], "version 7, and this one reads 2"),
         (lambda export: [], "its last line is missing"),
     ],
 )

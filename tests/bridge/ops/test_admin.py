@@ -474,20 +474,20 @@ class TestReparse:
             still = {"mended": False, "keys": [], "published": 0}
             assert await one.post("/reparse", keys=[key]) == {"reparsed": {key: still}}
             fickle.mended = True
-            would = {"mended": True, "keys": ["message/whatsapp/m"], "published": 0}
+            would = {"mended": True, "keys": ["fickle/message/whatsapp/m"], "published": 0}
             assert await one.post("/reparse", keys=[key], dry_run=True) == {
                 "reparsed": {key: would}
             }
-            done = await one.post("/reparse", keys=[key, "message/whatsapp/m", "none"])
+            done = await one.post("/reparse", keys=[key, "fickle/message/whatsapp/m", "none"])
             assert done == {
                 "reparsed": {
                     key: would | {"published": 1},
-                    "message/whatsapp/m": None,
+                    "fickle/message/whatsapp/m": None,
                     "none": None,
                 }
             }
             await one.settled()
-            assert crm.taken == ["message/whatsapp/m"]
+            assert crm.taken == ["fickle/message/whatsapp/m"]
             again = await one.post("/reparse", keys=[key])
             assert again["reparsed"][key]["published"] == 0
             assert keys(await one.get("/events", mended="false", kind="unrecognized")) == []

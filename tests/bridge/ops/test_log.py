@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import threading
+import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -249,3 +251,34 @@ def test_what_a_subscriber_raised_is_shown_without_its_text(own_log):
         exception = record(stream)["exception"]
         assert ("Expecting value" in exception) is whole
         assert "test_log.py" in exception
+
+
+class Stuck(io.StringIO):
+    """Takes nothing until it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.let = threading.Event(), threading.Event()
+
+    def write(self, text):
+        self.begun.set()
+        assert self.let.wait(PATIENCE)
+        return super().write(text)
+
+
+def test_a_reader_that_is_stuck_is_told_what_it_missed(written):
+    """Whoever logs goes on; when lines are taken again, how many were dropped comes with them."""
+    stream = written(stream=Stuck())
+    for number in range(6000):
+        logging.getLogger("shop").info("line %d", number)
+    assert stream.begun.wait(PATIENCE)
+    stream.let.set()
+    until = time.monotonic() + PATIENCE
+    while "were dropped here" not in stream.getvalue():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    assert log.flush(PATIENCE)
+    *lines, told = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert lines == [f"line {number}" for number in range(len(lines))]
+    assert told.startswith(f"{6000 - len(lines)} lines of the log were dropped here")
+    assert len(lines) < 5000

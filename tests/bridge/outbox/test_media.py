@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import UTC, datetime
 
 import attrs
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge import Media, MediaKind
+from bridge import Bridge, Callback, Media, MediaKind, MemoryJournal, Message, Text
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError, Unanswered, Unfetchable
 from bridge.outbox.client import Client
@@ -225,3 +227,58 @@ async def test_a_folder_that_is_not_there(provider, downloads, tmp_path):
     """A path in a folder that does not exist is told with the folder's name."""
     with pytest.raises(Unfetchable, match="nowhere: no file can be written"):
         await downloads.fetch(picture(), provider.adapter(), to=tmp_path / "nowhere" / "file")
+
+
+async def test_a_subscriber_fetches_what_a_user_sent(provider, tmp_path):
+    """`Bridge.fetch` gives the file of a message that came as a callback, through its adapter."""
+    adapter = provider.adapter()
+    (sample,) = [sample for sample in adapter.samples() if sample.name == "image"]
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter("whatsapp", adapter)
+    fetched, refused = asyncio.Queue(), asyncio.Queue()
+
+    @bridge.on(Message, content=Media, name="files")
+    async def keep(message: Message[Media]) -> None:
+        fetched.put_nowait(await bridge.fetch(message, to=tmp_path / "picture"))
+
+    @bridge.on(Message, content=Text, name="texts")
+    async def wrong(message: Message[Text]) -> None:
+        try:
+            await bridge.fetch(message)
+        except Unfetchable as error:
+            refused.put_nowait(str(error))
+
+    (text,) = [sample for sample in adapter.samples() if sample.name == "text"]
+    async with bridge:
+        for each in (sample, text):
+            signed = adapter.authenticate(orjson.dumps(each.body))
+            callback = Callback(
+                body=signed.body, headers=signed.headers, received_at=datetime.now(UTC)
+            )
+            await bridge.receive("whatsapp", callback)
+        async with asyncio.timeout(30):
+            file = await fetched.get()
+            assert await refused.get() == "a text has no file"
+    assert file.path.read_bytes() == CONTENT
+
+
+async def test_what_cannot_be_fetched_is_a_dead_letter_at_once(provider):
+    """A subscriber that lets `Unfetchable` through gets no further try of its event."""
+    adapter = provider.adapter()
+    (sample,) = [sample for sample in adapter.samples() if sample.name == "image"]
+    provider.found = 404
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter("whatsapp", adapter)
+
+    @bridge.on(Message, content=Media, name="files")
+    async def keep(message: Message[Media]) -> None:
+        await bridge.fetch(message)
+
+    async with bridge:
+        signed = adapter.authenticate(orjson.dumps(sample.body))
+        callback = Callback(body=signed.body, headers=signed.headers, received_at=datetime.now(UTC))
+        await bridge.receive("whatsapp", callback)
+        async with asyncio.timeout(30):
+            while not (letters := await bridge.journal.dead_letters("files")):
+                await asyncio.sleep(0.001)
+    assert [each.retry.tries for each in letters] == [1]

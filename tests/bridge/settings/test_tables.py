@@ -84,13 +84,17 @@ def test_adapter_entry():
         [adapters.shop-1]
         type = "acme"
         allow_networks = ["203.0.113.7", "2001:db8::/32"]
+        domain = "acme"
+        believe_unsigned = true
         tokens = ["one", "two"]
         """
     ).adapters["shop-1"]
     assert (entry.name, entry.type) == ("shop-1", "acme")
     assert entry.allow_networks == (IPv4Network("203.0.113.7/32"), IPv6Network("2001:db8::/32"))
+    assert (entry.domain, entry.believe_unsigned) == ("acme", True)
     assert entry.settings == Acme(tokens=(Secret("one"), Secret("two")))
-    assert read("[adapters.acme]").adapters["acme"].type == "acme"
+    plain = read("[adapters.acme]").adapters["acme"]
+    assert (plain.type, plain.domain, plain.believe_unsigned) == ("acme", None, False)
 
 
 def test_subscriber_entry():
@@ -146,7 +150,8 @@ def test_content_may_name_several_kinds():
             "sever",
             (
                 'unknown key "sever"; did you mean "server"? '
-                "Allowed: adapters, admin, delivery, journal, log, server, subscribers, tracing"
+                "Allowed: adapters, admin, delivery, journal, log, outbox, server, subscribers, "
+                "tracing"
             ),
         ),
         (
@@ -248,7 +253,7 @@ def test_content_may_name_several_kinds():
             "[subscribers.crm]\nuse = 'shop.crm'",
             2,
             "subscribers.crm.use",
-            'expected "console" or "package.module:function", found a string',
+            'expected "console", "webhook" or "package.module:function", found a string',
         ),
         (
             "[subscribers.crm]\nuse = 'bridge:receive'",
@@ -297,7 +302,8 @@ def test_content_may_name_several_kinds():
             (
                 'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
                 "concurrency, content, direction, domain, events, first_delay, jitter, max_delay, "
-                "owned, show_personal_data, source, start, timeout, transaction, tries, use"
+                "origin, owned, secret, show_personal_data, source, start, timeout, transaction, "
+                "tries, url, use"
             ),
         ),
         (
@@ -404,7 +410,7 @@ def test_unreadable_settings(tmp_path):
     [
         (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found integer -1"),
         (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found integer 0"),
-        (lambda: SubscriberTable(use="x"), "expected .console. or"),
+        (lambda: SubscriberTable(use="x"), "expected .console., .webhook. or"),
     ],
 )
 def test_limits_hold_in_python_too(setting, message):

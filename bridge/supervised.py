@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from bridge.delivery.functions import kind_of, raised_at
+from bridge.raised import kind_of, raised_at
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 Ended: TypeAlias = Callable[[BaseException | None], None]
@@ -36,7 +36,10 @@ class Tasks:
         return iter(tuple(self._tasks))
 
     def start(self, name: str, work: Work, ended: Ended | None = None) -> None:
-        """Begin a task; `ended` is called instead of replacing it, with what it raised."""
+        """Begin a task; `ended` is called instead of replacing it, with what it raised.
+
+        After `close` nothing begins.
+        """
         if self._is_closing:
             return
         task = asyncio.create_task(work(), name=f"{self._owner}: {name}")
@@ -70,11 +73,12 @@ class Tasks:
 
 def report(owner: str, what: str, error: BaseException) -> None:
     """Log that something of our own failed, which is a bug or somebody else's doing."""
+    place = raised_at(error)
     _log.critical(
-        "%s: the task %r ended with %s at %s, and is replaced",
+        "%s: the task %r ended with %s%s, and is replaced",
         owner,
         what,
         kind_of(error),
-        raised_at(error),
+        "" if place is None else f" at {place}",
         exc_info=error,
     )

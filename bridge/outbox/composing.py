@@ -1,0 +1,221 @@
+"""From what a caller asks for to the messages that go out for it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias, TypedDict
+from uuid import UUID, uuid4, uuid5
+
+import attrs
+
+from bridge.adapter import Route
+from bridge.adapter.fitting import parts
+from bridge.adapter.payload import phone
+from bridge.delivery.attempt import turn
+from bridge.errors import Unsendable
+from bridge.journal.tracks import in_domain
+from bridge.model import (
+    Content,
+    Conversation,
+    ConversationKind,
+    Direction,
+    Intent,
+    Message,
+    Origin,
+    Party,
+    ReplyTo,
+    Role,
+    Template,
+    Text,
+)
+from bridge.model.keys import OURS, conversation_id, message_key
+from bridge.outbox.ways import Way
+from bridge.settings import seconds
+
+When: TypeAlias = datetime | timedelta | float | str
+"""A time, or how long from now: in seconds, or written as in the settings, such as "1h"."""
+
+_NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
+_LONGEST_KEY: Final = 512
+
+
+class Asking(TypedDict, total=False):
+    """What may be said of a message that is to be sent.
+
+    What is sent again under a `key` is not sent twice. `otherwise`, a template, goes where the
+    provider takes nothing else. It goes at `not_before` at the earliest, and is given up after
+    `expires`: a time, or how long from now. With `strict`, a content that the channel can only
+    carry degraded or in parts is refused.
+    """
+
+    key: str | None
+    otherwise: Template | None
+    not_before: When | None
+    expires: When | None
+    strict: bool
+
+
+class Answering(Asking, total=False):
+    """What may be said of an answer; with `quote` the user's message is quoted."""
+
+    quote: bool
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """A content and what is asked of it, as `Asking` says, at the time `now`."""
+
+    content: Content | str
+    now: datetime
+    key: str | None = None
+    otherwise: Template | None = None
+    not_before: When | None = None
+    expires: When | None = None
+    strict: bool = False
+    quote: bool = False
+
+    def intent(self) -> Intent:
+        """Return what is kept of it. Raises `Unsendable` for what cannot be meant."""
+        key = self.key
+        if key is None:
+            current = turn.get()
+            key = uuid4().hex if current is None else current.next_key()
+        elif not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
+            raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
+        return Intent(
+            key=key,
+            not_before=_instant("not_before", self.not_before, self.now),
+            expires_at=_instant("expires", self.expires, self.now),
+            otherwise=self.otherwise,
+        )
+
+
+def answer(way: Way, message: Message, wish: Wish) -> tuple[Message, ...]:
+    """Return what goes out in answer to a message. Raises `Unsendable`."""
+    if message.direction is not Direction.INBOUND:
+        raise Unsendable(
+            'this is a message of the business: answer a user\'s, as with direction="inbound"'
+        )
+    is_direct = message.conversation.kind is ConversationKind.DIRECT
+    quoted = ReplyTo(message_id=message.message_id, sender=message.sender) if wish.quote else None
+    draft = _draft(
+        way,
+        wish,
+        domain=message.domain,
+        channel=message.channel,
+        account=message.account,
+        conversation=message.conversation,
+        sender=attrs.evolve(message.recipient, role=Role.BUSINESS),
+        recipient=message.sender if is_direct else Party(),
+        reply_to=quoted,
+    )
+    return _fitting(way, draft, wish)
+
+
+def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message, ...]:
+    """Return what goes out to somebody. Raises `Unsendable`."""
+    recipient = party(to)
+    identity = recipient.phone or recipient.user_id or ""
+    conversation = conversation_id(route.channel, route.account, identity)
+    draft = _draft(
+        way,
+        wish,
+        domain=way.domain,
+        channel=route.channel,
+        account=route.account,
+        conversation=Conversation(id=f"{way.domain}/{conversation}"),
+        sender=Party(phone=route.phone, role=Role.BUSINESS),
+        recipient=recipient,
+        reply_to=None,
+    )
+    return _fitting(way, draft, wish)
+
+
+def party(to: str | Party) -> Party:
+    """Return whom a phone number or a provider's user id names. Raises `Unsendable`."""
+    if isinstance(to, str):
+        number = phone(to)
+        to = Party(phone=number) if number is not None else Party(user_id=to.strip() or None)
+    if not (to.phone or to.user_id):
+        raise Unsendable("nobody to send to: give a phone with its country's code, or a user id")
+    return to
+
+
+def _draft(
+    way: Way,
+    wish: Wish,
+    *,
+    domain: str | None,
+    channel: str,
+    account: str | None,
+    conversation: Conversation,
+    sender: Party,
+    recipient: Party,
+    reply_to: ReplyTo | None,
+) -> Message:
+    intent = wish.intent()
+    message_id = str(uuid5(_NAMESPACE, f"{domain or ''}/{intent.key}"))
+    content = Text(text=wish.content) if isinstance(wish.content, str) else wish.content
+    message: Message = Message(
+        key="",
+        source=way.source,
+        domain=domain,
+        channel=channel,
+        account=account,
+        occurred_at=wish.now,
+        received_at=wish.now,
+        raw={},
+        message_id=message_id,
+        id_space=OURS,
+        direction=Direction.OUTBOUND,
+        origin=Origin.BRIDGE,
+        conversation=conversation,
+        sender=sender,
+        recipient=recipient,
+        content=content,
+        reply_to=reply_to,
+        intent=intent,
+    )
+    return _keyed(message)
+
+
+def _keyed(message: Message) -> Message:
+    key = in_domain(message, message_key(OURS, message.message_id))
+    return attrs.evolve(message, key=key)
+
+
+def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
+    """Return a message in the parts that its channel takes, each of which can be composed."""
+    capabilities = way.capabilities(draft.channel)
+    # The id of a part is made from that of the first one, and its key from its id.
+    messages = tuple(map(_keyed, parts(draft, capabilities, strict=wish.strict)))
+    for message in messages:
+        way.sender.compose(message)
+    if wish.otherwise is not None:
+        way.sender.compose(attrs.evolve(draft, content=wish.otherwise))
+    return messages
+
+
+def is_same(sent: Message, asked: Message) -> bool:
+    """Return whether two messages say the same to the same user from the same account."""
+    return (
+        sent.content == asked.content
+        and (sent.channel, sent.account) == (asked.channel, asked.account)
+        and (sent.recipient.phone or sent.recipient.user_id)
+        == (asked.recipient.phone or asked.recipient.user_id)
+    )
+
+
+def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
+    if when is None:
+        return None
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise Unsendable(f"{name} is a time without its zone")
+        return when
+    if isinstance(when, str):
+        told = seconds(when)
+        if told is None:
+            raise Unsendable(f'{name} is neither a time nor a duration such as "1h"')
+        when = told
+    return now + (when if isinstance(when, timedelta) else timedelta(seconds=when))

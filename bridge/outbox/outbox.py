@@ -1,0 +1,309 @@
+"""The outbox: what is to go out is made durable first, and then delivered like any other event.
+
+`send` and its siblings append a message of the bridge's own. The subscriber `outbox` gets it from
+the journal, sends it, and appends the status that tells what the provider said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self, Unpack, final
+
+import attrs
+
+from bridge.adapter import Accepted, Outcome, Refused, Remedy
+from bridge.adapter.capabilities import Receipts
+from bridge.clock import SYSTEM_CLOCK
+from bridge.delivery.attempt import Later, current
+from bridge.delivery.subscriber import Subscriber
+from bridge.errors import ConfigurationError, JournalError, KeyConflict, Unsendable
+from bridge.journal.protocol import Journal
+from bridge.journal.query import MOST, Query
+from bridge.journal.tracks import in_domain
+from bridge.model import (
+    Content,
+    ConversationKind,
+    Direction,
+    Message,
+    Origin,
+    Party,
+    ProviderError,
+    Reaction,
+    Receipt,
+    Status,
+    StatusChange,
+)
+from bridge.model.keys import OURS, status_key
+from bridge.model.masking import mask_phones_in
+from bridge.outbox.client import Client, Sends
+from bridge.outbox.composing import Answering, Asking, Wish, answer, first, is_same
+from bridge.outbox.sending import Sending
+from bridge.outbox.ways import Way, Ways
+from bridge.settings import DeliverySettings, OutboxSettings
+from bridge.throttle import Throttle
+
+NAME: Final = "outbox"
+"""The subscriber that sends."""
+
+_AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
+_LONGEST_PAUSE: Final = 600.0
+_STOPPED: Final = 60.0  # seconds until an account is tried again that a person has to look at
+_TO_BE_SURE: Final = 10.0  # seconds beside those of a request
+
+_log: Final = logging.getLogger(__name__)
+
+
+@final
+class Outbox:
+    """Takes messages to send, and sends them; an async context manager while the bridge runs."""
+
+    def __init__(self, journal: Journal, settings: OutboxSettings) -> None:
+        self.journal = journal
+        self.clock = SYSTEM_CLOCK
+        self._settings = settings
+        self._throttle = Throttle(_log)
+        self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
+        self.client: Final = Client(
+            timeout=settings.timeout,
+            connect_timeout=settings.connect_timeout,
+            connections=settings.concurrency,
+        )
+        self.sends: Sends = self.client
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.time(), UTC)
+
+    async def __aenter__(self) -> Self:
+        """Open the HTTP client."""
+        await self.client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the HTTP client."""
+        await self.client.__aexit__(kind, error, traceback)
+
+    # --- taking --------------------------------------------------------------------------
+
+    async def send(
+        self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
+    ) -> Sending:
+        """See `Bridge.send`."""
+        wish = Wish(content=content, now=self._now, **options)
+        way, route = self.ways.find(via)
+        return await self._take(first(way, route, to, wish), wish)
+
+    async def reply(
+        self, message: Message, content: Content | str, **options: Unpack[Answering]
+    ) -> Sending:
+        """See `Bridge.reply`."""
+        wish = Wish(content=content, now=self._now, **options)
+        return await self._take(answer(self.ways.of(message.source), message, wish), wish)
+
+    async def react(
+        self, message: Message, emoji: str | None, *, key: str | None = None
+    ) -> Sending:
+        """See `Bridge.react`."""
+        return await self.reply(
+            message, Reaction(message_id=message.message_id, emoji=emoji), key=key
+        )
+
+    async def mark_read(self, message: Message, *, typing: bool = False) -> Sending | None:
+        """See `Bridge.mark_read`."""
+        capabilities = self.ways.of(message.source).capabilities(message.channel)
+        if capabilities.receipts is Receipts.NONE:
+            return None
+        return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
+
+    async def _take(self, messages: tuple[Message, ...], wish: Wish) -> Sending:
+        """Make messages durable. Raises `KeyConflict` and `JournalError`."""
+        appended = await self.journal.append(messages)
+        is_new = appended.duplicates == 0
+        if not is_new and wish.key is not None:
+            known = await self.journal.find(messages[0].key)
+            if known is not None and not (
+                isinstance(known.event, Message) and is_same(known.event, messages[0])
+            ):
+                raise KeyConflict(f"something else was sent under the key {wish.key!r}")
+        return Sending(messages=messages, is_new=is_new, journal=self.journal)
+
+    # --- sending -------------------------------------------------------------------------
+
+    def subscriber(self) -> Subscriber:
+        """Return the subscriber that sends."""
+        return Subscriber(
+            name=NAME,
+            function=self.deliver,
+            events=Message,
+            direction=Direction.OUTBOUND,
+            origin=Origin.BRIDGE,
+            owned=None,
+        )
+
+    @property
+    def policy(self) -> DeliverySettings:
+        """How the subscriber is served: what it waits for is a request."""
+        settings = self._settings
+        longest = 2 * (settings.timeout + settings.connect_timeout) + _TO_BE_SURE  # with a token
+        return DeliverySettings(concurrency=settings.concurrency, timeout=longest)
+
+    async def deliver(self, message: Message) -> None:
+        """Send a message, and append what became of it; raises `Later` where that is not known."""
+        now = self._now
+        intent = message.intent
+        if intent is not None and intent.not_before is not None and intent.not_before > now:
+            wait = (intent.not_before - now).total_seconds()
+            raise Later(wait, "it is not time yet", counted=False)
+        left = self._time_left(message, now)
+        if left <= 0:
+            await self._tell(message, Status.EXPIRED, error=_EXPIRED)
+            return
+        if current().replayed and await self._has_gone(message):
+            return
+        try:
+            way = self.ways.of(message.source)
+            limits = way.limits[message.channel]
+        except (ConfigurationError, KeyError) as error:
+            raise Later(_STOPPED, f"nothing can be sent: {error}") from error
+        pause = limits.enter(message.account, message.conversation.id)
+        if pause:
+            raise Later(pause, "its limit", counted=False)
+        ttl = left if intent is not None and intent.expires_at is not None else None
+        try:
+            outcome = await self.sends.send(way.sender, message, ttl=ttl)
+        except Unsendable as error:
+            told = ProviderError(code="unsendable", title=error.reason)
+            await self._tell(message, Status.FAILED, error=told)
+            return
+        await self._conclude(way, message, outcome)
+
+    async def _has_gone(self, message: Message) -> bool:
+        """Return whether the provider is known to have the message."""
+        entry = await self.journal.find(message.key)
+        about = Query(
+            kinds=(StatusChange.kind,),
+            message_id=message.message_id,
+            after=0 if entry is None else entry.position,
+            limit=MOST,
+        )
+        statuses = [found.event for found in await self.journal.search(about)]
+        return any(
+            isinstance(each, StatusChange) and each.resolved and each.domain == message.domain
+            for each in statuses
+        )
+
+    def _time_left(self, message: Message, now: datetime) -> float:
+        intent = message.intent
+        if intent is not None and intent.expires_at is not None:
+            return (intent.expires_at - now).total_seconds()
+        begun = message.occurred_at
+        if intent is not None and intent.not_before is not None:
+            begun = max(begun, intent.not_before)
+        return self._settings.expires - (now - begun).total_seconds()
+
+    async def _conclude(self, way: Way, message: Message, outcome: Outcome) -> None:
+        limits = way.limits[message.channel]
+        if isinstance(outcome, Accepted):
+            limits.accepted(message.account, message.conversation.id)
+            await self._tell(message, Status.ACCEPTED, accepted=outcome)
+        elif outcome.remedy.is_final:
+            await self._tell(message, Status.FAILED, error=outcome.error)
+        else:
+            raise Later(self._pause(way, message, outcome), _reason(outcome))
+
+    def _pause(self, way: Way, message: Message, refused: Refused) -> float:
+        """Return for how long a message waits that was refused for now."""
+        limits, asked = way.limits[message.channel], refused.retry_after
+        match refused.remedy:
+            case Remedy.SLOW_ACCOUNT:
+                return limits.slow(message.account, asked)
+            case Remedy.HOLD_CONVERSATION:
+                return limits.hold(message.conversation.id, asked)
+            case Remedy.STOP_ACCOUNT:
+                about = f"adapter {way.source}: nothing goes out from {message.account}"
+                self._throttle.log(logging.ERROR, f"{about}: {_reason(refused)}", key=about)
+                return limits.slow(message.account, max(asked or 0.0, _STOPPED))
+        spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, no secret
+        pause = min(2.0 ** min(current().tries, 60) * spread, _LONGEST_PAUSE)
+        return pause if asked is None else max(asked, pause)
+
+    # --- telling -------------------------------------------------------------------------
+
+    async def _tell(
+        self,
+        message: Message,
+        status: Status,
+        *,
+        accepted: Accepted | None = None,
+        error: ProviderError | None = None,
+    ) -> None:
+        """Append what became of a message, however long that takes: else it would be sent again."""
+        change = _change(message, status, accepted, error, self._now)
+        while True:
+            try:
+                await self.journal.append([change])
+            except JournalError as failure:
+                text = f"cannot note what became of {message.key}: {failure}"
+                self._throttle.log(logging.ERROR, text, key="note")
+                await asyncio.sleep(_AFTER_JOURNAL_ERROR)
+            else:
+                return
+
+
+_EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
+
+
+def _change(
+    message: Message,
+    status: Status,
+    accepted: Accepted | None,
+    error: ProviderError | None,
+    now: datetime,
+) -> StatusChange:
+    """Return a status of a message under the provider's id, or our own where there is none."""
+    theirs = None if accepted is None else accepted.message_id
+    space = OURS if theirs is None else message.channel
+    message_id = message.message_id if theirs is None else theirs
+    word = status.value if accepted is None else accepted.provider_status
+    return StatusChange(
+        key=in_domain(message, status_key(space, message_id, status, provider_status=word)),
+        source=message.source,
+        domain=message.domain,
+        channel=message.channel,
+        account=message.account,
+        occurred_at=now,
+        received_at=now,
+        raw={},
+        message_id=message_id,
+        aliases=() if theirs is None else (message.message_id,),
+        id_space=OURS,
+        status=status,
+        provider_status=word,
+        error=error,
+        recipient=_recipient(message, accepted),
+        conversation=message.conversation,
+        resolved=theirs is not None,
+    )
+
+
+def _recipient(message: Message, accepted: Accepted | None) -> Party | None:
+    """Return the user of a status, with the id that the provider told."""
+    if message.conversation.kind is not ConversationKind.DIRECT:
+        return None
+    told = None if accepted is None or accepted.party is None else accepted.party.user_id
+    return message.recipient if told is None else attrs.evolve(message.recipient, user_id=told)
+
+
+def _reason(refused: Refused) -> str:
+    """Say why a message was refused; a provider's words may quote a phone."""
+    words = (refused.error.code, refused.error.title)
+    return mask_phones_in(" ".join(each for each in words if each)) or refused.remedy

@@ -1,0 +1,120 @@
+"""The ways out: which configured adapters can send, on which channels and from which accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, final
+
+import attrs
+
+from bridge.adapter import Adapter, Capabilities, Route, Sender, SenderSource
+from bridge.errors import ConfigurationError, Problem, Unsendable
+from bridge.outbox.limits import Limits
+from bridge.settings.wording import unknown
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Way:
+    """A configured adapter that can send; `limits` are those of each of its channels.
+
+    `domain` is the trust domain of what it sends.
+    """
+
+    source: str
+    domain: str
+    sender: Sender
+    limits: dict[str, Limits]
+
+    def capabilities(self, channel: str) -> Capabilities:
+        """Return what a channel carries. Raises `Unsendable` where nothing can be sent there."""
+        found = self.sender.channels.get(channel)
+        if found is None:
+            raise Unsendable(f"adapter {self.source} sends nothing on {channel}")
+        return found
+
+
+@final
+class Ways:
+    """Finds the way out for an answer or for a word of the caller's."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ways: dict[str, Way] = {}
+        self._refusals: dict[str, tuple[Problem, ...]] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether anything can be sent at all."""
+        return bool(self._ways)
+
+    def add(self, source: str, adapter: Adapter, domain: str) -> None:
+        """Send through an adapter, if it can; else remember which settings it lacks."""
+        if not isinstance(adapter, SenderSource):
+            self._refusals[source] = (Problem("", "this adapter cannot send"),)
+            return
+        try:
+            sender = adapter.sender()
+        except ConfigurationError as error:
+            self._refusals[source] = error.problems
+        else:
+            limits = self._limits(sender)
+            self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+
+    def forget_limits(self) -> None:
+        """Begin anew with how fast everybody may send, as where the clock is another one."""
+        for source, way in self._ways.items():
+            self._ways[source] = attrs.evolve(way, limits=self._limits(way.sender))
+
+    def _limits(self, sender: Sender) -> dict[str, Limits]:
+        return {name: Limits(each.pace, self._clock) for name, each in sender.channels.items()}
+
+    def of(self, source: str) -> Way:
+        """Return the way out through an adapter.
+
+        Raises `ConfigurationError` with the settings that it lacks.
+        """
+        way = self._ways.get(source)
+        if way is None:
+            problems = self._refusals.get(source) or (
+                Problem("", unknown("adapter", source, (*self._ways, *self._refusals))),
+            )
+            raise ConfigurationError(
+                tuple(
+                    attrs.evolve(each, key=".".join(filter(None, ("adapters", source, each.key))))
+                    for each in problems
+                )
+            )
+        return way
+
+    def find(self, via: str) -> tuple[Way, Route]:
+        """Return the way out that a word names.
+
+        That is an adapter, an account, what its owner calls it, or a channel; `ADAPTER:ACCOUNT`
+        and `CHANNEL:ACCOUNT` are both at once. Raises `ConfigurationError` where the word names
+        none of them, or several.
+        """
+        for names in _NAMES:
+            found = [(way, route) for way, route in self._routes() if via in names(way, route)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                many = ", ".join(f"{way.source}:{route.account}" for way, route in found)
+                raise ConfigurationError((Problem("via", f"{via!r} may be any of {many}"),))
+        if via in self._refusals:
+            self.of(via)
+        known = {f"{way.source}:{route.account}" for way, route in self._routes()}
+        raise ConfigurationError((Problem("via", unknown("account to send from", via, known)),))
+
+    def _routes(self) -> Iterator[tuple[Way, Route]]:
+        for way in self._ways.values():
+            for route in way.sender.routes:
+                yield way, route
+
+
+# The closest first: a channel may be served by several adapters.
+_NAMES: Final = (
+    lambda way, route: (f"{way.source}:{route.account}", f"{route.channel}:{route.account}"),
+    lambda way, _: (way.source,),
+    lambda _, route: (route.account, route.name),
+    lambda _, route: (route.channel,),
+)

@@ -1,0 +1,386 @@
+"""The round trip: answer once, on any channel, and hear what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from bridge.adapter import Pace
+from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.delivery import current
+from bridge.errors import ConfigurationError, KeyConflict, NotRunning, Unsendable
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.sqlite import SqliteJournal
+from bridge.model import (
+    Choice,
+    ChoiceSource,
+    Menu,
+    Message,
+    Option,
+    Origin,
+    Reaction,
+    Status,
+    Text,
+)
+from bridge.runtime import Bridge
+from bridge.settings import DeliverySettings
+from bridge.testing.providers import Trouble
+from tests.bridge.fakes import Plain
+from tests.bridge.outbox.providers import ADAPTERS
+from tests.bridge.outbox.trips import USER, planned, under_way
+from tests.bridge.serving import PATIENCE
+
+NAMES = tuple(ADAPTERS)
+QUICK = DeliverySettings(first_delay=0.01)
+
+
+def furthest(trip, message_id: str) -> Status | None:
+    changes = trip.statuses(message_id)
+    return changes[-1].current if changes else None
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryAdapter:
+    async def test_a_bot_answers_and_hears_what_became_of_it(self, name, early, tmp_path):
+        """The answer arrives once; its statuses carry the caller's key and our id, and advance.
+
+        Whether the provider's callback comes before its HTTP response or after it.
+        """
+        journal = SqliteJournal(tmp_path / "bridge.db")
+        async with planned(name, journal=journal) as trip:
+            trip.provider.early = early
+            sent = []
+
+            @trip.bridge.on(Message, content=Text, direction="inbound", name="greeter")
+            async def greet(message: Message[Text]) -> None:
+                answer = f"you said {message.content.text}"
+                sent.append(await trip.bridge.reply(message, answer, key="order-17"))
+
+            async with under_way(trip):
+                await trip.say("hello")
+                await trip.until(lambda: sent and furthest(trip, sent[0].message_id) is Status.READ)
+                changes = trip.statuses()
+        assert trip.said == ["you said hello"]
+        assert [each.is_new for each in sent] == [True]
+        (message,) = [
+            event
+            for event in trip.events
+            if isinstance(event, Message) and event.origin is Origin.BRIDGE and not event.completes
+        ]
+        assert message.message_id == sent[0].message_id
+        assert message.intent.key == sent[0].key == "order-17"
+        tied = [each for each in changes if sent[0].message_id in (each.message_id, *each.aliases)]
+        assert {each.correlation for each in tied} == {"order-17"}
+        assert {each.conversation.id for each in tied} == {message.conversation.id}
+        assert tied[-1].current is Status.READ
+        if name != "incs" or not early:  # INCS repeats no id of ours before its response
+            assert tied == changes
+            moved = [each.status for each in changes if each.advanced]
+            order = [Status.ACCEPTED, Status.SENT, Status.DELIVERED, Status.READ]
+            assert moved == [each for each in order if each in moved]
+
+
+class TestOncePerIntent:
+    async def test_an_event_that_is_given_again_sends_nothing_again(self):
+        """A subscriber that fails after its answers answers once all the same, and in order."""
+        async with planned("whatsapp") as trip:
+            tries = []
+
+            @trip.bridge.on(Message, direction="inbound", name="bot", policy=QUICK)
+            async def bot(message: Message) -> None:
+                tries.append(current().tries)
+                first = await trip.bridge.reply(message, "one")
+                second = await trip.bridge.reply(message, "two")
+                assert first.message_id != second.message_id
+                assert (first.is_new, second.is_new) == (len(tries) == 1,) * 2
+                if len(tries) < 3:
+                    raise RuntimeError("not yet")
+
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: len(trip.statuses()) >= 8 and len(tries) == 3)
+            assert tries == [0, 1, 2]
+            assert trip.said == ["one", "two"]
+
+    async def test_a_restart_sends_nothing_again(self, tmp_path):
+        """An event that is replayed to a bridge that started anew is answered no second time."""
+        path = tmp_path / "bridge.db"
+        given = []
+
+        def subscribe(trip):
+            @trip.bridge.on(Message, direction="inbound", name="bot")
+            async def bot(message: Message) -> None:
+                given.append(await trip.bridge.reply(message, "once"))
+
+        async with planned("rcs", journal=SqliteJournal(path)) as trip:
+            subscribe(trip)
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: len(trip.statuses()) == 3)
+                inbound = trip.events[0]
+        async with planned("rcs", journal=SqliteJournal(path)) as again:
+            subscribe(again)
+            async with under_way(again):
+                await again.bridge.operators.replay([inbound.key], "bot")
+                await again.until(lambda: len(given) == 2)
+            assert again.provider.requests == []
+        assert len(trip.said) == 1
+        assert [each.is_new for each in given] == [True, False]
+        assert given[0].message_id == given[1].message_id
+
+    async def test_another_content_under_the_same_key_is_refused(self):
+        """A key names one intent: the same again is known, another is a conflict."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            send = trip.bridge.send
+            first = await send(USER, "your code is 1", via="whatsapp", key="code")
+            again = await send(USER, "your code is 1", via="whatsapp", key="code")
+            assert (first.is_new, again.is_new) == (True, False)
+            assert again.message_id == first.message_id
+            with pytest.raises(KeyConflict, match="'code'"):
+                await send(USER, "your code is 2", via="whatsapp", key="code")
+            with pytest.raises(KeyConflict):
+                await send("+4915112345678", "your code is 1", via="whatsapp", key="code")
+
+    async def test_without_a_key_each_call_is_an_intent(self):
+        """Outside of a subscriber the same words twice are two messages."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            for _ in range(2):
+                sending = await trip.bridge.send(USER, "hello", via="whatsapp")
+                await sending.outcome(10, until="read")
+            assert trip.said == ["hello", "hello"]
+
+    async def test_an_operator_s_replay_does_not_send_again(self):
+        """What was accepted is not sent again, whoever is given it; what failed is."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.rules.errors.append("132001")
+            failed = await trip.bridge.send(USER, "one", via="whatsapp")
+            assert (await failed.outcome(10)).status is Status.FAILED
+            sent = await trip.bridge.send(USER, "two", via="whatsapp")
+            await sent.outcome(10, until="read")
+            async with asyncio.timeout(PATIENCE):
+                while any(each.lag for each in await trip.bridge.journal.subscribers()):
+                    await asyncio.sleep(0)  # until it is told that both are done with
+            keys = [each.messages[0].key for each in (sent, failed)]
+            await trip.bridge.operators.replay(keys)
+            change = await failed.outcome(10, until="delivered")
+            assert change.current is Status.FAILED
+            await trip.until(lambda: furthest(trip, failed.message_id) is Status.READ)
+            assert trip.said == ["two", "one"]
+
+
+class TestWhatGoesOut:
+    async def test_a_menu_is_answered_by_a_choice(self):
+        """A menu goes out in the channel's own form, and what the user picks comes back."""
+        async with planned("whatsapp") as trip:
+            picked = []
+
+            @trip.bridge.on(Message, content=Text, direction="inbound", name="menu")
+            async def ask(message: Message[Text]) -> None:
+                options = (Option("track", "Track my order"), Option("agent", "Talk to us"))
+                await trip.bridge.reply(message, Menu("What next?", options=options), quote=True)
+
+            @trip.bridge.on(Message, content=Choice, direction="inbound", name="choice")
+            async def chosen(message: Message[Choice]) -> None:
+                picked.append(message.content.id)
+
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: trip.provider.arrived)
+                body = trip.provider.arrived[0].body
+                buttons = body["interactive"]["action"]["buttons"]
+                assert [each["reply"]["id"] for each in buttons] == ["track", "agent"]
+                assert body["context"]["message_id"] == trip.events[0].message_id
+                choice = Choice(source=ChoiceSource.BUTTON, id="agent", title="Talk to us")
+                assert await trip.provider.say(USER, choice)
+                await trip.until(lambda: picked)
+            assert picked == ["agent"]
+
+    async def test_a_reaction_and_a_receipt(self):
+        """A message of the user's is reacted to, and marked as read with typing."""
+        async with planned("whatsapp") as trip:
+
+            @trip.bridge.on(Message, direction="inbound", name="bot")
+            async def bot(message: Message) -> None:
+                await trip.bridge.mark_read(message, typing=True)
+                await trip.bridge.react(message, "\N{THUMBS UP SIGN}")
+
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: len(trip.statuses()) == 5)
+            bodies = [orjson.loads(request.body) for request in trip.provider.requests]
+            assert bodies[0]["status"] == "read"
+            assert bodies[0]["typing_indicator"] == {"type": "text"}
+            assert bodies[1]["reaction"]["emoji"] == "\N{THUMBS UP SIGN}"
+
+    async def test_where_no_receipts_are_shown_none_is_sent(self):
+        """Marking as read costs nothing on a channel that has no such thing."""
+        async with planned("incs") as trip, under_way(trip):
+            await trip.say()
+            await trip.until(lambda: trip.events)
+            assert await trip.bridge.mark_read(trip.events[0]) is None
+
+    async def test_a_long_text_goes_in_parts_and_is_taken_up_at_the_one_that_failed(self):
+        """Parts arrive in order, once each, though the second one is refused at first."""
+        words = " ".join(f"word{number}" for number in range(1200))
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.troubles.extend([None, Trouble.HTML])
+            sending = await trip.bridge.send(USER, words, via="whatsapp", key="long")
+            assert len(sending.messages) == 3
+            await sending.outcome(20, until="delivered")
+            assert "".join(trip.said) == words
+            assert len(trip.provider.requests) == 4
+            again = await trip.bridge.send(USER, words, via="whatsapp", key="long")
+            assert not again.is_new
+
+    async def test_what_the_channel_cannot_carry_is_refused_before_it_is_kept(self):
+        """The error names the limit, and nothing was made durable."""
+        async with planned("rcs") as trip, under_way(trip):
+            with pytest.raises(Unsendable, match="there are no reactions"):
+                await trip.bridge.send(USER, Reaction(message_id="1", emoji="x"), via="rcs")
+            with pytest.raises(Unsendable, match="3100 characters"):
+                await trip.bridge.send(USER, "a" * 3100, via="rcs", strict=True)
+            with pytest.raises(Unsendable, match="nobody to send to"):
+                await trip.bridge.send("", "hello", via="rcs")
+            assert (await trip.bridge.journal.follow()).position == 0
+
+    async def test_a_message_of_the_business_is_not_answered(self):
+        """A bot that hears its own answers cannot answer them, so that it never talks to itself."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            await trip.bridge.send(USER, "hello", via="whatsapp")
+            await trip.until(lambda: trip.events)
+            with pytest.raises(Unsendable, match='direction="inbound"'):
+                await trip.bridge.reply(trip.events[0], "hello myself")
+
+    async def test_what_is_to_go_later_holds_up_nobody(self):
+        """A message for tomorrow does not keep the conversation from one for now."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            await trip.bridge.send(USER, "tomorrow", via="whatsapp", not_before="24h")
+            now = await trip.bridge.send(USER, "now", via="whatsapp")
+            await now.outcome(10)
+            assert trip.said == ["now"]
+
+    async def test_what_is_to_go_in_a_moment_goes_then(self):
+        """`not_before` is kept to."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            sending = await trip.bridge.send(USER, "soon", via="whatsapp", not_before="300ms")
+            change = await sending.outcome(10)
+            assert change.occurred_at >= sending.messages[0].intent.not_before
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        "trouble", [Trouble.DOWN, Trouble.HTML, Trouble.REDIRECT, Trouble.ERROR_INSIDE]
+    )
+    async def test_what_passes_is_tried_again(self, name, trouble):
+        """Whatever a provider in trouble answers, the message arrives in the end, in order."""
+        async with planned(name) as trip:
+
+            @trip.bridge.on(Message, direction="inbound", name="bot")
+            async def bot(message: Message) -> None:
+                await trip.bridge.reply(message, "one")
+                await trip.bridge.reply(message, "two")
+
+            async with under_way(trip):
+                trip.provider.troubles.extend([trouble, None, trouble])
+                await trip.say()
+                await trip.until(lambda: len(trip.said) >= 2 and len(trip.statuses()) >= 4)
+            assert list(dict.fromkeys(trip.said)) == ["one", "two"]
+            assert not await trip.bridge.journal.dead_letters("outbox")
+
+    async def test_a_permanent_refusal_is_a_failure_at_once(self):
+        """The status tells the provider's code, and neither a retry nor a dead letter follows."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.errors.append("131026")
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp", key="k")
+            change = await sending.outcome(10, until="read")
+            assert (change.status, change.error.code) == (Status.FAILED, "131026")
+            assert (change.correlation, change.message_id) == ("k", sending.message_id)
+            assert (change.id_space, change.resolved) == ("bridge", False)
+            assert len(trip.provider.requests) == 1
+            assert not await trip.bridge.journal.dead_letters("outbox")
+
+    async def test_what_cannot_be_sent_in_time_expires(self):
+        """A message that is refused for longer than it is worth is given up, and told so."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.trouble = Trouble.HTML
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp", expires=0.5)
+            change = await sending.outcome(30)
+            assert (change.status, change.error.code) == (Status.EXPIRED, "expired")
+
+    async def test_one_who_is_too_fast_is_slowed_down_and_keeps_the_order(self):
+        """Refused as too fast, and asked to wait, messages of a conversation keep their order."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.rules.errors.extend(["130429", "131056", "130429"])
+            sendings = [
+                await trip.bridge.send(USER, str(number), via="whatsapp") for number in range(5)
+            ]
+            await sendings[-1].outcome(30)
+            assert trip.said == list("01234")
+
+    async def test_limits_hold_back_without_a_refusal(self):
+        """More messages to one user than may go at once wait, and the provider refuses none."""
+        async with planned("whatsapp") as trip:
+            for limits in trip.bridge._outbox.ways.of("whatsapp").limits.values():
+                limits._pace = Pace(rate=100.0, pair_every=0.02, pair_burst=2)
+            trip.provider.rules.window = None
+            async with under_way(trip):
+                sendings = [
+                    await trip.bridge.send(USER, str(number), via="whatsapp") for number in range(9)
+                ]
+                await sendings[-1].outcome(30)
+            assert trip.said == list("012345678")
+            assert len(trip.provider.requests) == 9
+
+
+class TestWhatIsMissing:
+    async def test_missing_credentials_are_named_at_once(self):
+        """Sending without a token names the setting that lacks, and keeps nothing."""
+        settings = WhatsAppSettings(app_secrets="s")
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.add_adapter("meta", WhatsApp("meta", settings))
+        async with bridge:
+            with pytest.raises(ConfigurationError, match=r"adapters\.meta\.access_token"):
+                await bridge.send(USER, "hello", via="meta")
+            with pytest.raises(ConfigurationError, match="via"):
+                await bridge.send(USER, "hello", via="nobody")
+
+    async def test_an_adapter_that_cannot_send_says_so(self):
+        """An adapter of somebody's without a sender is named."""
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.add_adapter("plain", Plain())
+        async with bridge:
+            with pytest.raises(ConfigurationError, match="this adapter cannot send"):
+                await bridge.send(USER, "hello", via="plain")
+
+    async def test_nothing_is_sent_before_the_bridge_runs(self):
+        """Sending before the start is a mistake that is named."""
+        async with planned("whatsapp") as trip:
+            with pytest.raises(NotRunning):
+                await trip.bridge.send(USER, "hello", via="whatsapp")
+
+    @pytest.mark.parametrize(
+        ("via", "account"),
+        [("30058", "30058"), ("incs:30060", "30060"), ("viber", "30060"), ("rcs:30059", "30059")],
+    )
+    async def test_a_word_names_the_way_out(self, via, account):
+        """An account, a channel, or an adapter's account names where a message goes out from."""
+        async with planned("incs") as trip, under_way(trip):
+            sending = await trip.bridge.send(USER, "hello", via=via)
+            assert sending.messages[0].account == account
+
+    async def test_a_word_that_may_mean_several_is_refused(self):
+        """An adapter with several accounts has to be told which one."""
+        async with planned("incs") as trip, under_way(trip):
+            with pytest.raises(ConfigurationError, match="incs:30058, incs:30059, incs:30060"):
+                await trip.bridge.send(USER, "hello", via="incs")

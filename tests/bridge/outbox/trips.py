@@ -1,0 +1,93 @@
+"""A whole round trip: a simulated provider, a bridge on a real socket, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Journal
+from bridge.model import Event, StatusChange, Text
+from bridge.runtime import Bridge
+from bridge.settings import OutboxSettings
+from bridge.testing.providers import SimulatedProvider
+from tests.bridge.outbox.providers import ADAPTERS
+from tests.bridge.serving import PATIENCE, serving
+
+USER = "+16505551234"
+CHANNELS = {"whatsapp": "whatsapp", "rcs": "rcs", "incs": "whatsapp"}
+
+
+@attrs.define(eq=False)
+class Trip:
+    """What takes part; `events` is everything that the bridge published, in order."""
+
+    name: str
+    provider: SimulatedProvider
+    bridge: Bridge
+    adapter: Any
+    events: list[Event] = attrs.field(factory=list)
+
+    async def note(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def until(self, condition) -> None:
+        """Look again and again until a condition is true."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    async def say(self, words: str = "hello", user: str = USER) -> None:
+        assert await self.provider.say(user, Text(text=words))
+
+    def statuses(self, message_id: str | None = None) -> list[StatusChange]:
+        """Return the statuses that were published, of one message of ours or of all."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, StatusChange)
+            and (message_id is None or message_id in (event.message_id, *event.aliases))
+        ]
+
+    @property
+    def said(self) -> list[Any]:
+        """The texts that arrived at users."""
+        return [text_of(self.name, arrived.body) for arrived in self.provider.arrived]
+
+
+def text_of(name: str, body: Any) -> Any:
+    """Return the text of a request's body."""
+    if name == "whatsapp":
+        return body["text"]["body"]
+    return body["contentMessage"]["text"] if name == "rcs" else body["text"]
+
+
+@asynccontextmanager
+async def planned(
+    name: str,
+    *,
+    journal: Journal | None = None,
+    outbox: OutboxSettings | None = None,
+) -> AsyncIterator[Trip]:
+    """Make a provider and a bridge that does not run yet, so that subscribers can come."""
+    async with SimulatedProvider() as provider:
+        adapter = ADAPTERS[name](provider.url)
+        bridge = Bridge(journal=journal or MemoryJournal(), outbox=outbox)
+        bridge.add_adapter(name, adapter)
+        trip = Trip(name, provider, bridge, adapter)
+        bridge.on(Event, name="witness", completions=True)(trip.note)
+        provider.play(adapter)
+        yield trip
+
+
+@asynccontextmanager
+async def under_way(trip: Trip) -> AsyncIterator[Trip]:
+    """Run the bridge on a real socket, and let the provider report to it."""
+    async with serving(trip.bridge) as url:
+        trip.provider.callbacks.direct(trip.adapter, f"{url}/callbacks/{trip.name}")
+        yield trip
+        trip.provider.callbacks.direct(trip.adapter, None)
