@@ -11,14 +11,17 @@
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
     ├── Unsendable            a message may not go out as it is; says why
-    │   └── KeyConflict       something else was sent under the same key before
+    │   ├── KeyConflict       something else was sent under the same key before
+    │   └── WindowClosed      the user wrote too long ago: only a template may go
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
+    ├── NotTaken              a webhook's receiver did not take an event; says with which status
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
     ├── NotRunning            the bridge was used before it started or after it stopped
     ├── Drop                  raised by a subscriber: no further try of this event
-    └── RetryIn               raised by a subscriber: when to try this event again
+    ├── RetryIn               raised by a subscriber: when to try this event again
+    └── Stop                  raised by a subscriber: no event any more, until the next start
 
 An exception that is none of these and leaves `bridge` is a bug.
 """
@@ -26,6 +29,7 @@ An exception that is none of these and leaves `bridge` is a bug.
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from enum import StrEnum
 
 import attrs
@@ -148,6 +152,20 @@ class KeyConflict(Unsendable):
     """Something else was sent under this key before, so that it names two intents."""
 
 
+class WindowClosed(Unsendable):
+    """The user's last message is too long ago: only a template may go.
+
+    `until` is when the window closed.
+    """
+
+    def __init__(self, until: datetime) -> None:
+        self.until = until
+        super().__init__(
+            f"a free-form message could go until {until:%Y-%m-%d %H:%M:%S}Z; send a template, or"
+            " give one as `otherwise`"
+        )
+
+
 class Unfetchable(BridgeError):
     """A file of a message cannot be fetched, whenever it is tried; the text names no address."""
 
@@ -167,6 +185,14 @@ class Unanswered(BridgeError):
         self.reason = reason
         self.in_doubt = in_doubt
         super().__init__(reason)
+
+
+class NotTaken(BridgeError):
+    """The receiver of a webhook answered an event with something else than 2xx."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"the receiver answers {status}")
 
 
 class JournalError(BridgeError):
@@ -197,3 +223,10 @@ class RetryIn(BridgeError):
             raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
         self.seconds = seconds
         super().__init__(f"asked to be tried again in {seconds:g} s")
+
+
+class Stop(BridgeError):
+    """Raise this in a subscriber to be given nothing more until the bridge starts again.
+
+    The event and all that follow wait in the journal; nothing of it counts as a failed try.
+    """

@@ -15,6 +15,8 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from contextvars import Context, ContextVar, copy_context
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -39,10 +41,11 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Media, Message, Origin, Party
+from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
+from bridge.outbox.client import Sends
 from bridge.outbox.composing import Answering, Asking
 from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
@@ -85,6 +88,9 @@ class Options(TypedDict, total=False):
     policy: DeliverySettings | None
 
 
+_current: Final[ContextVar[Bridge]] = ContextVar("bridge")
+
+
 class Bridge:
     """Takes callbacks, keeps their events, and hands them to subscribers.
 
@@ -104,6 +110,7 @@ class Bridge:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
+        self.settings = Settings(server=self.server)
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._downloads = Downloads(self._outbox.client)
@@ -145,6 +152,7 @@ class Bridge:
             server=settings.server,
             outbox=settings.outbox,
         )
+        bridge.settings = settings
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
@@ -200,6 +208,7 @@ class Bridge:
             name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        self._outbox.windows.add(name, adapter)
         self._serve_outbox()
 
     def send_through(self, name: str, sender: Sender) -> None:
@@ -209,8 +218,9 @@ class Bridge:
 
     def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
-            self.bus.add(self._outbox.subscriber())
-            self._policies[NAME] = (self._outbox.policy, Start.END)
+            for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
+                self.bus.add(subscriber)
+                self._policies[subscriber.name] = (self._outbox.policy, Start.END)
 
     @overload
     def on(
@@ -362,16 +372,18 @@ class Bridge:
         self._observers.add(observer)
 
     @contextmanager
-    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
-        """Use another journal and clock in the block, watched by one more observer: for tests.
+    def rehearsing(
+        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+    ) -> Iterator[None]:
+        """Use another journal, clock and way out in the block, watched by one more observer.
 
         The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already: test it while it does not")
-        before = self.journal, self._clock
-        self._use(journal, clock)
+        before = self.journal, self._clock, self._outbox.sends
+        self._use(journal, clock, sends)
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
@@ -382,9 +394,12 @@ class Bridge:
                 observers.remove(observer)
             self._use(*before)
 
-    def _use(self, journal: Journal, clock: Clock) -> None:
+    def _use(self, journal: Journal, clock: Clock, sends: Sends) -> None:
         self.journal = self.intake.journal = self.operators.journal = journal
-        self._clock = clock
+        self._outbox.journal = journal
+        self._clock = self._outbox.clock = clock
+        self._outbox.sends = sends
+        self._outbox.ways.forget_limits()
 
     # --- running -------------------------------------------------------------------------
 
@@ -403,10 +418,15 @@ class Bridge:
             await stack.enter_async_context(self.journal)
             await stack.enter_async_context(self._outbox)
             await stack.enter_async_context(self._downloads)
+            for subscriber in self.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, AbstractAsyncContextManager):
+                    await stack.enter_async_context(function)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
-                delivery = Delivery(
+                delivery = self._subscribers_context().run(
+                    Delivery,
                     subscriber.name,
                     subscriber.function,
                     await self.journal.subscribe(subscriber.name, start=start),
@@ -415,6 +435,8 @@ class Bridge:
                     observers=self._observers,
                     clock=self._clock,
                 )
+                if subscriber.name == NAME:
+                    self._outbox.delivery = delivery
                 self._deliveries[subscriber.name] = await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
@@ -430,11 +452,18 @@ class Bridge:
         closing = (each.__aexit__(None, None, None) for each in self._deliveries.values())
         await asyncio.gather(*closing)
 
+    def _subscribers_context(self) -> Context:
+        """Return a context in which this bridge is the current one."""
+        context = copy_context()
+        context.run(_current.set, self)
+        return context
+
     async def _plain_delivery(
         self, name: str, function: Function, wants: Callable[[Event], bool]
     ) -> Delivery:
         cursor = await self.journal.follow()
-        return Delivery(
+        return self._subscribers_context().run(
+            Delivery,
             name,
             function,
             cursor,
@@ -523,6 +552,17 @@ class Bridge:
 
     # --- sending -------------------------------------------------------------------------
 
+    @classmethod
+    def current(cls) -> Bridge:
+        """Return the bridge whose subscriber calls this, for one that `bridge serve` runs.
+
+        Raises `NotRunning` elsewhere.
+        """
+        bridge = _current.get(None)
+        if bridge is None:
+            raise NotRunning("no bridge has called this: only its subscribers have a current one")
+        return bridge
+
     async def reply(
         self, message: Message, content: Content | str, /, **options: Unpack[Answering]
     ) -> Sending:
@@ -588,6 +628,16 @@ class Bridge:
         return await self._downloads.fetch(
             message.content, source, to=to, max_size=max_size, progress=progress
         )
+
+    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
+        """Return until when a free-form message may go to a conversation's user.
+
+        It has closed where that is over. None where the channel has no such limit, or the journal
+        knows of no message of the user's. Raises `JournalError`.
+        """
+        if isinstance(conversation, Message):
+            conversation = conversation.conversation
+        return await self._outbox.windows.until(conversation)
 
     def _check_running(self) -> None:
         if self._stack is None:

@@ -16,6 +16,7 @@ from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapter.simulation import Rehearsal
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
+from bridge.adapters.incs.capabilities import WINDOWS
 from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
 from bridge.adapters.incs.freshen import freshen
 from bridge.adapters.incs.sending import BASE_URL, IncsSender
@@ -98,6 +99,7 @@ class Incs:
 
     methods: Final = frozenset({"POST"})
     channels: Final = frozenset({wire.CHANNEL, *get_args(ChannelKind)})
+    windows: Final = WINDOWS
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name

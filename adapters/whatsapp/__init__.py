@@ -26,6 +26,7 @@ from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapter.simulation import Rehearsal
+from bridge.adapters.whatsapp.capabilities import WINDOW
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.files import located, lookup
 from bridge.adapters.whatsapp.freshen import freshen
@@ -90,6 +91,7 @@ class WhatsApp:
     Settings: Final = WhatsAppSettings
 
     channels: Final = frozenset({CHANNEL})
+    windows: Final = {CHANNEL: WINDOW}
     accounts: Final = None  # only callbacks tell them
 
     def __init__(self, name: str, settings: WhatsAppSettings) -> None:

@@ -20,8 +20,8 @@ from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.errors import Drop, JournalError, RetryIn, Unfetchable, Unsendable
-from bridge.journal.protocol import Cursor, Entry, Held, Retry
+from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
+from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
 from bridge.raised import described, kind_of
@@ -57,6 +57,7 @@ class _Lane:
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
     is_parked: bool = False  # its first entry in memory has its turn in a moment
+    begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
     timer: Timer | None = None
 
@@ -105,6 +106,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
         self._is_closing = False
+        self._is_stopped = False
         self._is_verbose = False
 
         self._batch: deque[Entry] = deque()
@@ -150,27 +152,34 @@ class Delivery:
         With `up_to`, first take in everything up to that position of the journal, and also
         finish what is held and need not wait for its next try.
         """
-        while up_to is not None and self._progress.taken_up_to < up_to:
+        while up_to is not None and self._progress.taken_up_to < up_to and not self._is_stopped:
             await self._next_move()
+        self._take_no_more()
+        while self._is_busy(with_held=up_to is not None):
+            await self._next_move()
+
+    def _take_no_more(self) -> None:
         self._draining.set()
         self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        while self._progress.under_way or (up_to is not None and self._has_queued):
-            await self._next_move()
 
     async def caught_up(self, up_to: int) -> None:
         """Return when everything up to a position has been tried, and what failed waits.
 
         Something may come meanwhile, or be due.
         """
-        progress = self._progress
-        while progress.taken_up_to < up_to or progress.under_way or self._has_queued:
+        while self._is_busy(with_held=True) or (
+            self._progress.taken_up_to < up_to and not self._is_stopped
+        ):
             await self._next_move()
 
-    @property
-    def _has_queued(self) -> bool:
-        return any(lane.queued for lane in self._lanes.values())
+    def _is_busy(self, *, with_held: bool) -> bool:
+        if self._is_stopped:
+            return bool(self._runner.under_way)
+        return bool(self._progress.under_way) or (
+            with_held and any(lane.queued for lane in self._lanes.values())
+        )
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -186,8 +195,24 @@ class Delivery:
         """Return the keys of the events with which the function is at work."""
         return tuple(running.event.key for running in self._runner.under_way)
 
-    async def wake(self) -> None:
-        """Look for held entries again, as after a dead letter was given back."""
+    async def note_begun(self, event: Event) -> None:
+        """Note durably that the function begins with what cannot be undone.
+
+        If the process ends before the function does, `Attempt.begun` tells the next try. For the
+        function alone, after it has waited for something. Raises `JournalError`.
+        """
+        lane = self._lanes[lane_of(event)]
+        held = lane.trying or Held(entry=lane.entries[0])
+        lane.begun = True
+        retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
+        self._progress.hold(Held(entry=held.entry, retry=retry))
+        await self._progress.save()
+
+    async def wake(self, *, at_once: bool = False) -> None:
+        """Look for held entries again, as after a dead letter was given back.
+
+        With `at_once`, the first of each lane is due now.
+        """
         for name, due_at in (await self._cursor.waiting()).items():
             lane = self._lanes.get(name)
             if lane is None:
@@ -196,7 +221,7 @@ class Delivery:
             if lane.queued:
                 lane.look_again = True
             else:
-                self._schedule(lane, self._until(due_at))
+                self._schedule(lane, 0 if at_once else self._until(due_at))
 
     # --- taking in -----------------------------------------------------------------------
 
@@ -239,7 +264,7 @@ class Delivery:
         self._is_called = False
         concurrency, ready, batch = self._policy.concurrency, self._ready, self._batch
         until = time.monotonic() + _SLICE
-        while self._busy < concurrency and not self._is_closing:
+        while self._busy < concurrency and not (self._is_closing or self._is_stopped):
             if ready:
                 self._serve(ready.popleft())
             elif batch:
@@ -331,9 +356,12 @@ class Delivery:
         if isinstance(error, Later) and self._park(lane, error):
             return
         lane.entries.popleft()
+        begun, lane.begun = lane.begun, False
         if error is None:
             self._done(entry)
-        elif not self._fail(lane, Held(entry=entry), error):
+            if begun:
+                self._progress.release(entry)
+        elif not self._fail(lane, Held(entry=entry, retry=Retry(begun=begun)), error):
             # What waited behind it now waits in the journal.
             for later in lane.entries:
                 self._hold(lane, Held(entry=later))
@@ -350,6 +378,8 @@ class Delivery:
         """Let a lane wait in memory, if that is short; return whether it does."""
         if (
             later.counted
+            or lane.begun
+            or later.begun
             or later.seconds > _PARKED
             or self._parked >= _MOST_PARKED
             or self._draining.is_set()
@@ -381,10 +411,12 @@ class Delivery:
             lane.trying = held
             error, context = await self._try(held)
             lane.trying = None
+            begun, lane.begun = held.retry.begun or lane.begun, False
+            tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
             if error is None:
                 self._done(held.entry)
                 self._progress.release(held.entry)
-            elif not self._fail(lane, held, error, context):
+            elif not self._fail(lane, tried, error, context):
                 return
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
@@ -422,7 +454,8 @@ class Delivery:
 
     def _begin_held(self, held: Held, ended: Ended) -> None:
         try:
-            which = Attempt(held.retry.tries, held.retry.replayed)
+            retry = held.retry
+            which = Attempt(retry.tries, retry.replayed, retry.begun)
             running = self._runner.begin(held.entry.event, which)
         except BaseException as error:  # noqa: BLE001 - as in _take
             ended(error)
@@ -436,7 +469,11 @@ class Delivery:
         """Return what an attempt means after so many tries; None where our own end cut it off."""
         if error is None:
             return Result.DONE
-        if self._is_closing or (isinstance(error, Later) and not error.counted):
+        if (
+            self._is_closing
+            or isinstance(error, Stop)
+            or (isinstance(error, Later) and not error.counted)
+        ):
             return None
         final = not isinstance(error, Later) and (
             isinstance(error, _HOPELESS) or tries + 1 >= self._policy.tries
@@ -455,6 +492,11 @@ class Delivery:
 
         It is logged in the context in which the function ran, by default that of the last one.
         """
+        if isinstance(error, Stop):
+            self._stop(error)
+            self._hold(lane, held)
+            lane.queued = False
+            return False
         if isinstance(error, Later):
             self._put_off(lane, held, error)
             return False
@@ -492,6 +534,7 @@ class Delivery:
             where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
+            begun=held.retry.begun,
         )
         held = Held(entry=held.entry, retry=retry)
         if final:
@@ -501,10 +544,18 @@ class Delivery:
         self._schedule(lane, seconds)
         return False
 
+    def _stop(self, error: Stop) -> None:
+        """Give the subscriber nothing more, as it asks for."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._take_no_more()
+            told = "%s is given nothing more until the bridge starts again: %s"
+            _log.error(told, self._who, described(error), extra={"subscriber": self.name})
+
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""
         now = self._clock.time()
-        retry = attrs.evolve(held.retry, due_at=now + later.seconds)
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
         if later.counted:
             key = held.entry.event.key
             _log.warning(

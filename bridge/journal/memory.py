@@ -401,10 +401,10 @@ class _Ledger(Overlay[str]):
         return self._records.get(name)
 
     def stored_queue(self, lane: str) -> Queue | None:
-        return self.waiting.get(lane)
+        return self.waiting.by_lane.get(lane)
 
     def stored_lane(self, key: str) -> str | None:
-        return self.waiting.lane_of(key)
+        return self.waiting.lanes.get(key)
 
     def keep(self) -> None:
         """Keep what has been decided last."""

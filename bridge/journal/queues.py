@@ -19,6 +19,9 @@ _AGAIN_AFTER: Final = 1.0  # seconds until a lane that was due, and is not chang
 class Queues:
     """What an engine has in memory of what waits: little, and for seconds only.
 
+    `by_lane` is what waits in each lane, and `lanes` the lane in which the event of a key waits,
+    by the key or what stands for it; both are for reading.
+
     `clock` gives seconds since the epoch, `monotonic` seconds that no change of the clock moves:
     an event that is due in two seconds is due in two seconds, whatever happens to the clock.
     """
@@ -31,23 +34,15 @@ class Queues:
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
-        self._queues: dict[str, Queue] = {}
+        self.by_lane: dict[str, Queue] = {}
         self._size = 0
-        self._lanes: dict[str | bytes, str] = {}  # by key, or what stands for it
+        self.lanes: dict[str | bytes, str] = {}
         self._deadlines: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []  # of the deadlines, those that have changed too
 
-    def get(self, lane: str) -> Queue | None:
-        """Return what waits in a lane."""
-        return self._queues.get(lane)
-
-    def lane_of(self, key: str | bytes) -> str | None:
-        """Return the lane in which the event of a key waits."""
-        return self._lanes.get(key)
-
     def all(self) -> Sequence[Queue]:
         """Return what waits in every lane."""
-        return tuple(self._queues.values())
+        return tuple(self.by_lane.values())
 
     @property
     def deadline(self) -> float | None:
@@ -62,10 +57,10 @@ class Queues:
         if not self._heap:
             return due
         now = self._monotonic()
-        excess = max(len(self._queues) - _MOST, 1 if self._size > _LARGEST else 0)
+        excess = max(len(self.by_lane) - _MOST, 1 if self._size > _LARGEST else 0)
         while (first := self.deadline) is not None and (first <= now or len(due) < excess):
             _, lane = heappop(self._heap)
-            due.append((lane, self._queues[lane].due or 0.0))
+            due.append((lane, self.by_lane[lane].due or 0.0))
         for lane, _ in due:
             self._set_deadline(lane, now + _AGAIN_AFTER)
         return due
@@ -73,24 +68,24 @@ class Queues:
     def commit(self, changed: Mapping[str, Queue], lanes: Mapping[Any, str | None] = _NONE) -> None:
         """Take note of what waits in some lanes from now on, and in which lane under which key."""
         for lane, queue in changed.items():
-            before = self._queues.pop(lane, None)
+            before = self.by_lane.pop(lane, None)
             self._size += queue.size - (before.size if before is not None else 0)
             self._deadlines.pop(lane, None)
             if queue.due is not None:
-                self._queues[lane] = queue
+                self.by_lane[lane] = queue
                 longest = max(0.0, queue.due - queue.items[0].event.received_at.timestamp())
                 seconds = min(max(0.0, queue.due - self._clock()), longest)
                 self._set_deadline(lane, self._monotonic() + seconds)
         for key, where in lanes.items():
             if where is not None:
-                self._lanes[key] = where
+                self.lanes[key] = where
             else:
-                self._lanes.pop(key, None)
+                self.lanes.pop(key, None)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._queues, self._size = {}, 0
-        self._lanes, self._deadlines, self._heap = {}, {}, []
+        self.by_lane, self._size = {}, 0
+        self.lanes, self._deadlines, self._heap = {}, {}, []
 
     def _set_deadline(self, lane: str, deadline: float) -> None:
         self._deadlines[lane] = deadline

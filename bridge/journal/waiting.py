@@ -33,10 +33,16 @@ def publish_or_wait(
 
     `keys` are all names of its happening; its own key is the first. Raises `CodecError`.
     """
-    lane = lane_of(event)
+    if type(event) is Message and event.intent is None:  # as nearly all
+        lane = event.conversation.id
+    else:
+        lane = lane_of(event)
     queue = ledger.queue(lane)
     if queue is None and not settle:
-        _claim(event, keys, ledger)
+        if len(keys) == 1:
+            ledger.claim(event.key)
+        else:
+            _claim(event, keys, ledger)
         return ((event, lane),)
     due = event.received_at.timestamp() + min(settle, _LONGEST) if settle else None
     waiting = Waiting(event=event, keys=tuple(keys), size=len(encode(event)), due=due)

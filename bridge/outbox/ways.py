@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, final
 
 import attrs
 
 from bridge.adapter import Adapter, Capabilities, Route, Sender, SenderSource
 from bridge.errors import ConfigurationError, Problem, Unsendable
+from bridge.model import Message, Receipt
 from bridge.outbox.limits import Limits
 from bridge.settings.wording import unknown
 
@@ -33,12 +34,17 @@ class Way:
             raise Unsendable(f"adapter {self.source} sends nothing on {channel}")
         return found
 
+    def is_repeatable(self, message: Message) -> bool:
+        """Return whether a message that is sent twice does what sending it once does."""
+        return self.capabilities(message.channel).repeatable or isinstance(message.content, Receipt)
+
 
 @final
 class Ways:
     """Finds the way out for an answer or for a word of the caller's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._ways: dict[str, Way] = {}
         self._refusals: dict[str, tuple[Problem, ...]] = {}
 
@@ -60,8 +66,16 @@ class Ways:
 
     def put(self, source: str, sender: Sender, domain: str) -> None:
         """Send through this, in the place of the adapter's own sender."""
-        limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
+        limits = self._limits(sender)
         self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+
+    def forget_limits(self) -> None:
+        """Begin anew with how fast everybody may send, as where the clock is another one."""
+        for source, way in self._ways.items():
+            self._ways[source] = attrs.evolve(way, limits=self._limits(way.sender))
+
+    def _limits(self, sender: Sender) -> dict[str, Limits]:
+        return {name: Limits(each.pace, self._clock) for name, each in sender.channels.items()}
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.

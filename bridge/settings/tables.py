@@ -6,6 +6,7 @@ Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import (
@@ -20,7 +21,7 @@ from typing import (
 
 import attrs
 
-from bridge.adapter.signing import Network
+from bridge.adapter.signing import Network, Secret, secrets_of
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction, Origin
 from bridge.settings import toml
@@ -37,11 +38,16 @@ else:  # the model's own words, which no type checker can follow
     ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
 
 CONSOLE: Final = "console"
-"""The subscriber that is always there: it shows events in the terminal."""
+"""The subscriber that shows events in the terminal."""
+
+WEBHOOK: Final = "webhook"
+"""The subscriber that posts events to a URL."""
 
 _DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
 
+_URL: Final = re.compile(r"https?://[^/\s]+\S*")
+_KEY_SIZES: Final = range(24, 65)  # bytes
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -158,12 +164,18 @@ class OutboxSettings:
     `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to
     be reached and `timeout` to respond. What could not be sent within `expires` is given up,
     unless the message itself says otherwise.
+
+    Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
+    again, it waits for `doubt` for a status that tells, if the provider's statuses can. Then it is
+    sent again, or counts as failed, as `in_doubt` says.
     """
 
     concurrency: int = attrs.field(default=64, validator=between(1))
     connect_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     timeout: Duration = attrs.field(default=30.0, validator=between(0.001))
     expires: Duration = attrs.field(default=_DAY, validator=between(0))
+    in_doubt: Literal["send", "fail"] = "send"
+    doubt: Duration = attrs.field(default=20.0, validator=between(0))
 
 
 @attrs.frozen(kw_only=True)
@@ -199,11 +211,14 @@ class AdapterEntry(AdapterTable):
 class SubscriberTable:
     """What a subscriber's table may hold beside the settings of its delivery.
 
-    `use` is `console` or the function that receives the events. It gets those that all the
-    filters let through; `events` and `content` name one kind or several, and none means all of
+    `use` is `console`, `webhook` or the function that receives the events. It gets those that all
+    the filters let through; `events` and `content` name one kind or several, and none means all of
     them. Where it has never run before, `start` says whether it begins with what comes from now
     on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
     both.
+
+    A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
+    `whsec_` before it or not.
     """
 
     use: str = attrs.field()
@@ -219,12 +234,15 @@ class SubscriberTable:
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
     show_personal_data: bool = attrs.field(default=False)
+    url: str | None = attrs.field(default=None, repr=False)
+    secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
 
     @use.validator
     def _check_use(self, _attribute: object, value: str) -> None:
-        if value != CONSOLE and not _FUNCTION.fullmatch(value):
+        if value not in (CONSOLE, WEBHOOK) and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
-                f'expected "{CONSOLE}" or "package.module:function", found {shown(value)}'
+                f'expected "{CONSOLE}", "{WEBHOOK}" or "package.module:function", '
+                f"found {shown(value)}"
             )
         if value.startswith("bridge:"):
             raise ConfigurationError(
@@ -236,6 +254,39 @@ class SubscriberTable:
     def _check_show_personal_data(self, _attribute: object, value: object) -> None:
         if value and self.use != CONSOLE:
             raise ConfigurationError(f'show_personal_data is for use = "{CONSOLE}" only')
+
+    @url.validator
+    def _check_url(self, _attribute: object, value: str | None) -> None:
+        if self.use != WEBHOOK:
+            if value is not None:
+                raise ConfigurationError(f'url is for use = "{WEBHOOK}" only')
+        elif value is None:
+            raise ConfigurationError("is required: where a webhook posts to")
+        elif not _URL.fullmatch(value):
+            raise ConfigurationError("expected an address such as https://crm.example.com/events")
+
+    @secret.validator
+    def _check_secret(self, _attribute: object, value: tuple[Secret, ...]) -> None:
+        if self.use != WEBHOOK:
+            if value:
+                raise ConfigurationError(f'secret is for use = "{WEBHOOK}" only')
+            return
+        if not value:
+            raise ConfigurationError("is required: what a webhook is signed with")
+        for secret in value:
+            if not _is_signing_secret(secret.reveal()):
+                raise ConfigurationError(
+                    "expected base64 of 24 to 64 random bytes, as `openssl rand -base64 32` gives"
+                )
+
+
+def _is_signing_secret(text: str) -> bool:
+    """Return whether the text is a symmetric secret of Standard Webhooks."""
+    try:
+        key = b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return len(key) in _KEY_SIZES
 
 
 @attrs.frozen(kw_only=True)

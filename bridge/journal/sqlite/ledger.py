@@ -138,11 +138,11 @@ class GroupLedger(Overlay[bytes]):
 
     def stored_queue(self, lane: str) -> Queue | None:
         """See `Overlay.stored_queue`."""
-        return self._queues.get(lane)
+        return self._queues.by_lane.get(lane)
 
     def stored_lane(self, key: bytes) -> str | None:
         """See `Overlay.stored_lane`."""
-        return self._queues.lane_of(key)
+        return self._queues.lanes.get(key)
 
     def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""

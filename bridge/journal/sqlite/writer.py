@@ -318,10 +318,11 @@ class Writer:
                 rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event, size=len(data)))
                 append.size += len(data)
-            known = self.keys.among(append.learned) | {row[1] for row in rows}
-            learned = dict.fromkeys(name for name in append.learned if name not in known)
+            if append.learned:
+                known = self.keys.among(append.learned) | {row[1] for row in rows}
+                claims |= dict.fromkeys(name for name in append.learned if name not in known)
             # Known from now on, and not published under this key.
-            for name, of in (claims | learned).items():
+            for name, of in claims.items():
                 last += 1
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
