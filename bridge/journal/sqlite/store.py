@@ -325,8 +325,11 @@ class Store:
         self._running()
         self._progress[name] = position
         if self._saving is None:
-            at = max(self._saved_at + _SAVE_EVERY, self._loop.time())
-            self._saving = self._loop.call_at(at, self._save_progress)
+            at = self._saved_at + _SAVE_EVERY
+            if at > self._loop.time():
+                self._saving = self._loop.call_at(at, self._save_progress)
+            else:  # a turn of the loop may take long where functions block it
+                self._save_progress()
 
     def _save_progress(self) -> None:
         if self._saving is not None:
