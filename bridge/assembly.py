@@ -232,6 +232,7 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         direction=entry.direction,
         origin=entry.origin,
         content=entry.content,
+        gather=entry.gather,
     )
 
 

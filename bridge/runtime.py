@@ -23,6 +23,8 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from contextvars import Context, ContextVar, copy_context
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -30,7 +32,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unp
 from aiohttp import web
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response
+from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
@@ -48,7 +50,7 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Media, Message, Origin, Party
+from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
@@ -63,6 +65,8 @@ E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
 E3 = TypeVar("E3", bound=Event)
 C = TypeVar("C", bound=Content)
+C2 = TypeVar("C2", bound=Content)
+C3 = TypeVar("C3", bound=Content)
 R = TypeVar("R")
 T = TypeVar("T", bound=Callable[[Any, Any], Awaitable[object]])
 
@@ -94,6 +98,9 @@ class Options(TypedDict, total=False):
     name: str | None
     start: Start | str
     policy: DeliverySettings | None
+
+
+_current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
 class Bridge:
@@ -213,9 +220,41 @@ class Bridge:
             name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        self._outbox.windows.add(name, adapter)
+        self._serve_outbox()
+
+    def send_through(self, name: str, sender: Sender) -> None:
+        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        self._outbox.ways.put(name, sender, self.intake.domain_of(name))
+        self._serve_outbox()
+
+    def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
-            self.bus.add(self._outbox.subscriber())
-            self._policies[NAME] = (self._outbox.policy, Start.END)
+            for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
+                self.bus.add(subscriber)
+                self._policies[subscriber.name] = (self._outbox.policy, Start.END)
+
+    @overload
+    def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        gather: float | str,
+        content: type[C],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[list[Message[C]]], R]], Callable[[list[Message[C]]], R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        gather: float | str,
+        content: tuple[type[Content], ...] | None = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[list[Message]], R]], Callable[[list[Message]], R]]: ...
 
     @overload
     def on(
@@ -230,6 +269,26 @@ class Bridge:
     def on(
         self, event: type[Message[Any]], /, *, content: type[C], **options: Unpack[Options]
     ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
+
+    @overload
+    def on(  # type: ignore[overload-overlap] # as below
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[C], type[C2]],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message[C | C2]], R]], Callable[[Message[C | C2]], R]]: ...
+
+    @overload
+    def on(  # type: ignore[overload-overlap] # as below
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[C], type[C2], type[C3]],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message[C | C2 | C3]], R]], Callable[[Message[C | C2 | C3]], R]]: ...
 
     @overload
     def on(  # type: ignore[overload-overlap] # a Message is an E too, yet its content is lost there
@@ -281,6 +340,7 @@ class Bridge:
         /,
         *events: str,
         content: str | Sequence[str] | None = ...,
+        gather: float | str | None = ...,
         **options: Unpack[Options],
     ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]: ...
 
@@ -288,6 +348,7 @@ class Bridge:
         self,
         *events: type[Event] | str,
         content: object = None,
+        gather: float | str | None = None,
         transaction: bool = False,
         **options: Unpack[Options],
     ) -> Any:
@@ -295,6 +356,9 @@ class Bridge:
 
         With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
         `Options` says what else there is to choose. The words of TOML do as well as classes.
+
+        With `gather` ("3s"), the function gets a list: the messages that a user sent in a burst,
+        once nothing has followed the last of them for so long. They fail and come again together.
 
         An async function runs on the event loop, a plain one in a thread. Each subscriber has
         its own progress in the journal under its `name`, by default `module:function`. A new
@@ -309,10 +373,11 @@ class Bridge:
         """
         given: dict[str, Any] = {
             "content": content,
+            **({} if gather is None else {"gather": gather}),
             **{k: v for k, v in options.items() if v is not None or k == "owned"},
         }
         # Before there is a function: `@bridge.on` without parentheses never gets one.
-        check_options(events, given, ("content", *Options.__annotations__))
+        check_options(events, given, ("content", "gather", "transaction", *Options.__annotations__))
         serving: dict[str, Any] = {
             key: given.pop(key) for key in ("start", "policy") if key in given
         }
@@ -437,7 +502,8 @@ class Bridge:
                 function = subscriber.function
                 if subscriber.transaction:
                     function = in_transaction(subscriber.name, function, cursor)
-                delivery = Delivery(
+                delivery = self._subscribers_context().run(
+                    Delivery,
                     subscriber.name,
                     function,
                     cursor,
@@ -445,7 +511,10 @@ class Bridge:
                     policy=policy,
                     observers=self._observers,
                     clock=self._clock,
+                    gather=subscriber.gather,
                 )
+                if subscriber.name == NAME:
+                    self._outbox.delivery = delivery
                 self._deliveries[subscriber.name] = await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
@@ -461,11 +530,18 @@ class Bridge:
         closing = (each.__aexit__(None, None, None) for each in self._deliveries.values())
         await asyncio.gather(*closing)
 
+    def _subscribers_context(self) -> Context:
+        """Return a context in which this bridge is the current one."""
+        context = copy_context()
+        context.run(_current.set, self)
+        return context
+
     async def _plain_delivery(
         self, name: str, function: Function, wants: Callable[[Event], bool]
     ) -> Delivery:
         cursor = await self.journal.follow()
-        return Delivery(
+        return self._subscribers_context().run(
+            Delivery,
             name,
             function,
             cursor,
@@ -554,6 +630,17 @@ class Bridge:
 
     # --- sending -------------------------------------------------------------------------
 
+    @classmethod
+    def current(cls) -> Bridge:
+        """Return the bridge whose subscriber calls this, for one that `bridge serve` runs.
+
+        Raises `NotRunning` elsewhere.
+        """
+        bridge = _current.get(None)
+        if bridge is None:
+            raise NotRunning("no bridge has called this: only its subscribers have a current one")
+        return bridge
+
     async def reply(
         self, message: Message, content: Content | str, /, **options: Unpack[Answering]
     ) -> Sending:
@@ -619,6 +706,16 @@ class Bridge:
         return await self._downloads.fetch(
             message.content, source, to=to, max_size=max_size, progress=progress
         )
+
+    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
+        """Return until when a free-form message may go to a conversation's user.
+
+        It has closed where that is over. None where the channel has no such limit, or the journal
+        knows of no message of the user's. Raises `JournalError`.
+        """
+        if isinstance(conversation, Message):
+            conversation = conversation.conversation
+        return await self._outbox.windows.until(conversation)
 
     def _check_running(self) -> None:
         if self._stack is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ACKNOWLEDGED,
         Adapter,
         AdapterClass,
+        Admitting,
         Callback,
         ChannelSource,
         Parsed,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         SignedRequest,
         Signing,
         Verified,
+        Window,
+        WindowSource,
     )
     from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
@@ -65,6 +68,7 @@ __all__ = [
     "Act",
     "Adapter",
     "AdapterClass",
+    "Admitting",
     "Callback",
     "Capabilities",
     "CarouselForm",
@@ -91,4 +95,6 @@ __all__ = [
     "SignedRequest",
     "Signing",
     "Verified",
+    "Window",
+    "WindowSource",
 ]

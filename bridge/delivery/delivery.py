@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -18,10 +18,11 @@ import attrs
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
+from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
-from bridge.journal.protocol import Cursor, Entry, Held, Retry
+from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
 from bridge.raised import described, kind_of
@@ -57,8 +58,10 @@ class _Lane:
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
     is_parked: bool = False  # its first entry in memory has its turn in a moment
+    begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
     timer: Timer | None = None
+    gathers_until: float | None = None  # on the monotonic clock; None where nothing is gathered
 
 
 class Delivery:
@@ -80,6 +83,7 @@ class Delivery:
         observers: Observers | None = None,
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
+        gather: float | None = None,
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
@@ -91,9 +95,11 @@ class Delivery:
         self._policy = policy
         self._observers = observers
         self._clock = clock
+        self._gather = gather
+        self._gathered = None if gather is None else Gathered(function)
         self._runner = Runner(
             self._who,
-            function,
+            function if self._gathered is None else self._gathered.call,
             subscriber=name,
             timeout=policy.timeout,
             observers=observers,
@@ -194,6 +200,19 @@ class Delivery:
         """Return the keys of the events with which the function is at work."""
         return tuple(running.event.key for running in self._runner.under_way)
 
+    async def note_begun(self, event: Event) -> None:
+        """Note durably that the function begins with what cannot be undone.
+
+        If the process ends before the function does, `Attempt.begun` tells the next try. For the
+        function alone, after it has waited for something. Raises `JournalError`.
+        """
+        lane = self._lanes[lane_of(event)]
+        held = lane.trying or Held(entry=lane.entries[0])
+        lane.begun = True
+        retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
+        self._progress.hold(Held(entry=held.entry, retry=retry))
+        await self._progress.save()
+
     async def wake(self, *, at_once: bool = False) -> None:
         """Look for held entries again, as after a dead letter was given back.
 
@@ -273,7 +292,9 @@ class Delivery:
         if not self._wants(entry.event):
             return
         lane = self._lanes.get(entry.lane)
-        if lane is None:
+        if self._gather is not None:
+            self._gather_up(lane, entry, self._gather)
+        elif lane is None:
             try:
                 running = self._runner.begin(entry.event, FIRST)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
@@ -288,6 +309,17 @@ class Delivery:
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
+
+    def _gather_up(self, lane: _Lane | None, entry: Entry, silence: float) -> None:
+        """Let the journal hold a message until nothing has followed it for so many seconds."""
+        due_at = self._clock.time() + silence
+        now = self._clock.monotonic()
+        if lane is None:
+            lane = _Lane(entry.lane, gathers_until=now + LONGEST * silence)
+            self._lanes[entry.lane] = lane
+        self._hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
+        if lane.gathers_until is not None and not lane.queued:
+            self._schedule(lane, min(silence, lane.gathers_until - now))
 
     def _break(self, entry: Entry, error: Exception) -> None:
         """Hold an entry with which our own code has failed."""
@@ -342,9 +374,12 @@ class Delivery:
         if isinstance(error, Later) and self._park(lane, error):
             return
         lane.entries.popleft()
+        begun, lane.begun = lane.begun, False
         if error is None:
             self._done(entry)
-        elif not self._fail(lane, Held(entry=entry), error):
+            if begun:
+                self._progress.release(entry)
+        elif not self._fail(lane, Held(entry=entry, retry=Retry(begun=begun)), error):
             # What waited behind it now waits in the journal.
             for later in lane.entries:
                 self._hold(lane, Held(entry=later))
@@ -361,6 +396,8 @@ class Delivery:
         """Let a lane wait in memory, if that is short; return whether it does."""
         if (
             later.counted
+            or lane.begun
+            or later.begun
             or later.seconds > _PARKED
             or self._parked >= _MOST_PARKED
             or self._draining.is_set()
@@ -374,7 +411,7 @@ class Delivery:
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
         try:
-            await self._deliver_held(lane)
+            await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)
             self._schedule(lane, _AFTER_JOURNAL_ERROR)
@@ -392,14 +429,50 @@ class Delivery:
             lane.trying = held
             error, context = await self._try(held)
             lane.trying = None
+            begun, lane.begun = held.retry.begun or lane.begun, False
+            tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
             if error is None:
                 self._done(held.entry)
                 self._progress.release(held.entry)
-            elif not self._fail(lane, held, error, context):
+            elif not self._fail(lane, tried, error, context):
                 return
+        await self._leave(lane, is_all=len(found) < _AT_ONCE)
+
+    async def _deliver_burst(self, lane: _Lane) -> None:
+        """Deliver all that was gathered in a lane in one call."""
+        assert self._gather is not None  # noqa: S101 - this is for nobody else
+        assert self._gathered is not None  # noqa: S101
+        lane.look_again = False
+        await self._progress.save()
+        found = await self._cursor.held(lane.name, MOST)
+        if found:
+            burst = burst_of(found)
+            seconds = self._until(burst[-1].retry.due_at)
+            if seconds > 0 and not lane.is_due:
+                if burst[0].retry.tries == 0:
+                    lane.gathers_until = self._clock.monotonic() + LONGEST * self._gather
+                self._schedule(lane, seconds)
+                return
+            lane.is_due = False
+            lane.gathers_until = None
+            lane.trying = burst[0]
+            self._gathered.add(burst)
+            error, context = await self._try(burst[0])
+            lane.trying = None
+            if error is None:
+                for held in burst:
+                    self._done(held.entry)
+                    self._progress.release(held.entry)
+            elif not self._fail(lane, burst[0], error, context, burst[1:]):
+                return
+            found = found[len(burst) :]
+        await self._leave(lane, is_all=not found)
+
+    async def _leave(self, lane: _Lane, *, is_all: bool) -> None:
+        """End with a lane unless there is more in it."""
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
-        if lane.look_again or len(found) == _AT_ONCE:
+        if lane.look_again or not is_all:
             self._enqueue(lane)
             return
         del self._lanes[lane.name]
@@ -433,7 +506,8 @@ class Delivery:
 
     def _begin_held(self, held: Held, ended: Ended) -> None:
         try:
-            which = Attempt(held.retry.tries, held.retry.replayed)
+            retry = held.retry
+            which = Attempt(retry.tries, retry.replayed, retry.begun)
             running = self._runner.begin(held.entry.event, which)
         except BaseException as error:  # noqa: BLE001 - as in _take
             ended(error)
@@ -464,15 +538,22 @@ class Delivery:
             self._runner.context.run(partial(_log.debug, "delivered", extra=extra))
 
     def _fail(
-        self, lane: _Lane, held: Held, error: BaseException, context: Context | None = None
+        self,
+        lane: _Lane,
+        held: Held,
+        error: BaseException,
+        context: Context | None = None,
+        others: Sequence[Held] = (),
     ) -> bool:
         """Hold an entry for its next try; return True where it has had its last.
 
         It is logged in the context in which the function ran, by default that of the last one.
+        The others of its burst share its fate.
         """
         if isinstance(error, Stop):
             self._stop(error)
-            self._hold(lane, held)
+            for each in (held, *others):
+                self._hold(lane, each)
             lane.queued = False
             return False
         if isinstance(error, Later):
@@ -512,12 +593,16 @@ class Delivery:
             where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
+            begun=held.retry.begun,
         )
-        held = Held(entry=held.entry, retry=retry)
+        for each in (held, *others):
+            failed = Held(entry=each.entry, retry=retry)
+            if final:
+                self._progress.dead_letter(failed)
+            else:
+                self._hold(lane, failed)
         if final:
-            self._progress.dead_letter(held)
             return True
-        self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
 
@@ -532,7 +617,7 @@ class Delivery:
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""
         now = self._clock.time()
-        retry = attrs.evolve(held.retry, due_at=now + later.seconds)
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
         if later.counted:
             key = held.entry.event.key
             _log.warning(
@@ -603,14 +688,18 @@ class Delivery:
     # --- our own -------------------------------------------------------------------------
 
     async def _save(self) -> None:
+        next_at = 0.0
         while True:
             await self._progress.changed.wait()
+            # At once where that has taken long enough: functions may block the loop.
+            if (seconds := next_at - self._loop.time()) > 0:
+                await asyncio.sleep(seconds)
+            next_at = self._loop.time() + _SAVE_EVERY
             try:
                 await self._progress.save()
             except JournalError as error:
                 self._complain("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
-            await asyncio.sleep(_SAVE_EVERY)
 
     def _safely(self, step: Callable[..., None], *args: object) -> None:
         """Go on whatever happens, as a task of ours does."""

@@ -14,7 +14,7 @@ from bridge.errors import ConfigurationError, Problem
 from bridge.journal.protocol import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
 from bridge.raised import writable
-from bridge.settings import DeliverySettings
+from bridge.settings import DeliverySettings, seconds
 from bridge.settings.wording import quoted, unknown
 
 Function: TypeAlias = Callable[[Any], object]
@@ -24,6 +24,7 @@ _EVENTS: Final[Mapping[str, type[Event]]] = {
     Event.kind: Event,
     **{cls.kind: cls for cls in EVENT_CLASSES},
 }
+_LONGEST: Final = 60.0  # seconds of silence
 _CONTENTS: Final[Mapping[str, type[Content]]] = {cls.kind: cls for cls in CONTENT_CLASSES}
 
 
@@ -56,6 +57,10 @@ def _named(value: Any, classes: Mapping[str, type[Any]]) -> Any:  # noqa: ANN401
     return classes.get(value, value) if isinstance(value, str) else value
 
 
+def _gather(value: Any) -> Any:  # noqa: ANN401 - checked afterwards
+    return seconds(value) or value if isinstance(value, str) else value
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Subscriber:
     """A named listener and the events it wants; None filters nothing.
@@ -68,7 +73,9 @@ class Subscriber:
     With `transaction`, the function is async and called with an event and a connection.
 
     Events and contents are classes or the words of TOML, one or several. `direction`, `origin`
-    and `content` are about messages, so with any of them nothing else is wanted.
+    and `content` are about messages, so with any of them nothing else is wanted. With `gather`,
+    seconds or "3s", the function is called with a list of messages: those of one conversation
+    between which no more time passed, 100 at most and for ten times as long at most.
 
     Raises `ConfigurationError` with everything that is wrong.
     """
@@ -84,6 +91,7 @@ class Subscriber:
     origin: Origin | None = attrs.field(default=None, converter=_origin)
     content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
     completions: bool = False
+    gather: float | None = attrs.field(default=None, converter=_gather)
     transaction: bool = False
     owned: bool | None = attrs.field()
 
@@ -160,6 +168,20 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
             if getattr(subscriber, key):
                 names = ", ".join(getattr(each, "__name__", "?") for each in subscriber.events)
                 yield Problem(key, f"only a Message has one, and the events are {names}")
+    yield from _gather_problems(subscriber)
+
+
+def _gather_problems(subscriber: Subscriber) -> Iterator[Problem]:
+    gather: object = subscriber.gather
+    if gather is None:
+        return
+    if type(gather) not in (int, float) or not 0 < float(subscriber.gather or 0) <= _LONGEST:
+        told = f'expected a duration up to "1m", such as "3s", found {_found(gather)}'
+        yield Problem("gather", told)
+    if subscriber.events != (Message,):
+        yield Problem("gather", "gathers messages: on(Message, gather=...)")
+    if subscriber.transaction:
+        yield Problem("gather", "does not go with transaction, which is about one event")
 
 
 def check_options(events: object, options: Mapping[str, Any], allowed: Iterable[str]) -> None:

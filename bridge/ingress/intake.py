@@ -17,13 +17,25 @@ from typing import Final, NoReturn
 import attrs
 import orjson
 
-from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Signing, Verified, build
+from bridge.adapter import (
+    Adapter,
+    Admitting,
+    Callback,
+    Parsed,
+    Response,
+    Scope,
+    Signing,
+    Verified,
+    WindowSource,
+    build,
+)
 from bridge.adapter.ids import MAX_ID, overlong
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
+    BridgeError,
     CodecError,
     ConfigurationError,
     JournalError,
@@ -37,7 +49,8 @@ from bridge.errors import (
 )
 from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
-from bridge.model import Event, JsonValue, Unrecognized
+from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
+from bridge.model.frozen import changer
 from bridge.model.keys import in_domain
 from bridge.observer import AppendDetails, CallbackDetails, Observers
 from bridge.raised import raised_at
@@ -45,6 +58,9 @@ from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
 
+_SILENT: Final = (Deletion, System)  # of a user who says nothing
+_USER: Final = Origin.USER
+_until: Final = changer(Message, "reply_until")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -138,10 +154,7 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                fields = {"adapter": name, "reason": str(error)}
-                self._throttle.log(
-                    logging.INFO, "callback refused", key=f"refused {name}", **fields
-                )
+                self._tell_of_refusal(name, error)
                 raise
             events = parsed.events
             if may_grow(events, len(callback.body)):
@@ -150,12 +163,30 @@ class Intake:
                 await self._append(one, callback, events)
             return parsed.response
 
+    def admit(self, name: str, head: Callback) -> None:
+        """Refuse a callback before its body is read, where its head tells enough.
+
+        Raises `UnknownAdapter`, `MethodRefused` or `NotAuthentic`, as `receive` would.
+        """
+        one = self._find(name)
+        try:
+            one.check_head(head)
+            if one.admit is not None:
+                one.admit(head)
+        except (NotAuthentic, MethodRefused) as error:
+            with self._observers.callback(one.details):
+                self._tell_of_refusal(name, error)
+                raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
+            one.log_crash("admit", error)
+
+    def _tell_of_refusal(self, name: str, error: BridgeError) -> None:
+        fields = {"adapter": name, "reason": str(error)}
+        self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
+
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
-        if not one.allows(callback.client):
-            raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in one.methods:
-            raise MethodRefused(one.methods)
+        one.check_head(callback)
         try:
             with self._observers.verify(one.details):
                 verified: object = one.adapter.verify(callback)
@@ -210,6 +241,7 @@ class Intake:
         """Make events durable. Raises `JournalError`."""
         if self._receivers.is_opening:
             await self._receivers.opened()
+        events = one.with_windows(events)
         try:
             try:
                 await self._append_once(one, events)
@@ -314,8 +346,17 @@ class _Configured:
         self.is_signed = isinstance(adapter, Signing) and adapter.signed
         self.is_believed = self.is_signed
         self.methods = adapter.methods
+        self.admit = adapter.admit if isinstance(adapter, Admitting) else None
         self.networks = tuple(networks)
+        self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
         self.details = CallbackDetails(name)
+
+    def check_head(self, callback: Callback) -> None:
+        """Raise `NotAuthentic` or `MethodRefused` where a callback cannot be one of ours."""
+        if not self.allows(callback.client):
+            raise NotAuthentic("the callback comes from a network that is not allowed")
+        if callback.method not in self.methods:
+            raise MethodRefused(self.methods)
 
     def allows(self, client: Address | None) -> bool:
         """Return whether a callback may come from there; without networks, from anywhere."""
@@ -333,6 +374,20 @@ class _Configured:
         reason = f"longer than {MAX_ID} bytes: {what}"
         kept.append(self.unread(verified.payload, verified.received_at, reason))
         return attrs.evolve(parsed, events=tuple(kept))
+
+    def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return events with each user's message saying until when it may be answered freely."""
+        if not self.windows:
+            return events
+        return [
+            _until(event, window.until(event))
+            if isinstance(event, Message)
+            and event.origin is _USER
+            and not isinstance(event.content, _SILENT)
+            and (window := self.windows.get(event.channel)) is not None
+            else event
+            for event in events
+        ]
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

@@ -67,7 +67,10 @@ class ServerSettings:
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
     believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. On shutdown,
+    and then its body within `body_timeout`; otherwise the connection is closed. So is one whose
+    client does not read its answers for `body_timeout`, and where there are too many, the one
+    that has been idle longest. Trusted proxies may have more than `max_connections_per_peer`.
+    All bodies that arrive may take `max_bodies`, beside 64 kB each. On shutdown,
     requests and deliveries in progress have `drain_timeout` to finish.
     """
 
@@ -83,6 +86,8 @@ class ServerSettings:
     body_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
     max_connections: int = attrs.field(default=1000, validator=between(1))
+    max_connections_per_peer: int = attrs.field(default=500, validator=between(1))
+    max_bodies: Size = attrs.field(default=64 * _MIB, validator=between(0))
     drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
@@ -164,12 +169,18 @@ class OutboxSettings:
     `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to
     be reached and `timeout` to respond. What could not be sent within `expires` is given up,
     unless the message itself says otherwise.
+
+    Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
+    again, it waits for `doubt` for a status that tells, if the provider's statuses can. Then it is
+    sent again, or counts as failed, as `in_doubt` says.
     """
 
     concurrency: int = attrs.field(default=64, validator=between(1))
     connect_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     timeout: Duration = attrs.field(default=30.0, validator=between(0.001))
     expires: Duration = attrs.field(default=_DAY, validator=between(0))
+    in_doubt: Literal["send", "fail"] = "send"
+    doubt: Duration = attrs.field(default=20.0, validator=between(0))
 
 
 @attrs.frozen(kw_only=True)
@@ -211,6 +222,7 @@ class SubscriberTable:
     on or with the oldest event of the journal. `transaction` and `owned` are as for `Subscriber`,
     and "any" means both.
 
+    With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
     `whsec_` before it or not.
     """
@@ -228,6 +240,7 @@ class SubscriberTable:
     origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
+    gather: Duration | None = None
     show_personal_data: bool = attrs.field(default=False)
     url: str | None = attrs.field(default=None, repr=False)
     secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
