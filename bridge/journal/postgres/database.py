@@ -135,8 +135,12 @@ class Database:
 
     async def _connect_limited(self) -> Connection:
         connection = await self._connect()
-        if not self._settings.pooler:
-            await connection.execute(_LIMITS, (False, False))
+        try:
+            if not self._settings.pooler:
+                await connection.execute(_LIMITS, (False, False))
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     @asynccontextmanager
