@@ -10,13 +10,14 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, Unpack, final
 
 import attrs
 
-from bridge.adapter import Accepted, Outcome, Refused, Remedy
+from bridge.adapter import Accepted, Outcome, Refused, Remedy, Request
 from bridge.adapter.capabilities import Receipts
 from bridge.delivery import Delivery
 from bridge.delivery.attempt import Later, current
@@ -121,6 +122,14 @@ class Outbox:
         wish = Wish(content=content, **options)
         messages = answer(self.ways.of(message.source), message, wish)
         return await self._take(messages, wish, answered=message)
+
+    def compose(
+        self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
+    ) -> Sequence[Request]:
+        """Return the requests that would go out for `send`; nothing is kept, and none goes."""
+        way, route = self.ways.find(via)
+        messages = first(way, route, to, Wish(content=content, **options))
+        return [way.sender.compose(message) for message in messages]
 
     async def react(
         self, message: Message, emoji: str | None, *, key: str | None = None
