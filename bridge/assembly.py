@@ -23,8 +23,9 @@ from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
+from bridge.outbox.webhook import Webhook
 from bridge.raised import described
-from bridge.settings import CONSOLE, JournalSettings, SubscriberEntry
+from bridge.settings import CONSOLE, WEBHOOK, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
 ADAPTERS: Final = "bridge.adapters"
@@ -214,24 +215,37 @@ def _local(path: Path, max_size: int) -> Journal:
 
 def subscriber_of(entry: SubscriberEntry) -> Subscriber:
     """Return the subscriber. Raises `ConfigurationError` where its function is not there."""
+    owned: dict[str, Any] = {}
+    if entry.owned is not None:
+        owned["owned"] = None if entry.owned == "any" else entry.owned
     return Subscriber(
         name=entry.name,
-        function=(
-            Console(show_personal_data=entry.show_personal_data)
-            if entry.use == CONSOLE
-            else _imported(entry)
-        ),
+        function=_function_of(entry),
         events=entry.events or Event.kind,
         channel=entry.channel,
         account=entry.account,
         source=entry.source,
         domain=entry.domain,
         completions=entry.completions,
-        **({} if entry.owned is None else {"owned": None if entry.owned == "any" else entry.owned}),
+        transaction=entry.transaction,
+        **owned,
         direction=entry.direction,
         origin=entry.origin,
         content=entry.content,
+        gather=entry.gather,
     )
+
+
+def _function_of(entry: SubscriberEntry) -> Callable[[Any], object]:
+    if entry.use == CONSOLE:
+        return Console(show_personal_data=entry.show_personal_data)
+    if entry.use == WEBHOOK:
+        return Webhook(entry.url or "", entry.secret)
+    found = imported(entry.use, "use")
+    if not callable(found):
+        module, _, path = entry.use.partition(":")
+        raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
+    return found
 
 
 def doubts(subscribers: Iterable[Subscriber], adapters: Iterable[Adapter]) -> Iterator[Problem]:
@@ -251,9 +265,12 @@ def doubts(subscribers: Iterable[Subscriber], adapters: Iterable[Adapter]) -> It
                 yield Problem(f"subscribers.{subscriber.name}.{key}", message)
 
 
-def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
-    """Return the function that a subscriber's `use` names."""
-    module, _, path = entry.use.partition(":")
+def imported(name: str, key: str) -> object:
+    """Return what `package.module:name` names, or None where the module has no such name.
+
+    Raises `ConfigurationError` about `key` where the module cannot be imported.
+    """
+    module, _, path = name.partition(":")
     try:
         found: object = importlib.import_module(module)
     except KeyboardInterrupt:
@@ -266,9 +283,7 @@ def _imported(entry: SubscriberEntry) -> Callable[[Any], object]:
         where = where_of(error)
         if where is not None:
             message += f" ({where})"
-        raise ConfigurationError((Problem("use", message),)) from error
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    if not callable(found):
-        raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
+        raise ConfigurationError((Problem(key, message),)) from error
+    for step in path.split("."):
+        found = getattr(found, step, None)
     return found

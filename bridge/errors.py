@@ -15,11 +15,13 @@
     │   └── WindowClosed      the user wrote too long ago: only a template may go
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
+    ├── NotTaken              a webhook's receiver did not take an event; says with which status
     ├── JournalError          an event could not be made durable, or be read back
     ├── CodecError            bytes are not an event in our own JSON, or an event does not fit it
     ├── NotRunning            the bridge was used before it started or after it stopped
     ├── Drop                  raised by a subscriber: no further try of this event
-    └── RetryIn               raised by a subscriber: when to try this event again
+    ├── RetryIn               raised by a subscriber: when to try this event again
+    └── Stop                  raised by a subscriber: no event any more, until the next start
 
 An exception that is none of these and leaves `bridge` is a bug.
 """
@@ -84,10 +86,11 @@ class Fault(StrEnum):
     ENCODED = "the body has a Content-Encoding, and only identity is understood here"
     LATE = "the body did not arrive in time"
     BROKEN_OFF = "the body is not as long as announced, or its transfer encoding is broken"
+    NO_MEMORY = "too many large bodies are arriving at once: send it again"
 
 
 class BodyRefused(BridgeError):
-    """A body is too large, encoded, late or broken off."""
+    """A body is too large, encoded, late or broken off, or there is no memory left for it."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -185,6 +188,14 @@ class Unanswered(BridgeError):
         super().__init__(reason)
 
 
+class NotTaken(BridgeError):
+    """The receiver of a webhook answered an event with something else than 2xx."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"the receiver answers {status}")
+
+
 class JournalError(BridgeError):
     """An event could not be made durable, or the journal could not be read."""
 
@@ -213,3 +224,10 @@ class RetryIn(BridgeError):
             raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
         self.seconds = seconds
         super().__init__(f"asked to be tried again in {seconds:g} s")
+
+
+class Stop(BridgeError):
+    """Raise this in a subscriber to be given nothing more until the bridge starts again.
+
+    The event and all that follow wait in the journal; nothing of it counts as a failed try.
+    """

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -19,12 +27,12 @@ from contextvars import Context, ContextVar, copy_context
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from aiohttp import web
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response
+from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
@@ -33,6 +41,7 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
+from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
 from bridge.ingress import request_id
 from bridge.ingress.asgi import Application, AsgiApplication
@@ -45,6 +54,7 @@ from bridge.model import Content, Conversation, Direction, Event, Media, Message
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
+from bridge.outbox.client import Sends
 from bridge.outbox.composing import Answering, Asking
 from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
@@ -55,7 +65,10 @@ E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
 E3 = TypeVar("E3", bound=Event)
 C = TypeVar("C", bound=Content)
+C2 = TypeVar("C2", bound=Content)
+C3 = TypeVar("C3", bound=Content)
 R = TypeVar("R")
+T = TypeVar("T", bound=Callable[[Any, Any], Awaitable[object]])
 
 _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 
@@ -109,6 +122,7 @@ class Bridge:
         self.bus = Bus()
         self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
         self.server = ServerSettings() if server is None else server
+        self.settings = Settings(server=self.server)
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._downloads = Downloads(self._outbox.client)
@@ -152,6 +166,7 @@ class Bridge:
             server=settings.server,
             outbox=settings.outbox,
         )
+        bridge.settings = settings
         if settings.tracing.enabled:
             bridge.observe(Tracing.exporting())
         problems: list[Problem] = []
@@ -208,6 +223,14 @@ class Bridge:
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
         self._outbox.windows.add(name, adapter)
+        self._serve_outbox()
+
+    def send_through(self, name: str, sender: Sender) -> None:
+        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        self._outbox.ways.put(name, sender, self.intake.domain_of(name))
+        self._serve_outbox()
+
+    def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
             for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
                 self.bus.add(subscriber)
@@ -215,8 +238,59 @@ class Bridge:
 
     @overload
     def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        gather: float | str,
+        content: type[C],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[list[Message[C]]], R]], Callable[[list[Message[C]]], R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        gather: float | str,
+        content: tuple[type[Content], ...] | None = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[list[Message]], R]], Callable[[list[Message]], R]]: ...
+
+    @overload
+    def on(
+        self,
+        *events: type[Event] | str,
+        transaction: Literal[True],
+        content: object = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[T], T]: ...
+
+    @overload
+    def on(
         self, event: type[Message[Any]], /, *, content: type[C], **options: Unpack[Options]
     ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
+
+    @overload
+    def on(  # type: ignore[overload-overlap] # as below
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[C], type[C2]],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message[C | C2]], R]], Callable[[Message[C | C2]], R]]: ...
+
+    @overload
+    def on(  # type: ignore[overload-overlap] # as below
+        self,
+        event: type[Message[Any]],
+        /,
+        *,
+        content: tuple[type[C], type[C2], type[C3]],
+        **options: Unpack[Options],
+    ) -> Callable[[Callable[[Message[C | C2 | C3]], R]], Callable[[Message[C | C2 | C3]], R]]: ...
 
     @overload
     def on(  # type: ignore[overload-overlap] # a Message is an E too, yet its content is lost there
@@ -268,6 +342,7 @@ class Bridge:
         /,
         *events: str,
         content: str | Sequence[str] | None = ...,
+        gather: float | str | None = ...,
         **options: Unpack[Options],
     ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]: ...
 
@@ -275,34 +350,43 @@ class Bridge:
         self,
         *events: type[Event] | str,
         content: object = None,
+        gather: float | str | None = None,
+        transaction: bool = False,
         **options: Unpack[Options],
-    ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
+    ) -> Any:
         """Subscribe a function to the events of these classes; use `Event` for all of them.
 
         With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
         `Options` says what else there is to choose. The words of TOML do as well as classes.
 
+        With `gather` ("3s"), the function gets a list: the messages that a user sent in a burst,
+        once nothing has followed the last of them for so long. They fail and come again together.
+
         An async function runs on the event loop, a plain one in a thread. Each subscriber has
         its own progress in the journal under its `name`, by default `module:function`. A new
         one begins with what comes next, or with all that is kept if `start` is "beginning".
+
+        With `transaction`, on a journal in PostgreSQL, the function is called with an event and
+        an `AsyncConnection` of psycopg in a transaction. What it does with that and its progress
+        commit together, or not at all: its effects there happen exactly once.
 
         Raises `ConfigurationError` for whatever cannot be meant, where the name is taken, and
         where the bridge runs already.
         """
         given: dict[str, Any] = {
             "content": content,
+            **({} if gather is None else {"gather": gather}),
             **{k: v for k, v in options.items() if v is not None or k == "owned"},
         }
         # Before there is a function: `@bridge.on` without parentheses never gets one.
-        check_options(events, given, ("content", *Options.__annotations__))
+        check_options(events, given, ("content", "gather", "transaction", *Options.__annotations__))
         serving: dict[str, Any] = {
             key: given.pop(key) for key in ("start", "policy") if key in given
         }
 
-        def subscribe(function: Callable[[Any], R]) -> Callable[[Any], R]:
-            subscriber = Subscriber(
-                **{"name": name_of(function), "function": function, "events": events, **given}
-            )
+        def subscribe(function: Callable[..., R]) -> Callable[..., R]:
+            own = {"function": function, "events": events, "transaction": transaction}
+            subscriber = Subscriber(**{"name": name_of(function), **own, **given})
             self.subscribe(subscriber, **serving)
             return function
 
@@ -363,16 +447,18 @@ class Bridge:
         self._observers.add(observer)
 
     @contextmanager
-    def rehearsing(self, journal: Journal, clock: Clock, observer: Observer) -> Iterator[None]:
-        """Use another journal and clock in the block, watched by one more observer: for tests.
+    def rehearsing(
+        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+    ) -> Iterator[None]:
+        """Use another journal, clock and way out in the block, watched by one more observer.
 
         The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already: test it while it does not")
-        before = self.journal, self._clock
-        self._use(journal, clock)
+        before = self.journal, self._clock, self._outbox.sends
+        self._use(journal, clock, sends)
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
@@ -383,9 +469,12 @@ class Bridge:
                 observers.remove(observer)
             self._use(*before)
 
-    def _use(self, journal: Journal, clock: Clock) -> None:
+    def _use(self, journal: Journal, clock: Clock, sends: Sends) -> None:
         self.journal = self.intake.journal = self.operators.journal = journal
-        self._clock = clock
+        self._outbox.journal = journal
+        self._clock = self._outbox.clock = clock
+        self._outbox.sends = sends
+        self._outbox.ways.forget_limits()
 
     # --- running -------------------------------------------------------------------------
 
@@ -404,18 +493,27 @@ class Bridge:
             await stack.enter_async_context(self.journal)
             await stack.enter_async_context(self._outbox)
             await stack.enter_async_context(self._downloads)
+            for subscriber in self.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, AbstractAsyncContextManager):
+                    await stack.enter_async_context(function)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
+                cursor = await self.journal.subscribe(subscriber.name, start=start)
+                function = subscriber.function
+                if subscriber.transaction:
+                    function = in_transaction(subscriber.name, function, cursor)
                 delivery = self._subscribers_context().run(
                     Delivery,
                     subscriber.name,
-                    subscriber.function,
-                    await self.journal.subscribe(subscriber.name, start=start),
+                    function,
+                    cursor,
                     wants=subscriber.wants,
                     policy=policy,
                     observers=self._observers,
                     clock=self._clock,
+                    gather=subscriber.gather,
                 )
                 if subscriber.name == NAME:
                     self._outbox.delivery = delivery
@@ -587,16 +685,6 @@ class Bridge:
         self._check_running()
         return await self._outbox.mark_read(message, typing=typing)
 
-    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
-        """Return until when a free-form message may go to a conversation's user.
-
-        It has closed where that is over. None where the channel has no such limit, or the journal
-        knows of no message of the user's. Raises `JournalError`.
-        """
-        if isinstance(conversation, Message):
-            conversation = conversation.conversation
-        return await self._outbox.windows.until(conversation)
-
     async def fetch(
         self,
         message: Message,
@@ -620,6 +708,16 @@ class Bridge:
         return await self._downloads.fetch(
             message.content, source, to=to, max_size=max_size, progress=progress
         )
+
+    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
+        """Return until when a free-form message may go to a conversation's user.
+
+        It has closed where that is over. None where the channel has no such limit, or the journal
+        knows of no message of the user's. Raises `JournalError`.
+        """
+        if isinstance(conversation, Message):
+            conversation = conversation.conversation
+        return await self._outbox.windows.until(conversation)
 
     def _check_running(self) -> None:
         if self._stack is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
 import os
 import re
@@ -15,6 +16,11 @@ from types import ModuleType
 
 import pytest
 from aiohttp import ClientSession
+
+from bridge import Bridge, MemoryJournal
+from bridge.assembly import subscriber_of
+from bridge.settings import SubscriberEntry
+from bridge.testing import sample
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -38,7 +44,9 @@ def test_every_example_is_run_here():
         "aiohttp_app.py",
         "asyncio_app.py",
         "django_app.py",
+        "exactly_once.py",
         "fastapi_app.py",
+        "webhook_receiver.py",
     }
 
 
@@ -131,3 +139,29 @@ async def test_two_workers_are_told_what_to_do(tmp_path):
     assert f"(process {first.pid})" in said.decode()
     for way in ("run one worker", "`bridge serve`", "several processes share"):
         assert way in said.decode()
+
+
+async def test_a_webhook_receiver(tmp_path, unused_tcp_port):
+    """It takes what a bridge posts with its secret, and refuses everything else."""
+    secret = base64.b64encode(b"thirty-two bytes of randomness!!").decode()
+    env = os.environ | {"WEBHOOK_SECRET": secret, "PORT": str(unused_tcp_port)}
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    command = [sys.executable, "-u", "examples/webhook_receiver.py"]
+    receiver = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stdout=PIPE)
+    assert receiver.stdout is not None
+    try:
+        assert b"Running on" in await receiver.stdout.readline()
+        await receiver.stdout.readline()
+        bridge = Bridge(journal=MemoryJournal())
+        entry = SubscriberEntry(name="shop", use="webhook", url=url, secret=secret)
+        bridge.subscribe(subscriber_of(entry))
+        event = sample("incs/whatsapp-text")
+        async with bridge, ClientSession() as client, asyncio.timeout(60):
+            await bridge.journal.append([event])
+            told = await receiver.stdout.readline()
+            async with client.post(url, json={}) as response:
+                assert response.status == 401
+        assert told.decode() == f"bridge.message {event.key}\n"
+    finally:
+        receiver.terminate()
+        await receiver.communicate()

@@ -13,6 +13,7 @@ from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Rows, Several, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
+from bridge.adapter.simulation import Rehearsal
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
 from bridge.adapters.incs.capabilities import WINDOWS
@@ -24,6 +25,9 @@ from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
+
+
+_MADE_UP: Final = Channel(id=30058, kind="whatsapp", business_phone="6281519236680")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,12 +114,16 @@ class Incs:
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""
+        self.admit(callback)
+        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+
+    def admit(self, head: Callback, /) -> None:
+        """Check the token, which is all that there is to check."""
         if self._tokens:
-            in_header = callback.headers.getall(self._token_header, ())
-            in_path = self._tokens.match(callback.tail)
+            in_header = head.headers.getall(self._token_header, ())
+            in_path = self._tokens.match(head.tail)
             if not in_path and not (len(in_header) == 1 and self._tokens.match(in_header[0])):
                 raise NotAuthentic("no token matches")
-        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""
@@ -133,6 +141,14 @@ class Incs:
     def simulation(self) -> SimulatedIncs:
         """Return a provider that takes what is sent with these settings."""
         return SimulatedIncs(self._settings.channels)
+
+    def rehearsal(self, url: str, *, first: int) -> Rehearsal:
+        """Return what sends to a simulated provider, and the provider."""
+        channels = [
+            attrs.evolve(each, certification_code=Secret(f"simulated-{each.id}"))
+            for each in self._settings.channels or (_MADE_UP,)
+        ]
+        return Rehearsal(IncsSender(channels, url), SimulatedIncs(channels, first=first))
 
     # --- samples -------------------------------------------------------------------------
 

@@ -69,13 +69,7 @@ def read(path: Path) -> Settings:
 
     Makes the modules beside the file importable, since a subscriber's often stands there.
     """
-    directory = path.parent.absolute()
-    namesake = directory / "bridge.py"
-    if namesake.exists():
-        told = "hidden by the package `bridge` of incs-bridge, so rename this file"
-        raise ConfigurationError((Problem("", told, file=str(namesake)),))
-    if str(directory) not in sys.path:
-        sys.path.append(str(directory))  # last, so that nothing there hides what is installed
+    make_importable(path.parent.absolute())
     from bridge import assembly  # noqa: PLC0415 - see above
     from bridge.settings import load  # noqa: PLC0415
 
@@ -85,6 +79,16 @@ def read(path: Path) -> Settings:
         installed=assembly.installed(),
         engines=assembly.engines(),
     )
+
+
+def make_importable(directory: Path) -> None:
+    """Let modules of a folder be imported. Raises `ConfigurationError` where one is hidden."""
+    namesake = directory / "bridge.py"
+    if namesake.exists():
+        told = "hidden by the package `bridge` of incs-bridge, so rename this file"
+        raise ConfigurationError((Problem("", told, file=str(namesake)),))
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))  # last, so that nothing there hides what is installed
 
 
 def adapter(settings: Settings, name: str) -> Adapter:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
@@ -31,6 +32,7 @@ from bridge.settings import JournalSettings, Settings, loads
 from bridge.settings.wording import unknown
 
 _OURS: Final = "incs-bridge"
+_BOT: Final = Path("bot.py")
 _NO_HOST: Final = "https://YOUR-HOST"
 _SECRET_BYTES: Final = 32
 _ONE_SECRET: Final = (Secret, Secret | None)
@@ -59,10 +61,11 @@ def init(
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     force: bool = False,
 ) -> int:
-    """Write a configuration that works, with fresh random secrets.
+    """Write a configuration that works, with fresh random secrets, and a first bot beside it.
 
-    In a terminal it asks for what is not said here. Prints, for each adapter, the address to
-    enter in the provider's console; only you and the provider should see it.
+    Beside ./config.toml, `bot.py` and `.gitignore` are written too unless they are there. In a
+    terminal it asks for what is not said here. Prints, for each adapter, the address to enter in
+    the provider's console; only you and the provider should see it.
 
     Example: `bridge init --adapter incs --host bridge.example.com --yes`
 
@@ -97,7 +100,8 @@ def init(
     text = _document(tables, _keep(names))
     settings = _checked(text, path)
     _write(path, text, force=force)
-    _tell(path, settings, tables, base)
+    has_bot = path == DEFAULT and _write_first_bot()
+    _tell(path, settings, tables, base, has_bot=has_bot)
     return Exit.OK
 
 
@@ -289,6 +293,18 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def _write_first_bot() -> bool:
+    """Write a first program, and what git is to leave alone; return whether there was none."""
+    program = resources.files("bridge.cli").joinpath("first_bot.txt").read_text("utf-8")
+    ignored = f"# Secrets, and what people wrote.\n{DEFAULT}\n*.db\n*.db-*\n*.db.*\n"
+    with suppress(FileExistsError), Path(".gitignore").open("x", encoding="utf-8") as file:
+        file.write(ignored)
+    with suppress(FileExistsError), _BOT.open("x", encoding="utf-8") as file:
+        file.write(program)
+        return True
+    return False
+
+
 # --- telling -------------------------------------------------------------------------------
 
 
@@ -302,7 +318,9 @@ def _base(host: str | None) -> str:
     return url.rstrip("/")
 
 
-def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -> None:
+def _tell(
+    path: Path, settings: Settings, tables: Sequence[_Table], base: str, *, has_bot: bool
+) -> None:
     say(f"{path} is written; only you can read it. Enter at each provider this address:")
     for table in tables:
         print_line(
@@ -311,6 +329,10 @@ def _tell(path: Path, settings: Settings, tables: Sequence[_Table], base: str) -
     for table in tables:
         for note in table.notes:
             say(f"{table.name}: {note}")
+    if has_bot:
+        say(f"{_BOT} is a first bot.")
+        say(f"Next: bridge serve {_BOT.stem}:bridge --dev")
+        return
     option = "" if path == DEFAULT else f" --config {path}"
     say(f"Next: bridge serve{option}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -17,18 +17,18 @@ from bridge.cli import config as configuration
 from bridge.cli.stopping import SIGNALS
 from bridge.cli.terminal import Exit, say
 from bridge.errors import BridgeError
-from bridge.settings import CONSOLE
+from bridge.settings import CONSOLE, WEBHOOK
 
 _LOOK_EVERY: Final = 100  # milliseconds; how soon the end of the server is seen
 _PATIENCE: Final = 5.0  # seconds for a server to end before the next one starts
 
 
-def supervise(command: Sequence[str], config: Path) -> int:
+def supervise(command: Sequence[str], program: str | None, config: Path | None) -> int:
     """Run a command, again after each change in what `watched` returns, until a signal stops it.
 
     Returns the command's exit code where it ends by itself and well.
     """
-    is_changed = PythonFilter(extra_extensions=(config.suffix,))
+    is_changed = PythonFilter(extra_extensions=(".toml", config.suffix if config else ".toml"))
     child: subprocess.Popen[bytes] | None = None
 
     def again(number: int) -> None:
@@ -39,7 +39,7 @@ def supervise(command: Sequence[str], config: Path) -> int:
         while not stopped.is_set():
             code = None
             for changes in watch(
-                *watched(config),
+                *watched(program, config),
                 watch_filter=is_changed,
                 stop_event=stopped,
                 rust_timeout=_LOOK_EVERY,
@@ -62,23 +62,23 @@ def supervise(command: Sequence[str], config: Path) -> int:
         return Exit.OK if child is None else end(child, patience=None)
 
 
-def watched(config: Path) -> set[Path]:
-    """Return the configuration's folder, and where else its subscribers' code is."""
-    folder = config.absolute().parent
-    paths = {folder}
-    try:
-        entries = configuration.read(config).subscribers.values()
-    except BridgeError:  # for example in the middle of an edit
-        return paths
-    for module in {entry.use.partition(":")[0].partition(".")[0] for entry in entries}:
-        paths |= {path for path in _sources(module) if not path.is_relative_to(folder)}
-    return paths
+def watched(program: str | None, config: Path | None) -> set[Path]:
+    """Return the folder of the program or the configuration, and where else their code is."""
+    folder = Path.cwd() if config is None else config.absolute().parent
+    names = {(program or "").partition(":")[0]}
+    with suppress(BridgeError):  # for example in the middle of an edit
+        configuration.make_importable(folder)
+        if config is not None:
+            names = {entry.use for entry in configuration.read(config).subscribers.values()}
+    modules = {name.partition(":")[0].partition(".")[0] for name in names}
+    sources = [path for module in modules for path in _sources(module)]
+    return {folder, *(path for path in sources if not path.is_relative_to(folder))}
 
 
 def _sources(module: str) -> list[Path]:
     """Return the folder of a package, or the file of a module; none of it is run."""
     try:
-        spec = None if module == CONSOLE else find_spec(module)
+        spec = None if module in (CONSOLE, WEBHOOK) else find_spec(module)
     except (ImportError, ValueError):
         return []
     if spec is None or not spec.has_location or spec.origin is None:

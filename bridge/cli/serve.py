@@ -7,18 +7,21 @@ import gc
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
-from typing import Annotated, Any, Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from bridge import assembly
 from bridge.adapter import Adapter, SampleSource
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
@@ -26,17 +29,25 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
 from bridge.cli.stopping import Stopping
-from bridge.cli.terminal import Exit, counted, fail, say
+from bridge.cli.terminal import Exit, UsageError, counted, fail, say
+from bridge.delivery.functions import name_of
+from bridge.delivery.subscriber import Subscriber
+from bridge.errors import ConfigurationError, Problem
 from bridge.ingress import server
 from bridge.ingress.server import Listener
+from bridge.model import Event
 from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
-from bridge.settings import AdminSettings, Settings, SubscriberEntry
+from bridge.settings import AdminSettings, Settings
+
+if TYPE_CHECKING:
+    from bridge.testing.chat import Chat
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
 _COLLECT_AFTER: Final = (20_000, 50, 100)
+_PROGRAM: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 _HIDDEN: Final = "********"
 _TO_FLUSH: Final = 1.0  # seconds for the log's last lines
 _DEVELOPING: Final = "_BRIDGE_DEVELOPING"  # tells the server that `--dev` starts
@@ -45,6 +56,8 @@ _log: Final = logging.getLogger(__name__)
 
 
 def serve(
+    program: str | None = None,
+    /,
     *,
     config: ConfigOption = None,
     host: str | None = None,
@@ -56,12 +69,15 @@ def serve(
 
     Requests and deliveries in progress are finished before it stops.
 
-    Example: `bridge serve --config config.toml`
+    Example: `bridge serve bot:bridge --dev`
 
     Parameters
     ----------
+    program
+        The bridge of a program of yours, as MODULE:NAME; it has its configuration already.
     config
-        The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
+        The configuration of a bridge without a program; by default $BRIDGE_CONFIG, then
+        ./config.toml.
     host
         Listen on this address instead of the configured one; 0.0.0.0 is every one.
     port
@@ -70,29 +86,34 @@ def serve(
         Write the log so instead of as configured: `console` is for people, `json` for machines.
     dev
         While you write subscribers: a log for people with whole tracebacks, and the server
-        starts again when the configuration or a subscriber's code changes.
+        starts again when the configuration or a subscriber's code changes. What waits for its
+        next try is tried at once.
     """
-    path = configuration.find(config, or_example=False)
+    if program is not None and config is not None:
+        raise UsageError("--config goes without a program, whose bridge has its configuration")
+    path = configuration.find(config, or_example=False) if program is None else None
     if dev:
         options = {"--config": path, "--host": host, "--port": port}
         from bridge.cli.reload import supervise  # noqa: PLC0415 - a server in production needs none
 
         os.environ[_DEVELOPING] = "1"
-        return supervise(_command(options, log_format or "console"), path)
-    settings = configuration.read(path)
+        return supervise(_command(program, options, log_format or "console"), program, path)
+    if path is None:
+        bridge = programmed(program or "")
+    else:
+        bridge = Bridge.from_settings(configuration.read(path))
     settings = attrs.evolve(
-        settings,
-        server=attrs.evolve(settings.server, **_given(host=host, port=port)),
-        log=attrs.evolve(settings.log, **_given(format=log_format)),
+        bridge.settings,
+        server=attrs.evolve(bridge.server, **_given(host=host, port=port)),
+        log=attrs.evolve(bridge.settings.log, **_given(format=log_format)),
     )
     is_elsewhere = host is not None or port is not None or settings.server.port == 0
-    bridge = Bridge.from_settings(settings)
     log.configure(
         settings.log,
         secrets=[secret for _, secret in configuration.found(settings, Secret)],
         whole_tracebacks=_DEVELOPING in os.environ,
     )
-    for doubt in doubts(settings, path):
+    for doubt in doubts(settings, settings.path) if settings.path is not None else ():
         _log.warning("%s", doubt)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
@@ -129,11 +150,22 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
     within = settings.server.drain_timeout
     with Stopping(within, lambda: _words(bridge.at_work)) as stopping, stopping.only_by_signals():
         async with (
-            _administered(bridge, settings.admin) as admin_url,
+            _rehearsing(bridge) as chat,
+            _administered(bridge, settings.admin, chat) as admin_url,
             bridge,
             server.listening(bridge.intake, settings.server) as listener,
         ):
-            _announce(bridge, settings, is_elsewhere, admin_url, listener.url)
+            if chat is not None:
+                chat.direct(bridge.adapters, f"{listener.url}{settings.server.prefix}")
+            waiting = await _tried_at_once(bridge) if _DEVELOPING in os.environ else {}
+            _announce(
+                bridge,
+                settings,
+                is_elsewhere=is_elsewhere,
+                admin_url=admin_url,
+                url=listener.url,
+                waiting=waiting,
+            )
             told = await stopping.wait()
             awaited = _awaited(listener, bridge)
             _log.info(
@@ -151,6 +183,18 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
             )
 
 
+async def _tried_at_once(bridge: Bridge) -> Mapping[str, str]:
+    """Let what waits for its next try be due now; return what waits of each subscriber."""
+    for delivery in bridge.deliveries.values():
+        await delivery.wake(at_once=True)
+    told: dict[str, str] = {}
+    for state in await bridge.journal.subscribers():
+        counts = {"new": state.lag, "to be tried again": state.held, "dead": state.dead}
+        if words := [f"{count} {word}" for word, count in counts.items() if count]:
+            told[state.name] = f" ({', '.join(words)})"
+    return told
+
+
 def _awaited(listener: Listener, bridge: Bridge) -> str:
     requests = counted(listener.under_way, "request") if listener.under_way else ""
     return ", ".join(filter(None, (requests, _words(bridge.at_work))))
@@ -165,23 +209,57 @@ def _words(at_work: Mapping[str, Sequence[str]]) -> str:
 
 
 @asynccontextmanager
-async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[str | None]:
+async def _rehearsing(bridge: Bridge) -> AsyncIterator[Chat | None]:
+    """Let users be simulated until the block ends, while somebody develops."""
+    if _DEVELOPING not in os.environ:
+        yield None
+        return
+    from bridge.testing.chat import rehearsing  # noqa: PLC0415 - a server in production needs none
+
+    async with rehearsing(bridge) as chat:
+        yield chat
+
+
+@asynccontextmanager
+async def _administered(
+    bridge: Bridge, settings: AdminSettings, chat: Chat | None
+) -> AsyncIterator[str | None]:
     """Answer operators until the block ends; give the base URL, or None where it is disabled."""
     if not settings.enabled:
         yield None
         return
     metrics = Metrics()
     bridge.observe(metrics)
-    developing = _DEVELOPING in os.environ
-    listening = admin.listening(bridge.operators, metrics, settings, developing=developing)
-    async with listening as url:
+    routes = () if chat is None else chat.routes()
+    is_developing = _DEVELOPING in os.environ
+    async with admin.listening(
+        bridge.operators, metrics, settings, developing=is_developing, chat=routes
+    ) as url:
         yield url
 
 
-def _command(options: Mapping[str, object], log_format: str) -> list[str]:
+def programmed(program: str) -> Bridge:
+    """Return the bridge of a program, MODULE:NAME or MODULE alone with a bridge called `bridge`.
+
+    Raises `ConfigurationError` where it cannot be imported or is none.
+    """
+    module, _, name = program.partition(":")
+    if not _PROGRAM.fullmatch(program):
+        raise UsageError(f"expected MODULE:NAME such as bot:bridge, found {program!r}")
+    configuration.make_importable(Path.cwd())
+    found = assembly.imported(f"{module}:{name or 'bridge'}", program)
+    if isinstance(found, Bridge):
+        return found
+    others = [key for key, value in vars(sys.modules[module]).items() if isinstance(value, Bridge)]
+    hint = f"; did you mean {module}:{others[0]}?" if others else ""
+    raise ConfigurationError((Problem(program, f"there is no Bridge of this name{hint}"),))
+
+
+def _command(program: str | None, options: Mapping[str, object], log_format: str) -> list[str]:
     """Return how this very program serves with these options, and without --dev."""
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    return [sys.executable, "-P", "-m", "bridge", "serve", f"--log-format={log_format}", *given]
+    words = [f"--log-format={log_format}", *given, *filter(None, (program,))]
+    return [sys.executable, "-P", "-m", "bridge", "serve", *words]
 
 
 def _given(**options: object) -> dict[str, Any]:
@@ -199,11 +277,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _announce(
-    bridge: Bridge, settings: Settings, is_elsewhere: bool, admin_url: str | None, url: str
+    bridge: Bridge,
+    settings: Settings,
+    *,
+    is_elsewhere: bool,
+    admin_url: str | None,
+    url: str,
+    waiting: Mapping[str, str],
 ) -> None:
     """Tell what runs: in lines for people, or as a record where the log is for machines.
 
-    `is_elsewhere` says that the configuration does not tell where the server listens.
+    `is_elsewhere` says that the configuration does not tell where the server listens, `waiting`
+    what waits of each subscriber.
     """
     _spare_the_collector()
     version = metadata.version("incs-bridge")
@@ -221,7 +306,7 @@ def _announce(
                 "version": version,
                 "callbacks": list(callbacks.values()),
                 "journal": journal,
-                "subscribers": list(settings.subscribers),
+                "subscribers": [each.name for each in bridge.bus.subscribers],
                 "admin": admin_url,
             },
         )
@@ -230,12 +315,16 @@ def _announce(
     for name, address in callbacks.items():
         say(f"  adapter     {name}: {address}")
     say(f"  journal     {journal}")
-    for name, entry in settings.subscribers.items():
-        say(f"  subscriber  {name}: {_subscription(entry)}")
+    for each in bridge.bus.subscribers:
+        entry = settings.subscribers.get(each.name)
+        function = name_of(each.function) if entry is None else entry.use
+        words = f"{_wanted(each)} → {function}{waiting.get(each.name, '')}"
+        say(f"  subscriber  {each.name}: {words}")
     say(f"  admin       {admin_url or 'disabled'}{_inspector(settings)}")
     sample = _sample(bridge)
-    if sample is not None:
-        config = "" if settings.path == configuration.DEFAULT else f" --config {settings.path}"
+    if sample is not None and settings.path is not None:
+        is_default = settings.path.absolute() == configuration.DEFAULT.absolute()
+        config = "" if is_default else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
         say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
 
@@ -274,7 +363,8 @@ def _masked_tail(adapter: Adapter) -> str:
     return ""
 
 
-def _subscription(entry: SubscriberEntry) -> str:
-    filters = (entry.channel, entry.account, entry.direction, *entry.content)
-    wanted = [", ".join(entry.events) or "every event", *(str(word) for word in filters if word)]
-    return f"{' '.join(wanted)} → {entry.use}"
+def _wanted(subscriber: Subscriber) -> str:
+    events = ", ".join(each.kind for each in subscriber.events if each is not Event)
+    contents = [each.kind for each in subscriber.content]
+    filters = (subscriber.channel, subscriber.account, subscriber.direction, *contents)
+    return " ".join([events or "every event", *(str(word) for word in filters if word)])

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -18,9 +18,10 @@ import attrs
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
+from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.errors import Drop, JournalError, RetryIn, Unfetchable, Unsendable
+from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
@@ -60,6 +61,7 @@ class _Lane:
     begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
     timer: Timer | None = None
+    gathers_until: float | None = None  # on the monotonic clock; None where nothing is gathered
 
 
 class Delivery:
@@ -81,6 +83,7 @@ class Delivery:
         observers: Observers | None = None,
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
+        gather: float | None = None,
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
@@ -92,9 +95,11 @@ class Delivery:
         self._policy = policy
         self._observers = observers
         self._clock = clock
+        self._gather = gather
+        self._gathered = None if gather is None else Gathered(function)
         self._runner = Runner(
             self._who,
-            function,
+            function if self._gathered is None else self._gathered.call,
             subscriber=name,
             timeout=policy.timeout,
             observers=observers,
@@ -106,6 +111,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
         self._is_closing = False
+        self._is_stopped = False
         self._is_verbose = False
 
         self._batch: deque[Entry] = deque()
@@ -151,27 +157,34 @@ class Delivery:
         With `up_to`, first take in everything up to that position of the journal, and also
         finish what is held and need not wait for its next try.
         """
-        while up_to is not None and self._progress.taken_up_to < up_to:
+        while up_to is not None and self._progress.taken_up_to < up_to and not self._is_stopped:
             await self._next_move()
+        self._take_no_more()
+        while self._is_busy(with_held=up_to is not None):
+            await self._next_move()
+
+    def _take_no_more(self) -> None:
         self._draining.set()
         self._batch.clear()
         if self._reader is not None:
             self._reader.cancel()
-        while self._progress.under_way or (up_to is not None and self._has_queued):
-            await self._next_move()
 
     async def caught_up(self, up_to: int) -> None:
         """Return when everything up to a position has been tried, and what failed waits.
 
         Something may come meanwhile, or be due.
         """
-        progress = self._progress
-        while progress.taken_up_to < up_to or progress.under_way or self._has_queued:
+        while self._is_busy(with_held=True) or (
+            self._progress.taken_up_to < up_to and not self._is_stopped
+        ):
             await self._next_move()
 
-    @property
-    def _has_queued(self) -> bool:
-        return any(lane.queued for lane in self._lanes.values())
+    def _is_busy(self, *, with_held: bool) -> bool:
+        if self._is_stopped:
+            return bool(self._runner.under_way)
+        return bool(self._progress.under_way) or (
+            with_held and any(lane.queued for lane in self._lanes.values())
+        )
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -200,8 +213,11 @@ class Delivery:
         self._progress.hold(Held(entry=held.entry, retry=retry))
         await self._progress.save()
 
-    async def wake(self) -> None:
-        """Look for held entries again, as after a dead letter was given back."""
+    async def wake(self, *, at_once: bool = False) -> None:
+        """Look for held entries again, as after a dead letter was given back.
+
+        With `at_once`, the first of each lane is due now.
+        """
         for name, due_at in (await self._cursor.waiting()).items():
             lane = self._lanes.get(name)
             if lane is None:
@@ -210,7 +226,7 @@ class Delivery:
             if lane.queued:
                 lane.look_again = True
             else:
-                self._schedule(lane, self._until(due_at))
+                self._schedule(lane, 0 if at_once else self._until(due_at))
 
     # --- taking in -----------------------------------------------------------------------
 
@@ -253,7 +269,7 @@ class Delivery:
         self._is_called = False
         concurrency, ready, batch = self._policy.concurrency, self._ready, self._batch
         until = time.monotonic() + _SLICE
-        while self._busy < concurrency and not self._is_closing:
+        while self._busy < concurrency and not (self._is_closing or self._is_stopped):
             if ready:
                 self._serve(ready.popleft())
             elif batch:
@@ -276,7 +292,9 @@ class Delivery:
         if not self._wants(entry.event):
             return
         lane = self._lanes.get(entry.lane)
-        if lane is None:
+        if self._gather is not None:
+            self._gather_up(lane, entry, self._gather)
+        elif lane is None:
             try:
                 running = self._runner.begin(entry.event, FIRST)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
@@ -291,6 +309,17 @@ class Delivery:
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
+
+    def _gather_up(self, lane: _Lane | None, entry: Entry, silence: float) -> None:
+        """Let the journal hold a message until nothing has followed it for so many seconds."""
+        due_at = self._clock.time() + silence
+        now = self._clock.monotonic()
+        if lane is None:
+            lane = _Lane(entry.lane, gathers_until=now + LONGEST * silence)
+            self._lanes[entry.lane] = lane
+        self._hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
+        if lane.gathers_until is not None and not lane.queued:
+            self._schedule(lane, min(silence, lane.gathers_until - now))
 
     def _break(self, entry: Entry, error: Exception) -> None:
         """Hold an entry with which our own code has failed."""
@@ -382,7 +411,7 @@ class Delivery:
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
         try:
-            await self._deliver_held(lane)
+            await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)
             self._schedule(lane, _AFTER_JOURNAL_ERROR)
@@ -407,9 +436,43 @@ class Delivery:
                 self._progress.release(held.entry)
             elif not self._fail(lane, tried, error, context):
                 return
+        await self._leave(lane, is_all=len(found) < _AT_ONCE)
+
+    async def _deliver_burst(self, lane: _Lane) -> None:
+        """Deliver all that was gathered in a lane in one call."""
+        assert self._gather is not None  # noqa: S101 - this is for nobody else
+        assert self._gathered is not None  # noqa: S101
+        lane.look_again = False
+        await self._progress.save()
+        found = await self._cursor.held(lane.name, MOST)
+        if found:
+            burst = burst_of(found)
+            seconds = self._until(burst[-1].retry.due_at)
+            if seconds > 0 and not lane.is_due:
+                if burst[0].retry.tries == 0:
+                    lane.gathers_until = self._clock.monotonic() + LONGEST * self._gather
+                self._schedule(lane, seconds)
+                return
+            lane.is_due = False
+            lane.gathers_until = None
+            lane.trying = burst[0]
+            self._gathered.add(burst)
+            error, context = await self._try(burst[0])
+            lane.trying = None
+            if error is None:
+                for held in burst:
+                    self._done(held.entry)
+                    self._progress.release(held.entry)
+            elif not self._fail(lane, burst[0], error, context, burst[1:]):
+                return
+            found = found[len(burst) :]
+        await self._leave(lane, is_all=not found)
+
+    async def _leave(self, lane: _Lane, *, is_all: bool) -> None:
+        """End with a lane unless there is more in it."""
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
-        if lane.look_again or len(found) == _AT_ONCE:
+        if lane.look_again or not is_all:
             self._enqueue(lane)
             return
         del self._lanes[lane.name]
@@ -458,7 +521,11 @@ class Delivery:
         """Return what an attempt means after so many tries; None where our own end cut it off."""
         if error is None:
             return Result.DONE
-        if self._is_closing or (isinstance(error, Later) and not error.counted):
+        if (
+            self._is_closing
+            or isinstance(error, Stop)
+            or (isinstance(error, Later) and not error.counted)
+        ):
             return None
         final = not isinstance(error, Later) and (
             isinstance(error, _HOPELESS) or tries + 1 >= self._policy.tries
@@ -471,12 +538,24 @@ class Delivery:
             self._runner.context.run(partial(_log.debug, "delivered", extra=extra))
 
     def _fail(
-        self, lane: _Lane, held: Held, error: BaseException, context: Context | None = None
+        self,
+        lane: _Lane,
+        held: Held,
+        error: BaseException,
+        context: Context | None = None,
+        others: Sequence[Held] = (),
     ) -> bool:
         """Hold an entry for its next try; return True where it has had its last.
 
         It is logged in the context in which the function ran, by default that of the last one.
+        The others of its burst share its fate.
         """
+        if isinstance(error, Stop):
+            self._stop(error)
+            for each in (held, *others):
+                self._hold(lane, each)
+            lane.queued = False
+            return False
         if isinstance(error, Later):
             self._put_off(lane, held, error)
             return False
@@ -516,13 +595,24 @@ class Delivery:
             replayed=held.retry.replayed,
             begun=held.retry.begun,
         )
-        held = Held(entry=held.entry, retry=retry)
+        for each in (held, *others):
+            failed = Held(entry=each.entry, retry=retry)
+            if final:
+                self._progress.dead_letter(failed)
+            else:
+                self._hold(lane, failed)
         if final:
-            self._progress.dead_letter(held)
             return True
-        self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
+
+    def _stop(self, error: Stop) -> None:
+        """Give the subscriber nothing more, as it asks for."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._take_no_more()
+            told = "%s is given nothing more until the bridge starts again: %s"
+            _log.error(told, self._who, described(error), extra={"subscriber": self.name})
 
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""
@@ -598,14 +688,18 @@ class Delivery:
     # --- our own -------------------------------------------------------------------------
 
     async def _save(self) -> None:
+        next_at = 0.0
         while True:
             await self._progress.changed.wait()
+            # At once where that has taken long enough: functions may block the loop.
+            if (seconds := next_at - self._loop.time()) > 0:
+                await asyncio.sleep(seconds)
+            next_at = self._loop.time() + _SAVE_EVERY
             try:
                 await self._progress.save()
             except JournalError as error:
                 self._complain("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
-            await asyncio.sleep(_SAVE_EVERY)
 
     def _safely(self, step: Callable[..., None], *args: object) -> None:
         """Go on whatever happens, as a task of ours does."""

@@ -19,6 +19,7 @@ import orjson
 
 from bridge.adapter import (
     Adapter,
+    Admitting,
     Callback,
     Parsed,
     Response,
@@ -28,11 +29,13 @@ from bridge.adapter import (
     WindowSource,
     build,
 )
+from bridge.adapter.ids import MAX_ID, overlong
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
+    BridgeError,
     CodecError,
     ConfigurationError,
     JournalError,
@@ -151,10 +154,7 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                fields = {"adapter": name, "reason": str(error)}
-                self._throttle.log(
-                    logging.INFO, "callback refused", key=f"refused {name}", **fields
-                )
+                self._tell_of_refusal(name, error)
                 raise
             events = parsed.events
             if may_grow(events, len(callback.body)):
@@ -163,12 +163,30 @@ class Intake:
                 await self._append(one, callback, events)
             return parsed.response
 
+    def admit(self, name: str, head: Callback) -> None:
+        """Refuse a callback before its body is read, where its head tells enough.
+
+        Raises `UnknownAdapter`, `MethodRefused` or `NotAuthentic`, as `receive` would.
+        """
+        one = self._find(name)
+        try:
+            one.check_head(head)
+            if one.admit is not None:
+                one.admit(head)
+        except (NotAuthentic, MethodRefused) as error:
+            with self._observers.callback(one.details):
+                self._tell_of_refusal(name, error)
+                raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
+            one.log_crash("admit", error)
+
+    def _tell_of_refusal(self, name: str, error: BridgeError) -> None:
+        fields = {"adapter": name, "reason": str(error)}
+        self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
+
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
-        if not one.allows(callback.client):
-            raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in one.methods:
-            raise MethodRefused(one.methods)
+        one.check_head(callback)
         try:
             with self._observers.verify(one.details):
                 verified: object = one.adapter.verify(callback)
@@ -190,6 +208,7 @@ class Intake:
             # One event can stand for many items (see `bridge.adapter.unread`).
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
+            parsed = one.with_short_ids(parsed, verified)
             return build.parsed(
                 events=tuple([in_domain(event, domain) for event in parsed.events]),
                 response=parsed.response,
@@ -327,15 +346,34 @@ class _Configured:
         self.is_signed = isinstance(adapter, Signing) and adapter.signed
         self.is_believed = self.is_signed
         self.methods = adapter.methods
+        self.admit = adapter.admit if isinstance(adapter, Admitting) else None
         self.networks = tuple(networks)
         self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
         self.details = CallbackDetails(name)
+
+    def check_head(self, callback: Callback) -> None:
+        """Raise `NotAuthentic` or `MethodRefused` where a callback cannot be one of ours."""
+        if not self.allows(callback.client):
+            raise NotAuthentic("the callback comes from a network that is not allowed")
+        if callback.method not in self.methods:
+            raise MethodRefused(self.methods)
 
     def allows(self, client: Address | None) -> bool:
         """Return whether a callback may come from there; without networks, from anywhere."""
         return not self.networks or (
             client is not None and any(client in network for network in self.networks)
         )
+
+    def with_short_ids(self, parsed: Parsed, verified: Verified) -> Parsed:
+        """Return what was parsed, with the body in place of events with ids that are too long."""
+        long = {id(event): name for event in parsed.events if (name := overlong(event))}
+        if not long:
+            return parsed
+        kept = [event for event in parsed.events if id(event) not in long]
+        what = ", ".join(sorted(set(long.values())))
+        reason = f"longer than {MAX_ID} bytes: {what}"
+        kept.append(self.unread(verified.payload, verified.received_at, reason))
+        return attrs.evolve(parsed, events=tuple(kept))
 
     def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
         """Return events with each user's message saying until when it may be answered freely."""

@@ -59,7 +59,8 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
     if conversation is not None:
-        conversation, _, before = _settle(event, conversation, ledger, None)
+        conversation, _, joined = identity.settle(event, conversation, ledger)
+        before = _join(event, joined, ledger) if joined else ()
         event = evolved(event, conversation=conversation)
     return True, (*before, *waiting.publish_or_wait(event, (event.key,), ledger))
 
@@ -102,7 +103,7 @@ def _keys_of(event: Event) -> tuple[str, ...]:
 
 def _message(message: Message, ledger: Ledger) -> Decision:
     keys = _keys_of(message)
-    known_keys = [key for key in keys if ledger.knows(key)]
+    known_keys = list(filter(ledger.knows, keys))
     if not known_keys:
         message, before = _in_its_conversation(message, ledger)
         published = waiting.publish_or_wait(message, keys, ledger, settle=message.settle)
@@ -129,12 +130,13 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
     if is_remembered:
         track = tracks.find(message, ledger)
     known_as = None if track is None else track.user
-    conversation, user, before = _settle(message, where, ledger, known_as)
+    conversation, user, joined = identity.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
         if track is not None:
             where = track.conversation or where
-            conversation, user, before = _settle(message, where, ledger, track.user)
+            conversation, user, joined = identity.settle(message, where, ledger, track.user)
+    before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
     if conversation is not message.conversation:
@@ -229,7 +231,8 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
     user: User | None = None
     before: Sequence[Published] = ()
     if conversation is not None:
-        conversation, user, before = _settle(change, conversation, ledger, track.user)
+        conversation, user, joined = identity.settle(change, conversation, ledger, track.user)
+        before = _join(change, joined, ledger) if joined else ()
     change, keys, track = tracks.observe(change, track, conversation, user)
     for key in keys:
         if ledger.knows(key):
@@ -254,20 +257,15 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 # --- users ---------------------------------------------------------------------------------
 
 
-def _settle(
-    event: Event, conversation: Conversation, ledger: Ledger, known_as: str | None
-) -> tuple[Conversation, User | None, Sequence[Published]]:
-    """Return an event's conversation and user, and what is to be published before it."""
-    conversation, user, joined = identity.settle(event, conversation, ledger, known_as)
-    if not joined:
-        return conversation, user, ()
+def _join(event: Event, joined: Sequence[identity.Joined], ledger: Ledger) -> Sequence[Published]:
+    """Return what is to be published before an event, since conversations were joined for it."""
     before: list[Published] = []
     for account, ends, goes_on in joined:
         notice = _joined(event, account, ends, goes_on)
         if not ledger.knows(notice.key):
             before += waiting.publish_or_wait(notice, (notice.key,), ledger)
         before += waiting.move(ends, goes_on, ledger)
-    return conversation, user, before
+    return before
 
 
 def _joined(event: Event, account: str, ends: str, goes_on: str) -> Notice:

@@ -13,6 +13,7 @@ somebody else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import attrs
@@ -36,6 +37,7 @@ Joined: TypeAlias = tuple[str, str, str]
 """An account, a conversation of it that ends, and the one that goes on in its place."""
 
 _DAY: Final = 86_400.0
+_REMEMBERED: Final = 8192  # names
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
@@ -44,7 +46,8 @@ _moved: Final = changer(Conversation, "id")
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
-    return [_name(event, each) for each in _identities(event, _user_of(event))]
+    identities = _identities(event, _user_of(event))
+    return [_name(event.domain, event.channel, each) for each in identities]
 
 
 def settle(
@@ -62,12 +65,12 @@ def settle(
     account = event.account or ""
     is_direct = conversation.kind is _DIRECT
     at = event.received_at.timestamp()
-    user = ledger.find(known_as or _name(event, identities[0]))
+    user = ledger.find(known_as or _name(event.domain, event.channel, identities[0]))
     joined: Sequence[Joined] = ()
     if not (
         isinstance(user, User)
         and (identities == user.identities or all(each in user.identities for each in identities))
-        and (account in user.identified or not _ids(party))
+        and (account in user.identified or party is None or identities == (party.phone,))
         and (account in user.conversations or not is_direct)
         and at <= user.seen + _DAY
     ):  # seldom
@@ -138,7 +141,8 @@ class _Told:
         return self._keep(user, direct, ledger), joined
 
     def _names(self) -> list[str]:
-        return [_name(self.event, identity) for identity in self.identities]
+        event = self.event
+        return [_name(event.domain, event.channel, identity) for identity in self.identities]
 
     def _is_anothers(self, user: User) -> bool:
         """Return whether this is a user with another user id than the one that is told."""
@@ -159,7 +163,8 @@ class _Told:
         gone = {folded(each) for each in self.identities}
         kept = tuple(each for each in user.identities if folded(each) not in gone)
         if kept:
-            user = attrs.evolve(user, name=_name(self.event, kept[0]), identities=kept)
+            name = _name(self.event.domain, self.event.channel, kept[0])
+            user = attrs.evolve(user, name=name, identities=kept)
             self._save(user, ledger)
         return user
 
@@ -185,7 +190,8 @@ class _Told:
     def _save(self, user: User, ledger: Ledger) -> None:
         """Keep a user's record, and let all names of the user lead to it."""
         ledger.save(user)
-        for name in dict.fromkeys(_name(self.event, identity) for identity in user.identities):
+        domain, channel = self.event.domain, self.event.channel
+        for name in dict.fromkeys(_name(domain, channel, each) for each in user.identities):
             if name != user.name:
                 ledger.tie(name, user)
 
@@ -204,9 +210,13 @@ def _identities(event: Event, party: Party | None) -> tuple[str, ...]:
     """Return all names that an event tells of its user: a phone, ids, and what they were."""
     if party is None:
         return ()
-    change = _change_of(event)
-    if party.user_id is None and party.parent_user_id is None and change is None:  # as mostly
+    if (
+        party.user_id is None
+        and party.parent_user_id is None
+        and type(getattr(event, "content", None)) is not System
+    ):  # as mostly
         return (party.phone,) if party.phone else ()
+    change = _change_of(event)
     found = [party.phone, party.user_id, party.parent_user_id]
     if change is not None:
         found += (_identity(word) for word in (change.previous, change.current))
@@ -238,5 +248,6 @@ def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*some, *others)))[:_MOST_IDENTITIES]
 
 
-def _name(event: Event, identity: str) -> str:
-    return f"{event.domain or ''}/user/{event.channel}/{folded(identity)}"
+@lru_cache(_REMEMBERED)  # the same users write again and again
+def _name(domain: str | None, channel: str, identity: str) -> str:
+    return f"{domain or ''}/user/{channel}/{folded(identity)}"

@@ -36,8 +36,7 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
-from bridge.journal.queues import Queues
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.settings import JournalSettings, NoSettings
@@ -401,10 +400,10 @@ class _Ledger(Overlay[str]):
         return self._records.get(name)
 
     def stored_queue(self, lane: str) -> Queue | None:
-        return self.waiting.get(lane)
+        return self.waiting.by_lane.get(lane)
 
     def stored_lane(self, key: str) -> str | None:
-        return self.waiting.lane_of(key)
+        return self.waiting.lanes.get(key)
 
     def keep(self) -> None:
         """Keep what has been decided last."""

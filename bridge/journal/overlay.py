@@ -67,7 +67,10 @@ class Overlay(Ledger, Generic[Id]):
     def knows(self, key: str) -> bool:
         """See `Ledger.knows`."""
         name = self.ids[key]
-        return name in self.claims or self.has_key(name) or self._lane_of(name) is not None
+        if name in self.claims or self.has_key(name):
+            return True
+        lanes = self.lanes
+        return (lanes[name] if name in lanes else self.stored_lane(name)) is not None
 
     def claim(self, key: str, of: str | None = None) -> None:
         """See `Ledger.claim`."""

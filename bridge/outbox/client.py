@@ -6,10 +6,12 @@ may have taken the message all the same.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Final, Protocol, Self, TypeAlias, final
 
 import aiohttp
+import attrs
 
 from bridge.adapter import Outcome, Refused, Remedy, Request, Response, Sender
 from bridge.errors import ConfigurationError, NotRunning, Unanswered
@@ -24,17 +26,38 @@ _KEEPALIVE: Final = 10.0
 """Shorter than servers keep a connection: one that they close as we send leaves a doubt."""
 
 
+Transport: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Exchanges a request, credentials and all, for a response; raises `Unanswered`."""
+
+
+class Sends(Protocol):
+    """What the outbox sends with."""
+
+    async def send(
+        self, sender: Sender, message: Message, /, *, ttl: float | None = None
+    ) -> Outcome:
+        """Send a message and return what became of it; see `Client.send`."""
+        ...
+
+
 @final
 class Client:
     """Sends requests; an async context manager, to be shared between tasks.
 
-    `timeout` is for how many seconds a provider may take for a response, `connect_timeout` for
-    how many it may take to be reached. `connections` is how many may be open at once.
+    With a `transport`, requests go there and not over the network. `timeout` is for how many
+    seconds a provider may take for a response, `connect_timeout` for how many it may take to be
+    reached. `connections` is how many may be open at once.
     """
 
     def __init__(
-        self, *, timeout: float = 30.0, connect_timeout: float = 10.0, connections: int = 100
+        self,
+        *,
+        timeout: float = 30.0,
+        connect_timeout: float = 10.0,
+        connections: int = 100,
+        transport: Transport | None = None,
     ) -> None:
+        self._transport = transport
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=connect_timeout)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -98,11 +121,13 @@ class Client:
 
         Raises `Unanswered` where there is none.
         """
-        if self._session is None:
-            raise NotRunning("the client of the outbox is not open")
         headers = dict(request.headers)
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
+        if self._transport is not None:
+            return await self._transport(attrs.evolve(request, headers=headers))
+        if self._session is None:
+            raise NotRunning("the client of the outbox is not open")
         try:
             async with self._session.request(
                 request.method,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias, TypedDict
 from uuid import UUID, uuid4, uuid5
 
@@ -67,9 +67,10 @@ class Answering(Asking, total=False):
 
 @attrs.frozen(kw_only=True)
 class Wish:
-    """A content and what is asked of it, as `Asking` says."""
+    """A content and what is asked of it, as `Asking` says, at the time `now`."""
 
     content: Content | str
+    now: datetime
     key: str | None = None
     otherwise: Template | None = None
     fallback: Sequence[str] = ()
@@ -78,7 +79,7 @@ class Wish:
     strict: bool = False
     quote: bool = False
 
-    def intent(self, now: datetime) -> Intent:
+    def intent(self) -> Intent:
         """Return what is kept of it. Raises `Unsendable` for what cannot be meant."""
         key = self.key
         if key is None:
@@ -88,8 +89,8 @@ class Wish:
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
         return Intent(
             key=key,
-            not_before=_instant("not_before", self.not_before, now),
-            expires_at=_instant("expires", self.expires, now),
+            not_before=_instant("not_before", self.not_before, self.now),
+            expires_at=_instant("expires", self.expires, self.now),
             otherwise=self.otherwise,
             fallback=tuple(self.fallback),
         )
@@ -158,8 +159,7 @@ def _draft(
     recipient: Party,
     reply_to: ReplyTo | None,
 ) -> Message:
-    now = datetime.now(UTC)
-    intent = wish.intent(now)
+    intent = wish.intent()
     message_id = str(uuid5(_NAMESPACE, f"{domain or ''}/{intent.key}"))
     content = Text(text=wish.content) if isinstance(wish.content, str) else wish.content
     message: Message = Message(
@@ -168,8 +168,8 @@ def _draft(
         domain=domain,
         channel=channel,
         account=account,
-        occurred_at=now,
-        received_at=now,
+        occurred_at=wish.now,
+        received_at=wish.now,
         raw={},
         message_id=message_id,
         id_space=OURS,

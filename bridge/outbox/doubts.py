@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final, final
 
+from bridge.clock import Clock
 from bridge.delivery import Attempt
 from bridge.delivery.attempt import Later
 from bridge.journal.protocol import Journal
@@ -25,8 +26,15 @@ class Doubts:
     A status that repeats our id is waited for at most `patience` seconds.
     """
 
-    def __init__(self, journal: Journal, subscriber: str, patience: float) -> None:
+    def __init__(
+        self,
+        journal: Callable[[], Journal],
+        clock: Callable[[], Clock],
+        subscriber: str,
+        patience: float,
+    ) -> None:
         self._journal = journal
+        self._clock = clock
         self._subscriber = subscriber
         self._patience = patience
         self._waited_for: dict[str, float] = {}  # until when; at most those that are held
@@ -34,7 +42,7 @@ class Doubts:
 
     def begin(self) -> None:
         """Begin a life of the process: what was taken before may have been sent before."""
-        self._began_at = datetime.now(UTC)
+        self._began_at = datetime.fromtimestamp(self._clock().time(), UTC)
         self._before: set[str] | None = None
         self._looking = asyncio.Lock()
 
@@ -54,7 +62,7 @@ class Doubts:
         return message.message_id in self._before
 
     async def _is_told(self, message: Message, *, failures: bool) -> bool:
-        entry = await self._journal.find(message.key)
+        entry = await self._journal().find(message.key)
         about = Query(
             kinds=(StatusChange.kind,),
             message_id=message.message_id,
@@ -65,18 +73,18 @@ class Doubts:
             isinstance(each.event, StatusChange)
             and (failures or each.event.resolved)
             and each.event.domain == message.domain
-            for each in await self._journal.search(about)
+            for each in await self._journal().search(about)
         )
 
     async def _look(self) -> set[str]:
         """Return our ids of all messages of which something is told that may come again."""
-        states = await self._journal.subscribers()
+        states = await self._journal().subscribers()
         position = min(
             (each.position for each in states if each.name == self._subscriber), default=0
         )
         about = Query(kinds=(StatusChange.kind,), after=position, limit=MOST)
         found: set[str] = set()
-        async with aclosing(self._journal.scan(about)) as pages:
+        async with aclosing(self._journal().scan(about)) as pages:
             async for page in pages:
                 for entry in page:
                     change = entry.event
@@ -88,7 +96,7 @@ class Doubts:
         """Raise `Later` while a status may still tell whether the provider took a message."""
         if not way.capabilities(message.channel).echoes:
             return
-        now = time.monotonic()
+        now = self._clock().monotonic()
         until = self._waited_for.setdefault(message.message_id, now + self._patience)
         if now < until:
             pause = min(_LOOK_AGAIN, until - now)

@@ -18,6 +18,7 @@ import attrs
 
 from bridge.adapter import Accepted, Outcome, Refused, Remedy, Request
 from bridge.adapter.capabilities import Receipts
+from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
 from bridge.delivery.attempt import Later, current
 from bridge.delivery.subscriber import Subscriber
@@ -45,7 +46,7 @@ from bridge.model import (
 )
 from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
-from bridge.outbox.client import Client
+from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
 from bridge.outbox.doubts import Doubts
 from bridge.outbox.following import following
@@ -74,18 +75,24 @@ class Outbox:
     """Takes messages to send, and sends them; an async context manager while the bridge runs."""
 
     def __init__(self, journal: Journal, settings: OutboxSettings) -> None:
-        self._journal = journal
+        self.journal = journal
+        self.clock = SYSTEM_CLOCK
         self._settings = settings
         self._throttle = Throttle(_log)
-        self._doubts = Doubts(journal, NAME, settings.doubt)
+        self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
+        self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
-        self.ways: Final = Ways()
-        self.windows: Final = Windows(journal)
+        self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
         self.client: Final = Client(
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,
             connections=settings.concurrency,
         )
+        self.sends: Sends = self.client
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.time(), UTC)
 
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
@@ -108,7 +115,7 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sending:
         """See `Bridge.send`."""
-        wish = Wish(content=content, **options)
+        wish = Wish(content=content, now=self._now, **options)
         way, route = self.ways.find(via)
         for each in wish.fallback:
             self.ways.find(each)
@@ -118,7 +125,7 @@ class Outbox:
         self, message: Message, content: Content | str, **options: Unpack[Answering]
     ) -> Sending:
         """See `Bridge.reply`."""
-        wish = Wish(content=content, **options)
+        wish = Wish(content=content, now=self._now, **options)
         messages = answer(self.ways.of(message.source), message, wish)
         return await self._take(messages, wish, answered=message)
 
@@ -127,7 +134,7 @@ class Outbox:
     ) -> Sequence[Request]:
         """Return the requests that would go out for `send`; nothing is kept, and none goes."""
         way, route = self.ways.find(via)
-        messages = first(way, route, to, Wish(content=content, **options))
+        messages = first(way, route, to, Wish(content=content, now=self._now, **options))
         return [way.sender.compose(message) for message in messages]
 
     async def react(
@@ -154,20 +161,20 @@ class Outbox:
             await self.windows.check(messages[0], answered)
         except WindowClosed:
             # What was taken while the window was open is known all the same.
-            known = await self._journal.find(messages[0].key)
+            known = await self.journal.find(messages[0].key)
             if known is None:
                 if wish.otherwise is None:
                     raise
                 messages = (in_its_place(messages[0], wish.otherwise),)
         else:
             if len(messages) > 1:  # said in fewer parts before, it gets no more of them
-                known = await self._journal.find(messages[0].key)
-        is_new = known is None and (await self._journal.append(messages)).duplicates == 0
+                known = await self.journal.find(messages[0].key)
+        is_new = known is None and (await self.journal.append(messages)).duplicates == 0
         if not is_new and wish.key is not None:
-            known = known or await self._journal.find(messages[0].key)
+            known = known or await self.journal.find(messages[0].key)
             if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
-        return Sending(messages=messages, is_new=is_new, journal=self._journal, ways=self.ways)
+        return Sending(messages=messages, is_new=is_new, journal=self.journal, ways=self.ways)
 
     # --- sending -------------------------------------------------------------------------
 
@@ -191,11 +198,11 @@ class Outbox:
         if change.status not in (Status.FAILED, Status.EXPIRED):
             return
         for ours in (change.message_id, *change.aliases):
-            entry = await self._journal.find(in_domain(change, message_key(OURS, ours)))
+            entry = await self.journal.find(in_domain(change, message_key(OURS, ours)))
             if entry is not None and isinstance(entry.event, Message):
                 messages = following(self.ways, entry.event, change)
                 if messages:
-                    await self._journal.append(messages)
+                    await self.journal.append(messages)
                 return
 
     @property
@@ -207,7 +214,7 @@ class Outbox:
 
     async def deliver(self, message: Message) -> None:
         """Send a message, and append what became of it; raises `Later` where that is not known."""
-        now = datetime.now(UTC)
+        now = self._now
         intent = message.intent
         if intent is not None and intent.not_before is not None and intent.not_before > now:
             wait = (intent.not_before - now).total_seconds()
@@ -239,7 +246,7 @@ class Outbox:
             await self.delivery.note_begun(message)
         ttl = left if intent is not None and intent.expires_at is not None else None
         try:
-            outcome = await self.client.send(way.sender, message, ttl=ttl)
+            outcome = await self.sends.send(way.sender, message, ttl=ttl)
         except Unsendable as error:
             told = ProviderError(code="unsendable", title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
@@ -293,10 +300,10 @@ class Outbox:
         error: ProviderError | None = None,
     ) -> None:
         """Append what became of a message, however long that takes: else it would be sent again."""
-        change = _change(message, status, accepted, error)
+        change = _change(message, status, accepted, error, self._now)
         while True:
             try:
-                await self._journal.append([change])
+                await self.journal.append([change])
             except JournalError as failure:
                 text = f"cannot note what became of {message.key}: {failure}"
                 self._throttle.log(logging.ERROR, text, key="note")
@@ -312,10 +319,13 @@ _EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in t
 
 
 def _change(
-    message: Message, status: Status, accepted: Accepted | None, error: ProviderError | None
+    message: Message,
+    status: Status,
+    accepted: Accepted | None,
+    error: ProviderError | None,
+    now: datetime,
 ) -> StatusChange:
     """Return a status of a message under the provider's id, or our own where there is none."""
-    now = datetime.now(UTC)
     theirs = None if accepted is None else accepted.message_id
     space = OURS if theirs is None else message.channel
     message_id = message.message_id if theirs is None else theirs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, final
 
 import attrs
@@ -43,7 +43,8 @@ class Way:
 class Ways:
     """Finds the way out for an answer or for a word of the caller's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._ways: dict[str, Way] = {}
         self._refusals: dict[str, tuple[Problem, ...]] = {}
 
@@ -61,8 +62,20 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            limits = {name: Limits(each.pace) for name, each in sender.channels.items()}
-            self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+            self.put(source, sender, domain)
+
+    def put(self, source: str, sender: Sender, domain: str) -> None:
+        """Send through this, in the place of the adapter's own sender."""
+        limits = self._limits(sender)
+        self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+
+    def forget_limits(self) -> None:
+        """Begin anew with how fast everybody may send, as where the clock is another one."""
+        for source, way in self._ways.items():
+            self._ways[source] = attrs.evolve(way, limits=self._limits(way.sender))
+
+    def _limits(self, sender: Sender) -> dict[str, Limits]:
+        return {name: Limits(each.pace, self._clock) for name, each in sender.channels.items()}
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, final
 
 from bridge.adapter import Adapter, Window, WindowSource
@@ -22,8 +22,9 @@ _LATE: Final = timedelta(days=1)  # how much later than it was sent a message ma
 class Windows:
     """Knows until when each conversation is open."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Callable[[], Journal], now: Callable[[], datetime]) -> None:
         self._journal = journal
+        self._now = now
         self._windows: dict[str, Mapping[str, Window]] = {}
 
     def add(self, source: str, adapter: Adapter) -> None:
@@ -42,12 +43,12 @@ class Windows:
         about = Query(
             kinds=(Message.kind,),
             conversation=conversation if isinstance(conversation, str) else conversation.id,
-            since=datetime.now(UTC) - longest - _LATE,
+            since=self._now() - longest - _LATE,
             newest_first=True,
             limit=_PAGE,
         )
         found: datetime | None = None
-        async with aclosing(self._journal.scan(about)) as pages:
+        async with aclosing(self._journal().scan(about)) as pages:
             async for page in pages:
                 for entry in page:
                     event = entry.event

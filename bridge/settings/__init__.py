@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge.settings.structure import Duration, Size, seconds
     from bridge.settings.tables import (
         CONSOLE,
+        WEBHOOK,
         AdapterEntry,
         AdapterTable,
         ContentKind,
@@ -46,6 +47,7 @@ else:
 
 __all__ = [
     "CONSOLE",
+    "WEBHOOK",
     "AdapterEntry",
     "AdapterTable",
     "AdminSettings",

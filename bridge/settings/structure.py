@@ -287,11 +287,11 @@ def _array_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - catt
     item = get_args(hint)[0]
 
     def read_word_or_array(value: object, hint: object) -> object:
-        if isinstance(value, str):  # a single word needs no brackets
+        if isinstance(value, str):  # a single word or secret needs no brackets
             return collect((converter.structure(value, item),))
         return read(value, hint)
 
-    return read_word_or_array if get_origin(item) is Literal else read
+    return read_word_or_array if item is Secret or get_origin(item) is Literal else read
 
 
 def _table_hook(hint: Any, converter: Converter) -> Hook:  # noqa: ANN401 - cattrs's signature

@@ -6,6 +6,7 @@ Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import (
@@ -20,7 +21,7 @@ from typing import (
 
 import attrs
 
-from bridge.adapter.signing import Network
+from bridge.adapter.signing import Network, Secret, secrets_of
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction, Origin
 from bridge.settings import toml
@@ -37,11 +38,16 @@ else:  # the model's own words, which no type checker can follow
     ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
 
 CONSOLE: Final = "console"
-"""The subscriber that is always there: it shows events in the terminal."""
+"""The subscriber that shows events in the terminal."""
+
+WEBHOOK: Final = "webhook"
+"""The subscriber that posts events to a URL."""
 
 _DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
 
+_URL: Final = re.compile(r"https?://[^/\s]+\S*")
+_KEY_SIZES: Final = range(24, 65)  # bytes
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -61,7 +67,10 @@ class ServerSettings:
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
     believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. On shutdown,
+    and then its body within `body_timeout`; otherwise the connection is closed. So is one whose
+    client does not read its answers for `body_timeout`, and where there are too many, the one
+    that has been idle longest. Trusted proxies may have more than `max_connections_per_peer`.
+    All bodies that arrive may take `max_bodies`, beside 64 kB each. On shutdown,
     requests and deliveries in progress have `drain_timeout` to finish.
     """
 
@@ -77,6 +86,8 @@ class ServerSettings:
     body_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
     max_connections: int = attrs.field(default=1000, validator=between(1))
+    max_connections_per_peer: int = attrs.field(default=500, validator=between(1))
+    max_bodies: Size = attrs.field(default=64 * _MIB, validator=between(0))
     drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
@@ -205,11 +216,15 @@ class AdapterEntry(AdapterTable):
 class SubscriberTable:
     """What a subscriber's table may hold beside the settings of its delivery.
 
-    `use` is `console` or the function that receives the events. It gets those that all the
-    filters let through; `events` and `content` name one kind or several, and none means all of
+    `use` is `console`, `webhook` or the function that receives the events. It gets those that all
+    the filters let through; `events` and `content` name one kind or several, and none means all of
     them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
-    both.
+    on or with the oldest event of the journal. `transaction` and `owned` are as for `Subscriber`,
+    and "any" means both.
+
+    With `gather`, a function gets a list of the messages that follow each other in no longer time.
+    A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
+    `whsec_` before it or not.
     """
 
     use: str = attrs.field()
@@ -219,18 +234,23 @@ class SubscriberTable:
     source: str | None = None
     domain: str | None = None
     completions: bool = False
+    transaction: bool = False
     owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
     origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
+    gather: Duration | None = None
     show_personal_data: bool = attrs.field(default=False)
+    url: str | None = attrs.field(default=None, repr=False)
+    secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
 
     @use.validator
     def _check_use(self, _attribute: object, value: str) -> None:
-        if value != CONSOLE and not _FUNCTION.fullmatch(value):
+        if value not in (CONSOLE, WEBHOOK) and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
-                f'expected "{CONSOLE}" or "package.module:function", found {shown(value)}'
+                f'expected "{CONSOLE}", "{WEBHOOK}" or "package.module:function", '
+                f"found {shown(value)}"
             )
         if value.startswith("bridge:"):
             raise ConfigurationError(
@@ -242,6 +262,39 @@ class SubscriberTable:
     def _check_show_personal_data(self, _attribute: object, value: object) -> None:
         if value and self.use != CONSOLE:
             raise ConfigurationError(f'show_personal_data is for use = "{CONSOLE}" only')
+
+    @url.validator
+    def _check_url(self, _attribute: object, value: str | None) -> None:
+        if self.use != WEBHOOK:
+            if value is not None:
+                raise ConfigurationError(f'url is for use = "{WEBHOOK}" only')
+        elif value is None:
+            raise ConfigurationError("is required: where a webhook posts to")
+        elif not _URL.fullmatch(value):
+            raise ConfigurationError("expected an address such as https://crm.example.com/events")
+
+    @secret.validator
+    def _check_secret(self, _attribute: object, value: tuple[Secret, ...]) -> None:
+        if self.use != WEBHOOK:
+            if value:
+                raise ConfigurationError(f'secret is for use = "{WEBHOOK}" only')
+            return
+        if not value:
+            raise ConfigurationError("is required: what a webhook is signed with")
+        for secret in value:
+            if not _is_signing_secret(secret.reveal()):
+                raise ConfigurationError(
+                    "expected base64 of 24 to 64 random bytes, as `openssl rand -base64 32` gives"
+                )
+
+
+def _is_signing_secret(text: str) -> bool:
+    """Return whether the text is a symmetric secret of Standard Webhooks."""
+    try:
+        key = b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return len(key) in _KEY_SIZES
 
 
 @attrs.frozen(kw_only=True)

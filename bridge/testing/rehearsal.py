@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import ClassVar, Final, Self, cast, final
+from typing import Any, ClassVar, Final, Self, cast, final
 
 import attrs
 
 from bridge.adapter import Callback, SampleSource
-from bridge.adapter.simulation import Simulation, SimulationSource
+from bridge.delivery.attempt import Later
 from bridge.errors import ConfigurationError
 from bridge.journal.memory import MemoryJournal
-from bridge.model import Choice, ChoiceSource, Event, Text
+from bridge.model import Choice, ChoiceSource, Content, Event, Message, Option, Text
 from bridge.observer import After, Around, AttemptDetails, Observer
 from bridge.runtime import Bridge
 from bridge.settings import seconds
 from bridge.testing.clock import MovableClock
 from bridge.testing.samples import Source, find, rewritten, sample_of, signed
+from bridge.testing.simulated import Providers
 
 USER: Final = "+16505551234"
 """Whose messages `say` and `press` are, unless a test says otherwise."""
@@ -41,13 +42,15 @@ class TestBridge:
         self.clock = MovableClock()
         self._journal = MemoryJournal(clock=self.clock)
         self._failures = _Failures()
-        self._simulations: dict[str, Simulation] = {}
+        self._providers = Providers(lambda: bridge.adapters, self.clock)
         self._stack = ExitStack()
 
     async def __aenter__(self) -> Self:
         """Start the bridge. Raises `ConfigurationError` where it runs already."""
         with ExitStack() as stack:
-            stack.enter_context(self.bridge.rehearsing(self._journal, self.clock, self._failures))
+            stack.enter_context(
+                self.bridge.rehearsing(self._journal, self.clock, self._providers, self._failures)
+            )
             await self.bridge.__aenter__()
             self._stack = stack.pop_all()
         return self
@@ -65,6 +68,18 @@ class TestBridge:
                     await self.deliver()
             finally:
                 await self.bridge.__aexit__(kind, error, traceback)
+
+    # --- what goes out -------------------------------------------------------------------------
+
+    @property
+    def sent(self) -> list[Content]:
+        """Return what was sent and a provider has taken, in order."""
+        return [message.content for message in self._providers.sent]
+
+    @property
+    def messages(self) -> list[Message]:
+        """Return the same as whole messages, with whom they went to."""
+        return list(self._providers.sent)
 
     # --- what a provider brings ----------------------------------------------------------------
 
@@ -94,10 +109,23 @@ class TestBridge:
         adapter: str | None = None,
         **fields: object,
     ) -> None:
-        """Let a user pick an option by its id, with `title` on it; otherwise as `say`."""
-        title = option if title is None else title
+        """Let a user pick an option by its id; otherwise as `say`.
+
+        Without a `title`, the option is one of those that were sent. Raises LookupError where it
+        is not.
+        """
+        title = self._title_of(option) if title is None else title
         choice = Choice(source=ChoiceSource.BUTTON, id=option, title=title)
         await self._bring(choice, user, adapter, fields)
+
+    def _title_of(self, option: str) -> str:
+        offered = {each.id: each.title for content in self.sent for each in _options(content)}
+        if option not in offered:
+            raise LookupError(
+                f"nothing that was sent has the option {option!r}, but {sorted(offered)}; "
+                "give its title to press one that was sent before"
+            )
+        return offered[option]
 
     async def trigger(self, *samples: str, **fields: object) -> None:
         """Let the samples of these names arrive in turn, as `bridge trigger` posts them.
@@ -131,11 +159,10 @@ class TestBridge:
     ) -> Callback:
         """Return what the simulated provider sends, or else a sample of the same kind."""
         now = self.clock.now()
-        if isinstance(adapter, SimulationSource):
-            if name not in self._simulations:
-                self._simulations[name] = adapter.simulation()
+        simulation = self._providers.simulation(name)
+        if simulation is not None:
             with suppress(LookupError):  # nobody to write to is configured
-                body = self._simulations[name].say(user, content, now)
+                body = simulation.say(user, content, now)
                 return signed(adapter, rewritten(adapter, body, fields, now), now)
         told = {each.name: getattr(content, each.name) for each in attrs.fields(type(content))}
         found = sample_of(type(content), name, adapter)
@@ -160,9 +187,9 @@ class TestBridge:
         if given is None:
             raise ConfigurationError(f"expected seconds or a duration such as '1h', found {time!r}")
         until = self.clock.time() + given
-        await self.bridge.caught_up()
+        await self._caught_up()
         while self.clock.move(until):
-            await self.bridge.caught_up()
+            await self._caught_up()
         await self.deliver()
 
     async def deliver(self) -> None:
@@ -170,16 +197,36 @@ class TestBridge:
 
         What waits for a fuller account of the same message does not wait any longer.
         """
-        await self.bridge.caught_up()
+        await self._caught_up()
         while (due := self._journal.settles_at) is not None:
             self.clock.move(due)
-            await self.bridge.caught_up()
+            await self._caught_up()
         self._failures.raise_all()
+
+    async def _caught_up(self) -> None:
+        await self.bridge.caught_up()
+        while self._providers.arriving:
+            name, body = self._providers.arriving.popleft()
+            _, adapter = self._chosen(name)
+            await self.bridge.receive(name, signed(adapter, body, self.clock.now()))
+            await self.bridge.caught_up()
+
+
+def _options(content: Any) -> Iterator[Option]:  # noqa: ANN401 - whatever a field holds
+    """Yield every option in a content, however deep."""
+    if isinstance(content, Option):
+        yield content
+    elif isinstance(content, tuple):
+        for each in content:
+            yield from _options(each)
+    elif attrs.has(type(content)):
+        for field in attrs.fields(type(content)):
+            yield from _options(getattr(content, field.name))
 
 
 @final
 class _Failures(Observer):
-    """Collects what subscribers raise."""
+    """Collects what subscribers raise, and not what the outbox puts off."""
 
     def __init__(self) -> None:
         self._errors: list[BaseException] = []
@@ -188,7 +235,7 @@ class _Failures(Observer):
         return After(self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
-        if error is not None:
+        if error is not None and not isinstance(error, Later):
             self._errors.append(error)
 
     def raise_all(self) -> None:

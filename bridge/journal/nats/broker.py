@@ -32,6 +32,11 @@ _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
 _WRONG_LAST_SEQUENCE: Final = frozenset((10071, 10164))
 _STATUS: Final = "Status"
+_BATCH_HEADERS: Final = 256  # bytes of the headers of a batch, and of a condition
+_MAX_SUBJECT: Final = 2048
+"""Bytes: a server takes lines of 4096 (max_control_line), in which a reply's subject stands too."""
+_HEADER_LINES: Final = len("NATS/1.0\r\n\r\n")
+_HEADER_LINE: Final = len(": \r\n")
 
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 TTL: Final = "Nats-TTL"
@@ -46,6 +51,10 @@ class Away(JournalError):
 
 class NoStream(Away):
     """The stream is not there: not yet, or not any more."""
+
+
+class CutOff(Away):
+    """A server closed the connection for good, perhaps because of what was being sent."""
 
 
 class Conflict(JournalError):
@@ -87,6 +96,18 @@ class Draft:
     data: bytes
     headers: Headers = attrs.field(factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Return how large it is on its way, as one of a batch."""
+        return len(self.data) + _size_of(self.headers) + _BATCH_HEADERS
+
+    def check(self, largest: int) -> None:
+        """Raise `Unfit` where the servers, which take so much, would not take it."""
+        if self.size > largest:
+            raise Unfit(f"a message of {self.size} bytes is larger than the server takes")
+        if len(self.subject) > _MAX_SUBJECT:
+            raise Unfit(f"a subject of {len(self.subject)} bytes is longer than the server takes")
+
 
 class Repeated:
     """Logs an error that comes again and again once, until `over`."""
@@ -115,10 +136,14 @@ class Broker:
         self._credentials = settings.credentials
         self._timeout = settings.timeout
         self._client = Client()
+        self._closing = False
+        self._closed = asyncio.Event()
+        self._closed.set()
         self._connected = asyncio.Event()
+        self.clients = 0  # counts those that there have been, each with subscriptions of its own
         self.connection = 0  # counts those that there have been
         self._fault: Exception | None = None  # the client goes on trying, and raises a time-out
-        self._begins: Callable[[], None] = lambda: None
+        self._changed: Callable[[], None] = lambda: None
 
     # --- the connection ------------------------------------------------------------------
 
@@ -148,10 +173,16 @@ class Broker:
             raise ConfigurationError((Problem("nats.credentials", told),)) from error
 
     async def connect(self) -> None:
-        """Connect to one of the servers. Raises `Away` where none answers in time."""
+        """Connect to one of the servers, anew where a server closed the last connection.
+
+        Raises `Away` where none answers in time.
+        """
+        if not self._closed.is_set():
+            return
+        client = self._client = Client()
         try:
             async with asyncio.timeout(self._timeout):
-                await self._client.connect(
+                await client.connect(
                     servers=list(self.servers),
                     name="incs-bridge",
                     user_credentials=None if self._credentials is None else str(self._credentials),
@@ -162,16 +193,19 @@ class Broker:
                     error_cb=self._failed,
                     disconnected_cb=self._gone,
                     reconnected_cb=self._back,
+                    closed_cb=self._ended,
                 )
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            await self._client.close()
-            self._client = Client()
+            await client.close()
             fault = _words(self._fault or error)
             raise Away(f"no NATS server answers as it should: {fault}") from error
+        self._closed.clear()
+        self.clients += 1
         await self._back()
 
     async def close(self) -> None:
         """Disconnect for good."""
+        self._closing = True
         self._connected.clear()
         if self.connection:  # a client that was never connected cannot be closed
             # The client writes what is pending even where the connection is gone, which uvloop
@@ -179,9 +213,13 @@ class Broker:
             with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
                 await self._client.close()
 
-    def on_connection(self, begins: Callable[[], None]) -> None:
-        """Call this with every new connection, before anybody can use it."""
-        self._begins = begins
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call this with every connection that is lost, or new and not yet used by anybody."""
+        self._changed = changed
+
+    async def until_closed(self) -> None:
+        """Wait until there is no client that would come back by itself."""
+        await self._closed.wait()
 
     async def until_connected(self) -> None:
         """Wait for a server to be there."""
@@ -194,11 +232,23 @@ class Broker:
     async def _gone(self) -> None:
         if self._connected.is_set():
             self._connected.clear()
+            self._changed()
             _LOG.warning("the connection to NATS is lost")
+
+    async def _ended(self) -> None:
+        if not (self._closing or self._closed.is_set()):
+            await self._gone()
+            self._closed.set()
+            _LOG.error("a NATS server closed the connection for good: %s", self._last_words)
+
+    @property
+    def _last_words(self) -> str:
+        error = self._client.last_error
+        return "no reason told" if error is None else _words(error)
 
     async def _back(self) -> None:
         self.connection += 1
-        self._begins()
+        self._changed()
         self._connected.set()
         if self.connection > 1:
             _LOG.warning("the connection to NATS is back")
@@ -238,6 +288,7 @@ class Broker:
         """Turn nats-py's errors into ours, and let a cancelled task end."""
         if not self.connected:
             raise Away("no NATS server is connected")
+        client = self._client
         try:
             with _heeding_cancellation():
                 yield
@@ -248,6 +299,8 @@ class Broker:
         except nats.errors.NoRespondersError as error:
             raise Away("JetStream does not answer: it is off, or has no leader now") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
+            if client.is_closed and not self._closing:
+                raise CutOff("a NATS server closed the connection for good") from error
             raise Away(f"NATS does not answer: {type(error).__name__}") from error
 
     async def api(self, name: str, fields: Fields | None = None) -> Fields:
@@ -258,7 +311,8 @@ class Broker:
     # --- writing -----------------------------------------------------------------------------
 
     async def write(self, draft: Draft) -> int:
-        """Store one message and return its sequence."""
+        """Store one message and return its sequence. Raises `Unfit` where it is too large."""
+        draft.check(self.max_payload)
         answer = await self.request(draft.subject, draft.data, draft.headers)
         return int(_result(orjson.loads(answer.data))["seq"])
 
@@ -420,6 +474,11 @@ def _result(answer: Fields) -> Fields:
     if status == _UNAVAILABLE:
         raise Away(f"NATS is not available: {description}")
     raise Refused(status, code, description)
+
+
+def _size_of(headers: Headers) -> int:
+    lines = sum(len(name) + len(value) + _HEADER_LINE for name, value in headers.items())
+    return lines + _HEADER_LINES
 
 
 def _words(error: Exception) -> str:

@@ -43,6 +43,7 @@ class Cursors:
         self._tasks = Tasks("journal")
         self._changed: Changed | None = None
         self._origin = secrets.token_hex(4)
+        self._listening_client = 0
         self._listening: list[Listening] = []
 
     async def close(self) -> None:
@@ -156,12 +157,13 @@ class Cursors:
 
     async def listen(self) -> None:
         """Listen to other processes. Raises `Away`."""
-        if not self._listening:
-            broker, names = self._streams.broker, self._streams.names
+        broker, names = self._streams.broker, self._streams.names
+        if self._listening_client != broker.clients:
             self._listening = [
                 await broker.listen(names.held_changed, self._hear_held_changed),
                 await broker.listen(names.grown, self._hear_grown),
             ]
+            self._listening_client = broker.clients
 
     async def grown(self) -> None:
         """Tell all processes that events have been written; whoever misses it looks later."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import attrs
+
 from bridge.errors import JournalError, Problem
 from bridge.journal.nats.broker import Away, Broker
 from bridge.journal.nats.cursors import Changed, Cursors
@@ -97,6 +99,7 @@ class NatsJournal(Operations):
             written=self._cursors.grown,
         )
         self._patience = settings.patience
+        self._max_away = settings.max_away
         self._may_wait = min(max_waiting, _MOST_WAITING)
         self._waiting = 0
         self._patient_until: float | None = None
@@ -129,7 +132,12 @@ class NatsJournal(Operations):
             if self._spool is not None:
                 await self._spool.open()
                 resources.push_async_callback(self._spool.close)
-            runs = [self._streams.run, self._publisher.run, self._publisher.look_for_waiting]
+            runs = [
+                self._keep_connecting,
+                self._streams.run,
+                self._publisher.run,
+                self._publisher.look_for_waiting,
+            ]
             try:
                 await self._connect()
                 await self._streams.prepare()
@@ -137,7 +145,7 @@ class NatsJournal(Operations):
                 if self._spool is None:
                     raise
                 _LOG.warning("the bridge starts without NATS: %s", error)
-                runs.append(self._keep_connecting)
+                self._streams.doubt()
             if self._spool is not None:
                 runs.append(self._spool.run)
             tasks = self._tasks = Tasks("journal")
@@ -149,8 +157,7 @@ class NatsJournal(Operations):
         return self
 
     async def _connect(self) -> None:
-        if not self._broker.connection:
-            await self._broker.connect()
+        await self._broker.connect()
         await self._cursors.listen()
 
     async def _begin_anew(self) -> None:
@@ -159,6 +166,7 @@ class NatsJournal(Operations):
         await self._cursors.renew()
 
     async def _keep_connecting(self) -> None:
+        """Connect wherever there is no connection that would come back by itself."""
         while True:
             try:
                 await self._connect()
@@ -166,7 +174,7 @@ class NatsJournal(Operations):
                 _LOG.debug("the servers are away: %s", error)
                 await asyncio.sleep(_AFTER_ERROR)
             else:
-                return
+                await self._broker.until_closed()
 
     async def __aexit__(
         self,
@@ -263,11 +271,19 @@ class NatsJournal(Operations):
         return erased
 
     async def health(self) -> Health:
-        """See `Journal.health`; with a reason, a ready journal fills its spool."""
+        """See `Journal.health`; with a reason, a ready journal fills its spool.
+
+        Once the servers are away for longer than `max_away`, the journal is not ready, although
+        the spool goes on taking what comes.
+        """
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
         if self._spool is not None and (self._spool.active or not self._streams.ready):
-            return await self._spool.health(away=not self._streams.ready)
+            health = await self._spool.health(away=not self._streams.ready)
+            if self._streams.away_for <= self._max_away:
+                return health
+            reason = f"for more than {self._max_away:g} s {health.reason}"
+            return attrs.evolve(health, ready=False, reason=reason)
         if not self._streams.ready:
             return Health(ready=False, reason="NATS is away")
         return Health(ready=True) if self._spool is None else await self._spool.unused()

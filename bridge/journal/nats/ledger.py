@@ -203,17 +203,25 @@ class GroupLedger(Overlay[str]):
             data = encode_found(found)
             if before is None or before.data != data or name in self._relied_on:
                 yield Draft(subject, data, _expecting(before))
-        for lane, queue in self.queues.items():
-            subject = self._names.waiting + self.ids[lane]
-            before = self._view.get(subject)
-            if queue.items or before is not None:
-                yield Draft(subject, encode_queue(queue), _expecting(before))
+        yield from self._waiting(self.queues)
         for key, waits_in in self.lanes.items():
             if waits_in is not None:
                 data = _WAITS + self.ids[waits_in].encode()
                 before = self._view.get(self._names.keys + key)
                 if before is None or before.data != data:
                     yield self._key(key, data, ttl)
+
+    def waiting(self) -> Iterator[Draft]:
+        """Return the messages that write the queues that are not accepted yet."""
+        return self._waiting(self.changed(self.queues))
+
+    def _waiting(self, lanes: Iterable[str]) -> Iterator[Draft]:
+        for lane in lanes:
+            queue = self.queues[lane]
+            subject = self._names.waiting + self.ids[lane]
+            before = self._view.get(subject)
+            if queue.items or before is not None:
+                yield Draft(subject, encode_queue(queue), _expecting(before))
 
     def _key(self, key: str, data: bytes, ttl: int | None) -> Draft:
         subject = self._names.keys + key

@@ -23,11 +23,10 @@ from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Queue
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
 from bridge.journal.nats.entries import draft_of
-from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, encode_queue, read_queue
+from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, read_queue
 from bridge.journal.nats.subjects import Names, digest
-from bridge.journal.protocol import Appended
-from bridge.journal.queues import Queues
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.protocol import Appended, lane_of
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 
@@ -37,7 +36,6 @@ _LOOKED_UP: Final = 512  # subjects in one request
 _TRIES: Final = 20
 _QUICK_TRIES: Final = 3  # a replica that lags would say the same for as long as it does
 _PAUSE: Final = 0.005  # seconds; so that whoever lost a race does not lose the next one too
-_HEADERS: Final = 4096  # bytes that an event's headers may take
 _KNOWN: Final = Stored(subject="", sequence=0, data=b"")  # written by this process
 _LONGEST_SLEEP: Final = 60.0  # seconds
 _LOOK_EVERY: Final = 5.0  # seconds
@@ -137,7 +135,8 @@ class Publisher:
     def refuse_too_large(self, events: Sequence[Event]) -> None:
         """Raise `Unfit` where an event is larger than the servers take."""
         for event in events:
-            _check_size(len(encode(event)), self._largest())
+            lane = lane_of(event)
+            draft_of(self._names, event, lane, encode(event)).check(self._largest())
 
     def forget_known(self) -> None:
         """Look everything up again: the stream may be another one."""
@@ -191,7 +190,7 @@ class Publisher:
             with suppress(JournalError):
                 await self._broker.until_connected()
                 for queue in await self.waiting():
-                    if self._waits.get(queue.lane) is None:
+                    if queue.lane not in self._waits.by_lane:
                         self._waits.commit({queue.lane: queue})
                         self._filled.set()  # so that the deadline is looked at
             await asyncio.sleep(_LOOK_EVERY)
@@ -359,8 +358,8 @@ class _Decision:
             if self.unseen:
                 return
             drafts = [self._draft(event, lane) for event, lane in published]
-            for lane in self._ledger.changed(self._ledger.queues):
-                _check_size(len(encode_queue(self._ledger.queues[lane])), self._largest)
+            for draft in (*drafts, *self._ledger.waiting()):
+                draft.check(self._largest)
         except (CodecError, JournalError) as error:
             append.error = error
             return
@@ -412,9 +411,7 @@ class _Decision:
             self.unseen |= error.subjects
 
     def _draft(self, event: Event, lane: str) -> Draft:
-        data = encode(event)
-        _check_size(len(data), self._largest)
-        return draft_of(self._names, event, lane, data)
+        return draft_of(self._names, event, lane, encode(event))
 
     def drafts(self) -> list[Draft]:
         """Return the messages to write."""
@@ -425,8 +422,3 @@ def _halves(count: int) -> Sequence[slice]:
     """Return the slices of two halves, or one of all where there is nothing to divide."""
     half = (count + 1) // 2
     return (slice(0, half), slice(half, count)) if count > 1 else (slice(None),)
-
-
-def _check_size(size: int, largest: int) -> None:
-    if size > largest - _HEADERS:
-        raise Unfit(f"an event of {size} bytes is larger than the server takes")

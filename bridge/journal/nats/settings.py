@@ -41,7 +41,8 @@ class NatsSettings:
 
     While the servers are away, events go into the file `spool_path`, up to `spool_max_size`;
     without the `spool`, callbacks are refused meanwhile. Before either, callbacks wait for
-    `patience`, since most absences are elections. Paths are relative to the directory of the
+    `patience`, since most absences are elections. After `max_away` without servers `/readyz` says
+    503, although the spool goes on taking callbacks. Paths are relative to the directory of the
     settings' file.
     """
 
@@ -58,6 +59,7 @@ class NatsSettings:
     synced: bool = False
     timeout: Duration = attrs.field(default=3.0, validator=between(0.1))
     patience: Duration = attrs.field(default=10.0, validator=between(0))
+    max_away: Duration = attrs.field(default=300.0, validator=between(0))
     spool: bool = True
     spool_path: Path = Path("spool.db")
     spool_max_size: Size = attrs.field(default=1024 << 20, validator=between(1))

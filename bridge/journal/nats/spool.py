@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 
 from bridge.errors import CodecError, ConfigurationError, JournalError, Problem
-from bridge.journal.nats.broker import Unfit
+from bridge.journal.nats.broker import CutOff, Unfit
 from bridge.journal.protocol import (
     Appended,
     Entry,
@@ -38,6 +38,7 @@ _BATCH: Final = 128
 _SPOOLED: Final = "spooled"
 _READER: Final = "stream"
 _AFTER_ERROR: Final = 0.5
+_CUTS: Final = 2  # the third time that a server cuts the connection off over an event is the last
 _ENDS_WITHIN: Final = 2.0  # seconds for which appends wait so that it can become empty
 
 Append = Callable[[Sequence[Event]], Awaitable[Appended]]
@@ -57,6 +58,7 @@ class Spool:
     ) -> None:
         self.active = False
         self.waiting = 0
+        self._refused = 0  # events that no server takes
         self._journal = journal
         self._append = append
         self._ready = ready
@@ -156,22 +158,36 @@ class Spool:
     async def _count(self) -> int:
         """Ask the journal: what is taken in for a caller who has gone is in no other count."""
         (state,) = await self._journal.subscribers()
-        self.waiting = state.lag
+        self.waiting, self._refused = state.lag, state.dead
         return self.waiting
 
-    async def _give(self, entries: Sequence[Entry]) -> Sequence[Held]:
-        """Give entries to the stream as one; return which it would not have even alone."""
+    async def _give(self, entries: Sequence[Entry], cuts: int = 0) -> Sequence[Held]:
+        """Give entries to the stream as one; return which it would not have even alone.
+
+        `cuts` is how often the connection has been cut off over the one entry.
+        """
         try:
             await self._append([_unwrapped(entry.event) for entry in entries])
+        except CutOff as error:
+            await self._ready()  # it may be none of these events that the server would not have
+            if len(entries) == 1 and cuts == _CUTS:
+                return [self._set_aside(entries[0], error)]
+            cuts += len(entries) == 1
         except (Unfit, CodecError) as error:
-            if len(entries) > 1:
-                return [dead for entry in entries for dead in await self._give([entry])]
-            (entry,) = entries
-            _LOG.error("an event stays in the spool: %s", error, extra={"key": entry.event.key})
-            now = time.time()
-            retry = Retry(tries=1, first_failed_at=now, failed_at=now, error=str(error))
-            return [Held(entry=entry, retry=retry)]
-        return ()
+            if len(entries) == 1:
+                return [self._set_aside(entries[0], error)]
+        else:
+            return ()
+        return [dead for entry in entries for dead in await self._give([entry], cuts)]
+
+    def _set_aside(self, entry: Entry, error: Exception) -> Held:
+        """Return an entry as a dead letter of the spool's."""
+        _LOG.error("an event stays in the spool: %s", error, extra={"key": entry.event.key})
+        now = time.time()
+        return Held(
+            entry=entry,
+            retry=Retry(tries=1, first_failed_at=now, failed_at=now, error=str(error)),
+        )
 
     async def purge(self, subject: str) -> int:
         """Erase what is about a subject; see `Journal.purge`."""
@@ -182,11 +198,11 @@ class Spool:
     async def unused(self) -> Health:
         """Return the health of a journal that needs no spool now: what the spool's file needs."""
         health = await self._journal.health()
-        if not health.set_aside:
-            return Health(ready=True, losses=health.losses)
+        told = [str(health.reason)] if health.set_aside else []
+        told += [f"events in it that no server takes: {self._refused}"] if self._refused else []
         return Health(
             ready=True,
-            reason=f"the spool: {health.reason}",
+            reason=f"the spool: {', '.join(told)}" if told else None,
             set_aside=health.set_aside,
             losses=health.losses,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
@@ -47,9 +48,10 @@ class Streams:
         self._renewed = renewed
         self._found: Prepared | None = None
         self._ready = asyncio.Event()
+        self._doubted_at: float | None = None
         self._doubted = asyncio.Event()
         self._fault = Repeated(logging.WARNING, "the streams are not ready: %s")
-        broker.on_connection(self.doubt)
+        broker.on_change(self.doubt)
 
     @property
     def as_long_as_events(self) -> Headers:
@@ -72,6 +74,11 @@ class Streams:
         """Whether the streams are there, as far as is known."""
         return self.broker.connected and self._ready.is_set()
 
+    @property
+    def away_for(self) -> float:
+        """Return for how many seconds the streams have not been there."""
+        return 0.0 if self._doubted_at is None else time.monotonic() - self._doubted_at
+
     async def until_ready(self) -> None:
         """Wait for the streams to be there."""
         while not self.ready:
@@ -82,6 +89,8 @@ class Streams:
         """Do not rely on the streams until they have been looked at again."""
         self._ready.clear()
         self._doubted.set()
+        if self._doubted_at is None:
+            self._doubted_at = time.monotonic()
 
     async def prepare(self) -> None:
         """Make what is missing of the streams. Raises `JournalError`, and then the doubt stays."""
@@ -93,6 +102,7 @@ class Streams:
             raise
         if not self._doubted.is_set():  # a doubt that came meanwhile is not answered by this
             self._ready.set()
+            self._doubted_at = None
 
     async def _prepare(self) -> None:
         before = self._found

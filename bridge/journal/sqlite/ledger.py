@@ -23,9 +23,9 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Overlay
-from bridge.journal.queues import Queues
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.waiting import Queues
 from bridge.model import Event
 
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
@@ -138,11 +138,11 @@ class GroupLedger(Overlay[bytes]):
 
     def stored_queue(self, lane: str) -> Queue | None:
         """See `Overlay.stored_queue`."""
-        return self._queues.get(lane)
+        return self._queues.by_lane.get(lane)
 
     def stored_lane(self, key: bytes) -> str | None:
         """See `Overlay.stored_lane`."""
-        return self._queues.lane_of(key)
+        return self._queues.lanes.get(key)
 
     def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""

@@ -25,12 +25,11 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.queues import Queues
 from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
@@ -289,8 +288,8 @@ class Writer:
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
-        events = (event for append in appends for event in append.events)
-        expected = (key for event in events for key in first_keys(event))
+        events = [event for append in appends for event in append.events]
+        expected = [key for event in events for key in first_keys(event)]
         return GroupLedger(self._connection, self.keys, self._queues, self.records, expected)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
@@ -318,10 +317,11 @@ class Writer:
                 rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event, size=len(data)))
                 append.size += len(data)
-            known = self.keys.among(append.learned) | {row[1] for row in rows}
-            learned = dict.fromkeys(name for name in append.learned if name not in known)
+            if append.learned:
+                known = self.keys.among(append.learned) | {row[1] for row in rows}
+                claims |= dict.fromkeys(name for name in append.learned if name not in known)
             # Known from now on, and not published under this key.
-            for name, of in (claims | learned).items():
+            for name, of in claims.items():
                 last += 1
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already

@@ -41,7 +41,7 @@ def test_the_address_is_exact(command, workplace):
     written = (workplace / "config.toml").read_text()
     assert f'tokens = ["{found[1]}"]' in written
     assert found[1] not in outcome.err
-    assert outcome.err.splitlines()[-1] == "Next: bridge serve"
+    assert outcome.err.splitlines()[-1] == "Next: bridge serve bot:bridge --dev"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_only_the_owner_can_read_it(command, workplace):
     finally:
         os.umask(before)
     assert stat.S_IMODE((workplace / "config.toml").stat().st_mode) == 0o600
-    assert [path.name for path in workplace.iterdir()] == ["config.toml"]
+    assert {path.name for path in workplace.iterdir()} == {"config.toml", "bot.py", ".gitignore"}
 
 
 def test_a_file_is_never_overwritten_without_force(command, workplace):

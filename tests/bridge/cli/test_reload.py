@@ -93,13 +93,13 @@ def test_what_belongs_to_a_server(config, workplace, monkeypatch, tmp_path_facto
         + '[subscribers.c]\nuse = "missing:f"\n[subscribers.d]\nuse = "sys:f"\n'
         + '[subscribers.e]\nuse = "handmade:f"\n[subscribers.f]\nuse = "corner:f"\n'
     )
-    assert watched(config) == {workplace, elsewhere / "bakery", elsewhere / "kiosk.py"}
+    assert watched(None, config) == {workplace, elsewhere / "bakery", elsewhere / "kiosk.py"}
 
 
 def test_a_broken_configuration_is_still_watched(config, workplace):
     """Somebody in the middle of editing it will save it again."""
     config.write_text("[")
-    assert watched(config) == {workplace}
+    assert watched(None, config) == {workplace}
 
 
 def test_code_elsewhere_is_watched(start, command, config, tmp_path_factory):

@@ -132,14 +132,20 @@ class Fuse:
 
     def __init__(self, server: NatsServer) -> None:
         self.blown = 0
+        self._is_blown = False
         self._server = server
         self._word = b""
         self._times = 0
+        self._last_words = b""
 
-    def blow(self, word: bytes, *, times: int = 1) -> None:
-        """Break the next so many times that this word comes, in either direction."""
+    def blow(self, word: bytes, *, times: int = 1, last_words: bytes = b"") -> None:
+        """Break the next so many times that this word comes, in either direction.
+
+        With last words, the client hears them first, as of a server that cuts it off.
+        """
         self._word = word
         self._times = times
+        self._last_words = last_words
 
     @property
     def urls(self) -> list[str]:
@@ -162,6 +168,9 @@ class Fuse:
                 directions = [self._copy(reader, ours), self._copy(theirs, writer)]
                 tasks = [asyncio.create_task(each) for each in directions]
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if self._is_blown:
+                    self._is_blown = False
+                    writer.write(self._last_words)
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -171,6 +180,7 @@ class Fuse:
             if self._times and self._word in data:
                 self._times -= 1
                 self.blown += 1
+                self._is_blown = True
                 return
             to.write(data)
             await to.drain()

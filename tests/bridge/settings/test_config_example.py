@@ -73,7 +73,7 @@ def test_example_holds_when_uncommented():
     engines = assembly.engines()
     result = settings.loads(uncommented(), built_in_settings, {}, engines=engines)
     assert set(result.adapters) == set(BUILT_IN)
-    assert list(result.subscribers) == ["console", "crm"]
+    assert list(result.subscribers) == ["console", "shop", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
     assert attrs.evolve(result.admin, token=None, send_token=None) == defaults.admin
@@ -100,7 +100,7 @@ def test_example_shows_every_setting():
         DeliverySettings: document["delivery"],
         OutboxSettings: document["outbox"],
         AdapterTable: document["adapters"]["incs"],
-        SubscriberTable: document["subscribers"]["crm"] | document["subscribers"]["console"],
+        SubscriberTable: {key for table in document["subscribers"].values() for key in table},
         **{built_in_settings(name): document["adapters"][name] for name in BUILT_IN},
     }
     incs = attrs.resolve_types(built_in_settings("incs"))

@@ -297,13 +297,18 @@ def test_empty_secret():
     ]
 
 
+def test_a_single_secret_needs_no_brackets():
+    """One secret stands for an array of one."""
+    assert read('[adapters.acme]\ntokens = "hush"') == read('[adapters.acme]\ntokens = ["hush"]')
+
+
 def test_no_secret_is_shown():
     """Neither the settings nor any message about them shows a secret."""
     assert "hush" not in repr(read('[adapters.acme]\ntokens = ["hush"]'))
     told = problems(
         """
         [adapters.acme]
-        tokens = "hush"
+        tokens = { first = "hush" }
         token = "hush"
         """
     ) + problems(

@@ -253,7 +253,7 @@ def test_content_may_name_several_kinds():
             "[subscribers.crm]\nuse = 'shop.crm'",
             2,
             "subscribers.crm.use",
-            'expected "console" or "package.module:function", found a string',
+            'expected "console", "webhook" or "package.module:function", found a string',
         ),
         (
             "[subscribers.crm]\nuse = 'bridge:receive'",
@@ -301,8 +301,10 @@ def test_content_may_name_several_kinds():
             "subscribers.crm.trys",
             (
                 'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
-                "concurrency, content, direction, domain, events, first_delay, jitter, max_delay, "
-                "origin, owned, show_personal_data, source, start, timeout, tries, use"
+                "concurrency, content, direction, domain, events, first_delay, gather, jitter, "
+                "max_delay, origin, owned, secret, show_personal_data, source, start, timeout, "
+                "transaction, "
+                "tries, url, use"
             ),
         ),
         (
@@ -409,7 +411,7 @@ def test_unreadable_settings(tmp_path):
     [
         (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found integer -1"),
         (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found integer 0"),
-        (lambda: SubscriberTable(use="x"), "expected .console. or"),
+        (lambda: SubscriberTable(use="x"), "expected .console., .webhook. or"),
     ],
 )
 def test_limits_hold_in_python_too(setting, message):

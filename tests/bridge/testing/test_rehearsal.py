@@ -10,7 +10,19 @@ from textwrap import dedent
 import attrs
 import pytest
 
-from bridge import Bridge, Choice, Drop, Event, Location, Message, RetryIn, StatusChange, Text
+from bridge import (
+    Bridge,
+    Choice,
+    Drop,
+    Event,
+    Location,
+    Menu,
+    Message,
+    Option,
+    RetryIn,
+    StatusChange,
+    Text,
+)
 from bridge.adapters.incs import Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
@@ -19,6 +31,11 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.settings import DeliverySettings
 from bridge.testing import TestBridge, sample
 from tests.bridge.fakes import Plain
+from tests.bridge.outbox.providers import ADAPTERS
+
+MENU = Menu(
+    "What next?", options=(Option("track", "Track my order"), Option("agent", "Talk to us"))
+)
 
 
 @pytest.fixture
@@ -74,7 +91,7 @@ class TestWhatArrives:
         bridge.on(Message)(got.append)
         async with TestBridge(bridge) as test:
             await test.say("hello")
-            await test.press("track")
+            await test.press("track", title="Track my order")
         assert [message.channel for message in got] == ["rcs", "rcs"]
         assert [type(message.content) for message in got] == [Text, Choice]
 
@@ -135,6 +152,92 @@ class TestWhatArrives:
         async with TestBridge(bridge) as test:
             await test.say("hello")
             assert len(got) == 1
+
+
+@pytest.fixture(params=["whatsapp", "incs", "rcs"])
+def sending(request) -> Bridge:
+    """A bridge with one adapter that can send, and a bot that offers two options."""
+    bridge = Bridge()
+    bridge.add_adapter(request.param, ADAPTERS[request.param]("https://provider.example"))
+
+    @bridge.on(Message, content=Text, direction="inbound", name="bot")
+    async def greet(message: Message[Text]) -> None:
+        await bridge.reply(message, MENU)
+
+    @bridge.on(Message, content=Choice, direction="inbound", name="picked")
+    async def tell(message: Message[Choice]) -> None:
+        await bridge.reply(message, f"You picked {message.content.title}")
+
+    return bridge
+
+
+class TestWhatGoesOut:
+    async def test_an_answer(self, sending):
+        """What a bot answers has been taken by its provider when the call returns."""
+        async with TestBridge(sending) as test:
+            await test.say("hello", user="+6281234567890")
+            assert test.sent == [MENU]
+            await test.press("track", user="+6281234567890")
+            assert test.sent == [MENU, Text(text="You picked Track my order")]
+            assert {each.recipient.phone for each in test.messages} == {"+6281234567890"}
+
+    async def test_its_statuses(self, sending):
+        """What the provider reports of it comes back: accepted, sent, delivered, read."""
+        statuses = []
+
+        @sending.on(StatusChange, name="statuses")
+        async def note(change: StatusChange) -> None:
+            if change.advanced:
+                statuses.append(change.current)
+
+        async with TestBridge(sending) as test:
+            await test.say("hello")
+        assert (statuses[0], statuses[-1]) == ("accepted", "read")
+
+    async def test_an_option_that_nobody_offered(self, sending):
+        """Only what was sent can be pressed, unless its title is given."""
+        async with TestBridge(sending) as test:
+            await test.say("hello")
+            with pytest.raises(LookupError, match=r"option 'trakc', but \['agent', 'track'\]"):
+                await test.press("trakc")
+            assert test.sent == [MENU]
+
+    async def test_a_later_answer(self, sending):
+        """What is to go out in an hour goes out once the time has been moved by an hour."""
+
+        @sending.on(Message, content=Location, direction="inbound", name="later")
+        async def later(message: Message) -> None:
+            await sending.reply(message, "Still there?", not_before="1h")
+
+        (name,) = sending.adapters
+        location = {"incs": "whatsapp-location"}.get(name, "location")
+        async with TestBridge(sending) as test:
+            await test.say("hello")
+            await test.trigger(location, phone=test.messages[0].recipient.phone)
+            await test.sleep("59m")
+            assert test.sent == [MENU]
+            await test.sleep("1m")
+            assert test.sent == [MENU, Text(text="Still there?")]
+
+    async def test_nothing_is_left_of_the_last_test(self, sending):
+        """Limits that were used up in one test do not hold up the next one."""
+        for _ in range(2):
+            async with TestBridge(sending) as test:
+                for _ in range(20):
+                    await test.say("hello")
+                    await test.sleep("10s")
+                assert len(test.sent) == 20
+
+    async def test_a_bridge_that_cannot_send(self, bridge):
+        """An answer that nothing could send raises in the test, with the setting that lacks."""
+
+        @bridge.on(Message, name="bot")
+        async def greet(message: Message) -> None:
+            await bridge.reply(message, "Hi!")
+
+        async with TestBridge(bridge) as test:
+            with pytest.raises(ConfigurationError, match="access_token"):
+                await test.say("hello", adapter="whatsapp")
 
 
 class TestFailures:
