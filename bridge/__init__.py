@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         UnknownAdapter,
         Unreadable,
         Unsendable,
+        WindowClosed,
     )
     from bridge.ingress.responses import response_to
     from bridge.journal.memory import MemoryJournal
@@ -235,6 +236,7 @@ __all__ = [
     "Unsendable",
     "Unsupported",
     "Verified",
+    "WindowClosed",
     "decode",
     "encode",
     "from_dict",

@@ -11,7 +11,8 @@
     ├── MalformedBody         a body is not a JSON object; says where it breaks
     ├── Unreadable            one item of a body cannot be read; says where and why
     ├── Unsendable            a message may not go out as it is; says why
-    │   └── KeyConflict       something else was sent under the same key before
+    │   ├── KeyConflict       something else was sent under the same key before
+    │   └── WindowClosed      the user wrote too long ago: only a template may go
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
     ├── NotTaken              a webhook's receiver did not take an event; says with which status
@@ -28,6 +29,7 @@ An exception that is none of these and leaves `bridge` is a bug.
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from enum import StrEnum
 
 import attrs
@@ -148,6 +150,20 @@ class Unsendable(BridgeError):
 
 class KeyConflict(Unsendable):
     """Something else was sent under this key before, so that it names two intents."""
+
+
+class WindowClosed(Unsendable):
+    """The user's last message is too long ago: only a template may go.
+
+    `until` is when the window closed.
+    """
+
+    def __init__(self, until: datetime) -> None:
+        self.until = until
+        super().__init__(
+            f"a free-form message could go until {until:%Y-%m-%d %H:%M:%S}Z; send a template, or"
+            " give one as `otherwise`"
+        )
 
 
 class Unfetchable(BridgeError):

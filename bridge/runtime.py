@@ -15,6 +15,8 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from contextvars import Context, ContextVar, copy_context
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -22,7 +24,7 @@ from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, over
 from aiohttp import web
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response
+from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
@@ -39,7 +41,7 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Direction, Event, Media, Message, Origin, Party
+from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
@@ -84,6 +86,9 @@ class Options(TypedDict, total=False):
     name: str | None
     start: Start | str
     policy: DeliverySettings | None
+
+
+_current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
 class Bridge:
@@ -203,9 +208,19 @@ class Bridge:
             name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        self._outbox.windows.add(name, adapter)
+        self._serve_outbox()
+
+    def send_through(self, name: str, sender: Sender) -> None:
+        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        self._outbox.ways.put(name, sender, self.intake.domain_of(name))
+        self._serve_outbox()
+
+    def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
-            self.bus.add(self._outbox.subscriber())
-            self._policies[NAME] = (self._outbox.policy, Start.END)
+            for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
+                self.bus.add(subscriber)
+                self._policies[subscriber.name] = (self._outbox.policy, Start.END)
 
     @overload
     def on(
@@ -410,7 +425,8 @@ class Bridge:
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
-                delivery = Delivery(
+                delivery = self._subscribers_context().run(
+                    Delivery,
                     subscriber.name,
                     subscriber.function,
                     await self.journal.subscribe(subscriber.name, start=start),
@@ -419,6 +435,8 @@ class Bridge:
                     observers=self._observers,
                     clock=self._clock,
                 )
+                if subscriber.name == NAME:
+                    self._outbox.delivery = delivery
                 self._deliveries[subscriber.name] = await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
@@ -434,11 +452,18 @@ class Bridge:
         closing = (each.__aexit__(None, None, None) for each in self._deliveries.values())
         await asyncio.gather(*closing)
 
+    def _subscribers_context(self) -> Context:
+        """Return a context in which this bridge is the current one."""
+        context = copy_context()
+        context.run(_current.set, self)
+        return context
+
     async def _plain_delivery(
         self, name: str, function: Function, wants: Callable[[Event], bool]
     ) -> Delivery:
         cursor = await self.journal.follow()
-        return Delivery(
+        return self._subscribers_context().run(
+            Delivery,
             name,
             function,
             cursor,
@@ -527,6 +552,17 @@ class Bridge:
 
     # --- sending -------------------------------------------------------------------------
 
+    @classmethod
+    def current(cls) -> Bridge:
+        """Return the bridge whose subscriber calls this, for one that `bridge serve` runs.
+
+        Raises `NotRunning` elsewhere.
+        """
+        bridge = _current.get(None)
+        if bridge is None:
+            raise NotRunning("no bridge has called this: only its subscribers have a current one")
+        return bridge
+
     async def reply(
         self, message: Message, content: Content | str, /, **options: Unpack[Answering]
     ) -> Sending:
@@ -592,6 +628,16 @@ class Bridge:
         return await self._downloads.fetch(
             message.content, source, to=to, max_size=max_size, progress=progress
         )
+
+    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
+        """Return until when a free-form message may go to a conversation's user.
+
+        It has closed where that is over. None where the channel has no such limit, or the journal
+        knows of no message of the user's. Raises `JournalError`.
+        """
+        if isinstance(conversation, Message):
+            conversation = conversation.conversation
+        return await self._outbox.windows.until(conversation)
 
     def _check_running(self) -> None:
         if self._stack is None:

@@ -13,8 +13,10 @@ from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Rows, Several, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
+from bridge.adapter.simulation import Rehearsal
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.callbacks import translate_callback
+from bridge.adapters.incs.capabilities import WINDOWS
 from bridge.adapters.incs.channels import Channel, ChannelKind, Channels
 from bridge.adapters.incs.freshen import freshen
 from bridge.adapters.incs.sending import BASE_URL, IncsSender
@@ -23,6 +25,9 @@ from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue
 
 __all__ = ["Channel", "Incs", "IncsSettings"]
+
+
+_MADE_UP: Final = Channel(id=30058, kind="whatsapp", business_phone="6281519236680")
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +99,7 @@ class Incs:
 
     methods: Final = frozenset({"POST"})
     channels: Final = frozenset({wire.CHANNEL, *get_args(ChannelKind)})
+    windows: Final = WINDOWS
 
     def __init__(self, name: str, settings: IncsSettings, /) -> None:
         self.name = name
@@ -131,6 +137,14 @@ class Incs:
     def simulation(self) -> SimulatedIncs:
         """Return a provider that takes what is sent with these settings."""
         return SimulatedIncs(self._settings.channels)
+
+    def rehearsal(self, url: str, *, first: int) -> Rehearsal:
+        """Return what sends to a simulated provider, and the provider."""
+        channels = [
+            attrs.evolve(each, certification_code=Secret(f"simulated-{each.id}"))
+            for each in self._settings.channels or (_MADE_UP,)
+        ]
+        return Rehearsal(IncsSender(channels, url), SimulatedIncs(channels, first=first))
 
     # --- samples -------------------------------------------------------------------------
 

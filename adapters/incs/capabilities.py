@@ -5,16 +5,23 @@ https://document.infin8linx.com/books/incs-messages-api
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 import attrs
 
-from bridge.adapter import Capabilities, MediaForm
+from bridge.adapter import Capabilities, MediaForm, Window
 from bridge.adapters.rcs import capabilities as rcs
 from bridge.adapters.whatsapp import capabilities as whatsapp
 from bridge.model import MediaKind
 
 _DOCS: Final = "https://document.infin8linx.com/books/incs-messages-api/page"
+WINDOWS: Final = {
+    "whatsapp": whatsapp.WINDOW,
+    "rcs": Window(open=timedelta(hours=24)),  # .../page/rcs, "ordinary messages"
+}
+"""For how long after a user's message a message without a template may go."""
+
 _VIBER_FILE: Final = 200 * 1024 * 1024
 
 VIBER: Final = "viber"

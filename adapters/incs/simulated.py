@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, TypeAlias, final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
 
 import orjson
@@ -27,14 +27,17 @@ from bridge.adapter.simulation import (
     Checker,
     Objection,
     Rules,
+    Said,
     SimulatedAnswer,
     SimulatedCallback,
     Windows,
 )
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channel
+from bridge.adapters.rcs import simulated as rcs
+from bridge.adapters.whatsapp import simulated as whatsapp
 from bridge.adapters.whatsapp.simulated_checks import check_components, check_interactive
-from bridge.model import Choice, JsonValue, Text
+from bridge.model import JsonValue, Location, Media, Text
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -79,7 +82,9 @@ class SimulatedIncs:
     `channel` is the number of the channel that a user writes to.
     """
 
-    def __init__(self, channels: Iterable[Channel]) -> None:
+    user_id: Final = None
+
+    def __init__(self, channels: Iterable[Channel], *, first: int = 0) -> None:
         self.rules = Rules()
         self.arrived: list[Arrived] = []
         self._channels = {
@@ -91,7 +96,7 @@ class SimulatedIncs:
         self.channel = next(iter(self._by_id), 0)
         self._buckets = Buckets()
         self._windows = Windows()
-        self._count = 0
+        self._count = first
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         """Answer a request to `/external/messages/{channel}`."""
@@ -197,9 +202,11 @@ class SimulatedIncs:
             "updated_at": rfc3339(now),
         }
 
-    def say(self, user: str, content: Text | Choice, now: datetime) -> JsonValue:
-        """Return the callback of a user's message on `channel`, in the form of its kind."""
-        channel = self._by_id[self.channel]
+    def say(
+        self, user: str, content: Said, now: datetime, *, account: str | None = None
+    ) -> JsonValue:
+        """Return the callback of a user's message on a channel, in the form of its kind."""
+        channel = self._by_id[self.channel if account is None else int(account)]
         digits = user.removeprefix("+")
         self._windows.opened(digits, now)
         number, message_id = self._next(channel.kind, digits)
@@ -207,16 +214,15 @@ class SimulatedIncs:
             created = self._created(
                 number, message_id, channel, now, sender=digits, receiver=_AGENT
             )
-            words = content.text if isinstance(content, Text) else content.title
-            created |= {"type": wire.TYPE_TEXT, "content": {"content": words}}
+            created |= _said_on_viber(content)
             return {"event": wire.MESSAGE_CREATED, "message": created}
-        whatsapp = channel.kind == "whatsapp"
-        said = _said_on_whatsapp if whatsapp else _said_on_rcs
+        is_whatsapp = channel.kind == "whatsapp"
+        form = _on_whatsapp if is_whatsapp else _on_rcs
         return {
             "event": wire.NEW_MESSAGE,
             "channel_id": channel.id,
-            "business_phone": (channel.business_phone or "") if whatsapp else "",
-            "message": said(digits, content, message_id, channel, now),
+            "business_phone": (channel.business_phone or "") if is_whatsapp else "",
+            "message": form(digits, content, message_id, channel, now),
         }
 
 
@@ -264,20 +270,32 @@ def _content(body: JsonObject, kind: str) -> JsonObject:
     return {"type": wire.TYPE_TEXT, "content": {"content": words}}
 
 
-def _said_on_whatsapp(
-    digits: str, content: Text | Choice, message_id: str, channel: Channel, now: datetime
+def _said_on_viber(content: Said) -> JsonObject:
+    """Return the content of a user's message in INCS's own form, as far as it is documented."""
+    match content:
+        case Media():
+            type_, name = _FILES[content.media.value]
+            told = content.filename or content.media.value
+            file: JsonObject = {"fileName": told, name: f"https://incs-files.example/{quote(told)}"}
+            return {"type": type_, "content": file}
+        case Location():
+            words: str | None = f"{content.latitude}, {content.longitude}"
+        case Text():
+            words = content.text
+        case _:
+            words = content.title
+    return {"type": wire.TYPE_TEXT, "content": {"content": words}}
+
+
+def _on_whatsapp(
+    digits: str, content: Said, message_id: str, channel: Channel, now: datetime
 ) -> JsonValue:
     message: JsonObject = {
         "from": digits,
         "id": message_id,
         "timestamp": str(int(now.timestamp())),
+        **whatsapp.said(content, message_id),
     }
-    if isinstance(content, Text):
-        message |= {"type": "text", "text": {"body": content.text}}
-    else:
-        reply: JsonObject = {"id": content.id, "title": content.title}
-        picked: JsonObject = {"type": "button_reply", "button_reply": reply}
-        message |= {"type": "interactive", "interactive": picked}
     metadata: JsonObject = {
         "display_phone_number": channel.business_phone or "",
         "phone_number_id": "302702419599374",
@@ -291,19 +309,16 @@ def _said_on_whatsapp(
     }
 
 
-def _said_on_rcs(
-    digits: str, content: Text | Choice, message_id: str, channel: Channel, now: datetime
+def _on_rcs(
+    digits: str, content: Said, message_id: str, channel: Channel, now: datetime
 ) -> JsonValue:
-    told: JsonObject = {
+    return {
         "senderPhoneNumber": f"+{digits}",
         "messageId": message_id,
         "sendTime": rfc3339(now),
         "agentId": channel.agent_id or "",
+        **rcs.said(content),
     }
-    if isinstance(content, Text):
-        return {**told, "text": content.text}
-    response: JsonObject = {"postbackData": content.id, "text": content.title, "type": "REPLY"}
-    return {**told, "suggestionResponse": response}
 
 
 # --- checks --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from bridge.adapter.reading import JsonObject, read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
+from bridge.adapter.simulation import Rehearsal
 from bridge.adapters.rcs import wire
 from bridge.adapters.rcs.envelope import read_data, read_handshake
 from bridge.adapters.rcs.freshen import freshen
@@ -233,6 +234,15 @@ class Rcs:
     def simulation(self) -> SimulatedRcs:
         """Return a provider that takes what is sent with these settings."""
         return SimulatedRcs()
+
+    def rehearsal(self, url: str, *, first: int) -> Rehearsal:
+        """Return what sends to a simulated provider, and the provider."""
+        settings = self._settings
+        agent = settings.agent_id or "example_agent"
+        sender = RcsSender(
+            account=None, agent_id=agent, traffic_type=settings.traffic_type, base_url=url
+        )
+        return Rehearsal(sender, SimulatedRcs(agent=agent, first=first, is_open=True))
 
     # --- samples -------------------------------------------------------------------------
 

@@ -70,10 +70,11 @@ class RcsSender:
     """Sends as an agent of RCS for Business; a request that is repeated arrives once.
 
     `agent_id` is who a message comes from by default, `traffic_type` what it is for. `ttl` is how
-    many seconds Google tries to deliver a message, where the message itself does not say.
+    many seconds Google tries to deliver a message, where the message itself does not say. A
+    provider that asks for no token, as a simulated one, needs no `account`.
     """
 
-    account: ServiceAccount
+    account: ServiceAccount | None
     agent_id: str | None = None
     traffic_type: str | None = None
     ttl: float | None = None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias, final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from uuid import UUID, uuid5
 
 import orjson
@@ -26,10 +26,11 @@ from bridge.adapter.simulation import (
     Checker,
     Objection,
     Rules,
+    Said,
     SimulatedAnswer,
     SimulatedCallback,
 )
-from bridge.model import Choice, JsonValue, Text
+from bridge.model import JsonValue, Location, Media, Text
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -71,10 +72,15 @@ class SimulatedRcs:
     """Answers as Google does. A message with an id that was used before is ignored.
 
     A phone in `offline` gets nothing, and its messages are revoked once their `ttl` is over.
-    With `conflicts`, an id that was used before is answered with ALREADY_EXISTS.
+    With `conflicts`, an id that was used before is answered with ALREADY_EXISTS. One that is
+    open asks for no token.
     """
 
-    def __init__(self) -> None:
+    user_id: Final = None
+
+    def __init__(
+        self, *, agent: str = "example_agent", first: int = 0, is_open: bool = False
+    ) -> None:
         self.rules = Rules(statuses=("delivered", "read"))
         self.arrived: list[Arrived] = []
         self.offline: set[str] = set()
@@ -82,8 +88,9 @@ class SimulatedRcs:
         self._buckets = Buckets()
         self._tokens: dict[str, datetime] = {}
         self._used: set[tuple[str, str]] = set()
-        self._agent = "example_agent"
-        self._count = 0
+        self._agent = agent
+        self._count = first
+        self._is_open = is_open
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         """Answer a request for a token, or one that sends, tells an event, or revokes."""
@@ -137,6 +144,8 @@ class SimulatedRcs:
         )
 
     def _authorize(self, request: Request, now: datetime) -> None:
+        if self._is_open:
+            return
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind != "Bearer" or now >= self._tokens.get(token, now):
             raise Objection("UNAUTHENTICATED", "Request had invalid authentication credentials.")
@@ -225,26 +234,48 @@ class SimulatedRcs:
             "sendTime": rfc3339(now),
         }
 
-    def say(self, user: str, content: Text | Choice, now: datetime) -> JsonValue:
+    def say(
+        self, user: str, content: Said, now: datetime, *, account: str | None = None
+    ) -> JsonValue:
         """Return a user's message.
 
         https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/UserMessage
         """
         self._count += 1
-        told: JsonObject = {
+        self._agent = account or self._agent
+        return {
             "senderPhoneNumber": "+" + user.removeprefix("+"),
             "messageId": str(uuid5(_NAMESPACE, f"{user}/{self._count}")),
             "sendTime": rfc3339(now),
             "agentId": self._agent,
+            **said(content),
         }
-        if isinstance(content, Text):
-            return {**told, "text": content.text}
-        response: JsonObject = {
-            "postbackData": content.id,
-            "text": content.title,
-            "type": "REPLY",
-        }
-        return {**told, "suggestionResponse": response}
+
+
+def said(content: Said) -> JsonObject:
+    """Return the content of a user's message.
+
+    https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/UserMessage
+    """
+    match content:
+        case Text():
+            return {"text": content.text}
+        case Location():
+            return {"location": {"latitude": content.latitude, "longitude": content.longitude}}
+        case Media():
+            name = content.filename or content.media.value
+            return {
+                "userFile": {
+                    "payload": {
+                        "mimeType": content.mime_type or "application/octet-stream",
+                        "fileSizeBytes": content.size or 0,
+                        "fileName": name,
+                        "fileUri": f"https://rcs-user-content.example/{quote(name)}",
+                    }
+                }
+            }
+    picked: JsonObject = {"postbackData": content.id, "text": content.title, "type": "REPLY"}
+    return {"suggestionResponse": picked}
 
 
 def _uuid(query: JsonObject, name: str) -> str:

@@ -25,6 +25,8 @@ from bridge.adapter.reading import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
+from bridge.adapter.simulation import Rehearsal
+from bridge.adapters.whatsapp.capabilities import WINDOW
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.files import located, lookup
 from bridge.adapters.whatsapp.freshen import freshen
@@ -89,6 +91,7 @@ class WhatsApp:
     Settings: Final = WhatsAppSettings
 
     channels: Final = frozenset({CHANNEL})
+    windows: Final = {CHANNEL: WINDOW}
     accounts: Final = None  # only callbacks tell them
 
     def __init__(self, name: str, settings: WhatsAppSettings) -> None:
@@ -182,6 +185,14 @@ class WhatsApp:
         """Return a provider that takes what is sent with these settings."""
         token = self._settings.access_token
         return SimulatedWhatsApp(token.reveal() if token else "")
+
+    def rehearsal(self, url: str, *, first: int) -> Rehearsal:
+        """Return what sends to a simulated provider, and the provider."""
+        token, number = "simulated", self._settings.phone_number_id or "106540352242922"
+        return Rehearsal(
+            WhatsAppSender(Secret(token), number, url),
+            SimulatedWhatsApp(token, number=number, first=first),
+        )
 
     def samples(self) -> Sequence[Sample]:
         """Every sample, simple ones first."""

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
-from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Pace, Receipts
+from bridge.adapter import (
+    Act,
+    Capabilities,
+    CarouselForm,
+    MediaForm,
+    MenuForm,
+    Pace,
+    Receipts,
+    Window,
+)
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.model import Media, MediaKind, Native, Template, Text
 
@@ -103,6 +113,9 @@ MEDIA: Final = {
     MediaKind.DOCUMENT: MediaForm(caption=_CAPTION, size=100 * _MIB, by_id=True),
     MediaKind.STICKER: MediaForm(mime_types=("image/webp",), size=500 * 1024, by_id=True),
 }
+
+# .../messages/send-messages#customer-service-windows, and .../pricing for advertisements
+WINDOW: Final = Window(open=timedelta(hours=24), referred=timedelta(hours=72))
 
 CAPABILITIES: Final = Capabilities(
     channel=CHANNEL,

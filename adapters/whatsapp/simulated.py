@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+import zlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, final
@@ -25,13 +26,14 @@ from bridge.adapter.simulation import (
     Checker,
     Objection,
     Rules,
+    Said,
     SimulatedAnswer,
     SimulatedCallback,
     Windows,
 )
 from bridge.adapters.whatsapp.refusals import CODES
 from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
-from bridge.model import Choice, JsonValue, Text
+from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Text
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
 _MISSING: Final = Checker("131008")
@@ -39,6 +41,7 @@ _INVALID: Final = Checker("131009")
 _WABA: Final = "102290129340398"
 _DISPLAYED: Final = "15550783881"
 _MAX_ECHO: Final = 512
+_SHA256: Final = base64.b64encode(bytes(32)).decode()  # no file is there to be fetched
 _HTTP: Final[Mapping[str, int]] = {
     **dict.fromkeys(("0", "190"), 401),
     **dict.fromkeys(("10", "200", "368", "130497", "131005", "131031"), 403),
@@ -53,15 +56,19 @@ _HTTP: Final[Mapping[str, int]] = {
 class SimulatedWhatsApp:
     """Answers as Meta does, for one access token."""
 
-    def __init__(self, access_token: str) -> None:
+    user_id: Final = "US.13491208655302741918"
+
+    def __init__(
+        self, access_token: str, *, number: str = "106540352242922", first: int = 0
+    ) -> None:
         self.rules = Rules(pair_every=6.0, pair_burst=45, rate=80.0, window=24 * 3600.0)
         self.arrived: list[Arrived] = []
         self._authorization = f"Bearer {access_token}"
         self._buckets = Buckets()
         self._windows = Windows()
-        self._count = 0
+        self._count = first
         self._received: set[str] = set()
-        self._number = "106540352242922"
+        self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         """Answer a request to `/{phone_number_id}/messages`."""
@@ -195,8 +202,10 @@ class SimulatedWhatsApp:
             ]
         return self._envelope({"statuses": [told]})
 
-    def say(self, user: str, content: Text | Choice, now: datetime) -> JsonValue:
-        """Return the callback of a user's message.
+    def say(
+        self, user: str, content: Said, now: datetime, *, account: str | None = None
+    ) -> JsonValue:
+        """Return the callback of a user's message; an id with a dot is a hidden phone's.
 
         https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
         """
@@ -205,18 +214,16 @@ class SimulatedWhatsApp:
         self._count += 1
         wamid = _wamid(self._count, digits)
         self._received.add(wamid)
+        self._number = account or self._number
+        is_hidden = "." in digits
         message: JsonObject = {
-            "from": digits,
+            "from_user_id" if is_hidden else "from": digits,
             "id": wamid,
             "timestamp": str(int(now.timestamp())),
+            **said(content, wamid),
         }
-        if isinstance(content, Text):
-            message |= {"type": "text", "text": {"body": content.text}}
-        else:
-            reply: JsonObject = {"id": content.id, "title": content.title}
-            picked: JsonObject = {"type": "button_reply", "button_reply": reply}
-            message |= {"type": "interactive", "interactive": picked}
-        contact: JsonObject = {"profile": {"name": "Maya"}, "wa_id": digits}
+        name = "user_id" if is_hidden else "wa_id"
+        contact: JsonObject = {"profile": {"name": "Maya"}, name: digits}
         return self._envelope({"contacts": [contact], "messages": [message]})
 
     def _envelope(self, value: JsonObject) -> JsonValue:
@@ -228,6 +235,37 @@ class SimulatedWhatsApp:
         change: JsonObject = {"field": "messages", "value": told}
         entry: JsonObject = {"id": _WABA, "changes": [change]}
         return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+def said(content: Said, message_id: str) -> JsonObject:
+    """Return the content of a user's message.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+    """
+    match content:
+        case Text():
+            return {"type": "text", "text": {"body": content.text}}
+        case Location():
+            place = {name: getattr(content, name) for name in ("latitude", "longitude")}
+            place |= _given(content, name="name", address="address")
+            return {"type": "location", "location": place}
+        case Media():
+            file = _given(content, mime_type="mime_type", caption="caption", filename="filename")
+            if content.media is not MediaKind.DOCUMENT:
+                file.pop("filename", None)
+            file |= {"id": str(zlib.crc32(message_id.encode())), "sha256": _SHA256}
+            return {"type": content.media.value, content.media.value: file}
+    kind = "list_reply" if content.source is ChoiceSource.LIST else "button_reply"
+    picked = _given(content, id="id", title="title", description="description")
+    if kind == "button_reply":
+        picked.pop("description", None)
+    return {"type": "interactive", "interactive": {"type": kind, kind: picked}}
+
+
+def _given(value: object, **names: str) -> JsonObject:
+    """Return the attributes that are set, under the provider's names."""
+    found = {theirs: getattr(value, ours) for ours, theirs in names.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _read(body: bytes) -> JsonObject:

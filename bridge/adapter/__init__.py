@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         SignedRequest,
         Signing,
         Verified,
+        Window,
+        WindowSource,
     )
     from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
@@ -91,4 +93,6 @@ __all__ = [
     "SignedRequest",
     "Signing",
     "Verified",
+    "Window",
+    "WindowSource",
 ]

@@ -14,7 +14,7 @@ import attrs
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 
 from bridge.errors import MalformedBody
-from bridge.model import Event, JsonValue
+from bridge.model import Event, JsonValue, Message
 from bridge.model.frozen import quick_init
 
 Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -130,6 +130,32 @@ class ChannelSource(Protocol):
     @property
     def accounts(self) -> frozenset[str] | None:
         """Every account, or None where only the callbacks tell them."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """For how long after a user's message a free-form message may go; then only a template may.
+
+    `referred` is that after one which an advertisement has led to, where it is another.
+    """
+
+    open: timedelta
+    referred: timedelta | None = None
+
+    def until(self, message: Message) -> datetime:
+        """Return when the window closes that this message opens."""
+        is_referred = message.referral is not None and self.referred is not None
+        return message.occurred_at + (self.referred or self.open if is_referred else self.open)
+
+
+@runtime_checkable
+class WindowSource(Protocol):
+    """An adapter with channels that take free-form messages only for a while."""
+
+    @property
+    def windows(self) -> Mapping[str, Window]:
+        """The window of each channel that has one."""
         ...
 
 

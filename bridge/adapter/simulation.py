@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 
 from bridge.adapter.contract import Response, SignedRequest
-from bridge.adapter.sending import Request
-from bridge.model import Choice, JsonValue, Text
+from bridge.adapter.sending import Request, Sender
+from bridge.model import Choice, JsonValue, Location, Media, Text
 
 
 @final
@@ -48,6 +48,10 @@ class Arrived:
     user: str
     correlation: str | None
     body: JsonValue
+
+
+Said: TypeAlias = Text | Choice | Media | Location
+"""What a simulated user may say."""
 
 
 @final
@@ -102,9 +106,28 @@ class Simulation(Protocol):
         """Return a response of HTTP 200 that holds an error all the same."""
         ...
 
-    def say(self, user: str, content: Text | Choice, now: datetime) -> JsonValue:
-        """Return the callback of a user who writes, by their phone, or who picks an option."""
+    @property
+    def user_id(self) -> str | None:
+        """An id of somebody who hides their phone, where the provider has such."""
         ...
+
+    def say(
+        self, user: str, content: Said, now: datetime, *, account: str | None = None
+    ) -> JsonValue:
+        """Return the callback of a user, by their phone or id, who says or picks something.
+
+        `account` is whom they write to; by default the last that sent, or the first.
+        """
+        ...
+
+
+@final
+@attrs.frozen
+class Rehearsal:
+    """What sends to a simulated provider instead of the real one, and the provider."""
+
+    sender: Sender
+    simulation: Simulation
 
 
 @runtime_checkable
@@ -113,6 +136,14 @@ class SimulationSource(Protocol):
 
     def simulation(self) -> Simulation:
         """Return the provider at rest; it takes this adapter's credentials and no others."""
+        ...
+
+    def rehearsal(self, url: str, *, first: int) -> Rehearsal:
+        """Return what sends to a simulated provider at `url`, with made-up credentials.
+
+        Where the settings name no account, there is a made-up one. Messages are counted from
+        `first`, so that their ids are not those of an earlier rehearsal.
+        """
         ...
 
     def authenticate(self, body: bytes) -> SignedRequest:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -40,6 +40,9 @@ from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
+
+if TYPE_CHECKING:
+    from bridge.testing.chat import Chat
 
 _LAST_PORT: Final = 65535
 # Events hold no cycles, so there is little to find; what there is may wait a little.
@@ -147,10 +150,13 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
     within = settings.server.drain_timeout
     with Stopping(within, lambda: _words(bridge.at_work)) as stopping, stopping.only_by_signals():
         async with (
-            _administered(bridge, settings.admin) as admin_url,
+            _rehearsing(bridge) as chat,
+            _administered(bridge, settings.admin, chat) as admin_url,
             bridge,
             server.listening(bridge.intake, settings.server) as listener,
         ):
+            if chat is not None:
+                chat.direct(bridge.adapters, f"{listener.url}{settings.server.prefix}")
             waiting = await _tried_at_once(bridge) if _DEVELOPING in os.environ else {}
             _announce(
                 bridge,
@@ -203,16 +209,32 @@ def _words(at_work: Mapping[str, Sequence[str]]) -> str:
 
 
 @asynccontextmanager
-async def _administered(bridge: Bridge, settings: AdminSettings) -> AsyncIterator[str | None]:
+async def _rehearsing(bridge: Bridge) -> AsyncIterator[Chat | None]:
+    """Let users be simulated until the block ends, while somebody develops."""
+    if _DEVELOPING not in os.environ:
+        yield None
+        return
+    from bridge.testing.chat import rehearsing  # noqa: PLC0415 - a server in production needs none
+
+    async with rehearsing(bridge) as chat:
+        yield chat
+
+
+@asynccontextmanager
+async def _administered(
+    bridge: Bridge, settings: AdminSettings, chat: Chat | None
+) -> AsyncIterator[str | None]:
     """Answer operators until the block ends; give the base URL, or None where it is disabled."""
     if not settings.enabled:
         yield None
         return
     metrics = Metrics()
     bridge.observe(metrics)
-    developing = _DEVELOPING in os.environ
-    listening = admin.listening(bridge.operators, metrics, settings, developing=developing)
-    async with listening as url:
+    routes = () if chat is None else chat.routes()
+    is_developing = _DEVELOPING in os.environ
+    async with admin.listening(
+        bridge.operators, metrics, settings, developing=is_developing, chat=routes
+    ) as url:
         yield url
 
 

@@ -16,11 +16,13 @@ class Attempt:
     """Which try of an event a subscriber is in.
 
     `tries` counts those that failed before it. `replayed` says that somebody asked for the
-    event again, so that this subscriber may have taken it before; its key tells.
+    event again, so that this subscriber may have taken it before; its key tells. `begun` says that
+    a try before this one noted that it had begun (`Delivery.note_begun`), and may have had effect.
     """
 
     tries: int = 0
     replayed: bool = False
+    begun: bool = False
 
 
 FIRST: Final = Attempt()
@@ -47,12 +49,16 @@ turn: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
 class Later(Exception):
     """Raised by the outbox: an event has its next turn in so many seconds.
 
-    Where it is not `counted`, nothing was tried. It never leads to a dead letter.
+    Where it is not `counted`, nothing was tried. With `begun`, what was tried may have had effect.
+    It never leads to a dead letter.
     """
 
-    def __init__(self, seconds: float, reason: str, *, counted: bool = True) -> None:
+    def __init__(
+        self, seconds: float, reason: str, *, counted: bool = True, begun: bool = False
+    ) -> None:
         self.seconds = seconds
         self.counted = counted
+        self.begun = begun
         super().__init__(reason)
 
 

@@ -21,7 +21,7 @@ from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
-from bridge.journal.protocol import Cursor, Entry, Held, Retry
+from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
 from bridge.raised import described, kind_of
@@ -57,6 +57,7 @@ class _Lane:
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
     is_parked: bool = False  # its first entry in memory has its turn in a moment
+    begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
     timer: Timer | None = None
 
@@ -193,6 +194,19 @@ class Delivery:
     def at_work(self) -> tuple[str, ...]:
         """Return the keys of the events with which the function is at work."""
         return tuple(running.event.key for running in self._runner.under_way)
+
+    async def note_begun(self, event: Event) -> None:
+        """Note durably that the function begins with what cannot be undone.
+
+        If the process ends before the function does, `Attempt.begun` tells the next try. For the
+        function alone, after it has waited for something. Raises `JournalError`.
+        """
+        lane = self._lanes[lane_of(event)]
+        held = lane.trying or Held(entry=lane.entries[0])
+        lane.begun = True
+        retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
+        self._progress.hold(Held(entry=held.entry, retry=retry))
+        await self._progress.save()
 
     async def wake(self, *, at_once: bool = False) -> None:
         """Look for held entries again, as after a dead letter was given back.
@@ -342,9 +356,12 @@ class Delivery:
         if isinstance(error, Later) and self._park(lane, error):
             return
         lane.entries.popleft()
+        begun, lane.begun = lane.begun, False
         if error is None:
             self._done(entry)
-        elif not self._fail(lane, Held(entry=entry), error):
+            if begun:
+                self._progress.release(entry)
+        elif not self._fail(lane, Held(entry=entry, retry=Retry(begun=begun)), error):
             # What waited behind it now waits in the journal.
             for later in lane.entries:
                 self._hold(lane, Held(entry=later))
@@ -361,6 +378,8 @@ class Delivery:
         """Let a lane wait in memory, if that is short; return whether it does."""
         if (
             later.counted
+            or lane.begun
+            or later.begun
             or later.seconds > _PARKED
             or self._parked >= _MOST_PARKED
             or self._draining.is_set()
@@ -392,10 +411,12 @@ class Delivery:
             lane.trying = held
             error, context = await self._try(held)
             lane.trying = None
+            begun, lane.begun = held.retry.begun or lane.begun, False
+            tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
             if error is None:
                 self._done(held.entry)
                 self._progress.release(held.entry)
-            elif not self._fail(lane, held, error, context):
+            elif not self._fail(lane, tried, error, context):
                 return
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
@@ -433,7 +454,8 @@ class Delivery:
 
     def _begin_held(self, held: Held, ended: Ended) -> None:
         try:
-            which = Attempt(held.retry.tries, held.retry.replayed)
+            retry = held.retry
+            which = Attempt(retry.tries, retry.replayed, retry.begun)
             running = self._runner.begin(held.entry.event, which)
         except BaseException as error:  # noqa: BLE001 - as in _take
             ended(error)
@@ -512,6 +534,7 @@ class Delivery:
             where=where,
             trace=chain_of(error) if final else (),
             replayed=held.retry.replayed,
+            begun=held.retry.begun,
         )
         held = Held(entry=held.entry, retry=retry)
         if final:
@@ -532,7 +555,7 @@ class Delivery:
     def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
         """Hold an entry that has another turn in a while."""
         now = self._clock.time()
-        retry = attrs.evolve(held.retry, due_at=now + later.seconds)
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
         if later.counted:
             key = held.entry.event.key
             _log.warning(

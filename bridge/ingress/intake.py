@@ -17,7 +17,17 @@ from typing import Final, NoReturn
 import attrs
 import orjson
 
-from bridge.adapter import Adapter, Callback, Parsed, Response, Scope, Signing, Verified, build
+from bridge.adapter import (
+    Adapter,
+    Callback,
+    Parsed,
+    Response,
+    Scope,
+    Signing,
+    Verified,
+    WindowSource,
+    build,
+)
 from bridge.adapter.ids import MAX_ID, overlong
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
@@ -37,7 +47,8 @@ from bridge.errors import (
 )
 from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
-from bridge.model import Event, JsonValue, Unrecognized
+from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
+from bridge.model.frozen import changer
 from bridge.model.keys import in_domain
 from bridge.observer import AppendDetails, CallbackDetails, Observers
 from bridge.raised import raised_at
@@ -45,6 +56,9 @@ from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
 
+_SILENT: Final = (Deletion, System)  # of a user who says nothing
+_USER: Final = Origin.USER
+_until: Final = changer(Message, "reply_until")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -210,6 +224,7 @@ class Intake:
         """Make events durable. Raises `JournalError`."""
         if self._receivers.is_opening:
             await self._receivers.opened()
+        events = one.with_windows(events)
         try:
             try:
                 await self._append_once(one, events)
@@ -315,6 +330,7 @@ class _Configured:
         self.is_believed = self.is_signed
         self.methods = adapter.methods
         self.networks = tuple(networks)
+        self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
         self.details = CallbackDetails(name)
 
     def allows(self, client: Address | None) -> bool:
@@ -333,6 +349,20 @@ class _Configured:
         reason = f"longer than {MAX_ID} bytes: {what}"
         kept.append(self.unread(verified.payload, verified.received_at, reason))
         return attrs.evolve(parsed, events=tuple(kept))
+
+    def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return events with each user's message saying until when it may be answered freely."""
+        if not self.windows:
+            return events
+        return [
+            _until(event, window.until(event))
+            if isinstance(event, Message)
+            and event.origin is _USER
+            and not isinstance(event.content, _SILENT)
+            and (window := self.windows.get(event.channel)) is not None
+            else event
+            for event in events
+        ]
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

@@ -108,6 +108,8 @@ def _message(message: Message, ledger: Ledger) -> Decision:
         message, before = _in_its_conversation(message, ledger)
         published = waiting.publish_or_wait(message, keys, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
+    if message.intent is not None:  # the same intent once more, whatever it says now
+        return _DUPLICATE
     found = [known.event for key in known_keys if (known := ledger.known(key)) is not None]
     accounts = {event.key: event for event in found}
     if not accounts:  # erased, or too old

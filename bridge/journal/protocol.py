@@ -90,6 +90,7 @@ class Retry:
     the lines of code that a dead letter's error came through. `due_at` is None where no try is
     planned: behind an earlier entry of the lane, and for a dead letter.
     `replayed`: an operator asked for the entry again, so the subscriber may have taken it before.
+    `begun`: a try has begun with what cannot be undone, and nobody has noted its end.
     """
 
     tries: int = 0
@@ -100,6 +101,7 @@ class Retry:
     where: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
     trace: tuple[str, ...] = attrs.field(default=(), converter=_lines)
     replayed: bool = False
+    begun: bool = False
 
     def encode(self) -> bytes:
         """Return the JSON that an engine keeps."""

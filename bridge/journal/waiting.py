@@ -33,7 +33,10 @@ def publish_or_wait(
 
     `keys` are all names of its happening; its own key is the first. Raises `CodecError`.
     """
-    lane = event.conversation.id if type(event) is Message else lane_of(event)
+    if type(event) is Message and event.intent is None:  # as nearly all
+        lane = event.conversation.id
+    else:
+        lane = lane_of(event)
     queue = ledger.queue(lane)
     if queue is None and not settle:
         if len(keys) == 1:

@@ -148,13 +148,15 @@ class Intent:
 
     `key` names the intent: what is sent again under the same key is not sent twice. The message
     goes out at `not_before` at the earliest, and is given up at `expires_at`. `otherwise` goes in
-    its place where the provider takes a template only.
+    its place where the provider takes a template only. `fallback` names the ways out that are tried
+    next, in this order, where the user cannot be reached.
     """
 
     key: str
     not_before: datetime | None = None
     expires_at: datetime | None = None
     otherwise: Template | None = None
+    fallback: tuple[str, ...] = ()
 
 
 @own_copies("raw")
@@ -197,8 +199,9 @@ class Message(Event, Generic[ContentT_co]):
     `completes` is the key of a message that was published before with less than is known now.
     `owned` is False for the copy of a message in a conversation that another responder answers.
     `newly_owned` is True where what `completes` names was such a copy, and this one is not.
-    `history_status` is where an imported message stood. `intent` is set where the message was
-    sent through the bridge: then `message_id` is our own, and the provider's an alias.
+    `history_status` is where an imported message stood. `reply_until` is until when a free-form
+    message may answer this one; None where the channel has no such limit. `intent` is set where
+    the message was sent through the bridge: then `message_id` is our own.
     """
 
     kind: ClassVar[str] = "message"
@@ -221,6 +224,7 @@ class Message(Event, Generic[ContentT_co]):
     settle: float | None = None
     completes: str | None = None
     newly_owned: bool | None = None
+    reply_until: datetime | None = None
     intent: Intent | None = None
 
 

@@ -26,6 +26,7 @@ from bridge.journal.protocol import (
     DeadLetter,
     Entry,
     Health,
+    Held,
     Journal,
     Outcome,
     SharedJournal,
@@ -190,6 +191,19 @@ class Operators:
             )
             found.append(served)
         return found
+
+    async def held(self, name: str, *, limit: int) -> Sequence[Held]:
+        """Return the events that a subscriber is to try again, the earliest in the journal first.
+
+        Raises `UnknownSubscriber`.
+        """
+        await self._check_known(name)
+        found: list[Held] = []
+        async for page in self.journal.unsettled(name):
+            found += [held for held in page if held.retry.due_at is not None]
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def forget(self, name: str) -> None:
         """Drop a subscriber with all that it held. Raises `UnknownSubscriber`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias, TypedDict
 from uuid import UUID, uuid4, uuid5
@@ -19,6 +20,7 @@ from bridge.model import (
     Conversation,
     ConversationKind,
     Direction,
+    Event,
     Intent,
     Message,
     Origin,
@@ -43,13 +45,15 @@ class Asking(TypedDict, total=False):
     """What may be said of a message that is to be sent.
 
     What is sent again under a `key` is not sent twice. `otherwise`, a template, goes where the
-    provider takes nothing else. It goes at `not_before` at the earliest, and is given up after
-    `expires`: a time, or how long from now. With `strict`, a content that the channel can only
-    carry degraded or in parts is refused.
+    provider takes nothing else. `fallback` names the ways out that are tried next where the user
+    cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and is
+    given up after `expires`: a time, or how long from now. With `strict`, a content that the
+    channel can only carry degraded or in parts is refused.
     """
 
     key: str | None
     otherwise: Template | None
+    fallback: Sequence[str]
     not_before: When | None
     expires: When | None
     strict: bool
@@ -69,6 +73,7 @@ class Wish:
     now: datetime
     key: str | None = None
     otherwise: Template | None = None
+    fallback: Sequence[str] = ()
     not_before: When | None = None
     expires: When | None = None
     strict: bool = False
@@ -87,6 +92,7 @@ class Wish:
             not_before=_instant("not_before", self.not_before, self.now),
             expires_at=_instant("expires", self.expires, self.now),
             otherwise=self.otherwise,
+            fallback=tuple(self.fallback),
         )
 
 
@@ -176,10 +182,11 @@ def _draft(
         reply_to=reply_to,
         intent=intent,
     )
-    return _keyed(message)
+    return keyed(message)
 
 
-def _keyed(message: Message) -> Message:
+def keyed(message: Message) -> Message:
+    """Return a message under the key that its id has."""
     key = in_domain(message, message_key(OURS, message.message_id))
     return attrs.evolve(message, key=key)
 
@@ -188,18 +195,48 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     """Return a message in the parts that its channel takes, each of which can be composed."""
     capabilities = way.capabilities(draft.channel)
     # The id of a part is made from that of the first one, and its key from its id.
-    messages = tuple(map(_keyed, parts(draft, capabilities, strict=wish.strict)))
+    messages = list(map(keyed, parts(draft, capabilities, strict=wish.strict)))
+    for number, message in enumerate(messages[1:], 1):  # one template is enough
+        messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:
         way.sender.compose(message)
     if wish.otherwise is not None:
         way.sender.compose(attrs.evolve(draft, content=wish.otherwise))
-    return messages
+    return tuple(messages)
 
 
-def is_same(sent: Message, asked: Message) -> bool:
-    """Return whether two messages say the same to the same user from the same account."""
+def _without_template(message: Message) -> Intent | None:
+    return None if message.intent is None else attrs.evolve(message.intent, otherwise=None)
+
+
+def rerouted(message: Message, way: Way, route: Route) -> Message:
+    """Return a message as it goes out another way."""
+    identity = message.recipient.phone or message.recipient.user_id or ""
+    conversation = conversation_id(route.channel, route.account, identity)
+    moved = attrs.evolve(message, source=way.source, domain=way.domain)
+    return attrs.evolve(
+        moved,
+        channel=route.channel,
+        account=route.account,
+        conversation=Conversation(id=in_domain(moved, conversation)),
+        sender=Party(phone=route.phone, role=Role.BUSINESS),
+        reply_to=None,
+    )
+
+
+def in_its_place(message: Message, template: Template) -> Message:
+    """Return the template that goes out in a message's place."""
+    return attrs.evolve(message, content=template, reply_to=None, intent=_without_template(message))
+
+
+def is_same(sent: Event, asked: Message, otherwise: Template | None) -> bool:
+    """Return whether a message says the same to the same user from the same account.
+
+    A template that has gone `otherwise` says the same.
+    """
     return (
-        sent.content == asked.content
+        isinstance(sent, Message)
+        and sent.content in (asked.content, otherwise)
         and (sent.channel, sent.account) == (asked.channel, asked.account)
         and (sent.recipient.phone or sent.recipient.user_id)
         == (asked.recipient.phone or asked.recipient.user_id)

@@ -18,10 +18,17 @@ import attrs
 from bridge.adapter import Accepted, Outcome, Refused, Remedy
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
+from bridge.delivery import Delivery
 from bridge.delivery.attempt import Later, current
 from bridge.delivery.subscriber import Subscriber
-from bridge.errors import ConfigurationError, JournalError, KeyConflict, Unsendable
-from bridge.journal.protocol import Journal
+from bridge.errors import (
+    ConfigurationError,
+    JournalError,
+    KeyConflict,
+    Unsendable,
+    WindowClosed,
+)
+from bridge.journal.protocol import Entry, Journal
 from bridge.journal.query import MOST, Query
 from bridge.journal.tracks import in_domain
 from bridge.model import (
@@ -37,20 +44,26 @@ from bridge.model import (
     Status,
     StatusChange,
 )
-from bridge.model.keys import OURS, status_key
+from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
-from bridge.outbox.composing import Answering, Asking, Wish, answer, first, is_same
+from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.following import following
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
+from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.throttle import Throttle
 
 NAME: Final = "outbox"
 """The subscriber that sends."""
 
+FOLLOWER: Final = "outbox.next"
+"""The subscriber that sends what is next after a failure."""
+
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
+_LOOK_AGAIN: Final = 1.0
 _STOPPED: Final = 60.0  # seconds until an account is tried again that a person has to look at
 _TO_BE_SURE: Final = 10.0  # seconds beside those of a request
 
@@ -67,6 +80,9 @@ class Outbox:
         self._settings = settings
         self._throttle = Throttle(_log)
         self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
+        self._doubts: dict[str, float] = {}  # until when each is waited for; at most those held
+        self.delivery: Delivery | None = None
+        self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
         self.client: Final = Client(
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,
@@ -100,6 +116,8 @@ class Outbox:
         """See `Bridge.send`."""
         wish = Wish(content=content, now=self._now, **options)
         way, route = self.ways.find(via)
+        for each in wish.fallback:
+            self.ways.find(each)
         return await self._take(first(way, route, to, wish), wish)
 
     async def reply(
@@ -107,7 +125,8 @@ class Outbox:
     ) -> Sending:
         """See `Bridge.reply`."""
         wish = Wish(content=content, now=self._now, **options)
-        return await self._take(answer(self.ways.of(message.source), message, wish), wish)
+        messages = answer(self.ways.of(message.source), message, wish)
+        return await self._take(messages, wish, answered=message)
 
     async def react(
         self, message: Message, emoji: str | None, *, key: str | None = None
@@ -124,17 +143,29 @@ class Outbox:
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
-    async def _take(self, messages: tuple[Message, ...], wish: Wish) -> Sending:
-        """Make messages durable. Raises `KeyConflict` and `JournalError`."""
-        appended = await self.journal.append(messages)
-        is_new = appended.duplicates == 0
-        if not is_new and wish.key is not None:
+    async def _take(
+        self, messages: tuple[Message, ...], wish: Wish, answered: Message | None = None
+    ) -> Sending:
+        """Make messages durable. Raises `WindowClosed`, `KeyConflict` and `JournalError`."""
+        known: Entry | None = None
+        try:
+            await self.windows.check(messages[0], answered)
+        except WindowClosed:
+            # What was taken while the window was open is known all the same.
             known = await self.journal.find(messages[0].key)
-            if known is not None and not (
-                isinstance(known.event, Message) and is_same(known.event, messages[0])
-            ):
+            if known is None:
+                if wish.otherwise is None:
+                    raise
+                messages = (in_its_place(messages[0], wish.otherwise),)
+        else:
+            if len(messages) > 1:  # said in fewer parts before, it gets no more of them
+                known = await self.journal.find(messages[0].key)
+        is_new = known is None and (await self.journal.append(messages)).duplicates == 0
+        if not is_new and wish.key is not None:
+            known = known or await self.journal.find(messages[0].key)
+            if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
-        return Sending(messages=messages, is_new=is_new, journal=self.journal)
+        return Sending(messages=messages, is_new=is_new, journal=self.journal, ways=self.ways)
 
     # --- sending -------------------------------------------------------------------------
 
@@ -148,6 +179,22 @@ class Outbox:
             origin=Origin.BRIDGE,
             owned=None,
         )
+
+    def follower(self) -> Subscriber:
+        """Return the subscriber that sends what is next after a failure."""
+        return Subscriber(name=FOLLOWER, function=self.follow, events=StatusChange)
+
+    async def follow(self, change: StatusChange) -> None:
+        """Send what is next after a failure, if there is something."""
+        if change.status not in (Status.FAILED, Status.EXPIRED):
+            return
+        for ours in (change.message_id, *change.aliases):
+            entry = await self.journal.find(in_domain(change, message_key(OURS, ours)))
+            if entry is not None and isinstance(entry.event, Message):
+                messages = following(self.ways, entry.event, change)
+                if messages:
+                    await self.journal.append(messages)
+                return
 
     @property
     def policy(self) -> DeliverySettings:
@@ -167,16 +214,27 @@ class Outbox:
         if left <= 0:
             await self._tell(message, Status.EXPIRED, error=_EXPIRED)
             return
-        if current().replayed and await self._has_gone(message):
+        attempt = current()
+        if (attempt.replayed or attempt.begun) and await self._has_gone(message):
             return
         try:
             way = self.ways.of(message.source)
             limits = way.limits[message.channel]
         except (ConfigurationError, KeyError) as error:
-            raise Later(_STOPPED, f"nothing can be sent: {error}") from error
+            raise Later(_STOPPED, f"nothing can be sent: {error}", begun=attempt.begun) from error
+        is_repeatable = way.is_repeatable(message)
+        if attempt.begun and not is_repeatable:
+            await self._wait_in_doubt(way, message)
+            if self._settings.in_doubt == "fail":
+                await self._tell(message, Status.FAILED, error=_IN_DOUBT)
+                return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
-            raise Later(pause, "its limit", counted=False)
+            raise Later(pause, "its limit", counted=False, begun=attempt.begun)
+        if not is_repeatable and self.delivery is not None:
+            await asyncio.sleep(0)  # the delivery knows what has waited
+            await self.delivery.note_begun(message)
+        self._doubts.pop(message.message_id, None)
         ttl = left if intent is not None and intent.expires_at is not None else None
         try:
             outcome = await self.sends.send(way.sender, message, ttl=ttl)
@@ -185,6 +243,16 @@ class Outbox:
             await self._tell(message, Status.FAILED, error=told)
             return
         await self._conclude(way, message, outcome)
+
+    async def _wait_in_doubt(self, way: Way, message: Message) -> None:
+        """Raise `Later` while a status may still tell whether the provider took a message."""
+        if not way.capabilities(message.channel).echoes:
+            return
+        now = self.clock.monotonic()
+        until = self._doubts.setdefault(message.message_id, now + self._settings.doubt)
+        if now < until:
+            pause = min(_LOOK_AGAIN, until - now)
+            raise Later(pause, "the provider may have it already", counted=False, begun=True)
 
     async def _has_gone(self, message: Message) -> bool:
         """Return whether the provider is known to have the message."""
@@ -218,7 +286,8 @@ class Outbox:
         elif outcome.remedy.is_final:
             await self._tell(message, Status.FAILED, error=outcome.error)
         else:
-            raise Later(self._pause(way, message, outcome), _reason(outcome))
+            pause = self._pause(way, message, outcome)
+            raise Later(pause, _reason(outcome), begun=outcome.in_doubt)
 
     def _pause(self, way: Way, message: Message, refused: Refused) -> float:
         """Return for how long a message waits that was refused for now."""
@@ -259,6 +328,9 @@ class Outbox:
                 return
 
 
+_IN_DOUBT: Final = ProviderError(
+    code="in_doubt", title="nobody knows whether the provider took it; it was not sent again"
+)
 _EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
 
 

@@ -11,6 +11,8 @@ import attrs
 from bridge.journal.protocol import Journal, Start
 from bridge.journal.tracks import RANK
 from bridge.model import Message, Status, StatusChange
+from bridge.outbox.following import following
+from bridge.outbox.ways import Ways
 
 _READ: Final = 256
 _ENDED: Final = frozenset({Status.FAILED, Status.EXPIRED})
@@ -28,6 +30,7 @@ class Sending:
     messages: Sequence[Message] = attrs.field(repr=False)
     is_new: bool
     _journal: Journal = attrs.field(repr=False)
+    _ways: Ways = attrs.field(repr=False)
 
     @property
     def message_id(self) -> str:
@@ -49,15 +52,21 @@ class Sending:
         """Return the status with which the message got that far, or failed.
 
         `until` is "accepted", "sent", "delivered" or "read". Of a message in parts it is the
-        last part's, or that of the first one to fail. Raises `TimeoutError` after so many seconds,
-        and `JournalError`.
+        last part's, or that of the first one to fail. Where another way out or a template follows,
+        it is that one's, and its `source` and `channel` tell. Raises `TimeoutError` after so many
+        seconds, and `JournalError`.
         """
         wanted = RANK[Status(until)]
         async with asyncio.timeout(timeout):
-            for message in self.messages:
-                change = await self._outcome(message, wanted)
-                if change.current in _ENDED:
-                    break
+            return await self._outcome_of_all(self.messages, wanted)
+
+    async def _outcome_of_all(self, messages: Sequence[Message], wanted: int) -> StatusChange:
+        for message in messages:
+            change = await self._outcome(message, wanted)
+            if change.current in _ENDED:
+                # Something else may go out in its place.
+                others = following(self._ways, message, change)
+                return await self._outcome_of_all(others, wanted) if others else change
         return change
 
     async def _outcome(self, message: Message, wanted: int) -> StatusChange:

@@ -9,6 +9,7 @@ import attrs
 
 from bridge.adapter import Adapter, Capabilities, Route, Sender, SenderSource
 from bridge.errors import ConfigurationError, Problem, Unsendable
+from bridge.model import Message, Receipt
 from bridge.outbox.limits import Limits
 from bridge.settings.wording import unknown
 
@@ -32,6 +33,10 @@ class Way:
         if found is None:
             raise Unsendable(f"adapter {self.source} sends nothing on {channel}")
         return found
+
+    def is_repeatable(self, message: Message) -> bool:
+        """Return whether a message that is sent twice does what sending it once does."""
+        return self.capabilities(message.channel).repeatable or isinstance(message.content, Receipt)
 
 
 @final
@@ -57,8 +62,12 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            limits = self._limits(sender)
-            self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+            self.put(source, sender, domain)
+
+    def put(self, source: str, sender: Sender, domain: str) -> None:
+        """Send through this, in the place of the adapter's own sender."""
+        limits = self._limits(sender)
+        self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
     def forget_limits(self) -> None:
         """Begin anew with how fast everybody may send, as where the clock is another one."""

@@ -164,12 +164,18 @@ class OutboxSettings:
     `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to
     be reached and `timeout` to respond. What could not be sent within `expires` is given up,
     unless the message itself says otherwise.
+
+    Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
+    again, it waits for `doubt` for a status that tells, if the provider's statuses can. Then it is
+    sent again, or counts as failed, as `in_doubt` says.
     """
 
     concurrency: int = attrs.field(default=64, validator=between(1))
     connect_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     timeout: Duration = attrs.field(default=30.0, validator=between(0.001))
     expires: Duration = attrs.field(default=_DAY, validator=between(0))
+    in_doubt: Literal["send", "fail"] = "send"
+    doubt: Duration = attrs.field(default=20.0, validator=between(0))
 
 
 @attrs.frozen(kw_only=True)

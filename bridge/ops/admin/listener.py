@@ -7,7 +7,7 @@ behind a token otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -59,19 +59,26 @@ _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
 _STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
+_PACE: Final = web.AppKey("pace", float)
+_CHAT: Final = web.AppKey("chat", bool)
 _FOLLOWERS: Final = web.AppKey("followers", set[asyncio.Task[Any]])
 _routes: Final = web.RouteTableDef()
 
 
 @asynccontextmanager
 async def listening(
-    operators: Operators, metrics: Metrics, settings: AdminSettings, *, developing: bool = False
+    operators: Operators,
+    metrics: Metrics,
+    settings: AdminSettings,
+    *,
+    developing: bool = False,
+    chat: Iterable[web.AbstractRouteDef] = (),
 ) -> AsyncIterator[str]:
     """Answer operators until the block ends; give the base URL.
 
     Raises `ConfigurationError` where the address cannot be had.
     """
-    app = application(operators, metrics, settings, developing=developing)
+    app = application(operators, metrics, settings, developing=developing, chat=tuple(chat))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -94,15 +101,20 @@ def application(
     *,
     heartbeat: float = 10.0,
     developing: bool = False,
+    chat: Iterable[web.AbstractRouteDef] = (),
 ) -> web.Application:
     """Return the application, for a server of your own; `metrics` has to observe the bridge.
 
-    It serves the inspector at `/` where there is a token, or while `developing`.
+    It serves the inspector at `/` where there is a token, or while `developing`, and then may
+    have the routes of `bridge.testing.chat`.
     A follower to whom nothing happens is told so every `heartbeat` seconds.
     """
     app = web.Application(middlewares=[guard(settings), explain], client_max_size=_MAX_BODY)
     if settings.token or developing:
         pages.add_to(app)
+    app[_PACE] = watching.QUICK if developing else watching.CALM
+    app[_CHAT] = bool(chat)
+    app.add_routes(chat)
     app[_OPERATORS] = operators
     app[_METRICS] = metrics
     app[_STARTED_AT] = datetime.now(UTC)
@@ -154,6 +166,7 @@ async def _status(request: web.Request) -> web.Response:
             "started_at": request.app[_STARTED_AT],
             **attrs.asdict(health),
             "durable": operators.journal.durable,
+            "chat": request.app[_CHAT],
             "adapters": list(operators.adapters),
             "sources": [_source(request, name) for name in operators.adapters],
             "subscribers": subscribers,
@@ -247,7 +260,10 @@ async def _watch(request: web.Request, query: Query, response: web.StreamRespons
     start = await _start(request, query)
     await response.prepare(request)
     heartbeat = request.app[_HEARTBEAT]
-    await watching.watch(journal, query, start, response, heartbeat=heartbeat, masked=masked)
+    pace = request.app[_PACE]
+    await watching.watch(
+        journal, query, start, response, heartbeat=heartbeat, pace=pace, masked=masked
+    )
 
 
 async def _stream(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
@@ -317,6 +333,14 @@ async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
         }
         for one in await request.app[_OPERATORS].subscribers()
     ]
+
+
+@_routes.get("/subscribers/{name}/held")
+async def _held(request: web.Request) -> web.Response:
+    """Return the events that a subscriber tries again, each of which blocks its conversation."""
+    masked, limit = is_masked(request), limit_of(request.query)
+    held = await request.app[_OPERATORS].held(request.match_info["name"], limit=limit)
+    return json_response({"held": held}, masked=masked)
 
 
 @_routes.delete("/subscribers/{name}")

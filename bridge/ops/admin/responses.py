@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bridge.adapter import Response
 from bridge.ingress.responses import web_response
-from bridge.journal.protocol import DeadLetter, Entry, Outcome, Retry
+from bridge.journal.protocol import DeadLetter, Entry, Held, Outcome, Retry
 from bridge.model import masking
 from bridge.model.codec import encode, to_dict
 from bridge.model.masking import mask_phones_in
@@ -34,7 +34,7 @@ def _masked(value: object) -> object:
     match value:
         case Entry():
             return _entry(value, masking.masked(to_dict(value.event)))
-        case Outcome() | DeadLetter():
+        case Outcome() | DeadLetter() | Held():
             known = dict(_plain(value))
             if "error" in known:
                 known["error"] = mask_phones_in(known["error"])
@@ -62,6 +62,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
         case DeadLetter():
             known = _retry(value.retry) | {"entry": value.entry}
             return {"id": value.id, "subscriber": value.subscriber} | known
+        case Held():
+            return _retry(value.retry) | {"entry": value.entry}
         case Reparsed():
             return {
                 "mended": value.is_whole,

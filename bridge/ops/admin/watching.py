@@ -18,7 +18,11 @@ from bridge.ops.admin.responses import dumps
 
 CONTENT_TYPE: Final = "text/event-stream"
 
-_PACE: Final = 1.0  # seconds
+CALM: Final = 1.0
+"""Every how many seconds a watcher is told."""
+
+QUICK: Final = 0.1
+"""The same while one writes a bot, and waits for its answers."""
 
 
 async def watch(
@@ -28,9 +32,10 @@ async def watch(
     response: web.StreamResponse,
     *,
     heartbeat: float,
+    pace: float,
     masked: bool,
 ) -> NoReturn:
-    """Send the newest `query.limit` entries of what came since the last time, oldest first.
+    """Send the newest `query.limit` entries of what came in `pace` seconds, oldest first.
 
     Where there may be more, a `gap` says between which positions. A `position` says from where to
     go on, should the stream break, and comes at least every `heartbeat` seconds.
@@ -52,7 +57,7 @@ async def watch(
             pieces.insert(0, _event("gap", {"after": position, "before": found[-1].position}))
         await response.write(b"".join(pieces))
         position = end
-        await asyncio.sleep(_PACE)
+        await asyncio.sleep(pace)
 
 
 def _event(name: str, value: object, *, masked: bool = False) -> bytes:

@@ -13,8 +13,7 @@ from typing import Final, Self, final
 from aiohttp import web
 
 from bridge.adapter import Request, Response
-from bridge.adapter.simulation import Arrived, Rules, Simulation, SimulationSource
-from bridge.model import Choice, Text
+from bridge.adapter.simulation import Arrived, Rules, Said, Simulation, SimulationSource
 from bridge.testing.providers.callbacks import Callbacks
 
 _HOST: Final = "127.0.0.1"
@@ -97,9 +96,15 @@ class SimulatedProvider:
         await self._runner.cleanup()
         await self.callbacks.stop()
 
-    def play(self, source: SimulationSource, callbacks_to: str | None = None) -> Simulation:
+    def play(
+        self,
+        source: SimulationSource,
+        callbacks_to: str | None = None,
+        *,
+        simulation: Simulation | None = None,
+    ) -> Simulation:
         """Be the provider of an adapter, and report to a bridge's URL, or to nobody."""
-        self._simulation = source.simulation()
+        self._simulation = source.simulation() if simulation is None else simulation
         self.callbacks.direct(source, callbacks_to)
         return self._simulation
 
@@ -120,9 +125,10 @@ class SimulatedProvider:
         """Every message that reached a user, in order."""
         return self.simulation.arrived
 
-    async def say(self, user: str, content: Text | Choice) -> bool:
+    async def say(self, user: str, content: Said, *, account: str | None = None) -> bool:
         """Let a user write; return whether the bridge acknowledged it."""
-        return await self.callbacks.post(self.simulation.say(user, content, self.clock()))
+        body = self.simulation.say(user, content, self.clock(), account=account)
+        return await self.callbacks.post(body)
 
     # --- requests ----------------------------------------------------------------------------
 

@@ -21,6 +21,14 @@ from tests.bridge.fakes import Plain
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 20.0  # seconds; only a test that fails ever takes that long
+HOSTILE = (
+    "<script>window.hacked = 1</script>"
+    '<img src=x onerror="window.hacked = 1">'
+    '<svg onload="window.hacked = 1"><a href="javascript:window.hacked = 1">x</a></svg>'
+    "javascript:window.hacked=1 https://attacker.example/"
+    "\u202egnp.exe\u2066\u0000\u0007\u001b[31m\u2028\u00ad</pre></main>"
+)
+WORD = "w" * 100_000
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -79,7 +87,9 @@ class Tab:
 class Looked:
     """A bridge with the subscriber `crm`, which refuses what it is told to, and its listener."""
 
-    def __init__(self, browser: Browser, settings: AdminSettings, *, developing: bool) -> None:
+    def __init__(
+        self, browser: Browser, settings: AdminSettings, *, developing: bool, tries: int
+    ) -> None:
         self.bridge = Bridge(journal=MemoryJournal())
         self.bridge.add_adapter("plain", Plain())
         self.refused: set[str] = set()
@@ -91,9 +101,9 @@ class Looked:
         self._browser = browser
         self._listener = AsyncExitStack()
         self.url = ""
-        once = DeliverySettings(tries=1)
+        policy = DeliverySettings(tries=tries, first_delay=PATIENCE)
 
-        @self.bridge.on(Message, StatusChange, name="crm", policy=once, owned=None)
+        @self.bridge.on(Message, StatusChange, name="crm", policy=policy, owned=None)
         async def crm(event: Event) -> None:
             if event.key in self.refused:
                 raise ValueError("the database is away")
@@ -135,9 +145,10 @@ class Looked:
 
 
 @asynccontextmanager
-async def looked_at(browser: Browser, *, token=None, developing: bool = True):
-    """Run a bridge and its listener."""
-    looked = Looked(browser, AdminSettings(port=0, token=token), developing=developing)
+async def looked_at(browser: Browser, *, token=None, developing: bool = True, tries: int = 1):
+    """Run a bridge and its listener; its subscriber gives up after so many tries."""
+    settings = AdminSettings(port=0, token=token)
+    looked = Looked(browser, settings, developing=developing, tries=tries)
     async with looked.bridge:
         await looked.listen()
         try:

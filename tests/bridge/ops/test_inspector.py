@@ -20,21 +20,13 @@ from bridge.journal.query import Query
 from bridge.model import Party, Status
 from tests.bridge.events import ACCOUNT, message, notice, sent, status, unrecognized
 from tests.bridge.fakes import TOKEN as PLAIN_TOKEN
-from tests.bridge.ops.browser import chromium, looked_at
+from tests.bridge.ops.browser import HOSTILE, WORD, chromium, looked_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKEN = "a-token-that-nobody-guesses"
-VIEWS = ("events", "subscribers", "dead", "unrecognized", "sources", "playground")
+VIEWS = ("events", "subscribers", "dead", "unrecognized", "outbox", "sources", "playground")
 PHONE = "+16505551234"
-HOSTILE = (
-    "<script>window.hacked = 1</script>"
-    '<img src=x onerror="window.hacked = 1">'
-    '<svg onload="window.hacked = 1"><a href="javascript:window.hacked = 1">x</a></svg>'
-    "javascript:window.hacked=1 https://attacker.example/"
-    "\u202egnp.exe\u2066\u0000\u0007\u001b[31m\u2028\u00ad</pre></main>"
-)
-WORD = "w" * 100_000
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -285,12 +277,17 @@ class TestPersonalData:
     async def test_masked_until_one_asks_and_recorded(self, one, tab, caplog):
         """No text and no number reaches the browser before one asks; that one did is recorded."""
         caplog.set_level(logging.INFO, "bridge.ops")
-        bodies = []
-        tab.page.on("response", lambda response: bodies.append(response))  # noqa: PLW0108 - no built-in
+        seen = []
+
+        async def record(route):
+            response = await route.fetch()
+            seen.append(await response.text())
+            await route.fulfill(response=response)
+
+        await tab.page.route(lambda url: "/events/follow" not in url, record)
         positions = await fill(one)
         for view in pages(positions):
             await tab.open(view)
-        seen = [await each.text() for each in bodies if "/events/follow" not in each.url]
         assert not any("6505551234" in text or "my order" in text for text in seen)
         assert "personal data is shown" not in caplog.text
         lost = next(iter(positions.values()))
@@ -394,6 +391,17 @@ class TestOneEvent:
 
 
 class TestStanding:
+    async def test_what_holds_up_a_conversation(self, browser):
+        """Of a subscriber that fails, one sees the event that blocks each conversation, and why."""
+        async with looked_at(browser, tries=2) as one, one.tab() as tab:
+            one.refused.add("message/whatsapp/slow")
+            await one.bridge.journal.append([message("slow", text="first"), message("behind")])
+            page = await tab.open("#/subscribers")
+            await page.get_by_role("link", name="2", exact=True).click()
+            row = page.locator("tbody tr")
+            await expect(row).to_have_count(1)
+            await expect(row).to_contain_text("ValueError: the database is away")
+
     async def test_unrecognized_is_parsed_again(self, one, tab):
         """What the mended adapter can read now leaves the list, and its events are published."""
         body = {"messages": [{"id": "late", "text": "hello"}]}
@@ -434,6 +442,7 @@ class TestStanding:
         assert await one.bridge.journal.find("plain/message/plain/x") is None
 
 
+REACHABLE = "a, button, input, select, textarea, summary, [tabindex='0']"
 FOCUSED = """() => {
     const element = document.activeElement;
     const style = getComputedStyle(element);
@@ -489,9 +498,8 @@ class TestForEverybody:
         for view in pages(positions):
             page = await tab.open(view)
             await page.locator("main").press("Tab")
-            reachable = await page.locator("main :is(a, button, input, select, textarea)").count()
             names = set()
-            for _ in range(reachable + 20):
+            for _ in range(await page.locator(REACHABLE).count() + 2):
                 focused = await page.evaluate(FOCUSED)
                 if focused["tag"] != "BODY":
                     assert focused["isSeen"], (view, focused)
@@ -538,6 +546,10 @@ class TestHostile:
                 page = await tab.open(view)
                 await page.get_by_label("Personal data").check()
                 await page.locator("main h1").wait_for()
+                if view == "#/events":
+                    await expect(page.locator(".state")).to_have_text("live")
+                    await one.publish(message("live", text=text, channel=harm))
+                    await expect(page.locator("ol.events li")).to_have_count(4)
                 if view == "#/playground":
                     body = {"messages": [{"id": "x", "text": text}]}
                     await page.get_by_label("Body").fill(orjson.dumps(body).decode())

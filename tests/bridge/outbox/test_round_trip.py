@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bridge.adapter import Pace
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.delivery import current
-from bridge.errors import ConfigurationError, KeyConflict, NotRunning, Unsendable
+from bridge.errors import ConfigurationError, KeyConflict, NotRunning, Unsendable, WindowClosed
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
@@ -22,14 +23,15 @@ from bridge.model import (
     Origin,
     Reaction,
     Status,
+    Template,
     Text,
 )
 from bridge.runtime import Bridge
-from bridge.settings import DeliverySettings
-from bridge.testing.providers import Trouble
+from bridge.settings import DeliverySettings, OutboxSettings
+from bridge.testing.providers import SimulatedProvider, Trouble
 from tests.bridge.fakes import Plain
 from tests.bridge.outbox.providers import ADAPTERS
-from tests.bridge.outbox.trips import USER, planned, under_way
+from tests.bridge.outbox.trips import CHANNELS, USER, planned, under_way
 from tests.bridge.serving import PATIENCE
 
 NAMES = tuple(ADAPTERS)
@@ -144,6 +146,27 @@ class TestOncePerIntent:
             with pytest.raises(KeyConflict):
                 await send("+4915112345678", "your code is 1", via="whatsapp", key="code")
 
+    async def test_what_was_said_first_counts(self):
+        """A bot that says something else on its next try has said what it said first, once."""
+        async with planned("whatsapp") as trip:
+            tries = []
+
+            @trip.bridge.on(Message, direction="inbound", name="bot", policy=QUICK)
+            async def bot(message: Message) -> None:
+                tries.append(message)
+                words = ["short", " ".join(["long"] * 1200)][len(tries) - 1]
+                await trip.bridge.reply(message, words)
+                if len(tries) < 2:
+                    raise RuntimeError("not yet")
+
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: len(tries) == 2)
+                sending = await trip.bridge.send(USER, "after", via="whatsapp")
+                await sending.outcome(10)
+            assert trip.said == ["short", "after"]
+            assert not [each for each in trip.events if getattr(each, "completes", None)]
+
     async def test_without_a_key_each_call_is_an_intent(self):
         """Outside of a subscriber the same words twice are two messages."""
         async with planned("whatsapp") as trip, under_way(trip):
@@ -227,7 +250,8 @@ class TestWhatGoesOut:
     async def test_a_long_text_goes_in_parts_and_is_taken_up_at_the_one_that_failed(self):
         """Parts arrive in order, once each, though the second one is refused at first."""
         words = " ".join(f"word{number}" for number in range(1200))
-        async with planned("whatsapp") as trip, under_way(trip):
+        settings = OutboxSettings(doubt=0.1)
+        async with planned("whatsapp", outbox=settings) as trip, under_way(trip):
             trip.provider.rules.window = None
             trip.provider.troubles.extend([None, Trouble.HTML])
             sending = await trip.bridge.send(USER, words, via="whatsapp", key="long")
@@ -283,7 +307,7 @@ class TestTrouble:
     )
     async def test_what_passes_is_tried_again(self, name, trouble):
         """Whatever a provider in trouble answers, the message arrives in the end, in order."""
-        async with planned(name) as trip:
+        async with planned(name, outbox=OutboxSettings(doubt=0.1)) as trip:
 
             @trip.bridge.on(Message, direction="inbound", name="bot")
             async def bot(message: Message) -> None:
@@ -341,6 +365,164 @@ class TestTrouble:
                 await sendings[-1].outcome(30)
             assert trip.said == list("012345678")
             assert len(trip.provider.requests) == 9
+
+
+class TestWindow:
+    """For 24 hours after a user's message anything may go, and then only a template."""
+
+    TEMPLATE = Template(name="hello_again", language="en")
+
+    async def test_a_message_says_until_when_it_may_be_answered(self):
+        """24 hours after it was written, which `window` finds for its conversation too."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            await trip.say()
+            await trip.until(lambda: trip.events)
+            message = trip.events[0]
+            assert message.reply_until == message.occurred_at + timedelta(hours=24)
+            assert await trip.bridge.window(message) == message.reply_until
+            assert await trip.bridge.window("whatsapp:1:+4915112345678") is None
+
+    async def test_too_late_is_refused_at_once(self):
+        """A free-form answer to an old message raises, and nothing is sent."""
+        async with planned("whatsapp") as trip:
+            trip.provider.clock = lambda: datetime.now(UTC) - timedelta(hours=25)
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: trip.events)
+                closed = trip.events[0].occurred_at + timedelta(hours=24)
+                with pytest.raises(WindowClosed) as caught:
+                    await trip.bridge.reply(trip.events[0], "hello?")
+                assert caught.value.until == closed
+                with pytest.raises(WindowClosed):
+                    await trip.bridge.send(USER, "hello?", via="whatsapp")
+                assert trip.provider.requests == []
+
+    async def test_a_later_message_of_the_user_s_opens_the_window_again(self):
+        """An old message is answered freely where the user has written since."""
+        async with planned("whatsapp") as trip:
+            trip.provider.clock = lambda: datetime.now(UTC) - timedelta(hours=25)
+            async with under_way(trip):
+                await trip.say("long ago")
+                trip.provider.clock = lambda: datetime.now(UTC)
+                await trip.say("now")
+                await trip.until(lambda: len(trip.events) == 2)
+                sending = await trip.bridge.reply(trip.events[0], "welcome back")
+                await sending.outcome(10, until="read")
+            assert trip.said == ["welcome back"]
+
+    async def test_otherwise_a_template_goes(self):
+        """What is known to come too late goes as a template, once under its key."""
+        async with planned("whatsapp") as trip:
+            trip.provider.clock = lambda: datetime.now(UTC) - timedelta(hours=25)
+            async with under_way(trip):
+                await trip.say()
+                await trip.until(lambda: trip.events)
+                for is_new in (True, False):
+                    sending = await trip.bridge.send(
+                        USER, "hello?", via="whatsapp", key="k", otherwise=self.TEMPLATE
+                    )
+                    assert sending.is_new is is_new
+                await sending.outcome(10, until="read")
+            (arrived,) = trip.provider.arrived
+            assert arrived.body["template"]["name"] == "hello_again"
+
+    async def test_otherwise_a_template_goes_where_the_provider_says_so(self):
+        """The provider's 131047 for a user whom the journal does not know has the template follow.
+
+        The outcome is that of the template, and both statuses carry the caller's key.
+        """
+        async with planned("whatsapp") as trip, under_way(trip):
+            sending = await trip.bridge.send(
+                USER, "hello?", via="whatsapp", key="k", otherwise=self.TEMPLATE
+            )
+            change = await sending.outcome(10, until="read")
+            assert change.current is Status.READ
+            (arrived,) = trip.provider.arrived
+            assert arrived.body["type"] == "template"
+            assert {each.correlation for each in trip.statuses()} == {"k"}
+
+    async def test_without_a_template_it_has_failed(self):
+        """The status tells the provider's code."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            sending = await trip.bridge.send(USER, "hello?", via="whatsapp")
+            change = await sending.outcome(10, until="read")
+            assert (change.status, change.error.code) == (Status.FAILED, "131047")
+
+
+class TestFallback:
+    async def test_another_way_is_tried_where_the_user_cannot_be_reached(self):
+        """The next way out has the message, once, and the outcome names its channel."""
+        async with planned("rcs") as trip, SimulatedProvider() as other:
+            adapter = ADAPTERS["whatsapp"](other.url)
+            trip.bridge.add_adapter("whatsapp", adapter)
+            async with under_way(trip):
+                other.play(adapter, f"{trip.url}/callbacks/whatsapp")
+                other.rules.window = None
+                trip.provider.rules.unreachable.add(USER)
+                sending = await trip.bridge.send(
+                    USER, "hello", via="rcs", key="k", fallback=["whatsapp"]
+                )
+                change = await sending.outcome(10, until="read")
+                other.callbacks.direct(adapter, None)
+            assert (change.channel, change.current) == ("whatsapp", Status.READ)
+            assert change.correlation == "k"
+            assert [each.body["text"]["body"] for each in other.arrived] == ["hello"]
+            assert trip.said == []
+
+    async def test_where_no_way_is_left_it_has_failed(self):
+        """The outcome is the last way's."""
+        async with planned("incs") as trip, under_way(trip):
+            trip.provider.rules.errors.extend(["10004", "10003"])
+            sending = await trip.bridge.send(USER, "hello", via="rcs", fallback=["viber"])
+            change = await sending.outcome(10)
+            assert (change.channel, change.status) == ("viber", Status.FAILED)
+
+    async def test_a_way_that_is_none_is_refused_at_once(self):
+        """A misspelt way out is found before anything is sent."""
+        async with planned("incs") as trip, under_way(trip):
+            with pytest.raises(ConfigurationError, match="via"):
+                await trip.bridge.send(USER, "hello", via="rcs", fallback=["vibre"])
+
+
+class TestDoubt:
+    """The answer is lost after the provider took the message: nobody here knows that it did."""
+
+    @pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.HALF, Trouble.EMPTY])
+    @pytest.mark.parametrize("name", ["whatsapp", "rcs"])
+    async def test_what_can_be_settled_arrives_once(self, name, trouble):
+        """RCS takes it twice and delivers it once; WhatsApp's status that repeats our id tells."""
+        async with planned(name) as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.troubles.append(trouble)
+            sending = await trip.bridge.send(USER, "hello", via=name)
+            await sending.outcome(30, until="read")
+            await (await trip.bridge.send(USER, "bye", via=name)).outcome(30)
+            assert trip.said == ["hello", "bye"]
+
+    @pytest.mark.parametrize("name", ["whatsapp", "incs"])
+    @pytest.mark.parametrize(("in_doubt", "times"), [("send", 2), ("fail", 1)])
+    async def test_what_cannot_be_settled_goes_as_the_settings_say(self, name, in_doubt, times):
+        """Without a status that tells, it is sent again or counts as failed."""
+        settings = OutboxSettings(in_doubt=in_doubt, doubt=0.2)
+        async with planned(name, outbox=settings) as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.callbacks.loss = 1.0
+            trip.provider.troubles.append(Trouble.LOST)
+            sending = await trip.bridge.send(USER, "hello", via=CHANNELS[name])
+            change = await sending.outcome(30)
+            assert trip.said == ["hello"] * times
+            if in_doubt == "fail":
+                assert (change.status, change.error.code) == (Status.FAILED, "in_doubt")
+            else:
+                assert change.status is Status.ACCEPTED
+
+    async def test_what_goes_on_after_a_doubt_is_no_doubt(self):
+        """A refusal that is none in doubt is followed by an ordinary retry."""
+        settings = OutboxSettings(in_doubt="fail")
+        async with planned("incs", outbox=settings) as trip, under_way(trip):
+            trip.provider.troubles.append(Trouble.REDIRECT)
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp")
+            assert (await sending.outcome(30)).status is Status.ACCEPTED
 
 
 class TestWhatIsMissing:

@@ -30,6 +30,7 @@ class Trip:
     provider: SimulatedProvider
     bridge: Bridge
     adapter: Any
+    url: str = ""
     events: list[Event] = attrs.field(factory=list)
 
     async def note(self, event: Event) -> None:
@@ -88,6 +89,7 @@ async def planned(
 async def under_way(trip: Trip) -> AsyncIterator[Trip]:
     """Run the bridge on a real socket, and let the provider report to it."""
     async with serving(trip.bridge) as url:
+        trip.url = url
         trip.provider.callbacks.direct(trip.adapter, f"{url}/callbacks/{trip.name}")
         yield trip
         trip.provider.callbacks.direct(trip.adapter, None)

@@ -79,23 +79,27 @@ export function curl(path, parameters) {
 }
 
 /** Follow events from a position until aborted; go on without a gap where the stream breaks. */
-export async function follow(parameters, after, signal, { entry, gap, state }) {
+export async function follow(parameters, after, signal, { entry, gap, state }, options) {
+  const masked = !(options?.isShown ?? isShown);
   let position = after;
   let pause = 0;
   while (!signal.aborted) {
+    let isOurs = false; // an error of the page's own, which no other connection mends
     try {
-      const path = target("/events/follow", { ...parameters, after: position, masked: !isShown });
+      const path = target("/events/follow", { ...parameters, after: position, masked });
       const response = await ask(path, { signal, headers: { Accept: "text/event-stream" } });
       for await (const [name, data] of events(response.body)) {
+        isOurs = true;
         if (pause !== null) state("live");
         pause = null;
         if (name === "position") position = data.position;
         else if (name === "gap") gap(data);
         else entry(data);
+        isOurs = false;
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof SignIn) throw error;
+      if (isOurs || error instanceof SignIn) throw error;
     }
     if (signal.aborted) return;
     state("waiting for the server");
@@ -114,7 +118,7 @@ async function* events(body) {
     const blocks = text.split("\n\n");
     text = blocks.pop();
     for (const block of blocks) {
-      const [, name, data] = /^event: (.*)\ndata: (.*)$/.exec(block);
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/s.exec(block); // s: also U+2028
       yield [name, JSON.parse(data)];
     }
   }

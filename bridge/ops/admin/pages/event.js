@@ -11,9 +11,7 @@ export async function event({ root, argument, signal, again }) {
   const found = await get("/event", { position: argument }, { signal });
   const { entry, outcomes, history } = found;
   const { raw, ...told } = entry.event;
-  root.firstChild.replaceWith(
-    h("h1", { tabindex: "-1", dir: "auto" }, brief(summary(entry.event), 120)),
-  );
+  root.firstChild.textContent = brief(summary(entry.event), 120);
   const isTalk = entry.event.conversation != null;
   root.append(
     h(

@@ -1,13 +1,14 @@
 // The address says what is shown: `#/view/argument?filters`. Its part after the `#` reaches no
 // server and no log.
 
-import { SignIn, session } from "./api.js";
+import { SignIn, get, session } from "./api.js";
+import { chat } from "./chat.js";
 import { h, say } from "./dom.js";
 import { dead } from "./dead.js";
 import { conversation, event } from "./event.js";
 import { events } from "./events.js";
 import { playground } from "./playground.js";
-import { sources, subscribers } from "./standing.js";
+import { outbox, sources, subscribers } from "./standing.js";
 import { unrecognized } from "./unrecognized.js";
 
 const VIEWS = {
@@ -15,8 +16,10 @@ const VIEWS = {
   subscribers: ["Subscribers", subscribers],
   dead: ["Dead letters", dead],
   unrecognized: ["Unrecognized", unrecognized],
+  outbox: ["Outbox", outbox],
   sources: ["Sources", sources],
   playground: ["Playground", playground],
+  chat: ["Chat", chat],
   event: ["Event", event, "events"],
   conversation: ["Conversation", conversation, "events"],
 };
@@ -26,9 +29,11 @@ const nav = document.getElementById("views");
 const personal = document.getElementById("personal");
 const signOut = document.getElementById("sign-out");
 let leaving = new AbortController();
+let isAsked = false;
 
 for (const [name, [title, , within]] of Object.entries(VIEWS)) {
-  if (!within) nav.append(h("a", { href: `#/${name}`, "data-view": name }, title));
+  const isHidden = name === "chat";
+  if (!within) nav.append(h("a", { href: `#/${name}`, "data-view": name, hidden: isHidden }, title));
 }
 
 function place() {
@@ -38,7 +43,7 @@ function place() {
   return { name: known, argument, filters: Object.fromEntries(new URLSearchParams(query)) };
 }
 
-async function show() {
+async function show(isMove = false) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -53,10 +58,16 @@ async function show() {
   nav.hidden = false;
   signOut.hidden = !session.isSignedIn;
   personal.checked = session.isShown;
-  const root = h("div", { class: `view ${name}` }, h("h1", { tabindex: "-1" }, title));
+  const root = h("div", { class: `view ${name}` }, h("h1", { tabindex: "-1", dir: "auto" }, title));
   main.replaceChildren(root);
+  if (isMove) root.firstChild.focus(); // who does not see the page hears where they are
   try {
-    await view({ root, argument, filters, signal, again: show });
+    if (!isAsked) {
+      // Only a server that is developed on has a phone.
+      nav.querySelector('[data-view="chat"]').hidden = !(await get("/status", {}, { signal })).chat;
+      isAsked = true;
+    }
+    await view({ root, argument, filters, signal, again: () => show() });
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof SignIn) askForToken(error.message);
@@ -102,10 +113,9 @@ personal.addEventListener("change", () => {
   show();
 });
 signOut.addEventListener("click", () => askForToken(""));
-window.addEventListener("hashchange", async () => {
+window.addEventListener("hashchange", () => {
   if (!location.hash.startsWith("#/") && location.hash !== "") return; // the link that skips
   say("");
-  await show();
-  main.querySelector("h1")?.focus();
+  show(true);
 });
 show();

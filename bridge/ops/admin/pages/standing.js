@@ -2,8 +2,11 @@
 
 import { SignIn, get } from "./api.js";
 import { ago, brief, h, say, size, table, time } from "./dom.js";
+import { summary } from "./text.js";
 
 const EVERY = 2000;
+const OUTBOX = "outbox";
+const BAD = new Set(["failed", "expired"]);
 const QUIET = 20 * 60 * 1000;
 
 async function watched(root, signal, render) {
@@ -25,8 +28,12 @@ async function watched(root, signal, render) {
   }
 }
 
-export function subscribers({ root, signal }) {
-  return watched(root, signal, ({ subscribers: all }) => [
+export async function subscribers({ root, filters, signal }) {
+  if (filters.held) {
+    await held(root, filters.held, signal);
+    return;
+  }
+  await watched(root, signal, ({ subscribers: all }) => [
     all.length
       ? table(
           "Subscribers",
@@ -39,7 +46,17 @@ export function subscribers({ root, signal }) {
               h("td", null, each.running ? "yes" : "no"),
               h("td", null, String(each.lag)),
               h("td", null, each.lag ? `${each.lag_seconds} s` : ""),
-              h("td", null, String(each.held)),
+              h(
+                "td",
+                null,
+                each.held
+                  ? h(
+                      "a",
+                      { href: `#/subscribers?held=${encodeURIComponent(each.name)}` },
+                      String(each.held),
+                    )
+                  : "0",
+              ),
               h("td", null, String(each.held_lanes)),
               h("td", null, String(each.failed_tries)),
               h(
@@ -58,6 +75,84 @@ export function subscribers({ root, signal }) {
         )
       : h("p", null, "There are none."),
   ]);
+}
+
+/** List what a subscriber tries again: each of these events blocks its conversation. */
+async function held(root, name, signal) {
+  const found = await get(`/subscribers/${encodeURIComponent(name)}/held`, {}, { signal });
+  root.append(
+    h("h2", null, `What ${brief(name, 60)} tries again`),
+    h("p", null, "Each holds up the rest of its conversation."),
+    found.held.length
+      ? table(
+          "Held events",
+          ["Event", "Tries", "Next try", "Error"],
+          found.held.map((each) =>
+            h(
+              "tr",
+              null,
+              h(
+                "td",
+                { dir: "auto" },
+                h("a", { href: `#/event/${each.entry.position}` }, brief(summary(each.entry.event), 80)),
+              ),
+              h("td", null, String(each.tries)),
+              h("td", null, time(each.due_at)),
+              h("td", { dir: "auto" }, brief(each.error ?? "", 300)),
+            ),
+          ),
+        )
+      : h("p", null, "Nothing."),
+  );
+}
+
+/** Show what waits to be sent, and what failed and why. */
+export async function outbox({ root, signal }) {
+  const { subscribers: all } = await get("/status", {}, { signal });
+  const ours = all.find((each) => each.name === OUTBOX);
+  if (!ours) {
+    root.append(h("p", null, "Nothing can be sent: no adapter has what that takes."));
+    return;
+  }
+  root.append(
+    h(
+      "dl",
+      { class: "facts" },
+      fact("Waiting", String(ours.lag + ours.held)),
+      fact("Oldest", ours.lag ? `${ours.lag_seconds} s` : "none"),
+      fact("Conversations held up", String(ours.held_lanes)),
+      fact("Dead", String(ours.dead)),
+    ),
+  );
+  await held(root, OUTBOX, signal);
+  const query = { kind: "status_change", newest_first: true, limit: 1000 };
+  const { entries } = await get("/events", query, { signal });
+  const groups = new Map();
+  for (const entry of entries) {
+    const { status, error } = entry.event;
+    if (!BAD.has(status)) continue;
+    const name = [status, error?.code, error?.title].filter(Boolean).join(" · ");
+    groups.set(name, [...(groups.get(name) ?? []), entry]);
+  }
+  root.append(
+    h("h2", null, "What failed lately, by the provider's code"),
+    groups.size
+      ? table(
+          "Failures",
+          ["Failure", "Messages", "The last"],
+          [...groups].map(([name, some]) =>
+            h(
+              "tr",
+              null,
+              h("td", { dir: "auto" }, brief(name, 300)),
+              h("td", null, String(some.length)),
+              h("td", null, h("a", { href: `#/event/${some[0].position}` }, time(some[0].event.received_at))),
+            ),
+          ),
+        )
+      : h("p", null, "Nothing among the last 1,000 statuses."),
+    h("p", null, "What to do about a code is told in docs/sending.md."),
+  );
 }
 
 export function sources({ root, signal }) {

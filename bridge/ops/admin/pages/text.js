@@ -2,7 +2,7 @@
 
 import { brief, h, time, visible } from "./dom.js";
 
-const TICKS = { accepted: "◷", sent: "✓", delivered: "✓✓", read: "✓✓", played: "✓✓", failed: "✗" };
+const TICKS = { pending: "◷", accepted: "✓", sent: "✓", delivered: "✓✓", read: "✓✓", played: "✓✓", failed: "✗" };
 
 export const KINDS = [
   "message",

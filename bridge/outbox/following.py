@@ -1,0 +1,73 @@
+"""What goes out next where a message has failed: a template in its place, or another way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID, uuid5
+
+import attrs
+
+from bridge.adapter import Remedy
+from bridge.adapter.fitting import parts
+from bridge.errors import ConfigurationError, Unsendable
+from bridge.model import Message, Status, StatusChange
+from bridge.outbox.composing import keyed, rerouted
+from bridge.outbox.ways import Ways
+
+_NAMESPACE: Final = UUID("b7f0a3d2-4c1e-5d8b-8f67-1e9a52c0d4ab")  # another one would send again
+
+
+def following(ways: Ways, message: Message, change: StatusChange) -> Sequence[Message]:
+    """Return what goes out next after a message has failed; nothing where that is the end.
+
+    The same failure always gives the same messages, so that they go out once.
+    """
+    intent = message.intent
+    if intent is None or change.status not in (Status.FAILED, Status.EXPIRED):
+        return ()
+    if intent.otherwise is not None and _wants_template(ways, message, change):
+        template = attrs.evolve(
+            message,
+            message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/otherwise")),
+            content=intent.otherwise,
+            reply_to=None,
+            intent=attrs.evolve(intent, otherwise=None),
+        )
+        return (_now(template, change),)
+    for number, via in enumerate(intent.fallback):
+        try:
+            way, route = ways.find(via)
+            rest = attrs.evolve(intent, fallback=intent.fallback[number + 1 :])
+            other = rerouted(
+                attrs.evolve(
+                    message,
+                    message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/{via}")),
+                    intent=rest,
+                ),
+                way,
+                route,
+            )
+            fitting = parts(_now(other, change), way.capabilities(route.channel))
+            for part in fitting:
+                way.sender.compose(part)
+        except (ConfigurationError, Unsendable):
+            continue  # what cannot be sent there has the next way
+        return tuple(map(keyed, fitting))
+    return ()
+
+
+def _now(message: Message, change: StatusChange) -> Message:
+    return keyed(
+        attrs.evolve(message, occurred_at=change.occurred_at, received_at=change.received_at)
+    )
+
+
+def _wants_template(ways: Ways, message: Message, change: StatusChange) -> bool:
+    if change.error is None:
+        return False
+    try:
+        sender = ways.of(message.source).sender
+    except ConfigurationError:
+        return False
+    return sender.remedy(change.error) is Remedy.USE_TEMPLATE

@@ -1,0 +1,221 @@
+"""A conversation with one's own bot, with no account anywhere: users who are simulated.
+
+What a user says reaches the bridge's own public address as the provider's genuine, signed
+callback; what the bridge sends them goes to a simulated provider on loopback, over HTTP. Messages
+to anybody else go where they always go, if the adapter has what sending takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, final
+
+import attrs
+import orjson
+from aiohttp import web
+from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError
+
+from bridge.adapter import Capabilities, Outcome, Remedy, Request, Response, Sender, SenderSource
+from bridge.adapter.payload import mapping, number, phone
+from bridge.adapter.simulation import Said, SimulationSource
+from bridge.errors import ConfigurationError
+from bridge.model import (
+    Choice,
+    JsonValue,
+    Location,
+    Media,
+    Message,
+    ProviderError,
+    Text,
+)
+from bridge.ops.admin.requests import BadRequest, body_of, word
+from bridge.ops.admin.responses import json_response
+from bridge.runtime import Bridge
+from bridge.testing.providers import SimulatedProvider
+
+_USERS: Final = ("+16505550101", "+16505550102", "+16505550103")
+_STATUS_EVERY: Final = 0.5  # seconds, so that one sees the ticks change
+_PATIENCE: Final = 5.0
+_APART: Final = 10**10
+_SAID: Final[Mapping[str, type[Said]]] = {
+    each.kind: each for each in (Text, Choice, Location, Media)
+}
+_READ: Final = Converter(forbid_extra_keys=True).structure
+_MOST: Final = 100  # requests and callbacks that can be looked at
+
+
+@final
+@attrs.frozen(eq=False)
+class Rehearsed:
+    """Sends to simulated users, and otherwise through the real sender, if there is one."""
+
+    simulated: Sender
+    real: Sender | None
+    users: set[str]
+
+    @property
+    def channels(self) -> Mapping[str, Capabilities]:
+        """What the channels carry."""
+        return (self.real or self.simulated).channels
+
+    @property
+    def routes(self) -> Sequence[Any]:
+        """From which accounts it sends."""
+        return (self.real or self.simulated).routes
+
+    def _of(self, message: Message) -> Sender:
+        names = {message.recipient.phone, message.recipient.user_id}
+        return self.simulated if self.real is None or names & self.users else self.real
+
+    def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:
+        """See `Sender.compose`."""
+        return self._of(message).compose(message, ttl=ttl)
+
+    def conclude(self, message: Message, response: Response, /) -> Outcome:
+        """See `Sender.conclude`."""
+        return self._of(message).conclude(message, response)
+
+    def remedy(self, error: ProviderError, /) -> Remedy:
+        """See `Sender.remedy`."""
+        return self.simulated.remedy(error)
+
+
+@final
+@attrs.frozen(eq=False)
+class Chat:
+    """The simulated providers by the adapters' names, and the users who write."""
+
+    providers: dict[str, SimulatedProvider]
+    senders: dict[str, Rehearsed]
+    users: set[str]
+
+    def direct(self, adapters: Mapping[str, object], base: str) -> None:
+        """Post callbacks below an address from now on."""
+        for name, provider in self.providers.items():
+            adapter = adapters[name]
+            if isinstance(adapter, SimulationSource):
+                provider.callbacks.direct(adapter, f"{base}/{name}")
+
+    def routes(self) -> web.RouteTableDef:
+        """Return the routes that the page asks, for the operators' listener."""
+        routes = web.RouteTableDef()
+        routes.get("/chat")(self._phones)
+        routes.get("/chat/traffic")(self._traffic)
+        routes.post("/chat/say")(self._say)
+        routes.post("/chat/behave")(self._behave)
+        return routes
+
+    async def _phones(self, _: web.Request) -> web.Response:
+        """Return whom one can write to, and as whom."""
+        phones = [
+            {
+                "adapter": name,
+                "channel": route.channel,
+                "account": route.account,
+                "name": route.name,
+                "user_id": self.providers[name].simulation.user_id,
+            }
+            for name, sender in self.senders.items()
+            for route in sender.simulated.routes
+        ]
+        return json_response({"phones": phones, "users": sorted(_USERS)})
+
+    async def _say(self, request: web.Request) -> web.Response:
+        body = await body_of(request, {"adapter", "account", "user", "content"})
+        provider, user = self._provider(body), _user(body)
+        self.users.add(user)
+        account = word(body.get("account"), "account")
+        taken = await provider.say(user, _said(body.get("content")), account=account)
+        return json_response({"acknowledged": taken})
+
+    async def _behave(self, request: web.Request) -> web.Response:
+        """Let statuses come late or repeatedly from now on, or messages to one user fail."""
+        body = await body_of(request, {"adapter", "user", "late", "repeats", "fails"})
+        provider, user = self._provider(body), _user(body)
+        provider.callbacks.delay = number(body.get("late")) or 0.0
+        provider.callbacks.repeats = int(number(body.get("repeats")) or 0)
+        change = provider.rules.unreachable
+        (change.add if body.get("fails") is True else change.discard)(user)
+        return json_response({"done": True})
+
+    async def _traffic(self, request: web.Request) -> web.Response:
+        """Return what went to a provider lately, and what it posted."""
+        provider = self._provider(request.query)
+        # Nobody looks at the rest any more.
+        for each in (provider.requests, provider.responses, provider.callbacks.acknowledged):
+            del each[:-_MOST]
+        requests = [
+            {"url": each.url, "body": _json(each.body), "answer": _json(answer.body)}
+            for each, answer in zip(
+                reversed(provider.requests), reversed(provider.responses), strict=False
+            )
+        ]
+        callbacks = list(reversed(provider.callbacks.acknowledged))
+        return json_response({"requests": requests, "callbacks": callbacks})
+
+    def _provider(self, values: Mapping[str, object]) -> SimulatedProvider:
+        provider = self.providers.get(str(values.get("adapter")))
+        if provider is None:
+            raise BadRequest("adapter: expected one whose provider is simulated")
+        return provider
+
+
+def _user(body: Mapping[str, object]) -> str:
+    user = word(body.get("user"), "user")
+    if not user or not (phone(user) or "." in user):
+        raise BadRequest("user: expected + and digits, or the user id of a hidden phone")
+    return user
+
+
+def _said(value: JsonValue) -> Said:
+    """Return what a user says. Raises `BadRequest`."""
+    given = dict(mapping(value))
+    cls = _SAID.get(str(given.pop("kind", None)))
+    try:
+        if cls is not None:
+            return _READ(given, cls)
+    except (BaseValidationError, StructureHandlerNotFoundError):
+        pass
+    raise BadRequest("content: expected a text, choice, location or media")
+
+
+def _json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace")
+
+
+@asynccontextmanager
+async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
+    """Simulate the providers of a bridge's adapters; to be entered before the bridge."""
+    chat = Chat({}, {}, set(_USERS))
+    async with AsyncExitStack() as stack:
+        for place, (name, adapter) in enumerate(bridge.adapters.items()):
+            if not isinstance(adapter, SimulationSource):
+                continue
+            provider = await stack.enter_async_context(SimulatedProvider())
+            # Two adapters of one channel are not to give the same id to two messages.
+            first = int(time.time()) + place * _APART
+            rehearsal = adapter.rehearsal(provider.url, first=first)
+            simulation = provider.play(adapter, simulation=rehearsal.simulation)
+            simulation.rules.status_every = _STATUS_EVERY
+            if simulation.user_id is not None:
+                chat.users.add(simulation.user_id)
+            provider.callbacks.patience = _PATIENCE
+            chat.providers[name] = provider
+            chat.senders[name] = Rehearsed(rehearsal.sender, _real(adapter), chat.users)
+            bridge.send_through(name, chat.senders[name])
+        yield chat
+
+
+def _real(adapter: object) -> Sender | None:
+    """Return what really sends, where the settings have what that takes."""
+    if not isinstance(adapter, SenderSource):
+        return None
+    try:
+        return adapter.sender()
+    except ConfigurationError:
+        return None

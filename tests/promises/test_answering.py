@@ -1,0 +1,132 @@
+"""Every message is answered, whenever the server is killed, and doubts are the only repetitions."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import signal
+from collections import Counter
+
+import pytest
+
+from bridge.model import Text
+from bridge.testing.providers import SimulatedProvider
+from tests.bridge.outbox.keys import service_account
+from tests.bridge.outbox.providers import ADAPTERS, APP_SECRET, CLIENT_TOKEN, PATH_TOKEN
+from tests.bridge.outbox.trips import text_of
+from tests.promises.servers import Server
+
+KILLS_IN_SHORT = 3
+USERS = 6
+PER_USER = 20  # messages; WhatsApp takes 45 at once for one user
+CONCURRENCY = 16
+PATIENCE = 120
+
+TABLES = {
+    "whatsapp": f"""
+[adapters.whatsapp]
+app_secrets = ["{APP_SECRET}"]
+access_token = "EAAJB"
+phone_number_id = "106540352242922"
+base_url = "URL/v26.0"
+""",
+    "rcs": f"""
+[adapters.rcs]
+client_tokens = ["{CLIENT_TOKEN}"]
+service_account = "file:key.json"
+agent_id = "example_agent"
+base_url = "URL"
+""",
+    "incs": f"""
+[adapters.incs]
+tokens = ["{PATH_TOKEN}"]
+base_url = "URL"
+[[adapters.incs.channels]]
+id = 30058
+kind = "whatsapp"
+business_phone = "6281519236680"
+certification_code = "w"
+""",
+}
+CONFIG = f"""
+[server]
+port = 0
+[admin]
+port = 0
+[journal]
+path = "journal.db"
+[log]
+format = "json"
+[outbox]
+concurrency = {CONCURRENCY}
+doubt = "20s"
+[subscribers.bot]
+use = "tests.promises.answering:answer"
+events = ["message"]
+direction = "inbound"
+"""
+
+
+async def talk(provider: SimulatedProvider, number: int, said: list[str]) -> None:
+    """Write as one user after another, each next message once the last one was acknowledged."""
+    for count in itertools.count():
+        user = f"+1650555{number:02}{count // PER_USER:02}"
+        words = f"{user} {count}"
+        if await provider.say(user, Text(text=words)):
+            said.append(words)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+async def test_every_message_is_answered(name, tmp_path, request):
+    """A bot on a server that is killed at random moments answers everything that was acknowledged.
+
+    In the order of the conversation, and once: for RCS always, for WhatsApp as long as its
+    statuses come; INCS has no way to tell, so that what was in flight at a kill may come twice.
+    """
+    by_hand = request.config.getoption("--kills")
+    kills = by_hand or KILLS_IN_SHORT
+    said: list[str] = []
+    chance = random.Random(20261127)
+    async with SimulatedProvider() as provider:
+        adapter = ADAPTERS[name](provider.url)
+        provider.play(adapter)
+        provider.callbacks.pause, provider.callbacks.patience = 0.05, PATIENCE
+        server = Server(tmp_path)
+        (tmp_path / "key.json").write_text(service_account(f"{provider.url}/token"))
+        table = TABLES[name].replace("URL", provider.url)
+        (tmp_path / "config.toml").write_text(CONFIG + table)
+        await server.start()
+        provider.callbacks.direct(adapter, f"{server.url}/callbacks/{name}")
+        talking = [asyncio.create_task(talk(provider, number, said)) for number in range(USERS)]
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(0.05, 0.6))  # the moment of the kill, not a wait
+            assert await server.end(signal.SIGKILL) == -signal.SIGKILL
+            await server.start()
+            provider.callbacks.direct(adapter, f"{server.url}/callbacks/{name}")
+        for task in talking:
+            task.cancel()
+        await asyncio.gather(*talking, return_exceptions=True)
+        asked = list(said)
+        async with asyncio.timeout(PATIENCE):
+            while not {f"re: {each}" for each in asked} <= set(answers(name, provider)):
+                await asyncio.sleep(0.05)
+        provider.callbacks.direct(adapter, None)
+        assert await server.end(signal.SIGTERM) == 0
+    arrived = answers(name, provider)
+    times = Counter(arrived)
+    twice = sum(count - 1 for count in times.values())
+    assert twice <= (kills * CONCURRENCY if name == "incs" else 0)
+    by_user: dict[str, list[int]] = {}
+    for words in dict.fromkeys(arrived):
+        _, user, count = words.split()
+        by_user.setdefault(user, []).append(int(count))
+    assert all(counts == sorted(counts) for counts in by_user.values())
+    if by_hand:
+        print(  # noqa: T201 - what a run by hand is for
+            f"\n{name}: {kills} kills, {len(asked)} messages, none unanswered, {twice} twice"
+        )
+
+
+def answers(name: str, provider: SimulatedProvider) -> list[str]:
+    return [text_of(name, arrived.body) for arrived in provider.arrived]
