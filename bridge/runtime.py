@@ -43,6 +43,7 @@ from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
+from bridge.ops.audit import Audit
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
@@ -119,13 +120,15 @@ class Bridge:
         self._clock = SYSTEM_CLOCK
         self._is_drained = False
         request_ids = RequestIds()
-        self._observers = Observers(request_ids)
+        self._observers = Observers(request_ids, Audit())
         self._unobserved = Observers(request_ids)  # plain receivers have ids, and nothing else
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
         self.intake = Intake(self.journal, self._observers, self._receivers)
-        self.operators = Operators(self.journal, self.bus, self._deliveries, self.intake)
+        self.operators = Operators(
+            self.journal, self.bus, self._deliveries, self.intake, self._observers
+        )
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:

@@ -152,7 +152,7 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                fields = {"adapter": name, "reason": str(error)}
+                fields = {"adapter": name, "reason": str(error), "client": str(callback.client)}
                 self._throttle.log(
                     logging.INFO, "callback refused", key=f"refused {name}", **fields
                 )

@@ -75,7 +75,7 @@ def test_example_holds_when_uncommented():
     assert list(result.subscribers) == ["console", "shop", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
-    assert attrs.evolve(result.admin, token=None) == defaults.admin
+    assert attrs.evolve(result.admin, token=None, tokens={}, readers={}) == defaults.admin
     assert result.journal == defaults.journal
     on_nats = uncommented().replace('engine = "sqlite"', 'engine = "nats"')
     nats = settings.loads(on_nats, built_in_settings, {}, engines=engines).journal.own
