@@ -41,6 +41,7 @@ CONSOLE: Final = "console"
 """The subscriber that shows events in the terminal."""
 
 WEBHOOK: Final = "webhook"
+MEDIA: Final = "media"
 """The subscriber that posts events to a URL."""
 
 _DAY: Final = 24 * 3600.0
@@ -67,7 +68,10 @@ class ServerSettings:
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
     believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. On shutdown,
+    and then its body within `body_timeout`; otherwise the connection is closed. So is one whose
+    client does not read its answers for `body_timeout`, and where there are too many, the one
+    that has been idle longest. Trusted proxies may have more than `max_connections_per_peer`.
+    All bodies that arrive may take `max_bodies`, beside 64 kB each. On shutdown,
     requests and deliveries in progress have `drain_timeout` to finish.
     """
 
@@ -83,6 +87,8 @@ class ServerSettings:
     body_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
     max_connections: int = attrs.field(default=1000, validator=between(1))
+    max_connections_per_peer: int = attrs.field(default=500, validator=between(1))
+    max_bodies: Size = attrs.field(default=64 * _MIB, validator=between(0))
     drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
@@ -211,14 +217,15 @@ class AdapterEntry(AdapterTable):
 class SubscriberTable:
     """What a subscriber's table may hold beside the settings of its delivery.
 
-    `use` is `console`, `webhook` or the function that receives the events. It gets those that all
-    the filters let through; `events` and `content` name one kind or several, and none means all of
-    them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
-    both.
+    `use` is `console`, `webhook`, `media` or the function that receives the events. It gets those
+    that all the filters let through; `events` and `content` name one kind or several, and none
+    means all of them. Where it has never run before, `start` says whether it begins with what
+    comes from now on or with the oldest event of the journal. `transaction` and `owned` are as
+    for `Subscriber`, and "any" means both.
 
+    With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
-    `whsec_` before it or not.
+    `whsec_` before it or not. `media` keeps the files of messages in `folder`.
     """
 
     use: str = attrs.field()
@@ -228,20 +235,23 @@ class SubscriberTable:
     source: str | None = None
     domain: str | None = None
     completions: bool = False
+    transaction: bool = False
     owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
     origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
+    gather: Duration | None = None
     show_personal_data: bool = attrs.field(default=False)
+    folder: Path | None = attrs.field(default=None)
     url: str | None = attrs.field(default=None, repr=False)
     secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
 
     @use.validator
     def _check_use(self, _attribute: object, value: str) -> None:
-        if value not in (CONSOLE, WEBHOOK) and not _FUNCTION.fullmatch(value):
+        if value not in (CONSOLE, WEBHOOK, MEDIA) and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
-                f'expected "{CONSOLE}", "{WEBHOOK}" or "package.module:function", '
+                f'expected "{CONSOLE}", "{WEBHOOK}", "{MEDIA}" or "package.module:function", '
                 f"found {shown(value)}"
             )
         if value.startswith("bridge:"):
@@ -254,6 +264,14 @@ class SubscriberTable:
     def _check_show_personal_data(self, _attribute: object, value: object) -> None:
         if value and self.use != CONSOLE:
             raise ConfigurationError(f'show_personal_data is for use = "{CONSOLE}" only')
+
+    @folder.validator
+    def _check_folder(self, _attribute: object, value: Path | None) -> None:
+        if self.use != MEDIA:
+            if value is not None:
+                raise ConfigurationError(f'folder is for use = "{MEDIA}" only')
+        elif value is None:
+            raise ConfigurationError("is required: where files are kept")
 
     @url.validator
     def _check_url(self, _attribute: object, value: str | None) -> None:
