@@ -52,6 +52,7 @@ from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
+from bridge.ops.audit import Audit
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
@@ -132,14 +133,19 @@ class Bridge:
         self._clock = SYSTEM_CLOCK
         self._is_drained = False
         request_ids = RequestIds()
-        self._observers = Observers(request_ids)
+        self._observers = Observers(request_ids, Audit())
         self._unobserved = Observers(request_ids)  # plain receivers have ids, and nothing else
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
         self.intake = Intake(self.journal, self._observers, self._receivers)
         self.operators = Operators(
-            self.journal, self.bus, self._deliveries, self.intake, self._outbox
+            self.journal,
+            self.bus,
+            self._deliveries,
+            self.intake,
+            observers=self._observers,
+            outbox=self._outbox,
         )
 
     @classmethod

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
@@ -133,6 +133,9 @@ def _found(value: object, path: toml.Path, cls: type[T]) -> Iterator[tuple[toml.
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from _found(item, (*path, index), cls)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _found(item, (*path, name), cls)
     elif attrs.has(kind := type(value)):
         for field in attrs.fields(kind):
             yield from _found(getattr(value, field.name), (*path, field.name), cls)

@@ -154,7 +154,7 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                self._tell_of_refusal(name, error)
+                self._tell_of_refusal(name, callback, error)
                 raise
             events = parsed.events
             if may_grow(events, len(callback.body)):
@@ -175,13 +175,13 @@ class Intake:
                 one.admit(head)
         except (NotAuthentic, MethodRefused) as error:
             with self._observers.callback(one.details):
-                self._tell_of_refusal(name, error)
+                self._tell_of_refusal(name, head, error)
                 raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
             one.log_crash("admit", error)
 
-    def _tell_of_refusal(self, name: str, error: BridgeError) -> None:
-        fields = {"adapter": name, "reason": str(error)}
+    def _tell_of_refusal(self, name: str, callback: Callback, error: BridgeError) -> None:
+        fields = {"adapter": name, "reason": str(error), "client": str(callback.client)}
         self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
 
     def _verify(self, one: _Configured, callback: Callback) -> Verified:

@@ -165,7 +165,9 @@ async def test_what_is_kept_whole_can_be_read_again():
             assert response.status == 200
         kept = [entry.event for entry in await made.journal.search(Query(limit=1000))]
         unread = [event for event in kept if isinstance(event, Unrecognized)]
-        assert [event.key for event in kept if event not in unread] == ["message/whatsapp/m"]
+        assert [event.key for event in kept if event not in unread] == [
+            "whatsapp/message/whatsapp/m"
+        ]
         whole = unread[-1]
         assert whole.raw == json.loads(body)
         done = await made.operators.reparse([event.key for event in unread])
