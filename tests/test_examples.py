@@ -44,6 +44,7 @@ def test_every_example_is_run_here():
         "aiohttp_app.py",
         "asyncio_app.py",
         "django_app.py",
+        "exactly_once.py",
         "fastapi_app.py",
         "webhook_receiver.py",
     }

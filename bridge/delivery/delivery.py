@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -18,6 +18,7 @@ import attrs
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
+from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
@@ -60,6 +61,7 @@ class _Lane:
     begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
     timer: Timer | None = None
+    gathers_until: float | None = None  # on the monotonic clock; None where nothing is gathered
 
 
 class Delivery:
@@ -81,6 +83,7 @@ class Delivery:
         observers: Observers | None = None,
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
+        gather: float | None = None,
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
@@ -92,9 +95,11 @@ class Delivery:
         self._policy = policy
         self._observers = observers
         self._clock = clock
+        self._gather = gather
+        self._gathered = None if gather is None else Gathered(function)
         self._runner = Runner(
             self._who,
-            function,
+            function if self._gathered is None else self._gathered.call,
             subscriber=name,
             timeout=policy.timeout,
             observers=observers,
@@ -287,7 +292,9 @@ class Delivery:
         if not self._wants(entry.event):
             return
         lane = self._lanes.get(entry.lane)
-        if lane is None:
+        if self._gather is not None:
+            self._gather_up(lane, entry, self._gather)
+        elif lane is None:
             try:
                 running = self._runner.begin(entry.event, FIRST)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
@@ -302,6 +309,17 @@ class Delivery:
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
+
+    def _gather_up(self, lane: _Lane | None, entry: Entry, silence: float) -> None:
+        """Let the journal hold a message until nothing has followed it for so many seconds."""
+        due_at = self._clock.time() + silence
+        now = self._clock.monotonic()
+        if lane is None:
+            lane = _Lane(entry.lane, gathers_until=now + LONGEST * silence)
+            self._lanes[entry.lane] = lane
+        self._hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
+        if lane.gathers_until is not None and not lane.queued:
+            self._schedule(lane, min(silence, lane.gathers_until - now))
 
     def _break(self, entry: Entry, error: Exception) -> None:
         """Hold an entry with which our own code has failed."""
@@ -393,7 +411,7 @@ class Delivery:
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
         try:
-            await self._deliver_held(lane)
+            await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)
             self._schedule(lane, _AFTER_JOURNAL_ERROR)
@@ -418,9 +436,43 @@ class Delivery:
                 self._progress.release(held.entry)
             elif not self._fail(lane, tried, error, context):
                 return
+        await self._leave(lane, is_all=len(found) < _AT_ONCE)
+
+    async def _deliver_burst(self, lane: _Lane) -> None:
+        """Deliver all that was gathered in a lane in one call."""
+        assert self._gather is not None  # noqa: S101 - this is for nobody else
+        assert self._gathered is not None  # noqa: S101
+        lane.look_again = False
+        await self._progress.save()
+        found = await self._cursor.held(lane.name, MOST)
+        if found:
+            burst = burst_of(found)
+            seconds = self._until(burst[-1].retry.due_at)
+            if seconds > 0 and not lane.is_due:
+                if burst[0].retry.tries == 0:
+                    lane.gathers_until = self._clock.monotonic() + LONGEST * self._gather
+                self._schedule(lane, seconds)
+                return
+            lane.is_due = False
+            lane.gathers_until = None
+            lane.trying = burst[0]
+            self._gathered.add(burst)
+            error, context = await self._try(burst[0])
+            lane.trying = None
+            if error is None:
+                for held in burst:
+                    self._done(held.entry)
+                    self._progress.release(held.entry)
+            elif not self._fail(lane, burst[0], error, context, burst[1:]):
+                return
+            found = found[len(burst) :]
+        await self._leave(lane, is_all=not found)
+
+    async def _leave(self, lane: _Lane, *, is_all: bool) -> None:
+        """End with a lane unless there is more in it."""
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
-        if lane.look_again or len(found) == _AT_ONCE:
+        if lane.look_again or not is_all:
             self._enqueue(lane)
             return
         del self._lanes[lane.name]
@@ -486,15 +538,22 @@ class Delivery:
             self._runner.context.run(partial(_log.debug, "delivered", extra=extra))
 
     def _fail(
-        self, lane: _Lane, held: Held, error: BaseException, context: Context | None = None
+        self,
+        lane: _Lane,
+        held: Held,
+        error: BaseException,
+        context: Context | None = None,
+        others: Sequence[Held] = (),
     ) -> bool:
         """Hold an entry for its next try; return True where it has had its last.
 
         It is logged in the context in which the function ran, by default that of the last one.
+        The others of its burst share its fate.
         """
         if isinstance(error, Stop):
             self._stop(error)
-            self._hold(lane, held)
+            for each in (held, *others):
+                self._hold(lane, each)
             lane.queued = False
             return False
         if isinstance(error, Later):
@@ -536,11 +595,14 @@ class Delivery:
             replayed=held.retry.replayed,
             begun=held.retry.begun,
         )
-        held = Held(entry=held.entry, retry=retry)
+        for each in (held, *others):
+            failed = Held(entry=each.entry, retry=retry)
+            if final:
+                self._progress.dead_letter(failed)
+            else:
+                self._hold(lane, failed)
         if final:
-            self._progress.dead_letter(held)
             return True
-        self._hold(lane, held)
         self._schedule(lane, seconds)
         return False
 
@@ -626,14 +688,18 @@ class Delivery:
     # --- our own -------------------------------------------------------------------------
 
     async def _save(self) -> None:
+        next_at = 0.0
         while True:
             await self._progress.changed.wait()
+            # At once where that has taken long enough: functions may block the loop.
+            if (seconds := next_at - self._loop.time()) > 0:
+                await asyncio.sleep(seconds)
+            next_at = self._loop.time() + _SAVE_EVERY
             try:
                 await self._progress.save()
             except JournalError as error:
                 self._complain("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
-            await asyncio.sleep(_SAVE_EVERY)
 
     def _safely(self, step: Callable[..., None], *args: object) -> None:
         """Go on whatever happens, as a task of ours does."""

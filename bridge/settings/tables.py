@@ -219,9 +219,10 @@ class SubscriberTable:
     `use` is `console`, `webhook` or the function that receives the events. It gets those that all
     the filters let through; `events` and `content` name one kind or several, and none means all of
     them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
-    both.
+    on or with the oldest event of the journal. `transaction` and `owned` are as for `Subscriber`,
+    and "any" means both.
 
+    With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
     `whsec_` before it or not.
     """
@@ -233,11 +234,13 @@ class SubscriberTable:
     source: str | None = None
     domain: str | None = None
     completions: bool = False
+    transaction: bool = False
     owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
     origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
+    gather: Duration | None = None
     show_personal_data: bool = attrs.field(default=False)
     url: str | None = attrs.field(default=None, repr=False)
     secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import assert_never, assert_type
 
 from aiohttp import web
+from fastapi import FastAPI
 
 from bridge import (
     Bridge,
@@ -47,6 +48,7 @@ from bridge import (
 )
 from bridge.adapters.incs import IncsSettings
 from bridge.adapters.whatsapp import WhatsAppSettings
+from bridge.testing import TestBridge
 
 bridge = Bridge.from_toml("config.toml")
 embedded = Bridge(journal=MemoryJournal())
@@ -72,8 +74,42 @@ bridge.on(Message)(greet)  # type: ignore[arg-type]
 
 
 @bridge.on(Message, content=(Text, Media))
-async def words_and_files(message: Message) -> None:
+async def words_and_files(message: Message[Text | Media]) -> None:
+    assert_type(message.content, Text | Media)
+
+
+@bridge.on(Message, content=(Text, Media, Choice))
+async def three_contents(message: Message[Text | Media | Choice]) -> None:
+    assert_type(message.content, Text | Media | Choice)
+
+
+@bridge.on(Message, content=(Text, Media, Choice, Location))
+async def many_contents(message: Message) -> None:
     assert_type(message.content, Content)
+
+
+@bridge.on(Message, content=Text, gather="3s")
+async def burst(messages: list[Message[Text]]) -> None:
+    assert_type(messages[0].content, Text)
+
+
+@bridge.on(Message, gather=3.0)
+async def any_burst(messages: list[Message]) -> None:
+    assert_type(messages[0].content, Content)
+
+
+bridge.on(Message, content=Text, gather="3s")(greet)  # type: ignore[arg-type]
+bridge.on(Message, content=(Text, Choice))(greet)  # type: ignore[arg-type]
+
+
+async def tests_of_subscribers() -> None:
+    async with TestBridge(bridge) as test:
+        await test.say("hello", name="Maya")
+        assert_type(test.sent, list[Content])
+
+
+applications = FastAPI(lifespan=bridge.lifespan)
+applications.mount("/callbacks", bridge.asgi())
 
 
 @bridge.on(StatusChange, name="crm", start=Start.BEGINNING)
