@@ -60,7 +60,7 @@ _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
 _STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
-_PACE: Final = web.AppKey("pace", float)
+_PACE: Final = web.AppKey("pace", watching.Pace)
 _CHAT: Final = web.AppKey("chat", bool)
 _LIMITS: Final = ServerSettings(
     max_connections=128, max_connections_per_peer=128, body_timeout=30.0
