@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import Bridge, Event, Message, SqliteJournal, StatusChange, Text
+from bridge import Bridge, Event, MemoryJournal, Message, SqliteJournal, StatusChange, Text
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.assembly import subscriber_of
 from bridge.errors import ConfigurationError
@@ -108,6 +108,15 @@ class TestWhichBelongTogether:
                     await asyncio.sleep(0.001)
         assert bursts[0] == ["one"]
         assert [text for burst in bursts for text in burst] == ["one", "two", "three"]
+
+    async def test_a_journal_in_memory_that_ends(self):
+        """What would be lost with the process is handed over before it ends."""
+        bursts = []
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.on(Message, gather="1m", name="bot")(lambda burst: bursts.append(words(burst)))
+        async with bridge:
+            await bridge.journal.append([sample("whatsapp/text", text=text) for text in "ab"])
+        assert bursts == [["a", "b"]]
 
     async def test_a_plain_function(self, bridge):
         """A function that is not async gets lists too."""
