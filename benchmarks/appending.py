@@ -23,8 +23,11 @@ import orjson
 
 from benchmarks.contenders import ROOT
 from benchmarks.figures import Faulty
+from bridge.adapter.signing import Secret
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Journal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Conversation, Direction, Message, Origin, Party, Role, Text
@@ -115,6 +118,8 @@ def journal_at(place: str) -> Journal:
     """Return the journal that an address or a path names."""
     if place.startswith("nats:"):
         return NatsJournal(NatsSettings(servers=(place,), synced=True))
+    if place.startswith("postgresql:"):
+        return PostgresJournal(PostgresSettings(dsn=Secret(place)))
     return SqliteJournal(place)
 
 

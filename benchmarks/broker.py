@@ -1,4 +1,4 @@
-"""A NATS server of our own, with JetStream, for as long as it is measured."""
+"""Servers of our own, for as long as they are measured: NATS with JetStream, and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.contenders import free_port
 from benchmarks.figures import Faulty
+from tests.bridge.journal.postgres_servers import PostgresServer
 
 _START = 20.0  # seconds
 
@@ -47,3 +48,10 @@ def _wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.01)
     raise Faulty("nats-server did not start")
+
+
+@contextmanager
+def cluster(_: Path) -> Iterator[str]:
+    """Run a PostgreSQL server with its defaults, as durable as they make it; give its address."""
+    with PostgresServer(synced=True) as server:
+        yield f"postgresql://postgres@127.0.0.1:{server.port}/postgres"

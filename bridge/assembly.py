@@ -215,6 +215,9 @@ def _local(path: Path, max_size: int) -> Journal:
 
 def subscriber_of(entry: SubscriberEntry) -> Subscriber:
     """Return the subscriber. Raises `ConfigurationError` where its function is not there."""
+    owned: dict[str, Any] = {}
+    if entry.owned is not None:
+        owned["owned"] = None if entry.owned == "any" else entry.owned
     return Subscriber(
         name=entry.name,
         function=_function_of(entry),
@@ -224,7 +227,8 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
         source=entry.source,
         domain=entry.domain,
         completions=entry.completions,
-        **({} if entry.owned is None else {"owned": None if entry.owned == "any" else entry.owned}),
+        transaction=entry.transaction,
+        **owned,
         direction=entry.direction,
         origin=entry.origin,
         content=entry.content,

@@ -86,10 +86,11 @@ class Fault(StrEnum):
     ENCODED = "the body has a Content-Encoding, and only identity is understood here"
     LATE = "the body did not arrive in time"
     BROKEN_OFF = "the body is not as long as announced, or its transfer encoding is broken"
+    NO_MEMORY = "too many large bodies are arriving at once: send it again"
 
 
 class BodyRefused(BridgeError):
-    """A body is too large, encoded, late or broken off."""
+    """A body is too large, encoded, late or broken off, or there is no memory left for it."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -19,7 +27,7 @@ from contextvars import Context, ContextVar, copy_context
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from aiohttp import web
 
@@ -33,6 +41,7 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
+from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
 from bridge.ingress import request_id
 from bridge.ingress.asgi import Application, AsgiApplication
@@ -59,6 +68,7 @@ C = TypeVar("C", bound=Content)
 C2 = TypeVar("C2", bound=Content)
 C3 = TypeVar("C3", bound=Content)
 R = TypeVar("R")
+T = TypeVar("T", bound=Callable[[Any, Any], Awaitable[object]])
 
 _Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
 
@@ -248,6 +258,15 @@ class Bridge:
 
     @overload
     def on(
+        self,
+        *events: type[Event] | str,
+        transaction: Literal[True],
+        content: object = ...,
+        **options: Unpack[Options],
+    ) -> Callable[[T], T]: ...
+
+    @overload
+    def on(
         self, event: type[Message[Any]], /, *, content: type[C], **options: Unpack[Options]
     ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
 
@@ -330,8 +349,9 @@ class Bridge:
         *events: type[Event] | str,
         content: object = None,
         gather: float | str | None = None,
+        transaction: bool = False,
         **options: Unpack[Options],
-    ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]:
+    ) -> Any:
         """Subscribe a function to the events of these classes; use `Event` for all of them.
 
         With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
@@ -344,6 +364,10 @@ class Bridge:
         its own progress in the journal under its `name`, by default `module:function`. A new
         one begins with what comes next, or with all that is kept if `start` is "beginning".
 
+        With `transaction`, on a journal in PostgreSQL, the function is called with an event and
+        an `AsyncConnection` of psycopg in a transaction. What it does with that and its progress
+        commit together, or not at all: its effects there happen exactly once.
+
         Raises `ConfigurationError` for whatever cannot be meant, where the name is taken, and
         where the bridge runs already.
         """
@@ -353,15 +377,14 @@ class Bridge:
             **{k: v for k, v in options.items() if v is not None or k == "owned"},
         }
         # Before there is a function: `@bridge.on` without parentheses never gets one.
-        check_options(events, given, ("content", "gather", *Options.__annotations__))
+        check_options(events, given, ("content", "gather", "transaction", *Options.__annotations__))
         serving: dict[str, Any] = {
             key: given.pop(key) for key in ("start", "policy") if key in given
         }
 
-        def subscribe(function: Callable[[Any], R]) -> Callable[[Any], R]:
-            subscriber = Subscriber(
-                **{"name": name_of(function), "function": function, "events": events, **given}
-            )
+        def subscribe(function: Callable[..., R]) -> Callable[..., R]:
+            own = {"function": function, "events": events, "transaction": transaction}
+            subscriber = Subscriber(**{"name": name_of(function), **own, **given})
             self.subscribe(subscriber, **serving)
             return function
 
@@ -475,11 +498,15 @@ class Bridge:
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
+                cursor = await self.journal.subscribe(subscriber.name, start=start)
+                function = subscriber.function
+                if subscriber.transaction:
+                    function = in_transaction(subscriber.name, function, cursor)
                 delivery = self._subscribers_context().run(
                     Delivery,
                     subscriber.name,
-                    subscriber.function,
-                    await self.journal.subscribe(subscriber.name, start=start),
+                    function,
+                    cursor,
                     wants=subscriber.wants,
                     policy=policy,
                     observers=self._observers,

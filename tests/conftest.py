@@ -36,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "restart to two seconds, which only an idle machine can promise",
     )
     parser.addoption(
+        "--power-cuts",
+        type=int,
+        default=1,
+        help="how often the power is cut at least, in the test of that; a few times in any case",
+    )
+    parser.addoption(
         "--away",
         type=float,
         default=3.0,

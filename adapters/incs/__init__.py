@@ -114,12 +114,16 @@ class Incs:
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""
+        self.admit(callback)
+        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+
+    def admit(self, head: Callback, /) -> None:
+        """Check the token, which is all that there is to check."""
         if self._tokens:
-            in_header = callback.headers.getall(self._token_header, ())
-            in_path = self._tokens.match(callback.tail)
+            in_header = head.headers.getall(self._token_header, ())
+            in_path = self._tokens.match(head.tail)
             if not in_path and not (len(in_header) == 1 and self._tokens.match(in_header[0])):
                 raise NotAuthentic("no token matches")
-        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""

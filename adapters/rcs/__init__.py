@@ -19,7 +19,7 @@ from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapter.simulation import Rehearsal
 from bridge.adapters.rcs import wire
-from bridge.adapters.rcs.envelope import read_data, read_handshake
+from bridge.adapters.rcs.envelope import MAX_HANDSHAKE, read_data, read_handshake
 from bridge.adapters.rcs.freshen import freshen
 from bridge.adapters.rcs.items import translate_item
 from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
@@ -135,6 +135,19 @@ class Rcs:
                 return self._verified(callback, data, signature)
         return self._verify_unsigned(callback)
 
+    def admit(self, head: Callback, /) -> None:
+        """Refuse what has neither a well-formed signature nor a token, and is no handshake."""
+        length = head.headers.get("Content-Length", "")
+        if self._presented(head) is not None or (length.isdigit() and int(length) <= MAX_HANDSHAKE):
+            return
+        self._check_address(head)
+
+    def _check_address(self, callback: Callback) -> None:
+        if not (self._bare or self._insecure):
+            raise NotAuthentic("neither a signed envelope nor a handshake")
+        if self._tokens and not self._tokens.match(callback.tail):
+            raise NotAuthentic("the token does not match")
+
     def _presented(self, callback: Callback) -> bytes | None:
         """Return the one signature of a callback, if it is of the right form."""
         presented = callback.headers.getall(wire.SIGNATURE_HEADER, ())
@@ -172,10 +185,7 @@ class Rcs:
         return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
 
     def _verify_unsigned(self, callback: Callback) -> Verified:
-        if not (self._bare or self._insecure):
-            raise NotAuthentic("neither a signed envelope nor a handshake")
-        if self._tokens and not self._tokens.match(callback.tail):
-            raise NotAuthentic("the token does not match")
+        self._check_address(callback)
         data = read_data(callback.body)
         if data is not None:
             return self._verified(callback, data, None)

@@ -20,7 +20,8 @@ from bridge.errors import MalformedBody
 
 _MAX_AROUND: Final = 16 << 10
 """How many bytes may stand around `message.data`; Google writes some 500."""
-_MAX_HANDSHAKE: Final = 8 << 10
+MAX_HANDSHAKE: Final = 8 << 10
+"""How many bytes a handshake may have; it is a token and a secret."""
 _DATA: Final = re.compile(rb'"data"[ \t\r\n]*+:[ \t\r\n]*+"')
 
 
@@ -52,7 +53,7 @@ def _data(body: bytes) -> str | None:
 
 def read_handshake(body: bytes) -> JsonObject | None:
     """Return the body of a handshake, or None for any other."""
-    if len(body) > _MAX_HANDSHAKE or b'"clientToken"' not in body:
+    if len(body) > MAX_HANDSHAKE or b'"clientToken"' not in body:
         return None
     told = _read(body)
     is_envelope = type(mapping(told.get("message")).get("data")) is str

@@ -134,16 +134,13 @@ class WhatsApp:
             raise NotAuthentic("the handshake's challenge is missing, repeated or not Meta's")
         return challenge.encode("ascii")
 
+    def admit(self, head: Callback, /) -> None:
+        """Refuse what does not carry one well-formed signature."""
+        if self._is_signed and head.method != "GET":
+            _signature(head)
+
     def _check_signature(self, callback: Callback) -> None:
-        presented = callback.headers.getall(_SIGNATURE, ())
-        if len(presented) != 1 or not presented[0].startswith(_ALGORITHM):
-            raise NotAuthentic(f"{_SIGNATURE} is missing, repeated or of another algorithm")
-        try:
-            signature = bytes.fromhex(presented[0][len(_ALGORITHM) :])
-        except ValueError:
-            # Said without the cause: its text quotes what was presented.
-            raise NotAuthentic(f"{_SIGNATURE} is not hexadecimal") from None
-        if not self._signatures.match(callback.body, signature):
+        if not self._signatures.match(callback.body, _signature(callback)):
             raise NotAuthentic(f"{_SIGNATURE} does not match the body")
 
     def parse(self, verified: Verified, /) -> Parsed:
@@ -208,6 +205,18 @@ class WhatsApp:
         if self._is_signed:
             headers[_SIGNATURE] = _ALGORITHM + self._signatures.sign(body).hex()
         return SignedRequest(body=body, headers=headers)
+
+
+def _signature(callback: Callback) -> bytes:
+    """Return the signature of a callback. Raises `NotAuthentic` unless it has just one."""
+    presented = callback.headers.getall(_SIGNATURE, ())
+    if len(presented) != 1 or not presented[0].startswith(_ALGORITHM):
+        raise NotAuthentic(f"{_SIGNATURE} is missing, repeated or of another algorithm")
+    try:
+        return bytes.fromhex(presented[0][len(_ALGORITHM) :])
+    except ValueError:
+        # Said without the cause: its text quotes what was presented.
+        raise NotAuthentic(f"{_SIGNATURE} is not hexadecimal") from None
 
 
 def _single(values: list[str]) -> str | None:

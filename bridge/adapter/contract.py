@@ -116,6 +116,19 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
+class Admitting(Protocol):
+    """An adapter that can tell from the head of a request alone that `verify` would refuse it.
+
+    Asked before a body is read that has not come with its head, so that strangers cannot make
+    the bridge read large ones.
+    """
+
+    def admit(self, head: Callback, /) -> None:
+        """Raise `NotAuthentic` where no body would do; the body of `head` is empty."""
+        ...
+
+
+@runtime_checkable
 class ChannelSource(Protocol):
     """An adapter that knows beforehand which channels and accounts its events can be of.
 

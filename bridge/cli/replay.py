@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from bridge.cli.client import Client, Parameters, connect
 from bridge.cli.filters import Filters
-from bridge.cli.options import AsJson, ServerConfig, Until, moment, refuse_masked
+from bridge.cli.options import AsJson, ServerConfig, Until, moment
 from bridge.cli.rendering import Columns, print_rows
 from bridge.cli.terminal import Exit, UsageError, fail, talk
 
@@ -47,8 +47,7 @@ def replay(
     Parameters
     ----------
     keys
-        The events' keys, as `bridge tail` and `bridge events` print them; where they hold a
-        number, with --show-personal-data.
+        The events' keys, as the log, `bridge tail` and `bridge events` print them, masked or not.
     since
         Instead of keys, all from this time on: 2026-01-31T12:00:00Z, or one ago such as 1h.
     subscriber
@@ -64,7 +63,6 @@ def replay(
         raise UsageError("--since needs --subscriber")
     if keys and (until is not None or filters != Filters()):
         raise UsageError("filters go with --since: a key says already which event it is")
-    refuse_masked(*keys)
     client = connect(config)
     query: Parameters = {
         **filters.parameters(),

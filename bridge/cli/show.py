@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bridge.cli.client import connect
-from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData, refuse_masked
+from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData
 from bridge.cli.rendering import Columns, EventPrinter, pretty, print_json, print_rows
 from bridge.model.masking import mask_phones_in, masked
 
@@ -31,10 +31,9 @@ def show(
     Parameters
     ----------
     key
-        The event's key, as `bridge tail` and `bridge events` print it; where it holds a number,
-        with --show-personal-data.
+        The event's key, as the log, `bridge tail` and `bridge events` print it, masked or not. A
+        masked one takes longer to find.
     """
-    refuse_masked(key)
     found = connect(config).get("/event", key=key)
     outcomes = [outcome_of(each, whole=show_personal_data) for each in found["outcomes"]]
     if json:

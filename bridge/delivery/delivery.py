@@ -692,14 +692,18 @@ class Delivery:
     # --- our own -------------------------------------------------------------------------
 
     async def _save(self) -> None:
+        next_at = 0.0
         while True:
             await self._progress.changed.wait()
+            # At once where that has taken long enough: functions may block the loop.
+            if (seconds := next_at - self._loop.time()) > 0:
+                await asyncio.sleep(seconds)
+            next_at = self._loop.time() + _SAVE_EVERY
             try:
                 await self._progress.save()
             except JournalError as error:
                 self._complain("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
-            await asyncio.sleep(_SAVE_EVERY)
 
     def _safely(self, step: Callable[..., None], *args: object) -> None:
         """Go on whatever happens, as a task of ours does."""

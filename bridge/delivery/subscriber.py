@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 
-from bridge.delivery.functions import plain
+from bridge.delivery.functions import is_async, plain
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.protocol import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
@@ -70,6 +70,8 @@ class Subscriber:
     for messages in conversations that are ours to answer, False for the copies of others, None
     for both; who asks for `Message` gets ours unless it says otherwise, who asks for `Event` both.
 
+    With `transaction`, the function is async and called with an event and a connection.
+
     Events and contents are classes or the words of TOML, one or several. `direction`, `origin`
     and `content` are about messages, so with any of them nothing else is wanted. With `gather`,
     seconds or "3s", the function is called with a list of messages: those of one conversation
@@ -90,6 +92,7 @@ class Subscriber:
     content: tuple[type[Content], ...] = attrs.field(default=(), converter=_contents)
     completions: bool = False
     gather: float | None = attrs.field(default=None, converter=_gather)
+    transaction: bool = False
     owned: bool | None = attrs.field()
 
     @owned.default
@@ -136,7 +139,7 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     name: object = subscriber.name
     if not isinstance(name, str) or not name.isprintable() or not name.strip():
         yield Problem("name", f"expected a word that can be printed, found {_found(name)}")
-    fault = fault_of(subscriber.function)
+    fault = fault_of(subscriber.function, in_transaction=subscriber.transaction)
     if fault is not None:
         yield Problem("function", fault)
     if not subscriber.events:
@@ -177,6 +180,8 @@ def _gather_problems(subscriber: Subscriber) -> Iterator[Problem]:
         yield Problem("gather", told)
     if subscriber.events != (Message,):
         yield Problem("gather", "gathers messages: on(Message, gather=...)")
+    if subscriber.transaction:
+        yield Problem("gather", "does not go with transaction, which is about one event")
 
 
 def check_options(events: object, options: Mapping[str, Any], allowed: Iterable[str]) -> None:
@@ -209,7 +214,7 @@ def _unknown(key: str, allowed: Iterable[str]) -> str:
     return unknown("option", key, allowed)
 
 
-def fault_of(function: object) -> str | None:
+def fault_of(function: object, *, in_transaction: bool = False) -> str | None:
     """Return why something cannot be a subscriber's function, or None."""
     if inspect.iscoroutine(function):
         function.close()
@@ -221,14 +226,17 @@ def fault_of(function: object) -> str | None:
     for each in (inner, called):
         if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
             return "this is a generator, of which nothing would run; it must not yield"
+    if in_transaction and not is_async(function):
+        return "with transaction=True it has to be async: the connection is"
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # as some functions in C have none
         return None
     try:
-        signature.bind(None)
+        signature.bind(*((None, None) if in_transaction else (None,)))
     except TypeError as error:
-        return f"it is called with one event, which it cannot take: {error}"
+        given = "an event and a connection" if in_transaction else "one event"
+        return f"it is called with {given}, which it cannot take: {error}"
     return None
 
 

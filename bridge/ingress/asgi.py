@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias, final
 
+import attrs
 from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -22,6 +23,7 @@ from bridge.adapter.signing import client_address
 from bridge.errors import BodyRefused, BridgeError, Fault, NotRunning, UnknownAdapter
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
+from bridge.ingress.memory import Memory, Room
 from bridge.ingress.responses import HEADERS, response_to
 from bridge.raised import described
 from bridge.settings import ServerSettings
@@ -56,6 +58,7 @@ class AsgiApplication:
         self._names = frozenset(intake.mount())
         self._intake = intake
         self._settings = settings
+        self._memory = Memory(settings.max_bodies)
         self._running = running
         self._otherwise = otherwise
         self._throttle = Throttle(_log)
@@ -101,17 +104,20 @@ class AsgiApplication:
         peer = (scope.get("client") or (None,))[0]
         trusted = self._settings.trusted_proxies
         told = request_id.told_by(peer, headers.getall(request_id.HEADER, ()), trusted)
-        with request_id.using(told):
+        with request_id.using(told), Room(self._memory) as room:
             try:
-                callback = Callback(
+                head = Callback(
                     method=scope["method"],
                     tail=tail.strip("/"),
                     headers=headers,
                     query=URL.build(query_string=query.decode("latin-1"), encoded=True).query,
-                    body=await self._body(headers, receive),
+                    body=b"",
                     received_at=datetime.now(UTC),
                     client=client_address(peer, headers.getall(hdrs.X_FORWARDED_FOR, ()), trusted),
                 )
+                self._intake.admit(name, head)
+                body = await self._body(headers, receive, room)
+                callback = attrs.evolve(head, body=body, received_at=datetime.now(UTC))
                 return await self._intake.receive(name, callback)
             except BodyRefused as error:
                 self._intake.refuse(name, error)
@@ -123,7 +129,7 @@ class AsgiApplication:
             except BridgeError as error:
                 return response_to(error)
 
-    async def _body(self, headers: CIMultiDictProxy[str], receive: Receive) -> bytes:
+    async def _body(self, headers: CIMultiDictProxy[str], receive: Receive, room: Room) -> bytes:
         """Return the whole body, as it was sent. Raises `BodyRefused`."""
         limit = self._settings.max_body
         for encoding in headers.getall(hdrs.CONTENT_ENCODING, ()):
@@ -140,6 +146,7 @@ class AsgiApplication:
                     if message["type"] == "http.disconnect":
                         raise BodyRefused(Fault.BROKEN_OFF)
                     body += message.get("body", b"")
+                    room.take(len(body))
                     if len(body) > limit:
                         raise BodyRefused(Fault.TOO_LARGE)
                     if not message.get("more_body", False):

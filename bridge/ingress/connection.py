@@ -23,6 +23,7 @@ from bridge.raised import raised_at
 from bridge.settings import ServerSettings
 from bridge.throttle import Throttle
 
+_LINGERING: Final = 2.0  # seconds
 _log: Final = logging.getLogger(__name__)
 
 
@@ -43,22 +44,77 @@ def connections(server: web.Server, settings: ServerSettings) -> Callable[[], as
 
     Its handler has to say `answering` and `answered`.
     """
-    throttle = Throttle(_log)
+    idle = Idle(settings)
 
     def connect() -> asyncio.Protocol:
-        if len(server.connections) >= settings.max_connections:
-            throttle.log(logging.WARNING, "too many connections: one was turned away")
-            return _TurnedAway()
-        return Connection(server, settings)
+        return Connection(server, settings, idle)
 
     return connect
 
 
-class _TurnedAway(asyncio.Protocol):
-    """A connection too many: closed before a byte of it is read."""
+@final
+class Idle:
+    """The connections that there are, and those which can make room for another one.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+    Where there are too many, or too many of one peer, that is the one which has waited longest
+    for a request to come whole; where all have one to answer, the new one is turned away.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._most = settings.max_connections
+        self._most_of_one = settings.max_connections_per_peer
+        self._proxies = settings.trusted_proxies
+        self._waiting: dict[Connection, None] = {}
+        self._of_peer: dict[Address | None, dict[Connection, None]] = {}
+        self._count = 0
+        self._throttle = Throttle(_log)
+
+    def take(self, new: Connection) -> bool:
+        """Count a connection; return whether there is room for it."""
+        peer = new.client
+        mine = self._of_peer.get(peer, {})
+        if len(mine) >= self._most_of_one and not any(
+            peer is not None and peer in network for network in self._proxies
+        ):
+            waiting = next((each for each in self._waiting if each.client == peer), None)
+        elif self._count >= self._most:
+            waiting = next(iter(self._waiting), None)
+        else:
+            self._add(new)
+            return True
+        what = "turned away" if waiting is None else "closed that had been idle"
+        self._throttle.log(logging.WARNING, f"too many connections: one was {what}")
+        if waiting is None:
+            return False
+        self.gone(waiting)
+        waiting.force_close()
+        self._add(new)
+        return True
+
+    def _add(self, new: Connection) -> None:
+        self._of_peer.setdefault(new.client, {})[new] = None
+        self._count += 1
+        self._waiting[new] = None
+
+    def gone(self, connection: Connection) -> None:
+        """Count a connection no more, if it was counted."""
+        mine = self._of_peer.get(connection.client, {})
+        if connection not in mine:
+            return
+        self._count -= 1
+        self._waiting.pop(connection, None)
+        del mine[connection]
+        if not mine:
+            del self._of_peer[connection.client]
+
+    def begins(self, connection: Connection) -> None:
+        """Note that a connection has a request to answer."""
+        self._waiting.pop(connection, None)
+
+    def ends(self, connection: Connection) -> None:
+        """Note that a connection waits for its next request."""
+        if connection in self._of_peer.get(connection.client, ()):
+            self._waiting[connection] = None
 
 
 @final
@@ -68,9 +124,17 @@ class Connection(web.RequestHandler):
     The time runs from the opening, and later from the first byte that follows an answer.
     """
 
-    __slots__ = ("_deadline", "_header_timeout", "client", "is_answering")
+    __slots__ = (
+        "_deadline",
+        "_header_timeout",
+        "_idle",
+        "_to_be_read",
+        "_write_timeout",
+        "client",
+        "is_answering",
+    )
 
-    def __init__(self, server: web.Server, settings: ServerSettings) -> None:
+    def __init__(self, server: web.Server, settings: ServerSettings, idle: Idle) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -78,24 +142,32 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # a small body could become a huge one, and is refused anyway
             keepalive_timeout=settings.keepalive_timeout,
             # How long the rest of a refused body is still read, so that the answer is seen.
-            lingering_time=settings.body_timeout,
+            lingering_time=min(settings.body_timeout, _LINGERING),
         )
         self._header_timeout = settings.header_timeout
+        self._write_timeout = settings.body_timeout
+        self._idle = idle
         self._deadline: asyncio.TimerHandle | None = None
+        self._to_be_read: asyncio.TimerHandle | None = None
         self.is_answering = False
         self.client: Address | None = None
         """Who is at the other end, which may be a proxy."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request, where there is room for the connection."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.client = client_address(peer[0] if isinstance(peer, tuple) else peer, (), ())
-        self._expect_a_head()
+        if self._idle.take(self):
+            self._expect_a_head()
+        else:
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop waiting."""
+        self._idle.gone(self)
         self._stop_expecting()
+        self._stop_waiting_for_the_reader()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -110,15 +182,34 @@ class Connection(web.RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read what it is answered."""
+        super().pause_writing()
+        if self._to_be_read is None and self.transport is not None:
+            loop = asyncio.get_running_loop()
+            self._to_be_read = loop.call_later(self._write_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads again."""
+        self._stop_waiting_for_the_reader()
+        super().resume_writing()
+
+    def _stop_waiting_for_the_reader(self) -> None:
+        if self._to_be_read is not None:
+            self._to_be_read.cancel()
+            self._to_be_read = None
+
     def answering(self) -> None:
         """Note that a head has arrived: what comes now is that request's body."""
         if self._deadline is not None:
             self._stop_expecting()
         self.is_answering = True
+        self._idle.begins(self)
 
     def answered(self) -> None:
         """Note that what comes now belongs to another request."""
         self.is_answering = False
+        self._idle.ends(self)
 
     def _expect_a_head(self) -> None:
         loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ import orjson
 
 from bridge.adapter import (
     Adapter,
+    Admitting,
     Callback,
     Parsed,
     Response,
@@ -34,6 +35,7 @@ from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
+    BridgeError,
     CodecError,
     ConfigurationError,
     JournalError,
@@ -152,10 +154,7 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                fields = {"adapter": name, "reason": str(error)}
-                self._throttle.log(
-                    logging.INFO, "callback refused", key=f"refused {name}", **fields
-                )
+                self._tell_of_refusal(name, error)
                 raise
             events = parsed.events
             if may_grow(events, len(callback.body)):
@@ -164,12 +163,30 @@ class Intake:
                 await self._append(one, callback, events)
             return parsed.response
 
+    def admit(self, name: str, head: Callback) -> None:
+        """Refuse a callback before its body is read, where its head tells enough.
+
+        Raises `UnknownAdapter`, `MethodRefused` or `NotAuthentic`, as `receive` would.
+        """
+        one = self._find(name)
+        try:
+            one.check_head(head)
+            if one.admit is not None:
+                one.admit(head)
+        except (NotAuthentic, MethodRefused) as error:
+            with self._observers.callback(one.details):
+                self._tell_of_refusal(name, error)
+                raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
+            one.log_crash("admit", error)
+
+    def _tell_of_refusal(self, name: str, error: BridgeError) -> None:
+        fields = {"adapter": name, "reason": str(error)}
+        self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
+
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
-        if not one.allows(callback.client):
-            raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in one.methods:
-            raise MethodRefused(one.methods)
+        one.check_head(callback)
         try:
             with self._observers.verify(one.details):
                 verified: object = one.adapter.verify(callback)
@@ -329,9 +346,17 @@ class _Configured:
         self.is_signed = isinstance(adapter, Signing) and adapter.signed
         self.is_believed = self.is_signed
         self.methods = adapter.methods
+        self.admit = adapter.admit if isinstance(adapter, Admitting) else None
         self.networks = tuple(networks)
         self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
         self.details = CallbackDetails(name)
+
+    def check_head(self, callback: Callback) -> None:
+        """Raise `NotAuthentic` or `MethodRefused` where a callback cannot be one of ours."""
+        if not self.allows(callback.client):
+            raise NotAuthentic("the callback comes from a network that is not allowed")
+        if callback.method not in self.methods:
+            raise MethodRefused(self.methods)
 
     def allows(self, client: Address | None) -> bool:
         """Return whether a callback may come from there; without networks, from anywhere."""

@@ -40,6 +40,7 @@ _FAULTS: Final[Mapping[Fault, int]] = {
     Fault.ENCODED: 415,
     Fault.LATE: 408,
     Fault.BROKEN_OFF: 400,
+    Fault.NO_MEMORY: 503,
 }
 
 
@@ -55,7 +56,8 @@ def response_to(error: BridgeError) -> Response:
             line, column, offset = error.line, error.column, error.offset
             return problem(400, str(error), line=line, column=column, offset=offset)
         case BodyRefused():
-            return problem(_FAULTS[error.fault], str(error))
+            headers = _RETRY_AFTER if error.fault is Fault.NO_MEMORY else _NO_HEADERS
+            return problem(_FAULTS[error.fault], str(error), headers=headers)
         case MethodRefused():
             return problem(405, str(error), headers={"Allow": ", ".join(sorted(error.allowed))})
         case UnknownAdapter():

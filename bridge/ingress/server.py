@@ -21,6 +21,7 @@ from bridge.errors import UnknownAdapter
 from bridge.ingress import request_id
 from bridge.ingress.connection import Connection, check_parser, connections
 from bridge.ingress.intake import Intake
+from bridge.ingress.memory import Memory
 from bridge.ingress.responses import (
     ACKNOWLEDGING,
     ALIVE,
@@ -96,6 +97,7 @@ def _handler(
     exactly = {f"{below}{name}": name for name in intake.mount()}
     trusted = settings.trusted_proxies
     acknowledgement = Acknowledgement()
+    memory = Memory(settings.max_bodies)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -114,7 +116,9 @@ def _handler(
                 client = client_of(request, settings)
                 named = request_id.using(request_id.told_by_proxy(request, trusted))
             with named:
-                response = await respond(request, intake, settings, name, tail=tail, client=client)
+                response = await respond(
+                    request, intake, settings, name, memory, tail=tail, client=client
+                )
             if response is ACKNOWLEDGED and acknowledgement.suits(request):
                 return acknowledgement
             return web_response(response)

@@ -18,6 +18,7 @@ from bridge.adapter import Callback, Response
 from bridge.adapter.signing import Address, client_address
 from bridge.errors import BodyRefused, BridgeError, Fault, UnknownAdapter
 from bridge.ingress.intake import Intake
+from bridge.ingress.memory import Memory, Room
 from bridge.ingress.responses import response_to, web_response
 from bridge.model.frozen import builder
 from bridge.settings import ServerSettings
@@ -30,8 +31,9 @@ _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 
 def mount(app: web.Application, intake: Intake, settings: ServerSettings) -> None:
     """Add a route for each adapter, with a 404 of our own below them."""
+    memory = Memory(settings.max_bodies)
     for name in intake.mount():
-        handler = _handler(intake, name, settings)
+        handler = _handler(intake, name, settings, memory)
         app.router.add_route("*", f"{settings.prefix}/{name}", handler)
         app.router.add_route("*", f"{settings.prefix}/{name}/{{tail:.*}}", handler)
     if settings.prefix:
@@ -39,13 +41,13 @@ def mount(app: web.Application, intake: Intake, settings: ServerSettings) -> Non
 
 
 def _handler(
-    intake: Intake, name: str, settings: ServerSettings
+    intake: Intake, name: str, settings: ServerSettings, memory: Memory
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         tail = request.match_info.get("tail", "")
         client = client_of(request, settings)
         return web_response(
-            await respond(request, intake, settings, name, tail=tail, client=client)
+            await respond(request, intake, settings, name, memory, tail=tail, client=client)
         )
 
     return handle
@@ -66,6 +68,7 @@ async def respond(
     intake: Intake,
     settings: ServerSettings,
     name: str,
+    memory: Memory,
     *,
     tail: str,
     client: Address | None,
@@ -75,11 +78,9 @@ async def respond(
     Never raises a `BridgeError`. Where a body was not read to its end, nobody knows where the
     next request begins: then the response ends the connection.
     """
-    try:
-        body = _at_hand(request, settings.max_body)
-        if body is None:
-            body = await _body(request, settings)
-        callback = _new_callback(
+
+    def callback(body: bytes) -> Callback:
+        return _new_callback(
             method=request.method,
             tail=tail.strip("/"),
             headers=request.headers,
@@ -88,12 +89,28 @@ async def respond(
             received_at=datetime.now(UTC),
             client=client,
         )
-        return await intake.receive(name, callback)
+
+    is_read = False
+    try:
+        body = _at_hand(request, settings.max_body)
+        if body is not None:
+            is_read = True
+            return await intake.receive(name, callback(body))
+        intake.admit(name, callback(b""))
+        with Room(memory) as room:
+            body = await _body(request, settings, room)
+            is_read = True
+            return await intake.receive(name, callback(body))
     except BodyRefused as error:
         intake.refuse(name, error)
-        return attrs.evolve(response_to(error), headers={hdrs.CONNECTION: "close"})
+        return _closing(response_to(error))
     except BridgeError as error:
-        return response_to(error)
+        response = response_to(error)
+        return response if is_read else _closing(response)
+
+
+def _closing(response: Response) -> Response:
+    return attrs.evolve(response, headers={**response.headers, hdrs.CONNECTION: "close"})
 
 
 def _at_hand(request: web.BaseRequest, limit: int) -> bytes | None:
@@ -112,7 +129,7 @@ def _at_hand(request: web.BaseRequest, limit: int) -> bytes | None:
     return body
 
 
-async def _body(request: web.BaseRequest, settings: ServerSettings) -> bytes:
+async def _body(request: web.BaseRequest, settings: ServerSettings, room: Room) -> bytes:
     # Each of them: aiohttp decodes by the last one, and without a limit.
     headers = request.headers
     for encoding in headers.getall(hdrs.CONTENT_ENCODING, ()):
@@ -125,20 +142,19 @@ async def _body(request: web.BaseRequest, settings: ServerSettings) -> bytes:
         raise BodyRefused(Fault.TOO_LARGE)
     try:
         async with asyncio.timeout(settings.body_timeout):
-            if length is not None:
-                return await request.content.read()  # the parser ends it at its length
             if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
                 raise BodyRefused(Fault.BROKEN_OFF)  # a coding beneath the chunks stays undone
-            return await _chunked(request, settings.max_body)
+            return await _read(request, settings.max_body, room)
     except TimeoutError:
         raise BodyRefused(Fault.LATE) from None
     except (ClientPayloadError, web.RequestPayloadError, ConnectionError):
         raise BodyRefused(Fault.BROKEN_OFF) from None
 
 
-async def _chunked(request: web.BaseRequest, limit: int) -> bytes:
+async def _read(request: web.BaseRequest, limit: int, room: Room) -> bytes:
     body = bytearray()
-    async for chunk in request.content.iter_any():
+    async for chunk in request.content.iter_any():  # the parser ends it at its length
+        room.take(len(body) + len(chunk))
         body += chunk
         if len(body) > limit:
             raise BodyRefused(Fault.TOO_LARGE)

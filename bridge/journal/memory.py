@@ -36,8 +36,7 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
-from bridge.journal.queues import Queues
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.settings import JournalSettings, NoSettings

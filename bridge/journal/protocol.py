@@ -11,11 +11,11 @@ restart.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, final, runtime_checkable
+from typing import Any, Protocol, Self, final, runtime_checkable
 
 import attrs
 import orjson
@@ -457,6 +457,19 @@ class SharedJournal(Protocol):
         """Return whether some process serves this subscriber now.
 
         One that was killed may count for a few seconds more.
+        """
+        ...
+
+
+@runtime_checkable
+class TransactionalCursor(Protocol):
+    """A cursor of a journal in a database that subscribers may write to themselves."""
+
+    def transaction(self, event: Event) -> AbstractAsyncContextManager[Any]:
+        """Give a connection in a transaction, which commits what is done and that it was done.
+
+        None instead of a connection says that the event was taken before, or is another
+        process's now. Whatever is raised within rolls everything back.
         """
         ...
 

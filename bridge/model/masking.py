@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from binascii import a2b_base64
+from hashlib import blake2b
 from typing import Any, Final
 
 # Controls, formats (bidirectional overrides among them), lone surrogates, line and paragraph
@@ -19,9 +21,8 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 MASK: Final = "****"
 """What stands in the middle of a phone that is hidden."""
 
-_PHONE_HEAD: Final = 4
-_PHONE_TAIL: Final = 3
-_SHORT_PHONE: Final = 10
+_PHONE_TAIL: Final = 2
+_SHORT_PHONE: Final = 6
 
 # A number with its plus is a phone wherever it stands. Without it, a run of digits that is no
 # part of a word may be one (WhatsApp writes them bare). After a slash it is none: that is how
@@ -31,6 +32,14 @@ _PHONE_RUN: Final = re.compile(
 )
 
 
+# A provider's id of a message may be base64 of the user's phone and more: of its digits, or of
+# two digits in each byte with a filler (15) behind the last.
+_ENCODED: Final = re.compile(r"[0-9A-Za-z+_-]{14,}={0,2}", re.ASCII)
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_DIGITS: Final = re.compile(rb"\d{7}")
+_PACKED: Final = re.compile(r"\d{8,15}f")
+_DIGEST_SIZE: Final = 6
+
 # What the bridge or a provider says, as opposed to what a person does or is. Anything else that
 # an event may hold is masked, so that a field that is added one day is not shown by oversight.
 _PLAIN: Final = frozenset(
@@ -39,11 +48,16 @@ _PLAIN: Final = frozenset(
         *("status", "provider_status", "code", "forwarded", "media", "mime_type", "sha256"),
         *("language", "category", "aspect", "template_id", "template_name", "topic", "change"),
         *("source_type", "media_type", "provider_type", "currency", "model", "type"),
-        *("expires_at", "effective_at", "message_id", "aliases"),
+        *("expires_at", "effective_at", "domain", "id_space"),
     )
 )
 # Fields that may hold a phone number, and no other personal data.
-_NAMES: Final = frozenset(("key", "account", "id", "reason", "path", "current"))
+_NAMES: Final = frozenset(
+    (
+        *("key", "account", "id", "reason", "path", "current", "completes"),
+        *("message_id", "aliases"),
+    )
+)
 _HIDDEN: Final = frozenset(("raw", "details"))
 
 
@@ -64,12 +78,10 @@ def _escaped(character: str) -> str:
 
 
 def mask_phone(phone: str) -> str:
-    """Return a phone with its middle hidden, so that people who know it recognise it."""
+    """Return a phone with all but its last two digits hidden, to tell two of them apart."""
     digits = phone.removeprefix("+")
     plus = phone[: len(phone) - len(digits)]
-    if len(digits) < _SHORT_PHONE:
-        return f"{plus}{MASK}{digits[-1:]}"
-    return f"{plus}{digits[:_PHONE_HEAD]}{MASK}{digits[-_PHONE_TAIL:]}"
+    return f"{plus}{MASK}{digits[-_PHONE_TAIL:] if len(digits) >= _SHORT_PHONE else digits[-1:]}"
 
 
 def mask_text(text: str) -> str:
@@ -78,8 +90,27 @@ def mask_text(text: str) -> str:
 
 
 def mask_phones_in(text: str) -> str:
-    """Return a text with everything in it masked that could be a phone number."""
-    return _PHONE_RUN.sub(_masked_run, text)
+    """Return a text with everything in it masked that could be a phone number.
+
+    A digest stands for an id that has one inside, so that the same text comes out the same.
+    """
+    return _ENCODED.sub(_masked_id, _PHONE_RUN.sub(_masked_run, text))
+
+
+def _masked_id(match: re.Match[str]) -> str:
+    text = match.group()
+    if not _holds_phone(text.rstrip("=").translate(_URL_SAFE)):
+        return text
+    return MASK + blake2b(text.encode(), digest_size=_DIGEST_SIZE).hexdigest()
+
+
+def _holds_phone(encoded: str) -> bool:
+    for start in range(4):  # wherever in a longer text it begins
+        length = (len(encoded) - start) // 4 * 4
+        data = a2b_base64(encoded[start : start + length])
+        if _DIGITS.search(data) or (start == 0 and _PACKED.search(data.hex())):
+            return True
+    return False
 
 
 def _masked_run(match: re.Match[str]) -> str:

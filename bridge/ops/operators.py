@@ -34,6 +34,7 @@ from bridge.journal.protocol import (
 )
 from bridge.journal.query import Query
 from bridge.model import Event, Message, StatusChange, Unrecognized
+from bridge.model.masking import MASK, mask_phones_in
 from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
@@ -125,8 +126,8 @@ class Operators:
         return await self._intake.health()
 
     async def describe(self, key: str) -> Described | None:
-        """Return all that is known about the event with this key, if there is one."""
-        entry = await self.journal.find(key)
+        """Return all that is known about the event with this key, as for `find`."""
+        entry = await self.find(key)
         if entry is None:
             return None
         strangers = {
@@ -141,6 +142,19 @@ class Operators:
             history=await self._history(entry.event),
         )
 
+    async def find(self, key: str) -> Entry | None:
+        """Return the entry of a key, which may be masked as the log and the commands print it.
+
+        For a masked key all entries are looked at, the newest first.
+        """
+        if MASK not in key:
+            return await self.journal.find(key)
+        async for page in self.journal.scan(Query(newest_first=True, limit=_TOGETHER)):
+            for entry in page:
+                if mask_phones_in(entry.event.key) == key:
+                    return entry
+        return None
+
     async def _history(self, event: Event) -> Sequence[Entry]:
         if not isinstance(event, Message | StatusChange):
             return ()
@@ -149,7 +163,8 @@ class Operators:
             query = Query(
                 kinds=(Message.kind, StatusChange.kind), message_id=name, limit=_LONGEST_HISTORY
             )
-            found |= {each.position: each for each in await self.journal.search(query)}
+            entries = await self.journal.search(query)
+            found |= {e.position: e for e in entries if e.event.domain == event.domain}
         return [found[position] for position in sorted(found)]
 
     async def at(self, position: int) -> Entry | None:
@@ -283,7 +298,7 @@ class Operators:
         What a subscriber has yet to look at comes anyway, and is not counted. Raises
         `UnknownSubscriber`.
         """
-        found = {key: await self.journal.find(key) for key in keys}
+        found = {key: await self.find(key) for key in keys}
         entries = [entry for entry in found.values() if entry is not None]
         return Replayed(
             subscribers=await self._replay(entries, name, dry_run=dry_run),
@@ -335,7 +350,7 @@ class Operators:
         done: dict[str, Reparsed | None] = {}
         for key in keys:
             done[key] = None
-            entry = await self.journal.find(key)
+            entry = await self.find(key)
             if entry is not None and isinstance(entry.event, Unrecognized):
                 with suppress(UnknownAdapter):
                     done[key] = await self._reparse(entry.position, entry.event, dry_run=dry_run)

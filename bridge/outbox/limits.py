@@ -14,7 +14,7 @@ import attrs
 
 from bridge.adapter import Pace
 
-_MAX_PAUSE: Final = 3600.0
+_MAX_PAUSE: Final = 600.0
 _ACCOUNT_FACTOR: Final = 2.0
 _PAIR_FACTOR: Final = 4.0  # as Meta asks for: 4^0, 4^1, 4^2 … seconds
 _MANY: Final = 10_000
@@ -44,7 +44,12 @@ class _Gate:
         self.drained_at = max(self.drained_at, now) + every
 
     def shut(self, now: float, seconds: float | None, factor: float) -> float:
-        """Let nobody in for so many seconds, or for ever longer ones; return for how many."""
+        """Let nobody in for so many seconds, or for ever longer ones; return for how many.
+
+        Those that were let in before it was shut, and are refused as well, make it no longer.
+        """
+        if seconds is None and now < self.shut_until:
+            return self.shut_until - now
         pause = min(factor**self.refusals, _MAX_PAUSE) if seconds is None else seconds
         self.refusals += 1
         self.shut_until = max(self.shut_until, now + pause)

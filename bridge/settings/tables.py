@@ -67,7 +67,10 @@ class ServerSettings:
 
     An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
     believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. On shutdown,
+    and then its body within `body_timeout`; otherwise the connection is closed. So is one whose
+    client does not read its answers for `body_timeout`, and where there are too many, the one
+    that has been idle longest. Trusted proxies may have more than `max_connections_per_peer`.
+    All bodies that arrive may take `max_bodies`, beside 64 kB each. On shutdown,
     requests and deliveries in progress have `drain_timeout` to finish.
     """
 
@@ -83,6 +86,8 @@ class ServerSettings:
     body_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
     keepalive_timeout: Duration = attrs.field(default=75.0, validator=between(0))
     max_connections: int = attrs.field(default=1000, validator=between(1))
+    max_connections_per_peer: int = attrs.field(default=500, validator=between(1))
+    max_bodies: Size = attrs.field(default=64 * _MIB, validator=between(0))
     drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
 
 
@@ -214,8 +219,8 @@ class SubscriberTable:
     `use` is `console`, `webhook` or the function that receives the events. It gets those that all
     the filters let through; `events` and `content` name one kind or several, and none means all of
     them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal. `owned` is as for `Subscriber`, and "any" means
-    both.
+    on or with the oldest event of the journal. `transaction` and `owned` are as for `Subscriber`,
+    and "any" means both.
 
     With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
@@ -229,6 +234,7 @@ class SubscriberTable:
     source: str | None = None
     domain: str | None = None
     completions: bool = False
+    transaction: bool = False
     owned: bool | Literal["any"] | None = None
     direction: Direction | None = None
     origin: Origin | None = None

@@ -14,6 +14,7 @@ from bridge.errors import ConfigurationError, NotAuthentic, NotRunning
 from bridge.ingress.server import listening
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event
 from bridge.runtime import Bridge
@@ -40,7 +41,8 @@ def journal(request, tmp_path):
         case "sqlite":
             return SqliteJournal(tmp_path / "journal.db")
     server = request.getfixturevalue("nats_server")
-    return NatsJournal([server.url], stream=tmp_path.name, partitions=2)
+    settings = NatsSettings(servers=(server.url,), stream=tmp_path.name, partitions=2)
+    return NatsJournal(settings)
 
 
 class Crm:

@@ -72,18 +72,21 @@ async def way_of_a_callback(folder: Path) -> list[list[str]]:
     async def take(message: Message) -> None:
         arrived.put_nowait(message.message_id)
 
-    async def receive(message_id: str) -> None:
-        callback = Callback(body=body(message_id), received_at=datetime.now(UTC))
+    async def receive(callback: Callback) -> None:
         await bridge.receive("whatsapp", callback)
-        assert await arrived.get() == message_id
+        await arrived.get()
 
+    first, second = (
+        Callback(body=body(message_id), received_at=datetime.now(UTC))
+        for message_id in ("wamid.first", "wamid.second")
+    )
     threading.setprofile(note)
     try:
         async with bridge:
-            await receive("wamid.first")  # what is made once is made now
+            await receive(first)  # what is made once is made now
             sys.setprofile(note)
             is_on = True
-            await receive("wamid.second")
+            await receive(second)
             is_on = False
     finally:
         sys.setprofile(None)

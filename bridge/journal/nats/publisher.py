@@ -26,8 +26,7 @@ from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, read_queue
 from bridge.journal.nats.subjects import Names, digest
 from bridge.journal.protocol import Appended, lane_of
-from bridge.journal.queues import Queues
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 

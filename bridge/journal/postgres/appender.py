@@ -16,7 +16,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
-from bridge.journal.postgres.database import Away, Connection, Database
+from bridge.journal.postgres.database import AFTER_FAILURE, Away, Connection, Database
 from bridge.journal.postgres.entries import lane_bytes, partition_of
 from bridge.journal.postgres.ledger import GroupLedger, NotRead
 from bridge.journal.protocol import Appended, Entry
@@ -25,7 +25,6 @@ from bridge.model import Event
 from bridge.model.codec import encode
 
 _GROUP: Final = 256  # events in one transaction
-_AFTER_FAILURE: Final = 0.2
 _INSERT: Final = """
 INSERT INTO $.entries (position, at, partition, key, lane, same_as, event)
 SELECT position, extract(epoch FROM clock_timestamp()), partition, key, lane,
@@ -37,6 +36,7 @@ _HEAD: Final = """
 SELECT last, (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp())
 FROM $.head FOR UPDATE
 """
+_ANSWERS_WITHIN: Final = 2  # times the patience: a group may wait for the one before it
 _SOONEST: Final = 0.02  # seconds until what waits is looked at again
 
 
@@ -98,7 +98,11 @@ class Appender:
         self._queue.append(item)
         self._waiting += len(item.events)
         self._queued.set()
-        return await item.done
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN * self._database.patience):
+                return await item.done
+        except TimeoutError:
+            raise JournalError("PostgreSQL does not answer") from None
 
     async def run(self) -> None:
         """Commit groups, one after the other, and what waits when its time is over."""
@@ -136,7 +140,7 @@ class Appender:
                     before, entries, last = await self._write(group, connection)
             except Away as error:
                 if loop.time() < until:
-                    await asyncio.sleep(_AFTER_FAILURE)
+                    await asyncio.sleep(AFTER_FAILURE)
                     continue
                 self._answer(group, error)
                 return
@@ -216,11 +220,10 @@ class Appender:
                 row = (last, 0, key, b"", of or b"", b"")
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)
-        async with connection.pipeline():
-            if last != before:
-                await self._database.execute(connection, _INSERT, columns)
-                await self._database.execute(connection, "UPDATE $.head SET last = %s", (last,))
-            waits += await ledger.write()
+        if last != before:
+            await self._database.execute(connection, _INSERT, columns)
+            await self._database.execute(connection, "UPDATE $.head SET last = %s", (last,))
+        waits += await ledger.write()
         now = asyncio.get_running_loop().time()
         self._due_at = now + max(min(waits), _SOONEST) if waits else None
         return before, entries, last

@@ -229,8 +229,7 @@ class SubscriberCursor:
         }
 
         async def work(connection: Connection) -> None:
-            async with connection.pipeline():
-                await self._write(settlement, settled, connection)
+            await self._write(settlement, settled, connection)
 
         await self._journal.database.run(work)
         for position in passed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -12,7 +11,6 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
-from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.settings import PostgresSettings
@@ -24,16 +22,15 @@ Connection: TypeAlias = psycopg.AsyncConnection[Row]
 Cursor: TypeAlias = psycopg.AsyncCursor[Row]
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
 
+_IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
-_AFTER_FAILURE: Final = 0.2  # seconds until the next try
+AFTER_FAILURE: Final = 0.2  # seconds until the next try
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
 _PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 # Where a process stops with its transaction open, others wait for it no longer than this.
 _LIMITS: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '10s'"
 )
-# The pool logs each connection that fails; what that means is logged here.
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Away(JournalError):
@@ -47,8 +44,42 @@ def told(error: BaseException) -> str:
     return f"PostgreSQL: {first or type(error).__name__}{f' ({state})' if state else ''}"
 
 
+class _Pool:
+    """At most so many connections, made when they are needed and kept while they work."""
+
+    def __init__(self, most: int, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self._free = asyncio.Semaphore(most)
+        self._connect = connect
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Give a connection, which commits each statement."""
+        async with self._free:
+            connection = self._idle.pop() if self._idle else await self._connect()
+            try:
+                yield connection
+            finally:
+                if self._closed or connection.info.transaction_status is not _IDLE:
+                    await self.close(connection)  # where one is lost, the others are likely to be
+                else:
+                    self._idle.append(connection)
+
+    async def close(self, *more: Connection) -> None:
+        """Close what is idle, and these."""
+        idle, self._idle = self._idle, []
+        for connection in (*idle, *more):
+            await connection.close()
+
+    async def end(self) -> None:
+        """Keep no connection from now on."""
+        self._closed = True
+        await self.close()
+
+
 class Database:
-    """A pool of connections while the context is open, and SQL on the journal's own schema.
+    """Connections while the context is open, and SQL on the journal's own schema.
 
     `$.` in a statement stands for the schema: no search path is set, since a pooler would not
     keep it, and since a subscriber's transaction has its own.
@@ -62,32 +93,26 @@ class Database:
             f"the schema {settings.schema} of {parts.get('dbname', 'the database')} on "
             f"{parts.get('host', 'this machine')}"
         )
-        self._settings = settings
         self.qualified = cache(self._qualified)
-        self._pool: AsyncConnectionPool[Connection] | None = None
-        self._effects: AsyncConnectionPool[Connection] | None = None
+        self._settings = settings
+        self._arguments: dict[str, Any] = {
+            "prepare_threshold": None if settings.pooler else 2,
+            "connect_timeout": max(2, round(self.patience / 2)),
+            "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
+            "application_name": "incs-bridge",
+            **parts,
+        }
+        self._own: _Pool | None = None
+        self._effects: _Pool | None = None
 
     def _qualified(self, statement: str) -> str:
         return statement.replace("$.", f'"{self.schema}".')
 
     async def __aenter__(self) -> Self:
-        """Open the pool; it fills itself later where the server is away."""
-        self._pool = self._made(1, _OWN)
-        self._effects = self._made(0, self._settings.connections)
-        await self._pool.open()
-        await self._effects.open()
+        """Be ready to connect."""
+        self._own = _Pool(_OWN, self._connect)
+        self._effects = _Pool(self._settings.connections, self._connect)
         return self
-
-    def _made(self, least: int, most: int) -> AsyncConnectionPool[Connection]:
-        return AsyncConnectionPool(
-            self._settings.dsn.reveal(),
-            kwargs=self._arguments,
-            min_size=least,
-            max_size=most,
-            timeout=self.patience,
-            reconnect_timeout=self.patience,
-            open=False,
-        )
 
     async def __aexit__(
         self,
@@ -96,41 +121,39 @@ class Database:
         traceback: TracebackType | None,
     ) -> None:
         """Close all connections."""
-        pools, self._pool, self._effects = (self._pool, self._effects), None, None
+        pools, self._own, self._effects = (self._own, self._effects), None, None
         for pool in pools:
             if pool is not None:
-                await pool.close()
+                await pool.end()
 
-    @property
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "prepare_threshold": None if self._settings.pooler else 2,
-            "connect_timeout": max(2, round(self.patience / 2)),
-            **({} if self._settings.pooler else {"application_name": "incs-bridge"}),
-            **{k: v for k, v in self._settings.conninfo.items() if k == "application_name"},
-        }
+    async def _connect(self) -> Connection:
+        return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
         """Give a connection of its own, which commits each statement."""
-        connection = await psycopg.AsyncConnection.connect(
-            self._settings.dsn.reveal(), autocommit=True, **self._arguments
-        )
-        async with connection:
+        async with await self._connect() as connection:
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """Give a connection in a transaction. Raises `JournalError`, `Away` where it may pass."""
-        if self._pool is None:
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Give a connection, which commits each statement.
+
+        Raises `JournalError`, which is `Away` where it may pass.
+        """
+        if self._own is None:
             raise JournalError("the journal is not open")
         try:
-            async with self._pool.connection() as connection:
+            async with self._own.connection() as connection:
                 yield connection
-        except PoolClosed as error:
-            raise JournalError("the journal is not open") from error
         except psycopg.Error as error:
             raise (Away if isinstance(error, _PASSING) else JournalError)(told(error)) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Give a connection in a transaction, whose statements share round trips; raises so too."""
+        async with self.connection() as connection, connection.pipeline(), connection.transaction():
+            yield connection
 
     @asynccontextmanager
     async def effects(self) -> AsyncIterator[Connection]:
@@ -144,17 +167,20 @@ class Database:
         async with self._effects.connection() as connection, connection.transaction():
             yield connection
 
-    async def run(self, work: Work[T]) -> T:
-        """Do some work in a transaction, again and again where it fails for a passing reason."""
+    async def run(self, work: Work[T], *, alone: bool = False) -> T:
+        """Do some work in a transaction, again and again where it fails for a passing reason.
+
+        What is one statement `alone` needs no transaction.
+        """
         until = asyncio.get_running_loop().time() + self.patience
         while True:
             try:
-                async with self.transaction() as connection:
+                async with self.connection() if alone else self.transaction() as connection:
                     return await work(connection)
             except Away:
-                if asyncio.get_running_loop().time() + _AFTER_FAILURE > until:
+                if asyncio.get_running_loop().time() + AFTER_FAILURE > until:
                     raise
-                await asyncio.sleep(_AFTER_FAILURE)
+                await asyncio.sleep(AFTER_FAILURE)
 
     # --- statements --------------------------------------------------------------------------
 
@@ -176,17 +202,17 @@ class Database:
         return await (await self.execute(connection, statement, values)).fetchone()
 
     async def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
-        """Return all rows that a statement gives, in a transaction of its own."""
+        """Return all rows that one statement gives."""
 
         async def work(connection: Connection) -> list[Row]:
             return await (await self.execute(connection, statement, values)).fetchall()
 
-        return await self.run(work)
+        return await self.run(work, alone=True)
 
     async def change(self, statement: str, values: Sequence[object] = ()) -> int:
-        """Run a statement in a transaction of its own; return how many rows it concerned."""
+        """Run one statement; return how many rows it concerned."""
 
         async def work(connection: Connection) -> int:
             return (await self.execute(connection, statement, values)).rowcount
 
-        return await self.run(work)
+        return await self.run(work, alone=True)

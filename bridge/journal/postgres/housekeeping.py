@@ -25,12 +25,12 @@ _ANSWERS_WITHIN: Final = 3.0
 # Whoever waits for an entry keeps it: the furthest behind of all subscribers, whoever holds it,
 # and its dead letters. `oldest` is for those that nobody may keep any longer.
 _DELETE: Final = """
-DELETE FROM $.entries WHERE position > %s AND position <= %s
+WITH gone AS (DELETE FROM $.entries WHERE position > %s AND position <= %s
 AND at < extract(epoch FROM now()) - %s AND (%s OR (
     position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
     AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = entries.position)
     AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = entries.position)
-))
+)) RETURNING 1) SELECT count(*) FROM gone
 """
 
 
@@ -74,8 +74,8 @@ async def _delete(database: Database, age: float, *, whatever: bool) -> int:
             )
             if row is None or not row[1]:
                 return 0, None
-            gone = await database.execute(connection, _DELETE, (after, row[0], age, whatever))
-            return gone.rowcount, int(row[0])
+            gone = await database.row(connection, _DELETE, (after, row[0], age, whatever))
+            return gone[0] if gone else 0, int(row[0])
 
         count, upto = await database.run(work)
         if upto is None:
@@ -169,7 +169,6 @@ async def health(database: Database) -> Health:
         async with database.transaction() as connection:
             await database.limit(connection)
             await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
-            await connection.rollback()
 
     try:
         async with asyncio.timeout(_ANSWERS_WITHIN):

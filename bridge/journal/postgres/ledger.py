@@ -91,16 +91,15 @@ class GroupLedger(Overlay[bytes]):
         """Read some rows, in one round trip with others; return the first row of each of these."""
         keys, names = list(need.keys), list(need.names)
         lanes = [lane_bytes(lane) for lane in need.lanes]
-        async with self._connection.pipeline():
-            others = [await self._run(statement, values) for statement, values in more]
-            in_keys = await self._run(_KEYS, (keys,)) if keys else None
-            in_records = await self._run(_RECORDS, (names, names)) if names else None
-            in_queues = await self._run(_QUEUES, (lanes, keys)) if lanes or keys or more else None
-            first = [await cursor.fetchone() for cursor in others]
-            found = [
-                [] if cursor is None else await cursor.fetchall()
-                for cursor in (in_keys, in_records, in_queues)
-            ]
+        others = [await self._run(statement, values) for statement, values in more]
+        in_keys = await self._run(_KEYS, (keys,)) if keys else None
+        in_records = await self._run(_RECORDS, (names, names)) if names else None
+        in_queues = await self._run(_QUEUES, (lanes, keys)) if lanes or keys or more else None
+        first = [await cursor.fetchone() for cursor in others]
+        found = [
+            [] if cursor is None else await cursor.fetchall()
+            for cursor in (in_keys, in_records, in_queues)
+        ]
         self._keys |= dict.fromkeys(keys) | {row[0]: row for row in found[0]}
         self._names |= dict.fromkeys(names)
         for name, tied_to, record in found[1]:

@@ -19,13 +19,12 @@ import psycopg
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import Connection, Database
+from bridge.journal.postgres.database import AFTER_FAILURE, Connection, Database, told
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _GONE: Final = 2.0  # seconds
 _SILENT: Final = 10.0
-_AFTER_FAILURE: Final = 0.3
 
 _LOOK: Final = """
 SELECT last, EXISTS (SELECT 1 FROM $.queues WHERE due <= extract(epoch FROM clock_timestamp()))
@@ -102,8 +101,8 @@ class Members:
                 async with self._database.session() as connection:
                     await self._take_part(connection)
             except (psycopg.Error, JournalError) as error:
-                _LOG.debug("the server is away: %s", error)
-                await asyncio.sleep(_AFTER_FAILURE)
+                _LOG.debug("the server is away: %s", told(error))
+                await asyncio.sleep(AFTER_FAILURE)
 
     async def _take_part(self, connection: Connection) -> None:
         database = self._database

@@ -243,8 +243,8 @@ class Operations(Journal):
                     (name,),
                 )
             gone = await self.database.execute(
-                connection, "DELETE FROM $.cursors WHERE subscriber = %s", (name,)
+                connection, "DELETE FROM $.cursors WHERE subscriber = %s RETURNING 1", (name,)
             )
-            return gone.rowcount > 0
+            return bool(await gone.fetchall())
 
         return await self.database.run(work)

@@ -160,7 +160,15 @@ def _check_may_make(connection: Connection, name: str) -> None:
 @contextmanager
 def _connected(settings: PostgresSettings) -> Iterator[Connection]:
     try:
-        with psycopg.connect(settings.dsn.reveal(), connect_timeout=5) as connection:
+        with psycopg.connect(
+            settings.dsn.reveal(), connect_timeout=5, prepare_threshold=None
+        ) as connection:
+            pid = connection.execute("SELECT pg_backend_pid()").fetchone()
+            if pid != (connection.info.backend_pid,) and not settings.pooler:
+                raise JournalError(
+                    "dsn leads to a pooler such as pgbouncer: set pooler = true in "
+                    "[journal.postgres], or let dsn lead to the server itself"
+                )
             yield connection
     except psycopg.Error as error:
         raise JournalError(told(error)) from error

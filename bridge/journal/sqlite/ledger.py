@@ -23,9 +23,9 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Overlay
-from bridge.journal.queues import Queues
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.waiting import Queues
 from bridge.model import Event
 
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten

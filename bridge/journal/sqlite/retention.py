@@ -10,6 +10,7 @@ The newest entry always stays: it is what positions count on from.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
@@ -17,7 +18,6 @@ from typing import Final, TypeAlias
 import apsw
 import attrs
 
-from bridge.journal.sqlite.clock import SteadyClock
 from bridge.journal.sqlite.key_index import KeyIndex
 
 _Limits: TypeAlias = tuple[int, float]
@@ -28,6 +28,10 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _CHUNK: Final = 200
 _BULKY_CHUNK: Final = 32  # rows whose events may be of any size
 _LOW_WATER: Final = 0.9  # how far a full journal is emptied, so that it is not full at once again
+
+_BELIEVED_AFTER: Final = 900.0  # seconds for which a clock that was set has to go on evenly
+_TOLERANCE: Final = 60.0  # seconds by which it may drift or be slewed without having been set
+_PAUSE: Final = 3600.0  # between the newest entry and the start, after which the clock is doubted
 
 _DELETE_DONE: Final = """
 DELETE FROM entries
@@ -253,3 +257,58 @@ def _delete(connection: apsw.Connection, table: str, span: tuple[int, int]) -> i
         span,
     )
     return connection.changes()
+
+
+# --- a wall clock that may be wrong for a while, and makes nothing old ---------------------------
+
+
+def monotonic() -> float:
+    """Return seconds that nobody sets, with those during which the machine was suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class SteadyClock:
+    """The wall clock as far as the monotonic one bears it out.
+
+    A step of the wall clock is believed once it has stood for a quarter of an hour. Until then
+    `earliest` goes on as if there had been none ahead, and `latest` as if there had been none
+    back: ages are counted from the latest to the earliest time that it may be, so that a clock
+    which is wrong for some minutes makes nothing old. `newest` is when the newest entry was
+    appended: a start long after it is a step as well.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float],
+        steady: Callable[[], float],
+        *,
+        newest: float | None,
+    ) -> None:
+        self._wall = wall
+        self._steady = steady
+        now = wall()
+        is_doubted = newest is not None and abs(now - newest) > _PAUSE
+        self._offset = (newest if newest is not None and is_doubted else now) - steady()
+        self._claimed = self._offset
+        self._claimed_at = steady()
+
+    def earliest(self) -> float:
+        """Return a time that is not later than now, as far as the clocks can tell."""
+        wall, believed = self._read()
+        return min(wall, believed)
+
+    def latest(self) -> float:
+        """Return a time that is not earlier than now, as far as the clocks can tell."""
+        wall, believed = self._read()
+        return max(wall, believed)
+
+    def _read(self) -> tuple[float, float]:
+        wall, steady = self._wall(), self._steady()
+        offset = wall - steady
+        if abs(offset - self._offset) <= _TOLERANCE:
+            self._offset = self._claimed = offset
+        elif abs(offset - self._claimed) > _TOLERANCE:
+            self._claimed, self._claimed_at = offset, steady
+        elif steady - self._claimed_at >= _BELIEVED_AFTER:
+            self._offset = offset
+        return wall, self._offset + steady

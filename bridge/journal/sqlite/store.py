@@ -24,11 +24,10 @@ from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.checkpointer import Checkpointer
-from bridge.journal.sqlite.clock import SteadyClock, monotonic
 from bridge.journal.sqlite.entries import Tail, newest_at, read_after
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import KeyIndex
-from bridge.journal.sqlite.retention import Retention
+from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.subscriptions import advance
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
@@ -326,8 +325,11 @@ class Store:
         self._running()
         self._progress[name] = position
         if self._saving is None:
-            at = max(self._saved_at + _SAVE_EVERY, self._loop.time())
-            self._saving = self._loop.call_at(at, self._save_progress)
+            at = self._saved_at + _SAVE_EVERY
+            if at > self._loop.time():
+                self._saving = self._loop.call_at(at, self._save_progress)
+            else:  # a turn of the loop may take long where functions block it
+                self._save_progress()
 
     def _save_progress(self) -> None:
         if self._saving is not None:

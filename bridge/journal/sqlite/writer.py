@@ -25,12 +25,11 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.queues import Queues
 from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
@@ -289,8 +288,8 @@ class Writer:
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
-        events = (event for append in appends for event in append.events)
-        expected = (key for event in events for key in first_keys(event))
+        events = [event for append in appends for event in append.events]
+        expected = [key for event in events for key in first_keys(event)]
         return GroupLedger(self._connection, self.keys, self._queues, self.records, expected)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:

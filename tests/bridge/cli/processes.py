@@ -204,9 +204,9 @@ class Operated(Served):
         """Return name, tries and whether it was a replay, of each of this test's that crm took."""
         path = self.folder / "taken"
         lines = path.read_text().splitlines() if path.exists() else ()
-        prefix, suffix = self.key("").rsplit(".", 1)
+        _, suffix = self.key("").rsplit(".", 1)
         return [
-            [key.removeprefix(prefix).removesuffix(f".{suffix}"), *rest]
+            [key.rpartition("/")[2].removesuffix(f".{suffix}"), *rest]
             for key, *rest in map(str.split, lines)
             if key.endswith(f".{suffix}")
         ]

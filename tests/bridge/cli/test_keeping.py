@@ -62,7 +62,7 @@ def test_purge_asks_and_erases(operated, command):
     assert outcome.code == 2
     outcome = command("purge", *subject, stdin=b"\n", typed=True)
     assert outcome.code == 1
-    assert "Erase everything about +6281****001 for good? [y/N]" in outcome.err
+    assert "Erase everything about +****01 for good? [y/N]" in outcome.err
     outcome = command("purge", *subject, "--yes")
     assert (outcome.code, outcome.err) == (0, "erased 2 events\n")
     assert command("events", "--party", f"+{operated.phone}").out == ""
@@ -83,10 +83,10 @@ def test_a_number_as_people_write_it(operated, command):
     outcome = command("events", "--party", "+62 8")
     assert (outcome.code, outcome.err) == (1, "error: party: expected + and digits, or a user id\n")
     for option in ("--party", "--conversation"):
-        outcome = command("events", option, "+6281****001")
+        outcome = command("events", option, "+****01")
         assert outcome.code == 2
-        assert "+6281****001 is masked" in outcome.err
-    assert command("purge", "--subject", "+6281****001", "--yes").code == 2
+        assert "+****01 is masked" in outcome.err
+    assert command("purge", "--subject", "+****01", "--yes").code == 2
     assert command("purge", "--subject", operated.phone, "--yes").err == "erased 1 event\n"
     assert command("purge", "--subject", second, "--yes").err == "erased 1 event\n"
 

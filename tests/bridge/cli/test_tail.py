@@ -58,7 +58,7 @@ def test_it_follows_and_masks(operated, tail):
     operated.until(lambda: len(following.out) == 2)
     assert following.stop() == 130
     line = following.out[1]
-    assert f"← +6281****001 text (9 characters)  {operated.key('after')}\n" in line
+    assert f"← +****01 text (9 characters)  {operated.key('after')}\n" in line
     assert following.err == []
 
 

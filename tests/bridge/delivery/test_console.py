@@ -119,7 +119,7 @@ def test_a_line_reads_time_kind_place_party_content_and_key():
     event = message(Text(text="hello"), key="message/whatsapp/wamid.A")
     assert shown(event) == (
         "2025-08-25 08:11:00Z  message          whatsapp 30058  "
-        "← +8526****026 text (5 characters)  message/whatsapp/wamid.A\n"
+        "← +****26 text (5 characters)  message/whatsapp/wamid.A\n"
     )
 
 
@@ -215,7 +215,7 @@ def test_personal_data_is_shown_where_asked_for():
 )
 def test_every_content_has_its_summary(content, masked, plain):
     """Each kind of content is summed up, with what the user wrote masked unless asked for."""
-    assert details(message(content)) == f"← +8526****026 {masked}"
+    assert details(message(content)) == f"← +****26 {masked}"
     assert details(message(content), show_personal_data=True) == (
         f'← +85268415026 "Lessie" {plain}'
     )
@@ -229,7 +229,7 @@ def test_an_outbound_message_names_its_recipient():
         sender=Party(user_id="incs_1", role=Role.AGENT),
         recipient=USER,
     )
-    assert details(event) == "→ +8526****026 text (2 characters)"
+    assert details(event) == "→ +****26 text (2 characters)"
 
 
 def test_what_surrounds_a_message_is_told():
@@ -242,7 +242,7 @@ def test_what_surrounds_a_message_is_told():
         referral=Referral(source_id="1"),
     )
     assert details(event) == (
-        "← +8526****026 in a group text (2 characters) in reply forwarded from an advertisement"
+        "← +****26 in a group text (2 characters) in reply forwarded from an advertisement"
     )
 
 
@@ -250,7 +250,7 @@ def test_what_surrounds_a_message_is_told():
     ("party", "name"),
     [
         (Party(), "somebody"),
-        (Party(user_id="ID.13491208655302"), "ID.1****302"),
+        (Party(user_id="ID.13491208655302"), "****02"),
         (Party(user_id="incs_1", role=Role.AGENT), "incs_1"),
     ],
 )
@@ -262,12 +262,12 @@ def test_a_party_without_a_phone_goes_by_its_id(party, name):
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (status(), "→ +8526****026 delivered"),
-        (status(advanced=True, current=Status.DELIVERED), "→ +8526****026 delivered"),
-        (status(advanced=False, current=Status.READ), "→ +8526****026 delivered (now read)"),
+        (status(), "→ +****26 delivered"),
+        (status(advanced=True, current=Status.DELIVERED), "→ +****26 delivered"),
+        (status(advanced=False, current=Status.READ), "→ +****26 delivered (now read)"),
         (
             status(advanced=False, current=Status.DELIVERED),
-            "→ +8526****026 delivered (known already)",
+            "→ +****26 delivered (known already)",
         ),
         (
             status(
@@ -275,7 +275,7 @@ def test_a_party_without_a_phone_goes_by_its_id(party, name):
                 recipient=None,
                 error=ProviderError(code="131026", title="cannot reach +85268415026"),
             ),
-            "→ failed 131026 cannot reach +8526****026",
+            "→ failed 131026 cannot reach +****26",
         ),
         (
             status(status=Status.UNKNOWN, provider_status="warning", recipient=None),
@@ -299,10 +299,10 @@ def test_a_party_without_a_phone_goes_by_its_id(party, name):
         ),
         (
             ConsentChange(**COMMON, party=USER, granted=False, scope="marketing"),
-            "← +8526****026 opted out of marketing",
+            "← +****26 opted out of marketing",
         ),
-        (ConsentChange(**COMMON, party=USER, granted=True), "← +8526****026 opted in"),
-        (Typing(**COMMON, party=USER, conversation=TALK), "← +8526****026 is typing"),
+        (ConsentChange(**COMMON, party=USER, granted=True), "← +****26 opted in"),
+        (Typing(**COMMON, party=USER, conversation=TALK), "← +****26 is typing"),
         (Notice(**COMMON, topic="account_alerts"), "account_alerts"),
         (Event(**COMMON), ""),
         (
@@ -318,7 +318,7 @@ def test_every_other_event_has_its_summary(event, expected):
 
 @pytest.mark.parametrize(
     ("account", "place"),
-    [(None, "whatsapp      "), ("+6281519236680", "whatsapp +6281****680")],
+    [(None, "whatsapp      "), ("+6281519236680", "whatsapp +****80")],
 )
 def test_an_account_may_be_missing_or_a_phone(account, place):
     """Without an account the channel stands alone; a phone is masked."""

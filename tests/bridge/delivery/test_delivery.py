@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import threading
+import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager
 
@@ -443,7 +444,44 @@ class TestIsolation:
         assert state.lag == 0
 
 
+class Told:
+    """A cursor that notes how far the journal has been told."""
+
+    def __init__(self, cursor) -> None:
+        self._cursor = cursor
+        self.told = cursor.position
+
+    def __getattr__(self, name):
+        return getattr(self._cursor, name)
+
+    async def settle(self, settlement: Settlement) -> None:
+        await self._cursor.settle(settlement)
+        self.told = settlement.position
+
+
 class TestProgress:
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_little_comes_again_after_a_kill_amid_a_backlog(self, journal, waits):
+        """Also where each call blocks the event loop for longer than progress may wait."""
+        await journal.append([message(str(n), user=f"+1{n:010}") for n in range(20)])
+        cursor = Told(await journal.subscribe("crm", start=Start.BEGINNING))
+        behind, done = [], 0
+
+        async def function(_):
+            nonlocal done
+            if waits:
+                await asyncio.sleep(0)
+            behind.append(done - cursor.told)
+            time.sleep(0.03)  # noqa: ASYNC251 - that is what it is about
+            done += 1
+
+        policy = DeliverySettings(concurrency=1)
+        delivery = Delivery("crm", function, cursor, wants=lambda _: True, policy=policy)
+        async with delivery, asyncio.timeout(WITHIN):
+            await delivery.drain(up_to=await end_of(journal))
+        assert done == 20
+        assert max(behind) <= 2
+
     async def test_it_resumes_where_it_stopped(self, journal):
         """What was taken before a restart does not come again, what came meanwhile does."""
         seen = Seen()

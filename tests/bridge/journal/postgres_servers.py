@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +31,11 @@ def _programs() -> Path:
     if postgres is None:
         raise RuntimeError("PostgreSQL is missing: apt-get install postgresql")
     return Path(postgres).parent
+
+
+def schema_of(place: Path) -> str:
+    """Return a schema of its own for each test's folder."""
+    return f"t{hashlib.sha1(str(place).encode(), usedforsecurity=False).hexdigest()[:16]}"
 
 
 class PostgresServer:
@@ -49,6 +60,32 @@ class PostgresServer:
                 f"unix_socket_directories = '{self.folder}'\nmax_connections = 60\n"
                 f"fsync = {sync}\nfull_page_writes = {sync}\nrestart_after_crash = on\n"
             )
+
+    @classmethod
+    def standby(cls, primary: PostgresServer) -> Self:
+        """Make a standby without which the primary acknowledges nothing."""
+        server = cls.__new__(cls)
+        server.folder = Path(tempfile.mkdtemp(prefix="bridge-pg-", dir="/tmp"))
+        server.port = free_port()
+        server.dsn = primary.dsn.replace(str(primary.port), str(server.port))
+        server._data = server.folder / "data"
+        if os.geteuid() == 0:
+            shutil.chown(server.folder, _USER)
+        copied = f"{primary.dsn} application_name=standby"
+        server.run("pg_basebackup", "-D", server._data, "-R", "-c", "fast", "-d", copied)
+        with (server._data / "postgresql.conf").open("a") as config:
+            config.write(
+                f"port = {server.port}\nunix_socket_directories = '{server.folder}'\n"
+                "synchronous_standby_names = ''\n"
+            )
+        server.start()
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.sql("SELECT pg_reload_conf()")
+        return server
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("pg_ctl", "-D", self._data, "-w", "-s", "promote")
 
     def run(self, program: str, *arguments: object) -> str:
         """Run one of the server's programs as the server's user; return what it writes."""
@@ -81,9 +118,37 @@ class PostgresServer:
         """Run a statement and return what it gives, a line a row."""
         return self.run("psql", "-X", "-A", "-t", "-d", self.dsn, "-c", statement).strip()
 
+    @contextmanager
+    def pooled(self) -> Iterator[str]:
+        """Run pgbouncer in transaction mode before the server; give its connection string."""
+        port, config = free_port(), self.folder / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={self.port} user={_USER}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+            f"pool_mode = transaction\ndefault_pool_size = 5\nunix_socket_dir =\n"
+            f"logfile = {self.folder}/pgbouncer.log\npidfile = {self.folder}/pgbouncer.pid\n"
+        )
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            raise RuntimeError("pgbouncer is missing: apt-get install pgbouncer")
+        self.run(program, "-q", "-d", config)
+        end = time.monotonic() + 15
+        while True:
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > end:
+                raise RuntimeError((self.folder / "pgbouncer.log").read_text())
+            time.sleep(0.02)
+        try:
+            yield f"host=127.0.0.1 port={port} user={_USER} dbname=postgres"
+        finally:
+            os.kill(int((self.folder / "pgbouncer.pid").read_text()), signal.SIGTERM)
+
     def __enter__(self) -> Self:
-        """Start."""
-        self.start()
+        """Start, where it does not run."""
+        if not (self._data / "postmaster.pid").exists():
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:

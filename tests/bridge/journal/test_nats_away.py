@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -94,6 +95,29 @@ async def test_spool_flows_back(server, journal):
     first_time = list({entry.position: entry for entry in entries}.values())
     assert sorted(ids(first_time)) == [f"{n:03}" for n in range(80)]
     assert in_order(first_time)
+
+
+async def test_tasks_that_somebody_cancels(server, journal, caplog):
+    """A subscriber that cancels every task of ours is told of, and nothing stops for it."""
+    cursor = await journal.subscribe("crm")
+    await journal.append([message("a")])
+    assert ids(await read(cursor, 1)) == ["a"]
+    ours = {
+        task
+        for task in asyncio.all_tasks()
+        if task.get_name().startswith(("journal: ", "subscriber crm: "))
+    }
+    assert len(ours) >= 5  # two partitions, and what writes, prepares and empties the spool
+    for task in ours:
+        task.cancel()
+    await asyncio.wait(ours)
+    await journal.append([message("b")])
+    server.end()
+    await journal.append([message("c")])
+    server.start()
+    assert ids(await read(cursor, 2)) == ["b", "c"]
+    critical = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert len(critical) == len(ours)
 
 
 async def test_a_lost_stream_begins_anew(server, journal):

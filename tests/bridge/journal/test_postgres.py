@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,7 @@ from bridge.adapter.signing import Secret
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.testing import JournalContract
-from tests.bridge.journal.postgres_servers import PostgresServer
-
-
-def schema_of(place: Path) -> str:
-    """Return a schema of its own for each test's folder."""
-    return f"t{hashlib.sha1(str(place).encode(), usedforsecurity=False).hexdigest()[:16]}"
+from tests.bridge.journal.postgres_servers import PostgresServer, schema_of
 
 
 class TestPostgres(JournalContract):

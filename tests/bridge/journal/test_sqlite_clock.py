@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.journal.protocol import Held, Settlement
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.clock import SteadyClock
+from bridge.journal.sqlite.retention import SteadyClock
 from tests.bridge.events import message
 from tests.bridge.journal.files import DAY, ids, read
 

@@ -268,6 +268,25 @@ async def test_somebody_elses_file_in_its_place(path: Path) -> None:
         assert (await after_a_kill(path))[0] == "a"
 
 
+async def test_a_recovery_that_somebody_cancels(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A subscriber that cancels every task it finds is told of, and the journal recovers."""
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a")])
+        everything_deleted(path)
+        path.write_text("my notes")
+        assert not await append(journal, "b")
+        (recovery,) = (each for each in asyncio.all_tasks() if "recovery" in each.get_name())
+        recovery.cancel()
+        await asyncio.wait({recovery})
+        path.unlink()
+        await until_ready(journal)
+        assert (await after_a_kill(path))[0] == "a"
+    told = [each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL]
+    assert any("the task 'recovery' ended with CancelledError" in each for each in told)
+
+
 async def test_another_journal_in_its_place(path: Path) -> None:
     """Another journal that comes in its place is set aside, as it may hold something."""
     other = path.with_name("other.db")

@@ -8,10 +8,13 @@ from pathlib import Path
 import orjson
 import pytest
 
+from bridge.adapter.signing import Secret
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.journal.sqlite import SqliteJournal
@@ -19,6 +22,7 @@ from bridge.journal.transfer import Transferred, lines_of, take_in
 from tests.bridge.events import message
 from tests.bridge.journal.files import failed, read
 from tests.bridge.journal.nats_servers import NatsServer
+from tests.bridge.journal.postgres_servers import schema_of
 
 Make = Callable[[str], Journal]
 
@@ -31,12 +35,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("nats", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["memory", "sqlite", "postgres", pytest.param("nats", marks=pytest.mark.slow)]
+)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
     return made(request, request.param, tmp_path / "source.db")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("nats", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgres", pytest.param("nats", marks=pytest.mark.slow)])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
     return made(request, request.param, tmp_path / "target.db")
 
@@ -46,6 +52,9 @@ def made(request: pytest.FixtureRequest, engine: str, path: Path) -> Journal:
         return MemoryJournal()
     if engine == "sqlite":
         return SqliteJournal(path)
+    if engine == "postgres":
+        dsn = Secret(request.getfixturevalue("postgres").dsn)
+        return PostgresJournal(PostgresSettings(dsn=dsn, schema=schema_of(path)))
     server = request.getfixturevalue("server")
     stream = f"{path.parent.name}-{path.stem}"
     return NatsJournal(NatsSettings(servers=(server.url,), stream=stream, partitions=2))

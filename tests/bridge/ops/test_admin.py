@@ -20,6 +20,7 @@ from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Health, Start
 from bridge.model import Event, Message, StatusChange
+from bridge.model.masking import mask_phones_in
 from bridge.ops.admin import application, listening
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
@@ -232,6 +233,19 @@ class TestEvents:
         assert len(keys(await one.get("/events", message_id="a"))) == 2
         assert keys(await one.get("/events", since="2026-11-01T12:30:00Z")) == [late.key]
         assert late.key not in keys(await one.get("/events", until="2026-11-01T12:30:00Z"))
+
+    async def test_an_event_is_found_by_its_masked_key(self, one):
+        """What the log and the commands print of a key is enough to show and replay its event."""
+        wamid = "wamid.HBgLMTY1MDU1NTEyMzQVAgASGBQzRUIwQzc2N0QwOTdCN0M3QzBERgA="
+        await one.publish(message(wamid), message("other"))
+        masked = mask_phones_in(f"message/whatsapp/{wamid}")
+        assert masked != f"message/whatsapp/{wamid}"
+        found = await one.get("/event", key=masked)
+        assert found["entry"]["event"]["message_id"] == wamid
+        await one.settled()
+        done = await one.post("/replay", keys=[masked], dry_run=True)
+        assert (done["subscribers"], done["unknown"]) == ({"crm": 1}, [])
+        await one.get("/event", status=404, key=masked.replace("****", "****0"))
 
     async def test_an_event_is_shown_whole(self, one):
         """An event comes with every outcome and with all that is known of its message."""

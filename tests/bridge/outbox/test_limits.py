@@ -37,6 +37,15 @@ def sent(limits: Limits, clock: Clock, seconds: float, *users: str, account: str
     return count
 
 
+def refused(shut, name: str, clock: Clock, times: int) -> list[float]:
+    """Be refused again at the end of each pause; return how long the pauses were."""
+    pauses = []
+    for _ in range(times):
+        pauses.append(shut(name))
+        clock.now += pauses[-1]
+    return pauses
+
+
 def test_an_account_keeps_its_rate(clock):
     """As many messages as the rate go at once, and then one after the other in its time."""
     limits = Limits(Pace(rate=5.0), clock)
@@ -82,22 +91,29 @@ def test_a_refusal_slows_that_account_and_no_other(clock):
     assert limits.enter("b", "maya") == 0.0
     clock.now += 30.0
     assert limits.enter("a", "maya") == 0.0
-    assert [limits.slow("a") for _ in range(3)] == [2.0, 4.0, 8.0]
+    assert refused(limits.slow, "a", clock, 3) == [2.0, 4.0, 8.0]
     limits.accepted("a", "maya")
     assert limits.slow("a") == 1.0
 
 
 def test_a_conversation_is_held_for_ever_longer(clock):
-    """4^0, 4^1, 4^2 … seconds, as Meta asks for, and an hour at most; others go on."""
+    """4^0, 4^1, 4^2 … seconds, as Meta asks for, and ten minutes at most; others go on."""
     limits = Limits(META, clock)
-    assert [limits.hold("maya") for _ in range(4)] == [1.0, 4.0, 16.0, 64.0]
+    assert refused(limits.hold, "maya", clock, 3) == [1.0, 4.0, 16.0]
+    assert limits.hold("maya") == 64.0
     assert limits.enter("a", "maya") == 64.0
     assert limits.enter("a", "noor") == 0.0
+    clock.now += 64.0
     limits.accepted("a", "maya")
     assert limits.hold("maya") == 1.0
-    for _ in range(20):
-        pause = limits.hold("maya")
-    assert pause == 3600.0
+    clock.now += 1.0
+    assert refused(limits.hold, "maya", clock, 20)[-1] == 600.0
+
+
+def test_refusals_of_one_moment_are_one(clock):
+    """Sixteen requests that were under way together and are all refused make one pause."""
+    limits = Limits(Pace(), clock)
+    assert [limits.slow("a") for _ in range(16)] == [1.0] * 16
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(clock):

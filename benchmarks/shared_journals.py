@@ -1,4 +1,4 @@
-"""The journal on NATS beside the one in SQLite: catching up, taking in, delivering."""
+"""A journal of several machines beside the one in SQLite: catching up, taking in, delivering."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import asyncio
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
+import attrs
+
 from benchmarks.appending import append_in_processes, fill, journal_at
 from benchmarks.backlog import follow
-from benchmarks.broker import broker
+from benchmarks.broker import broker, cluster
 from benchmarks.contenders import Contender, all_running, running
 from benchmarks.figures import Faulty
 from benchmarks.load import Load, put_load
@@ -22,14 +24,33 @@ from benchmarks.turns import Extent, T, Turns, take_turns
 from bridge.errors import JournalError
 
 _SQLITE = "SQLite"
-_SYNCS = {"NATS, default sync": "2m", "NATS, sync always": "always"}
 _CALLERS = 64
 _BACKLOG = 20_000
 _FEW_TURNS = 2  # nothing is asked of these figures
 _HEADINGS = ("what", "journal", "per second", "x SQLite", "p50 ms", "p99 ms")
 
 
-def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
+@attrs.frozen(kw_only=True)
+class Shared:
+    """The servers of one kind: each is started by its title and gives an address."""
+
+    name: str
+    title: str
+    servers: Mapping[str, Callable[[Path], AbstractContextManager[str]]]
+
+
+NATS = Shared(
+    name="nats",
+    title="NATS JetStream",
+    servers={
+        "NATS, default sync": partial(broker, sync="2m"),
+        "NATS, sync always": partial(broker, sync="always"),
+    },
+)
+POSTGRES = Shared(name="postgres", title="PostgreSQL", servers={"PostgreSQL": cluster})
+
+
+def measure(shared: Shared, directory: Path, extent: Extent, tell: Tell) -> Table:
     """Measure each in turns with SQLite."""
     extent = extent.at_most(_FEW_TURNS)
     backlog = min(_BACKLOG, extent.large // 10)
@@ -40,12 +61,12 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
         folder = Path(name)
         places = {_SQLITE: str(folder / "journal.db")}
         try:
-            for title, sync in _SYNCS.items():
-                places[title] = stack.enter_context(broker(folder / sync, sync=sync))
+            for title, start in shared.servers.items():
+                places[title] = stack.enter_context(start(folder / title))
             for title, place in places.items():
                 tell(f"filling {title}")
                 asyncio.run(_fill(place, backlog))
-        except (Faulty, JournalError) as fault:
+        except (Faulty, JournalError, RuntimeError) as fault:
             rows = [without_figure(("",), str(fault), len(_HEADINGS))]
         else:
             rows = [
@@ -54,10 +75,10 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
                 *_deliver(directory, places, extent, telling(tell, "delivering")),
             ]
     return Table(
-        name="nats",
-        title="NATS JetStream",
+        name=shared.name,
+        title=shared.title,
         note=(
-            f"One NATS server on this machine, with no core of its own; in {extent}, each "
+            f"One server on this machine, with no core of its own; in {extent}, each "
             f"beside SQLite in the same one. Catching up: a new subscriber and {backlog:,} "
             f"events. Taking in: {_CALLERS} callers in each process for {extent.appending} s, the "
             "latencies are those of the process that has the worst. Delivering: over HTTP, 64 "
@@ -93,7 +114,7 @@ async def _fill(place: str, backlog: int) -> None:
 def _take_in(places: Mapping[str, str], extent: Extent, tell: Tell) -> list[list[str]]:
     append = partial(append_in_processes, callers=_CALLERS, seconds=extent.appending)
     tasks = {_SQLITE: partial(append, places[_SQLITE], processes=1)}
-    for title in _SYNCS:
+    for title in (title for title in places if title != _SQLITE):
         tasks[f"{title}, 1 process"] = partial(append, places[title], processes=1)
         tasks[f"{title}, 2 processes"] = partial(append, places[title], processes=2)
     found = take_turns(tasks, extent.turns, tell)
@@ -124,12 +145,11 @@ def _contender(title: str, place: str, *, subscriber: str = "s", start: str = "e
         return Contender(
             title=title, journal="sqlite", path=Path(place), subscriber=subscriber, start=start
         )
+    engine, settings = "nats", f'[journal.nats]\nservers = ["{place}"]\nsynced = true'
+    if place.startswith("postgresql:"):
+        engine, settings = "postgres", f'[journal.postgres]\ndsn = "{place}"'
     return Contender(
-        title=title,
-        journal="nats",
-        settings=f'[journal.nats]\nservers = ["{place}"]\nsynced = true',
-        subscriber=subscriber,
-        start=start,
+        title=title, journal=engine, settings=settings, subscriber=subscriber, start=start
     )
 
 

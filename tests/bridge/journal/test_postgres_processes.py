@@ -1,0 +1,569 @@
+"""Several processes on one PostgreSQL journal, a server that goes away, and its housekeeping.
+
+A process is stood in for by a journal of its own, with connections of its own; what is left to
+the end of a process is left to `tests/promises`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from bridge.adapter.signing import Secret
+from bridge.errors import ConfigurationError, JournalError
+from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.settings import PostgresSettings
+from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
+from bridge.journal.query import Query
+from bridge.model import Event, Message, Status, StatusChange
+from bridge.runtime import Bridge
+from bridge.settings import DeliverySettings
+from bridge.testing.sample_events import poorly
+from tests.bridge.events import created, message, numbered_status, status
+from tests.bridge.journal.postgres_servers import PostgresServer
+
+PHONES = [f"+1650555{number:04}" for number in range(12)]
+DAY = 86400.0
+
+Make = Callable[..., PostgresJournal]
+_schemas = itertools.count()
+
+
+@pytest.fixture
+def schema() -> str:
+    return f"p{next(_schemas)}"
+
+
+@pytest.fixture
+def make(postgres: PostgresServer, schema: str) -> Make:
+    def make(server: PostgresServer = postgres, **options) -> PostgresJournal:
+        own = {
+            k: options.pop(k) for k in ("partitions", "pooler", "patience", "poll") if k in options
+        }
+        own = {"partitions": 4, "poll": 0.05, **own}
+        dsn = Secret(options.pop("dsn", server.dsn))
+        return PostgresJournal(PostgresSettings(dsn=dsn, schema=schema, **own), **options)
+
+    return make
+
+
+def ids(entries: Sequence[Entry]) -> list[str]:
+    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
+
+
+async def read(cursor: Cursor, count: int) -> list[Entry]:
+    entries: list[Entry] = []
+    async with asyncio.timeout(30):
+        while len(entries) < count:
+            entries += await cursor.read(count - len(entries))
+    return entries
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def crash(journal: PostgresJournal) -> None:
+    """End a journal as the end of its process would: without a word to the server."""
+    running = set(journal._tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=0.1)
+    await journal.database.__aexit__(None, None, None)
+
+
+# --- appending -------------------------------------------------------------------------------
+
+
+async def test_two_processes_one_event_each(make: Make) -> None:
+    """Two processes fed the same events in opposite orders publish each of them once."""
+    events = [message(f"m{n}", user=PHONES[n % 12]) for n in range(60)]
+    async with make() as one, make() as two:
+        done = await asyncio.gather(
+            *(one.append([event]) for event in events),
+            *(two.append([event]) for event in reversed(events)),
+        )
+        seen = [await read(await each.follow(start=Start.BEGINNING), 60) for each in (one, two)]
+    assert sum(each.published for each in done) == 60
+    assert sum(each.duplicates for each in done) == 60
+    assert Counter(ids(seen[0])) == Counter(event.message_id for event in events)
+    assert seen[0] == seen[1]
+
+
+async def test_two_processes_one_advance(make: Make) -> None:
+    """Of two processes that are told the same statuses, only one says each step's `advanced`."""
+    told: list[Event] = []
+    for each in (Status.SENT, Status.DELIVERED, Status.READ):
+        told += [status(each, "a"), numbered_status(each, "9001")]
+    async with make() as one, make() as two:
+        await one.append([created("9001", "a")])
+        await asyncio.gather(
+            *(one.append([event]) for event in told),
+            *(two.append([event]) for event in reversed(told)),
+        )
+        again = await one.append(told)
+        entries = await one.search(Query(kinds=("status_change",)))
+    assert again.published == 0
+    changes = [entry.event for entry in entries if isinstance(entry.event, StatusChange)]
+    assert sorted(change.status for change in changes) == ["delivered", "read", "sent"]
+    advanced = [change.status for change in changes if change.advanced]
+    assert len(advanced) == len(set(advanced))
+    assert advanced[-1] is Status.READ
+
+
+async def test_a_late_commit_is_not_skipped(make: Make, postgres: PostgresServer) -> None:
+    """While an append is open, none after it gets a position: no reader can pass it by."""
+    async with make() as one, make() as two:
+        cursor = await two.follow()
+        with psycopg.connect(postgres.dsn) as slow:
+            head = two.database.qualified("SELECT last FROM $.head FOR UPDATE").encode()
+            slow.execute(head)
+            appending = [
+                asyncio.create_task(each.append([message(n)]))
+                for each, n in ((one, "a"), (two, "b"))
+            ]
+            reading = asyncio.create_task(read(cursor, 2))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            await until(lambda: int(postgres.sql(waiting)) >= 2)
+            assert not any(each.done() for each in (*appending, reading))
+        await asyncio.gather(*appending)
+        entries = await reading
+    assert sorted(ids(entries)) == ["a", "b"]
+
+
+async def test_what_waits_is_released_by_another(make: Make) -> None:
+    """What a process let wait, and did not live to publish, another one publishes."""
+    async with make() as two:
+        one = await make().__aenter__()
+        first = message("a")
+        await one.append([poorly(first, settle=0.3)])
+        await crash(one)
+        entries = await read(await two.follow(start=Start.BEGINNING), 1)
+    assert [entry.event.key for entry in entries] == [first.key]
+
+
+# --- serving subscribers -----------------------------------------------------------------------
+
+
+async def collect(cursor: Cursor, got: list[Entry], settle: bool = True) -> None:
+    while True:
+        entries = await cursor.read(50)
+        got += entries
+        if settle:
+            await cursor.settle(Settlement(position=entries[-1].position))
+
+
+async def test_partitions_are_shared_and_in_order(make: Make) -> None:
+    """Each entry goes to one of two readers, in order within its conversation."""
+    got: list[list[Entry]] = [[], []]
+    async with make() as one, make() as two:
+        journals = (one, two)
+        cursors = [await journal.subscribe("crm") for journal in journals]
+        await until(lambda: all(len(c.partitions) == 2 for c in cursors))
+        tasks = [asyncio.create_task(collect(*pair)) for pair in zip(cursors, got, strict=True)]
+        for n in range(240):
+            await journals[n % 2].append([message(f"{n:03}", user=PHONES[n % 12])])
+        await until(lambda: len(got[0]) + len(got[1]) >= 240)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert await two.is_served("crm")
+    assert in_disorder(got[0]) == in_disorder(got[1]) == []
+    assert sorted(ids(got[0] + got[1])) == [f"{n:03}" for n in range(240)]
+    assert {e.lane for e in got[0]}.isdisjoint({e.lane for e in got[1]})
+
+
+def in_disorder(entries: Sequence[Entry]) -> list[str]:
+    """Return the lanes in which something came before what precedes it."""
+    lanes: dict[str, list[int]] = {}
+    for entry in entries:
+        lanes.setdefault(entry.lane, []).append(entry.position)
+    return [lane for lane, positions in lanes.items() if positions != sorted(positions)]
+
+
+async def test_a_process_that_died_is_replaced(make: Make) -> None:
+    """What a process had read and not settled, and what it held, its successor gets, in order."""
+    async with make() as two:
+        one = await make().__aenter__()
+        served = await one.subscribe("crm")
+        events = [message(f"{n}", user=PHONES[n % 3]) for n in range(9)]
+        await one.append(events)
+        first = await read(served, 9)
+        await served.settle(
+            Settlement(
+                position=first[2].position, held=(Held(entry=first[1], retry=Retry(tries=1)),)
+            )
+        )
+        await crash(one)
+        told: list[str] = []
+
+        async def changed(name: str) -> None:
+            told.append(name)
+            await cursor.waiting()
+
+        two.watch(changed)
+        cursor = await two.subscribe("crm")
+        entries = await read(cursor, 6)
+        assert await cursor.waiting() == {first[1].lane: 0.0}
+        (held,) = await cursor.held(first[1].lane, 5)
+    assert (held.entry, held.retry.tries) == (first[1], 1)
+    assert sorted(ids(entries)) == ["3", "4", "5", "6", "7", "8"]
+    assert not in_disorder(entries)
+    assert set(told) == {"crm"}
+
+
+async def test_a_partition_is_handed_over_at_rest(make: Make) -> None:
+    """What a reader has begun with, it ends, before another process gets the conversation."""
+    async with make() as one:
+        cursor = await one.subscribe("crm")
+        await one.append([message(f"a{n}", user=PHONES[n]) for n in range(12)])
+        begun = await read(cursor, 12)
+        async with make() as two:
+            other = await two.subscribe("crm")
+            await until(lambda: sum(each.leaving for each in cursor.partitions.values()) == 2)
+            await one.append([message(f"b{n}", user=PHONES[n]) for n in range(12)])
+            assert not other.partitions
+            await cursor.settle(Settlement(position=begun[-1].position))
+            await until(lambda: len(other.partitions) == 2)
+            mine, others = [], []
+            tasks = [
+                asyncio.create_task(collect(cursor, mine)),
+                asyncio.create_task(collect(other, others)),
+            ]
+            await until(lambda: len(mine) + len(others) == 12)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    assert sorted(ids(mine + others)) == sorted(f"b{n}" for n in range(12))
+
+
+async def test_a_process_taken_for_dead_settles_nothing(make: Make) -> None:
+    """What one says that was taken for dead does not undo what its successor does."""
+    async with make() as one, make() as two:
+        cursor = await one.subscribe("crm")
+        await one.append([message("a"), message("b")])
+        a, b = await read(cursor, 2)
+        await two.database.change("UPDATE $.cursors SET owner = 'another'")
+        await two.database.change(
+            "INSERT INTO $.members (owner, session, session_start) VALUES ('another', 1, now())"
+        )
+        await cursor.settle(
+            Settlement(position=b.position, held=(Held(entry=a),), dead=(Held(entry=b),))
+        )
+        assert await two.dead_letters() == ()
+        (state,) = await two.subscribers()
+        assert (state.lag, state.held) == (2, 0)
+        await two.database.change("DELETE FROM $.members WHERE owner <> 'another'")
+        await until(lambda: not cursor.partitions)  # and it begins anew
+        again = await read(cursor, 2)  # once the other one is seen to be silent
+    assert ids(again) == ["a", "b"]
+
+
+async def test_operators_reach_every_process(make: Make) -> None:
+    """A replay and a purge through one process reach the subscriber's delivery in another."""
+    taken: list[str] = []
+    bridge = Bridge(journal=make())
+
+    @bridge.on(Message, name="crm")
+    async def take(event: Message) -> None:
+        taken.append(event.message_id)
+
+    async with bridge, make() as two:
+        await two.append([message("a"), message("b", user=PHONES[1])])
+        await until(lambda: len(taken) == 2)
+        (a, _) = await two.search(Query())
+        await until_async(lambda: settled(two))
+        assert await two.replay([a.position], "crm") == 1
+        await until(lambda: taken.count("a") == 2)
+        assert await two.purge(PHONES[1]) == 1
+        await until(lambda: not tail_has(bridge.journal, "b"))
+    assert sorted(taken) == ["a", "a", "b"]
+
+
+def tail_has(journal: PostgresJournal, name: str) -> bool:
+    return name in ids(journal.tail.after(journal.tail.since, 100)[0])
+
+
+async def settled(journal: PostgresJournal) -> bool:
+    (state,) = await journal.subscribers()
+    return state.lag == 0
+
+
+async def until_async(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+# --- effects of the subscriber's own -----------------------------------------------------------
+
+
+async def test_effect_and_progress_are_one(make: Make) -> None:
+    """A subscriber's statements are committed once, and those of a failed try not at all."""
+    tries: Counter[str] = Counter()
+    async with make() as journal:
+        await journal.database.change("CREATE TABLE $.effects (name text)")
+    policy = DeliverySettings(first_delay=0, max_delay=0, tries=3)
+    bridge = Bridge(journal=make(), policy=policy)
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        insert = bridge.journal.database.qualified("INSERT INTO $.effects VALUES (%s)")
+        await connection.execute(insert, (event.message_id,))
+        tries[event.message_id] += 1
+        if event.message_id == "b" and tries["b"] < 3:
+            raise ConnectionError("the shop is away")
+        if event.message_id == "c":
+            await connection.commit()
+
+    async with bridge:
+        await bridge.journal.append([message(n, user=PHONES[i]) for i, n in enumerate("abc")])
+        await until_async(lambda: are_dead(bridge.journal, 1))
+        found = await bridge.journal.database.rows("SELECT name FROM $.effects ORDER BY name")
+        (letter,) = await bridge.journal.dead_letters()
+    assert [name for (name,) in found] == ["a", "b"]
+    assert tries == {"a": 1, "b": 3, "c": 3}
+    assert "commit" in letter.retry.error
+
+
+async def are_dead(journal: PostgresJournal, count: int) -> bool:
+    dead = len(await journal.dead_letters()) == count
+    (state,) = await journal.subscribers()
+    return dead and state.lag == 0 and state.held == 0
+
+
+async def test_an_effect_is_not_repeated(make: Make) -> None:
+    """An event that was taken in a transaction, and never settled, is not taken once more."""
+    async with make() as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("a")])
+        (a,) = await read(cursor, 1)
+        async with cursor.transaction(a.event) as connection:
+            assert connection is not None
+        await crash(journal)
+    async with make() as journal:
+        cursor = await journal.subscribe("crm")
+        (again,) = await read(cursor, 1)
+        async with cursor.transaction(again.event) as connection:
+            assert connection is None
+        await cursor.settle(Settlement(position=again.position))
+        assert await journal.database.rows("SELECT * FROM $.done") == []
+        assert await journal.replay([a.position], "crm") == 1  # an operator may have it again
+        async with cursor.transaction(a.event) as connection:
+            assert connection is not None
+
+
+async def test_no_transactions_elsewhere() -> None:
+    """A journal that is no database says so at the start, and a plain function before."""
+    from bridge.journal.memory import MemoryJournal  # noqa: PLC0415
+
+    bridge = Bridge(journal=MemoryJournal())
+    with pytest.raises(ConfigurationError, match="has to be async"):
+        bridge.on(Message, transaction=True)(lambda event, connection: None)
+    with pytest.raises(ConfigurationError, match="an event and a connection"):
+
+        @bridge.on(Message, transaction=True)
+        async def one(event: Message) -> None: ...
+
+    @bridge.on(Message, transaction=True)
+    async def two(event: Message, connection: object) -> None: ...
+
+    with pytest.raises(ConfigurationError, match='engine = "postgres"'):
+        async with bridge:
+            pass
+
+
+# --- a server that fails ---------------------------------------------------------------------
+
+
+async def test_backends_are_killed(make: Make, postgres: PostgresServer, schema: str) -> None:
+    """Whatever connection is cut, and whenever: appends succeed, and subscribers get all, once."""
+    got: list[Entry] = []
+    async with make() as journal:
+        cursor = await journal.subscribe("crm")
+        collecting = asyncio.create_task(collect(cursor, got))
+        for n in range(60):
+            appending = asyncio.create_task(journal.append([message(f"{n:02}")]))
+            if n % 6 == 0:
+                postgres.sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'incs-bridge' AND pid <> pg_backend_pid()"
+                )
+            await appending
+        await until(lambda: len(got) >= 60)
+        collecting.cancel()
+        with suppress(asyncio.CancelledError):
+            await collecting
+    assert ids(got) == [f"{n:02}" for n in range(60)]
+
+
+async def test_the_server_is_killed(make: Make) -> None:
+    """A crash of the server loses nothing, and what was appended meanwhile waits for it."""
+    got: list[Entry] = []
+    with PostgresServer(synced=True) as server:
+        async with make(server) as journal:
+            cursor = await journal.subscribe("crm")
+            collecting = asyncio.create_task(collect(cursor, got))
+            await journal.append([message("a")])
+            server.stop("immediate")
+            health = await journal.health()
+            appending = asyncio.create_task(journal.append([message("b")]))
+            await asyncio.sleep(0)
+            server.start()
+            assert await appending == Appended(published=1, duplicates=0)
+            await until(lambda: "b" in ids(got))
+            assert (await journal.health()).ready
+            collecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await collecting
+    assert not health.ready
+    assert list(dict.fromkeys(ids(got))) == ["a", "b"]
+
+
+async def test_a_standby_takes_over(make: Make) -> None:
+    """A standby is refused by itself; once it is promoted, bridges that know both go on with it."""
+    got: list[Entry] = []
+    with PostgresServer(synced=True) as primary, PostgresServer.standby(primary) as standby:
+        with pytest.raises(JournalError, match="this server is a standby"):
+            async with make(standby):
+                pass
+        both = (
+            f"host=127.0.0.1,127.0.0.1 port={primary.port},{standby.port} user=postgres "
+            "dbname=postgres target_session_attrs=read-write"
+        )
+        async with make(dsn=both) as journal:
+            cursor = await journal.subscribe("crm")
+            collecting = asyncio.create_task(collect(cursor, got))
+            await journal.append([message("a")])
+            primary.stop("immediate")
+            appending = asyncio.create_task(journal.append([message("b")]))
+            await asyncio.sleep(0)
+            standby.promote()
+            await appending
+            await until(lambda: "b" in ids(got))
+            collecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await collecting
+            assert ids(await journal.search(Query())) == ["a", "b"]
+    assert list(dict.fromkeys(ids(got))) == ["a", "b"]
+
+
+async def test_the_server_stays_away(make: Make) -> None:
+    """A server that does not come back costs an append its patience, and is said in words."""
+    with PostgresServer() as server:
+        async with make(server, patience=0.5) as journal:
+            server.stop("immediate")
+            with pytest.raises(JournalError, match="PostgreSQL"):
+                await journal.append([message("a")])
+            with pytest.raises(JournalError, match="PostgreSQL"):
+                await journal.subscribers()
+        with pytest.raises(JournalError, match="refused"):
+            async with make(server):
+                pass
+
+
+async def test_bounded(make: Make, postgres: PostgresServer) -> None:
+    """While the server takes nothing, only so many events wait, and the others are refused."""
+    async with make(max_waiting=3) as journal:
+        with psycopg.connect(postgres.dsn) as slow:
+            slow.execute(journal.database.qualified("SELECT last FROM $.head FOR UPDATE").encode())
+            appending = [asyncio.create_task(journal.append([message(f"{n}")])) for n in range(4)]
+            await asyncio.sleep(0)
+            done = [each for each in appending if each.done()]
+            more = (
+                await asyncio.gather(
+                    *(journal.append([message(f"m{n}")]) for n in range(4)), return_exceptions=True
+                )
+                if not done
+                else []
+            )
+            assert done or any(isinstance(each, JournalError) for each in more)
+        await asyncio.gather(*appending, return_exceptions=True)
+
+
+# --- keeping house -----------------------------------------------------------------------------
+
+
+async def test_retention(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Old entries go with their keys once everybody is done with them, at last in any case."""
+    async with make(keep=DAY, absolute_limit=9 * DAY) as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message(f"{n}", user=PHONES[n]) for n in range(4)])
+        entries = await read(cursor, 4)
+        await journal.database.change("UPDATE $.entries SET at = at - %s", (2 * DAY,))
+        await journal.retain()
+        assert len(await journal.search(Query())) == 4  # nobody has had them
+        held = (Held(entry=entries[0], retry=Retry(due_at=1.0)),)
+        dead = (Held(entry=entries[1], retry=Retry(tries=1)),)
+        await cursor.settle(Settlement(position=entries[3].position, held=held, dead=dead))
+        await journal.retain()
+        assert ids(await journal.search(Query())) == ["0", "1"]
+        assert await journal.append([message("3", user=PHONES[3])]) == Appended(
+            published=1, duplicates=0
+        )
+        await journal.database.change("UPDATE $.entries SET at = at - %s", (9 * DAY,))
+        await journal.retain()
+        assert await journal.search(Query()) == []
+        assert await cursor.waiting() == {}
+        assert await journal.dead_letters() == ()
+    assert "3 entries that somebody had yet to take" in caplog.text
+
+
+async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
+    """What keeps the journal from opening, or makes it unsafe, is told before."""
+    told = [problem.message for problem in make().check()]
+    assert any("fsync = off" in each for each in told)
+    async with make():
+        pass
+    assert any("keeps them" in problem.message for problem in make(partitions=9).check())
+    postgres.sql("CREATE ROLE nobody LOGIN")
+    settings = PostgresSettings(
+        dsn=Secret(postgres.dsn.replace("user=postgres", "user=nobody")), schema="elsewhere"
+    )
+    with pytest.raises(ConfigurationError, match="may not make the schema"):
+        PostgresJournal(settings).check()
+    postgres.sql(f"UPDATE {schema}.meta SET format = 99")
+    with pytest.raises(ConfigurationError, match="format 99"):
+        make().check()
+    with pytest.raises(JournalError, match="format 99"):
+        async with make():
+            pass
+
+
+async def test_a_pooler(make: Make, postgres: PostgresServer) -> None:
+    """Behind pgbouncer in transaction mode all works that does elsewhere, once it is said."""
+    with postgres.pooled() as dsn:
+        with pytest.raises(JournalError, match="pooler = true"):
+            async with make(dsn=dsn):
+                pass
+        async with make(dsn=dsn, pooler=True) as one, make(dsn=dsn, pooler=True) as two:
+            cursor = await two.subscribe("crm")
+            for n in range(20):  # so often that statements would be prepared
+                await one.append([message(f"{n:02}")])
+            entries = await read(cursor, 20)
+            async with cursor.transaction(entries[0].event) as connection:
+                assert connection is not None
+            await cursor.settle(Settlement(position=entries[-1].position))
+            (state,) = await one.subscribers()
+    assert ids(entries) == [f"{n:02}" for n in range(20)]
+    assert state.lag == 0
+
+
+async def test_a_small_tail(make: Make) -> None:
+    """A reader that lags behind what is in memory reads from the server, and misses nothing."""
+    async with make() as journal:
+        journal.tail._max_entries = 10
+        cursor, follower = await journal.subscribe("crm"), await journal.follow()
+        await journal.append([message(f"{n:03}", user=PHONES[n % 12]) for n in range(300)])
+        await journal.append([message(f"{n:03}", user=PHONES[n % 12]) for n in range(300, 310)])
+        for each in (cursor, follower):
+            assert ids(await read(each, 310)) == [f"{n:03}" for n in range(310)]
