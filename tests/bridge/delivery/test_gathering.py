@@ -20,7 +20,7 @@ PATIENCE = 30
 ANNE, BERT = "+16505551234", "+16505559876"
 
 
-def a_bridge(journal=None) -> Bridge:
+def a_bridge(journal) -> Bridge:
     bridge = Bridge(journal=journal)
     bridge.add_adapter("whatsapp", WhatsApp("whatsapp", WhatsAppSettings(app_secrets=("s",))))
     return bridge
@@ -32,7 +32,7 @@ def words(burst: list[Message]) -> list[str]:
 
 @pytest.fixture
 def bridge() -> Bridge:
-    return a_bridge()
+    return a_bridge(MemoryJournal())
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_nothing_is_lost_and_order_is_kept(steps):
     """Whoever writes when, and whatever fails: all of it comes in order, and once if it worked."""
 
     async def run() -> None:
-        bridge = a_bridge()
+        bridge = a_bridge(MemoryJournal())
         taken: dict[str, list[str]] = {ANNE: [], BERT: []}
         failing = {str(number) for number, (*_, fails) in enumerate(steps) if fails}
 
