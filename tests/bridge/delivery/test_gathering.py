@@ -234,7 +234,7 @@ class TestMistakes:
         with pytest.raises(ConfigurationError, match="gathers messages"):
             bridge.on(*events, gather="3s")
 
-    def test_in_a_configuration(self):
+    def test_in_a_configuration(self, bridge):
         """TOML has the same setting."""
         entry = SubscriberEntry(name="bot", use="builtins:print", events=("message",), gather=3.0)
-        assert subscriber_of(entry).gather == 3.0
+        assert subscriber_of(entry, bridge.media_keeper).gather == 3.0

@@ -246,7 +246,7 @@ class TestWhatGoesOut:
         entry = SubscriberEntry(
             name="shop", use="webhook", url="http://127.0.0.1:9/", secret=secret
         )
-        bridge.subscribe(subscriber_of(entry))
+        bridge.subscribe(subscriber_of(entry, bridge.media_keeper))
         async with TestBridge(bridge) as test:
             await test.say("hello")
             (posted,) = test.posted
