@@ -49,6 +49,7 @@ from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
 from bridge.outbox.following import following
+from bridge.outbox.ownership import check_ours
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
@@ -126,6 +127,8 @@ class Outbox:
         """See `Bridge.reply`."""
         wish = Wish(content=content, now=self._now, **options)
         messages = answer(self.ways.of(message.source), message, wish)
+        if not message.owned and await self.journal.find(messages[0].key) is None:
+            await check_ours(message, self.journal)
         return await self._take(messages, wish, answered=message)
 
     async def react(
