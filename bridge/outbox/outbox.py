@@ -26,15 +26,18 @@ from bridge.errors import (
     ConfigurationError,
     JournalError,
     KeyConflict,
+    NotOwner,
     Unsendable,
     WindowClosed,
 )
 from bridge.journal.protocol import Entry, Journal
+from bridge.journal.query import Query
 from bridge.journal.tracks import in_domain
 from bridge.model import (
     Content,
     ConversationKind,
     Direction,
+    Handover,
     Message,
     Origin,
     Party,
@@ -127,7 +130,23 @@ class Outbox:
         """See `Bridge.reply`."""
         wish = Wish(content=content, now=self._now, **options)
         messages = answer(self.ways.of(message.source), message, wish)
+        if not message.owned:
+            await self._check_owner(message)
         return await self._take(messages, wish, answered=message)
+
+    async def _check_owner(self, message: Message) -> None:
+        """Raise `NotOwner` unless a conversation was handed to us after a copy of a message."""
+        about = Query(
+            kinds=(Handover.kind,),
+            conversation=message.conversation.id,
+            since=message.received_at,
+            newest_first=True,
+            limit=1,
+        )
+        for entry in await self.journal.search(about):
+            if isinstance(entry.event, Handover) and entry.event.owned:
+                return
+        raise NotOwner("another responder answers this conversation")
 
     def compose(
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import orjson
 import pytest
 
 from bridge.adapter import Pace
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.delivery import current
-from bridge.errors import ConfigurationError, KeyConflict, NotRunning, Unsendable, WindowClosed
+from bridge.errors import (
+    ConfigurationError,
+    KeyConflict,
+    NotOwner,
+    NotRunning,
+    Unsendable,
+    WindowClosed,
+)
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     Choice,
     ChoiceSource,
+    Handover,
     Menu,
     Message,
     Option,
@@ -448,6 +457,34 @@ class TestWindow:
             sending = await trip.bridge.send(USER, "hello?", via="whatsapp")
             change = await sending.outcome(10, until="read")
             assert (change.status, change.error.code) == (Status.FAILED, "131047")
+
+
+class TestOwner:
+    async def test_a_conversation_of_another_responder_is_not_answered(self):
+        """The copy of a message that another one answers is refused, until it is handed to us."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            await trip.say()
+            await trip.until(lambda: trip.events)
+            copy = attrs.evolve(trip.events[0], owned=False)
+            with pytest.raises(NotOwner):
+                await trip.bridge.reply(copy, "hello")
+            handover = Handover(
+                key="handover/1",
+                source=copy.source,
+                domain=copy.domain,
+                channel=copy.channel,
+                account=copy.account,
+                occurred_at=copy.occurred_at,
+                received_at=datetime.now(UTC),
+                raw={},
+                party=copy.sender,
+                conversation=copy.conversation,
+                owned=True,
+            )
+            await trip.bridge.journal.append([handover])
+            sending = await trip.bridge.reply(copy, "hello")
+            await sending.outcome(10)
+            assert trip.said == ["hello"]
 
 
 class TestFallback:
