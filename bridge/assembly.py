@@ -23,6 +23,7 @@ from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
+from bridge.outbox.keeping import Keeper
 from bridge.outbox.webhook import Webhook
 from bridge.raised import described
 from bridge.settings import CONSOLE, WEBHOOK, JournalSettings, SubscriberEntry
@@ -213,14 +214,17 @@ def _local(path: Path, max_size: int) -> Journal:
     return journal_of(JournalSettings(path=path, keep=0, max_size=max_size))
 
 
-def subscriber_of(entry: SubscriberEntry) -> Subscriber:
-    """Return the subscriber. Raises `ConfigurationError` where its function is not there."""
+def subscriber_of(entry: SubscriberEntry, keeper: Callable[[Path], Keeper]) -> Subscriber:
+    """Return the subscriber; `keeper` makes what keeps files in a folder.
+
+    Raises `ConfigurationError` where its function is not there.
+    """
     owned: dict[str, Any] = {}
     if entry.owned is not None:
         owned["owned"] = None if entry.owned == "any" else entry.owned
     return Subscriber(
         name=entry.name,
-        function=_function_of(entry),
+        function=_function_of(entry, keeper),
         events=entry.events or Event.kind,
         channel=entry.channel,
         account=entry.account,
@@ -236,11 +240,15 @@ def subscriber_of(entry: SubscriberEntry) -> Subscriber:
     )
 
 
-def _function_of(entry: SubscriberEntry) -> Callable[[Any], object]:
+def _function_of(
+    entry: SubscriberEntry, keeper: Callable[[Path], Keeper]
+) -> Callable[[Any], object]:
     if entry.use == CONSOLE:
         return Console(show_personal_data=entry.show_personal_data)
     if entry.use == WEBHOOK:
         return Webhook(entry.url or "", entry.secret)
+    if entry.folder is not None:
+        return keeper(entry.folder)
     found = imported(entry.use, "use")
     if not callable(found):
         module, _, path = entry.use.partition(":")

@@ -56,6 +56,7 @@ from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
 from bridge.outbox.composing import Answering, Asking
+from bridge.outbox.keeping import Keeper
 from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
 from bridge.outbox.sending import Sending
@@ -185,7 +186,9 @@ class Bridge:
         for name, wanted in settings.subscribers.items():
             try:
                 bridge.subscribe(
-                    subscriber_of(wanted), start=Start(wanted.start), policy=wanted.delivery
+                    subscriber_of(wanted, bridge.media_keeper),
+                    start=Start(wanted.start),
+                    policy=wanted.delivery,
                 )
             except ConfigurationError as error:
                 problems += settings.locate(f"subscribers.{name}", error)
@@ -708,6 +711,16 @@ class Bridge:
         return await self._downloads.fetch(
             message.content, source, to=to, max_size=max_size, progress=progress
         )
+
+    def media_keeper(self, folder: str | Path, /) -> Keeper:
+        """Return a function to subscribe to messages, which keeps their files in a folder.
+
+        Each file that is kept is told by a `Notice` with the topic "media_kept".
+        """
+        return Keeper(Path(folder), self.fetch, self._publish)
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        await self.journal.append(events)
 
     async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
         """Return until when a free-form message may go to a conversation's user.

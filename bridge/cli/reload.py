@@ -17,7 +17,7 @@ from bridge.cli import config as configuration
 from bridge.cli.stopping import SIGNALS
 from bridge.cli.terminal import Exit, say
 from bridge.errors import BridgeError
-from bridge.settings import CONSOLE, WEBHOOK
+from bridge.settings import CONSOLE, MEDIA, WEBHOOK
 
 _LOOK_EVERY: Final = 100  # milliseconds; how soon the end of the server is seen
 _PATIENCE: Final = 5.0  # seconds for a server to end before the next one starts
@@ -78,7 +78,7 @@ def watched(program: str | None, config: Path | None) -> set[Path]:
 def _sources(module: str) -> list[Path]:
     """Return the folder of a package, or the file of a module; none of it is run."""
     try:
-        spec = None if module in (CONSOLE, WEBHOOK) else find_spec(module)
+        spec = None if module in (CONSOLE, WEBHOOK, MEDIA) else find_spec(module)
     except (ImportError, ValueError):
         return []
     if spec is None or not spec.has_location or spec.origin is None:

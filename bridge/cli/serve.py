@@ -333,7 +333,7 @@ def _inspector(settings: Settings) -> str:
     if not settings.admin.enabled:
         return ""
     if _DEVELOPING in os.environ:
-        return " (open it in a browser)"
+        return " (open it in a browser, and chat with your bot)"
     return " (open it in a browser, with the token)" if settings.admin.token else ""
 
 

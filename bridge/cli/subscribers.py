@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from operator import itemgetter
 from typing import Final
+from urllib.parse import quote
 
 from cyclopts import App
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, print_rows
+from bridge.cli.rendering import Columns, one_line, print_rows
 from bridge.cli.terminal import say
 
 subscribers = App(
     name="subscribers",
-    help="""List the subscribers, or forget one.
+    help="""List the subscribers, what one of them tries again, or forget one.
 
     Example: `bridge subscribers --json`""",
 )
@@ -30,6 +31,14 @@ COLUMNS: Final[Columns] = {
 }
 
 
+_HELD: Final[Columns] = {
+    "key": itemgetter("key"),
+    "tries": lambda row: str(row["tries"]),
+    "next try": itemgetter("due_at"),
+    "error": lambda row: one_line(row.get("error", "")),
+}
+
+
 @subscribers.default
 def list_subscribers(*, config: ServerConfig = None, json: AsJson = False) -> None:
     """List the subscribers: how far each is, how much it lags behind, what fails.
@@ -40,6 +49,22 @@ def list_subscribers(*, config: ServerConfig = None, json: AsJson = False) -> No
     Example: `bridge subscribers`
     """
     print_rows(connect(config).get("/subscribers")["subscribers"], COLUMNS, as_json=json)
+
+
+@subscribers.command
+def held(name: str, /, *, config: ServerConfig = None, json: AsJson = False) -> None:
+    """List the events that a subscriber is to try again; each holds up its conversation.
+
+    Example: `bridge subscribers held crm`
+
+    Parameters
+    ----------
+    name
+        The subscriber, as `bridge subscribers` lists it.
+    """
+    found = connect(config).get(f"/subscribers/{quote(name, safe='')}/held", masked="true")
+    rows = [{"key": each.pop("entry")["event"]["key"], **each} for each in found["held"]]
+    print_rows(rows, _HELD, as_json=json)
 
 
 @subscribers.command

@@ -64,6 +64,12 @@ class Query:
         default=100, validator=[attrs.validators.ge(1), attrs.validators.le(MOST)]
     )
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether anything but the position counts."""
+        anywhere = attrs.evolve(self, after=0, before=None, newest_first=False, limit=1)
+        return anywhere != _EVERYTHING
+
     def matches(self, event: Event, *, reparsed: bool = False) -> bool:
         """Return whether this event is looked for, whatever its position."""
         return (
@@ -85,6 +91,9 @@ class Query:
         words = (self.channel, self.account, self.content, self.party, self.message_id)
         kinds = [[orjson.dumps(kind) for kind in self.kinds]] if self.kinds else []
         return [*kinds, *([orjson.dumps(word)] for word in words if word is not None)]
+
+
+_EVERYTHING: Final = Query(limit=1)
 
 
 def parties_of(event: Event) -> tuple[Party, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge.settings.structure import Duration, Size, seconds
     from bridge.settings.tables import (
         CONSOLE,
+        MEDIA,
         WEBHOOK,
         AdapterEntry,
         AdapterTable,
@@ -47,6 +48,7 @@ else:
 
 __all__ = [
     "CONSOLE",
+    "MEDIA",
     "WEBHOOK",
     "AdapterEntry",
     "AdapterTable",

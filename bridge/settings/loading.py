@@ -84,7 +84,7 @@ def loads(
         **sections,
         journal=_journal(reader, engines, directory),
         adapters=dict(_adapters(reader, adapter_settings, tuple(installed))),
-        subscribers=dict(_subscribers(reader, sections["delivery"])),
+        subscribers=dict(_subscribers(reader, sections["delivery"], directory)),
         path=path,
         document=reader.document,
     )
@@ -150,13 +150,13 @@ def _adapters(
 
 
 def _subscribers(
-    reader: Reader, defaults: DeliverySettings
+    reader: Reader, defaults: DeliverySettings, directory: Path
 ) -> Iterator[tuple[str, SubscriberEntry]]:
     for path, overrides, own in reader.tables("subscribers", DeliverySettings):
         table = reader.read(own, SubscriberTable, path, keys_of(DeliverySettings))
         delivery = reader.read(overrides, DeliverySettings, path)
         if table is not None and delivery is not None:
-            values = attrs.asdict(table, recurse=False)
+            values = attrs.asdict(_placed(table, directory), recurse=False)
             changed = {key: getattr(delivery, key) for key in overrides}
             delivery = attrs.evolve(defaults, **changed)
             yield path[1], SubscriberEntry(**values, name=path[1], delivery=delivery)

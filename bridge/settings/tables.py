@@ -41,6 +41,7 @@ CONSOLE: Final = "console"
 """The subscriber that shows events in the terminal."""
 
 WEBHOOK: Final = "webhook"
+MEDIA: Final = "media"
 """The subscriber that posts events to a URL."""
 
 _DAY: Final = 24 * 3600.0
@@ -216,15 +217,15 @@ class AdapterEntry(AdapterTable):
 class SubscriberTable:
     """What a subscriber's table may hold beside the settings of its delivery.
 
-    `use` is `console`, `webhook` or the function that receives the events. It gets those that all
-    the filters let through; `events` and `content` name one kind or several, and none means all of
-    them. Where it has never run before, `start` says whether it begins with what comes from now
-    on or with the oldest event of the journal. `transaction` and `owned` are as for `Subscriber`,
-    and "any" means both.
+    `use` is `console`, `webhook`, `media` or the function that receives the events. It gets those
+    that all the filters let through; `events` and `content` name one kind or several, and none
+    means all of them. Where it has never run before, `start` says whether it begins with what
+    comes from now on or with the oldest event of the journal. `transaction` and `owned` are as
+    for `Subscriber`, and "any" means both.
 
     With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
-    `whsec_` before it or not.
+    `whsec_` before it or not. `media` keeps the files of messages in `folder`.
     """
 
     use: str = attrs.field()
@@ -242,14 +243,15 @@ class SubscriberTable:
     start: Literal["end", "beginning"] = "end"
     gather: Duration | None = None
     show_personal_data: bool = attrs.field(default=False)
+    folder: Path | None = attrs.field(default=None)
     url: str | None = attrs.field(default=None, repr=False)
     secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
 
     @use.validator
     def _check_use(self, _attribute: object, value: str) -> None:
-        if value not in (CONSOLE, WEBHOOK) and not _FUNCTION.fullmatch(value):
+        if value not in (CONSOLE, WEBHOOK, MEDIA) and not _FUNCTION.fullmatch(value):
             raise ConfigurationError(
-                f'expected "{CONSOLE}", "{WEBHOOK}" or "package.module:function", '
+                f'expected "{CONSOLE}", "{WEBHOOK}", "{MEDIA}" or "package.module:function", '
                 f"found {shown(value)}"
             )
         if value.startswith("bridge:"):
@@ -262,6 +264,14 @@ class SubscriberTable:
     def _check_show_personal_data(self, _attribute: object, value: object) -> None:
         if value and self.use != CONSOLE:
             raise ConfigurationError(f'show_personal_data is for use = "{CONSOLE}" only')
+
+    @folder.validator
+    def _check_folder(self, _attribute: object, value: Path | None) -> None:
+        if self.use != MEDIA:
+            if value is not None:
+                raise ConfigurationError(f'folder is for use = "{MEDIA}" only')
+        elif value is None:
+            raise ConfigurationError("is required: where files are kept")
 
     @url.validator
     def _check_url(self, _attribute: object, value: str | None) -> None:

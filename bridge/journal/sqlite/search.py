@@ -18,7 +18,7 @@ from bridge.journal.query import Query
 from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_entry
 
 _STEP: Final = 5000  # rows at most that are looked at in one go
-_ROWS_PER_MATCH: Final = 4  # in the first step; each one after it is twice as long
+_ROWS_PER_MATCH: Final = 4  # in the first step of a filter; each one after it is twice as long
 _CLOCK_SET_BACK: Final = 3600  # seconds by which a machine's clock may have been
 
 
@@ -33,7 +33,9 @@ class Span:
 def span_of(connection: apsw.Connection, query: Query) -> Span:
     """Return where a query's entries can be."""
     first, last = connection.execute(
-        "SELECT ifnull(min(position), 1), ifnull(max(position), 0) FROM entries"
+        # Each by itself is a look at one end of the table; both at once would be a walk over it.
+        "SELECT ifnull((SELECT min(position) FROM entries), 1), "
+        "ifnull((SELECT max(position) FROM entries), 0)"
     ).get
     after = max(query.after, first - 1)
     if query.before is not None:
@@ -62,7 +64,7 @@ def _first_at(connection: apsw.Connection, at: int, after: int, last: int) -> in
 def steps(span: Span, query: Query) -> Iterator[Span]:
     """Cut a span into pieces, in the query's order; whoever wants few reads little."""
     after, last = span.after, span.last
-    size = min(query.limit * _ROWS_PER_MATCH, _STEP)
+    size = min(query.limit * (_ROWS_PER_MATCH if query.is_filtered else 1), _STEP)
     while after < last:
         if query.newest_first:
             piece = Span(max(after, last - size), last)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge import Bridge, Callback, Media, MediaKind, MemoryJournal, Message, Text
+from bridge import Bridge, Callback, Media, MediaKind, MemoryJournal, Message, Notice, Text
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError, Unanswered, Unfetchable
 from bridge.outbox.client import Client
@@ -282,3 +282,39 @@ async def test_what_cannot_be_fetched_is_a_dead_letter_at_once(provider):
             while not (letters := await bridge.journal.dead_letters("files")):
                 await asyncio.sleep(0.001)
     assert [each.retry.tries for each in letters] == [1]
+
+
+async def test_files_are_kept_and_told_of(provider, tmp_path):
+    """`use = "media"` keeps each file once, in its folder beside the settings, and tells where."""
+    config = tmp_path / "config.toml"
+    config.write_text(f"""
+        [journal]
+        engine = "memory"
+        [adapters.whatsapp]
+        app_secrets = "s"
+        access_token = "{TOKEN}"
+        base_url = "{provider.server.make_url("/v26.0")}"
+        [subscribers.files]
+        use = "media"
+        folder = "files"
+    """)
+    bridge = Bridge.from_toml(config)
+    adapter = bridge.adapters["whatsapp"]
+    told = asyncio.Queue()
+    bridge.on(Notice, name="told")(told.put)
+    samples = [each for each in adapter.samples() if each.name in ("image", "text")]
+    async with bridge:
+        for each in (*samples, *samples):
+            signed = adapter.authenticate(orjson.dumps(each.body))
+            callback = Callback(
+                body=signed.body, headers=signed.headers, received_at=datetime.now(UTC)
+            )
+            await bridge.receive("whatsapp", callback)
+        async with asyncio.timeout(30):
+            notice = await told.get()
+    (kept,) = [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+    assert kept.read_bytes() == CONTENT
+    assert notice.topic == "media_kept"
+    assert (notice.details["path"], notice.details["sha256"]) == (str(kept), SHA256)
+    assert notice.domain == "whatsapp"
+    assert told.empty()

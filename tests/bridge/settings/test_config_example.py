@@ -73,7 +73,7 @@ def test_example_holds_when_uncommented():
     engines = assembly.engines()
     result = settings.loads(uncommented(), built_in_settings, {}, engines=engines)
     assert set(result.adapters) == set(BUILT_IN)
-    assert list(result.subscribers) == ["console", "shop", "crm"]
+    assert list(result.subscribers) == ["console", "shop", "files", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
     assert attrs.evolve(result.admin, token=None, send_token=None) == defaults.admin

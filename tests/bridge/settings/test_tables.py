@@ -253,7 +253,7 @@ def test_content_may_name_several_kinds():
             "[subscribers.crm]\nuse = 'shop.crm'",
             2,
             "subscribers.crm.use",
-            'expected "console", "webhook" or "package.module:function", found a string',
+            'expected "console", "webhook", "media" or "package.module:function", found a string',
         ),
         (
             "[subscribers.crm]\nuse = 'bridge:receive'",
@@ -301,10 +301,9 @@ def test_content_may_name_several_kinds():
             "subscribers.crm.trys",
             (
                 'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
-                "concurrency, content, direction, domain, events, first_delay, gather, jitter, "
-                "max_delay, origin, owned, secret, show_personal_data, source, start, timeout, "
-                "transaction, "
-                "tries, url, use"
+                "concurrency, content, direction, domain, events, first_delay, folder, gather, "
+                "jitter, max_delay, origin, owned, secret, show_personal_data, source, start, "
+                "timeout, transaction, tries, url, use"
             ),
         ),
         (
@@ -411,7 +410,7 @@ def test_unreadable_settings(tmp_path):
     [
         (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found integer -1"),
         (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found integer 0"),
-        (lambda: SubscriberTable(use="x"), "expected .console., .webhook. or"),
+        (lambda: SubscriberTable(use="x"), "expected .console., .webhook., .media. or"),
     ],
 )
 def test_limits_hold_in_python_too(setting, message):

@@ -82,7 +82,7 @@ function live({ bar, state, list, empty, wanted, signal, after }) {
     },
   };
   state.textContent = "live";
-  return follow({ ...stream, limit: 30 }, after, signal, told).catch((error) => {
+  return follow({ ...stream, limit: 20 }, after, signal, told).catch((error) => {
     if (error instanceof SignIn) throw error;
     state.textContent = error.message;
   });

@@ -1,0 +1,67 @@
+"""`bridge subscribers held`: what a subscriber tries again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from bridge.journal.memory import MemoryJournal
+from bridge.model import Message
+from bridge.ops.admin import listening
+from bridge.ops.metrics import Metrics
+from bridge.runtime import Bridge
+from bridge.settings import AdminSettings, DeliverySettings
+from tests.bridge.events import message
+
+
+@pytest.fixture
+def failing(workplace):
+    """Run a bridge whose subscriber `crm` fails for long, and configure commands for it."""
+    running, done = threading.Event(), []
+
+    async def run() -> None:
+        bridge = Bridge(journal=MemoryJournal())
+
+        @bridge.on(Message, name="crm", policy=DeliverySettings(first_delay=600))
+        async def crm(event: Message) -> None:
+            raise ValueError("the database of +6281519236680 is away")
+
+        end = asyncio.Event()
+        done.append((asyncio.get_running_loop(), end))
+        admin = listening(bridge.operators, Metrics(), AdminSettings(port=0))
+        async with bridge, admin as url:
+            (workplace / "config.toml").write_text(f"[admin]\nport = {url.rpartition(':')[2]}\n")
+            await bridge.journal.append([message("slow"), message("behind"), message("other")])
+            while not any(state.held == 3 for state in await bridge.journal.subscribers()):
+                await asyncio.sleep(0.001)
+            running.set()
+            await end.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    running.wait()
+    yield
+    loop, end = done[0]
+    loop.call_soon_threadsafe(end.set)
+    thread.join()
+
+
+def test_what_is_tried_again(failing, command):
+    """The event that blocks its conversation is told, and not what waits behind it."""
+    done = command("subscribers", "held", "crm")
+    assert done.code == 0
+    (line,) = done.lines
+    key, tries, _, error = line.split("\t")
+    assert (key, tries) == ("message/whatsapp/slow", "1")
+    assert error == "ValueError: the database of +****80 is away"
+    (row,) = command("subscribers", "held", "crm", "--json").events
+    assert row["key"] == "message/whatsapp/slow"
+
+
+def test_a_subscriber_that_nobody_knows(failing, command):
+    """A name that nobody goes by is told as such."""
+    done = command("subscribers", "held", "cmr")
+    assert done.code == 1
+    assert 'did you mean "crm"' in done.err
