@@ -5,7 +5,7 @@
 
     python -m benchmarks                       everything, in about ten minutes
     python -m benchmarks --short               the same in little, in about a minute and a half
-    python -m benchmarks --only normalize serving journal growth postgres nats soak
+    python -m benchmarks --only normalize serving journal growth postgres nats attack soak
     python -m benchmarks --only growth --rows 10000000
     python -m benchmarks --only soak --minutes 60
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks import growth, journal, normalize, serving, shared_journals, soak
+from benchmarks import attack, growth, journal, normalize, serving, shared_journals, soak
 from benchmarks.load import check_tools
 from benchmarks.progress import Progress, Tell
 from benchmarks.report import Table, save, show
@@ -88,6 +88,7 @@ def _sections(place: Path, extent: Extent) -> dict[str, Callable[[Tell], list[Ta
             shared_journals.measure(shared_journals.POSTGRES, place, extent, tell)
         ],
         "nats": lambda tell: [shared_journals.measure(shared_journals.NATS, place, extent, tell)],
+        "attack": lambda tell: [attack.measure(place, extent, tell)],
         "soak": lambda tell: [soak.measure(place, extent, tell)],
     }
 

@@ -26,6 +26,7 @@ class Measure(Enum):
     TEN_TO_ONE = auto()
     CATCH_UP_TO_PARSE = auto()
     REPLAY_TO_PARSE = auto()
+    MEDIAN_UNDER_ATTACK = auto()
 
 
 class Faulty(Exception):

@@ -140,7 +140,12 @@ class Bridge:
         self._receivers = Receivers(self.bus, self._plain_delivery)
         self.intake = Intake(self.journal, self._observers, self._receivers)
         self.operators = Operators(
-            self.journal, self.bus, self._deliveries, self.intake, self._observers
+            self.journal,
+            self.bus,
+            self._deliveries,
+            self.intake,
+            observers=self._observers,
+            outbox=self._outbox,
         )
 
     @classmethod

@@ -33,4 +33,4 @@ def make_app(config: Path = CONFIG) -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(), host="127.0.0.1", port=8080)
+    web.run_app(make_app(), host="127.0.0.1", port=8080, access_log=None)

@@ -246,6 +246,10 @@ def _document(tables: Sequence[_Table], keep: int | None) -> str:
         lines += ["", *table.lines]
     lines += [
         "",
+        "# Other users of this machine cannot read events without it; the commands find it here.",
+        "[admin]",
+        f'token = "{secrets.token_urlsafe(_SECRET_BYTES)}"',
+        "",
         "# Every event as a line in the terminal. A function of yours is named in the same way:",
         '# use = "package.module:function".',
         "[subscribers.console]",

@@ -40,6 +40,7 @@ from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
+from bridge.settings.admin import is_loopback
 
 if TYPE_CHECKING:
     from bridge.testing.chat import Chat
@@ -232,6 +233,8 @@ async def _administered(
     bridge.observe(metrics)
     routes = () if chat is None else chat.routes()
     is_developing = _DEVELOPING in os.environ
+    if is_developing and is_loopback(settings.host):
+        settings = attrs.evolve(settings, token=None)  # a browser on this machine needs none
     async with admin.listening(
         bridge.operators, metrics, settings, developing=is_developing, chat=routes
     ) as url:

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 from aiohttp import ClientPayloadError, hdrs, web
 from multidict import MultiDict, MultiDictProxy
+from yarl import URL
 
 from bridge.adapter import Callback, Response
 from bridge.adapter.signing import Address, client_address
@@ -26,6 +27,7 @@ from bridge.settings import ServerSettings
 # What aiohttp gives is of the right types already, so that nothing has to be converted.
 _new_callback: Final = builder(Callback, converted=True)
 
+_MASKED: Final = "MASKED"  # of letters, which no server quotes
 _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 
 
@@ -37,7 +39,7 @@ def mount(app: web.Application, intake: Intake, settings: ServerSettings) -> Non
         app.router.add_route("*", f"{settings.prefix}/{name}", handler)
         app.router.add_route("*", f"{settings.prefix}/{name}/{{tail:.*}}", handler)
     if settings.prefix:
-        app.router.add_route("*", f"{settings.prefix}/{{unknown:.*}}", _not_found)
+        app.router.add_route("*", f"{settings.prefix}/{{unknown:.*}}", _not_found(settings))
 
 
 def _handler(
@@ -46,15 +48,32 @@ def _handler(
     async def handle(request: web.Request) -> web.Response:
         tail = request.match_info.get("tail", "")
         client = client_of(request, settings)
-        return web_response(
-            await respond(request, intake, settings, name, memory, tail=tail, client=client)
-        )
+        try:
+            return web_response(
+                await respond(request, intake, settings, name, memory, tail=tail, client=client)
+            )
+        finally:
+            _mask(request, f"{settings.prefix}/{name}", tail)
 
     return handle
 
 
-async def _not_found(_: web.BaseRequest) -> web.Response:
-    return web_response(response_to(UnknownAdapter()))
+def _not_found(settings: ServerSettings) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        _mask(request, settings.prefix, request.match_info["unknown"])
+        return web_response(response_to(UnknownAdapter()))
+
+    return handle
+
+
+def _mask(request: web.Request, path: str, tail: str) -> None:
+    """Hide what may be a token from the application's access log, which is written afterwards."""
+    if tail or request.query_string:
+        url = URL(f"{path}/{_MASKED}")
+        # aiohttp has no other way: its logger is given the request as it is.
+        request._rel_url = url  # noqa: SLF001
+        request._message = request._message._replace(path=str(url), url=url)  # noqa: SLF001
+        request._cache.clear()  # noqa: SLF001
 
 
 def client_of(request: web.BaseRequest, settings: ServerSettings) -> Address | None:

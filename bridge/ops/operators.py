@@ -47,6 +47,7 @@ from bridge.model import Event, Message, StatusChange, Unrecognized
 from bridge.model.masking import MASK, mask_phones_in
 from bridge.observer import Observers, OperationDetails
 from bridge.ops.audit import hashed
+from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
@@ -137,9 +138,12 @@ class Operators:
         bus: Bus,
         deliveries: Mapping[str, Delivery],
         intake: Intake,
+        *,
         observers: Observers,
+        outbox: Outbox,
     ) -> None:
         self.journal = journal
+        self.outbox = outbox
         self._bus = bus
         self._deliveries = deliveries
         self._intake = intake

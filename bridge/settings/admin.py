@@ -23,13 +23,15 @@ class AdminSettings:
     A client can read every event, so a token is required unless `host` is a loopback address.
     `tokens` are further ones by the names of who has them, as the record tells them; who has one
     of `readers` may look at everything and change nothing. The commands use `token`, else the
-    first of the others.
+    first of the others. Whoever
+    has `send_token` may send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = attrs.field(default=8081, validator=between(0, 65535))
     token: Secret | None = None
+    send_token: Secret | None = None
     tokens: Mapping[str, Secret] = attrs.field(factory=dict)
     readers: Mapping[str, Secret] = attrs.field(factory=dict)
 

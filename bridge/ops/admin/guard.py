@@ -16,7 +16,14 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bridge.adapter.signing import Tokens
-from bridge.errors import JournalError, NotRunning, UnknownAdapter
+from bridge.errors import (
+    ConfigurationError,
+    JournalError,
+    KeyConflict,
+    NotRunning,
+    UnknownAdapter,
+    Unsendable,
+)
 from bridge.ingress.responses import problem, web_response
 from bridge.ops.admin import pages
 from bridge.ops.admin.requests import BadRequest
@@ -24,6 +31,7 @@ from bridge.ops.operators import Caller, Operators, StillRunning, UnknownSubscri
 from bridge.settings import AdminSettings
 
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes cannot be given a token everywhere
+SEND: Final = "/send"
 _DRY: Final = "/normalize"  # a POST that changes nothing
 _EXPORT: Final = "/export"
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -31,6 +39,7 @@ _TOKEN: Final = "token"  # noqa: S105 - what the token without a name is called
 _NOBODY: Final = "nobody"
 _LOCAL: Final = "local"
 _NOT_FOR_SITES: Final = "this is not for other sites' pages"
+_SENDER: Final = "send_token"
 _OTHERS: Final = frozenset({"cross-site", "same-site"})  # another port is the same site
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,6 +52,7 @@ def guard(settings: AdminSettings, operators: Operators) -> Middleware:
     """
     named = {_TOKEN: settings.token, **settings.tokens, **settings.readers}
     tokens = {name: Tokens((token,)) for name, token in named.items() if token}
+    senders = Tokens(() if settings.send_token is None else (settings.send_token,))
 
     def refusal(request: web.Request) -> tuple[int, str] | None:
         """Tell `caller` who asks; return the status and the reason where nothing is done."""
@@ -51,11 +61,14 @@ def guard(settings: AdminSettings, operators: Operators) -> Middleware:
         is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself
         if not is_page and request.headers.get("Sec-Fetch-Site") in _OTHERS:
             return 403, _NOT_FOR_SITES
+        if request.path == SEND and senders.match(_presented(request)):
+            caller.set(Caller(_SENDER, client))
+            return None
         if not tokens:
             return None if _is_local(request) and _is_own(request) else (403, _NOT_FOR_SITES)
         if is_page:
             return None
-        name = _presented(request, tokens)
+        name = _holder(_presented(request), tokens)
         if name is None:
             return 401, "this needs the token of [admin]"
         caller.set(Caller(name, client))
@@ -81,11 +94,16 @@ def _is_reading(request: web.Request) -> bool:
     return request.path == _DRY or (request.method in _READING and request.path != _EXPORT)
 
 
-def _presented(request: web.Request, tokens: Mapping[str, Tokens]) -> str | None:
-    """Return the name of the token that a request carries; every one of them is compared."""
+def _presented(request: web.Request) -> str | None:
+    """Return the token that a request brings, if it brings one."""
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    matching = [name for name, each in tokens.items() if each.match(presented.strip())]
-    return matching[0] if matching and scheme.lower() == "bearer" else None
+    return presented.strip() if scheme.lower() == "bearer" else None
+
+
+def _holder(presented: str | None, tokens: Mapping[str, Tokens]) -> str | None:
+    """Return the name of a token that was presented; every one of them is compared."""
+    matching = [name for name, each in tokens.items() if each.match(presented)]
+    return matching[0] if matching else None
 
 
 def _is_local(request: web.Request) -> bool:
@@ -111,6 +129,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = problem(error.status, error.reason)
     except BadRequest as error:
         refusal = problem(400, str(error))
+    except KeyConflict as error:
+        refusal = problem(409, str(error))
+    except (Unsendable, ConfigurationError) as error:
+        refusal = problem(422, str(error))
     except (UnknownSubscriber, UnknownAdapter) as error:
         refusal = problem(404, str(error))
     except StillRunning as error:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from bridge.adapter import Response
 from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.ingress.connection import Connection, connections
 from bridge.ingress.responses import (
     ALIVE,
     HEADERS,
@@ -30,8 +31,8 @@ from bridge.journal.protocol import Start
 from bridge.journal.query import Query, conversation_of
 from bridge.model.codec import encode
 from bridge.model.masking import mask_phones_in
-from bridge.ops.admin import pages, watching
-from bridge.ops.admin.guard import explain, guard
+from bridge.ops.admin import pages, sending, watching
+from bridge.ops.admin.guard import Handler, explain, guard
 from bridge.ops.admin.requests import (
     BadRequest,
     body_of,
@@ -48,7 +49,7 @@ from bridge.ops.admin.requests import (
 from bridge.ops.admin.responses import dumps, instant, json_response
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
-from bridge.settings import AdminSettings
+from bridge.settings import AdminSettings, ServerSettings
 from bridge.settings.wording import base_url
 
 _MAX_BODY: Final = 1 << 20
@@ -60,6 +61,11 @@ _STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
 _PACE: Final = web.AppKey("pace", watching.Pace)
 _CHAT: Final = web.AppKey("chat", bool)
+_LIMITS: Final = ServerSettings(
+    max_connections=128, max_connections_per_peer=128, body_timeout=30.0
+)
+"""Of connections, and how slow each may be: as for callbacks, and fewer, for nothing of an
+operator's may take what callbacks need."""
 _FOLLOWERS: Final = web.AppKey("followers", set[asyncio.Task[Any]])
 _routes: Final = web.RouteTableDef()
 
@@ -78,19 +84,39 @@ async def listening(
     Raises `ConfigurationError` where the address cannot be had.
     """
     app = application(operators, metrics, settings, developing=developing, chat=tuple(chat))
+    app.middlewares.insert(0, _under_way)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
+    assert runner.server is not None  # noqa: S101 - as `setup` made it
+    connect = connections(runner.server, _LIMITS)
     try:
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            server = await asyncio.get_running_loop().create_server(
+                connect, settings.host, settings.port
+            )
         except OSError as error:
             place = f"{settings.host} port {settings.port}"
             reason = error.strerror or str(error)
             fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
             raise ConfigurationError((fault,)) from error
-        yield base_url(*runner.addresses[0][:2])
+        try:
+            yield base_url(*server.sockets[0].getsockname()[:2])
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
+
+
+@web.middleware
+async def _under_way(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a connection know when its request has come whole, and when it is answered."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)  # noqa: S101 - `listening` makes no others
+    connection.answering()
+    try:
+        return await handler(request)
+    finally:
+        connection.answered()
 
 
 def application(
@@ -123,6 +149,7 @@ def application(
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
     app.add_routes(_routes)
+    sending.add_to(app, operators)
     return app
 
 

@@ -230,3 +230,16 @@ def test_somebody_elses_adapter_gets_its_secrets_too(command, install, workplace
     assert re.search(rf'^key = "{TOKEN}"$', written, re.MULTILINE)
     assert re.search(rf'^tokens = \["{TOKEN}"\]$', written, re.MULTILINE)
     assert command("check").code == 0
+
+
+def test_the_operators_listener_has_a_token(command, workplace):
+    """What `init` writes has a fresh token for [admin], in a file that nobody else reads."""
+    tokens = set()
+    for _ in range(2):
+        assert command("init", "--yes", "--force").code == 0
+        written = workplace / "config.toml"
+        found = re.search(rf'\[admin\]\ntoken = "({TOKEN})"', written.read_text())
+        assert found is not None
+        tokens.add(found[1])
+        assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert len(tokens) == 2

@@ -33,7 +33,7 @@ async def test_it_serves_until_told_to_stop_and_finishes_what_came():
 
 
 async def test_it_tells_whether_it_lives_and_whether_it_is_ready():
-    """/healthz asks nobody; /readyz says whether callbacks are taken, and operators hear why not."""
+    """/healthz asks nobody; /readyz says whether callbacks are taken, and not why."""
 
     class Sick(MemoryJournal):
         async def health(self):
