@@ -185,6 +185,7 @@ class Bridge:
                     adapter,
                     domain=entry.domain,
                     believe_unsigned=entry.believe_unsigned,
+                    max_age=entry.max_age,
                     allow_networks=entry.allow_networks,
                 )
             except ConfigurationError as error:
@@ -216,19 +217,27 @@ class Bridge:
         *,
         domain: str | None = None,
         believe_unsigned: bool = False,
+        max_age: float | None = None,
         allow_networks: Sequence[Network] = (),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
-        that share one may tell of the same messages and users. Raises `ConfigurationError` where
-        the name is taken, and where an adapter that verifies no signatures shares the domain of
-        one that does without `believe_unsigned`.
+        that share one may tell of the same messages and users. An event that is dated more than
+        `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
+
+        Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
+        signatures shares the domain of one that does without `believe_unsigned`.
         """
         if isinstance(adapter, type) or not isinstance(adapter, Adapter):
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(
-            name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
+            name,
+            adapter,
+            allow_networks,
+            domain=domain,
+            believe_unsigned=believe_unsigned,
+            max_age=max_age,
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
         self._outbox.windows.add(name, adapter)
