@@ -51,3 +51,11 @@ def test_one_sentence_a_line(page):
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
     prose = [line for line in text.splitlines() if not line.startswith(("|", "    ", "- ", "  "))]
     assert [line for line in prose if re.search(r"[a-z)`]\. [A-Z]", line)] == []
+
+
+@pytest.mark.parametrize("language", ["id", "zh-CN"])
+def test_a_translation_shows_the_same(language):
+    """A translation has the README's code and commands, to the letter and in their order."""
+    page = (ROOT / "docs" / f"README.{language}.md").read_text("utf-8")
+    shown = re.compile(r"```\w+\n.*?```", re.DOTALL)
+    assert shown.findall(page) == shown.findall(README)
