@@ -138,7 +138,9 @@ class Bridge:
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
         self.intake = Intake(self.journal, self._observers, self._receivers)
-        self.operators = Operators(self.journal, self.bus, self._deliveries, self.intake)
+        self.operators = Operators(
+            self.journal, self.bus, self._deliveries, self.intake, self._outbox
+        )
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:

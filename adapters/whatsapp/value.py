@@ -174,7 +174,9 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
         if name not in _KNOWN:
             yield _beside(name, told, scope)
     if part is value:
-        metadata = part.get("metadata", {})
+        metadata = part.get("metadata")
+        if metadata is None:
+            return
         if type(metadata) is not dict or not metadata.keys() <= _METADATA:
             yield _beside("metadata", metadata, scope)
 

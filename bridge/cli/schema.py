@@ -1,4 +1,4 @@
-"""`bridge schema`: the JSON Schema of events, for programs in other languages."""
+"""`bridge schema`: what programs in other languages get and send."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from cyclopts import Parameter
 
 from bridge.cli.terminal import Exit
 from bridge.model import schema as generated
+from bridge.ops.openapi import openapi
 
-_WRITERS: Final = {"jsonschema": generated.json_schema, "asyncapi": generated.asyncapi}
+_WRITERS: Final = {
+    "jsonschema": generated.json_schema,
+    "asyncapi": generated.asyncapi,
+    "openapi": openapi,
+}
 
 
 def schema(
     *,
-    form: Annotated[Literal["jsonschema", "asyncapi"], Parameter(name="--format")] = "jsonschema",
+    form: Annotated[
+        Literal["jsonschema", "asyncapi", "openapi"], Parameter(name="--format")
+    ] = "jsonschema",
 ) -> int:
     """Print what a subscriber in another language may rely on.
 
@@ -27,7 +34,7 @@ def schema(
     Parameters
     ----------
     form
-        JSON Schema 2020-12, or AsyncAPI 3.0.
+        JSON Schema 2020-12 or AsyncAPI 3.0 of the events, or OpenAPI 3.1 of `POST /send`.
     """
     document = orjson.dumps(
         _WRITERS[form](), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -17,6 +17,7 @@ from bridge.model import Event
 Id = TypeVar("Id", bytes, str)
 
 _NOTHING: Final = object()
+_RECORDS: Final = (User, Track)  # a union would be built at each look
 
 
 class Overlay(Ledger, Generic[Id]):
@@ -109,9 +110,9 @@ class Overlay(Ledger, Generic[Id]):
         """See `Ledger.find`."""
         own = self.ids[name]
         found = self.records.get(own) or self.stored_record(own)
-        if found is not None and not isinstance(found, User | Track):
+        if found is not None and not isinstance(found, _RECORDS):
             found = self.records.get(found) or self.stored_record(found)
-        return found if isinstance(found, User | Track) else None
+        return found if isinstance(found, _RECORDS) else None
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""

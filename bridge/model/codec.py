@@ -84,6 +84,16 @@ def from_dict(value: JsonValue) -> Event:
     return event
 
 
+def content_from_dict(value: JsonValue) -> Content:
+    """Read a message's content from plain JSON values. Raises `CodecError`, like `decode`."""
+    try:
+        content: Content = _READ_CONTENT(value, Content)
+    except (_Misfit, BaseValidationError, KeyError, RecursionError) as error:
+        problems = transform_error(error, "content", _description)
+        raise CodecError(f"not a content: {'; '.join(problems[:_MAX_PROBLEMS])}") from None
+    return content
+
+
 def _problems(value: JsonValue) -> list[str]:
     # The quick reader stops at the first fault and does not know where it stood; the thorough
     # one collects all of them with their paths, and is too slow for what is sound.
@@ -201,8 +211,11 @@ _WRITERS.update(
 # --- plain values to events --------------------------------------------------------------
 
 
-def _reading(*, thorough: bool) -> _Read:
-    """Return what makes an event from plain values; the thorough way knows where it stood."""
+def _reading(*, thorough: bool) -> tuple[_Read, _Read]:
+    """Return what makes an event from plain values, and what makes a content.
+
+    The thorough way knows where it stood.
+    """
     converter = Converter(detailed_validation=thorough)
 
     def read_class(cls: type[attrs.AttrsInstance]) -> _Read:
@@ -226,9 +239,11 @@ def _reading(*, thorough: bool) -> _Read:
     register(_made_of(dict), _exactly(dict, "an object"))
     register(lambda hint: hint == _JSON, lambda value, _: value)
     contents: dict[str, _Read] = {}
-    register(lambda hint: hint in (Content, ContentT_co), _by_kind(contents, "content"))
+    read_content = _by_kind(contents, "content")
+    register(lambda hint: hint in (Content, ContentT_co), read_content)
     contents.update((cls.kind, converter.get_structure_hook(cls)) for cls in CONTENT_CLASSES)
-    return _by_kind({cls.kind: converter.get_structure_hook(cls) for cls in EVENT_CLASSES}, "event")
+    events = {cls.kind: converter.get_structure_hook(cls) for cls in EVENT_CLASSES}
+    return _by_kind(events, "event"), read_content
 
 
 def _class_reader(cls: type[attrs.AttrsInstance], hook_of: Callable[[_Hint], _Read]) -> _Read:
@@ -396,5 +411,5 @@ _WORDS: Final[Mapping[type, Mapping[str, StrEnum]]] = {
 }
 
 
-_READ: Final = _reading(thorough=False)
-_READ_THOROUGHLY: Final = _reading(thorough=True)
+_READ: Final = _reading(thorough=False)[0]
+_READ_THOROUGHLY, _READ_CONTENT = _reading(thorough=True)

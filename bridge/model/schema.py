@@ -8,7 +8,7 @@ fields, kinds and words to enumerations; it takes none away.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 
+from bridge import model
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event, JsonValue
 
 Schema: TypeAlias = dict[str, JsonValue]
@@ -29,6 +30,9 @@ _Hint: TypeAlias = Any
 """What an annotation may be: a class, a union, a generic alias."""
 
 _JSON: Final = get_type_hints(Event)["raw"]
+_PUBLIC: Final[Sequence[type]] = [
+    each for each in (getattr(model, name) for name in model.__all__) if isinstance(each, type)
+]
 _CONTENT: Final = "Content"
 _KINDS: Final[Mapping[type, str]] = {cls: cls.kind for cls in (*EVENT_CLASSES, *CONTENT_CLASSES)}
 _SCALARS: Final[dict[_Hint, Schema]] = {
@@ -52,13 +56,13 @@ def json_schema() -> Schema:
 
     https://json-schema.org/draft/2020-12
     """
-    definitions = _definitions("#/$defs/")
+    every = definitions("#/$defs/")
     return {
         "$schema": DIALECT,
         "title": "incs-bridge event",
         "description": _PROMISES,
         "oneOf": [{"$ref": f"#/$defs/{cls.__name__}"} for cls in EVENT_CLASSES],
-        "$defs": definitions,
+        "$defs": every,
     }
 
 
@@ -106,13 +110,16 @@ def asyncapi() -> Schema:
                 }
                 for cls in EVENT_CLASSES
             },
-            "schemas": _definitions("#/components/schemas/"),
+            "schemas": definitions("#/components/schemas/"),
         },
     }
 
 
-def _definitions(prefix: str) -> Schema:
-    """Return a schema for each class that an event may hold, by its name."""
+def definitions(prefix: str, *, is_read: bool = False) -> Schema:
+    """Return a schema for each class that an event may hold, by its name.
+
+    What is written always holds fields that may be left out of what `is_read`.
+    """
     found: Schema = {
         _CONTENT: {
             "description": "What a message may hold; its `kind` says which content it is.",
@@ -121,6 +128,12 @@ def _definitions(prefix: str) -> Schema:
     }
     for cls in _KINDS:
         _define(cls, found, prefix)
+    if is_read:
+        for cls in _PUBLIC:
+            definition = found.get(cls.__name__)
+            if isinstance(definition, dict) and attrs.has(cls) and "required" in definition:
+                needed = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING]
+                definition["required"] = [*(["kind"] if cls in _KINDS else []), *needed]
     return dict(sorted(found.items()))
 
 

@@ -35,6 +35,7 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.model import Event, Message, StatusChange, Unrecognized
 from bridge.model.masking import MASK, mask_phones_in
+from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
@@ -107,9 +108,15 @@ class Operators:
     """
 
     def __init__(
-        self, journal: Journal, bus: Bus, deliveries: Mapping[str, Delivery], intake: Intake
+        self,
+        journal: Journal,
+        bus: Bus,
+        deliveries: Mapping[str, Delivery],
+        intake: Intake,
+        outbox: Outbox,
     ) -> None:
         self.journal = journal
+        self.outbox = outbox
         self._bus = bus
         self._deliveries = deliveries
         self._intake = intake

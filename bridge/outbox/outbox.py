@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, Unpack, final
 
 import attrs
 
-from bridge.adapter import Accepted, Outcome, Refused, Remedy
+from bridge.adapter import Accepted, Outcome, Refused, Remedy, Request
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
@@ -29,7 +30,6 @@ from bridge.errors import (
     WindowClosed,
 )
 from bridge.journal.protocol import Entry, Journal
-from bridge.journal.query import MOST, Query
 from bridge.journal.tracks import in_domain
 from bridge.model import (
     Content,
@@ -48,7 +48,9 @@ from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.doubts import Doubts
 from bridge.outbox.following import following
+from bridge.outbox.ownership import check_ours
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
@@ -63,7 +65,6 @@ FOLLOWER: Final = "outbox.next"
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
-_LOOK_AGAIN: Final = 1.0
 _STOPPED: Final = 60.0  # seconds until an account is tried again that a person has to look at
 _TO_BE_SURE: Final = 10.0  # seconds beside those of a request
 
@@ -80,7 +81,7 @@ class Outbox:
         self._settings = settings
         self._throttle = Throttle(_log)
         self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
-        self._doubts: dict[str, float] = {}  # until when each is waited for; at most those held
+        self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
         self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
         self.client: Final = Client(
@@ -96,6 +97,7 @@ class Outbox:
 
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
+        self._doubts.begin()
         await self.client.__aenter__()
         return self
 
@@ -126,7 +128,17 @@ class Outbox:
         """See `Bridge.reply`."""
         wish = Wish(content=content, now=self._now, **options)
         messages = answer(self.ways.of(message.source), message, wish)
+        if not message.owned and await self.journal.find(messages[0].key) is None:
+            await check_ours(message, self.journal)
         return await self._take(messages, wish, answered=message)
+
+    def compose(
+        self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
+    ) -> Sequence[Request]:
+        """Return the requests that would go out for `send`; nothing is kept, and none goes."""
+        way, route = self.ways.find(via)
+        messages = first(way, route, to, Wish(content=content, now=self._now, **options))
+        return [way.sender.compose(message) for message in messages]
 
     async def react(
         self, message: Message, emoji: str | None, *, key: str | None = None
@@ -210,12 +222,12 @@ class Outbox:
         if intent is not None and intent.not_before is not None and intent.not_before > now:
             wait = (intent.not_before - now).total_seconds()
             raise Later(wait, "it is not time yet", counted=False)
+        attempt = current()
+        if await self._doubts.has_gone(message, attempt):
+            return
         left = self._time_left(message, now)
         if left <= 0:
             await self._tell(message, Status.EXPIRED, error=_EXPIRED)
-            return
-        attempt = current()
-        if (attempt.replayed or attempt.begun) and await self._has_gone(message):
             return
         try:
             way = self.ways.of(message.source)
@@ -224,17 +236,17 @@ class Outbox:
             raise Later(_STOPPED, f"nothing can be sent: {error}", begun=attempt.begun) from error
         is_repeatable = way.is_repeatable(message)
         if attempt.begun and not is_repeatable:
-            await self._wait_in_doubt(way, message)
+            self._doubts.wait(way, message)
             if self._settings.in_doubt == "fail":
                 await self._tell(message, Status.FAILED, error=_IN_DOUBT)
                 return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
             raise Later(pause, "its limit", counted=False, begun=attempt.begun)
+        self._doubts.end(message)
         if not is_repeatable and self.delivery is not None:
             await asyncio.sleep(0)  # the delivery knows what has waited
             await self.delivery.note_begun(message)
-        self._doubts.pop(message.message_id, None)
         ttl = left if intent is not None and intent.expires_at is not None else None
         try:
             outcome = await self.sends.send(way.sender, message, ttl=ttl)
@@ -243,31 +255,6 @@ class Outbox:
             await self._tell(message, Status.FAILED, error=told)
             return
         await self._conclude(way, message, outcome)
-
-    async def _wait_in_doubt(self, way: Way, message: Message) -> None:
-        """Raise `Later` while a status may still tell whether the provider took a message."""
-        if not way.capabilities(message.channel).echoes:
-            return
-        now = self.clock.monotonic()
-        until = self._doubts.setdefault(message.message_id, now + self._settings.doubt)
-        if now < until:
-            pause = min(_LOOK_AGAIN, until - now)
-            raise Later(pause, "the provider may have it already", counted=False, begun=True)
-
-    async def _has_gone(self, message: Message) -> bool:
-        """Return whether the provider is known to have the message."""
-        entry = await self.journal.find(message.key)
-        about = Query(
-            kinds=(StatusChange.kind,),
-            message_id=message.message_id,
-            after=0 if entry is None else entry.position,
-            limit=MOST,
-        )
-        statuses = [found.event for found in await self.journal.search(about)]
-        return any(
-            isinstance(each, StatusChange) and each.resolved and each.domain == message.domain
-            for each in statuses
-        )
 
     def _time_left(self, message: Message, now: datetime) -> float:
         intent = message.intent

@@ -21,12 +21,14 @@ class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
     A client can read every event, so a `token` is required unless `host` is a loopback address.
+    Whoever has `send_token` may send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = attrs.field(default=8081, validator=between(0, 65535))
     token: Secret | None = None
+    send_token: Secret | None = None
 
     def __attrs_post_init__(self) -> None:
         """Require a token where other machines can connect."""

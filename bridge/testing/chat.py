@@ -7,6 +7,7 @@ to anybody else go where they always go, if the adapter has what sending takes.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,6 +35,8 @@ from bridge.ops.admin.requests import BadRequest, body_of, word
 from bridge.ops.admin.responses import json_response
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
+
+_log: Final = logging.getLogger(__name__)
 
 _USERS: Final = ("+16505550101", "+16505550102", "+16505550103")
 _STATUS_EVERY: Final = 0.5  # seconds, so that one sees the ticks change
@@ -205,8 +208,11 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
             if simulation.user_id is not None:
                 chat.users.add(simulation.user_id)
             provider.callbacks.patience = _PATIENCE
+            real = _real(adapter)
+            if real is None:
+                _log.info("adapter %s has no credentials: all that it sends is simulated", name)
             chat.providers[name] = provider
-            chat.senders[name] = Rehearsed(rehearsal.sender, _real(adapter), chat.users)
+            chat.senders[name] = Rehearsed(rehearsal.sender, real, chat.users)
             bridge.send_through(name, chat.senders[name])
         yield chat
 

@@ -23,14 +23,16 @@ from bridge.model import (
     Deletion,
     Direction,
     Event,
+    Intent,
     Message,
     Notice,
+    Origin,
     Pricing,
     Status,
     StatusChange,
     Text,
 )
-from bridge.model.keys import conversation_id, in_domain
+from bridge.model.keys import OURS, conversation_id, in_domain, message_key
 from bridge.testing.sample_events import (
     ACCOUNT,
     ANNE,
@@ -45,7 +47,20 @@ from bridge.testing.sample_events import (
 )
 
 _OUT: Final = Direction.OUTBOUND
+_OUR_ID: Final = "6a1f0e1c-4a55-5d6e-9b1e-2f7d5f0c9a11"
 _SOON: Final = 0.05  # seconds
+
+
+def _ours(key: str) -> Message:
+    """Return a message that is sent through the bridge."""
+    return message(
+        _OUR_ID,
+        direction=_OUT,
+        key=message_key(OURS, _OUR_ID),
+        id_space=OURS,
+        origin=Origin.BRIDGE,
+        intent=Intent(key=key),
+    )
 
 
 class CorrelationContract(ABC):
@@ -93,6 +108,60 @@ class CorrelationContract(ABC):
         assert (change.channel, change.account, change.resolved) == ("whatsapp", "123456123", True)
         assert change.aliases == ("9001",)
         assert entries[1].lane == entries[0].lane
+
+    async def test_what_the_bridge_sends(self, tmp_path: Path) -> None:
+        """The provider's response, or a status that repeats our id, ties its id to ours.
+
+        Statuses carry the intent's key and our id from then on, and an echo of the message under
+        the provider's id is the same message.
+        """
+        ours = _ours("parcel")
+        accepted = status(
+            Status.ACCEPTED, "a", aliases=(ours.message_id,), id_space=OURS, resolved=True
+        )
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            await journal.append([ours])
+            echoed = status(Status.DELIVERED, "a", correlation=ours.message_id)
+            await journal.append([echoed])
+        if journal.durable:
+            journal = self.make_journal(tmp_path)
+        async with journal:
+            if not journal.durable:
+                await journal.append([ours, echoed])
+            await journal.append([accepted])
+            again = await journal.append([attrs.evolve(ours, content=Text(text="other"))])
+            echo = await journal.append([message("a", direction=_OUT, aliases=("9001",))])
+            await journal.append([status(Status.READ, "9001", resolved=False)])
+            entries = await self._published(journal, 5)
+        assert again == Appended(published=0, duplicates=1)
+        assert echo == Appended(published=1, duplicates=0)
+        changes = [entry.event for entry in entries if isinstance(entry.event, StatusChange)]
+        assert [(each.message_id, each.correlation) for each in changes] == [("a", "parcel")] * 3
+        assert all(ours.message_id in each.aliases for each in changes)
+        assert [each.current for each in changes] == [
+            *(Status.DELIVERED, Status.DELIVERED, Status.READ)
+        ]
+        assert {entry.lane for entry in entries} == {ours.conversation.id}
+        (completion,) = [each for each in _messages(entries) if each.completes is not None]
+        assert (completion.completes, completion.origin) == (ours.key, Origin.BRIDGE)
+
+    async def test_what_the_bridge_could_not_send(self, tmp_path: Path) -> None:
+        """A failure under our own id is the message's, and a later status overtakes it."""
+        ours = _ours("parcel")
+        failed = status(Status.FAILED, ours.message_id, resolved=False)
+        failed = attrs.evolve(failed, id_space=OURS)
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([ours])
+            await journal.append([failed])
+            await journal.append([status(Status.SENT, "a", correlation=ours.message_id)])
+            await journal.append([status(Status.DELIVERED, "a")])
+            entries = await self._published(journal, 4)
+        changes = [entry.event for entry in entries if isinstance(entry.event, StatusChange)]
+        assert [each.current for each in changes] == [
+            *(Status.FAILED, Status.FAILED, Status.DELIVERED)
+        ]
+        assert {each.correlation for each in changes} == {"parcel"}
 
     async def test_tie_learned_late(self, tmp_path: Path) -> None:
         """Learning the tie later does not publish the same status twice."""

@@ -181,7 +181,6 @@ class Appender:
         """Decide what is new, and write it; return the entries after a position, up to another."""
         ledger = GroupLedger(self._database, connection)
         need = _needed(group, ledger)
-        await self._database.limit(connection)
         head, *_ = await ledger.read(need, (_HEAD, ()))
         if head is None:
             raise JournalError("the journal's tables are damaged: head is empty")
@@ -206,7 +205,7 @@ class Appender:
                 row = (last, partition_of(lane, partitions), key, lane_bytes(lane), b"", data)
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)
-                entries.append(Entry(position=last, lane=lane, event=event))
+                entries.append(Entry(position=last, lane=lane, event=event, size=len(data)))
             # Known from now on, and not published under this key.
             if item.learned:
                 known = set(columns[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -27,10 +28,13 @@ _OWN: Final = 5  # connections for the journal itself, beside the one that liste
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
 _PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
-# Where a process stops with its transaction open, others wait for it no longer than this.
-_LIMITS: Final = (
-    "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '10s'"
-)
+# Where a process stops with a transaction open, others wait for it no longer than this.
+_LIMITS: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', '10s', %s),
+    set_config('lock_timeout', '10s', %s)
+"""
+# It warns of each connection that was lost; what that means is said here.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 class Away(JournalError):
@@ -110,7 +114,7 @@ class Database:
 
     async def __aenter__(self) -> Self:
         """Be ready to connect."""
-        self._own = _Pool(_OWN, self._connect)
+        self._own = _Pool(_OWN, self._connect_limited)
         self._effects = _Pool(self._settings.connections, self._connect)
         return self
 
@@ -128,6 +132,16 @@ class Database:
 
     async def _connect(self) -> Connection:
         return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments)
+
+    async def _connect_limited(self) -> Connection:
+        connection = await self._connect()
+        try:
+            if not self._settings.pooler:
+                await connection.execute(_LIMITS, (False, False))
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
@@ -153,6 +167,8 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """Give a connection in a transaction, whose statements share round trips; raises so too."""
         async with self.connection() as connection, connection.pipeline(), connection.transaction():
+            if self._settings.pooler:
+                await connection.execute(_LIMITS, (True, True))
             yield connection
 
     @asynccontextmanager
@@ -183,11 +199,6 @@ class Database:
                 await asyncio.sleep(AFTER_FAILURE)
 
     # --- statements --------------------------------------------------------------------------
-
-    async def limit(self, connection: Connection) -> None:
-        """Bound how long this transaction keeps others waiting."""
-        for statement in _LIMITS.split(";"):
-            await connection.execute(statement)
 
     async def execute(
         self, connection: Connection, statement: str, values: Sequence[object] = ()

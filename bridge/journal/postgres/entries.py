@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 from zlib import crc32
 
-from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
 
@@ -37,24 +36,28 @@ def read_entry(row: Sequence[Any]) -> Entry:
         lane=lane.decode("utf-8", "surrogatepass"),
         event=read_event(event, position, at),
         reparsed=reparsed,
+        size=len(event),
     )
 
 
 class Tail:
     """The newest entries: all those after `since`, up to `last`.
 
-    They come from this process's own appends and from reading what others have appended.
+    They come from this process's own appends and from reading what others have appended. Their
+    number and the size of their JSON are bounded.
     """
 
-    def __init__(self, *, max_entries: int = 4096) -> None:
+    def __init__(self, *, max_entries: int = 4096, max_size: int = 16 << 20) -> None:
         self._max_entries = max_entries
+        self._max_size = max_size
         self._entries: list[Entry] = []
+        self._size = 0
         self.since = self.last = 0
         self._changed = asyncio.Event()
 
     def begin(self, last: int) -> None:
         """Begin anew after a position, with nothing."""
-        self._entries, self.since, self.last = [], last, last
+        self._entries, self._size, self.since, self.last = [], 0, last, last
         self.wake()
 
     def add(self, after: int, entries: Sequence[Entry], last: int) -> bool:
@@ -62,12 +65,15 @@ class Tail:
         if after > self.last:
             return False
         if last > self.last:
-            self._entries += [entry for entry in entries if entry.position > self.last]
+            more = [entry for entry in entries if entry.position > self.last]
+            self._entries += more
+            self._size += sum(entry.size for entry in more)
             self.last = last
-            if len(self._entries) > self._max_entries:
-                kept = self._entries[-self._max_entries // 2 :]
-                self.since = self._entries[-len(kept) - 1].position
-                self._entries = kept
+            while len(self._entries) > self._max_entries or self._size > self._max_size:
+                gone = self._entries[: -(len(self._entries) // 2) or None]  # rarely, and many
+                self._size -= sum(entry.size for entry in gone)
+                self.since = gone[-1].position
+                del self._entries[: len(gone)]
             self.wake()
         return True
 
@@ -96,12 +102,3 @@ class Tail:
                     if len(found) == limit:
                         break
         return found, found[-1].position if len(found) == limit else max(self.last, position)
-
-    def erase(self, subject: Subject | None, positions: Collection[int] = ()) -> None:
-        """Let go of entries about somebody, or at some positions."""
-        self._entries = [
-            entry
-            for entry in self._entries
-            if entry.position not in positions
-            and (subject is None or not subject.is_in(entry.event))
-        ]

@@ -47,11 +47,11 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
             absolute_limit,
             overdue,
         )
-        for table in ("held", "dead"):
-            await database.change(
-                f"DELETE FROM $.{table} WHERE NOT EXISTS "  # noqa: S608 - our own tables
-                f"(SELECT 1 FROM $.entries WHERE entries.position = {table}.position)"
-            )
+    for table in ("held", "dead"):
+        await database.change(
+            f"DELETE FROM $.{table} WHERE NOT EXISTS "  # noqa: S608 - our own tables
+            f"(SELECT 1 FROM $.entries WHERE entries.position = {table}.position)"
+        )
     await _delete(database, keep, whatever=False)
     await database.change(
         "DELETE FROM $.records WHERE at < extract(epoch FROM now()) - %s", (keep,)
@@ -167,7 +167,6 @@ async def health(database: Database) -> Health:
 
     async def work() -> None:
         async with database.transaction() as connection:
-            await database.limit(connection)
             await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
 
     try:

@@ -27,6 +27,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _PAGE: Final = 1000
+_AFTER_BUG: Final = 1.0  # seconds
 _CANCEL_AGAIN: Final = 0.1  # seconds
 _PURGED: Final = "\n"  # no subscriber is called that
 
@@ -116,7 +117,7 @@ class PostgresJournal(Operations):
             self._reach = last
             resources.push_async_callback(self._stop)
             self._tasks = [
-                asyncio.create_task(run())
+                asyncio.create_task(_supervised(run))
                 for run in (
                     self._appender.run,
                     self._members.run,
@@ -283,8 +284,7 @@ class PostgresJournal(Operations):
         """
         last = max(self.tail.last, at_least, position)
         entries = await self.read_after(position, limit, partitions)
-        newest = entries[-1].position if entries else 0
-        return entries, newest if len(entries) == limit else max(last, newest)
+        return entries, entries[-1].position if entries else last
 
     # --- keeping house -----------------------------------------------------------------------
 
@@ -318,3 +318,13 @@ class PostgresJournal(Operations):
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
         return await housekeeping.health(self.database)
+
+
+async def _supervised(run: Callable[[], Awaitable[None]]) -> None:
+    """Run what never ends, again where it does: that is a bug, which must not stop the journal."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - whatever a bug raises
+            _LOG.exception("a task of the journal has failed, and is started again")
+        await asyncio.sleep(_AFTER_BUG)

@@ -22,6 +22,7 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 
 _PAGE: Final = 1000
+_LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _STEP: Final = 5000  # positions that one step of a search looks at, at most
 _CLOCKS_APART: Final = 3600.0  # seconds, of a bridge's clock and the server's
 _LAG_COUNTED: Final = 10_000
@@ -88,14 +89,18 @@ class Operations(Journal):
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
     ) -> list[Entry]:
-        """Return entries beyond a position, of some partitions or of all."""
+        """Return entries beyond a position, of some partitions or of all: fewer of large ones."""
+        chosen = "" if partitions is None else " AND partition = ANY(%s)"
+        values = (position, *(() if partitions is None else (list(partitions),)), limit)
         return [
             read_entry(row)
             for row in await self.database.rows(
-                f"{_SELECT} WHERE position > %s AND event IS NOT NULL"
-                f"{'' if partitions is None else ' AND partition = ANY(%s)'} "
-                "ORDER BY position LIMIT %s",
-                (position, *(() if partitions is None else (list(partitions),)), limit),
+                f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
+                "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
+                f"({_SELECT} WHERE position > %s AND event IS NOT NULL{chosen} "
+                "ORDER BY position LIMIT %s) AS page) AS page "
+                "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
+                (*values, _LARGEST_PAGE),
             )
         ]
 

@@ -15,7 +15,14 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bridge.adapter.signing import Tokens
-from bridge.errors import JournalError, NotRunning, UnknownAdapter
+from bridge.errors import (
+    ConfigurationError,
+    JournalError,
+    KeyConflict,
+    NotRunning,
+    UnknownAdapter,
+    Unsendable,
+)
 from bridge.ingress.responses import problem, web_response
 from bridge.ops.admin import pages
 from bridge.ops.admin.requests import BadRequest
@@ -23,6 +30,7 @@ from bridge.ops.operators import StillRunning, UnknownSubscriber
 from bridge.settings import AdminSettings
 
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes cannot be given a token everywhere
+SEND: Final = "/send"
 _OTHERS: Final = frozenset({"cross-site", "same-site"})  # another port is the same site
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,6 +39,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def guard(settings: AdminSettings) -> Middleware:
     """Return what lets requests in: those with the token, or from this machine's own programs."""
     tokens = Tokens(() if settings.token is None else (settings.token,))
+    senders = Tokens(() if settings.send_token is None else (settings.send_token,))
 
     @web.middleware
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -39,11 +48,12 @@ def guard(settings: AdminSettings) -> Middleware:
         is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself
         if not is_page and request.headers.get("Sec-Fetch-Site") in _OTHERS:
             return web_response(problem(403, "this is not for other sites' pages"))
+        if request.path == SEND and senders.match(_presented(request)):
+            return await handler(request)
         if tokens:
             if is_page:
                 return await handler(request)
-            scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not tokens.match(presented.strip()):
+            if not tokens.match(_presented(request)):
                 headers = {"WWW-Authenticate": "Bearer"}
                 return web_response(problem(401, "this needs the token of [admin]", headers))
         elif not _is_local(request) or not _is_own(request):
@@ -51,6 +61,12 @@ def guard(settings: AdminSettings) -> Middleware:
         return await handler(request)
 
     return checked
+
+
+def _presented(request: web.Request) -> str | None:
+    """Return the token that a request brings, if it brings one."""
+    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+    return presented.strip() if scheme.lower() == "bearer" else None
 
 
 def _is_local(request: web.Request) -> bool:
@@ -76,6 +92,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = problem(error.status, error.reason)
     except BadRequest as error:
         refusal = problem(400, str(error))
+    except KeyConflict as error:
+        refusal = problem(409, str(error))
+    except (Unsendable, ConfigurationError) as error:
+        refusal = problem(422, str(error))
     except (UnknownSubscriber, UnknownAdapter) as error:
         refusal = problem(404, str(error))
     except StillRunning as error:

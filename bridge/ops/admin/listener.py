@@ -32,7 +32,7 @@ from bridge.journal.query import Query, conversation_of
 from bridge.journal.transfer import lines_of
 from bridge.model.codec import encode
 from bridge.model.masking import mask_phones_in
-from bridge.ops.admin import pages, watching
+from bridge.ops.admin import pages, sending, watching
 from bridge.ops.admin.guard import Handler, explain, guard
 from bridge.ops.admin.requests import (
     BadRequest,
@@ -148,6 +148,7 @@ def application(
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
     app.add_routes(_routes)
+    sending.add_to(app, operators)
     return app
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import urllib.request
 
+import orjson
 import pytest
 
 from tests.bridge.cli.test_reload import said
@@ -123,6 +125,27 @@ class TestTheFirstBot:
         assert command("trigger", "whatsapp-text", "--url", url).code == 0
         lines = [process.stdout.readline() for _ in range(2)]  # the console's beside it
         assert b"Lessie Laytoya says hello\n" in lines
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+
+    def test_one_can_talk_to_it(self, start, command, workplace):
+        """The admin listener has a phone, whose words reach the bot, and which it answers."""
+        command("init", "--yes")
+        with (workplace / "config.toml").open("a") as file:
+            file.write("\n[admin]\nport = 0\n")
+        process = start("serve", "bot:bridge", "--dev", "--port", "0")
+        url = said(process, r"admin       (http://127\.0\.0\.1:\d+) \(.*chat with your bot\)")[1]
+        said(process, "^Next")
+        with urllib.request.urlopen(f"{url}/chat") as response:
+            phone = orjson.loads(response.read())["phones"][0]
+        content = {"kind": "text", "text": "hello"}
+        words = {"adapter": phone["adapter"], "user": "+16505550101", "content": content}
+        with urllib.request.urlopen(f"{url}/chat/say", orjson.dumps(words)) as response:
+            assert orjson.loads(response.read()) == {"acknowledged": True}
+        stream = urllib.request.urlopen(f"{url}/events/follow?after=0&kind=status_change")
+        with stream:
+            events = (orjson.loads(line).get("event") for line in stream)
+            assert next(event for event in events if event and event["status"] == "read")
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
 

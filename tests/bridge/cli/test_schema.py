@@ -3,6 +3,7 @@
 import orjson
 
 from bridge.model.schema import asyncapi, json_schema
+from bridge.ops.openapi import openapi
 
 
 def test_json_schema_is_what_it_prints_unasked(command):
@@ -14,7 +15,8 @@ def test_json_schema_is_what_it_prints_unasked(command):
 
 
 def test_either_form_can_be_named(command):
-    """--format takes jsonschema and asyncapi, and refuses anything else with 2."""
+    """--format takes jsonschema, asyncapi and openapi, and refuses anything else with 2."""
     assert orjson.loads(command("schema", "--format", "jsonschema").out) == json_schema()
     assert orjson.loads(command("schema", "--format", "asyncapi").out) == asyncapi()
+    assert orjson.loads(command("schema", "--format", "openapi").out) == openapi()
     assert command("schema", "--format", "xml").code == 2

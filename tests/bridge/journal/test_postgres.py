@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.adapter.signing import Secret
+from bridge.errors import ConfigurationError
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.testing import JournalContract
@@ -22,3 +23,36 @@ class TestPostgres(JournalContract):
 
     def make_journal(self, place: Path) -> PostgresJournal:
         return PostgresJournal(PostgresSettings(dsn=Secret(self._dsn), schema=schema_of(place)))
+
+
+@pytest.mark.parametrize(
+    ("dsn", "is_safe"),
+    [
+        ("host=db.example.com sslmode=verify-full", True),
+        ("postgresql://bridge@127.0.0.1/bridge", True),
+        ("host=/run/postgresql", True),
+        ("postgresql://bridge@db.example.com/bridge?sslmode=require", False),
+        ("host=127.0.0.1,db.example.com", False),
+    ],
+)
+def test_unsafe_connections_are_told(dsn: str, is_safe: bool) -> None:
+    """Whoever can listen in on the way to the server, or pretend to be it, is warned of."""
+    assert (not list(PostgresSettings(dsn=Secret(dsn)).doubts())) is is_safe
+
+
+def test_a_password_is_not_quoted() -> None:
+    """What is no connection string is refused without being shown: it may hold a password."""
+    with pytest.raises(ConfigurationError) as told:
+        PostgresSettings(dsn=Secret("hostt=db.example.com password=sesame"))
+    assert "sesame" not in str(told.value)
+    settings = PostgresSettings(dsn=Secret("postgresql://bridge:sesame@db.example.com/events"))
+    journal = PostgresJournal(settings)
+    assert journal.location == "the schema bridge of events on db.example.com"
+    assert "sesame" not in repr(settings)
+
+
+@pytest.mark.parametrize("schema", ["pg_mine", "Bridge", 'a"; DROP', "", "1st"])
+def test_schemas_have_plain_names(schema: str) -> None:
+    """A schema's name is one that needs no quotes, and none of the server's own."""
+    with pytest.raises(ConfigurationError, match="small letters"):
+        PostgresSettings(schema=schema)

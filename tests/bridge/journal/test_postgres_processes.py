@@ -558,12 +558,15 @@ async def test_a_pooler(make: Make, postgres: PostgresServer) -> None:
     assert state.lag == 0
 
 
-async def test_a_small_tail(make: Make) -> None:
+async def test_far_behind(make: Make) -> None:
     """A reader that lags behind what is in memory reads from the server, and misses nothing."""
+    names = [f"{n:04}" for n in range(5000)]
+    events = [message(name, user=PHONES[n % 12]) for n, name in enumerate(names)]
+    large = message("large", user=PHONES[0], raw={"padding": "x" * (9 << 20)})
     async with make() as journal:
-        journal.tail._max_entries = 10
         cursor, follower = await journal.subscribe("crm"), await journal.follow()
-        await journal.append([message(f"{n:03}", user=PHONES[n % 12]) for n in range(300)])
-        await journal.append([message(f"{n:03}", user=PHONES[n % 12]) for n in range(300, 310)])
-        for each in (cursor, follower):
-            assert ids(await read(each, 310)) == [f"{n:03}" for n in range(310)]
+        await journal.append([large])
+        for start in range(0, 5000, 500):
+            await journal.append(events[start : start + 500])
+        assert ids(await read(cursor, 5001)) == ["large", *names]
+        assert ids(await read(follower, 5001)) == ["large", *names]

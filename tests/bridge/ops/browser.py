@@ -20,7 +20,7 @@ from bridge.settings import AdminSettings, DeliverySettings
 from tests.bridge.fakes import Plain
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 20.0  # seconds; only a test that fails ever takes that long
+PATIENCE = 60.0  # seconds; only a test that fails ever takes that long
 HOSTILE = (
     "<script>window.hacked = 1</script>"
     '<img src=x onerror="window.hacked = 1">'

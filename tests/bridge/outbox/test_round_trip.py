@@ -13,6 +13,7 @@ from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.delivery import current
 from bridge.errors import ConfigurationError, KeyConflict, NotRunning, Unsendable, WindowClosed
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     Choice,
@@ -515,6 +516,24 @@ class TestDoubt:
                 assert (change.status, change.error.code) == (Status.FAILED, "in_doubt")
             else:
                 assert change.status is Status.ACCEPTED
+
+    async def test_what_an_earlier_life_was_done_with_is_not_sent_again(self, tmp_path):
+        """After a kill the journal gives out again what came after a message under way.
+
+        What is told of them already has gone.
+        """
+        path = tmp_path / "bridge.db"
+        async with planned("incs", journal=SqliteJournal(path)) as trip, under_way(trip):
+            for number in range(3):
+                sending = await trip.bridge.send(USER, str(number), via="whatsapp")
+                await sending.outcome(10)
+        async with SqliteJournal(path) as journal:
+            assert await journal.forget("outbox")
+            await journal.subscribe("outbox", start=Start.BEGINNING)  # as if nothing was noted
+        async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
+            await again.bridge.send(USER, "3", via="whatsapp")
+            await again.until(lambda: again.said)
+            assert again.said == ["3"]
 
     async def test_what_goes_on_after_a_doubt_is_no_doubt(self):
         """A refusal that is none in doubt is followed by an ordinary retry."""

@@ -19,6 +19,7 @@ from bridge.settings import (
     DeliverySettings,
     JournalTable,
     LogSettings,
+    OutboxSettings,
     ServerSettings,
     Settings,
     SubscriberTable,
@@ -75,7 +76,7 @@ def test_example_holds_when_uncommented():
     assert list(result.subscribers) == ["console", "shop", "files", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
-    assert attrs.evolve(result.admin, token=None) == defaults.admin
+    assert attrs.evolve(result.admin, token=None, send_token=None) == defaults.admin
     assert result.journal == defaults.journal
     on_nats = uncommented().replace('engine = "sqlite"', 'engine = "nats"')
     nats = settings.loads(on_nats, built_in_settings, {}, engines=engines).journal.own
@@ -83,6 +84,7 @@ def test_example_holds_when_uncommented():
     assert result.log == defaults.log
     assert result.tracing == defaults.tracing
     assert result.delivery == defaults.delivery
+    assert result.outbox == defaults.outbox
 
 
 def test_example_shows_every_setting():
@@ -96,6 +98,7 @@ def test_example_shows_every_setting():
         LogSettings: document["log"],
         TracingSettings: document["tracing"],
         DeliverySettings: document["delivery"],
+        OutboxSettings: document["outbox"],
         AdapterTable: document["adapters"]["incs"],
         SubscriberTable: {key for table in document["subscribers"].values() for key in table},
         **{built_in_settings(name): document["adapters"][name] for name in BUILT_IN},

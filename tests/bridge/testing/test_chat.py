@@ -269,6 +269,15 @@ async def test_only_simulated_users_are_simulated():
             assert len(one.chat.providers["whatsapp"].requests) == 1
 
 
+async def test_it_says_that_nothing_really_goes_out(caplog):
+    """Without credentials the log says that what is sent reaches nobody."""
+    caplog.set_level("INFO", "bridge")
+    async with served(a_bridge(whatsapp=whatsapp())):
+        pass
+    said = "adapter whatsapp has no credentials: all that it sends is simulated"
+    assert said in caplog.messages
+
+
 async def test_what_makes_no_sense_is_refused():
     """A wrong request gets a problem that says what was expected."""
     text = {"kind": "text", "text": "hello"}

@@ -32,7 +32,7 @@ export function visible(text, kept = "") {
 
 /** Return a text for one line, cut where it is long. */
 export function brief(text, longest = 160) {
-  const characters = visible(text);
+  const characters = visible(String(text).slice(0, longest + 1)); // of 100 kB a look is enough
   return characters.length > longest ? `${characters.slice(0, longest)}…` : characters;
 }
 

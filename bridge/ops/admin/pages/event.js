@@ -4,7 +4,6 @@ import { curl, follow, get, post, session } from "./api.js";
 import { brief, button, confirmed, copy, counted, h, json, say, time, visible, whole } from "./dom.js";
 import { contentText, partyName, summary, ticks } from "./text.js";
 
-const MASK = "****";
 const PAGE = 200;
 
 export async function event({ root, argument, signal, again }) {
@@ -85,7 +84,7 @@ function actions(entry, outcomes, again) {
         }))
       : null,
     button("Copy as curl", () => copy(curl("/event", { position }), "curl")),
-    button("Copy as command", () => copyCommand(event.key)),
+    button("Copy as command", () => copy(`bridge show ${quoted(event.key)}`, "command")),
     button("Copy as test", () => tried(() => copyTest(position))),
   );
 }
@@ -110,11 +109,6 @@ export async function tried(doing) {
 
 function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-function copyCommand(key) {
-  if (key.includes(MASK)) say("The key holds a number: tick “Personal data” first.", true);
-  else copy(`bridge show ${quoted(key)}`, "command");
 }
 
 async function copyTest(position) {
@@ -161,6 +155,7 @@ function outcome(each, again) {
     each.tries ? h("p", null, counted(each.tries, "failed try").replace("trys", "tries")) : null,
     times.map(([name, label]) => h("p", null, `${label} `, time(each[name]))),
     each.error ? whole("p", { class: "error" }, each.error) : null,
+    each.where ? h("p", null, `It failed at ${brief(each.where)}.`) : null,
     frames(each.trace),
     each.letter
       ? h(

@@ -1,0 +1,106 @@
+"""`bridge send`: a message by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import orjson
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from bridge.cli.client import connect
+from bridge.cli.options import ServerConfig
+from bridge.cli.terminal import Exit, UsageError, fail, print_line
+
+_LONGEST_WAIT: Final = 60
+_FAILED: Final = frozenset({"failed", "expired"})
+
+
+def send(
+    to: str,
+    text: str | None = None,
+    *,
+    via: str,
+    content: str | None = None,
+    template: str | None = None,
+    language: str | None = None,
+    key: str | None = None,
+    fallback: tuple[str, ...] = (),
+    not_before: str | None = None,
+    expires: str | None = None,
+    wait: Annotated[float, Parameter(validator=Number(gte=0, lte=_LONGEST_WAIT))] = 10,
+    dry_run: bool = False,
+    config: ServerConfig = None,
+) -> int:
+    """Send a message through a running server.
+
+    Prints our id of the message, and how far it has come, as `accepted`, or why it failed.
+
+    Example: `bridge send +16505551234 "Your parcel has left." --via whatsapp --dry-run`
+
+    Parameters
+    ----------
+    to
+        A phone number with its country's code, or the provider's user id.
+    text
+        What to say.
+    via
+        The adapter, the account or the channel to send through, or ADAPTER:ACCOUNT.
+    content
+        Instead of a text, a content as in events, such as '{"kind": "location", ...}'.
+    template
+        The name of a template to send instead of a text.
+    language
+        The template's language.
+    key
+        Names what is meant: the same again under this key is not sent twice.
+    fallback
+        Where to try next if the user cannot be reached there; can be repeated.
+    not_before
+        Send it at this time at the earliest, or after such as 1h.
+    expires
+        Give it up at this time, or after such as 1h.
+    wait
+        How many seconds to wait for the provider.
+    dry_run
+        Print the requests that would go out, without their secrets, and send nothing.
+    """
+    what = _what(text, content, template, language)
+    given = {"key": key, "not_before": not_before, "expires": expires}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    asked = {"to": to, "via": via, "fallback": list(fallback), "wait": wait, **what, **body}
+    answer = connect(config).post("/send", **asked, dry_run=dry_run)
+    if dry_run:
+        for request in answer["requests"]:
+            sys.stdout.write(orjson.dumps(request, option=orjson.OPT_INDENT_2).decode() + "\n")
+        return Exit.OK
+    return _told(answer)
+
+
+def _what(
+    text: str | None, content: str | None, template: str | None, language: str | None
+) -> Mapping[str, object]:
+    if sum(each is not None for each in (text, content, template)) != 1:
+        raise UsageError("give either a text, --content or --template")
+    if template is not None:
+        named = {"kind": "template", "name": template, "language": language}
+        return {"content": {name: value for name, value in named.items() if value is not None}}
+    if content is None:
+        return {"text": text}
+    try:
+        return {"content": orjson.loads(content)}
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"--content is not JSON: {error.msg}") from None
+
+
+def _told(answer: Mapping[str, Any]) -> int:
+    outcome = answer.get("outcome") or {}
+    status = outcome.get("current") or "pending"
+    print_line(answer["message_id"], status, "" if answer["is_new"] else "sent before")
+    if status not in _FAILED:
+        return Exit.OK
+    error = outcome.get("error") or {}
+    fail(" ".join(str(error[each]) for each in ("code", "title") if error.get(each)) or status)
+    return Exit.FAILURE

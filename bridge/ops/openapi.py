@@ -1,0 +1,136 @@
+"""What other programs send, as an OpenAPI document.
+
+https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Final
+
+from bridge.model import Status
+from bridge.model.schema import DIALECT, Schema, definitions
+
+OPENAPI: Final = "3.1.0"
+_PREFIX: Final = "#/components/schemas/"
+_WHEN: Final = 'A time in RFC 3339, or how long from now, such as "1h".'
+
+
+def openapi() -> Schema:
+    """Return the document of `POST /send` on the admin listener."""
+    return {
+        "openapi": OPENAPI,
+        "jsonSchemaDialect": DIALECT,
+        "info": {
+            "title": "incs-bridge: sending",
+            "version": metadata.version("incs-bridge"),
+            "license": {"name": "MIT"},
+        },
+        "servers": [{"url": "http://127.0.0.1:8081", "description": "[admin] of the settings"}],
+        "security": [{"token": []}],
+        "paths": {"/send": {"post": _operation()}},
+        "components": {
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`send_token` of [admin], or its `token`.",
+                }
+            },
+            "schemas": {
+                "Send": _request(),
+                "Sending": _response(),
+                **definitions(_PREFIX, is_read=True),
+            },
+        },
+    }
+
+
+def _operation() -> Schema:
+    problem: Schema = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
+    return {
+        "operationId": "send",
+        "summary": "Send a message: durable, in order, once per key.",
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "As `key`: the same again under this key is not sent twice.",
+                "schema": {"type": "string", "maxLength": 512},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"{_PREFIX}Send"}}},
+        },
+        "responses": {
+            "200": {
+                "description": "The message is durable, or was before.",
+                "content": {"application/json": {"schema": {"$ref": f"{_PREFIX}Sending"}}},
+            },
+            "400": {"description": "The request makes no sense.", **problem},
+            "401": {"description": "The token is missing or wrong.", **problem},
+            "409": {"description": "Something else was sent under this key.", **problem},
+            "422": {"description": "The message cannot go out as it is.", **problem},
+            "503": {"description": "The message could not be made durable.", **problem},
+        },
+    }
+
+
+def _request() -> Schema:
+    text: Schema = {"type": "string"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["to", "via"],
+        "oneOf": [{"required": ["text"]}, {"required": ["content"]}],
+        "properties": {
+            "to": {**text, "description": "A phone with its country's code, or a user id."},
+            "via": {
+                **text,
+                "description": "An adapter, an account, a channel, or ADAPTER:ACCOUNT.",
+            },
+            "text": text,
+            "content": {"$ref": f"{_PREFIX}Content"},
+            "key": {**text, "maxLength": 512},
+            "otherwise": {"$ref": f"{_PREFIX}Template"},
+            "fallback": {"type": "array", "maxItems": 8, "items": text},
+            "not_before": {**text, "description": _WHEN},
+            "expires": {**text, "description": _WHEN},
+            "strict": {
+                "type": "boolean",
+                "description": "Refuse what the channel can only carry degraded or in parts.",
+            },
+            "wait": {
+                "type": ["number", "string"],
+                "maximum": 60,
+                "description": "For how many seconds to wait for a status.",
+            },
+            "until": {"type": "string", "enum": [status.value for status in Status]},
+            "dry_run": {
+                "type": "boolean",
+                "description": "Return the `requests` that would go out, and send nothing.",
+            },
+        },
+    }
+
+
+def _response() -> Schema:
+    return {
+        "type": "object",
+        "required": ["message_id", "key", "is_new", "events"],
+        "properties": {
+            "message_id": {"type": "string", "description": "Our own id of the message."},
+            "key": {"type": "string", "description": "The `correlation` of its statuses."},
+            "is_new": {"type": "boolean", "description": "False where it had been sent before."},
+            "events": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The keys of the messages that go out for it.",
+            },
+            "outcome": {
+                "description": "With `wait`: the status that came of it, or null.",
+                "oneOf": [{"$ref": f"{_PREFIX}StatusChange"}, {"type": "null"}],
+            },
+        },
+    }

@@ -1,0 +1,107 @@
+"""Whether a provider has a message already: what the journal knows of what was sent before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Final, final
+
+from bridge.clock import Clock
+from bridge.delivery import Attempt
+from bridge.delivery.attempt import Later
+from bridge.journal.protocol import Journal
+from bridge.journal.query import MOST, Query
+from bridge.model import Message, StatusChange
+from bridge.outbox.ways import Way
+
+_LOOK_AGAIN: Final = 1.0  # seconds
+
+
+@final
+class Doubts:
+    """Settles doubts about messages; `subscriber` is the one that sends.
+
+    A status that repeats our id is waited for at most `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        journal: Callable[[], Journal],
+        clock: Callable[[], Clock],
+        subscriber: str,
+        patience: float,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._subscriber = subscriber
+        self._patience = patience
+        self._waited_for: dict[str, float] = {}  # until when; at most those that are held
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a life of the process: what was taken before may have been sent before."""
+        self._began_at = datetime.fromtimestamp(self._clock().time(), UTC)
+        self._before: set[str] | None = None
+        self._looking = asyncio.Lock()
+
+    async def has_gone(self, message: Message, attempt: Attempt) -> bool:
+        """Return whether a message is not to be sent, since it was before.
+
+        An operator who gives it again means what has failed. Raises `JournalError`.
+        """
+        if attempt.begun or attempt.replayed:
+            return await self._is_told(message, failures=not attempt.replayed)
+        if message.received_at > self._began_at:
+            return False
+        # An earlier life may have been done with it, though not with one that came before it.
+        async with self._looking:
+            if self._before is None:
+                self._before = await self._look()
+        return message.message_id in self._before
+
+    async def _is_told(self, message: Message, *, failures: bool) -> bool:
+        entry = await self._journal().find(message.key)
+        about = Query(
+            kinds=(StatusChange.kind,),
+            message_id=message.message_id,
+            after=0 if entry is None else entry.position,
+            limit=MOST,
+        )
+        return any(
+            isinstance(each.event, StatusChange)
+            and (failures or each.event.resolved)
+            and each.event.domain == message.domain
+            for each in await self._journal().search(about)
+        )
+
+    async def _look(self) -> set[str]:
+        """Return our ids of all messages of which something is told that may come again."""
+        states = await self._journal().subscribers()
+        position = min(
+            (each.position for each in states if each.name == self._subscriber), default=0
+        )
+        about = Query(kinds=(StatusChange.kind,), after=position, limit=MOST)
+        found: set[str] = set()
+        async with aclosing(self._journal().scan(about)) as pages:
+            async for page in pages:
+                for entry in page:
+                    change = entry.event
+                    if isinstance(change, StatusChange) and change.id_space is not None:
+                        found.update((change.message_id, *change.aliases))
+        return found
+
+    def wait(self, way: Way, message: Message) -> None:
+        """Raise `Later` while a status may still tell whether the provider took a message."""
+        if not way.capabilities(message.channel).echoes:
+            return
+        now = self._clock().monotonic()
+        until = self._waited_for.setdefault(message.message_id, now + self._patience)
+        if now < until:
+            pause = min(_LOOK_AGAIN, until - now)
+            raise Later(pause, "the provider may have it already", counted=False, begun=True)
+
+    def end(self, message: Message) -> None:
+        """Forget a doubt: the message is sent again, or has failed."""
+        self._waited_for.pop(message.message_id, None)

@@ -1,0 +1,174 @@
+"""Other programs send: `POST /send` on the operators' listener, and `bridge send`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import jsonschema
+import orjson
+import pytest
+from aiohttp import ClientSession
+
+from bridge.adapter.signing import Secret
+from bridge.cli.main import app as command
+from bridge.ops.admin import listening
+from bridge.ops.metrics import Metrics
+from bridge.ops.openapi import openapi
+from bridge.settings import AdminSettings
+from tests.bridge.outbox.trips import USER, planned, under_way
+
+ADMIN, SEND = "a-token-for-everything", "a-token-for-sending"
+SETTINGS = AdminSettings(port=0, token=Secret(ADMIN), send_token=Secret(SEND))
+TEMPLATE = {"kind": "template", "name": "hello_again", "language": "en"}
+
+
+class Sender:
+    def __init__(self, trip, session: ClientSession) -> None:
+        self.trip = trip
+        self._session = session
+
+    async def __call__(self, status: int = 200, *, token: str = SEND, headers=None, **body):
+        headers = {"Authorization": f"Bearer {token}", **(headers or {})}
+        async with self._session.post("/send", data=orjson.dumps(body), headers=headers) as answer:
+            told = await answer.json(content_type=None)
+            assert answer.status == status, told
+            return told
+
+
+@asynccontextmanager
+async def sending(name: str = "whatsapp"):
+    async with planned(name) as trip:
+        metrics = Metrics()
+        trip.bridge.observe(metrics)
+        async with (
+            under_way(trip),
+            listening(trip.bridge.operators, metrics, SETTINGS) as url,
+            ClientSession(url) as session,
+        ):
+            trip.provider.rules.window = None
+            trip.url = url
+            yield Sender(trip, session)
+
+
+async def test_a_message_goes_out_once_per_key():
+    """The answer names the message, and with `wait` tells what came of it; a key counts once."""
+    async with sending() as send:
+        told = await send(to=USER, via="whatsapp", text="hi", key="k", wait=10, until="read")
+        assert (told["key"], told["is_new"]) == ("k", True)
+        assert told["outcome"]["current"] == "read"
+        assert told["outcome"]["correlation"] == "k"
+        header = {"Idempotency-Key": '"k"'}
+        again = await send(to=USER, via="whatsapp", text="hi", headers=header)
+        assert (again["message_id"], again["is_new"]) == (told["message_id"], False)
+        await send(409, to=USER, via="whatsapp", text="bye", key="k")
+        assert send.trip.said == ["hi"]
+        schema = {**openapi()["components"]["schemas"]["Sending"], **_components()}
+        jsonschema.validate(told, schema)
+
+
+def _components():
+    return {"components": openapi()["components"]}
+
+
+async def test_contents_and_what_is_asked_of_them():
+    """A content, a template in its place, other ways and times are as in events."""
+    async with sending("incs") as send:
+        menu = {"kind": "menu", "text": "?", "options": [{"id": "a", "title": "A"}]}
+        await send(
+            to=USER,
+            via="30058",
+            content=menu,
+            otherwise=TEMPLATE,
+            fallback=["viber"],
+            not_before="2026-01-01T00:00:00Z",
+            expires="1h",
+            strict=True,
+            wait="5s",
+        )
+        (arrived,) = send.trip.provider.arrived
+        assert arrived.body["interactive"]["type"] == "button"
+
+
+async def test_a_dry_run_sends_nothing():
+    """The requests are shown without their secrets."""
+    async with sending() as send:
+        told = await send(to=USER, via="whatsapp", text="hi", dry_run=True)
+        (request,) = told["requests"]
+        assert request["method"] == "POST"
+        assert request["headers"]["Authorization"] == "********"
+        assert request["body"]["text"] == {"body": "hi"}
+        assert send.trip.provider.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (400, {"via": "whatsapp", "text": "hi"}, "to: missing"),
+        (400, {"to": USER, "via": "whatsapp"}, "either a text or a content"),
+        (400, {"to": USER, "via": "whatsapp", "content": {"kind": "x"}}, "no content has this"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "sender": "me"}, "expected an object"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "wait": 900}, "wait"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "until": "gone"}, "until"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "fallback": "x"}, "fallback"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "otherwise": {"kind": "text",
+         "text": "x"}}, "otherwise: expected a template"),
+        (422, {"to": USER, "via": "nobody", "text": "hi"}, "via"),
+        (422, {"to": USER, "via": "whatsapp", "text": "hi", "expires": "soon"}, "expires"),
+        (422, {"to": USER, "via": "whatsapp", "content": {"kind": "deletion",
+         "message_id": "1"}}, "cannot be taken back"),
+    ],
+)  # fmt: skip
+async def test_what_makes_no_sense_is_told(status, body, said):
+    """Each mistake has its status and words, and nothing is kept."""
+    async with sending() as send:
+        told = await send(status, **body)
+        assert said in told["detail"]
+        assert (await send.trip.bridge.journal.follow()).position == 0
+
+
+async def test_the_token_for_sending_is_for_nothing_else():
+    """It opens `POST /send`; reading events takes the operators' token, which sends too."""
+    async with sending() as send:
+        await send(401, to=USER, via="whatsapp", text="hi", token="wrong")
+        await send(to=USER, via="whatsapp", text="hi", token=ADMIN)
+        headers = {"Authorization": f"Bearer {SEND}"}
+        async with send._session.get("/events", headers=headers) as answer:
+            assert answer.status == 401
+
+
+async def test_the_command(tmp_path, capsys):
+    """`bridge send` prints our id and how far it came, or why it failed, as its exit code says."""
+    async with sending() as send:
+        port = send.trip.url.rpartition(":")[2]
+        config = tmp_path / "config.toml"
+        config.write_text(f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n')
+
+        def run(*words: str) -> int:
+            tokens = ["send", *words, "--via", "whatsapp", "--config", str(config)]
+            return command(tokens, exit_on_error=False, result_action="return_value")
+
+        assert await asyncio.to_thread(run, USER, "hello", "--key", "k") == 0
+        assert capsys.readouterr().out.split("\t")[1].strip() in ("accepted", "sent", "delivered")
+        send.trip.provider.rules.templates = set()
+        template = (USER, "--template", "hello_again", "--language", "en")
+        assert await asyncio.to_thread(run, *template) == 1
+        assert "132001" in capsys.readouterr().err
+        content = '{"kind": "text", "text": "x"}'
+        assert await asyncio.to_thread(run, USER, "--content", content, "--dry-run") == 0
+        assert orjson.loads(capsys.readouterr().out)["body"]["text"] == {"body": "x"}
+        for wrong in ((USER,), (USER, "--content", "{")):
+            with pytest.raises(Exception, match=r"give either|not JSON"):
+                await asyncio.to_thread(run, *wrong)
+
+
+def test_the_document_is_an_openapi():
+    """Every reference in it leads somewhere, and a request is described."""
+    document = openapi()
+    text = orjson.dumps(document).decode()
+    names = {each.partition('"')[0] for each in text.split("#/components/schemas/")[1:]}
+    assert names <= document["components"]["schemas"].keys()
+    request = {**document["components"]["schemas"]["Send"], **_components()}
+    jsonschema.validate({"to": USER, "via": "whatsapp", "content": TEMPLATE}, request)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"to": USER, "text": "hi"}, request)
