@@ -148,7 +148,7 @@ async def test_what_is_kept_whole_can_be_read_again():
                         {
                             "field": "messages",
                             "value": {
-                                "metadata": {"phone_number_id": "n" * 20_000},
+                                "metadata": {"phone_number_id": "1", "x": "n" * 20_000},
                                 "messages": [{"broken": number} for number in range(500)]
                                 + [{"id": "m", "from": "16505550123", **TEXT}],
                             },
@@ -165,9 +165,8 @@ async def test_what_is_kept_whole_can_be_read_again():
             assert response.status == 200
         kept = [entry.event for entry in await made.journal.search(Query(limit=1000))]
         unread = [event for event in kept if isinstance(event, Unrecognized)]
-        assert [event.key for event in kept if event not in unread] == [
-            "whatsapp/message/whatsapp/m"
-        ]
+        messages = [event.key for event in kept if event.kind == "message"]
+        assert messages == ["whatsapp/message/whatsapp/m"]
         whole = unread[-1]
         assert whole.raw == json.loads(body)
         done = await made.operators.reparse([event.key for event in unread])
