@@ -12,6 +12,7 @@
     ├── Unreadable            one item of a body cannot be read; says where and why
     ├── Unsendable            a message may not go out as it is; says why
     │   ├── KeyConflict       something else was sent under the same key before
+    │   ├── NotOwner          another responder answers the conversation
     │   └── WindowClosed      the user wrote too long ago: only a template may go
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
@@ -151,6 +152,10 @@ class Unsendable(BridgeError):
 
 class KeyConflict(Unsendable):
     """Something else was sent under this key before, so that it names two intents."""
+
+
+class NotOwner(Unsendable):
+    """The conversation is another responder's to answer, as the provider tells."""
 
 
 class WindowClosed(Unsendable):

@@ -69,6 +69,32 @@ class AttemptDetails:
     result: Result | None = None
 
 
+ACTIONS: Final = ("drop", "export", "forget", "purge", "reparse", "replay", "retry")
+"""What operators do that is on record; a refusal is one of a "request"."""
+
+
+@attrs.define
+class OperationDetails:
+    """What an operator changes or takes out; in the end, how many events, letters or subscribers.
+
+    `operator` is the name of the token that was presented, `client` where it came from. `subject`
+    is who is erased, hashed, or the subscriber that is forgotten. With `refusal`, nothing was done.
+    """
+
+    action: str
+    operator: str
+    client: str
+    subject: str | None = None
+    refusal: str | None = None
+    count: int | None = None
+
+    def outcome(self, error: BaseException | None) -> str:
+        """Return what became of it: "done", "failed" or "refused"."""
+        if self.refusal is not None:
+            return "refused"
+        return "done" if error is None else "failed"
+
+
 class Observer(Protocol):
     """Watches a bridge; a subclass implements the hooks that it needs.
 
@@ -99,6 +125,10 @@ class Observer(Protocol):
         """Note that a task of a subscriber's delivery ended, and was replaced."""
         return None
 
+    def operation(self, details: OperationDetails, /) -> Around:  # noqa: ARG002 - for subclasses
+        """Watch what an operator does, or is refused."""
+        return None
+
 
 class Observers:
     """The observers of a bridge as one; entered in turn, left in reverse, never raising."""
@@ -112,6 +142,7 @@ class Observers:
         self.append = self._hook("append")
         self.attempt = self._hook("attempt")
         self.died = self._hook("died")
+        self.operation = self._hook("operation")
         for observer in observers:
             self.add(observer)
 

@@ -52,6 +52,7 @@ from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
 from bridge.observer import Observer, Observers
+from bridge.ops.audit import Audit
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
@@ -132,14 +133,19 @@ class Bridge:
         self._clock = SYSTEM_CLOCK
         self._is_drained = False
         request_ids = RequestIds()
-        self._observers = Observers(request_ids)
+        self._observers = Observers(request_ids, Audit())
         self._unobserved = Observers(request_ids)  # plain receivers have ids, and nothing else
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
         self.intake = Intake(self.journal, self._observers, self._receivers)
         self.operators = Operators(
-            self.journal, self.bus, self._deliveries, self.intake, self._outbox
+            self.journal,
+            self.bus,
+            self._deliveries,
+            self.intake,
+            observers=self._observers,
+            outbox=self._outbox,
         )
 
     @classmethod
@@ -179,6 +185,7 @@ class Bridge:
                     adapter,
                     domain=entry.domain,
                     believe_unsigned=entry.believe_unsigned,
+                    max_age=entry.max_age,
                     allow_networks=entry.allow_networks,
                 )
             except ConfigurationError as error:
@@ -210,19 +217,27 @@ class Bridge:
         *,
         domain: str | None = None,
         believe_unsigned: bool = False,
+        max_age: float | None = None,
         allow_networks: Sequence[Network] = (),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
-        that share one may tell of the same messages and users. Raises `ConfigurationError` where
-        the name is taken, and where an adapter that verifies no signatures shares the domain of
-        one that does without `believe_unsigned`.
+        that share one may tell of the same messages and users. An event that is dated more than
+        `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
+
+        Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
+        signatures shares the domain of one that does without `believe_unsigned`.
         """
         if isinstance(adapter, type) or not isinstance(adapter, Adapter):
             raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(
-            name, adapter, allow_networks, domain=domain, believe_unsigned=believe_unsigned
+            name,
+            adapter,
+            allow_networks,
+            domain=domain,
+            believe_unsigned=believe_unsigned,
+            max_age=max_age,
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
         self._outbox.windows.add(name, adapter)

@@ -13,6 +13,7 @@ from bridge.raised import kind_of, raised_at
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 Ended: TypeAlias = Callable[[BaseException | None], None]
 
+_CANCEL_AGAIN: Final = 0.1  # seconds
 _PAUSE: Final = 0.1  # seconds; a task that fails at once must not keep the loop busy
 
 _log: Final = logging.getLogger(__name__)
@@ -49,18 +50,19 @@ class Tasks:
     async def close(self) -> None:
         """Cancel all of them and wait for their end."""
         self._is_closing = True
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        running = set(self._tasks)
+        while running:  # before Python 3.12 a cancellation gets lost where a wait ends just then
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN)
 
     def _has_ended(
         self, name: str, work: Work, ended: Ended | None, task: asyncio.Task[None]
     ) -> None:
         self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self._is_closing:
             return
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             report(self._owner, name, error)
             if self._died is not None:

@@ -154,7 +154,7 @@ async def test_a_webhook_receiver(tmp_path, unused_tcp_port):
         await receiver.stdout.readline()
         bridge = Bridge(journal=MemoryJournal())
         entry = SubscriberEntry(name="shop", use="webhook", url=url, secret=secret)
-        bridge.subscribe(subscriber_of(entry))
+        bridge.subscribe(subscriber_of(entry, bridge.media_keeper))
         event = sample("incs/whatsapp-text")
         async with bridge, ClientSession() as client, asyncio.timeout(60):
             await bridge.journal.append([event])

@@ -52,8 +52,8 @@ class Client:
         self._host = _EVERYWHERE.get(settings.host, settings.host)
         self._port = settings.port
         self._headers = {"Accept": "application/json"}
-        if settings.token is not None:
-            self._headers["Authorization"] = f"Bearer {settings.token.reveal()}"
+        if settings.own_token is not None:
+            self._headers["Authorization"] = f"Bearer {settings.own_token.reveal()}"
 
     def get(self, path: str, **parameters: str | int | tuple[str, ...] | None) -> Any:  # noqa: ANN401 - JSON
         """Return what is there."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
@@ -54,14 +54,23 @@ def find(option: Path | None, *, or_example: bool) -> Path:
     if named:
         return Path(named)
     if DEFAULT.exists():
+        _check_owner(DEFAULT)
         return DEFAULT
     if or_example and EXAMPLE.exists():
+        _check_owner(EXAMPLE)
         say(f"note: there is no {DEFAULT}, so {EXAMPLE} is used")
         return EXAMPLE
     raise ConfigurationError(
         "there is no configuration: make one with `bridge init`, "
         f"or name one with --config FILE or ${VARIABLE}"
     )
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse what somebody else has put where a command looks by itself: it runs their code."""
+    if path.stat().st_uid not in (0, os.geteuid()):
+        told = "belongs to another user: name it with --config to use it all the same"
+        raise ConfigurationError((Problem("", told, file=str(path)),))
 
 
 def read(path: Path) -> Settings:
@@ -133,6 +142,9 @@ def _found(value: object, path: toml.Path, cls: type[T]) -> Iterator[tuple[toml.
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from _found(item, (*path, index), cls)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _found(item, (*path, name), cls)
     elif attrs.has(kind := type(value)):
         for field in attrs.fields(kind):
             yield from _found(getattr(value, field.name), (*path, field.name), cls)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from bridge.cli.client import connect
 from bridge.cli.options import ServerConfig, Yes, refuse_masked
-from bridge.cli.terminal import Exit, confirmed, counted, say
+from bridge.cli.terminal import Exit, UsageError, confirmed, counted, say
 from bridge.model.masking import mask_phone
+
+_PAGE: Final = 1000
+_LOCAL: Final = re.compile(r"\(?0[\d ()/.-]*", re.ASCII)  # as it is dialled within a country
+_LEFT: Final = "what others have said of the person stays, such as contact cards"
 
 
 def purge(
@@ -17,6 +24,7 @@ def purge(
     """Erase every event about one person, for good.
 
     Only the keys of the events stay known, so that a provider's late retry brings nothing back.
+    What others have said of the person stays, such as a contact card that they passed on.
 
     Example: `bridge purge --subject +6281519140327`
 
@@ -26,9 +34,15 @@ def purge(
         The phone number with its country's code, or the user id.
     """
     refuse_masked(subject)
+    if _LOCAL.fullmatch(subject):
+        raise UsageError(f"{mask_phone(subject)} has no country's code: write it as +62…")
     client = connect(config)
-    if not yes and not confirmed(f"Erase everything about {mask_phone(subject)} for good?"):
-        return Exit.FAILURE
+    if not yes:
+        pages = client.pages("/events", party=subject, limit=_PAGE)
+        known = counted(sum(len(page["entries"]) for page in pages), "event")
+        question = f"Erase everything about {mask_phone(subject)} for good ({known} so far)?"
+        if not confirmed(question):
+            return Exit.FAILURE
     erased = client.post("/purge", subject=subject)["erased"]
-    say(f"erased {counted(erased, 'event')}")
+    say(f"erased {counted(erased, 'event')}; {_LEFT}")
     return Exit.OK

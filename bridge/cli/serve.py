@@ -337,7 +337,7 @@ def _inspector(settings: Settings) -> str:
         return ""
     if _DEVELOPING in os.environ:
         return " (open it in a browser, and chat with your bot)"
-    return " (open it in a browser, with the token)" if settings.admin.token else ""
+    return " (open it in a browser, with the token)" if settings.admin.own_token else ""
 
 
 def _spare_the_collector() -> None:

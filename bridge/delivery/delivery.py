@@ -160,6 +160,10 @@ class Delivery:
         while up_to is not None and self._progress.taken_up_to < up_to and not self._is_stopped:
             await self._next_move()
         self._take_no_more()
+        if up_to is not None:
+            for lane in self._lanes.values():
+                if lane.gathers_until is not None and not lane.queued:
+                    self._schedule(lane, 0)
         while self._is_busy(with_held=up_to is not None):
             await self._next_move()
 

@@ -86,20 +86,23 @@ class AsgiApplication:
         path = path.removeprefix(root) if path.startswith(f"{root}/") else path
         below = path.removeprefix(f"{self._settings.prefix}/")
         is_below = below != path
+        if not is_below and self._otherwise is not None:
+            return None, ""
+        tail = ""
         for rest in (path.removeprefix("/"), below):
             name, _, tail = rest.partition("/")
-            if name in self._names and (is_below or self._otherwise is None):
+            if name in self._names:
                 return name, tail
-        return ("" if is_below or self._otherwise is None else None), ""
+        return "", tail
 
     async def _respond(
         self, scope: Scope, receive: Receive, name: str | None, tail: str
     ) -> Response:
         """Return the response to a callback; never raises a `BridgeError`."""
-        if not name:
-            return response_to(UnknownAdapter())
         query: bytes = scope.get("query_string", b"")
         _mask(scope, tail)
+        if not name:
+            return response_to(UnknownAdapter())
         headers = CIMultiDictProxy(CIMultiDict(_text(scope["headers"])))
         peer = (scope.get("client") or (None,))[0]
         trusted = self._settings.trusted_proxies

@@ -92,6 +92,7 @@ class Intake:
         *,
         domain: str | None = None,
         believe_unsigned: bool = False,
+        max_age: float | None = None,
     ) -> None:
         """Take callbacks for `name`; the rest as for `Bridge.add_adapter`.
 
@@ -103,6 +104,7 @@ class Intake:
             raise ConfigurationError(f"two adapters are called {name!r}")
         one = _Configured(name, adapter, networks, name if domain is None else domain)
         one.is_believed = one.is_signed or believe_unsigned
+        one.max_age = max_age
         self._check_domain(one)
         self._configured[name] = one
 
@@ -154,7 +156,7 @@ class Intake:
                 if parsed.malformed is not None:
                     raise parsed.malformed
             except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                self._tell_of_refusal(name, error)
+                self._tell_of_refusal(name, callback, error)
                 raise
             events = parsed.events
             if may_grow(events, len(callback.body)):
@@ -175,13 +177,13 @@ class Intake:
                 one.admit(head)
         except (NotAuthentic, MethodRefused) as error:
             with self._observers.callback(one.details):
-                self._tell_of_refusal(name, error)
+                self._tell_of_refusal(name, head, error)
                 raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
             one.log_crash("admit", error)
 
-    def _tell_of_refusal(self, name: str, error: BridgeError) -> None:
-        fields = {"adapter": name, "reason": str(error)}
+    def _tell_of_refusal(self, name: str, callback: Callback, error: BridgeError) -> None:
+        fields = {"adapter": name, "reason": str(error), "client": str(callback.client)}
         self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
 
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
@@ -209,8 +211,9 @@ class Intake:
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
             parsed = one.with_short_ids(parsed, verified)
+            events = parsed.events if one.max_age is None else one.without_stale(parsed.events)
             return build.parsed(
-                events=tuple([in_domain(event, domain) for event in parsed.events]),
+                events=tuple([in_domain(event, domain) for event in events]),
                 response=parsed.response,
                 malformed=parsed.malformed,
             )
@@ -345,6 +348,7 @@ class _Configured:
         self.domain = domain
         self.is_signed = isinstance(adapter, Signing) and adapter.signed
         self.is_believed = self.is_signed
+        self.max_age: float | None = None
         self.methods = adapter.methods
         self.admit = adapter.admit if isinstance(adapter, Admitting) else None
         self.networks = tuple(networks)
@@ -398,6 +402,25 @@ class _Configured:
             raw = payload.decode("utf-8", "replace")
         scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
         return scope.unrecognized(Unreadable("", reason))
+
+    def without_stale(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return events, each that its provider dates too far back as an `Unrecognized`."""
+        return [
+            event
+            if (event.received_at - event.occurred_at).total_seconds() <= (self.max_age or 0)
+            or (isinstance(event, Message) and event.origin is Origin.HISTORY)
+            else Unrecognized(
+                key=f"stale/{event.key}",
+                source=event.source,
+                channel=event.channel,
+                account=event.account,
+                occurred_at=event.occurred_at,
+                received_at=event.received_at,
+                raw=event.raw,
+                reason=f"stale: dated more than {self.max_age:.0f} s before it came",
+            )
+            for event in events
+        ]
 
     def log_crash(self, step: str, error: BaseException) -> None:
         """Log that the adapter failed, and where; not why, since that may quote the body."""

@@ -30,6 +30,7 @@ from bridge.ingress.responses import (
     web_response,
 )
 from bridge.ingress.web import client_of, respond
+from bridge.journal.protocol import Health
 from bridge.settings import ServerSettings
 from bridge.settings.wording import base_url
 
@@ -139,7 +140,8 @@ async def _other(request: web.BaseRequest, intake: Intake) -> Response:
         if request.path == "/healthz":
             return ALIVE
         if request.path == "/readyz":
-            return readiness(await intake.health())
+            health = await intake.health()
+            return readiness(Health(ready=health.ready))  # the reason is for operators
     return response_to(UnknownAdapter())
 
 

@@ -31,12 +31,14 @@ from prometheus_client.registry import Collector
 from bridge.errors import BodyRefused, JournalError, MalformedBody, MethodRefused, NotAuthentic
 from bridge.journal.protocol import Health
 from bridge.observer import (
+    ACTIONS,
     After,
     AppendDetails,
     Around,
     AttemptDetails,
     CallbackDetails,
     Observer,
+    OperationDetails,
     Result,
 )
 from bridge.ops.operators import Operators, Served
@@ -111,6 +113,7 @@ class Metrics(Observer):
         self._duplicates: Counter[tuple[str, ...]] = Counter()
         self._tries: Counter[tuple[str, ...]] = Counter()
         self._deaths: Counter[tuple[str, ...]] = Counter()
+        self._operations: Counter[tuple[str, ...]] = Counter()
         self._appends = [0] * (len(_BUCKETS) + 1)
         self._append_seconds = 0.0
         self._channels: set[str] = set()
@@ -155,6 +158,13 @@ class Metrics(Observer):
         self._deaths[subscriber,] += 1
         return None
 
+    def operation(self, details: OperationDetails, /) -> Around:
+        """Count what operators do and are refused, by what became of it."""
+        return After(partial(self._operated, details))
+
+    def _operated(self, details: OperationDetails, error: BaseException | None) -> None:
+        self._operations[details.action, details.outcome(error)] += 1
+
     def _told_apart(self, channel: str) -> str:
         if len(self._channels) >= _CHANNELS:
             return _OTHERS
@@ -189,6 +199,11 @@ class Metrics(Observer):
         requests.update(self._requests)
         deaths: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in subscribers})
         deaths.update(self._deaths)
+        operations: Counter[tuple[str, ...]] = Counter(
+            {(action, outcome): 0 for action in ACTIONS for outcome in ("done", "failed")}
+        )
+        operations["request", "refused"] = 0
+        operations.update(self._operations)
         yield _counter(
             "bridge_requests",
             "Callbacks by adapter and by what became of them.",
@@ -219,6 +234,12 @@ class Metrics(Observer):
             "tasks which are not its own.",
             ("subscriber",),
             deaths,
+        )
+        yield _counter(
+            "bridge_operations",
+            "What operators changed, took out or were refused (a request), and what became of it.",
+            ("action", "outcome"),
+            operations,
         )
         append = HistogramMetricFamily(
             "bridge_append_seconds",

@@ -8,8 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,13 +42,29 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
+from bridge.journal.transfer import lines_of
 from bridge.model import Event, Message, StatusChange, Unrecognized
 from bridge.model.masking import MASK, mask_phones_in
+from bridge.observer import Observers, OperationDetails
+from bridge.ops.audit import hashed
 from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100
+
+
+@attrs.frozen
+class Caller:
+    """Who operates: the name of a token, and from where."""
+
+    name: str = "program"
+    client: str = "this process"
+
+
+_PROGRAM: Final = Caller()
+caller: Final[ContextVar[Caller]] = ContextVar("caller", default=_PROGRAM)
+"""Who calls, for the record; whoever lets operators in sets it."""
 
 
 class UnknownSubscriber(BridgeError):
@@ -113,6 +138,8 @@ class Operators:
         bus: Bus,
         deliveries: Mapping[str, Delivery],
         intake: Intake,
+        *,
+        observers: Observers,
         outbox: Outbox,
     ) -> None:
         self.journal = journal
@@ -120,6 +147,22 @@ class Operators:
         self._bus = bus
         self._deliveries = deliveries
         self._intake = intake
+        self._observers = observers
+
+    @contextmanager
+    def _operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
+        """Let observers see what the caller does."""
+        by = caller.get()
+        details = OperationDetails(action, by.name, by.client, subject)
+        with self._observers.operation(details):
+            yield details
+
+    def refuse(self, reason: str) -> None:
+        """Let observers see that the caller is not let in, or may not do this."""
+        by = caller.get()
+        details = OperationDetails("request", by.name, by.client, refusal=reason)
+        with self._observers.operation(details):
+            pass
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -217,6 +260,11 @@ class Operators:
 
         Raises `StillRunning`, wherever it runs: what runs would only begin anew.
         """
+        with self._operation("forget", name) as details:
+            await self._forget(name)
+            details.count = 1
+
+    async def _forget(self, name: str) -> None:
         journal, where = self.journal, ""
         if name not in self._deliveries:
             if not (isinstance(journal, SharedJournal) and await journal.is_served(name)):
@@ -259,28 +307,31 @@ class Operators:
 
         Raises `UnknownSubscriber`.
         """
-        return await self._change(self.journal.retry, ids, subscriber)
+        return await self._change("retry", self.journal.retry, ids, subscriber)
 
     async def drop(self, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
         """Drop dead letters, or all there are; return how many there were.
 
         Raises `UnknownSubscriber`.
         """
-        return await self._change(self.journal.drop, ids, subscriber)
+        return await self._change("drop", self.journal.drop, ids, subscriber)
 
     async def _change(
         self,
+        action: str,
         change: Callable[[int], Awaitable[bool]],
         ids: Sequence[int] | None,
         subscriber: str | None,
     ) -> int:
-        letters = await self._letters(ids, subscriber)
-        done = 0
-        for start in range(0, len(letters), _TOGETHER):
-            some = letters[start : start + _TOGETHER]
-            done += sum(await asyncio.gather(*(change(letter) for letter, _ in some)))
-            await self._wake({name for _, name in some})
-        return done
+        with self._operation(action) as details:
+            letters = await self._letters(ids, subscriber)
+            details.count = 0
+            for start in range(0, len(letters), _TOGETHER):
+                some = letters[start : start + _TOGETHER]
+                done = await asyncio.gather(*(change(letter) for letter, _ in some))
+                details.count += sum(done)
+                await self._wake({name for _, name in some})
+            return details.count
 
     async def _letters(
         self, ids: Sequence[int] | None, subscriber: str | None
@@ -323,20 +374,24 @@ class Operators:
     async def _replay(
         self, entries: Sequence[Entry], name: str | None, *, dry_run: bool
     ) -> Mapping[str, int]:
-        counts: Counter[str] = Counter()
         reached = {state.name: state.position for state in await self.journal.subscribers()}
-        for subscriber in self._running(name):
-            wanted = [
+        wanted = {
+            subscriber.name: [
                 entry.position
                 for entry in entries
                 if subscriber.wants(entry.event)
                 and entry.position <= reached.get(subscriber.name, 0)
             ]
-            if wanted and dry_run:
-                counts[subscriber.name] = len(wanted)
-            elif wanted:
-                counts[subscriber.name] = await self.journal.replay(wanted, subscriber.name)
-                await self._wake({subscriber.name})
+            for subscriber in self._running(name)
+        }
+        counts = Counter({each: len(positions) for each, positions in wanted.items() if positions})
+        if dry_run:
+            return counts
+        with self._operation("replay", name) as details:
+            for each in counts:
+                counts[each] = await self.journal.replay(wanted[each], each)
+                await self._wake({each})
+            details.count = counts.total()
         return counts
 
     def _running(self, name: str | None) -> Sequence[Subscriber]:
@@ -373,14 +428,26 @@ class Operators:
         readable = parsed.malformed is None and len(news) == len(parsed.events)
         if dry_run:
             return Reparsed(is_whole=readable, events=news)
-        appended = await self.journal.append(news)
-        if readable:
-            await self.journal.mark_reparsed([position])
+        with self._operation("reparse") as details:
+            appended = await self.journal.append(news)
+            details.count = appended.published
+            if readable:
+                await self.journal.mark_reparsed([position])
         return Reparsed(is_whole=readable, events=news, appended=appended)
 
     async def purge(self, subject: str) -> int:
         """Erase every event about a phone number or a user id; return how many there were."""
-        return await self.journal.purge(subject)
+        with self._operation("purge", await asyncio.to_thread(hashed, subject)) as details:
+            details.count = await self.journal.purge(subject)
+            return details.count
+
+    async def export(self) -> AsyncIterator[bytes]:
+        """Give the whole journal as lines (see `transfer.lines_of`)."""
+        with self._operation("export") as details:
+            details.count = 0
+            async for line in lines_of(self.journal):
+                yield line
+                details.count += 1
 
 
 async def lag_seconds(journal: Journal, state: SubscriberState) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Final
 
-from bridge.errors import Unsendable
+from bridge.errors import NotOwner
 from bridge.journal.protocol import Journal
 from bridge.journal.query import Query
 from bridge.model import Direction, Handover, Message
@@ -14,7 +14,7 @@ _PAGE: Final = 50
 
 
 async def check_ours(message: Message, journal: Journal) -> None:
-    """Raise `Unsendable` for the copy of a message that another responder answers.
+    """Raise `NotOwner` for the copy of a message that another responder answers.
 
     Not where the conversation has become ours since, by the provider's times.
     """
@@ -35,4 +35,4 @@ async def check_ours(message: Message, journal: Journal) -> None:
                 if told and owned is not None and event.occurred_at >= newest:
                     newest, is_ours = event.occurred_at, owned
     if not is_ours:
-        raise Unsendable("another responder answers this conversation; only `send` may take it")
+        raise NotOwner("another responder answers this conversation; only `send` may take it")

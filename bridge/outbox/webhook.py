@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -24,7 +25,7 @@ from bridge.adapter.signing import Secret
 from bridge.errors import NotTaken, RetryIn, Stop
 from bridge.model import Event, Message
 from bridge.model.codec import encode
-from bridge.outbox.client import Client
+from bridge.outbox.client import Client, Transport
 
 _TAKEN: Final = range(200, 300)
 _LONGEST: Final = 24 * 3600.0  # seconds that a receiver may ask to wait
@@ -53,6 +54,15 @@ class Webhook:
     async def __aexit__(self, *error: object) -> None:
         """Close them."""
         await self._client.__aexit__(None, None, None)
+
+    @contextmanager
+    def posting_to(self, transport: Transport) -> Iterator[None]:
+        """Post there in the block, and not over the network: for tests."""
+        before, self._client = self._client, Client(transport=transport)
+        try:
+            yield
+        finally:
+            self._client = before
 
     async def __call__(self, event: Event) -> None:
         """Post an event. Raises `Unanswered`, `NotTaken`, `RetryIn` or `Stop`."""

@@ -20,8 +20,11 @@ from bridge.settings.reader import Reader, text_of
 class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
-    A client can read every event, so a `token` is required unless `host` is a loopback address.
-    Whoever has `send_token` may send messages (`POST /send`) and nothing else.
+    A client can read every event, so a token is required unless `host` is a loopback address.
+    `tokens` are further ones by the names of who has them, as the record tells them; who has one
+    of `readers` may look at everything and change nothing. The commands use `token`, else the
+    first of the others. Whoever
+    has `send_token` may send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True
@@ -29,10 +32,19 @@ class AdminSettings:
     port: int = attrs.field(default=8081, validator=between(0, 65535))
     token: Secret | None = None
     send_token: Secret | None = None
+    tokens: Mapping[str, Secret] = attrs.field(factory=dict)
+    readers: Mapping[str, Secret] = attrs.field(factory=dict)
+
+    @property
+    def own_token(self) -> Secret | None:
+        """Return what the commands present."""
+        return self.token or next(iter((*self.tokens.values(), *self.readers.values())), None)
 
     def __attrs_post_init__(self) -> None:
-        """Require a token where other machines can connect."""
-        if self.enabled and not self.token and not is_loopback(self.host):
+        """Require a token where other machines can connect, and each name only once."""
+        if both := self.tokens.keys() & self.readers.keys():
+            raise ConfigurationError((Problem(f"readers.{min(both)}", "is in tokens as well"),))
+        if self.enabled and not self.own_token and not is_loopback(self.host):
             message = f"is required where host is not a loopback address, as {self.host!r} is not"
             raise ConfigurationError((Problem("token", message),))
 

@@ -191,13 +191,18 @@ class AdapterTable:
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
     `domain` is the trust domain of its events, by default one of its own. An adapter that
-    verifies no signatures shares the domain of one that does only with `believe_unsigned`.
+    verifies no signatures shares the domain of one that does only with `believe_unsigned`. What
+    is dated more than `max_age` before it came is kept as unrecognized, such as a callback that
+    somebody captured and posts again when the journal has forgotten it.
     """
 
     type: str | None = None
     allow_networks: tuple[Network, ...] = ()
     domain: str | None = None
     believe_unsigned: bool = False
+    max_age: Duration | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(1))
+    )
 
 
 @attrs.frozen(kw_only=True)

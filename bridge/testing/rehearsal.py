@@ -15,6 +15,7 @@ from bridge.errors import ConfigurationError
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Choice, ChoiceSource, Content, Event, Message, Option, Text
 from bridge.observer import After, Around, AttemptDetails, Observer
+from bridge.outbox.webhook import Webhook
 from bridge.runtime import Bridge
 from bridge.settings import seconds
 from bridge.testing.clock import MovableClock
@@ -51,6 +52,10 @@ class TestBridge:
             stack.enter_context(
                 self.bridge.rehearsing(self._journal, self.clock, self._providers, self._failures)
             )
+            for subscriber in self.bridge.bus.subscribers:
+                function: object = subscriber.function
+                if isinstance(function, Webhook):
+                    stack.enter_context(function.posting_to(self._providers.take_post))
             await self.bridge.__aenter__()
             self._stack = stack.pop_all()
         return self
@@ -80,6 +85,11 @@ class TestBridge:
     def messages(self) -> list[Message]:
         """Return the same as whole messages, with whom they went to."""
         return list(self._providers.sent)
+
+    @property
+    def posted(self) -> list[Any]:
+        """Return what was posted by subscribers that are webhooks: CloudEvents, as JSON."""
+        return list(self._providers.posted)
 
     # --- what a provider brings ----------------------------------------------------------------
 

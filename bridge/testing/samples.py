@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -18,6 +19,7 @@ from bridge.model import Content, Direction, Event, JsonValue, Message
 _Place: TypeAlias = tuple[str | int, ...]
 
 _numbers: Final = itertools.count(1)
+_RUN: Final = secrets.token_hex(8)  # a journal that is kept knows the ids of earlier runs
 
 
 class Source(Adapter, SampleSource, Protocol):
@@ -34,7 +36,7 @@ class Found:
 
     def made(self, fields: Mapping[str, object], now: datetime) -> Callback:
         """Return the callback with new ids and times, and with these fields of its event."""
-        body = self.source.freshen(self.body, f"test/{next(_numbers)}", now)
+        body = self.source.freshen(self.body, f"{_RUN}/{next(_numbers)}", now)
         return signed(self.source, rewritten(self.source, body, fields, now), now)
 
 

@@ -6,7 +6,9 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, final
+from typing import Any, Final, final
+
+import orjson
 
 from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender
 from bridge.adapter.simulation import Simulation, SimulationSource
@@ -19,12 +21,14 @@ from bridge.testing.clock import MovableClock
 class Providers:
     """Takes what a bridge sends, and brings what providers report of it.
 
-    `sent` are the messages that were taken, `arriving` the callbacks that have come since, each
-    with its adapter's name. What an adapter without a simulation sends is taken as it is.
+    `sent` are the messages that were taken, `posted` what webhooks got, `arriving` the callbacks
+    that have come since, each with its adapter's name. What an adapter without a simulation sends
+    is taken as it is.
     """
 
     def __init__(self, adapters: Callable[[], Mapping[str, Adapter]], clock: MovableClock) -> None:
         self.sent: list[Message] = []
+        self.posted: list[Any] = []
         self.arriving: deque[tuple[str, JsonValue]] = deque()
         self._adapters = adapters
         self._clock = clock
@@ -59,6 +63,11 @@ class Providers:
         if isinstance(outcome, Accepted):
             self.sent.append(message)
         return outcome
+
+    async def take_post(self, request: Request) -> Response:
+        """Take what a webhook posts, as JSON."""
+        self.posted.append(orjson.loads(request.body))
+        return Response(status=204)
 
     async def _exchange(self, source: str, simulation: Simulation, request: Request) -> Response:
         answer = simulation.answer(request, self._clock.now())

@@ -147,6 +147,9 @@ class Appender:
             except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
                 self._answer(group, error)
                 return
+            except BaseException:
+                self._answer(group, JournalError("the write was cut off"))
+                raise
             self._answer(group, None)
             if entries:
                 self._committed(before, entries, last)

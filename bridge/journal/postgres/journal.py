@@ -22,13 +22,12 @@ from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
+from bridge.supervised import Tasks
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _PAGE: Final = 1000
-_AFTER_BUG: Final = 1.0  # seconds
-_CANCEL_AGAIN: Final = 0.1  # seconds
 _PURGED: Final = "\n"  # no subscriber is called that
 
 
@@ -115,17 +114,16 @@ class PostgresJournal(Operations):
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._reach = last
-            resources.push_async_callback(self._stop)
-            self._tasks = [
-                asyncio.create_task(_supervised(run))
-                for run in (
-                    self._appender.run,
-                    self._members.run,
-                    self._members.run_announcing,
-                    self._catch_up,
-                    self._sweep,
-                )
-            ]
+            tasks = Tasks("journal")
+            resources.push_async_callback(self._stop, tasks)
+            for run in (
+                self._appender.run,
+                self._members.run,
+                self._members.run_announcing,
+                self._catch_up,
+                self._sweep,
+            ):
+                tasks.start(run.__qualname__, run)
             await self._members.joined.wait()
             self._open = True
             self._resources = resources.pop_all()
@@ -141,15 +139,11 @@ class PostgresJournal(Operations):
         self._open = False
         await self._resources.aclose()
 
-    async def _stop(self) -> None:
+    async def _stop(self, tasks: Tasks) -> None:
         for cursor in self._cursors.values():
             cursor.close()
         self.tail.wake()
-        running = set(self._tasks)
-        while running:  # before Python 3.12 a cancellation gets lost where a wait ends just then
-            for task in running:
-                task.cancel()
-            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN)
+        await tasks.close()
         self._appender.fail("the journal was closed")
         await self._members.leave()
 
@@ -214,6 +208,9 @@ class PostgresJournal(Operations):
                 except JournalError as error:
                     _LOG.debug("cannot read what others have appended: %s", error)
                     await asyncio.sleep(self.settings.poll)
+                except BaseException:
+                    self._behind.set()  # for the task that replaces this one
+                    raise
                 else:
                     self.tail.add(after, entries, upto)
 
@@ -318,13 +315,3 @@ class PostgresJournal(Operations):
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
         return await housekeeping.health(self.database)
-
-
-async def _supervised(run: Callable[[], Awaitable[None]]) -> None:
-    """Run what never ends, again where it does: that is a bug, which must not stop the journal."""
-    while True:
-        try:
-            await run()
-        except Exception:  # noqa: BLE001 - whatever a bug raises
-            _LOG.exception("a task of the journal has failed, and is started again")
-        await asyncio.sleep(_AFTER_BUG)

@@ -7,7 +7,8 @@ without a token also those by a name that is not this machine's, which leads her
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
@@ -26,47 +27,83 @@ from bridge.errors import (
 from bridge.ingress.responses import problem, web_response
 from bridge.ops.admin import pages
 from bridge.ops.admin.requests import BadRequest
-from bridge.ops.operators import StillRunning, UnknownSubscriber
+from bridge.ops.operators import Caller, Operators, StillRunning, UnknownSubscriber, caller
 from bridge.settings import AdminSettings
 
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes cannot be given a token everywhere
 SEND: Final = "/send"
+_DRY: Final = "/normalize"  # a POST that changes nothing
+_EXPORT: Final = "/export"
+_READING: Final = frozenset({"GET", "HEAD"})
+_TOKEN: Final = "token"  # noqa: S105 - what the token without a name is called
+_NOBODY: Final = "nobody"
+_LOCAL: Final = "local"
+_NOT_FOR_SITES: Final = "this is not for other sites' pages"
+_SENDER: Final = "send_token"
 _OTHERS: Final = frozenset({"cross-site", "same-site"})  # another port is the same site
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def guard(settings: AdminSettings) -> Middleware:
-    """Return what lets requests in: those with the token, or from this machine's own programs."""
-    tokens = Tokens(() if settings.token is None else (settings.token,))
+def guard(settings: AdminSettings, operators: Operators) -> Middleware:
+    """Return what lets requests in: those with a token, or from this machine's own programs.
+
+    Who is let in, or is not, is known to the record.
+    """
+    named = {_TOKEN: settings.token, **settings.tokens, **settings.readers}
+    tokens = {name: Tokens((token,)) for name, token in named.items() if token}
     senders = Tokens(() if settings.send_token is None else (settings.send_token,))
+
+    def refusal(request: web.Request) -> tuple[int, str] | None:
+        """Tell `caller` who asks; return the status and the reason where nothing is done."""
+        client = request.remote or "nowhere"
+        caller.set(Caller(_NOBODY if tokens else _LOCAL, client))
+        is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself
+        if not is_page and request.headers.get("Sec-Fetch-Site") in _OTHERS:
+            return 403, _NOT_FOR_SITES
+        if request.path == SEND and senders.match(_presented(request)):
+            caller.set(Caller(_SENDER, client))
+            return None
+        if not tokens:
+            return None if _is_local(request) and _is_own(request) else (403, _NOT_FOR_SITES)
+        if is_page:
+            return None
+        name = _holder(_presented(request), tokens)
+        if name is None:
+            return 401, "this needs the token of [admin]"
+        caller.set(Caller(name, client))
+        if name in settings.readers and not _is_reading(request):
+            return 403, "this token may only read"
+        return None
 
     @web.middleware
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in _OPEN:
+        refused = None if request.path in _OPEN else refusal(request)
+        if refused is None:
             return await handler(request)
-        is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself
-        if not is_page and request.headers.get("Sec-Fetch-Site") in _OTHERS:
-            return web_response(problem(403, "this is not for other sites' pages"))
-        if request.path == SEND and senders.match(_presented(request)):
-            return await handler(request)
-        if tokens:
-            if is_page:
-                return await handler(request)
-            if not tokens.match(_presented(request)):
-                headers = {"WWW-Authenticate": "Bearer"}
-                return web_response(problem(401, "this needs the token of [admin]", headers))
-        elif not _is_local(request) or not _is_own(request):
-            return web_response(problem(403, "this is not for other sites' pages"))
-        return await handler(request)
+        status, reason = refused
+        operators.refuse(reason)
+        headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+        return web_response(problem(status, reason, headers))
 
     return checked
+
+
+def _is_reading(request: web.Request) -> bool:
+    """Return whether a request changes nothing, and does not take the whole journal out."""
+    return request.path == _DRY or (request.method in _READING and request.path != _EXPORT)
 
 
 def _presented(request: web.Request) -> str | None:
     """Return the token that a request brings, if it brings one."""
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
     return presented.strip() if scheme.lower() == "bearer" else None
+
+
+def _holder(presented: str | None, tokens: Mapping[str, Tokens]) -> str | None:
+    """Return the name of a token that was presented; every one of them is compared."""
+    matching = [name for name, each in tokens.items() if each.match(presented)]
+    return matching[0] if matching else None
 
 
 def _is_local(request: web.Request) -> bool:

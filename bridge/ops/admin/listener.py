@@ -29,7 +29,6 @@ from bridge.ingress.responses import (
 )
 from bridge.journal.protocol import Start
 from bridge.journal.query import Query, conversation_of
-from bridge.journal.transfer import lines_of
 from bridge.model.codec import encode
 from bridge.model.masking import mask_phones_in
 from bridge.ops.admin import pages, sending, watching
@@ -135,8 +134,10 @@ def application(
     have the routes of `bridge.testing.chat`.
     A follower to whom nothing happens is told so every `heartbeat` seconds.
     """
-    app = web.Application(middlewares=[guard(settings), explain], client_max_size=_MAX_BODY)
-    if settings.token or developing:
+    app = web.Application(
+        middlewares=[guard(settings, operators), explain], client_max_size=_MAX_BODY
+    )
+    if settings.own_token or developing:
         pages.add_to(app)
     app[_PACE] = watching.QUICK if developing else watching.CALM
     app[_CHAT] = bool(chat)
@@ -335,7 +336,7 @@ async def _export(request: web.Request) -> web.StreamResponse:
     """Stream the journal as lines, of which the last one says that they are all."""
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
     await response.prepare(request)
-    async for line in lines_of(request.app[_OPERATORS].journal):
+    async for line in request.app[_OPERATORS].export():
         await response.write(line)
     return response
 

@@ -1,7 +1,12 @@
 """Every command finds its configuration in the same places."""
 
+import os
+from pathlib import Path
+
 import pytest
 
+from bridge.cli.config import find
+from bridge.errors import ConfigurationError
 from tests.bridge.cli.conftest import CONFIG
 from tests.bridge.settings.test_config_example import EXAMPLE
 
@@ -23,6 +28,23 @@ def test_the_option_comes_before_the_variable_and_that_before_the_file(
     outcome = command("check")
     assert outcome.out.startswith("config.example.toml:1: ")
     assert "note: there is no config.toml, so config.example.toml is used" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["config.toml", "config.example.toml"])
+def test_what_belongs_to_somebody_else_has_to_be_named(tmp_path, monkeypatch, name):
+    """A configuration that is found, and that another user has put there, is not used."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BRIDGE_CONFIG", raising=False)
+    path = tmp_path / name
+    path.write_text(CONFIG)
+    assert find(None, or_example=True) == Path(name)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        find(None, or_example=True)
+    assert find(path, or_example=True) == path
 
 
 @pytest.mark.parametrize("arguments", [("check",), ("serve",), ("trigger", "--all")])

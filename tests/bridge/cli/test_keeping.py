@@ -4,6 +4,8 @@ import pytest
 
 from tests.bridge.cli.processes import Operated
 
+LEFT = "what others have said of the person stays, such as contact cards"
+
 
 def test_subscribers_are_listed(operated, command):
     """Each subscriber is a line with its state, position, lag and failures."""
@@ -62,9 +64,9 @@ def test_purge_asks_and_erases(operated, command):
     assert outcome.code == 2
     outcome = command("purge", *subject, stdin=b"\n", typed=True)
     assert outcome.code == 1
-    assert "Erase everything about +****01 for good? [y/N]" in outcome.err
+    assert "Erase everything about +****01 for good (2 events so far)? [y/N]" in outcome.err
     outcome = command("purge", *subject, "--yes")
-    assert (outcome.code, outcome.err) == (0, "erased 2 events\n")
+    assert (outcome.code, outcome.err) == (0, f"erased 2 events; {LEFT}\n")
     assert command("events", "--party", f"+{operated.phone}").out == ""
     assert len(command("events", "--party", f"+{operated.other_phone}").lines) == 1
 
@@ -87,8 +89,16 @@ def test_a_number_as_people_write_it(operated, command):
         assert outcome.code == 2
         assert "+****01 is masked" in outcome.err
     assert command("purge", "--subject", "+****01", "--yes").code == 2
-    assert command("purge", "--subject", operated.phone, "--yes").err == "erased 1 event\n"
-    assert command("purge", "--subject", second, "--yes").err == "erased 1 event\n"
+    assert command("purge", "--subject", operated.phone, "--yes").err == f"erased 1 event; {LEFT}\n"
+    assert command("purge", "--subject", second, "--yes").err == f"erased 1 event; {LEFT}\n"
+
+
+def test_a_number_without_its_country_is_refused(operated, command):
+    """A number as it is dialled within a country could be anybody's: nothing is erased."""
+    outcome = command("purge", "--subject", "0812 3456-7801", "--yes")
+    assert outcome.code == 2
+    assert "has no country's code" in outcome.err
+    assert "0812" not in outcome.err
 
 
 def test_reparse(operated, command):

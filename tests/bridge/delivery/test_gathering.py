@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import Bridge, Event, Message, SqliteJournal, StatusChange, Text
+from bridge import Bridge, Event, MemoryJournal, Message, SqliteJournal, StatusChange, Text
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.assembly import subscriber_of
 from bridge.errors import ConfigurationError
@@ -20,7 +20,7 @@ PATIENCE = 30
 ANNE, BERT = "+16505551234", "+16505559876"
 
 
-def a_bridge(journal=None) -> Bridge:
+def a_bridge(journal) -> Bridge:
     bridge = Bridge(journal=journal)
     bridge.add_adapter("whatsapp", WhatsApp("whatsapp", WhatsAppSettings(app_secrets=("s",))))
     return bridge
@@ -32,7 +32,7 @@ def words(burst: list[Message]) -> list[str]:
 
 @pytest.fixture
 def bridge() -> Bridge:
-    return a_bridge()
+    return a_bridge(MemoryJournal())
 
 
 @pytest.fixture
@@ -108,6 +108,15 @@ class TestWhichBelongTogether:
                     await asyncio.sleep(0.001)
         assert bursts[0] == ["one"]
         assert [text for burst in bursts for text in burst] == ["one", "two", "three"]
+
+    async def test_a_journal_in_memory_that_ends(self):
+        """What would be lost with the process is handed over before it ends."""
+        bursts = []
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.on(Message, gather="1m", name="bot")(lambda burst: bursts.append(words(burst)))
+        async with bridge:
+            await bridge.journal.append([sample("whatsapp/text", text=text) for text in "ab"])
+        assert bursts == [["a", "b"]]
 
     async def test_a_plain_function(self, bridge):
         """A function that is not async gets lists too."""
@@ -188,7 +197,7 @@ def test_nothing_is_lost_and_order_is_kept(steps):
     """Whoever writes when, and whatever fails: all of it comes in order, and once if it worked."""
 
     async def run() -> None:
-        bridge = a_bridge()
+        bridge = a_bridge(MemoryJournal())
         taken: dict[str, list[str]] = {ANNE: [], BERT: []}
         failing = {str(number) for number, (*_, fails) in enumerate(steps) if fails}
 
@@ -225,7 +234,7 @@ class TestMistakes:
         with pytest.raises(ConfigurationError, match="gathers messages"):
             bridge.on(*events, gather="3s")
 
-    def test_in_a_configuration(self):
+    def test_in_a_configuration(self, bridge):
         """TOML has the same setting."""
         entry = SubscriberEntry(name="bot", use="builtins:print", events=("message",), gather=3.0)
-        assert subscriber_of(entry).gather == 3.0
+        assert subscriber_of(entry, bridge.media_keeper).gather == 3.0

@@ -124,14 +124,15 @@ async def test_no_token_is_in_the_access_log(embed, caplog):
     """Uvicorn's access log names the adapter, and neither the rest of the path nor the query."""
     caplog.set_level(logging.INFO, "uvicorn.access")
     async with uvicorn_serving(embed(a_bridge())) as url, ClientSession(url) as client:
-        for address in (URL, f"{URL}x?hub.verify_token={TOKEN}"):
+        for address in (URL, f"{URL}x?hub.verify_token={TOKEN}", f"/callbacks/plian/{TOKEN}"):
             async with client.post(address, data=BODY):
                 pass
     lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
-    assert [line.partition("/plain/")[2] for line in lines] == [
-        'MASKED HTTP/1.1" 200',
-        'MASKED?MASKED HTTP/1.1" 401',
-    ]
+    assert TOKEN not in caplog.text
+    known, refused, unknown = [line.rpartition("/pl")[2] for line in lines]
+    assert known == 'ain/MASKED HTTP/1.1" 200'
+    assert refused == 'ain/MASKED?MASKED HTTP/1.1" 401'
+    assert unknown.endswith('MASKED HTTP/1.1" 404')
 
 
 async def test_it_is_durable_by_default(tmp_path, monkeypatch):

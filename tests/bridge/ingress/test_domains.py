@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import attrs
 import orjson
 import pytest
 
-from bridge.adapter import Callback
+from bridge.adapter import Callback, Parsed
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
@@ -16,6 +17,7 @@ from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.query import Query
+from bridge.model import Origin
 from bridge.runtime import Bridge
 from tests.bridge.fakes import TOKEN, Plain
 
@@ -138,3 +140,31 @@ async def test_what_parse_returns_by_mistake_is_a_crash_of_the_adapter(returned,
     assert response.status == 200
     assert (entry.event.kind, entry.event.domain) == ("unrecognized", "wrong")
     assert "an adapter failed" in caplog.text
+
+
+class Dated(Plain):
+    """Dates its messages, or imports them, as the body says."""
+
+    def parse(self, verified):
+        told = orjson.loads(verified.payload)["messages"][0]
+        at = NOON - timedelta(seconds=told["age"])
+        origin = Origin.HISTORY if told.get("history") else Origin.USER
+        (event,) = super().parse(verified).events
+        return Parsed(events=(attrs.evolve(event, occurred_at=at, origin=origin),))
+
+
+async def test_what_is_dated_too_far_back_is_never_new():
+    """Past `max_age` an event is kept as unrecognized, with what came; an import is not."""
+    journal = MemoryJournal()
+    bridge = Bridge(journal=journal)
+    bridge.add_adapter("plain", Dated(), max_age=60.0)
+    async with bridge:
+        for identity, age, history in (("a", 60, 0), ("b", 61, 0), ("c", 61, 1), ("b", 61, 0)):
+            item = {"id": identity, "text": "hello", "age": age, "history": history}
+            body = orjson.dumps({"messages": [item]})
+            await bridge.receive("plain", Callback(body=body, received_at=NOON, tail=TOKEN))
+        a, b, c = [entry.event for entry in await journal.search(Query())]
+    assert (a.kind, b.kind, c.kind) == ("message", "unrecognized", "message")
+    assert b.reason == "stale: dated more than 60 s before it came"
+    assert b.raw["id"] == "b"
+    assert b.occurred_at == NOON - timedelta(seconds=61)

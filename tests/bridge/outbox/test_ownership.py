@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from bridge.adapter import Callback
-from bridge.errors import Unsendable
+from bridge.errors import NotOwner
 from bridge.model import Message
 from tests.bridge.outbox.trips import USER, planned, under_way
 
@@ -66,7 +66,7 @@ async def test_a_copy_is_not_answered():
     async with told() as bridge:
         copy = await bridge.copy()
         assert not copy.owned
-        with pytest.raises(Unsendable, match="another responder"):
+        with pytest.raises(NotOwner, match="another responder"):
             await bridge.trip.bridge.reply(copy, "hello")
         assert bridge.trip.provider.requests == []
 
@@ -93,7 +93,7 @@ async def test_what_was_ours_before_is_not():
         copy = await bridge.copy()
         await bridge.tell("messaging_handovers", handover("control_taken", WROTE + 9))
         await bridge.tell("messaging_handovers", handover("control_passed", WROTE + 5))
-        with pytest.raises(Unsendable, match="another responder"):
+        with pytest.raises(NotOwner, match="another responder"):
             await bridge.trip.bridge.reply(copy, "hello")
 
 

@@ -11,7 +11,13 @@ import pytest
 from bridge.adapter import Pace
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.delivery import current
-from bridge.errors import ConfigurationError, KeyConflict, NotRunning, Unsendable, WindowClosed
+from bridge.errors import (
+    ConfigurationError,
+    KeyConflict,
+    NotRunning,
+    Unsendable,
+    WindowClosed,
+)
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Start
 from bridge.journal.sqlite import SqliteJournal

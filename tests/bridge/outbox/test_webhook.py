@@ -69,7 +69,7 @@ async def posting(shop, *, journal=None, secret=(SECRET,), **policy):
     entry = SubscriberEntry(name="shop", use="webhook", url=shop.url, secret=secret)
     bridge = Bridge(journal=journal or MemoryJournal())
     settings = DeliverySettings(**{"first_delay": 0.01, "jitter": 0, **policy})
-    bridge.subscribe(subscriber_of(entry), policy=settings)
+    bridge.subscribe(subscriber_of(entry, bridge.media_keeper), policy=settings)
     async with bridge:
         yield bridge
 
@@ -204,7 +204,9 @@ class TestAnswers:
             name="shop", use="webhook", url="http://127.0.0.1:9/hidden", secret=SECRET
         )
         bridge = Bridge(journal=MemoryJournal())
-        bridge.subscribe(subscriber_of(entry), policy=DeliverySettings(tries=1))
+        bridge.subscribe(
+            subscriber_of(entry, bridge.media_keeper), policy=DeliverySettings(tries=1)
+        )
         async with bridge:
             await bridge.journal.append(texts("one"))
             async with asyncio.timeout(PATIENCE):

@@ -76,7 +76,8 @@ def test_example_holds_when_uncommented():
     assert list(result.subscribers) == ["console", "shop", "files", "crm"]
     defaults = Settings()
     assert result.server == defaults.server
-    assert attrs.evolve(result.admin, token=None, send_token=None) == defaults.admin
+    tokens = {"token": None, "send_token": None, "tokens": {}, "readers": {}}
+    assert attrs.evolve(result.admin, **tokens) == defaults.admin
     assert result.journal == defaults.journal
     on_nats = uncommented().replace('engine = "sqlite"', 'engine = "nats"')
     nats = settings.loads(on_nats, built_in_settings, {}, engines=engines).journal.own

@@ -86,15 +86,16 @@ def test_adapter_entry():
         allow_networks = ["203.0.113.7", "2001:db8::/32"]
         domain = "acme"
         believe_unsigned = true
+        max_age = "8d"
         tokens = ["one", "two"]
         """
     ).adapters["shop-1"]
     assert (entry.name, entry.type) == ("shop-1", "acme")
     assert entry.allow_networks == (IPv4Network("203.0.113.7/32"), IPv6Network("2001:db8::/32"))
-    assert (entry.domain, entry.believe_unsigned) == ("acme", True)
+    assert (entry.domain, entry.believe_unsigned, entry.max_age) == ("acme", True, 691200.0)
     assert entry.settings == Acme(tokens=(Secret("one"), Secret("two")))
     plain = read("[adapters.acme]").adapters["acme"]
-    assert (plain.type, plain.domain, plain.believe_unsigned) == ("acme", None, False)
+    assert (plain.type, plain.domain, plain.max_age) == ("acme", None, None)
 
 
 def test_subscriber_entry():

@@ -26,9 +26,10 @@ from bridge import (
 from bridge.adapters.incs import Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.assembly import subscriber_of
 from bridge.errors import ConfigurationError
 from bridge.journal.sqlite import SqliteJournal
-from bridge.settings import DeliverySettings
+from bridge.settings import DeliverySettings, SubscriberEntry
 from bridge.testing import TestBridge, sample
 from tests.bridge.fakes import Plain
 from tests.bridge.outbox.providers import ADAPTERS
@@ -238,6 +239,19 @@ class TestWhatGoesOut:
         async with TestBridge(bridge) as test:
             with pytest.raises(ConfigurationError, match="access_token"):
                 await test.say("hello", adapter="whatsapp")
+
+    async def test_a_webhook(self, bridge):
+        """What a webhook would get is seen in the test, and nothing goes over the network."""
+        secret = "example+secret+replace+me+please"
+        entry = SubscriberEntry(
+            name="shop", use="webhook", url="http://127.0.0.1:9/", secret=secret
+        )
+        bridge.subscribe(subscriber_of(entry, bridge.media_keeper))
+        async with TestBridge(bridge) as test:
+            await test.say("hello")
+            (posted,) = test.posted
+        assert posted["type"] == "bridge.message"
+        assert posted["data"]["content"] == {"kind": "text", "text": "hello"}
 
 
 class TestFailures:
