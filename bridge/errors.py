@@ -87,7 +87,7 @@ class Fault(StrEnum):
     ENCODED = "the body has a Content-Encoding, and only identity is understood here"
     LATE = "the body did not arrive in time"
     BROKEN_OFF = "the body is not as long as announced, or its transfer encoding is broken"
-    NO_MEMORY = "too many large bodies are arriving at once: send it again"
+    NO_MEMORY = "the body is large, and too many such are arriving at once: send it again"
 
 
 class BodyRefused(BridgeError):
