@@ -206,7 +206,7 @@ class JournalError(BridgeError):
 
 
 class CodecError(BridgeError):
-    """These bytes are not an event in our own JSON, or an event does not fit into it."""
+    """These bytes are not an event in our own JSON, or an event or a state does not fit into it."""
 
 
 class NotRunning(BridgeError):
