@@ -265,7 +265,7 @@ class TestEvents:
     async def test_nothing_twice_where_the_stream_breaks_behind_an_event(self, one, tab):
         """A stream that broke right behind an event goes on after it, and shows it once."""
         tab.allowed = ("ERR_",)
-        asked = []
+        asked, broken = [], asyncio.Event()
 
         async def breaking(route):
             asked.append(route.request.url)
@@ -280,10 +280,13 @@ class TestEvents:
                 f"event: entry\ndata: {orjson.dumps(told).decode()}\n\n"
             )
             await route.fulfill(body=stream, content_type="text/event-stream")
+            broken.set()
 
         await one.publish(message("a"))
         await tab.page.route(lambda url: "/events/follow" in url, breaking)
         page = await tab.open()
+        async with asyncio.timeout(30):
+            await broken.wait()
         await one.publish(message("c"))
         await expect(page.locator("ol.events li")).to_have_count(3)
         assert "after=1&" in asked[0]
