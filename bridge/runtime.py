@@ -12,6 +12,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -34,7 +35,7 @@ from aiohttp import web
 from bridge import assembly
 from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
-from bridge.assembly import journal_of, subscriber_of
+from bridge.assembly import journal_of, max_age_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery import Delivery
 from bridge.delivery.bus import Bus
@@ -187,7 +188,8 @@ class Bridge:
                     adapter,
                     domain=entry.domain,
                     believe_unsigned=entry.believe_unsigned,
-                    max_age=entry.max_age,
+                    max_age=max_age_of(entry, adapter, settings.journal.keep),
+                    accounts=entry.accounts,
                     allow_networks=entry.allow_networks,
                 )
             except ConfigurationError as error:
@@ -220,13 +222,15 @@ class Bridge:
         domain: str | None = None,
         believe_unsigned: bool = False,
         max_age: float | None = None,
+        accounts: Collection[str] = (),
         allow_networks: Sequence[Network] = (),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
-        that share one may tell of the same messages and users. An event that is dated more than
-        `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
+        that share one may tell of the same messages and users. What is dated more than `max_age`
+        seconds before it came, imports of history apart, and with `accounts` what is told of any
+        other account, does not come out: the body is kept as `Unrecognized`.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
@@ -240,6 +244,7 @@ class Bridge:
             domain=domain,
             believe_unsigned=believe_unsigned,
             max_age=max_age,
+            accounts=accounts,
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
         self._outbox.windows.add(name, adapter)

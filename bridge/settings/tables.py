@@ -193,7 +193,9 @@ class AdapterTable:
     `domain` is the trust domain of its events, by default one of its own. An adapter that
     verifies no signatures shares the domain of one that does only with `believe_unsigned`. What
     is dated more than `max_age` before it came is kept as unrecognized, such as a callback that
-    somebody captured and posts again when the journal has forgotten it.
+    somebody captured and posts again when the journal has forgotten it; 0 takes everything, and
+    the default is `keep`, or for how long the provider repeats its callbacks if that is longer.
+    With `accounts`, so is what is told of another account.
     """
 
     type: str | None = None
@@ -201,8 +203,9 @@ class AdapterTable:
     domain: str | None = None
     believe_unsigned: bool = False
     max_age: Duration | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(1))
+        default=None, validator=attrs.validators.optional(between(0))
     )
+    accounts: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
