@@ -22,10 +22,10 @@ class AdminSettings:
 
     A client can read every event, so it listens at `host` and `port` only with a token, and else
     on the Unix `socket`, to which the server's own user alone can connect; without a socket, on
-    loopback for every user of the machine. `tokens` are further ones by the names of who has them, as the record tells them; who has one
-    of `readers` may look at everything and change nothing. The commands use `token`, else the
-    first of the others. Whoever has `send_token` may send messages (`POST /send`) and nothing
-    else.
+    loopback for every user of the machine. `tokens` are further ones by the names of who has
+    them, as the record tells them; who has one of `readers` may look at everything and change
+    nothing. The commands use `token`, else the first of the others. Whoever has `send_token` may
+    send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True

@@ -59,7 +59,7 @@ class Served:
         self._readers: list[threading.Thread] = []
 
     def start(self, port: int = 0) -> None:
-        """Start it; the configuration then names the port that operators find it at, and a token."""
+        """Start it; the configuration then names the port for operators, and a token."""
         self._write_config(port)
         self.process = spawn("serve", "--port", "0", cwd=self.folder)
         for line in self.process.stderr:

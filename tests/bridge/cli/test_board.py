@@ -27,9 +27,8 @@ def board(operated):
     """Return a board that has been told of this test's events."""
 
     def told(*, show_personal_data: bool = False) -> Board:
-        made = Board(
-            Client(AdminSettings(port=operated.port, token=Secret(ADMIN))), show_personal_data=show_personal_data
-        )
+        client = Client(AdminSettings(port=operated.port, token=Secret(ADMIN)))
+        made = Board(client, show_personal_data=show_personal_data)
         conversation = operated.own[1]
         for entry in operated.ask(f"/events?conversation={conversation.replace('+', '%2B')}")[
             "entries"

@@ -68,7 +68,7 @@ def test_no_personal_data_is_shown(cls):
     value = filled(cls)
     for shown in (repr(value), str(value), f"{value}", repr([value])):
         assert cls.__name__ in shown
-        for secret in (NAME, NAME.split()[0], PHONE[1:-2], "52.5219", "4711", WAMID[6:]):
+        for secret in (NAME, "Laytoya", PHONE[1:-2], "52.5219", "4711", WAMID[6:]):
             assert secret not in shown
 
 

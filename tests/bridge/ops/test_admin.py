@@ -554,9 +554,10 @@ class TestListening:
 
     async def test_an_address_that_is_taken_is_a_mistake_in_the_settings(self):
         """Where the port cannot be had, the error names its key."""
-        bridge = Bridge(journal=MemoryJournal())
-        async with listening(bridge.operators, Metrics(), AdminSettings(port=0, socket=None)) as url:
+        operators = Bridge(journal=MemoryJournal()).operators
+        async with listening(operators, Metrics(), AdminSettings(port=0, socket=None)) as url:
             port = int(url.rsplit(":", 1)[1])
+            taken = AdminSettings(port=port, socket=None)
             with pytest.raises(ConfigurationError, match=f"admin.port: .*127.0.0.1 port {port}"):
-                async with listening(bridge.operators, Metrics(), AdminSettings(port=port, socket=None)):
+                async with listening(operators, Metrics(), taken):
                     pass
