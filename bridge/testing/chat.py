@@ -18,10 +18,9 @@ import orjson
 from aiohttp import web
 from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError
 
-from bridge.adapter import Capabilities, Outcome, Remedy, Request, Response, Sender, SenderSource
+from bridge.adapter import Capabilities, Outcome, Remedy, Request, Response, Sender
 from bridge.adapter.payload import mapping, number, phone
 from bridge.adapter.simulation import Said, SimulationSource
-from bridge.errors import ConfigurationError
 from bridge.model import (
     Choice,
     JsonValue,
@@ -35,6 +34,7 @@ from bridge.ops.admin.requests import BadRequest, body_of, word
 from bridge.ops.admin.responses import json_response
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
+from bridge.testing.simulated import sender_of
 
 _log: Final = logging.getLogger(__name__)
 
@@ -208,20 +208,10 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
             if simulation.user_id is not None:
                 chat.users.add(simulation.user_id)
             provider.callbacks.patience = _PATIENCE
-            real = _real(adapter)
+            real = sender_of(adapter)
             if real is None:
                 _log.info("adapter %s has no credentials: all that it sends is simulated", name)
             chat.providers[name] = provider
             chat.senders[name] = Rehearsed(rehearsal.sender, real, chat.users)
             bridge.send_through(name, chat.senders[name])
         yield chat
-
-
-def _real(adapter: object) -> Sender | None:
-    """Return what really sends, where the settings have what that takes."""
-    if not isinstance(adapter, SenderSource):
-        return None
-    try:
-        return adapter.sender()
-    except ConfigurationError:
-        return None
