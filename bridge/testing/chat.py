@@ -205,6 +205,9 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
             rehearsal = adapter.rehearsal(provider.url, first=first)
             simulation = provider.play(adapter, simulation=rehearsal.simulation)
             simulation.rules.status_every = _STATUS_EVERY
+            # Who wrote before the provider was started, or by `bridge trigger`, is unknown to it.
+            # The bridge itself refuses what the journal knows to come too late.
+            simulation.rules.window = None
             if simulation.user_id is not None:
                 chat.users.add(simulation.user_id)
             provider.callbacks.patience = _PATIENCE
