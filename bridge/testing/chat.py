@@ -34,7 +34,7 @@ from bridge.ops.admin.requests import BadRequest, body_of, word
 from bridge.ops.admin.responses import json_response
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
-from bridge.testing.simulated import sender_of
+from bridge.testing.simulated import sender_of, unlimited
 
 _log: Final = logging.getLogger(__name__)
 
@@ -203,11 +203,8 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
             # Two adapters of one channel are not to give the same id to two messages.
             first = int(time.time()) + place * _APART
             rehearsal = adapter.rehearsal(provider.url, first=first)
-            simulation = provider.play(adapter, simulation=rehearsal.simulation)
+            simulation = provider.play(adapter, simulation=unlimited(rehearsal.simulation))
             simulation.rules.status_every = _STATUS_EVERY
-            # Who wrote before the provider was started, or by `bridge trigger`, is unknown to it.
-            # The bridge itself refuses what the journal knows to come too late.
-            simulation.rules.window = None
             if simulation.user_id is not None:
                 chat.users.add(simulation.user_id)
             provider.callbacks.patience = _PATIENCE

@@ -30,6 +30,15 @@ def sender_of(adapter: object) -> Sender | None:
         return None
 
 
+def unlimited(simulation: Simulation) -> Simulation:
+    """Let a provider take an answer to somebody who wrote without it, as by `trigger` or earlier.
+
+    The bridge itself refuses what the journal knows to come too late.
+    """
+    simulation.rules.window = None
+    return simulation
+
+
 @final
 class Providers:
     """Takes what a bridge sends, and brings what providers report of it.
@@ -54,7 +63,7 @@ class Providers:
         if name not in self._simulations:
             source: object = self._adapters().get(name)
             self._simulations[name] = (
-                source.simulation() if isinstance(source, SimulationSource) else None
+                unlimited(source.simulation()) if isinstance(source, SimulationSource) else None
             )
         return self._simulations[name]
 
@@ -65,7 +74,7 @@ class Providers:
             if isinstance(adapter, SimulationSource) and sender_of(adapter) is None:
                 rehearsal = adapter.rehearsal(_NOWHERE, first=1)
                 lent[name] = rehearsal.sender
-                self._simulations[name] = rehearsal.simulation
+                self._simulations[name] = unlimited(rehearsal.simulation)
         return lent
 
     async def send(

@@ -195,6 +195,20 @@ class TestWhatGoesOut:
             await test.say("hello")
         assert (statuses[0], statuses[-1]) == ("accepted", "read")
 
+    async def test_an_answer_to_a_sample(self, sending):
+        """An answer to a message that was triggered is delivered, as one to what a user says."""
+        statuses = []
+
+        @sending.on(StatusChange, name="statuses")
+        async def note(change: StatusChange) -> None:
+            statuses.append(change.status)
+
+        (name,) = sending.adapters
+        async with TestBridge(sending) as test:
+            await test.trigger({"incs": "whatsapp-text"}.get(name, "text"))
+        assert "read" in statuses
+        assert "failed" not in statuses
+
     async def test_an_option_that_nobody_offered(self, sending):
         """Only what was sent can be pressed, unless its title is given."""
         async with TestBridge(sending) as test:
