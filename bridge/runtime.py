@@ -672,8 +672,9 @@ class Bridge:
         subscriber's name, the event's key, and how many were sent for it before.
 
         With `quote` the user's message is quoted; `Asking` says what else there is. Raises
-        `Unsendable` where the channel cannot carry it, `ConfigurationError` where the adapter
-        lacks what sending takes, `KeyConflict`, `NotRunning` and `JournalError`.
+        `Unsendable` where the channel cannot carry it or it may not go, `ConfigurationError`
+        where the adapter lacks what sending takes, `KeyConflict`, `NotRunning` and
+        `JournalError`.
         """
         self._check_running()
         return await self._outbox.reply(message, content, **options)
