@@ -88,7 +88,7 @@ class Fault(StrEnum):
     ENCODED = "the body has a Content-Encoding, and only identity is understood here"
     LATE = "the body did not arrive in time"
     BROKEN_OFF = "the body is not as long as announced, or its transfer encoding is broken"
-    NO_MEMORY = "too many large bodies are arriving at once: send it again"
+    NO_MEMORY = "the body is large, and too many such are arriving at once: send it again"
 
 
 class BodyRefused(BridgeError):
@@ -218,7 +218,7 @@ class JournalError(BridgeError):
 
 
 class CodecError(BridgeError):
-    """These bytes are not an event in our own JSON, or an event does not fit into it."""
+    """These bytes are not an event in our own JSON, or an event or a state does not fit into it."""
 
 
 class NotRunning(BridgeError):

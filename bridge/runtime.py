@@ -40,6 +40,7 @@ from bridge.delivery import Delivery
 from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.receivers import Receivers
+from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
 from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
@@ -128,6 +129,7 @@ class Bridge:
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._downloads = Downloads(self._outbox.client)
+        self._states = States(lambda: self.journal, lambda: self._clock)
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._clock = SYSTEM_CLOCK
@@ -748,9 +750,36 @@ class Bridge:
             conversation = conversation.conversation
         return await self._outbox.windows.until(conversation)
 
+    @asynccontextmanager
+    async def state(
+        self,
+        conversation: Message | Conversation | str,
+        /,
+        *,
+        name: str | None = None,
+        ttl: float | str = TIME_TO_LIVE,
+    ) -> AsyncIterator[Remembered]:
+        """Give what is remembered of a conversation: a dictionary to read and to change.
+
+        What has changed is durable once the block has ended; where the block raises, nothing is
+        kept. It is JSON of at most 64 KiB, and is forgotten `ttl` (seconds, or "30d") after its
+        last change, when it is left empty, and with `purge`. Each `name`, by default the calling
+        subscriber's, has one of its own, which one block at a time in this process has open.
+
+        Raises `CodecError` for what is no JSON or too large, `ConfigurationError`, `NotRunning`
+        and `JournalError`.
+        """
+        self._check_running()
+        if isinstance(conversation, Message):
+            conversation = conversation.conversation
+        if isinstance(conversation, Conversation):
+            conversation = conversation.id
+        async with self._states.opened(conversation, name, ttl) as remembered:
+            yield remembered
+
     def _check_running(self) -> None:
         if self._stack is None:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it sends or fetches")
+            raise NotRunning("enter the bridge (`async with bridge:`) before it is used")
 
     # --- for operators -------------------------------------------------------------------
 

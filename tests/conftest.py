@@ -21,10 +21,12 @@ settings.register_profile("short", _untimed, max_examples=40)
 settings.register_profile("thorough", _untimed, max_examples=1000)
 settings.load_profile("short")
 
-# Where the run began with SIGINT ignored, as with `nohup` or in the background of a script, each
-# process that a test starts would ignore it too.
+# Where the run began with signals ignored, as with `nohup` or in the background of a script, each
+# process that a test starts would ignore them too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

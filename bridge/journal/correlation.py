@@ -80,7 +80,9 @@ def first_names(event: Event) -> tuple[Sequence[str], Sequence[str]]:
     """Return the names of records and the lanes that deciding on an event looks at first."""
     try:
         names = identity.names_of(event)
-        if isinstance(event, Message | StatusChange):
+        if isinstance(event, StatusChange) or (
+            isinstance(event, Message) and (not names or _is_remembered(event))
+        ):
             names += tracks.names_of(event)
         if isinstance(event, StatusChange):
             names += tracks.names_of_ours(event)
@@ -126,7 +128,7 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
     if type(message.content) is Deletion:
         message = _of_its_user(message, message.content.message_id, ledger)
     where, track = message.conversation, None
-    is_remembered = message.direction is _OUTBOUND or type(message.content) is Unsupported
+    is_remembered = _is_remembered(message)
     if is_remembered:
         track = tracks.find(message, ledger)
     known_as = None if track is None else track.user
@@ -142,6 +144,11 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, before
+
+
+def _is_remembered(message: Message) -> bool:
+    """Return whether a message has a track: what may be told of it without its user."""
+    return message.direction is _OUTBOUND or type(message.content) is Unsupported
 
 
 def _of_its_user(message: Message, about: str, ledger: Ledger) -> Message:

@@ -19,11 +19,13 @@ from bridge.model.phones import folded, spellings
 class Subject:
     """A phone number or user id with its spellings, and the other names of its users by domain.
 
-    What one trust domain says of a user counts in that domain alone.
+    What one trust domain says of a user counts in that domain alone. `conversations` are the ids
+    of the users' conversations.
     """
 
     names: tuple[str, ...]
     others: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    conversations: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, identity: str) -> Self:
@@ -35,11 +37,13 @@ class Subject:
     def known_from(self, records: Iterable[Record]) -> Self:
         """Return the subject with the names that these records know of."""
         others = dict(self.others)
+        conversations = set(self.conversations)
         for record in records:
             if isinstance(record, User) and any(name in self.names for name in record.identities):
                 domain = _domain_of(record)
                 others[domain] = _spelled((*others.get(domain, ()), *record.identities))
-        return attrs.evolve(self, others=others)
+                conversations |= {*record.conversations.values()}
+        return attrs.evolve(self, others=others, conversations=frozenset(conversations))
 
     def _names_in(self, domain: str) -> tuple[str, ...]:
         return (*self.names, *self.others.get(domain, ()))
@@ -53,6 +57,13 @@ class Subject:
     def is_in(self, event: Event) -> bool:
         """Return whether an event is about the subject."""
         return any(concerns(event, name) for name in self._names_in(event.domain or ""))
+
+    def owns(self, conversation: str) -> bool:
+        """Return whether a conversation, by its id, is the subject's."""
+        domain, slash, _ = conversation.partition("/")
+        names = self._names_in(domain if slash else "")
+        endings = tuple(f":{name}" for name in names)
+        return conversation in self.conversations or conversation.endswith(endings)
 
     def is_known_by(self, record: Record) -> bool:
         """Return whether a record tells of the subject."""

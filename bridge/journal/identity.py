@@ -12,7 +12,7 @@ somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -30,7 +30,7 @@ from bridge.model import (
     System,
     SystemKind,
 )
-from bridge.model.frozen import changer
+from bridge.model.frozen import builder, changer
 from bridge.model.phones import folded
 
 Joined: TypeAlias = tuple[str, str, str]
@@ -41,7 +41,10 @@ _REMEMBERED: Final = 8192  # names
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
+_NOWHERE: Final[Mapping[str, str]] = {}
 _moved: Final = changer(Conversation, "id")
+_new_user: Final = builder(User)
+_learned: Final = changer(User, "seen", "identities", "conversations", "identified")
 
 
 def names_of(event: Event) -> list[str]:
@@ -74,7 +77,7 @@ def settle(
         and (account in user.conversations or not is_direct)
         and at <= user.seen + _DAY
     ):  # seldom
-        told = _Told(event=event, identities=identities, ids=_ids(party), account=account, at=at)
+        told = _told(event=event, identities=identities, ids=_ids(party), account=account, at=at)
         user, joined = told.learn(conversation if is_direct else None, ledger, known_as)
     if is_direct and user is not None:
         own = user.conversations.get(account, conversation.id)
@@ -83,7 +86,7 @@ def settle(
     return conversation, user, joined
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class _Told:
     """What one event tells of its user; `ids` are the names that stay the user's for good."""
 
@@ -99,7 +102,8 @@ class _Told:
         """Return the user who has all of the names, and what has been joined for it."""
         found: dict[str, User] = {}
         last: User | None = None  # who had the phone
-        for name in self._names():
+        names = self._names()
+        for name in names:
             user = ledger.find(name)
             if isinstance(user, User) and self._is_anothers(user):
                 last = self._let_go(user, ledger)
@@ -117,7 +121,14 @@ class _Told:
             return None, ()
         if direct is not None and last is not None and direct.id in last.conversations.values():
             direct = _moved(direct, f"{direct.id.removesuffix(self.identities[0])}{self.ids[0]}")
-        first = User(name=self._names()[0], since=self.at, seen=self.at, identities=())
+        first = _new_user(
+            name=names[0],
+            since=self.at,
+            seen=self.at,
+            identities=(),
+            conversations=_NOWHERE,
+            identified=(),
+        )
         return self._keep(first, direct, ledger), ()
 
     def _join(
@@ -177,12 +188,12 @@ class _Told:
             identified = tuple(each for each in identified if each != self.account)
         elif self.ids:
             identified = _together(identified, (self.account,))
-        user = attrs.evolve(
+        user = _learned(
             user,
-            seen=max(self.at, user.seen),
-            identities=_together(user.identities, self.identities),
-            conversations=conversations,
-            identified=identified,
+            max(self.at, user.seen),
+            _together(user.identities, self.identities),
+            conversations,
+            identified,
         )
         self._save(user, ledger)
         return user
@@ -191,9 +202,13 @@ class _Told:
         """Keep a user's record, and let all names of the user lead to it."""
         ledger.save(user)
         domain, channel = self.event.domain, self.event.channel
-        for name in dict.fromkeys(_name(domain, channel, each) for each in user.identities):
+        for each in user.identities:
+            name = _name(domain, channel, each)
             if name != user.name:
                 ledger.tie(name, user)
+
+
+_told: Final = builder(_Told)
 
 
 def _user_of(event: Event) -> Party | None:

@@ -18,6 +18,7 @@ import orjson
 from bridge.journal.reading import read_event
 from bridge.model import Conversation, ConversationKind, Event, Status
 from bridge.model.codec import encode
+from bridge.model.frozen import quick_init
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +58,8 @@ class Track:
     correlation: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class User:
     """What a journal remembers of one user of a channel within a trust domain.
 
@@ -72,8 +74,8 @@ class User:
     since: float
     seen: float
     identities: tuple[str, ...]
-    conversations: Mapping[str, str] = attrs.field(factory=dict)
-    identified: tuple[str, ...] = ()
+    conversations: Mapping[str, str]
+    identified: tuple[str, ...]
 
 
 Record: TypeAlias = Track | User

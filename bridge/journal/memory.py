@@ -36,6 +36,7 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
+from bridge.journal.states import State
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
@@ -75,6 +76,7 @@ class MemoryJournal(Journal):
         self._grown = asyncio.Event()
         self._letters: dict[int, DeadLetter] = {}
         self._letter_ids = itertools.count(1)
+        self._states: dict[tuple[str, str], State] = {}
         self._open = False
 
     def check(self) -> Sequence[Problem]:
@@ -315,6 +317,7 @@ class MemoryJournal(Journal):
             self._publish(published)
             count += erased
         self._ledger.purge(whom)
+        self._states = {k: each for k, each in self._states.items() if not whom.owns(k[0])}
         gone = {p for p, entry in self._entries.items() if whom.is_in(entry.event)}
         for position in gone:
             del self._by_key[self._entries.pop(position).event.key]
@@ -325,6 +328,28 @@ class MemoryJournal(Journal):
                 gone.add(letter.entry.position)
                 del self._letters[letter.id]
         return count + len(gone)
+
+    async def read_state(self, conversation: str, name: str) -> State | None:
+        """See `Journal.read_state`."""
+        return self._states.get((conversation, name))
+
+    async def write_state(self, state: State) -> None:
+        """See `Journal.write_state`; no more than `max_events` are kept."""
+        if len(self._states) >= self._max_events:
+            now = self._clock.time()
+            self._states = {k: each for k, each in self._states.items() if each.expires_at > now}
+        key = state.conversation, state.name
+        if len(self._states) >= self._max_events and key not in self._states:
+            raise JournalError(f"{len(self._states)} states are kept")
+        self._states[key] = state
+
+    async def erase_state(self, conversation: str, name: str) -> None:
+        """See `Journal.erase_state`."""
+        self._states.pop((conversation, name), None)
+
+    async def states(self) -> AsyncGenerator[Sequence[State]]:
+        """See `Journal.states`."""
+        yield tuple(self._states.values())
 
     async def health(self) -> Health:
         """See `Journal.health`."""

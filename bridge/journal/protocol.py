@@ -22,6 +22,7 @@ import orjson
 
 from bridge.errors import Problem
 from bridge.journal.query import Query, conversation_of, identities, is_one_of
+from bridge.journal.states import State
 from bridge.model import (
     ConsentChange,
     Event,
@@ -378,8 +379,27 @@ class Engine(Protocol):
     async def purge(self, subject: str) -> int:
         """Erase every event about one phone number or user id; return how many there were.
 
-        Their keys stay known, so that a provider's late retry does not bring them back.
+        Their keys stay known, so that a provider's late retry does not bring them back. What
+        subscribers remember of the subject's conversations is erased as well.
         """
+        ...
+
+    # --- what subscribers remember of conversations --------------------------------------------
+
+    async def read_state(self, conversation: str, name: str) -> State | None:
+        """Return what was written last for a conversation under a name, expired or not."""
+        ...
+
+    async def write_state(self, state: State) -> None:
+        """Keep a state in the place of an earlier one, durable when this returns."""
+        ...
+
+    async def erase_state(self, conversation: str, name: str) -> None:
+        """Forget what is remembered of a conversation under a name."""
+        ...
+
+    def states(self) -> AsyncGenerator[Sequence[State]]:
+        """Give all states, page by page, expired ones perhaps among them."""
         ...
 
 

@@ -1,8 +1,9 @@
 """A journal as lines of JSON, from one journal into another, of whatever engine.
 
-The first lines say what each subscriber has yet to take; then come the events, the keys that are
-known without one, and a last line by which a file that is cut short shows. What a subscriber has
-taken is not given to it again, and what it has not is, with its tries.
+The first lines say what each subscriber has yet to take; then come the events, what subscribers
+remember of conversations, the keys that are known without an event, and a last line by which a
+file that is cut short shows. What a subscriber has taken is not given to it again, and what it has
+not is, with its tries.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bridge.journal.protocol import (
     SharedJournal,
 )
 from bridge.journal.query import MOST, Query
+from bridge.journal.states import State
 from bridge.model.codec import decode, encode
 
 _VERSION: Final = 2  # 1 had no trust domains
@@ -71,6 +73,9 @@ async def lines_of(journal: Journal) -> AsyncIterator[bytes]:
         for entry in page:
             count.events += 1
             yield _line(event=orjson.Fragment(encode(entry.event)))
+    async for remembered in journal.states():
+        for each in remembered:
+            yield _line(state=orjson.Fragment(each.encode()))
     async for digests in journal.known():
         for digest in digests:
             yield _line(known=digest.hex())
@@ -152,6 +157,8 @@ class _Reader:
             case {"known": digest}:
                 await self._append()
                 await self._journal.learn([bytes.fromhex(digest)])
+            case {"state": state}:
+                await self._journal.write_state(State.decode(orjson.dumps(state)))
             case {"end": _}:
                 await self._append()
                 self.is_whole = True

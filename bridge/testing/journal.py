@@ -8,15 +8,19 @@ only asks that they grow.
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement, Start
-from bridge.model.keys import message_key
+from bridge.journal.states import State
+from bridge.model.keys import conversation_id, message_key
 from bridge.testing.correlation import CorrelationContract
 from bridge.testing.operators import OperatorsContract
 from bridge.testing.sample_events import (
+    ACCOUNT,
     ANNE,
+    ANNES_ID,
     BERT,
     FAILED,
     failed,
@@ -296,3 +300,77 @@ class JournalContract(CorrelationContract, OperatorsContract):
             assert await journal.drop(letter.id) is False
             assert await journal.dead_letters() == ()
             assert await crm.waiting() == {}
+
+    # --- what subscribers remember of conversations ------------------------------------------
+
+    async def test_states(self, tmp_path: Path) -> None:
+        """What was written last for a conversation and a name is read, and so after a restart."""
+        first, second, other, elsewhere = (
+            _state('{"step":1}'),
+            _state('{"step":2,"said":"h\u00e9llo"}'),
+            _state('{"x":[]}', name="crm: *.> ü"),
+            _state('{"y":{}}', phone=BERT),
+        )
+        async with self.make_journal(tmp_path) as journal:
+            assert await journal.read_state(first.conversation, "bot") is None
+            for state in (first, other, elsewhere, second):
+                await journal.write_state(state)
+            for state in (second, other, elsewhere):
+                assert await journal.read_state(state.conversation, state.name) == state
+        reopened = self.make_journal(tmp_path) if journal.durable else journal
+        async with reopened:
+            found = [state async for page in reopened.states() for state in page]
+            assert sorted(found, key=repr) == sorted((second, other, elsewhere), key=repr)
+
+    async def test_largest_state(self, tmp_path: Path) -> None:
+        """A state of 64 KiB can be kept."""
+        state = _state(f'{{"x":"{"y" * (65_536 - 8)}"}}')
+        assert len(state.value) == 65_536
+        async with self.make_journal(tmp_path) as journal:
+            await journal.write_state(state)
+            assert await journal.read_state(state.conversation, state.name) == state
+
+    async def test_erased_state(self, tmp_path: Path) -> None:
+        """A state that is erased is gone, and those of other names and conversations stay."""
+        gone, other, elsewhere = _state(), _state(name="crm"), _state(phone=BERT)
+        async with self.make_journal(tmp_path) as journal:
+            for state in (gone, other, elsewhere):
+                await journal.write_state(state)
+            for _ in range(2):
+                await journal.erase_state(gone.conversation, gone.name)
+            assert await journal.read_state(gone.conversation, gone.name) is None
+            for state in (other, elsewhere):
+                assert await journal.read_state(state.conversation, state.name) == state
+
+    async def test_purged_state(self, tmp_path: Path) -> None:
+        """A purge erases what is remembered of the subject's conversations, under every name."""
+        names = [_state(name=name) for name in ("bot", "crm")]
+        # A user id that the journal knows to be hers, and her group, which is not hers alone.
+        by_id, group = _state(phone=ANNES_ID), _state(phone="group")
+        other = _state(phone=BERT)
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([message("a", user_id=ANNES_ID)])
+            for state in (*names, by_id, group, other):
+                await journal.write_state(state)
+            await journal.purge(ANNE)
+            found = [state async for page in journal.states() for state in page]
+        assert sorted(found, key=repr) == sorted((group, other), key=repr)
+
+    async def test_purged_state_of_another_number(self, tmp_path: Path) -> None:
+        """A conversation that began under a number which the user has no more is erased too."""
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([message("a", user_id=ANNES_ID)])
+            await journal.append([message("b", phone=ANNE, user_id="US.another")])
+            state = _state()
+            await journal.write_state(state)
+            await journal.purge(ANNES_ID)
+            assert await journal.read_state(state.conversation, state.name) is None
+
+
+def _state(value: str = "{}", *, name: str = "bot", phone: str = ANNE) -> State:
+    return State(
+        conversation=conversation_id("whatsapp", ACCOUNT, phone),
+        name=name,
+        value=value.encode(),
+        expires_at=time.time() + 3600,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
+from bridge.journal.states import State
 
 _WINDOW: Final = 512
 
@@ -187,6 +189,29 @@ class Operations(Journal):
         for position in positions:
             subject = self._streams.names.reparsed(sequence_of(position))
             await self._streams.broker.write(Draft(subject, b"1"))
+
+    # --- what subscribers remember -----------------------------------------------------------
+
+    async def read_state(self, conversation: str, name: str) -> State | None:
+        """See `Journal.read_state`."""
+        stored = await self._recorded_at(self._streams.names.remembered(name, conversation))
+        return None if stored is None else State.decode(stored.data)
+
+    async def write_state(self, state: State) -> None:
+        """See `Journal.write_state`."""
+        lifetime = max(1, math.ceil(state.expires_at - time.time()))
+        subject = self._streams.names.remembered(state.name, state.conversation)
+        await self._streams.broker.write(Draft(subject, state.encode(), {TTL: f"{lifetime}s"}))
+
+    async def erase_state(self, conversation: str, name: str) -> None:
+        """See `Journal.erase_state`."""
+        names = self._streams.names
+        await self._streams.broker.empty(names.state, names.remembered(name, conversation))
+
+    async def states(self) -> AsyncGenerator[Sequence[State]]:
+        """See `Journal.states`."""
+        async for stored in self._streams.recorded(self._streams.names.remembered(), certain=True):
+            yield [State.decode(stored.data)]
 
     # --- held entries and dead letters -------------------------------------------------------
 

@@ -69,6 +69,7 @@ class Pulling:
 
     async def run(self) -> None:
         """Pull until cancelled, whatever the servers do meanwhile."""
+        self._drop_pin()  # of a task that was cut off, whose place this one takes
         while True:
             try:
                 await self._broker.until_connected()
@@ -78,8 +79,7 @@ class Pulling:
                 _LOG.debug("a consumer cannot be read: %s", error)
             except JournalError as error:
                 self._fault.log(error)
-            finally:
-                self._drop_pin()
+            self._drop_pin()  # not where it is cut off by `close`, which gives the pin back
             await asyncio.sleep(_AFTER_ERROR)
 
     async def _pull(self) -> None:

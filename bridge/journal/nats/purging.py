@@ -8,6 +8,7 @@ from bridge.journal.nats.entries import entry_of
 from bridge.journal.nats.ledger import decode_found, read_queue
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.streams import Streams
+from bridge.journal.states import State
 
 
 async def purge(streams: Streams, publisher: Publisher, subject: str) -> int:
@@ -26,6 +27,9 @@ async def purge(streams: Streams, publisher: Publisher, subject: str) -> int:
         async for stored in streams.recorded(kind):
             if int(stored.subject.rpartition(".")[2]) in gone:
                 await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
+    async for stored in streams.recorded(streams.names.remembered()):
+        if whom.owns(State.decode(stored.data).conversation):
+            await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
     return waited + len(gone)
 
 

@@ -121,6 +121,11 @@ class Names:
         """Return where an event is noted whose body has been read since, or what matches all."""
         return f"{self.state}.mended.{sequence}"
 
+    def remembered(self, name: str = "*", conversation: str = "*") -> str:
+        """Return where the state of a conversation is under a name, or what matches all."""
+        where = "*" if conversation == "*" else digest(conversation)
+        return f"{self.state}.remembered.{_or_any(name)}.{where}"
+
 
 def _or_any(name: str) -> str:
     return name if name == "*" else token(name)

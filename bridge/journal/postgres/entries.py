@@ -23,6 +23,11 @@ def lane_bytes(lane: str) -> bytes:
     return lane.encode("utf-8", "surrogatepass")
 
 
+def lane_text(lane: bytes) -> str:
+    """Return the lane that was kept so."""
+    return lane.decode("utf-8", "surrogatepass")
+
+
 def partition_of(lane: str, partitions: int) -> int:
     """Return the partition of a lane."""
     return crc32(lane_bytes(lane)) % partitions
@@ -33,7 +38,7 @@ def read_entry(row: Sequence[Any]) -> Entry:
     position, at, lane, reparsed, event = row[:WIDTH]
     return _new_entry(
         position=position,
-        lane=lane.decode("utf-8", "surrogatepass"),
+        lane=lane_text(lane),
         event=read_event(event, position, at),
         reparsed=reparsed,
         size=len(event),

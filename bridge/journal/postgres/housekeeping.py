@@ -14,7 +14,7 @@ from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record, User, decode_record
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.database import Connection, Database, told
-from bridge.journal.postgres.entries import COLUMNS, read_entry
+from bridge.journal.postgres.entries import COLUMNS, lane_text, read_entry
 from bridge.journal.protocol import Health
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -56,6 +56,7 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
     await database.change(
         "DELETE FROM $.records WHERE at < extract(epoch FROM now()) - %s", (keep,)
     )
+    await database.change("DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())")
 
 
 async def _delete(database: Database, age: float, *, whatever: bool) -> int:
@@ -98,8 +99,22 @@ async def purge(database: Database, appender: Appender, subject: str) -> int:
         gone = [name for name, record in records if whom.is_known_by(record)]
         if gone:
             await database.change("DELETE FROM $.records WHERE name = ANY(%b)", (gone,))
+    await _purge_states(database, whom)
     await _vacuum(database)
     return erased
+
+
+async def _purge_states(database: Database, whom: Subject) -> None:
+    after = b""
+    while rows := await database.rows(
+        "SELECT DISTINCT conversation FROM $.states WHERE conversation > %b "
+        "ORDER BY conversation LIMIT %s",
+        (after, _WINDOW),
+    ):
+        gone = [each for (each,) in rows if whom.owns(lane_text(each))]
+        if gone:
+            await database.change("DELETE FROM $.states WHERE conversation = ANY(%b)", (gone,))
+        (after,) = rows[-1]
 
 
 async def _records(database: Database) -> AsyncIterator[list[tuple[bytes, Record]]]:
@@ -153,7 +168,9 @@ async def _vacuum(database: Database) -> None:
     """Free the space of what was erased, so that it is overwritten."""
     try:
         async with database.session() as connection:
-            tables = ", ".join(f"$.{name}" for name in ("entries", "records", "queues", "held"))
+            tables = ", ".join(
+                f"$.{name}" for name in ("entries", "records", "queues", "held", "states")
+            )
             await connection.execute(database.qualified(f"VACUUM {tables}"))
     except psycopg.Error as error:
         _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", told(error))

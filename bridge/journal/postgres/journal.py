@@ -114,8 +114,8 @@ class PostgresJournal(Operations):
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._reach = last
-            tasks = Tasks("journal")
-            resources.push_async_callback(self._stop, tasks)
+            self._tasks = Tasks("journal")
+            resources.push_async_callback(self._stop)
             for run in (
                 self._appender.run,
                 self._members.run,
@@ -123,7 +123,7 @@ class PostgresJournal(Operations):
                 self._catch_up,
                 self._sweep,
             ):
-                tasks.start(run.__qualname__, run)
+                self._tasks.start(run.__qualname__, run)
             await self._members.joined.wait()
             self._open = True
             self._resources = resources.pop_all()
@@ -139,11 +139,11 @@ class PostgresJournal(Operations):
         self._open = False
         await self._resources.aclose()
 
-    async def _stop(self, tasks: Tasks) -> None:
+    async def _stop(self) -> None:
         for cursor in self._cursors.values():
             cursor.close()
         self.tail.wake()
-        await tasks.close()
+        await self._tasks.close()
         self._appender.fail("the journal was closed")
         await self._members.leave()
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bridge.journal.digests import digest
 from bridge.journal.postgres.database import Connection, Database, Row
-from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, read_entry
+from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, lane_text, read_entry
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -20,13 +20,16 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
+from bridge.journal.states import State
 
 _PAGE: Final = 1000
+_STATES_PAGE: Final = 100  # each may be large
 _LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _STEP: Final = 5000  # positions that one step of a search looks at, at most
 _CLOCKS_APART: Final = 3600.0  # seconds, of a bridge's clock and the server's
 _LAG_COUNTED: Final = 10_000
 _SELECT: Final = f"SELECT {COLUMNS} FROM $.entries"  # noqa: S608 - our own columns
+_SELECT_STATES: Final = "SELECT conversation, name, expires_at, value FROM $.states"
 _LETTERS: Final = (
     f"SELECT {COLUMNS}, id, subscriber, retry "  # noqa: S608 - our own columns
     "FROM $.dead JOIN $.entries USING (position) WHERE event IS NOT NULL AND "
@@ -237,6 +240,41 @@ class Operations(Journal):
         """See `Journal.drop`."""
         return await self.database.change("DELETE FROM $.dead WHERE id = %s", (letter,)) > 0
 
+    async def read_state(self, conversation: str, name: str) -> State | None:
+        """See `Journal.read_state`."""
+        rows = await self.database.rows(
+            f"{_SELECT_STATES} WHERE conversation = %b AND name = %s",
+            (lane_bytes(conversation), name),
+        )
+        return _state(rows[0]) if rows else None
+
+    async def write_state(self, state: State) -> None:
+        """See `Journal.write_state`."""
+        await self.database.change(
+            "INSERT INTO $.states (conversation, name, expires_at, value) "
+            "VALUES (%b, %s, %s, %b) ON CONFLICT (conversation, name) "
+            "DO UPDATE SET expires_at = excluded.expires_at, value = excluded.value",
+            (lane_bytes(state.conversation), state.name, state.expires_at, state.value),
+        )
+
+    async def erase_state(self, conversation: str, name: str) -> None:
+        """See `Journal.erase_state`."""
+        await self.database.change(
+            "DELETE FROM $.states WHERE conversation = %b AND name = %s",
+            (lane_bytes(conversation), name),
+        )
+
+    async def states(self) -> AsyncGenerator[Sequence[State]]:
+        """See `Journal.states`."""
+        after: tuple[bytes, str] = (b"", "")
+        while rows := await self.database.rows(
+            f"{_SELECT_STATES} WHERE (conversation, name) > (%b, %s) "
+            "ORDER BY conversation, name LIMIT %s",
+            (*after, _STATES_PAGE),
+        ):
+            yield list(map(_state, rows))
+            after = rows[-1][0], rows[-1][1]
+
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
 
@@ -253,3 +291,10 @@ class Operations(Journal):
             return bool(await gone.fetchall())
 
         return await self.database.run(work)
+
+
+def _state(row: Row) -> State:
+    conversation, name, expires_at, value = row
+    return State(
+        conversation=lane_text(conversation), name=name, expires_at=expires_at, value=value
+    )

@@ -15,7 +15,7 @@ from bridge.journal.postgres.settings import PostgresSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _OLDEST_SERVER: Final = 140000
 
 # One process at a time appends: it holds the row of `head`, so that positions become visible in
@@ -30,6 +30,7 @@ _OLDEST_SERVER: Final = 140000
 #
 # A process is a row in `members` for as long as its `beat` grows; `owner` in `cursors` says which
 # of them serves a partition of the lanes to a subscriber. `retry` is the JSON of a `Retry`.
+# `states` is what subscribers remember of conversations.
 # `done` has what a transaction with a subscriber's own effects has taken beyond its position.
 _TABLES: Final = """
 CREATE TABLE $.meta (format int NOT NULL, partitions int NOT NULL);
@@ -100,7 +101,19 @@ CREATE VIEW $.events AS
     FROM $.entries WHERE event IS NOT NULL;
 INSERT INTO $.head VALUES (0);
 """
+_STATES: Final = """
+CREATE TABLE $.states (
+    conversation bytea NOT NULL,
+    name text NOT NULL,
+    expires_at double precision NOT NULL,
+    value bytea NOT NULL,
+    PRIMARY KEY (conversation, name)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX states_by_expiry ON $.states (expires_at);
+"""
 
+_STEPS: Final = {1: _STATES}
+"""What leads from each format to the next; processes of the earlier version may run meanwhile."""
 
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 
@@ -122,10 +135,15 @@ def prepare(settings: PostgresSettings) -> int:
             schemas = "SELECT FROM pg_namespace WHERE nspname = %s"
             if not connection.execute(schemas, (name,)).fetchone():
                 connection.execute(f'CREATE SCHEMA "{name}"'.encode())
-            connection.execute(_TABLES.replace("$.", f'"{name}".').encode())
+            connection.execute((_TABLES + _STATES).replace("$.", f'"{name}".').encode())
             found = (FORMAT, settings.partitions)
             meta = f'INSERT INTO "{name}".meta VALUES (%s, %s)'.encode()  # noqa: S608 - our own
             connection.execute(meta, found)
+        for step in range(found[0], FORMAT):
+            connection.execute(_STEPS[step].replace("$.", f'"{name}".').encode())
+            connection.execute(
+                f'UPDATE "{name}".meta SET format = {step + 1}'.encode()  # noqa: S608 - our own
+            )
         return found[1]
 
 
@@ -195,9 +213,9 @@ def _found(connection: Connection, name: str) -> tuple[int, int] | None:
         return None
     statement = f'SELECT format, partitions FROM "{name}".meta'.encode()  # noqa: S608 - our own
     row = connection.execute(statement).fetchone()
-    if row is None or row[0] != FORMAT:
+    if row is None or not min(_STEPS) <= row[0] <= FORMAT:
         raise JournalError(
             f"the schema {name} has the format {row and row[0]}, and this version of the bridge "
-            f"reads {FORMAT}"
+            f"reads {min(_STEPS)} to {FORMAT}"
         )
     return int(row[0]), int(row[1])

@@ -35,7 +35,7 @@ from bridge.journal.protocol import (
     SubscriberState,
 )
 from bridge.journal.query import Query
-from bridge.journal.sqlite import entries, search, subscriptions
+from bridge.journal.sqlite import entries, search, states, subscriptions
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
@@ -44,9 +44,11 @@ from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Append, Sweep
+from bridge.journal.states import State
 from bridge.settings import JournalSettings, NoSettings
 
 _PAGE: Final = 1000
+_STATES: Final = 100  # each may be large
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
@@ -220,6 +222,28 @@ class SqliteJournal(Store, Journal):
         """See `Journal.drop`."""
         return await self.writing(subscriptions.drop, letter)
 
+    # --- what subscribers remember -----------------------------------------------------------
+
+    async def read_state(self, conversation: str, name: str) -> State | None:
+        """See `Journal.read_state`."""
+        return await self.reading(states.read, conversation, name)
+
+    async def write_state(self, state: State) -> None:
+        """See `Journal.write_state`; a journal over `max_size` takes none."""
+        if not await self.writing(states.write, state, self._max_size):
+            raise JournalError(FULL.format(self._max_size))
+
+    async def erase_state(self, conversation: str, name: str) -> None:
+        """See `Journal.erase_state`."""
+        await self.writing(states.erase, conversation, name)
+
+    async def states(self) -> AsyncGenerator[Sequence[State]]:
+        """See `Journal.states`."""
+        after = 0
+        while page := await self.reading(states.page, after, _STATES):
+            yield [state for _, state in page]
+            after, _ = page[-1]
+
     # --- keeping house -------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
@@ -241,6 +265,7 @@ class SqliteJournal(Store, Journal):
         while record is not None:
             cache = self._running().records
             record = await self.writing(forget_records, cache, whom, record, _WINDOW)
+        await self.writing(states.purge, whom)
         self._tail.erase(whom)
         await self._chore(_truncate_wal)
         return erased

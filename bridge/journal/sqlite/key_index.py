@@ -11,22 +11,36 @@ The writer alone changes the index. Any thread may ask for a `position`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import apsw
 
 _PARTS: Final = 256  # by the first byte of a key
 _PACE: Final = 2  # keys merged for each that is new, so that those in memory stay bounded
-_TOGETHER: Final = 64
 # Few statements, so that SQLite has each of them compiled; a lone caller need not wait for the
 # longest.
-_AMONG: Final = {
-    count: f"SELECT key FROM keys WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
-    for count in (1, 8, _TOGETHER)
-}
+_COUNTS: Final = (1, 8, 64)
 
 _Parts: TypeAlias = list[dict[bytes, int]]
+
+
+def batches(statement: str) -> Mapping[int, str]:
+    """Return a statement for each number of values that `IN ({})` may name."""
+    return {count: statement.format(", ".join("?" * count)) for count in _COUNTS}
+
+
+def in_batches(
+    values: Sequence[bytes], statements: Mapping[int, str]
+) -> Iterator[tuple[Sequence[bytes | None], str]]:
+    """Return values a batch at a time, each with its statement of `batches`."""
+    for start in range(0, len(values), _COUNTS[-1]):
+        some = values[start : start + _COUNTS[-1]]
+        count = next(count for count in _COUNTS if count >= len(some))
+        yield (*some, *(None,) * (count - len(some))), statements[count]
+
+
+_AMONG: Final = batches("SELECT key FROM keys WHERE key IN ({})")
 
 
 class KeyIndex:
@@ -94,11 +108,8 @@ class KeyIndex:
                 known.add(key)
             else:
                 others.append(key)
-        for start in range(0, len(others), _TOGETHER):
-            some = others[start : start + _TOGETHER]
-            count = next(count for count in _AMONG if count >= len(some))
-            unused = (None,) * (count - len(some))
-            rows: Iterable[tuple[bytes]] = self._connection.execute(_AMONG[count], (*some, *unused))
+        for some, statement in in_batches(others, _AMONG):
+            rows: Iterable[tuple[bytes]] = self._connection.execute(statement, some)
             known.update(key for (key,) in rows)
         return known
 

@@ -5,12 +5,13 @@ A ledger lives for one group commit; what it has read and written is cached for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 import apsw
 
+from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.digests import digest
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
@@ -24,11 +25,13 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.overlay import Overlay
 from bridge.journal.reading import read_event
-from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.key_index import KeyIndex, batches, in_batches
 from bridge.journal.waiting import Queues
 from bridge.model import Event
 
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
+
+_RECORDS: Final = batches("SELECT name, tied_to, track FROM tracks WHERE name IN ({})")
 
 _Found: TypeAlias = Record | bytes
 
@@ -72,8 +75,8 @@ class _Ids(dict[str, bytes]):
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
-    `expected` are the keys of the group's events, looked up together because that costs a tenth
-    of looking them up one by one.
+    What deciding on its `events` looks at first is looked up together, because that costs a tenth
+    of looking it up one by one: their keys at once, their records when one of them is not cached.
     """
 
     def __init__(
@@ -82,9 +85,9 @@ class GroupLedger(Overlay[bytes]):
         keys: KeyIndex,
         queues: Queues,
         cache: RecordCache,
-        expected: Iterable[str],
+        events: Sequence[Event],
     ) -> None:
-        ids = _Ids((key, digest(key)) for key in expected)
+        ids = _Ids((key, digest(key)) for event in events for key in first_keys(event))
         super().__init__(ids)
         self._connection = connection
         self._keys = keys
@@ -93,6 +96,7 @@ class GroupLedger(Overlay[bytes]):
         self._looked_up = set(ids.values())
         self._known = keys.among(self._looked_up)
         self._missing: set[bytes] = set()
+        self._expected = events  # of which no record has been looked up
 
     def has_key(self, key: bytes) -> bool:
         """See `Overlay.has_key`."""
@@ -124,16 +128,27 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
         if found is None and name not in self._missing:
-            row: tuple[bytes | None, bytes | None] | None = self._connection.execute(
-                "SELECT tied_to, track FROM tracks WHERE name = ?", (name,)
-            ).fetchone()
-            if row is not None:
-                tied_to, data = row
-                found = tied_to if data is None else decode_record(data)
-            if found is not None:
-                self._cache.keep({name: found})
-            else:
-                self._missing.add(name)
+            names = {name}
+            for event in self._expected:
+                names.update(self.ids[each] for each in first_names(event)[0])
+            self._expected = ()
+            found = self._read(names).get(name)
+        return found
+
+    def _read(self, names: set[bytes]) -> Mapping[bytes, _Found]:
+        """Read records into the cache, save those that are in it; return what has been read."""
+        found: dict[bytes, _Found] = {}
+        wanted = [name for name in names if self._cache.get(name) is None]
+        for some, statement in in_batches(wanted, _RECORDS):
+            rows: Iterable[tuple[bytes, bytes | None, bytes | None]] = self._connection.execute(
+                statement, some
+            )
+            for name, tied_to, data in rows:
+                record = tied_to if data is None else decode_record(data)
+                if record is not None:
+                    found[name] = record
+        self._cache.keep(found)
+        self._missing.update(name for name in wanted if name not in found)
         return found
 
     def stored_queue(self, lane: str) -> Queue | None:

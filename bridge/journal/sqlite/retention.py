@@ -1,9 +1,10 @@
 """What a journal lets go of, in steps small enough that appends do not notice.
 
 Three limits. Older than `keep`, an entry goes once every subscriber is done with it, its key and
-the tracks with it. Over `max_size`, the oldest such entries lose their event and keep their key,
-so that deduplication still knows them. Past `absolute_limit` an entry goes whoever waits for it,
-and that is said loudly. Held entries and dead letters are not done with.
+the tracks with it; a state goes once it has expired. Over `max_size`, the oldest such entries
+lose their event and keep their key, so that deduplication still knows them. Past `absolute_limit`
+an entry goes whoever waits for it, and that is said loudly. Held entries and dead letters are not
+done with.
 The newest entry always stays: it is what positions count on from.
 """
 
@@ -127,6 +128,7 @@ class Retention:
                 )
         yield from self._expire_entries(connection, keys, (int(now - self._keep), latest))
         yield from self._expire_tracks(connection, int(now - self._keep))
+        yield from self._expire_states(connection, now)
         if self.max_size:
             yield from self._shrink(connection)
 
@@ -173,6 +175,17 @@ class Retention:
                 (_CHUNK, before),
             )
             if connection.changes() < _CHUNK:
+                return
+            yield
+
+    def _expire_states(self, connection: apsw.Connection, now: float) -> Iterator[None]:
+        while True:
+            connection.execute(
+                "DELETE FROM states WHERE id IN "
+                "(SELECT id FROM states WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
+                (now, _BULKY_CHUNK),
+            )
+            if connection.changes() < _BULKY_CHUNK:
                 return
             yield
 

@@ -22,8 +22,8 @@ _STEPS_BETWEEN_LOOKS: Final = 10_000
 # all entries up to the position in `merged`, and of those up to `merging_up_to` the ones in the
 # parts before `part`. `mended` is 1 for an event that could not be read and has been read since.
 # `queues` holds what is durable and not published yet. `retry` is the JSON of a `Retry`, and
-# `due_at` repeats its own. There is no index for searching: it would be written at random places,
-# a page an append.
+# `due_at` repeats its own. `states` is what subscribers remember of conversations. There is no
+# index for searching: it would be written at random places, a page an append.
 _TABLES: Final = """
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
@@ -75,6 +75,15 @@ CREATE TABLE dead (
     retry BLOB NOT NULL
 ) STRICT;
 CREATE INDEX dead_by_position ON dead (position);
+CREATE TABLE states (
+    id INTEGER PRIMARY KEY,
+    conversation TEXT NOT NULL,
+    name TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    value BLOB NOT NULL,
+    UNIQUE (conversation, name)
+) STRICT;
+CREATE INDEX states_by_expiry ON states (expires_at);
 CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;
 """
 

@@ -42,6 +42,18 @@ STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {
     """,
     # Events, keys and what is remembered are of trust domains.
     4: into_domains,
+    # What subscribers remember of conversations.
+    5: """
+    CREATE TABLE states (
+        id INTEGER PRIMARY KEY,
+        conversation TEXT NOT NULL,
+        name TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        value BLOB NOT NULL,
+        UNIQUE (conversation, name)
+    ) STRICT;
+    CREATE INDEX states_by_expiry ON states (expires_at);
+    """,
 }
 """What leads from each format to the next."""
 

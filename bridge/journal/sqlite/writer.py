@@ -22,7 +22,7 @@ import apsw
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate, first_keys
+from bridge.journal.correlation import correlate
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
@@ -289,8 +289,7 @@ class Writer:
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
         events = [event for append in appends for event in append.events]
-        expected = [key for event in events for key in first_keys(event)]
-        return GroupLedger(self._connection, self.keys, self._queues, self.records, expected)
+        return GroupLedger(self._connection, self.keys, self._queues, self.records, events)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
         """Decide what is new, write it, and return the position of the last entry."""

@@ -74,7 +74,7 @@ def test_a_path_that_leads_nowhere_says_where_it_ends(text, message):
 def test_a_change_touches_nothing_else(value, body):
     """Whatever the body, a new name is added and everything else stays."""
     before = copy.deepcopy(body)
-    change = Change(place="new", steps=("new",), value=value)
+    change = Change(path="new", steps=("new",), value=value)
     assert changed(body, [change]) == {**before, "new": value}
     assert body == before
 

@@ -78,7 +78,7 @@ def test_what_waits_is_tried_at_once_after_a_change(start, command, bot):
     [
         ("bot:brigde", 3, "did you mean bot:bridge?"),
         ("bot:hear", 3, "there is no Bridge of this name; did you mean bot:bridge?"),
-        ("shop:bridge", 3, "cannot import 'shop': ModuleNotFoundError"),
+        ("nowhere:bridge", 3, "cannot import 'nowhere': ModuleNotFoundError"),
         ("bot.py", 3, "cannot import 'bot.py'"),
         ("./bot.py", 2, "expected MODULE:NAME such as bot:bridge"),
         ("broken:bridge", 3, "SyntaxError"),
@@ -131,8 +131,8 @@ class TestTheFirstBot:
     def test_one_can_talk_to_it(self, start, command, workplace):
         """The admin listener has a phone, whose words reach the bot, and which it answers."""
         command("init", "--yes")
-        with (workplace / "config.toml").open("a") as file:
-            file.write("\n[admin]\nport = 0\n")
+        config = workplace / "config.toml"
+        config.write_text(config.read_text().replace("[admin]\n", "[admin]\nport = 0\n"))
         process = start("serve", "bot:bridge", "--dev", "--port", "0")
         url = said(process, r"admin       (http://127\.0\.0\.1:\d+) \(.*chat with your bot\)")[1]
         said(process, "^Next")

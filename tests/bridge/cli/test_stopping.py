@@ -210,7 +210,7 @@ def test_what_is_awaited_is_told_and_then_finished(shop):
     (one.folder / "go").touch()
     assert one.ended() == 0
     said = one.said()
-    expected = "SIGTERM: stopping, after at most 3600 seconds for crm at work on message/"
+    expected = "SIGTERM: stopping, after at most 3600 seconds for crm at work on incs/message/"
     assert any(line.startswith(expected) for line in said)
     assert said[-1] == "stopped"
 

@@ -21,6 +21,7 @@ from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
+from bridge.journal.states import State
 from bridge.model import Event, Message, Status, StatusChange
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
@@ -73,11 +74,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def crash(journal: PostgresJournal) -> None:
     """End a journal as the end of its process would: without a word to the server."""
-    running = set(journal._tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=0.1)
+    await journal._tasks.close()
     await journal.database.__aexit__(None, None, None)
 
 
@@ -537,6 +534,41 @@ async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
     with pytest.raises(JournalError, match="format 99"):
         async with make():
             pass
+
+
+async def test_an_older_schema_is_upgraded(
+    make: Make, postgres: PostgresServer, schema: str
+) -> None:
+    """Tables of the format before there were states are brought up to date, and keep what is in."""
+    async with make() as journal:
+        await journal.append([message("a")])
+    postgres.sql(f"DROP TABLE {schema}.states")
+    postgres.sql(f"UPDATE {schema}.meta SET format = 1")
+    make().check()
+    state = State(
+        conversation=message("a").conversation.id,
+        name="bot",
+        value=b'{"step":1}',
+        expires_at=4_000_000_000.0,
+    )
+    for _ in range(2):
+        async with make() as journal:
+            assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
+            await journal.write_state(state)
+            assert await journal.read_state(state.conversation, "bot") == state
+
+
+async def test_expired_states(make: Make) -> None:
+    """A state goes with the next pass once it has expired by the server's clock."""
+    old, young = (
+        State(conversation="whatsapp:1:2", name=name, value=b"{}", expires_at=expires_at)
+        for name, expires_at in (("old", 1.0), ("young", 4_000_000_000.0))
+    )
+    async with make() as journal:
+        for each in (old, young):
+            await journal.write_state(each)
+        await journal.retain()
+        assert [each async for page in journal.states() for each in page] == [young]
 
 
 async def test_a_pooler(make: Make, postgres: PostgresServer) -> None:

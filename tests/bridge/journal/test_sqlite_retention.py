@@ -12,6 +12,7 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.states import State
 from tests.bridge.events import created, message, notice, unrecognized
 from tests.bridge.journal.disks import Disk
 from tests.bridge.journal.files import DAY, FOREVER, Clock, at, everything, failed, ids, read, run
@@ -38,6 +39,48 @@ async def test_keep(path: Path) -> None:
         await journal.retain()
         assert await ids(journal) == ["young"]
         assert await journal.append(old) == Appended(published=500, duplicates=0)
+
+
+async def test_expired_states(path: Path) -> None:
+    """A state goes once it has expired, whoever has yet to see its conversation's events."""
+    clock = Clock()
+
+    def state(number: int, expires_at: float) -> State:
+        return State(
+            conversation=f"whatsapp:1:{number}", name="bot", value=b"{}", expires_at=expires_at
+        )
+
+    async with SqliteJournal(path, **at(clock)) as journal:
+        await journal.subscribe("crm")
+        await journal.append([message("a")])
+        for number in range(100):
+            await journal.write_state(state(number, clock.now + 60))
+        young = state(100, clock.now + 3600)
+        await journal.write_state(young)
+        clock.now += 600
+        await journal.retain()
+        assert [each async for page in journal.states() for each in page] == [young]
+        assert await ids(journal) == ["a"]
+
+
+async def test_full_takes_no_states(path: Path) -> None:
+    """A journal over its `max_size` refuses states, as it does events, and forgets them still."""
+    async with SqliteJournal(path, max_size=300_000) as journal:
+        states = [
+            State(
+                conversation="whatsapp:1:2",
+                name=f"bot-{number}",
+                value=b'{"x":"%s"}' % (b"x" * 60_000),
+                expires_at=4_000_000_000.0,
+            )
+            for number in range(10)
+        ]
+        with pytest.raises(JournalError, match="limit of 300000 bytes"):
+            for each in states:
+                await journal.write_state(each)
+        await journal.erase_state("whatsapp:1:2", "bot-0")
+        await journal.erase_state("whatsapp:1:2", "bot-1")
+        await journal.write_state(states[0])
 
 
 async def test_keep_waits_for_subscribers(path: Path) -> None:

@@ -13,11 +13,13 @@ from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.digests import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
 from bridge.journal.sqlite import SqliteJournal, upgrades
+from bridge.journal.states import State
 from bridge.model.codec import encode
 from bridge.model.keys import in_domain
 from tests.bridge.events import message
 from tests.bridge.journal.files import everything, read, run
 
+FORMAT_5 = Path(__file__).parent / "data" / "format-5.sql"
 # As version 3 of the format made its tables.
 FORMAT_3 = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY, key BLOB NOT NULL, at INTEGER NOT NULL,
@@ -98,6 +100,27 @@ async def test_an_older_journal_is_upgraded(path: Path, caplog: pytest.LogCaptur
     assert kept.name in record.getMessage()
     async with SqliteJournal(path) as journal:
         assert len(await everything(journal)) == 4
+
+
+async def test_a_journal_without_states_is_upgraded(path: Path) -> None:
+    """A journal of format 5 keeps what it has, and takes states from then on."""
+    connection = apsw.Connection(str(path))
+    connection.execute(FORMAT_5.read_text())
+    connection.close()
+    a, b = message("wamid.A"), message("wamid.B")
+    state = State(
+        conversation=a.conversation.id, name="crm", value=b'{"step":1}', expires_at=4_000_000_000.0
+    )
+    async with SqliteJournal(path) as journal:
+        assert await journal.append([a, b]) == Appended(published=0, duplicates=2)
+        cursor = await journal.subscribe("crm")
+        assert await cursor.waiting() == {a.conversation.id: 50.5}
+        assert [entry.event for entry in await read(cursor, 1)] == [b]
+        assert await journal.read_state(state.conversation, "crm") is None
+        await journal.write_state(state)
+    async with SqliteJournal(path) as journal:
+        assert await journal.read_state(state.conversation, "crm") == state
+    assert path.with_name(f"{path.name}.format-5").exists()
 
 
 async def test_an_upgraded_journal_is_like_a_new_one(path: Path) -> None:

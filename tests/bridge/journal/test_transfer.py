@@ -18,6 +18,7 @@ from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.states import State
 from bridge.journal.transfer import Transferred, lines_of, take_in
 from tests.bridge.events import message
 from tests.bridge.journal.files import failed, read
@@ -27,6 +28,12 @@ from tests.bridge.journal.postgres_servers import schema_of
 Make = Callable[[str], Journal]
 
 OTHER = "+16505550000"
+STATE = State(
+    conversation=message("a").conversation.id,
+    name="bot",
+    value='{"said":"é","step":2}'.encode(),
+    expires_at=4_000_000_000.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +80,7 @@ async def fill(journal: Journal) -> None:
     await cursor.settle(settlement)
     await journal.purge(OTHER)
     await journal.append([message("d"), message("e")])
+    await journal.write_state(STATE)
 
 
 async def lines(journal: Journal) -> list[bytes]:
@@ -88,6 +96,7 @@ async def test_whatever_is_in_a_journal_is_in_the_other(source: Journal, target:
     async with target:
         done = await take_in(target, export)
         assert done == Transferred(events=5, new=5, pending=8, dead=1)
+        assert await target.read_state(STATE.conversation, STATE.name) == STATE
         entries = await target.search(Query())
         assert [entry.event for entry in entries] == events
         again = [message(name) for name in "abcde"]
