@@ -196,11 +196,14 @@ class Outbox:
             direction=Direction.OUTBOUND,
             origin=Origin.BRIDGE,
             owned=None,
+            when_paused=True,
         )
 
     def follower(self) -> Subscriber:
         """Return the subscriber that sends what is next after a failure."""
-        return Subscriber(name=FOLLOWER, function=self.follow, events=StatusChange)
+        return Subscriber(
+            name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True
+        )
 
     async def follow(self, change: StatusChange) -> None:
         """Send what is next after a failure, if there is something."""
