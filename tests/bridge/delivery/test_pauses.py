@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -258,17 +259,23 @@ async def test_what_pauses_nothing(origin, ago, setting):
 
 async def test_a_person_s_message_shortens_no_pause():
     """A pause that was asked for lasts as long as that, and a resumed one stays resumed."""
-    bots = Bots(outbox=OutboxSettings(pause_for_agents=1.0))
-    wrote = answered(1, Origin.AGENT, datetime.now(UTC))
-    async with bots.bridge:
-        until = await bots.bridge.pause(CONVERSATION, for_="1h")
-        later = answered(2, Origin.AGENT, datetime.now(UTC))
-        await bots.take(wrote, later, said(3, received_at=until - timedelta(minutes=1)))
-        assert bots.bot == []
-        await bots.bridge.resume(CONVERSATION)
-        after = said(4)
-        await bots.take(wrote, later, after)
-    assert bots.bot == [after.key]
+    began = datetime.now(UTC)
+    clock = SimpleNamespace(time=began.timestamp)
+
+    def covered(after: timedelta) -> bool:
+        clock.time = (began + after).timestamp
+        return pauses.covers(said(1, received_at=began + after))
+
+    async with MemoryJournal() as journal:
+        pauses = Pauses(lambda: journal, lambda: clock, HOUR.total_seconds())
+        await pauses.pause(CONVERSATION, "3h")
+        wrote = answered(2, Origin.AGENT, began + HOUR / 2)
+        pauses.note(wrote)
+        assert covered(2 * HOUR)
+        clock.time = (began + HOUR).timestamp
+        await pauses.resume(CONVERSATION)
+        pauses.note(wrote)  # by another delivery, which is slower
+        assert not covered(HOUR + timedelta(minutes=1))
 
 
 @pytest.mark.parametrize("for_", ["soon", "", "8d", 0, -1, float("nan"), float("inf"), None])
