@@ -5,9 +5,19 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/refere
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 
-from bridge.adapter import Accepted, Capabilities, Outcome, Remedy, Request, Response, Route
+from bridge.adapter import (
+    Accepted,
+    Capabilities,
+    Outcome,
+    Probe,
+    Remedy,
+    Request,
+    Response,
+    Route,
+)
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, mapping, phone, read_object, sequence
 from bridge.adapter.sending import json_body, refused_by_status
@@ -80,6 +90,28 @@ class WhatsAppSender:
             body=json_body(_body(content, message)),
             repeatable=isinstance(content, Receipt),
         )
+
+    def probes(self) -> Sequence[Probe]:
+        """Ask for the number that is sent from, or else for whose the token is.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/whatsapp-business-account-phone-number-api
+        """
+        url = f"{self._base_url}/{self._number_id or 'me'}?fields=id"
+        request = Request(method="GET", url=url, headers=self._headers, repeatable=True)
+        return (Probe(setting="access_token", account=self._number_id, request=request),)
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say whether Meta takes the token, and whether the number is the token's to use."""
+        try:
+            body = read_object(response.body)
+        except MalformedBody:
+            return refused_by_status(response, "no JSON object")
+        error = body.get("error")
+        if type(error) is dict:
+            return refusal(error, response)
+        if response.status != _SUCCESS or identifier(body.get("id")) is None:
+            return refused_by_status(response, "no id in it")
+        return Accepted()
 
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Meta's response means."""

@@ -36,6 +36,7 @@ from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
 from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Text
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
+_NODE: Final = re.compile(r"/(?P<id>\d+|me)$")
 _MISSING: Final = Checker("131008")
 _INVALID: Final = Checker("131009")
 _WABA: Final = "102290129340398"
@@ -71,7 +72,7 @@ class SimulatedWhatsApp:
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        """Answer a request to `/{phone_number_id}/messages`."""
+        """Answer a request to `/{phone_number_id}/messages`, or for the number itself."""
         try:
             return self._answer(request, now)
         except Objection as objection:
@@ -82,11 +83,14 @@ class SimulatedWhatsApp:
         return Response(body=_error("131000", "Something went wrong.").body)
 
     def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        match = _PATH.search(urlsplit(request.url).path)
+        path = urlsplit(request.url).path
+        if request.method == "GET" and (match := _NODE.search(path)) is not None:
+            self._authorize(request)
+            return SimulatedAnswer(response=_response({"id": match["id"]}))
+        match = _PATH.search(path)
         if match is None or request.method != "POST":
             raise Objection("100", "Unsupported request")
-        if request.headers.get("Authorization") != self._authorization:
-            raise Objection("190", "Invalid OAuth access token")
+        self._authorize(request)
         self._number = match["number"]
         body = _read(request.body)
         _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
@@ -98,6 +102,10 @@ class SimulatedWhatsApp:
         check_content(body)
         self._slow(user, now)
         return self._accept(body, user, now)
+
+    def _authorize(self, request: Request) -> None:
+        if request.headers.get("Authorization") != self._authorization:
+            raise Objection("190", "Invalid OAuth access token")
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from bridge.adapter.sending import (
         Accepted,
         Outcome,
+        Probe,
+        Probing,
         Refused,
         Remedy,
         Request,
@@ -79,6 +81,8 @@ __all__ = [
     "Outcome",
     "Pace",
     "Parsed",
+    "Probe",
+    "Probing",
     "Receipts",
     "Refused",
     "Remedy",

@@ -193,6 +193,33 @@ class SenderSource(Protocol):
         ...
 
 
+@final
+@attrs.frozen(kw_only=True)
+class Probe:
+    """A request that shows whether credentials work, and that changes nothing.
+
+    `setting` is where they stand in the adapter's settings, `account` whose they are. A service
+    account in the place of a request works where a token can be had for it.
+    """
+
+    setting: str
+    account: str | None = None
+    request: Request | ServiceAccount
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A sender that can ask its provider whether the credentials work."""
+
+    def probes(self) -> Sequence[Probe]:
+        """Return one probe for each of the credentials."""
+        ...
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say whether the response to a probe shows credentials that work; never raises."""
+        ...
+
+
 # --- for those who write a sender ----------------------------------------------------------
 
 
