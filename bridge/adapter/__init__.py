@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from bridge.adapter.media import MediaSource
     from bridge.adapter.sending import (
         Accepted,
+        Control,
+        Controlling,
         Outcome,
         Probe,
         Probing,
@@ -75,6 +77,8 @@ __all__ = [
     "Capabilities",
     "CarouselForm",
     "ChannelSource",
+    "Control",
+    "Controlling",
     "MediaForm",
     "MediaSource",
     "MenuForm",

@@ -220,6 +220,33 @@ class Probing(Protocol):
         ...
 
 
+class Control(StrEnum):
+    """What a responder does with a conversation that several share."""
+
+    TAKE = "take"
+    PASS = "pass"
+    RELEASE = "release"
+
+
+@runtime_checkable
+class Controlling(Protocol):
+    """A sender whose provider lets responders take conversations and hand them on."""
+
+    def control(
+        self, message: Message, action: Control, /, *, to: str | None, metadata: str | None
+    ) -> Request:
+        """Return the request that does it to a message's conversation.
+
+        `to` is the provider's word for whom it is passed to, by default its own choice, and
+        `metadata` what that one is told. Raises `Unsendable`, and nothing else.
+        """
+        ...
+
+    def controlled(self, response: Response, /) -> Outcome:
+        """Say what the response to that request means; never raises."""
+        ...
+
+
 # --- for those who write a sender ----------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import attrs
 
 from bridge.adapter import (
     Accepted,
+    Controlling,
     Outcome,
     Probe,
     Probing,
@@ -109,6 +110,10 @@ class Client:
     async def probe(self, sender: Probing, probe: Probe, /) -> Outcome:
         """Return whether credentials work; raises nothing."""
         return await self._outcome(probe.request, sender.judge)
+
+    async def control(self, sender: Controlling, request: Request, /) -> Outcome:
+        """Return what became of a request of `Controlling.control`; raises nothing."""
+        return await self._outcome(request, sender.controlled)
 
     async def _outcome(
         self, request: Request | ServiceAccount, conclude: Callable[[Response], Outcome]
