@@ -121,7 +121,9 @@ class WhatsAppSender:
         if to not in (None, _AI_AGENT):
             raise Unsendable(f'WhatsApp passes a conversation to "{_AI_AGENT}", or without `to`')
         if metadata is not None and len(metadata) > _MAX_METADATA:
-            raise Unsendable(f"metadata of {len(metadata)} characters; {_MAX_METADATA} are possible")
+            raise Unsendable(
+                f"metadata of {len(metadata)} characters; {_MAX_METADATA} are possible"
+            )
         if message.conversation.kind is ConversationKind.GROUP:
             raise Unsendable("a group has no responder of its own")
         user = message.sender if message.direction is Direction.INBOUND else message.recipient
