@@ -240,7 +240,7 @@ class Delivery:
 
     async def _read(self) -> None:
         while not self._draining.is_set():
-            room = _WINDOW - self._progress.under_way
+            room = _WINDOW - len(self._progress.under_way)
             if (
                 self._batch
                 or room <= 0
