@@ -38,8 +38,8 @@ def overlong(event: Event) -> str | None:
     """Return the name of an id in an event that is too long, or None where none is."""
     try:
         if max(map(len, filter(None, _ALL[type(event)](event)))) <= _SHORT:  # nearly always
-            others = *getattr(event, "aliases", ()), _replied_to(event)
-            if not any(map(_is_long, others)):
+            aliases, replied_to = getattr(event, "aliases", ()), _replied_to(event)
+            if not (_is_long(replied_to) or any(map(_is_long, aliases))):
                 return None
     except AttributeError:  # a part that is not there
         pass

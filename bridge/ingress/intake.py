@@ -50,7 +50,6 @@ from bridge.errors import (
 from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
-from bridge.model.frozen import changer
 from bridge.model.keys import in_domain
 from bridge.observer import AppendDetails, CallbackDetails, Observers
 from bridge.raised import raised_at
@@ -60,7 +59,6 @@ _MANY: Final = 100  # events of one body
 
 _SILENT: Final = (Deletion, System)  # of a user who says nothing
 _USER: Final = Origin.USER
-_until: Final = changer(Message, "reply_until")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -213,7 +211,9 @@ class Intake:
             parsed = one.with_short_ids(parsed, verified)
             events = parsed.events if one.max_age is None else one.without_stale(parsed.events)
             return build.parsed(
-                events=tuple([in_domain(event, domain) for event in events]),
+                events=tuple(
+                    [in_domain(each, domain, reply_until=one.window_of(each)) for each in events]
+                ),
                 response=parsed.response,
                 malformed=parsed.malformed,
             )
@@ -244,7 +244,6 @@ class Intake:
         """Make events durable. Raises `JournalError`."""
         if self._receivers.is_opening:
             await self._receivers.opened()
-        events = one.with_windows(events)
         try:
             try:
                 await self._append_once(one, events)
@@ -379,19 +378,16 @@ class _Configured:
         kept.append(self.unread(verified.payload, verified.received_at, reason))
         return attrs.evolve(parsed, events=tuple(kept))
 
-    def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Return events with each user's message saying until when it may be answered freely."""
-        if not self.windows:
-            return events
-        return [
-            _until(event, window.until(event))
-            if isinstance(event, Message)
-            and event.origin is _USER
-            and not isinstance(event.content, _SILENT)
-            and (window := self.windows.get(event.channel)) is not None
-            else event
-            for event in events
-        ]
+    def window_of(self, event: Event) -> datetime | None:
+        """Return until when a user's message may be answered freely, where that is limited."""
+        if (
+            not isinstance(event, Message)
+            or event.origin is not _USER
+            or isinstance(event.content, _SILENT)
+        ):
+            return None
+        window = self.windows.get(event.channel)
+        return None if window is None else window.until(event)
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

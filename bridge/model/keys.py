@@ -12,12 +12,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from bridge.model import Conversation, Event, Status
+from bridge.model import Conversation, Event, Message, Status
 from bridge.model.frozen import changer
 
 E = TypeVar("E", bound=Event)
 
+_PLACE: Final = ("domain", "key", "conversation")
 _moved: Final = changer(Conversation, "id")
+_answerable: Final = changer(Message, *_PLACE, "reply_until")
 _UNKNOWN: Final = Status.UNKNOWN
 
 OURS: Final = "bridge"
@@ -88,20 +90,23 @@ def group_conversation_id(channel: str, account: str | None, group_id: str) -> s
     return f"{channel}:{account or ''}:group:{group_id}"
 
 
-def in_domain(event: E, domain: str) -> E:
+def in_domain(event: E, domain: str, *, reply_until: datetime | None = None) -> E:
     """Return the event as one of a trust domain: its key and its conversation are the domain's.
 
     So nothing of another domain can have the same key, nor be in the same conversation.
-    `domain` holds no "/".
+    `domain` holds no "/". A message gets `reply_until` as well, where that is given.
     """
     cls: Any = event.__class__  # a class is hashable
     conversation = getattr(event, "conversation", None)
     key = f"{domain}/{event.key}"
     if conversation is None:
         moved: E = changer(cls, "domain", "key")(event, domain, key)
+        return moved
+    conversation = _moved(conversation, f"{domain}/{conversation.id}")
+    if reply_until is None:
+        moved = changer(cls, *_PLACE)(event, domain, key, conversation)
     else:
-        conversation = _moved(conversation, f"{domain}/{conversation.id}")
-        moved = changer(cls, "domain", "key", "conversation")(event, domain, key, conversation)
+        moved = _answerable(event, domain, key, conversation, reply_until)
     return moved
 
 
