@@ -479,6 +479,17 @@ class TestStanding:
         await expect(cells.nth(2)).to_have_text("2: wrong token")
         await expect(page.locator("dd").first).to_have_text("yes")
 
+    async def test_a_source_that_is_quiet(self, one, tab):
+        """Whose last callback is more than 20 minutes ago is told; before that, it is not."""
+        now = datetime.now(UTC)
+        await one.bridge.receive("plain", Callback(body=b"{}", tail=PLAIN_TOKEN, received_at=now))
+        one.metrics.source("plain").accepted_at -= 20 * 60 - 60
+        page = await tab.open("#/sources")
+        cell = page.locator("tbody td").first
+        await expect(cell).to_have_text("19 min ago")
+        one.metrics.source("plain").accepted_at -= 61
+        await expect(cell).to_have_text("20 min ago: nothing for 20 minutes")
+
     async def test_a_body_is_tried_as_one_types(self, one, tab):
         """The playground shows a body's events, or what is wrong with it, and keeps nothing."""
         page = await tab.open("#/playground")

@@ -5,7 +5,6 @@ import { ago, brief, h, say, size, table, time } from "./dom.js";
 import { summary } from "./text.js";
 
 const EVERY = 2000;
-const QUIET = 20 * 60 * 1000;
 
 async function watched(root, signal, render) {
   const place = h("div");
@@ -180,7 +179,7 @@ export function sources({ root, signal }) {
           "tr",
           null,
           h("th", { scope: "row" }, brief(each.name, 60)),
-          h("td", null, last(each, status.started_at)),
+          h("td", null, last(each)),
           h("td", null, refusals(each.refusals)),
           h("td", null, time(each.refused_at)),
         ),
@@ -189,11 +188,9 @@ export function sources({ root, signal }) {
   ]);
 }
 
-function last(source, startedAt) {
-  const since = source.accepted_at ?? startedAt;
-  const isQuiet = Date.now() - new Date(since) > QUIET;
-  const text = source.accepted_at ? ago(source.accepted_at) : "none since the start";
-  return isQuiet ? h("strong", null, `${text}: nothing for 20 minutes`) : text;
+function last({ accepted_at: acceptedAt, quiet }) {
+  const text = acceptedAt ? ago(acceptedAt) : "none since the start";
+  return quiet ? h("strong", null, `${text}: nothing for 20 minutes`) : text;
 }
 
 function refusals(counts) {
