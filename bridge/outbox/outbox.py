@@ -51,6 +51,7 @@ from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.consent import check_consent
 from bridge.outbox.doubts import Doubts
 from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
@@ -175,7 +176,10 @@ class Outbox:
     async def _take(
         self, messages: tuple[Message, ...], wish: Wish, answered: Message | None = None
     ) -> Sending:
-        """Make messages durable. Raises `WindowClosed`, `KeyConflict` and `JournalError`."""
+        """Make messages durable.
+
+        Raises `WindowClosed`, `OptedOut`, `KeyConflict` and `JournalError`.
+        """
         known: Entry | None = None
         try:
             await self.windows.check(messages[0], answered)
@@ -189,6 +193,8 @@ class Outbox:
         else:
             if len(messages) > 1:  # said in fewer parts before, it gets no more of them
                 known = await self.journal.find(messages[0].key)
+        if not wish.force:
+            await check_consent(messages[0], self.journal)
         is_new = known is None and (await self.journal.append(messages)).duplicates == 0
         if not is_new and wish.key is not None:
             known = known or await self.journal.find(messages[0].key)
@@ -207,11 +213,14 @@ class Outbox:
             direction=Direction.OUTBOUND,
             origin=Origin.BRIDGE,
             owned=None,
+            when_paused=True,
         )
 
     def follower(self) -> Subscriber:
         """Return the subscriber that sends what is next after a failure."""
-        return Subscriber(name=FOLLOWER, function=self.follow, events=StatusChange)
+        return Subscriber(
+            name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True
+        )
 
     async def follow(self, change: StatusChange) -> None:
         """Send what is next after a failure, if there is something."""

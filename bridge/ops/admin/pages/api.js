@@ -94,7 +94,10 @@ export async function follow(parameters, after, signal, { entry, gap, state }, o
         pause = null;
         if (name === "position") position = data.position;
         else if (name === "gap") gap(data);
-        else entry(data);
+        else {
+          entry(data);
+          position = data.position; // the stream may break before it says so itself
+        }
         isOurs = false;
       }
     } catch (error) {
