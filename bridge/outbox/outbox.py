@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -29,6 +29,7 @@ from bridge.errors import (
     JournalError,
     KeyConflict,
     NotOwner,
+    OptedOut,
     Unsendable,
     WindowClosed,
 )
@@ -89,8 +90,8 @@ class Outbox:
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
         self.refusals: Final = Counter[str]()
-        """How many messages were refused at once since the start: by window, ownership, key or
-        content."""
+        """How many messages were refused at once since the start: by window, consent,
+        ownership, key or content."""
         self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
         self.client: Final = Client(
             timeout=settings.timeout,
@@ -341,7 +342,12 @@ class Outbox:
                 return
 
 
-_REFUSALS: Final = {WindowClosed: "window", NotOwner: "ownership", KeyConflict: "key"}
+_REFUSALS: Final[Mapping[type[Unsendable], str]] = {
+    WindowClosed: "window",
+    OptedOut: "consent",
+    NotOwner: "ownership",
+    KeyConflict: "key",
+}
 
 
 def _change(

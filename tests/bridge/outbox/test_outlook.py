@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 from playwright.async_api import expect
 
 from bridge.cli.main import app as command
-from bridge.errors import KeyConflict, WindowClosed
+from bridge.errors import KeyConflict, OptedOut, WindowClosed
 from bridge.journal.memory import MemoryJournal
 from bridge.model import ProviderError, Status
 from bridge.ops.admin import listening
@@ -25,7 +25,8 @@ from bridge.settings import AdminSettings, OutboxSettings
 from bridge.testing.providers import Trouble
 from tests.bridge.events import status
 from tests.bridge.ops.browser import PATIENCE, Tab, chromium
-from tests.bridge.outbox.trips import planned, under_way
+from tests.bridge.outbox.test_consent import PROMOTION, choose
+from tests.bridge.outbox.trips import USER, planned, told, under_way
 
 NOBODY, DOUBTFUL, LATER = "+16505550001", "+16505550002", "+16505550003"
 
@@ -150,6 +151,15 @@ async def test_nothing_can_be_sent(printed):
     assert said.startswith("sending\tnothing can be sent")
     assert found["sending"] is None
     assert found["failures"] == []
+
+
+async def test_who_opted_out_is_refused_by_consent():
+    """A refusal by the user's own choice is counted as such."""
+    async with told() as bridge:
+        await choose(bridge, "stop")
+        with pytest.raises(OptedOut):
+            await bridge.trip.bridge.send(USER, PROMOTION, via="whatsapp")
+        assert bridge.trip.bridge.operators.outbox.refusals == {"consent": 1}
 
 
 async def test_failures_of_our_own_and_of_an_adapter_that_is_gone():
