@@ -18,6 +18,7 @@ from bridge.adapter.signing import Secret
 from bridge.errors import NotAuthentic
 from bridge.journal.query import Query
 from bridge.model import Party, Status
+from bridge.model.codec import to_dict
 from tests.bridge.events import ACCOUNT, created, message, notice, sent, status, unrecognized
 from tests.bridge.fakes import TOKEN as PLAIN_TOKEN
 from tests.bridge.ops.browser import HOSTILE, WORD, chromium, looked_at
@@ -260,6 +261,36 @@ class TestEvents:
         await expect(page.locator(".state")).to_have_text("live")
         await one.publish(message("e"))
         await expect(page.locator("ol.events li")).to_have_count(5)
+
+    async def test_nothing_twice_where_the_stream_breaks_behind_an_event(self, one, tab):
+        """A stream that broke right behind an event goes on after it, and shows it once."""
+        tab.allowed = ("ERR_",)
+        asked, broken = [], asyncio.Event()
+
+        async def breaking(route):
+            asked.append(route.request.url)
+            if len(asked) > 1:
+                await route.continue_()
+                return
+            await one.publish(message("b"))
+            (entry,) = await one.bridge.journal.search(Query(after=1))
+            told = {"position": entry.position, "event": to_dict(entry.event)}
+            stream = (
+                f'event: position\ndata: {{"position": {entry.position - 1}}}\n\n'
+                f"event: entry\ndata: {orjson.dumps(told).decode()}\n\n"
+            )
+            await route.fulfill(body=stream, content_type="text/event-stream")
+            broken.set()
+
+        await one.publish(message("a"))
+        await tab.page.route(lambda url: "/events/follow" in url, breaking)
+        page = await tab.open()
+        async with asyncio.timeout(30):
+            await broken.wait()
+        await one.publish(message("c"))
+        await expect(page.locator("ol.events li")).to_have_count(3)
+        assert "after=1&" in asked[0]
+        assert "after=2&" in asked[1]
 
     async def test_paused(self, one, tab):
         """One who reads can hold still what is shown, and loses nothing."""
