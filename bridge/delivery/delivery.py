@@ -242,7 +242,7 @@ class Delivery:
         if self._pauses is not None:
             await self._pauses.known()
         while not self._draining.is_set():
-            room = _WINDOW - self._progress.under_way
+            room = _WINDOW - len(self._progress.under_way)
             if (
                 self._batch
                 or room <= 0
