@@ -16,7 +16,7 @@ from typing import Final, Self, Unpack, final
 
 import attrs
 
-from bridge.adapter import Accepted, Outcome, Refused, Remedy, Request
+from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Remedy, Request
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
@@ -26,6 +26,7 @@ from bridge.errors import (
     ConfigurationError,
     JournalError,
     KeyConflict,
+    Unanswered,
     Unsendable,
     WindowClosed,
 )
@@ -48,9 +49,10 @@ from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.consent import check_consent
 from bridge.outbox.doubts import Doubts
 from bridge.outbox.following import following
-from bridge.outbox.ownership import check_ours
+from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
@@ -155,10 +157,40 @@ class Outbox:
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
+    async def control(
+        self,
+        conversation: Message | str,
+        action: Control,
+        *,
+        to: str | None = None,
+        metadata: str | None = None,
+    ) -> None:
+        """Take a conversation, or hand it on; see `Bridge.take`."""
+        if isinstance(conversation, str):
+            conversation = await newest_message(conversation, self.journal)
+        sender = self.ways.of(conversation.source).sender
+        if not isinstance(sender, Controlling):
+            raise Unsendable(
+                f"adapter {conversation.source} cannot {action.value} a conversation: its provider"
+                " documents no way to"
+            )
+        request = sender.control(conversation, action, to=to, metadata=metadata)
+        if self.sends is not self.client:
+            raise Unsendable("this is a rehearsal, in which no conversation is handed over")
+        outcome = await self.client.control(sender, request)
+        if isinstance(outcome, Refused):
+            if outcome.remedy.is_final or outcome.remedy is Remedy.STOP_ACCOUNT:
+                raise Unsendable(_reason(outcome))
+            raise Unanswered(_reason(outcome), in_doubt=outcome.in_doubt)
+        await self.journal.append([handover(conversation, action, self._now)])
+
     async def _take(
         self, messages: tuple[Message, ...], wish: Wish, answered: Message | None = None
     ) -> Sending:
-        """Make messages durable. Raises `WindowClosed`, `KeyConflict` and `JournalError`."""
+        """Make messages durable.
+
+        Raises `WindowClosed`, `OptedOut`, `KeyConflict` and `JournalError`.
+        """
         known: Entry | None = None
         try:
             await self.windows.check(messages[0], answered)
@@ -172,6 +204,8 @@ class Outbox:
         else:
             if len(messages) > 1:  # said in fewer parts before, it gets no more of them
                 known = await self.journal.find(messages[0].key)
+        if not wish.force:
+            await check_consent(messages[0], self.journal)
         is_new = known is None and (await self.journal.append(messages)).duplicates == 0
         if not is_new and wish.key is not None:
             known = known or await self.journal.find(messages[0].key)
@@ -190,11 +224,14 @@ class Outbox:
             direction=Direction.OUTBOUND,
             origin=Origin.BRIDGE,
             owned=None,
+            when_paused=True,
         )
 
     def follower(self) -> Subscriber:
         """Return the subscriber that sends what is next after a failure."""
-        return Subscriber(name=FOLLOWER, function=self.follow, events=StatusChange)
+        return Subscriber(
+            name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True
+        )
 
     async def follow(self, change: StatusChange) -> None:
         """Send what is next after a failure, if there is something."""

@@ -22,7 +22,7 @@ from bridge.settings import seconds
 
 NAMES: Final = frozenset(
     {"to", "via", "text", "content", "key", "otherwise", "fallback", "not_before", "expires"}
-    | {"strict", "wait", "until", "dry_run"}
+    | {"strict", "force", "wait", "until", "dry_run"}
 )
 KEY_HEADER: Final = "Idempotency-Key"
 """https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/"""
@@ -121,6 +121,7 @@ def _options(request: web.Request, body: Mapping[str, Any]) -> Asking:
     if (when := word(body.get("expires"), "expires")) is not None:
         options["expires"] = instant(when) or when
     options["strict"] = body.get("strict") is True
+    options["force"] = body.get("force") is True
     return options
 
 

@@ -1,0 +1,188 @@
+"""Conversations that a person has taken over, which bots leave alone meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final, Self, final
+from uuid import uuid4
+
+import attrs
+
+from bridge.adapter import build
+from bridge.clock import Clock
+from bridge.errors import ConfigurationError, JournalError
+from bridge.journal.protocol import Cursor, Journal, SharedJournal
+from bridge.journal.query import JOINED, PAUSED, Query, conversation_of
+from bridge.model import Direction, Event, JsonValue, Message, Notice, Origin
+from bridge.model.keys import OURS, event_key
+from bridge.settings import seconds
+from bridge.supervised import Tasks
+
+LONGEST: Final = timedelta(days=7)
+"""How long a pause can be: at each start, so much of the journal is searched for them."""
+
+_PAGE: Final = 500
+_AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
+_PEOPLE: Final = (Origin.AGENT, Origin.APP)
+
+
+@attrs.frozen
+class _Pause:
+    """From when until when a conversation is paused, by what was said of it at `at`."""
+
+    at: datetime
+    since: datetime
+    until: datetime
+
+
+@final
+class Pauses:
+    """Knows which conversations are paused, from the journal's own notices.
+
+    Every delivery that heeds pauses notes what it reads, so that a pause counts for all that
+    follows it; on a journal that processes share, all of it is followed. An async context manager
+    while the bridge runs. `for_agents` is for how many seconds a person's own message pauses its
+    conversation, if it does.
+    """
+
+    def __init__(
+        self,
+        journal: Callable[[], Journal],
+        clock: Callable[[], Clock],
+        for_agents: float | None,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._for_agents = None if for_agents is None else timedelta(seconds=for_agents)
+        self._known: dict[str, _Pause] = {}  # in the order of what was said last
+        self._tasks: Tasks | None = None
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock().time(), UTC)
+
+    async def __aenter__(self) -> Self:
+        """Find in the journal what still counts. Raises `JournalError`."""
+        self._known.clear()
+        journal = self._journal()
+        cursor = await journal.follow()
+        searches = [Query(kinds=(Notice.kind,), since=self._now - LONGEST, limit=_PAGE)]
+        if self._for_agents is not None:
+            since = self._now - self._for_agents
+            searches.append(Query(kinds=(Message.kind,), since=since, limit=_PAGE))
+        for search in searches:
+            async with aclosing(journal.scan(search)) as pages:
+                async for page in pages:
+                    for entry in page:
+                        self.note(entry.event)
+
+        if isinstance(journal, SharedJournal):  # other processes read lanes that may become ours
+            self._tasks = Tasks("the pauses")
+            self._tasks.start("follow", partial(self._follow, cursor))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what follows the journal."""
+        if self._tasks is not None:
+            await self._tasks.close()
+            self._tasks = None
+
+    async def _follow(self, cursor: Cursor) -> None:
+        while True:
+            try:
+                entries = await cursor.read(_PAGE)
+            except JournalError:  # which whoever serves says
+                await asyncio.sleep(_AFTER_JOURNAL_ERROR)
+                continue
+            for entry in entries:
+                self.note(entry.event)
+
+    async def pause(self, conversation: str, for_: timedelta | float | str) -> datetime:
+        """See `Bridge.pause`."""
+        now = self._now
+        until = now + _checked(for_)
+        await self._tell(conversation, now, until)
+        return until
+
+    async def resume(self, conversation: str) -> None:
+        """See `Bridge.resume`."""
+        now = self._now
+        await self._tell(conversation, now, now)
+
+    async def _tell(self, conversation: str, now: datetime, until: datetime) -> None:
+        details: JsonValue = {"conversation": conversation, "until": until.isoformat()}
+        notice = build.notice(
+            key=event_key(Notice.kind, OURS, f"{PAUSED}/{uuid4().hex}"),
+            source=OURS,
+            channel=OURS,
+            occurred_at=now,
+            received_at=now,
+            raw=details,
+            topic=PAUSED,
+            details=details,
+        )
+        await self._journal().append([notice])
+        self.note(notice)
+
+    def note(self, event: Event) -> None:
+        """Note what an event says of pauses, if it does."""
+        if isinstance(event, Notice):
+            conversation = conversation_of(event)
+            match event.details:
+                case _ if conversation is None:
+                    pass
+                case {"from": str(ended)} if event.topic == JOINED and ended in self._known:
+                    self._known[conversation] = self._known.pop(ended)
+                case {"until": str(told)} if event.topic == PAUSED:
+                    self._set(conversation, event.occurred_at, datetime.fromisoformat(told))
+        elif (
+            self._for_agents is not None
+            and isinstance(event, Message)
+            and event.origin in _PEOPLE
+            and event.direction is Direction.OUTBOUND
+        ):
+            at, until = event.occurred_at, event.occurred_at + self._for_agents
+            known = self._known.get(event.conversation.id)
+            self._set(
+                event.conversation.id, at, until if known is None else max(until, known.until)
+            )
+
+    def _set(self, conversation: str, at: datetime, until: datetime) -> None:
+        known = self._known.get(conversation)
+        since = at
+        if known is not None:
+            if at < known.at:
+                return  # several deliveries tell of the same, each in its own time
+            if known.until >= at:
+                since = known.since
+            del self._known[conversation]
+        self._known[conversation] = _Pause(at, since, until)
+        oldest = next(iter(self._known))
+        if self._known[oldest].until < self._now - LONGEST:
+            del self._known[oldest]
+
+    def covers(self, event: Event) -> bool:
+        """Return whether an event is a user's message that came, or would be given, in a pause."""
+        if not self._known or not isinstance(event, Message):
+            return False
+        pause = self._known.get(event.conversation.id)
+        if pause is None or event.direction is not Direction.INBOUND:
+            return False
+        return any(pause.since <= at < pause.until for at in (event.received_at, self._now))
+
+
+def _checked(for_: timedelta | float | str) -> timedelta:
+    found = seconds(for_) if isinstance(for_, str) else for_
+    try:
+        length = found if isinstance(found, timedelta) else timedelta(seconds=found or 0)
+    except (OverflowError, TypeError, ValueError):  # as NaN and infinity are
+        length = timedelta()
+    if not timedelta() < length <= LONGEST:
+        raise ConfigurationError(
+            f"for_: expected seconds or a duration such as '1h', at most 7 days, found {for_!r}"
+        )
+    return length
