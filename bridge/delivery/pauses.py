@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,14 @@ from bridge.model import Direction, Event, JsonValue, Message, Notice, Origin
 from bridge.model.keys import OURS, event_key
 from bridge.settings import seconds
 from bridge.supervised import Tasks
+from bridge.throttle import Throttle
 
 LONGEST: Final = timedelta(days=7)
 """How long a pause can be: at each start, so much of the journal is searched for them."""
 
 _PAGE: Final = 500
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
+_log: Final = logging.getLogger(__name__)
 _PEOPLE: Final = (Origin.AGENT, Origin.APP)
 
 
@@ -43,10 +46,10 @@ class _Pause:
 class Pauses:
     """Knows which conversations are paused, from the journal's own notices.
 
-    Every delivery that heeds pauses notes what it reads, so that a pause counts for all that
-    follows it; on a journal that processes share, all of it is followed. An async context manager
-    while the bridge runs. `for_agents` is for how many seconds a person's own message pauses its
-    conversation, if it does.
+    Every delivery that heeds pauses waits until they are `known` and notes what it reads, so that
+    a pause counts for all that follows it; a journal that processes share is followed, as soon as
+    it can be read. An async context manager while the bridge runs. `for_agents` is for how many
+    seconds a person's own message pauses its conversation, if it does.
     """
 
     def __init__(
@@ -59,17 +62,37 @@ class Pauses:
         self._clock = clock
         self._for_agents = None if for_agents is None else timedelta(seconds=for_agents)
         self._known: dict[str, _Pause] = {}  # in the order of what was said last
+        self._found = asyncio.Event()
         self._tasks: Tasks | None = None
+        self._throttle = Throttle(_log)
 
     @property
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock().time(), UTC)
 
     async def __aenter__(self) -> Self:
-        """Find in the journal what still counts. Raises `JournalError`."""
+        """Find in the journal what still counts. Raises `JournalError` where nobody shares it."""
         self._known.clear()
+        self._found = asyncio.Event()
         journal = self._journal()
-        cursor = await journal.follow()
+        if isinstance(journal, SharedJournal):  # other processes read lanes that may become ours
+            self._tasks = Tasks("the pauses")
+            self._tasks.start("follow", partial(self._follow, journal))
+        else:
+            await self._find(journal)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what follows the journal."""
+        if self._tasks is not None:
+            await self._tasks.close()
+            self._tasks = None
+
+    async def known(self) -> None:
+        """Return once it is known which conversations are paused."""
+        await self._found.wait()
+
+    async def _find(self, journal: Journal) -> None:
         searches = [Query(kinds=(Notice.kind,), since=self._now - LONGEST, limit=_PAGE)]
         if self._for_agents is not None:
             since = self._now - self._for_agents
@@ -79,23 +102,20 @@ class Pauses:
                 async for page in pages:
                     for entry in page:
                         self.note(entry.event)
+        self._found.set()
 
-        if isinstance(journal, SharedJournal):  # other processes read lanes that may become ours
-            self._tasks = Tasks("the pauses")
-            self._tasks.start("follow", partial(self._follow, cursor))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """End what follows the journal."""
-        if self._tasks is not None:
-            await self._tasks.close()
-            self._tasks = None
-
-    async def _follow(self, cursor: Cursor) -> None:
+    async def _follow(self, journal: Journal) -> None:
+        cursor: Cursor | None = None
         while True:
             try:
+                if cursor is None:
+                    following = await journal.follow()  # first, so that nothing lies between
+                    await self._find(journal)
+                    cursor = following
                 entries = await cursor.read(_PAGE)
-            except JournalError:  # which whoever serves says
+            except JournalError as error:
+                message = "cannot read which conversations are paused, and bots wait"
+                self._throttle.log(logging.WARNING, f"{message}: {error}", key=message)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
                 continue
             for entry in entries:

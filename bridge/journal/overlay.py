@@ -17,7 +17,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from bridge.journal.ledger import Known, Ledger, Queue, Record, Track, User
+from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Track, User
 from bridge.journal.waiting import Published
 from bridge.model import Event
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _NOTHING: Final = object()
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
-_RECORDS: Final = (User, Track)  # a union would be built at each look
+_RECORDS: Final = (User, Track, Latest)  # a union would be built at each look
 _SIZE: Final = 16
 _DOMAINS: Final = 256  # whose hashes are cached
 _NAMES: Final = 8192  # whose digests are cached

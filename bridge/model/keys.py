@@ -85,13 +85,26 @@ def status_key(
 
 
 def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:
-    """Name a change of a template; `when` is the provider's time for it."""
+    """Name a change of a template; `when` is the provider's time for it, or the hour of receipt."""
     return f"template/{channel}/{_part(template_id)}/{aspect}/{_part(value)}/{_part(when)}"
 
 
 def event_key(kind: str, channel: str, identity: str) -> str:
     """Name any other event by the provider's id for it, or by its item's digest."""
     return f"{kind}/{channel}/{identity}"
+
+
+def hour_of(received_at: datetime) -> str:
+    """Return the last part of the key of what comes without an id and without a time.
+
+    `bridge.journal.untimed` says what is one and what is new within the hour.
+    """
+    return f"{received_at:%Y-%m-%dT%H}"
+
+
+def is_untimed(event: Event) -> bool:
+    """Return whether an event's key ends with its hour of receipt."""
+    return event.key.endswith(f"/{hour_of(event.received_at)}")
 
 
 def conversation_id(channel: str, account: str | None, identity: str) -> str:

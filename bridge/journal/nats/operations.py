@@ -210,7 +210,9 @@ class Operations(Journal):
 
     async def states(self) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
-        async for stored in self._streams.recorded(self._streams.names.remembered(), certain=True):
+        async for stored in self._streams.recorded(
+            self._streams.names.all_remembered, certain=True
+        ):
             yield [State.decode(stored.data)]
 
     # --- held entries and dead letters -------------------------------------------------------
