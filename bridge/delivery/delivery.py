@@ -19,6 +19,7 @@ from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.delivery.attempt import FIRST, Attempt, Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
+from bridge.delivery.pauses import Pauses
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
@@ -69,7 +70,7 @@ class Delivery:
 
     `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
     interrupted, and keeps its conversation until it returns. What serves a plain receiver has
-    no dead letters.
+    no dead letters. With `pauses`, users' messages in paused conversations are passed over.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Delivery:
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         gather: float | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
@@ -96,6 +98,7 @@ class Delivery:
         self._observers = observers
         self._clock = clock
         self._gather = gather
+        self._pauses = pauses
         self._gathered = None if gather is None else Gathered(function)
         self._runner = Runner(
             self._who,
@@ -105,6 +108,7 @@ class Delivery:
             observers=observers,
             details=partial(AttemptDetails, name),
             result_of=self._result_of,
+            skips=None if pauses is None else pauses.covers,
         )
         self._tasks = Tasks(self._who, self._died)
         self._throttle = Throttle(_log)
@@ -235,8 +239,10 @@ class Delivery:
     # --- taking in -----------------------------------------------------------------------
 
     async def _read(self) -> None:
+        if self._pauses is not None:
+            await self._pauses.known()
         while not self._draining.is_set():
-            room = _WINDOW - self._progress.under_way
+            room = _WINDOW - len(self._progress.under_way)
             if (
                 self._batch
                 or room <= 0
@@ -293,6 +299,8 @@ class Delivery:
     def _take(self, entry: Entry) -> None:
         """Begin with an entry, or put it behind what its lane is busy with."""
         self._progress.taken_up_to = entry.position
+        if self._pauses is not None:
+            self._pauses.note(entry.event)
         if not self._wants(entry.event):
             return
         lane = self._lanes.get(entry.lane)
@@ -415,6 +423,8 @@ class Delivery:
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
         try:
+            if self._pauses is not None:
+                await self._pauses.known()
             await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)
@@ -462,6 +472,7 @@ class Delivery:
             lane.trying = burst[0]
             self._gathered.add(burst)
             error, context = await self._try(burst[0])
+            self._gathered.drop(burst)
             lane.trying = None
             if error is None:
                 for held in burst:
