@@ -196,11 +196,11 @@ class Away(Shared):
 
     is_away = False
 
-    async def scan(self, query):
+    async def states(self, name=None):
         """Raise while it is away."""
         if self.is_away:
             raise JournalError("nobody answers")
-        async for page in super().scan(query):
+        async for page in super().states(name):
             yield page
 
 
@@ -229,11 +229,17 @@ async def test_a_journal_that_is_away_at_the_start(caplog):
 async def test_the_pause_of_a_conversation_that_turns_out_to_be_another_goes_on():
     """Where a user's two conversations become one, the one that goes on is paused."""
     async with MemoryJournal() as journal:
-        pauses = Pauses(lambda: journal, lambda: SYSTEM_CLOCK, None)
-        await pauses.pause("whatsapp:30058:US.1", "1h")
-        details = {"from": "whatsapp:30058:US.1", "to": CONVERSATION}
-        pauses.note(attrs.evolve(notice(), topic="conversation_joined", details=details))
-        assert pauses.covers(said(1))
+        first, second = (Pauses(lambda: journal, lambda: SYSTEM_CLOCK, None) for _ in range(2))
+        async with first:
+            await first.pause("whatsapp:30058:US.1", "1h")
+            details = {"from": "whatsapp:30058:US.1", "to": CONVERSATION}
+            first.note(attrs.evolve(notice(), topic="conversation_joined", details=details))
+            assert first.covers(said(1))
+            async with asyncio.timeout(PATIENCE):
+                while await journal.read_state(CONVERSATION, "\tpaused") is None:
+                    await asyncio.sleep(0)
+        async with second:
+            assert second.covers(said(1))
 
 
 async def test_a_burst_is_passed_over_too():
