@@ -26,7 +26,7 @@ _log: Final = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class Failures:
-    """Judges the failures of a subscriber; log lines say `who` it is, and what the `last` one is."""
+    """Judges the failures of a subscriber; `who` begins each log line, `last` ends the last."""
 
     subscriber: str
     who: str
