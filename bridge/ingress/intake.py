@@ -29,8 +29,7 @@ from bridge.adapter import (
     WindowSource,
     build,
 )
-from bridge.adapter.ids import MAX_ID, overlong
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
@@ -47,12 +46,11 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
-from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
+from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
-from bridge.model.frozen import changer
-from bridge.model.keys import in_domain
-from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.model.keys import MAX_ID, in_domain, overlong
+from bridge.observer import UNWATCHED, AppendDetails, CallbackDetails, Observers
 from bridge.raised import raised_at
 from bridge.throttle import Throttle
 
@@ -60,7 +58,6 @@ _MANY: Final = 100  # events of one body
 
 _SILENT: Final = (Deletion, System)  # of a user who says nothing
 _USER: Final = Origin.USER
-_until: Final = changer(Message, "reply_until")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -161,7 +158,7 @@ class Intake:
                 self._tell_of_refusal(name, callback, error)
                 raise
             events = parsed.events
-            if may_grow(events, len(callback.body)):
+            if len(events) > FEW and may_grow(events, len(callback.body)):
                 events = self._bounded(one, verified, events)
             if events:
                 await self._append(one, callback, events)
@@ -192,7 +189,8 @@ class Intake:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
         one.check_head(callback)
         try:
-            with self._observers.verify(one.details):
+            watch = self._observers.verify
+            with watch(one.details) if watch else UNWATCHED:
                 verified: object = one.adapter.verify(callback)
         except NotAuthentic:
             raise
@@ -209,14 +207,14 @@ class Intake:
     ) -> Parsed:
         """Return what is in an authentic body, as of a trust domain; never raises."""
         try:
-            with self._observers.parse(one.details):
+            watch = self._observers.parse
+            with watch(one.details) if watch else UNWATCHED:
                 parsed = one.adapter.parse(verified)
             # One event can stand for many items (see `bridge.adapter.unread`).
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
-            parsed = one.acceptable(parsed, verified, of_any_age=of_any_age)
             return build.parsed(
-                events=tuple([in_domain(event, domain) for event in parsed.events]),
+                events=one.placed(parsed.events, verified, domain, of_any_age=of_any_age),
                 response=parsed.response,
                 malformed=parsed.malformed,
             )
@@ -245,9 +243,8 @@ class Intake:
 
     async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
         """Make events durable. Raises `JournalError`."""
-        if self._receivers.is_opening:
+        if self._receivers.opening:
             await self._receivers.opened()
-        events = one.with_windows(events)
         try:
             try:
                 await self._append_once(one, events)
@@ -376,16 +373,26 @@ class _Configured:
             client is not None and any(client in network for network in self.networks)
         )
 
-    def acceptable(self, parsed: Parsed, verified: Verified, *, of_any_age: bool) -> Parsed:
-        """Return what was parsed, with the body in place of events that must not come out."""
+    def placed(
+        self, events: Sequence[Event], verified: Verified, domain: str, *, of_any_age: bool
+    ) -> tuple[Event, ...]:
+        """Return the events of a body as those of a trust domain.
+
+        The body stands for those that must not come out.
+        """
         max_age = timedelta.max if of_any_age else self.max_age
-        faults = {id(each): why for each in parsed.events if (why := self._fault(each, max_age))}
-        if not faults:
-            return parsed
-        kept = [event for event in parsed.events if id(event) not in faults]
-        reason = "; ".join(sorted(set(faults.values())))
-        kept.append(self.unread(verified.payload, verified.received_at, reason))
-        return attrs.evolve(parsed, events=tuple(kept))
+        placed: list[Event] = []
+        faults: set[str] = set()
+        for event in events:
+            if (fault := self._fault(event, max_age)) is None:
+                placed.append(in_domain(event, domain, reply_until=self._window_of(event)))
+            else:
+                faults.add(fault)
+        if faults:
+            reason = "; ".join(sorted(faults))
+            unread = self.unread(verified.payload, verified.received_at, reason)
+            placed.append(in_domain(unread, domain))
+        return tuple(placed)
 
     def _fault(self, event: Event, max_age: timedelta) -> str | None:
         """Return why an event must not come out, or None."""
@@ -397,19 +404,19 @@ class _Configured:
             return "of an account that is not among the configured ones"
         return None
 
-    def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Return events with each user's message saying until when it may be answered freely."""
-        if not self.windows:
-            return events
-        return [
-            _until(event, window.until(event))
-            if isinstance(event, Message)
-            and event.origin is _USER
-            and not isinstance(event.content, _SILENT)
-            and (window := self.windows.get(event.channel)) is not None
-            else event
-            for event in events
-        ]
+    def _window_of(self, event: Event) -> datetime | None:
+        """Return until when a user's message may be answered freely, where that is limited."""
+        if (
+            not isinstance(event, Message)
+            or event.origin is not _USER
+            or isinstance(event.content, _SILENT)
+        ):
+            return None
+        window = self.windows.get(event.channel)
+        if window is None:
+            return None
+        open_for = window.open if event.referral is None else window.referred or window.open
+        return event.occurred_at + open_for
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

@@ -16,8 +16,8 @@ import attrs
 import orjson
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.digests import moved
 from bridge.journal.domains import move_fields
+from bridge.journal.overlay import moved
 from bridge.journal.protocol import (
     Cursor,
     Entry,

@@ -10,10 +10,10 @@ import pytest
 
 from bridge.adapter.signing import Secret
 from bridge.errors import JournalError
-from bridge.journal.digests import hashed
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.overlay import hashed
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
