@@ -38,7 +38,7 @@ async def sending():
         metrics = Metrics()
         trip.bridge.observe(metrics)
         trip.provider.rules.window = None
-        listener = listening(trip.bridge.operators, metrics, AdminSettings(port=0), developing=True)
+        listener = listening(trip.bridge.operators, metrics, AdminSettings(port=0, socket=None), developing=True)
         async with under_way(trip), listener as url:
             await fail(trip)
             yield trip, url
@@ -142,7 +142,7 @@ async def test_nothing_can_be_sent(printed):
     bridge = Bridge(journal=MemoryJournal())
     async with (
         bridge,
-        listening(bridge.operators, Metrics(), AdminSettings(port=0)) as url,
+        listening(bridge.operators, Metrics(), AdminSettings(port=0, socket=None)) as url,
         ClientSession(url) as session,
         session.get("/outbox") as response,
     ):
