@@ -1,5 +1,6 @@
-"""Nobody gets across on the way out: what one trust domain is told stops, fails, delivers or
-diverts nothing that another one sends, whatever ids it has stolen.
+"""Nobody gets across on the way out, whatever ids one trust domain has stolen from another.
+
+What it is told stops, fails, delivers or diverts nothing that the other one sends.
 """
 
 from __future__ import annotations
