@@ -76,7 +76,7 @@ async def test_who_sends_is_on_record(caplog):
     """Each message that a token sends is a line with its name, and one that is refused as well."""
     caplog.set_level(logging.INFO, "bridge.audit")
     async with sending() as send:
-        await send(to=USER, via="whatsapp", text="hi", key="k")
+        await send(to=USER, via="whatsapp", text="hi", key="k", wait=10, until="read")
         await send(409, to=USER, via="whatsapp", text="bye", key="k", token=ADMIN)
     told = [
         (r.operator, r.action, getattr(r, "count", None), r.outcome)
