@@ -63,6 +63,7 @@ from bridge.outbox.keeping import Keeper
 from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
 from bridge.outbox.sending import Sending
+from bridge.outbox.uploads import Details
 from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
 
 E = TypeVar("E", bound=Event)
@@ -716,6 +717,19 @@ class Bridge:
         """
         self._check_running()
         return await self._outbox.mark_read(message, typing=typing)
+
+    async def upload(
+        self, file: Path | bytes, /, *, via: Message | str, **details: Unpack[Details]
+    ) -> Media:
+        """Give a file to the provider, and return it as a content to send, known by its id.
+
+        `via` is the message that it answers, or as for `send`; the id is good for that account.
+        `Details` says what else there is. Raises `Unsendable` where the channel cannot carry the
+        file, the provider takes none or refuses it, `Unanswered` where trying again may help, and
+        `ConfigurationError`.
+        """
+        self._check_running()
+        return await self._outbox.upload(file, via=via, **details)
 
     async def fetch(
         self,

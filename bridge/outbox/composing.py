@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
 from uuid import UUID, uuid4, uuid5
 
 import attrs
@@ -22,6 +22,7 @@ from bridge.model import (
     Direction,
     Event,
     Intent,
+    Media,
     Message,
     Origin,
     Party,
@@ -213,12 +214,13 @@ def _without_template(message: Message) -> Intent | None:
 
 
 def rerouted(message: Message, way: Way, route: Route) -> Message:
-    """Return a message as it goes out another way."""
+    """Return a message as it goes out another way, where ids of files are not known."""
     identity = message.recipient.phone or message.recipient.user_id or ""
     conversation = conversation_id(route.channel, route.account, identity)
     moved = attrs.evolve(message, source=way.source, domain=way.domain)
     return attrs.evolve(
         moved,
+        content=_without_ids(message.content),
         channel=route.channel,
         account=route.account,
         conversation=Conversation(id=in_domain(moved, conversation)),
@@ -235,15 +237,33 @@ def in_its_place(message: Message, template: Template) -> Message:
 def is_same(sent: Event, asked: Message, otherwise: Template | None) -> bool:
     """Return whether a message says the same to the same user from the same account.
 
-    A template that has gone `otherwise` says the same.
+    A template that has gone `otherwise` says the same, and so does a file that was uploaded twice.
     """
     return (
         isinstance(sent, Message)
-        and sent.content in (asked.content, otherwise)
+        and _by_checksum(sent.content) in (_by_checksum(asked.content), _by_checksum(otherwise))
         and (sent.channel, sent.account) == (asked.channel, asked.account)
         and (sent.recipient.phone or sent.recipient.user_id)
         == (asked.recipient.phone or asked.recipient.user_id)
     )
+
+
+def _by_checksum(content: Any) -> Any:  # noqa: ANN401 - whatever a message holds
+    """Return a content whose files go by their checksum: each upload has an id of its own."""
+    return _without_ids(content, lambda file: file.url is None and file.sha256 is not None)
+
+
+def _without_ids(value: Any, which: Callable[[Media], bool] = lambda _: True) -> Any:  # noqa: ANN401
+    """Return a content without the ids of its files, or of those that are meant."""
+    if isinstance(value, Media):
+        return attrs.evolve(value, media_id=None) if which(value) else value
+    if isinstance(value, tuple):
+        return tuple(_without_ids(each, which) for each in value)
+    if attrs.has(type(value)):
+        fields = [field.name for field in attrs.fields(type(value)) if field.init]
+        parts = {name: _without_ids(getattr(value, name), which) for name in fields}
+        return attrs.evolve(value, **parts)
+    return value
 
 
 def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
