@@ -758,9 +758,11 @@ class Bridge:
     def media_keeper(self, folder: str | Path, /) -> Keeper:
         """Return a function to subscribe to messages, which keeps their files in a folder.
 
-        Each file that is kept is told by a `Notice` with the topic "media_kept".
+        `folder` is a path, or a URL that fsspec knows ("s3://bucket/files"). Each file that is
+        kept is told by a `Notice` with the topic "media_kept". Raises `ConfigurationError`.
         """
-        return Keeper(Path(folder), self.fetch, self._publish)
+        is_url = isinstance(folder, str) and "://" in folder
+        return Keeper(folder if is_url else Path(folder), self.fetch, self._publish)
 
     async def _publish(self, events: Sequence[Event]) -> None:
         await self.journal.append(events)

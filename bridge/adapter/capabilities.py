@@ -109,6 +109,8 @@ class MenuForm:
             return f"a header beside a file, which {self.name} do not show"
         if self.needs_text and not menu.text.strip():
             return f"no text, which {self.name} need"
+        if not (menu.text.strip() or menu.header or menu.media):
+            return f"neither a title, a text nor a file, of which {self.name} need one"
         if any(option.section is not None for option in options) and not self._shows_sections(menu):
             return f"sections that {self.name} do not show"
         lengths = {

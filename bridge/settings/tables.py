@@ -236,7 +236,8 @@ class SubscriberTable:
 
     With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
-    `whsec_` before it or not. `media` keeps the files of messages in `folder`.
+    `whsec_` before it or not. `media` keeps the files of messages in `folder`, or
+    in the one that `url` names ("s3://bucket/files", whatever fsspec knows).
     """
 
     use: str = attrs.field()
@@ -282,14 +283,21 @@ class SubscriberTable:
         if self.use != MEDIA:
             if value is not None:
                 raise ConfigurationError(f'folder is for use = "{MEDIA}" only')
-        elif value is None:
-            raise ConfigurationError("is required: where files are kept")
+        elif value is None and self.url is None:
+            raise ConfigurationError("is required: where files are kept, or a url")
+        elif ":/" in str(value):
+            raise ConfigurationError("expected a path; what has a scheme is a url")
 
     @url.validator
     def _check_url(self, _attribute: object, value: str | None) -> None:
-        if self.use != WEBHOOK:
+        if self.use == MEDIA and value is not None:
+            if self.folder is not None:
+                raise ConfigurationError("files are kept either in a folder or at a url")
+            if "://" not in value:
+                raise ConfigurationError('expected such as "s3://bucket/files"; a path is a folder')
+        elif self.use != WEBHOOK:
             if value is not None:
-                raise ConfigurationError(f'url is for use = "{WEBHOOK}" only')
+                raise ConfigurationError(f'url is for use = "{WEBHOOK}" or "{MEDIA}" only')
         elif value is None:
             raise ConfigurationError("is required: where a webhook posts to")
         elif not _URL.fullmatch(value):
