@@ -64,7 +64,14 @@ from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
 from bridge.outbox.sending import Sending
 from bridge.outbox.uploads import Details
-from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
+from bridge.settings import (
+    DeliverySettings,
+    OutboxSettings,
+    PaceSettings,
+    ServerSettings,
+    Settings,
+    load,
+)
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -198,6 +205,7 @@ class Bridge:
                     believe_unsigned=entry.believe_unsigned,
                     max_age=entry.max_age,
                     allow_networks=entry.allow_networks,
+                    pace=entry.pace,
                 )
             except ConfigurationError as error:
                 problems += settings.locate(f"adapters.{name}", error)
@@ -230,12 +238,14 @@ class Bridge:
         believe_unsigned: bool = False,
         max_age: float | None = None,
         allow_networks: Sequence[Network] = (),
+        pace: Mapping[str, PaceSettings] = MappingProxyType({}),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
         that share one may tell of the same messages and users. An event that is dated more than
         `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
+        `pace` is how fast messages go out, by the name of a channel or an account.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
@@ -250,7 +260,7 @@ class Bridge:
             believe_unsigned=believe_unsigned,
             max_age=max_age,
         )
-        self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        self._outbox.ways.add(name, adapter, self.intake.domain_of(name), pace)
         self._outbox.windows.add(name, adapter)
         self._serve_outbox()
 

@@ -204,7 +204,7 @@ class Pace:
 
     rate: float | None = None
     pair_every: float | None = None
-    pair_burst: int = 1
+    pair_burst: float = 1
 
 
 @final
@@ -292,7 +292,7 @@ def _menu(form: MenuForm) -> str:
 def _pace(pace: Pace) -> str:
     told = [] if pace.rate is None else [f"{pace.rate:g} a second"]
     if pace.pair_every is not None:
-        told.append(f"to one user {pace.pair_burst}, then one in {pace.pair_every:g} s")
+        told.append(f"to one user {pace.pair_burst:g}, then one in {pace.pair_every:g} s")
     return "; ".join(told) or "not documented"
 
 

@@ -191,6 +191,26 @@ class OutboxSettings:
 
 
 @attrs.frozen(kw_only=True)
+class PaceSettings:
+    """How fast messages go out, where the provider lets you send at another pace than others.
+
+    `rate` is how many messages a second an account may send, `pair_every` after how many seconds
+    there may be another one to the same user, `pair_burst` how many of those may go at once. What
+    is not given is as the provider documents it; `inf` and 0 lift a limit.
+    """
+
+    rate: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(0.001))
+    )
+    pair_every: Duration | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(0))
+    )
+    pair_burst: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(1))
+    )
+
+
+@attrs.frozen(kw_only=True)
 class AdapterTable:
     """What every adapter's table may hold beside the adapter's own settings.
 
@@ -199,7 +219,8 @@ class AdapterTable:
     `domain` is the trust domain of its events, by default one of its own. An adapter that
     verifies no signatures shares the domain of one that does only with `believe_unsigned`. What
     is dated more than `max_age` before it came is kept as unrecognized, such as a callback that
-    somebody captured and posts again when the journal has forgotten it.
+    somebody captured and posts again when the journal has forgotten it. `pace` says how fast
+    messages go out, by the name of a channel or an account.
     """
 
     type: str | None = None
@@ -209,6 +230,7 @@ class AdapterTable:
     max_age: Duration | None = attrs.field(
         default=None, validator=attrs.validators.optional(between(1))
     )
+    pace: Mapping[str, PaceSettings] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
