@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID, uuid4, uuid5
 
 import attrs
@@ -38,6 +38,9 @@ from bridge.settings import seconds
 When: TypeAlias = datetime | timedelta | float | str
 """A time, or how long from now: in seconds, or written as in the settings, such as "1h"."""
 
+Adapt: TypeAlias = Literal["degrade", "strict"]
+"""What to do with what a channel cannot carry as it is: something close to it, or nothing."""
+
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
 _LONGEST_KEY: Final = 512
 
@@ -48,8 +51,8 @@ class Asking(TypedDict, total=False):
     What is sent again under a `key` is not sent twice. `otherwise`, a template, goes where the
     provider takes nothing else. `fallback` names the ways out that are tried next where the user
     cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and is
-    given up after `expires`: a time, or how long from now. With `strict`, a content that the
-    channel can only carry degraded or in parts is refused. With `force`, a marketing template
+    given up after `expires`: a time, or how long from now. With `adapt` "strict", a content that
+    the channel can only carry degraded or in parts is refused. With `force`, a marketing template
     goes also to a user who has opted out.
     """
 
@@ -58,7 +61,7 @@ class Asking(TypedDict, total=False):
     fallback: Sequence[str]
     not_before: When | None
     expires: When | None
-    strict: bool
+    adapt: Adapt
     force: bool
 
 
@@ -79,7 +82,7 @@ class Wish:
     fallback: Sequence[str] = ()
     not_before: When | None = None
     expires: When | None = None
-    strict: bool = False
+    adapt: Adapt = "degrade"
     force: bool = False
     quote: bool = False
 
@@ -198,8 +201,10 @@ def keyed(message: Message) -> Message:
 def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     """Return a message in the parts that its channel takes, each of which can be composed."""
     capabilities = way.capabilities(draft.channel)
+    if wish.adapt not in get_args(Adapt):
+        raise Unsendable('adapt: expected "degrade" or "strict"')
     # The id of a part is made from that of the first one, and its key from its id.
-    messages = list(map(keyed, parts(draft, capabilities, strict=wish.strict)))
+    messages = list(map(keyed, parts(draft, capabilities, strict=wish.adapt == "strict")))
     for number, message in enumerate(messages[1:], 1):  # one template is enough
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:

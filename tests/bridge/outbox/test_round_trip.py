@@ -275,7 +275,9 @@ class TestWhatGoesOut:
             with pytest.raises(Unsendable, match="there are no reactions"):
                 await trip.bridge.send(USER, Reaction(message_id="1", emoji="x"), via="rcs")
             with pytest.raises(Unsendable, match="3100 characters"):
-                await trip.bridge.send(USER, "a" * 3100, via="rcs", strict=True)
+                await trip.bridge.send(USER, "a" * 3100, via="rcs", adapt="strict")
+            with pytest.raises(Unsendable, match='expected "degrade" or "strict"'):
+                await trip.bridge.send(USER, "hello", via="rcs", adapt="never")
             with pytest.raises(Unsendable, match="nobody to send to"):
                 await trip.bridge.send("", "hello", via="rcs")
             assert (await trip.bridge.journal.follow()).position == 0
