@@ -217,7 +217,8 @@ class Capabilities:
     says in words what templates take, and is empty where there are none. `groups` are the kinds
     of content that a group takes. `user_ids` tells whether a user without a phone is reached.
     `repeatable` tells whether a message that is sent twice arrives once, `echoes` whether a
-    status repeats our own id.
+    status repeats our own id, `copies` whether what was sent comes back as a message with its
+    content.
     """
 
     channel: str
@@ -238,6 +239,7 @@ class Capabilities:
     user_ids: bool = False
     repeatable: bool = False
     echoes: bool = False
+    copies: bool = False
     pace: Pace = Pace()
 
 
@@ -264,6 +266,7 @@ def rows(capabilities: Capabilities) -> dict[str, str]:
         "users without a phone": _yes(capabilities.user_ids),
         "sent twice, arrives once": _yes(capabilities.repeatable),
         "statuses repeat our id": _yes(capabilities.echoes),
+        "what was sent is told again": _yes(capabilities.copies),
         "pace": _pace(capabilities.pace),
     }
     if capabilities.carousel is not None:

@@ -304,6 +304,11 @@ class Outbox:
             raise Later(_STOPPED, f"nothing can be sent: {error}", begun=attempt.begun) from error
         is_repeatable = way.is_repeatable(message)
         if attempt.begun and not is_repeatable:
+            copy = await self._doubts.copy_of(way, message)
+            if copy is not None:
+                accepted = Accepted(message_id=_id_of(copy))
+                await self._tell(message, Status.ACCEPTED, accepted=accepted)
+                return
             self._doubts.wait(way, message)
             if self._settings.in_doubt == "fail":
                 await self._tell(message, Status.FAILED, error=IN_DOUBT)
@@ -389,6 +394,12 @@ _REFUSALS: Final[Mapping[type[Unsendable], str]] = {
     NotOwner: "ownership",
     KeyConflict: "key",
 }
+
+
+def _id_of(copy: Message) -> str | None:
+    """Return the channel's id of what a provider told; None where it has only one of its own."""
+    has_id = copy.key == in_domain(copy, message_key(copy.channel, copy.message_id))
+    return copy.message_id if has_id else None
 
 
 def _change(

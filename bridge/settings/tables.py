@@ -172,7 +172,7 @@ class OutboxSettings:
     unless the message itself says otherwise.
 
     Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
-    again, it waits for `doubt` for a status that tells, if the provider's statuses can. Then it is
+    again, it waits for `doubt` for a callback that tells, if the provider's can. Then it is
     sent again, or counts as failed, as `in_doubt` says.
 
     With `pause_for_agents`, a message that a person wrote (an agent, or in the business's app)
