@@ -63,7 +63,15 @@ from bridge.outbox.keeping import Keeper
 from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import NAME, Outbox
 from bridge.outbox.sending import Sending
-from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
+from bridge.outbox.uploads import Details
+from bridge.settings import (
+    DeliverySettings,
+    OutboxSettings,
+    PaceSettings,
+    ServerSettings,
+    Settings,
+    load,
+)
 
 E = TypeVar("E", bound=Event)
 E2 = TypeVar("E2", bound=Event)
@@ -197,6 +205,7 @@ class Bridge:
                     believe_unsigned=entry.believe_unsigned,
                     max_age=entry.max_age,
                     allow_networks=entry.allow_networks,
+                    pace=entry.pace,
                 )
             except ConfigurationError as error:
                 problems += settings.locate(f"adapters.{name}", error)
@@ -229,12 +238,14 @@ class Bridge:
         believe_unsigned: bool = False,
         max_age: float | None = None,
         allow_networks: Sequence[Network] = (),
+        pace: Mapping[str, PaceSettings] = MappingProxyType({}),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
         that share one may tell of the same messages and users. An event that is dated more than
         `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
+        `pace` is how fast messages go out, by the name of a channel or an account.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
@@ -249,7 +260,7 @@ class Bridge:
             believe_unsigned=believe_unsigned,
             max_age=max_age,
         )
-        self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        self._outbox.ways.add(name, adapter, self.intake.domain_of(name), pace)
         self._outbox.windows.add(name, adapter)
         self._serve_outbox()
 
@@ -727,6 +738,19 @@ class Bridge:
         self._check_running()
         return await self._outbox.mark_read(message, typing=typing)
 
+    async def upload(
+        self, file: Path | bytes, /, *, via: Message | str, **details: Unpack[Details]
+    ) -> Media:
+        """Give a file to the provider, and return it as a content to send, known by its id.
+
+        `via` is the message that it answers, or as for `send`; the id is good for that account.
+        `Details` says what else there is. Raises `Unsendable` where the channel cannot carry the
+        file, the provider takes none or refuses it, `Unanswered` where trying again may help, and
+        `ConfigurationError`.
+        """
+        self._check_running()
+        return await self._outbox.upload(file, via=via, **details)
+
     async def fetch(
         self,
         message: Message,
@@ -754,9 +778,11 @@ class Bridge:
     def media_keeper(self, folder: str | Path, /) -> Keeper:
         """Return a function to subscribe to messages, which keeps their files in a folder.
 
-        Each file that is kept is told by a `Notice` with the topic "media_kept".
+        `folder` is a path, or a URL that fsspec knows ("s3://bucket/files"). Each file that is
+        kept is told by a `Notice` with the topic "media_kept". Raises `ConfigurationError`.
         """
-        return Keeper(Path(folder), self.fetch, self._publish)
+        is_url = isinstance(folder, str) and "://" in folder
+        return Keeper(folder if is_url else Path(folder), self.fetch, self._publish)
 
     async def _publish(self, events: Sequence[Event]) -> None:
         await self.journal.append(events)
