@@ -175,6 +175,8 @@ class SubscriberCursor:
                     return entries
                 if min(each.given for each in serving.values()) < tail.last:
                     continue
+                if await self._journal.catch_up():
+                    continue
             await changed.wait()
 
     async def _next(
