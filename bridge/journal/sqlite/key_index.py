@@ -92,8 +92,8 @@ class KeyIndex:
     def position(self, key: bytes) -> int | None:
         """Return where an entry that is not in the table yet is. Safe in any thread.
 
-        What is in the table may be found here too, and nothing is ever in neither of them as
-        long as this is asked first.
+        A key of the table may be found here too, and no key is ever in neither of them as long as
+        this is asked first.
         """
         part = key[0]
         return self._latest[part].get(key) or self._merging[part].get(key)
