@@ -476,11 +476,17 @@ class Bridge:
 
     @contextmanager
     def rehearsing(
-        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+        self,
+        journal: Journal,
+        clock: Clock,
+        sends: Sends,
+        observer: Observer,
+        senders: Mapping[str, Sender],
     ) -> Iterator[None]:
         """Use another journal, clock and way out in the block, watched by one more observer.
 
-        The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
+        `senders` are for adapters that have none of their own. The observer sees the attempts of
+        plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
@@ -490,9 +496,13 @@ class Bridge:
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
+        for name, sender in senders.items():
+            self.send_through(name, sender)
         try:
             yield
         finally:
+            for name in senders:
+                self._outbox.ways.remove(name)
             for observers in watched:
                 observers.remove(observer)
             self._use(*before)

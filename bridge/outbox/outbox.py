@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, Unpack, final
@@ -26,6 +28,8 @@ from bridge.errors import (
     ConfigurationError,
     JournalError,
     KeyConflict,
+    NotOwner,
+    OptedOut,
     Unanswered,
     Unsendable,
     WindowClosed,
@@ -51,6 +55,7 @@ from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
 from bridge.outbox.consent import check_consent
 from bridge.outbox.doubts import Doubts
+from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
@@ -85,6 +90,9 @@ class Outbox:
         self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
+        self.refusals: Final = Counter[str]()
+        """How many messages were refused at once since the start: by window, consent,
+        ownership, key or content."""
         self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
         self.client: Final = Client(
             timeout=settings.timeout,
@@ -118,21 +126,31 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sending:
         """See `Bridge.send`."""
-        wish = Wish(content=content, now=self._now, **options)
-        way, route = self.ways.find(via)
-        for each in wish.fallback:
-            self.ways.find(each)
-        return await self._take(first(way, route, to, wish), wish)
+        with self._counting():
+            wish = Wish(content=content, now=self._now, **options)
+            way, route = self.ways.find(via)
+            for each in wish.fallback:
+                self.ways.find(each)
+            return await self._take(first(way, route, to, wish), wish)
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]
     ) -> Sending:
         """See `Bridge.reply`."""
-        wish = Wish(content=content, now=self._now, **options)
-        messages = answer(self.ways.of(message.source), message, wish)
-        if not message.owned and await self.journal.find(messages[0].key) is None:
-            await check_ours(message, self.journal)
-        return await self._take(messages, wish, answered=message)
+        with self._counting():
+            wish = Wish(content=content, now=self._now, **options)
+            messages = answer(self.ways.of(message.source), message, wish)
+            if not message.owned and await self.journal.find(messages[0].key) is None:
+                await check_ours(message, self.journal)
+            return await self._take(messages, wish, answered=message)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        try:
+            yield
+        except Unsendable as error:
+            self.refusals[_REFUSALS.get(type(error), "content")] += 1
+            raise
 
     def compose(
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
@@ -264,7 +282,7 @@ class Outbox:
             return
         left = self._time_left(message, now)
         if left <= 0:
-            await self._tell(message, Status.EXPIRED, error=_EXPIRED)
+            await self._tell(message, Status.EXPIRED, error=EXPIRED)
             return
         try:
             way = self.ways.of(message.source)
@@ -275,7 +293,7 @@ class Outbox:
         if attempt.begun and not is_repeatable:
             self._doubts.wait(way, message)
             if self._settings.in_doubt == "fail":
-                await self._tell(message, Status.FAILED, error=_IN_DOUBT)
+                await self._tell(message, Status.FAILED, error=IN_DOUBT)
                 return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
@@ -288,7 +306,7 @@ class Outbox:
         try:
             outcome = await self.sends.send(way.sender, message, ttl=ttl)
         except Unsendable as error:
-            told = ProviderError(code="unsendable", title=error.reason)
+            told = ProviderError(code=UNSENDABLE, title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
             return
         await self._conclude(way, message, outcome)
@@ -352,10 +370,12 @@ class Outbox:
                 return
 
 
-_IN_DOUBT: Final = ProviderError(
-    code="in_doubt", title="nobody knows whether the provider took it; it was not sent again"
-)
-_EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
+_REFUSALS: Final[Mapping[type[Unsendable], str]] = {
+    WindowClosed: "window",
+    OptedOut: "consent",
+    NotOwner: "ownership",
+    KeyConflict: "key",
+}
 
 
 def _change(
