@@ -167,7 +167,7 @@ class SqliteJournal(Store, Journal):
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         name = digest(key)
-        position = self._running().keys.position(name)
+        position = self._running().indexes.keys.position(name)
         return await self.reading(entries.find, name, position)
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
@@ -263,8 +263,10 @@ class SqliteJournal(Store, Journal):
                 erased += len(found)
         record: int | None = 0
         while record is not None:
-            cache = self._running().records
-            record = await self.writing(forget_records, cache, whom, record, _WINDOW)
+            writer = self._running()
+            record = await self.writing(
+                forget_records, writer.indexes, writer.records, whom, record, limit=_WINDOW
+            )
         await self.writing(states.purge, whom)
         self._tail.erase(whom)
         await self._chore(_truncate_wal)
