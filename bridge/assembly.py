@@ -26,7 +26,7 @@ from bridge.model import Event
 from bridge.outbox.keeping import Keeper
 from bridge.outbox.webhook import Webhook
 from bridge.raised import described
-from bridge.settings import CONSOLE, WEBHOOK, JournalSettings, SubscriberEntry
+from bridge.settings import CONSOLE, MEDIA, WEBHOOK, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
 ADAPTERS: Final = "bridge.adapters"
@@ -222,6 +222,8 @@ def subscriber_of(entry: SubscriberEntry, keeper: Callable[[Path], Keeper]) -> S
     owned: dict[str, Any] = {}
     if entry.owned is not None:
         owned["owned"] = None if entry.owned == "any" else entry.owned
+    if entry.when_paused is not None or entry.use in (CONSOLE, WEBHOOK, MEDIA):
+        owned["when_paused"] = entry.when_paused is not False  # only functions are bots
     return Subscriber(
         name=entry.name,
         function=_function_of(entry, keeper),

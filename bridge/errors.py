@@ -13,6 +13,7 @@
     ├── Unsendable            a message may not go out as it is; says why
     │   ├── KeyConflict       something else was sent under the same key before
     │   ├── NotOwner          another responder answers the conversation
+    │   ├── OptedOut          the user wants no marketing messages
     │   └── WindowClosed      the user wrote too long ago: only a template may go
     ├── Unfetchable           a file cannot be fetched, whenever it is tried; says why
     ├── Unanswered            a request got no response; says whether it may have been taken
@@ -156,6 +157,17 @@ class KeyConflict(Unsendable):
 
 class NotOwner(Unsendable):
     """The conversation is another responder's to answer, as the provider tells."""
+
+
+class OptedOut(Unsendable):
+    """The user has opted out of marketing messages; `since` is when."""
+
+    def __init__(self, since: datetime) -> None:
+        self.since = since
+        super().__init__(
+            f"the user opted out of marketing messages at {since:%Y-%m-%d %H:%M:%S}Z; only with"
+            " `force` does this template go all the same"
+        )
 
 
 class WindowClosed(Unsendable):

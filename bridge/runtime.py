@@ -24,7 +24,7 @@ from contextlib import (
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -32,13 +32,14 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unp
 from aiohttp import web
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response, Sender
+from bridge.adapter import Adapter, Callback, Control, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery import Delivery
 from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
+from bridge.delivery.pauses import Pauses
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
 from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
@@ -86,7 +87,8 @@ class Options(TypedDict, total=False):
     only events of that one come; with `completions` also what completes an earlier message.
     `owned` is True for messages that are ours to answer, False for the copies of what another
     responder answers, None for both. Without it, `on(Message)` gets what is ours and `on(Event)`
-    gets both; what was a copy at first comes once it is ours. Progress is kept under `name`.
+    gets both; what was a copy at first comes once it is ours. `when_paused` is True for users'
+    messages in paused conversations too, which `on(Event)` gets. Progress is kept under `name`.
     `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """
 
@@ -96,6 +98,7 @@ class Options(TypedDict, total=False):
     domain: str | None
     completions: bool
     owned: bool | None
+    when_paused: bool
     direction: Direction | str | None
     origin: Origin | str | None
     name: str | None
@@ -129,6 +132,11 @@ class Bridge:
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._downloads = Downloads(self._outbox.client)
+        self._pauses = Pauses(
+            lambda: self.journal,
+            lambda: self._clock,
+            (outbox or OutboxSettings()).pause_for_agents,
+        )
         self._states = States(lambda: self.journal, lambda: self._clock)
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
@@ -468,11 +476,17 @@ class Bridge:
 
     @contextmanager
     def rehearsing(
-        self, journal: Journal, clock: Clock, sends: Sends, observer: Observer
+        self,
+        journal: Journal,
+        clock: Clock,
+        sends: Sends,
+        observer: Observer,
+        senders: Mapping[str, Sender],
     ) -> Iterator[None]:
         """Use another journal, clock and way out in the block, watched by one more observer.
 
-        The observer sees the attempts of plain receivers too. Raises `ConfigurationError` where
+        `senders` are for adapters that have none of their own. The observer sees the attempts of
+        plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
         if self._stack is not None:
@@ -482,9 +496,13 @@ class Bridge:
         watched = self._observers, self._unobserved
         for observers in watched:
             observers.add(observer)
+        for name, sender in senders.items():
+            self.send_through(name, sender)
         try:
             yield
         finally:
+            for name in senders:
+                self._outbox.ways.remove(name)
             for observers in watched:
                 observers.remove(observer)
             self._use(*before)
@@ -517,6 +535,8 @@ class Bridge:
                 function: object = subscriber.function
                 if isinstance(function, AbstractAsyncContextManager):
                     await stack.enter_async_context(function)
+            if not all(each.when_paused for each in self.bus.subscribers):
+                await stack.enter_async_context(self._pauses)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
@@ -534,6 +554,7 @@ class Bridge:
                     observers=self._observers,
                     clock=self._clock,
                     gather=subscriber.gather,
+                    pauses=None if subscriber.when_paused else self._pauses,
                 )
                 if subscriber.name == NAME:
                     self._outbox.delivery = delivery
@@ -674,8 +695,9 @@ class Bridge:
         subscriber's name, the event's key, and how many were sent for it before.
 
         With `quote` the user's message is quoted; `Asking` says what else there is. Raises
-        `Unsendable` where the channel cannot carry it, `ConfigurationError` where the adapter
-        lacks what sending takes, `KeyConflict`, `NotRunning` and `JournalError`.
+        `Unsendable` where the channel cannot carry it or it may not go, `ConfigurationError`
+        where the adapter lacks what sending takes, `KeyConflict`, `NotRunning` and
+        `JournalError`.
         """
         self._check_running()
         return await self._outbox.reply(message, content, **options)
@@ -745,9 +767,7 @@ class Bridge:
         It has closed where that is over. None where the channel has no such limit, or the journal
         knows of no message of the user's. Raises `JournalError`.
         """
-        if isinstance(conversation, Message):
-            conversation = conversation.conversation
-        return await self._outbox.windows.until(conversation)
+        return await self._outbox.windows.until(_id_of(conversation))
 
     @asynccontextmanager
     async def state(
@@ -769,12 +789,62 @@ class Bridge:
         and `JournalError`.
         """
         self._check_running()
-        if isinstance(conversation, Message):
-            conversation = conversation.conversation
+        async with self._states.opened(_id_of(conversation), name, ttl) as remembered:
+            yield remembered
+
+    async def take(self, conversation: Message | Conversation | str, /) -> None:
+        """Make a conversation that several responders share ours to answer.
+
+        Done when this returns, and told by a `Handover`. Raises `Unsendable` where the provider
+        refuses, or documents no such thing, `Unanswered` where it does not respond,
+        `ConfigurationError`, `NotRunning` and `JournalError`.
+        """
+        await self._control(conversation, Control.TAKE)
+
+    async def pass_to(
+        self,
+        conversation: Message | Conversation | str,
+        to: str | None = None,
+        /,
+        *,
+        metadata: str | None = None,
+    ) -> None:
+        """Hand a conversation to another responder, as `take` does.
+
+        `to` is the provider's word for which one, by default its own choice; `metadata` is what
+        that one is told.
+        """
+        await self._control(conversation, Control.PASS, to=to, metadata=metadata)
+
+    async def release(self, conversation: Message | Conversation | str, /) -> None:
+        """Let the provider decide who answers a conversation next, as `take` does."""
+        await self._control(conversation, Control.RELEASE)
+
+    async def _control(
+        self, conversation: Message | Conversation | str, action: Control, **options: str | None
+    ) -> None:
+        self._check_running()
         if isinstance(conversation, Conversation):
             conversation = conversation.id
-        async with self._states.opened(conversation, name, ttl) as remembered:
-            yield remembered
+        await self._outbox.control(conversation, action, **options)
+
+    async def pause(
+        self, conversation: Message | Conversation | str, /, *, for_: timedelta | float | str
+    ) -> datetime:
+        """Keep a conversation from the bots, for at most 7 days; return until when.
+
+        Functions get no messages of its user meanwhile, nor afterwards those that came in the
+        pause, unless they say `when_paused=True`. A pause is durable when this returns, and a
+        `Notice` in the conversation; a later one takes the place of an earlier one. Raises
+        `ConfigurationError`, `NotRunning` and `JournalError`.
+        """
+        self._check_running()
+        return await self._pauses.pause(_id_of(conversation), for_)
+
+    async def resume(self, conversation: Message | Conversation | str, /) -> None:
+        """End a conversation's pause, if there is one. Raises `NotRunning` and `JournalError`."""
+        self._check_running()
+        await self._pauses.resume(_id_of(conversation))
 
     def _check_running(self) -> None:
         if self._stack is None:
@@ -790,3 +860,9 @@ class Bridge:
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
         return await self.intake.health()
+
+
+def _id_of(conversation: Message | Conversation | str) -> str:
+    if isinstance(conversation, Message):
+        conversation = conversation.conversation
+    return conversation if isinstance(conversation, str) else conversation.id

@@ -17,14 +17,16 @@ from bridge.adapter import (
     Accepted,
     Capabilities,
     Outcome,
+    Probe,
     Remedy,
     Request,
     Response,
     Route,
     ServiceAccount,
 )
+from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
-from bridge.adapter.payload import filled, mapping, phone, read_object
+from bridge.adapter.payload import filled, mapping, phone
 from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.rcs.capabilities import CAPABILITIES, MESSAGE
@@ -133,6 +135,16 @@ class RcsSender:
             seconds = min(max(seconds, 0.0), _LONGEST_TTL)
             defaults["ttl"] = f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
         return defaults
+
+    def probes(self) -> Sequence[Probe]:
+        """Ask for a token; whether the agent may be used shows when something is sent."""
+        if self.account is None:
+            return ()
+        return (Probe(setting="service_account", account=self.agent_id, request=self.account),)
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say by the HTTP status alone what a response means: no probe of ours asks for one."""
+        return refused_by_status(response, "nothing was asked")
 
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Google's response means; an id that was used before was accepted before."""

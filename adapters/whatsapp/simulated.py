@@ -36,6 +36,8 @@ from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
 from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Text
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
+_THREAD: Final = re.compile(r"/\d+/thread_control$")
+_NODE: Final = re.compile(r"/(?P<id>\d+|me)$")
 _MISSING: Final = Checker("131008")
 _INVALID: Final = Checker("131009")
 _WABA: Final = "102290129340398"
@@ -71,7 +73,7 @@ class SimulatedWhatsApp:
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        """Answer a request to `/{phone_number_id}/messages`."""
+        """Answer a request to `/{phone_number_id}/messages`, or for the number itself."""
         try:
             return self._answer(request, now)
         except Objection as objection:
@@ -82,11 +84,16 @@ class SimulatedWhatsApp:
         return Response(body=_error("131000", "Something went wrong.").body)
 
     def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        match = _PATH.search(urlsplit(request.url).path)
+        path = urlsplit(request.url).path
+        if request.method == "GET" and (match := _NODE.search(path)) is not None:
+            self._authorize(request)
+            return SimulatedAnswer(response=_response({"id": match["id"]}))
+        if request.method == "POST" and _THREAD.search(path) is not None:
+            return self._control(request)
+        match = _PATH.search(path)
         if match is None or request.method != "POST":
             raise Objection("100", "Unsupported request")
-        if request.headers.get("Authorization") != self._authorization:
-            raise Objection("190", "Invalid OAuth access token")
+        self._authorize(request)
         self._number = match["number"]
         body = _read(request.body)
         _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
@@ -98,6 +105,26 @@ class SimulatedWhatsApp:
         check_content(body)
         self._slow(user, now)
         return self._accept(body, user, now)
+
+    def _authorize(self, request: Request) -> None:
+        if request.headers.get("Authorization") != self._authorization:
+            raise Objection("190", "Invalid OAuth access token")
+
+    def _control(self, request: Request) -> SimulatedAnswer:
+        """Let the number take, pass or release a thread.
+
+        https://developers.facebook.com/documentation/meta-business-agent/reference/operate/thread-control-cloud-api
+        """
+        self._authorize(request)
+        body = _read(request.body)
+        _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
+        action = body.get("action")
+        _INVALID.that(action in ("take", "pass", "release"), "action is unknown")
+        _INVALID.that("control_pass" not in body or action == "pass", "control_pass is for pass")
+        _MISSING.that(bool({"to", "recipient"} & set(body)), "to or recipient is required")
+        if self.rules.errors:
+            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        return SimulatedAnswer(response=_response({"messaging_product": "whatsapp"}))
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")

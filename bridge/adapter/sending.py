@@ -9,7 +9,7 @@ import email.utils
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Protocol, TypeAlias, final, runtime_checkable
+from typing import Final, Protocol, Self, TypeAlias, final, runtime_checkable
 
 import attrs
 import orjson
@@ -54,40 +54,43 @@ class Request:
 
 
 class Remedy(StrEnum):
-    """What to do about a refusal."""
+    """What to do about a refusal; `advice` says it in words."""
 
-    SLOW_ACCOUNT = "slow_account"
-    """The account sends too fast: slow it down and send this message again."""
+    advice: str
 
-    HOLD_CONVERSATION = "hold_conversation"
-    """Too many messages to this one user: hold the conversation, then go on with this message."""
+    def __new__(cls, value: str, advice: str) -> Self:
+        """Return a member by its word and its advice."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.advice = advice
+        return member
 
-    AGAIN = "again"
-    """The trouble is the provider's and will pass: send again, ever less often."""
-
-    STOP_ACCOUNT = "stop_account"
-    """Nothing of this account will go until a person acts: credentials, billing, policy."""
-
-    USE_TEMPLATE = "use_template"
-    """The customer-service window is closed: only a template may go."""
-
-    OPTED_OUT = "opted_out"
-    """The user does not want such messages."""
-
-    NOT_TODAY = "not_today"
-    """The provider spares the user further messages: not again within 24 hours."""
-
-    MEND_TEMPLATE = "mend_template"
-    """The template, or what was filled into it, is wrong."""
-
-    MEND_MESSAGE = "mend_message"
-    """The request is wrong; sent again it will be refused again."""
-
-    UNREACHABLE = "unreachable"
-    """The user cannot be reached on this channel: try the next one."""
-
-    REFUSED = "refused"
-    """Refused for a reason that is not documented; sending again is not known to help."""
+    SLOW_ACCOUNT = (
+        "slow_account",
+        "The account sends too fast: slow it down and send this message again.",
+    )
+    HOLD_CONVERSATION = (
+        "hold_conversation",
+        "Too many messages to this one user: hold the conversation, then go on with this message.",
+    )
+    AGAIN = "again", "The trouble is the provider's and will pass: send again, ever less often."
+    STOP_ACCOUNT = (
+        "stop_account",
+        "Nothing of this account will go until a person acts: credentials, billing, policy.",
+    )
+    USE_TEMPLATE = "use_template", "The customer-service window is closed: only a template may go."
+    OPTED_OUT = "opted_out", "The user does not want such messages."
+    NOT_TODAY = (
+        "not_today",
+        "The provider spares the user further messages: not again within 24 hours.",
+    )
+    MEND_TEMPLATE = "mend_template", "The template, or what was filled into it, is wrong."
+    MEND_MESSAGE = "mend_message", "The request is wrong; sent again it will be refused again."
+    UNREACHABLE = "unreachable", "The user cannot be reached on this channel: try the next one."
+    REFUSED = (
+        "refused",
+        "Refused for a reason that is not documented; sending again is not known to help.",
+    )
 
     @property
     def is_final(self) -> bool:
@@ -190,6 +193,60 @@ class SenderSource(Protocol):
 
         Raises `ConfigurationError` with the name of each setting that sending lacks.
         """
+        ...
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Probe:
+    """A request that shows whether credentials work, and that changes nothing.
+
+    `setting` is where they stand in the adapter's settings, `account` whose they are. A service
+    account in the place of a request works where a token can be had for it.
+    """
+
+    setting: str
+    account: str | None = None
+    request: Request | ServiceAccount
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A sender that can ask its provider whether the credentials work."""
+
+    def probes(self) -> Sequence[Probe]:
+        """Return one probe for each of the credentials."""
+        ...
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say whether the response to a probe shows credentials that work; never raises."""
+        ...
+
+
+class Control(StrEnum):
+    """What a responder does with a conversation that several share."""
+
+    TAKE = "take"
+    PASS = "pass"  # noqa: S105 - an action, no password
+    RELEASE = "release"
+
+
+@runtime_checkable
+class Controlling(Protocol):
+    """A sender whose provider lets responders take conversations and hand them on."""
+
+    def control(
+        self, message: Message, action: Control, /, *, to: str | None, metadata: str | None
+    ) -> Request:
+        """Return the request that does it to a message's conversation.
+
+        `to` is the provider's word for whom it is passed to, by default its own choice, and
+        `metadata` what that one is told. Raises `Unsendable`, and nothing else.
+        """
+        ...
+
+    def controlled(self, response: Response, /) -> Outcome:
+        """Say what the response to that request means; never raises."""
         ...
 
 

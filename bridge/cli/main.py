@@ -35,7 +35,7 @@ app = App(
 _COMMANDS: Final = (
     *("init", "config", "serve", "check", "normalize", "trigger", "schema", "adapters"),
     *("status", "tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
-    "send",
+    *("send", "outbox"),
     *("backup", "export", "import", "completion"),
 )
 for _name in _COMMANDS:

@@ -23,6 +23,7 @@ def purge(
 ) -> int:
     """Erase every event about one person, for good.
 
+    What subscribers remember of the person's conversations goes with them.
     Only the keys of the events stay known, so that a provider's late retry brings nothing back.
     What others have said of the person stays, such as a contact card that they passed on.
 

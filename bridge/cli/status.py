@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final
 
 from rich.filesize import decimal
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, is_terminal, print_json, print_rows
+from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows
 from bridge.cli.subscribers import COLUMNS
 from bridge.cli.terminal import Exit, counted, print_line
 from bridge.model.masking import mask_phones_in
@@ -20,7 +21,9 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def status(*, config: ServerConfig = None, json: AsJson = False) -> int:
-    """Show whether a running server is well: its journal, its subscribers, its last event.
+    """Show whether a running server is well: its journal, its sources, its subscribers.
+
+    A source is an adapter: when its last callback was taken, and what was refused and why.
 
     Fails where it is not ready to take callbacks.
 
@@ -37,6 +40,7 @@ def status(*, config: ServerConfig = None, json: AsJson = False) -> int:
                 print_line(f"{name:<12}{text}")
             else:
                 print_line(name, text)
+        print_rows(found["sources"], _SOURCES)
         print_rows(found["subscribers"], _SUBSCRIBERS)
     return Exit.OK if found["ready"] else Exit.FAILURE
 
@@ -62,6 +66,12 @@ def _journal(found: Mapping[str, Any]) -> str:
     return text if found["spooled"] is None else f"{text}, {found['spooled']} events in the spool"
 
 
+def _last(source: Mapping[str, Any]) -> str:
+    at = source["accepted_at"]
+    text = f"{_age(at)} ago" if at else "none since the start"
+    return f"{text}: nothing for 20 minutes" if source["quiet"] else text
+
+
 def _age(moment: str) -> str:
     """Return how long ago a time was, in its two largest units."""
     seconds = max(0, round((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
@@ -71,3 +81,10 @@ def _age(moment: str) -> str:
         if count or parts:
             parts.append(f"{count} {name}")
     return " ".join(parts[:2]) or "0 s"
+
+
+_SOURCES: Final[Columns] = {
+    "adapter": itemgetter("name"),
+    "last callback": _last,
+    "refused": lambda row: ", ".join(f"{n}: {one_line(why)}" for why, n in row["refusals"].items()),
+}

@@ -28,6 +28,10 @@ class Gathered:
         """Note which events the next call with the first of them is about."""
         self._bursts[burst[0].entry.event.key] = [held.entry.event for held in burst]
 
+    def drop(self, burst: Sequence[Held]) -> None:
+        """Forget a burst with which the function was not called."""
+        self._bursts.pop(burst[0].entry.event.key, None)
+
     def _async(self, function: Callable[[Any], Any]) -> Callable[[Event], object]:
         async def call(event: Event) -> object:
             return await function(self._bursts.pop(event.key))

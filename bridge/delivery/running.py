@@ -67,7 +67,8 @@ class Runner:
     is awaited is cancelled after `timeout` seconds, which counts as a TimeoutError, and
     abandoned if it does not end then. `observers` watch each attempt, of which `details` makes
     what they are told, and `result_of` says what its end means; their context managers are
-    entered and left in the attempt's context. `context` is that of the attempt seen last.
+    entered and left in the attempt's context. An event that `skips` tells, unless an operator
+    replays it, has ended without the function. `context` is that of the attempt seen last.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Runner:
         observers: Observers | None = None,
         details: Callable[[Event, int], AttemptDetails],
         result_of: Callable[[BaseException | None, int], Result | None],
+        skips: Callable[[Event], bool] | None = None,
     ) -> None:
+        self._skips = skips
         self.under_way: dict[Running, None] = {}
         self._name = name
         self._function = function
@@ -121,6 +124,8 @@ class Runner:
 
         The caller sets `ended` on what is returned. Raises whatever the function raises.
         """
+        if self._skips is not None and not which.replayed and self._skips(event):
+            return None
         context = self.context = self._context.copy()
         context.run(turn.set, Turn(self._subscriber, event.key))
         if which is not FIRST:

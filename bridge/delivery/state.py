@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeAlias, final
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,8 @@ Remembered: TypeAlias = dict[str, Any]
 
 TIME_TO_LIVE: Final = "30d"
 MAX_SIZE: Final = 64 << 10
-_LONGEST_NAME: Final = 200
+_LONGEST_NAME: Final = 100
+_open: Final[ContextVar[frozenset[asyncio.Lock]]] = ContextVar("states", default=frozenset())
 _PLAIN: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -43,20 +45,33 @@ class States:
         name = _checked_name(name)
         lifetime = _checked_lifetime(ttl)
         lock = self._locks.setdefault((conversation, name), asyncio.Lock())
+        if lock in (outer := _open.get()):  # it would wait for itself
+            raise ConfigurationError(f"the state {name!r} of {conversation} is open here already")
         async with lock:
-            found = await self._journal().read_state(conversation, name)
-            is_kept = found is not None and found.expires_at > self._clock().time()
-            before = found.value if found is not None and is_kept else b"{}"
-            remembered: Remembered = orjson.loads(before)
-            yield remembered
-            value = _written(remembered)
-            if value == before:
-                return
-            if not remembered:
-                await self._journal().erase_state(conversation, name)
-                return
-            expires_at = self._clock().time() + lifetime
-            await self._journal().write_state(
+            _open.set(outer | {lock})
+            try:
+                async with self._kept(conversation, name, lifetime) as remembered:
+                    yield remembered
+            finally:
+                _open.set(outer)
+
+    @asynccontextmanager
+    async def _kept(
+        self, conversation: str, name: str, lifetime: float
+    ) -> AsyncIterator[Remembered]:
+        journal, clock = self._journal(), self._clock()
+        found = await journal.read_state(conversation, name)
+        before = b"{}"
+        if found is not None and found.expires_at > clock.time():
+            before = found.value
+        remembered: Remembered = orjson.loads(before)
+        yield remembered
+        value = _written(remembered)
+        if not remembered and found is not None:
+            await journal.erase_state(conversation, name)
+        elif value != before:
+            expires_at = clock.time() + lifetime
+            await journal.write_state(
                 State(conversation=conversation, name=name, value=value, expires_at=expires_at)
             )
 

@@ -70,6 +70,9 @@ class Subscriber:
     for messages in conversations that are ours to answer, False for the copies of others, None
     for both; who asks for `Message` gets ours unless it says otherwise, who asks for `Event` both.
 
+    `when_paused` is True for users' messages in paused conversations too; who asks for `Event`
+    gets them unless it says otherwise, who asks for `Message` does not.
+
     With `transaction`, the function is async and called with an event and a connection.
 
     Events and contents are classes or the words of TOML, one or several. `direction`, `origin`
@@ -98,6 +101,12 @@ class Subscriber:
     @owned.default
     def _ours(self) -> bool | None:
         return None if Event in self.events else True
+
+    when_paused: bool = attrs.field()
+
+    @when_paused.default
+    def _all(self) -> bool:
+        return Event in self.events
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -163,6 +172,9 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     owned: object = subscriber.owned
     if not isinstance(owned, bool | None):
         yield Problem("owned", f"expected True, False or None, found {_found(owned)}")
+    when_paused: object = subscriber.when_paused
+    if not isinstance(when_paused, bool):
+        yield Problem("when_paused", f"expected True or False, found {_found(when_paused)}")
     if not any(each in (Event, Message) for each in subscriber.events):
         for key in ("content", "direction", "origin"):
             if getattr(subscriber, key):

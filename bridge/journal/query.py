@@ -24,11 +24,19 @@ from bridge.model import (
     System,
     Typing,
 )
+from bridge.model.keys import OURS
 
 JOINED: Final = "conversation_joined"
 """The topic of the journal's notice that two conversations turned out to be one.
 
 Its details say which one ends (`from`), and which one goes on (`to`).
+"""
+
+PAUSED: Final = "conversation_paused"
+"""The topic of the bridge's notice that bots are to leave a conversation alone.
+
+Its channel is `OURS`, which no provider's events have.
+Its details say which one (`conversation`) and `until` when; a resumed one says until now.
 """
 
 MOST: Final = 1000
@@ -125,6 +133,10 @@ def conversation_of(event: Event) -> str | None:
             # A provider may use the word too, and must not reach into another domain.
             domain = "" if event.domain is None else f"{event.domain}/"
             return goes_on if goes_on.startswith(domain) else None
+        case Notice(topic=topic, channel=channel, details={"conversation": str(paused)}) if (
+            topic == PAUSED and channel == OURS
+        ):
+            return paused
         case _:
             return None
 

@@ -101,6 +101,10 @@ def _request() -> Schema:
                 "type": "boolean",
                 "description": "Refuse what the channel can only carry degraded or in parts.",
             },
+            "force": {
+                "type": "boolean",
+                "description": "Send a marketing template also to a user who has opted out.",
+            },
             "wait": {
                 "type": ["number", "string"],
                 "maximum": 60,

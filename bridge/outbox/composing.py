@@ -48,7 +48,8 @@ class Asking(TypedDict, total=False):
     provider takes nothing else. `fallback` names the ways out that are tried next where the user
     cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and is
     given up after `expires`: a time, or how long from now. With `strict`, a content that the
-    channel can only carry degraded or in parts is refused.
+    channel can only carry degraded or in parts is refused. With `force`, a marketing template
+    goes also to a user who has opted out.
     """
 
     key: str | None
@@ -57,6 +58,7 @@ class Asking(TypedDict, total=False):
     not_before: When | None
     expires: When | None
     strict: bool
+    force: bool
 
 
 class Answering(Asking, total=False):
@@ -77,6 +79,7 @@ class Wish:
     not_before: When | None = None
     expires: When | None = None
     strict: bool = False
+    force: bool = False
     quote: bool = False
 
     def intent(self) -> Intent:

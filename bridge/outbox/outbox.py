@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, Unpack, final
 
 import attrs
 
-from bridge.adapter import Accepted, Outcome, Refused, Remedy, Request
+from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Remedy, Request
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
@@ -26,6 +28,9 @@ from bridge.errors import (
     ConfigurationError,
     JournalError,
     KeyConflict,
+    NotOwner,
+    OptedOut,
+    Unanswered,
     Unsendable,
     WindowClosed,
 )
@@ -48,9 +53,11 @@ from bridge.model.keys import OURS, message_key, status_key
 from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.consent import check_consent
 from bridge.outbox.doubts import Doubts
+from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
-from bridge.outbox.ownership import check_ours
+from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
@@ -83,6 +90,9 @@ class Outbox:
         self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
+        self.refusals: Final = Counter[str]()
+        """How many messages were refused at once since the start: by window, consent,
+        ownership, key or content."""
         self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
         self.client: Final = Client(
             timeout=settings.timeout,
@@ -116,21 +126,31 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sending:
         """See `Bridge.send`."""
-        wish = Wish(content=content, now=self._now, **options)
-        way, route = self.ways.find(via)
-        for each in wish.fallback:
-            self.ways.find(each)
-        return await self._take(first(way, route, to, wish), wish)
+        with self._counting():
+            wish = Wish(content=content, now=self._now, **options)
+            way, route = self.ways.find(via)
+            for each in wish.fallback:
+                self.ways.find(each)
+            return await self._take(first(way, route, to, wish), wish)
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]
     ) -> Sending:
         """See `Bridge.reply`."""
-        wish = Wish(content=content, now=self._now, **options)
-        messages = answer(self.ways.of(message.source), message, wish)
-        if not message.owned and await self.journal.find(messages[0].key) is None:
-            await check_ours(message, self.journal)
-        return await self._take(messages, wish, answered=message)
+        with self._counting():
+            wish = Wish(content=content, now=self._now, **options)
+            messages = answer(self.ways.of(message.source), message, wish)
+            if not message.owned and await self.journal.find(messages[0].key) is None:
+                await check_ours(message, self.journal)
+            return await self._take(messages, wish, answered=message)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        try:
+            yield
+        except Unsendable as error:
+            self.refusals[_REFUSALS.get(type(error), "content")] += 1
+            raise
 
     def compose(
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
@@ -155,10 +175,40 @@ class Outbox:
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
+    async def control(
+        self,
+        conversation: Message | str,
+        action: Control,
+        *,
+        to: str | None = None,
+        metadata: str | None = None,
+    ) -> None:
+        """Take a conversation, or hand it on; see `Bridge.take`."""
+        if isinstance(conversation, str):
+            conversation = await newest_message(conversation, self.journal)
+        sender = self.ways.of(conversation.source).sender
+        if not isinstance(sender, Controlling):
+            raise Unsendable(
+                f"adapter {conversation.source} cannot {action.value} a conversation: its provider"
+                " documents no way to"
+            )
+        request = sender.control(conversation, action, to=to, metadata=metadata)
+        if self.sends is not self.client:
+            raise Unsendable("this is a rehearsal, in which no conversation is handed over")
+        outcome = await self.client.control(sender, request)
+        if isinstance(outcome, Refused):
+            if outcome.remedy.is_final or outcome.remedy is Remedy.STOP_ACCOUNT:
+                raise Unsendable(_reason(outcome))
+            raise Unanswered(_reason(outcome), in_doubt=outcome.in_doubt)
+        await self.journal.append([handover(conversation, action, self._now)])
+
     async def _take(
         self, messages: tuple[Message, ...], wish: Wish, answered: Message | None = None
     ) -> Sending:
-        """Make messages durable. Raises `WindowClosed`, `KeyConflict` and `JournalError`."""
+        """Make messages durable.
+
+        Raises `WindowClosed`, `OptedOut`, `KeyConflict` and `JournalError`.
+        """
         known: Entry | None = None
         try:
             await self.windows.check(messages[0], answered)
@@ -172,6 +222,8 @@ class Outbox:
         else:
             if len(messages) > 1:  # said in fewer parts before, it gets no more of them
                 known = await self.journal.find(messages[0].key)
+        if not wish.force:
+            await check_consent(messages[0], self.journal)
         is_new = known is None and (await self.journal.append(messages)).duplicates == 0
         if not is_new and wish.key is not None:
             known = known or await self.journal.find(messages[0].key)
@@ -190,11 +242,14 @@ class Outbox:
             direction=Direction.OUTBOUND,
             origin=Origin.BRIDGE,
             owned=None,
+            when_paused=True,
         )
 
     def follower(self) -> Subscriber:
         """Return the subscriber that sends what is next after a failure."""
-        return Subscriber(name=FOLLOWER, function=self.follow, events=StatusChange)
+        return Subscriber(
+            name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True
+        )
 
     async def follow(self, change: StatusChange) -> None:
         """Send what is next after a failure, if there is something."""
@@ -227,7 +282,7 @@ class Outbox:
             return
         left = self._time_left(message, now)
         if left <= 0:
-            await self._tell(message, Status.EXPIRED, error=_EXPIRED)
+            await self._tell(message, Status.EXPIRED, error=EXPIRED)
             return
         try:
             way = self.ways.of(message.source)
@@ -238,7 +293,7 @@ class Outbox:
         if attempt.begun and not is_repeatable:
             self._doubts.wait(way, message)
             if self._settings.in_doubt == "fail":
-                await self._tell(message, Status.FAILED, error=_IN_DOUBT)
+                await self._tell(message, Status.FAILED, error=IN_DOUBT)
                 return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
@@ -251,7 +306,7 @@ class Outbox:
         try:
             outcome = await self.sends.send(way.sender, message, ttl=ttl)
         except Unsendable as error:
-            told = ProviderError(code="unsendable", title=error.reason)
+            told = ProviderError(code=UNSENDABLE, title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
             return
         await self._conclude(way, message, outcome)
@@ -315,10 +370,12 @@ class Outbox:
                 return
 
 
-_IN_DOUBT: Final = ProviderError(
-    code="in_doubt", title="nobody knows whether the provider took it; it was not sent again"
-)
-_EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
+_REFUSALS: Final[Mapping[type[Unsendable], str]] = {
+    WindowClosed: "window",
+    OptedOut: "consent",
+    NotOwner: "ownership",
+    KeyConflict: "key",
+}
 
 
 def _change(

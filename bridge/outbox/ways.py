@@ -69,6 +69,10 @@ class Ways:
         limits = self._limits(sender)
         self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
+    def remove(self, source: str) -> None:
+        """Send through nothing for an adapter."""
+        self._ways.pop(source, None)
+
     def forget_limits(self) -> None:
         """Begin anew with how fast everybody may send, as where the clock is another one."""
         for source, way in self._ways.items():

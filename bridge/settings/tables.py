@@ -174,6 +174,9 @@ class OutboxSettings:
     Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
     again, it waits for `doubt` for a status that tells, if the provider's statuses can. Then it is
     sent again, or counts as failed, as `in_doubt` says.
+
+    With `pause_for_agents`, a message that a person wrote (an agent, or in the business's app)
+    pauses its conversation for so long.
     """
 
     concurrency: int = attrs.field(default=64, validator=between(1))
@@ -182,6 +185,9 @@ class OutboxSettings:
     expires: Duration = attrs.field(default=_DAY, validator=between(0))
     in_doubt: Literal["send", "fail"] = "send"
     doubt: Duration = attrs.field(default=20.0, validator=between(0))
+    pause_for_agents: Duration | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(1, 7 * _DAY))
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -225,8 +231,8 @@ class SubscriberTable:
     `use` is `console`, `webhook`, `media` or the function that receives the events. It gets those
     that all the filters let through; `events` and `content` name one kind or several, and none
     means all of them. Where it has never run before, `start` says whether it begins with what
-    comes from now on or with the oldest event of the journal. `transaction` and `owned` are as
-    for `Subscriber`, and "any" means both.
+    comes from now on or with the oldest event of the journal. `transaction`, `owned` and
+    `when_paused` are as for `Subscriber`, and "any" means both.
 
     With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
@@ -242,6 +248,7 @@ class SubscriberTable:
     completions: bool = False
     transaction: bool = False
     owned: bool | Literal["any"] | None = None
+    when_paused: bool | None = None
     direction: Direction | None = None
     origin: Origin | None = None
     content: tuple[ContentKind, ...] = ()

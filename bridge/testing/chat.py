@@ -18,10 +18,9 @@ import orjson
 from aiohttp import web
 from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError
 
-from bridge.adapter import Capabilities, Outcome, Remedy, Request, Response, Sender, SenderSource
+from bridge.adapter import Capabilities, Outcome, Remedy, Request, Response, Sender
 from bridge.adapter.payload import mapping, number, phone
 from bridge.adapter.simulation import Said, SimulationSource
-from bridge.errors import ConfigurationError
 from bridge.model import (
     Choice,
     JsonValue,
@@ -35,6 +34,7 @@ from bridge.ops.admin.requests import BadRequest, body_of, word
 from bridge.ops.admin.responses import json_response
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
+from bridge.testing.simulated import sender_of, unlimited
 
 _log: Final = logging.getLogger(__name__)
 
@@ -203,25 +203,15 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
             # Two adapters of one channel are not to give the same id to two messages.
             first = int(time.time()) + place * _APART
             rehearsal = adapter.rehearsal(provider.url, first=first)
-            simulation = provider.play(adapter, simulation=rehearsal.simulation)
+            simulation = provider.play(adapter, simulation=unlimited(rehearsal.simulation))
             simulation.rules.status_every = _STATUS_EVERY
             if simulation.user_id is not None:
                 chat.users.add(simulation.user_id)
             provider.callbacks.patience = _PATIENCE
-            real = _real(adapter)
+            real = sender_of(adapter)
             if real is None:
                 _log.info("adapter %s has no credentials: all that it sends is simulated", name)
             chat.providers[name] = provider
             chat.senders[name] = Rehearsed(rehearsal.sender, real, chat.users)
             bridge.send_through(name, chat.senders[name])
         yield chat
-
-
-def _real(adapter: object) -> Sender | None:
-    """Return what really sends, where the settings have what that takes."""
-    if not isinstance(adapter, SenderSource):
-        return None
-    try:
-        return adapter.sender()
-    except ConfigurationError:
-        return None

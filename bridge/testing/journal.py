@@ -305,22 +305,25 @@ class JournalContract(CorrelationContract, OperatorsContract):
 
     async def test_states(self, tmp_path: Path) -> None:
         """What was written last for a conversation and a name is read, and so after a restart."""
-        first, second, other, elsewhere = (
+        first, second, other, odd, elsewhere = (
             _state('{"step":1}'),
             _state('{"step":2,"said":"h\u00e9llo"}'),
-            _state('{"x":[]}', name="crm: *.> ü"),
+            _state('{"x":[]}', name="*"),
+            _state('{"z":null}', name="crm: *.> ü"),
             _state('{"y":{}}', phone=BERT),
         )
         async with self.make_journal(tmp_path) as journal:
             assert await journal.read_state(first.conversation, "bot") is None
-            for state in (first, other, elsewhere, second):
+            for state in (first, other, odd, elsewhere, second):
                 await journal.write_state(state)
-            for state in (second, other, elsewhere):
+            for state in (second, other, odd, elsewhere):
                 assert await journal.read_state(state.conversation, state.name) == state
         reopened = self.make_journal(tmp_path) if journal.durable else journal
         async with reopened:
             found = [state async for page in reopened.states() for state in page]
-            assert sorted(found, key=repr) == sorted((second, other, elsewhere), key=repr)
+            assert sorted(found, key=repr) == sorted((second, other, odd, elsewhere), key=repr)
+            for name, expected in (("bot", {second, elsewhere}), ("*", {other}), ("crm", set())):
+                assert {each async for page in reopened.states(name) for each in page} == expected
 
     async def test_largest_state(self, tmp_path: Path) -> None:
         """A state of 64 KiB can be kept."""

@@ -33,7 +33,7 @@ class TestBridge:
     An async context manager around a bridge that is not running. Each call returns once every
     subscriber has been given all there is; what one of them raised, the call raises: the exception
     itself, or an ExceptionGroup where there are several. What failed is tried again once `sleep`
-    has moved the time so far.
+    has moved the time so far. An adapter without credentials sends with made-up ones.
     """
 
     __test__: ClassVar[bool] = False  # pytest would take it for a class of tests
@@ -50,7 +50,13 @@ class TestBridge:
         """Start the bridge. Raises `ConfigurationError` where it runs already."""
         with ExitStack() as stack:
             stack.enter_context(
-                self.bridge.rehearsing(self._journal, self.clock, self._providers, self._failures)
+                self.bridge.rehearsing(
+                    self._journal,
+                    self.clock,
+                    self._providers,
+                    self._failures,
+                    self._providers.lend(),
+                )
             )
             for subscriber in self.bridge.bus.subscribers:
                 function: object = subscriber.function

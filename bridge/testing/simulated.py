@@ -10,11 +10,33 @@ from typing import Any, Final, final
 
 import orjson
 
-from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender
+from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender, SenderSource
 from bridge.adapter.simulation import Simulation, SimulationSource
+from bridge.errors import ConfigurationError
 from bridge.model import JsonValue, Message
 from bridge.outbox.client import Client
 from bridge.testing.clock import MovableClock
+
+_NOWHERE: Final = "https://provider.invalid"
+
+
+def sender_of(adapter: object) -> Sender | None:
+    """Return what sends for an adapter, where its settings have what that takes."""
+    if not isinstance(adapter, SenderSource):
+        return None
+    try:
+        return adapter.sender()
+    except ConfigurationError:
+        return None
+
+
+def unlimited(simulation: Simulation) -> Simulation:
+    """Let a provider take an answer to somebody who wrote without it, as by `trigger` or earlier.
+
+    The bridge itself refuses what the journal knows to come too late.
+    """
+    simulation.rules.window = None
+    return simulation
 
 
 @final
@@ -41,9 +63,19 @@ class Providers:
         if name not in self._simulations:
             source: object = self._adapters().get(name)
             self._simulations[name] = (
-                source.simulation() if isinstance(source, SimulationSource) else None
+                unlimited(source.simulation()) if isinstance(source, SimulationSource) else None
             )
         return self._simulations[name]
+
+    def lend(self) -> dict[str, Sender]:
+        """Return senders for the adapters whose settings lack what sending takes, by name."""
+        lent: dict[str, Sender] = {}
+        for name, adapter in self._adapters().items():
+            if isinstance(adapter, SimulationSource) and sender_of(adapter) is None:
+                rehearsal = adapter.rehearsal(_NOWHERE, first=1)
+                lent[name] = rehearsal.sender
+                self._simulations[name] = unlimited(rehearsal.simulation)
+        return lent
 
     async def send(
         self, sender: Sender, message: Message, /, *, ttl: float | None = None

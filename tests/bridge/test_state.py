@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from bridge import Bridge, Message, Text
 from bridge.errors import CodecError, ConfigurationError, JournalError, NotRunning
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
+from bridge.model import Conversation, Party
+from bridge.model.keys import conversation_id
 from bridge.testing import TestBridge
-from tests.bridge.events import message
+from tests.bridge.events import ACCOUNT, message
 
 ANNE, BERT = (message(name, user=f"+1650555123{number}") for number, name in enumerate("ab"))
 
@@ -139,9 +142,9 @@ async def test_only_json_of_some_size_is_kept(value: object, told: str) -> None:
     ("options", "told"),
     [
         ({}, "outside a subscriber, a state needs a name"),
-        ({"name": ""}, "1 to 200 printable characters"),
-        ({"name": "a\nb"}, "1 to 200 printable characters"),
-        ({"name": "x" * 201}, "1 to 200 printable characters"),
+        ({"name": ""}, "1 to 100 printable characters"),
+        ({"name": "a\nb"}, "1 to 100 printable characters"),
+        ({"name": "x" * 101}, "1 to 100 printable characters"),
         ({"name": "bot", "ttl": "soon"}, "a duration such as '30d', found 'soon'"),
         ({"name": "bot", "ttl": 0}, "at least 1"),
         ({"name": "bot", "ttl": float("nan")}, "at least 1"),
@@ -154,6 +157,35 @@ async def test_mistakes_are_told(options: dict[str, Any], told: str) -> None:
         with pytest.raises(ConfigurationError, match=told):
             async with bridge.state(ANNE, **options):
                 pass
+
+
+async def test_a_block_within_itself_is_refused() -> None:
+    """A block for what an outer one has open is told so, and does not wait for ever."""
+    async with Bridge(journal=MemoryJournal()) as bridge, bridge.state(ANNE, name="bot"):
+        async with bridge.state(ANNE, name="other"), bridge.state(BERT, name="bot"):
+            pass
+        with pytest.raises(ConfigurationError, match="open here already"):
+            async with bridge.state(ANNE, name="bot"):
+                pass
+    async with bridge, bridge.state(ANNE, name="bot"):
+        pass
+
+
+async def test_joined_conversations() -> None:
+    """Where two conversations turn out to be one user's, the older one's state goes on."""
+    bridge, counts = counting()
+    by_id = Party(user_id="US.7")
+    first = message("1", user="+16505551230")
+    async with TestBridge(bridge) as test:
+        await test.publish(first)
+        await test.publish(again(1, first))
+        other = Conversation(id=conversation_id("whatsapp", ACCOUNT, "US.7"))
+        later = first.received_at + timedelta(seconds=1)
+        await test.publish(message("2", sender=by_id, conversation=other, received_at=later))
+        both = attrs.evolve(by_id, phone="+16505551230")
+        await test.publish(message("3", sender=both, user="+16505551230"))
+        await test.publish(message("4", sender=by_id, conversation=other))
+    assert counts == [1, 2, 1, 3, 4]
 
 
 async def test_a_bridge_that_does_not_run_remembers_nothing() -> None:

@@ -6,7 +6,7 @@ Checked by the type checker, never run. `assert_type` says what a subscriber get
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import assert_never, assert_type
+from typing import Any, assert_never, assert_type
 
 from aiohttp import web
 from fastapi import FastAPI
@@ -166,6 +166,16 @@ async def embed() -> None:
     async with embedded:
         callback = Callback(body=b"{}", received_at=datetime.now(UTC), headers={"X-Token": "t"})
         assert_type(await embedded.receive("incs", callback), Response)
+
+
+async def remember(message: Message) -> None:
+    """A state is a dictionary, for a message, a conversation or its id."""
+    async with bridge.state(message.conversation, ttl="1h") as state:
+        state["count"] = state.get("count", 0) + 1
+    async with bridge.state(message, name="cart") as state, bridge.state("id", ttl=5) as other:
+        assert_type(state, dict[str, Any])
+        other.clear()
+    bridge.state(message.sender)  # type: ignore[arg-type]
 
 
 def written_by_hand() -> Content:

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 import attrs
 
-from bridge.journal import digests
+from bridge.journal import overlay
 from bridge.model import Event
 
 
@@ -28,7 +28,7 @@ def name_of(written: str) -> str:
 
 def digest(name: str) -> str:
     """Return what stands for a name in a subject: short, and no personal data."""
-    return written(digests.digest(name))
+    return written(overlay.digest(name))
 
 
 def written(digest: bytes) -> str:
@@ -121,10 +121,13 @@ class Names:
         """Return where an event is noted whose body has been read since, or what matches all."""
         return f"{self.state}.mended.{sequence}"
 
-    def remembered(self, name: str = "*", conversation: str = "*") -> str:
-        """Return where the state of a conversation is under a name, or what matches all."""
-        where = "*" if conversation == "*" else digest(conversation)
-        return f"{self.state}.remembered.{_or_any(name)}.{where}"
+    def remembered(self, name: str, conversation: str) -> str:
+        """Return where the state of a conversation is under a name."""
+        return f"{self.state}.remembered.{token(name)}.{digest(conversation)}"
+
+    def all_remembered(self, name: str | None = None) -> str:
+        """Return what matches all states of conversations, or those of one name."""
+        return f"{self.state}.remembered.{'*' if name is None else token(name)}.*"
 
 
 def _or_any(name: str) -> str:

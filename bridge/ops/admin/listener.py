@@ -7,6 +7,7 @@ behind a token otherwise.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -55,6 +56,9 @@ from bridge.settings.wording import base_url
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
 _BATCH: Final = 256
+_QUIET: Final = 1200.0
+"""After how many seconds without a callback an operator is told that a source is quiet."""
+
 _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
 _STARTED_AT: Final = web.AppKey("started_at", datetime)
@@ -212,8 +216,10 @@ async def _status(request: web.Request) -> web.Response:
 
 def _source(request: web.Request, name: str) -> Mapping[str, object]:
     source = request.app[_METRICS].source(name)
+    since = source.accepted_at or request.app[_STARTED_AT].timestamp()
     return {
         "name": name,
+        "quiet": time.time() - since > _QUIET,
         "accepted_at": instant(source.accepted_at),
         "refused_at": instant(source.refused_at),
         "refusals": source.refusals,

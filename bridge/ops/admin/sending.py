@@ -1,28 +1,35 @@
-"""`POST /send`: messages of other programs go out as those of `Bridge.send` do."""
+"""`POST /send`: messages of other programs go out as those of `Bridge.send` do.
+
+`GET /outbox` says how sending stands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
 import orjson
 from aiohttp import web
 
 from bridge.adapter import Request
 from bridge.adapter.payload import instant
 from bridge.errors import CodecError, NotRunning
+from bridge.journal.query import MOST
 from bridge.model import Content, Status, StatusChange, Template
 from bridge.model.codec import content_from_dict, encode
 from bridge.ops.admin.guard import SEND
-from bridge.ops.admin.requests import BadRequest, body_of, word
+from bridge.ops.admin.requests import BadRequest, body_of, is_masked, limit_of, word
 from bridge.ops.admin.responses import json_response
-from bridge.ops.operators import Operators
+from bridge.ops.operators import Operators, Served
 from bridge.outbox.composing import Asking
+from bridge.outbox.failures import failures
+from bridge.outbox.outbox import NAME as OUTBOX
 from bridge.settings import seconds
 
 NAMES: Final = frozenset(
     {"to", "via", "text", "content", "key", "otherwise", "fallback", "not_before", "expires"}
-    | {"strict", "wait", "until", "dry_run"}
+    | {"strict", "force", "wait", "until", "dry_run"}
 )
 KEY_HEADER: Final = "Idempotency-Key"
 """https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/"""
@@ -34,12 +41,51 @@ _HIDDEN: Final = "********"
 
 
 def add_to(app: web.Application, operators: Operators) -> None:
-    """Take messages to send."""
+    """Take messages to send, and say how sending stands."""
 
     async def send(request: web.Request) -> web.Response:
         return await _send(request, operators)
 
+    async def outbox(request: web.Request) -> web.Response:
+        return await _outbox(request, operators)
+
     app.router.add_post(SEND, send)
+    app.router.add_get("/outbox", outbox)
+
+
+async def _outbox(request: web.Request, operators: Operators) -> web.Response:
+    """Return how sending stands; `sending` is null where nothing can be sent.
+
+    The counts are of what is held back, up to 1,000; `held` lists the first of it. A message of
+    which a request has begun is under way, and in doubt once that has failed.
+    """
+    masked, limit = is_masked(request), limit_of(request.query)
+    served = next((s for s in await operators.subscribers() if s.state.name == OUTBOX), None)
+    held = [] if served is None else await operators.held(OUTBOX, limit=MOST)
+    begun = [each.retry for each in held if each.retry.begun]
+    in_doubt = sum(each.error is not None for each in begun)
+    failed = await failures(operators.journal, operators.outbox.ways)
+    told = {
+        "sending": None if served is None else _standing(served),
+        "put_off": len(held) - len(begun),
+        "under_way": len(begun) - in_doubt,
+        "in_doubt": in_doubt,
+        "held": held[:limit],
+        "refusals": operators.outbox.refusals,
+        "failures": [attrs.asdict(each) for each in failed],
+    }
+    return json_response(told, masked=masked)
+
+
+def _standing(served: Served) -> Mapping[str, object]:
+    state = served.state
+    return {
+        "running": served.running,
+        "waiting": state.lag + state.held,
+        "lag_seconds": round(served.lag_seconds, 3),
+        "held_lanes": served.held_lanes,
+        "dead": state.dead,
+    }
 
 
 async def _send(request: web.Request, operators: Operators) -> web.Response:
@@ -121,6 +167,7 @@ def _options(request: web.Request, body: Mapping[str, Any]) -> Asking:
     if (when := word(body.get("expires"), "expires")) is not None:
         options["expires"] = instant(when) or when
     options["strict"] = body.get("strict") is True
+    options["force"] = body.get("force") is True
     return options
 
 

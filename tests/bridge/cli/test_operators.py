@@ -28,6 +28,7 @@ COMMANDS = (
     ("replay", "key"),
     ("reparse", "--all"),
     ("subscribers",),
+    ("outbox",),
     ("subscribers", "forget", "crm"),
     ("purge", "--yes", "--subject", "+6281500000001"),
 )

@@ -19,7 +19,7 @@ from bridge.errors import NotAuthentic
 from bridge.journal.query import Query
 from bridge.model import Party, Status
 from bridge.model.codec import to_dict
-from tests.bridge.events import ACCOUNT, message, notice, sent, status, unrecognized
+from tests.bridge.events import ACCOUNT, created, message, notice, sent, status, unrecognized
 from tests.bridge.fakes import TOKEN as PLAIN_TOKEN
 from tests.bridge.ops.browser import HOSTILE, WORD, chromium, looked_at
 
@@ -372,6 +372,54 @@ class TestOneEvent:
             ["sent", "delivered", "read"]
         )
 
+    async def test_marks_what_only_the_provider_says(self, one, tab):
+        """Values of the raw item that the event leaves out are marked; a phone, a time are not."""
+        moment = datetime(2026, 11, 27, 20, 0, tzinfo=UTC)
+        raw = {
+            "id": "m",
+            "from": "16505551234",
+            "timestamp": "1795809600",  # date -u -d @1795809600
+            "text": {"body": "hello"},
+            "waba": ["unheard", {"flag": True, "none": None, "empty": ""}],
+        }
+        await one.publish(message("m", occurred_at=moment, raw=raw))
+        page = await tab.open(f"#/event/{await one.position('message/whatsapp/m')}")
+        await page.get_by_label("Personal data").check()
+        came = page.get_by_role("region", name="As it came").locator("pre")
+        await expect(came.locator("mark")).to_have_text(['"unheard"', "true"])
+        await expect(page.locator(".compared")).to_have_text(
+            "4 of 6 values in the event too; the 2 marked ones stand only here."
+        )
+        assert orjson.loads(await came.inner_text()) == raw
+
+    async def test_the_send_that_a_status_is_about(self, one, tab):
+        """A status leads to our message by the name that both have, or says that none is kept."""
+        ours = created("9001", "wamid.9", text="On its way.")
+        about = status(Status.READ, "9001", id_space="incs", resolved=False)
+        await one.publish(ours, about, status(Status.READ, "nobody"))
+        page = await tab.open(f"#/event/{await one.position('status/whatsapp/wamid.9/read')}")
+        told = page.get_by_role("list", name="What it belongs to").locator("li")
+        await expect(told).to_contain_text("A status of our message")
+        await expect(told).to_contain_text("by its name wamid.9")
+        await page.get_by_label("Personal data").check()
+        await told.get_by_role("link").click()
+        await expect(page.locator("h1")).to_contain_text("On its way.")
+        lost = await one.bridge.journal.find("status/whatsapp/nobody/read")
+        page = await tab.open(f"#/event/{lost.position}")
+        await expect(told).to_have_text("The journal keeps no message of this name.")
+
+    async def test_what_completes_what(self, one, tab):
+        """A fuller account leads to the poorer one that was published before it, and back."""
+        poor = created("9001", text="")
+        await one.publish(poor)
+        await one.publish(created("9001", "wamid.9", text="On its way."))
+        entries = await one.bridge.journal.search(Query())
+        page = await tab.open(f"#/event/{entries[-1].position}")
+        told = page.get_by_role("list", name="What it belongs to").locator("li")
+        await expect(told).to_contain_text("It completes")
+        await told.get_by_role("link").click()
+        await expect(told).to_contain_text("Completed by")
+
     async def test_replayed(self, one, tab):
         """A replay reaches the subscriber that one chose."""
         positions = await fill(one)
@@ -461,6 +509,17 @@ class TestStanding:
         await expect(cells.nth(1)).to_contain_text("s ago")
         await expect(cells.nth(2)).to_have_text("2: wrong token")
         await expect(page.locator("dd").first).to_have_text("yes")
+
+    async def test_a_source_that_is_quiet(self, one, tab):
+        """Whose last callback is more than 20 minutes ago is told; before that, it is not."""
+        now = datetime.now(UTC)
+        await one.bridge.receive("plain", Callback(body=b"{}", tail=PLAIN_TOKEN, received_at=now))
+        one.metrics.source("plain").accepted_at -= 20 * 60 - 60
+        page = await tab.open("#/sources")
+        cell = page.locator("tbody td").first
+        await expect(cell).to_have_text("19 min ago")
+        one.metrics.source("plain").accepted_at -= 61
+        await expect(cell).to_have_text("20 min ago: nothing for 20 minutes")
 
     async def test_a_body_is_tried_as_one_types(self, one, tab):
         """The playground shows a body's events, or what is wrong with it, and keeps nothing."""

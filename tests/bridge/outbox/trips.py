@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
+import orjson
 
+from bridge.adapter import Callback
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Journal
 from bridge.model import Event, StatusChange, Text
@@ -18,6 +21,7 @@ from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.serving import PATIENCE, serving
 
+METADATA = {"display_phone_number": "15550783881", "phone_number_id": "106540352242922"}
 USER = "+16505551234"
 CHANNELS = {"whatsapp": "whatsapp", "rcs": "rcs", "incs": "whatsapp"}
 
@@ -93,3 +97,27 @@ async def under_way(trip: Trip) -> AsyncIterator[Trip]:
         trip.provider.callbacks.direct(trip.adapter, f"{url}/callbacks/{trip.name}")
         yield trip
         trip.provider.callbacks.direct(trip.adapter, None)
+
+
+class Told:
+    """A bridge that is told what Meta tells, and its witness."""
+
+    def __init__(self, trip: Trip) -> None:
+        self.trip = trip
+
+    async def tell(self, field: str, value: dict[str, Any]) -> None:
+        value = {"messaging_product": "whatsapp", "metadata": METADATA, **value}
+        entry = {"id": "1", "changes": [{"field": field, "value": value}]}
+        body = orjson.dumps({"object": "whatsapp_business_account", "entry": [entry]})
+        signed = self.trip.adapter.authenticate(body)
+        before = len(self.trip.events)
+        now = datetime.now(UTC)
+        callback = Callback(body=signed.body, headers=signed.headers, received_at=now)
+        await self.trip.bridge.receive("whatsapp", callback)
+        await self.trip.until(lambda: len(self.trip.events) > before)
+
+
+@asynccontextmanager
+async def told() -> AsyncIterator[Told]:
+    async with planned("whatsapp") as trip, under_way(trip):
+        yield Told(trip)

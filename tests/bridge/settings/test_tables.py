@@ -304,7 +304,7 @@ def test_content_may_name_several_kinds():
                 'unknown key "trys"; did you mean "tries"? Allowed: account, channel, completions, '
                 "concurrency, content, direction, domain, events, first_delay, folder, gather, "
                 "jitter, max_delay, origin, owned, secret, show_personal_data, source, start, "
-                "timeout, transaction, tries, url, use"
+                "timeout, transaction, tries, url, use, when_paused"
             ),
         ),
         (

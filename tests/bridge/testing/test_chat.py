@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -22,6 +23,7 @@ from bridge.runtime import Bridge
 from bridge.settings import AdminSettings
 from bridge.testing.chat import rehearsing
 from bridge.testing.providers import SimulatedProvider
+from bridge.testing.samples import find
 from tests.bridge.ops.browser import HOSTILE, PATIENCE, WORD, Tab, chromium
 from tests.bridge.serving import serving
 
@@ -267,6 +269,23 @@ async def test_only_simulated_users_are_simulated():
                 assert (await sending.outcome(PATIENCE)).status in (Status.ACCEPTED, Status.SENT)
             assert [each.user for each in real.arrived] == ["4930901820"]
             assert len(one.chat.providers["whatsapp"].requests) == 1
+
+
+async def test_who_wrote_before_the_start_is_answered():
+    """An answer to a message that the simulated provider has not brought is delivered too."""
+    async with served(a_bridge(whatsapp=whatsapp())) as one:
+        callback = find("text", one.bridge.adapters)
+        await one.bridge.receive("whatsapp", callback.made({}, datetime.now(UTC)))
+        cursor = await one.bridge.journal.follow(start="beginning")
+        statuses: list[Status] = []
+        async with asyncio.timeout(PATIENCE):
+            while not {Status.READ, Status.FAILED} & {*statuses}:
+                statuses += [
+                    entry.event.status
+                    for entry in await cursor.read(100)
+                    if isinstance(entry.event, StatusChange)
+                ]
+        assert Status.FAILED not in statuses
 
 
 async def test_it_says_that_nothing_really_goes_out(caplog):

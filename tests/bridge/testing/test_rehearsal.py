@@ -195,6 +195,20 @@ class TestWhatGoesOut:
             await test.say("hello")
         assert (statuses[0], statuses[-1]) == ("accepted", "read")
 
+    async def test_an_answer_to_a_sample(self, sending):
+        """An answer to a message that was triggered is delivered, as one to what a user says."""
+        statuses = []
+
+        @sending.on(StatusChange, name="statuses")
+        async def note(change: StatusChange) -> None:
+            statuses.append(change.status)
+
+        (name,) = sending.adapters
+        async with TestBridge(sending) as test:
+            await test.trigger({"incs": "whatsapp-text"}.get(name, "text"))
+        assert "read" in statuses
+        assert "failed" not in statuses
+
     async def test_an_option_that_nobody_offered(self, sending):
         """Only what was sent can be pressed, unless its title is given."""
         async with TestBridge(sending) as test:
@@ -229,16 +243,34 @@ class TestWhatGoesOut:
                     await test.sleep("10s")
                 assert len(test.sent) == 20
 
+    @pytest.mark.parametrize("adapter", ["incs", "whatsapp"])
+    async def test_without_credentials(self, bridge, adapter):
+        """A bot whose adapters lack credentials is tested all the same, and has none afterwards."""
+
+        @bridge.on(Message, content=(Text, Choice), direction="inbound", name="bot")
+        async def greet(message: Message) -> None:
+            await bridge.reply(message, MENU)
+
+        for _ in range(2):
+            async with TestBridge(bridge) as test:
+                await test.say("hello", adapter=adapter)
+                await test.press("track", adapter=adapter)
+                assert test.sent == [MENU, MENU]
+        async with bridge:
+            with pytest.raises(ConfigurationError, match=adapter):
+                await bridge.send("+6281234567890", MENU, via=adapter)
+
     async def test_a_bridge_that_cannot_send(self, bridge):
-        """An answer that nothing could send raises in the test, with the setting that lacks."""
+        """An answer through an adapter that cannot send raises in the test."""
+        bridge.add_adapter("plain", Plain())
 
         @bridge.on(Message, name="bot")
         async def greet(message: Message) -> None:
             await bridge.reply(message, "Hi!")
 
         async with TestBridge(bridge) as test:
-            with pytest.raises(ConfigurationError, match="access_token"):
-                await test.say("hello", adapter="whatsapp")
+            with pytest.raises(ConfigurationError, match="this adapter cannot send"):
+                await test.publish(attrs.evolve(sample("whatsapp/text"), source="plain"))
 
     async def test_a_webhook(self, bridge):
         """What a webhook would get is seen in the test, and nothing goes over the network."""

@@ -36,28 +36,44 @@ export function brief(text, longest = 160) {
   return characters.length > longest ? `${characters.slice(0, longest)}…` : characters;
 }
 
-/** Return an element with a text of any length, whose rest is shown when one asks. */
+/**
+ * Return an element with a text of any length, whose rest is shown when one asks.
+ *
+ * The text may come in parts, each `[text, isMarked]`.
+ */
 export function whole(tag, attributes, text) {
-  const shown = visible(text, "\n\t");
+  const parts = Array.isArray(text) ? text : [[text, false]];
+  const shown = parts.map(([part, isMarked]) => [visible(part, "\n\t"), isMarked]);
+  const size = shown.reduce((sum, [part]) => sum + part.length, 0);
   const element = h(tag, { dir: "auto", ...attributes });
-  if (shown.length <= LONGEST) {
-    element.append(shown);
-    return element;
-  }
+  element.append(...pieces(shown, LONGEST));
+  if (size <= LONGEST) return element;
   const more = h(
     "button",
-    { type: "button", onclick: () => element.replaceChildren(shown) },
-    `Show all ${shown.length.toLocaleString("en")} characters`,
+    { type: "button", onclick: () => element.replaceChildren(...pieces(shown, size)) },
+    `Show all ${size.toLocaleString("en")} characters`,
   );
-  element.append(`${shown.slice(0, LONGEST)}… `, more);
+  element.append("… ", more);
   return element;
 }
 
-/** Return JSON as one reads it. */
-export function json(value, label) {
+function pieces(parts, longest) {
+  let left = longest;
+  const found = [];
+  for (const [part, isMarked] of parts) {
+    if (left <= 0) break;
+    const piece = part.slice(0, left);
+    found.push(isMarked ? h("mark", null, piece) : piece);
+    left -= piece.length;
+  }
+  return found;
+}
+
+/** Return JSON as one reads it; `parts` is its text where some of it is marked. */
+export function json(value, label, parts = null) {
   // A scrollable region has to be reachable by keyboard.
   const attributes = { class: "json", tabindex: "0", role: "region", "aria-label": label };
-  return whole("pre", { ...attributes, dir: "ltr" }, JSON.stringify(value, null, 2));
+  return whole("pre", { ...attributes, dir: "ltr" }, parts ?? JSON.stringify(value, null, 2));
 }
 
 export function button(label, onclick, attributes) {

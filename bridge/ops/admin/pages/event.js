@@ -1,6 +1,7 @@
 // One event: as it came, as it is told, and what became of it; and a conversation as bubbles.
 
 import { curl, follow, get, post, session } from "./api.js";
+import { difference } from "./difference.js";
 import { brief, button, confirmed, copy, counted, h, json, say, time, visible, whole } from "./dom.js";
 import { contentText, partyName, summary, ticks } from "./text.js";
 
@@ -22,6 +23,7 @@ export async function event({ root, argument, signal, again }) {
       isTalk ? ", " : "",
       isTalk ? h("a", { href: `#/conversation/${argument}` }, "the conversation") : "",
     ),
+    relations(entry, history),
     actions(entry, outcomes, again),
     h(
       "div",
@@ -32,7 +34,7 @@ export async function event({ root, argument, signal, again }) {
         h("h2", null, "As it came"),
         raw === undefined
           ? h("p", null, "Hidden: it cannot be masked. Tick “Personal data” to see it.")
-          : json(raw, "As it came"),
+          : asItCame(raw, told),
       ),
       h(
         "section",
@@ -49,6 +51,48 @@ export async function event({ root, argument, signal, again }) {
     ),
     timeline(history, entry.position),
   );
+}
+
+/** Return the provider's item, in which the values are marked that the event leaves out. */
+function asItCame(raw, told) {
+  const { parts, shared, missing } = difference(raw, told);
+  if (!shared && !missing) return json(raw, "As it came"); // a message or status of the bridge's own
+  const rest = missing ? `; the ${missing} marked ${missing === 1 ? "one stands" : "ones stand"} only here` : "";
+  return [
+    h("p", { class: "compared" }, `${shared} of ${counted(shared + missing, "value")} in the event too${rest}.`),
+    json(raw, "As it came", parts),
+  ];
+}
+
+/** Return what an event came of, and what it completes or is completed by, with links. */
+function relations({ position, event }, history) {
+  const others = history.filter((each) => each.position !== position);
+  const lines = [];
+  const tell = (words, entry, after = "") =>
+    lines.push(
+      h(
+        "li",
+        null,
+        `${words} `,
+        h("a", { href: `#/event/${entry.position}`, dir: "auto" }, brief(summary(entry.event), 90)),
+        after,
+      ),
+    );
+  if (event.kind === "status_change") {
+    const ours = others.find((each) => each.event.kind === "message");
+    const name = ours && names(ours.event).find((each) => names(event).includes(each));
+    if (ours) tell("A status of our message", ours, `, by its name ${brief(name)}`);
+    else lines.push(h("li", null, "The journal keeps no message of this name."));
+  }
+  for (const each of others) {
+    if (event.completes && each.event.key === event.completes) tell("It completes", each);
+    if (each.event.completes && each.event.completes === event.key) tell("Completed by", each);
+  }
+  return lines.length ? h("ul", { class: "relations", "aria-label": "What it belongs to" }, lines) : null;
+}
+
+function names(event) {
+  return [event.message_id, ...(event.aliases ?? [])];
 }
 
 function actions(entry, outcomes, again) {
@@ -237,7 +281,7 @@ function bubbles(entries) {
   const statuses = new Map();
   for (const { event } of entries) {
     if (event.kind !== "status_change") continue;
-    for (const name of [event.message_id, ...(event.aliases ?? [])]) statuses.set(name, event);
+    for (const name of names(event)) statuses.set(name, event);
   }
   return entries
     .filter(({ event }) => event.kind !== "status_change" && event.kind !== "typing")
@@ -250,7 +294,7 @@ function bubbles(entries) {
           h("a", { href: `#/event/${position}` }, brief(summary(event))),
         );
       }
-      const status = [event.message_id, ...(event.aliases ?? [])]
+      const status = names(event)
         .map((name) => statuses.get(name))
         .find(Boolean);
       return h(

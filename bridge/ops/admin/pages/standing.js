@@ -5,9 +5,6 @@ import { ago, brief, h, say, size, table, time } from "./dom.js";
 import { summary } from "./text.js";
 
 const EVERY = 2000;
-const OUTBOX = "outbox";
-const BAD = new Set(["failed", "expired"]);
-const QUIET = 20 * 60 * 1000;
 
 async function watched(root, signal, render) {
   const place = h("div");
@@ -83,34 +80,43 @@ async function held(root, name, signal) {
   root.append(
     h("h2", null, `What ${brief(name, 60)} tries again`),
     h("p", null, "Each holds up the rest of its conversation."),
-    found.held.length
-      ? table(
-          "Held events",
-          ["Event", "Tries", "Next try", "Error"],
-          found.held.map((each) =>
-            h(
-              "tr",
-              null,
-              h(
-                "td",
-                { dir: "auto" },
-                h("a", { href: `#/event/${each.entry.position}` }, brief(summary(each.entry.event), 80)),
-              ),
-              h("td", null, String(each.tries)),
-              h("td", null, time(each.due_at)),
-              h("td", { dir: "auto" }, brief(each.error ?? "", 300)),
-            ),
-          ),
-        )
-      : h("p", null, "Nothing."),
+    heldTable(found.held),
   );
 }
 
-/** Show what waits to be sent, and what failed and why. */
+function standing({ begun, error }) {
+  if (!begun) return "put off";
+  return error ? "in doubt" : "under way";
+}
+
+function heldTable(all, isSending = false) {
+  if (!all.length) return h("p", null, "Nothing.");
+  return table(
+    "Held events",
+    ["Event", isSending ? "Standing" : null, "Tries", "Next try", "Error"].filter(Boolean),
+    all.map((each) =>
+      h(
+        "tr",
+        null,
+        h(
+          "td",
+          { dir: "auto" },
+          h("a", { href: `#/event/${each.entry.position}` }, brief(summary(each.entry.event), 80)),
+        ),
+        isSending ? h("td", null, standing(each)) : null,
+        h("td", null, String(each.tries)),
+        h("td", null, time(each.due_at)),
+        h("td", { dir: "auto" }, brief(each.error ?? "", 300)),
+      ),
+    ),
+  );
+}
+
+/** Show what waits to be sent, what is refused, and what failed and what to do about it. */
 export async function outbox({ root, signal }) {
-  const { subscribers: all } = await get("/status", {}, { signal });
-  const ours = all.find((each) => each.name === OUTBOX);
-  if (!ours) {
+  const found = await get("/outbox", {}, { signal });
+  const { sending, refusals: refused } = found;
+  if (!sending) {
     root.append(h("p", null, "Nothing can be sent: no adapter has what that takes."));
     return;
   }
@@ -118,41 +124,41 @@ export async function outbox({ root, signal }) {
     h(
       "dl",
       { class: "facts" },
-      fact("Waiting", String(ours.lag + ours.held)),
-      fact("Oldest", ours.lag ? `${ours.lag_seconds} s` : "none"),
-      fact("Conversations held up", String(ours.held_lanes)),
-      fact("Dead", String(ours.dead)),
+      fact("Waiting", String(sending.waiting)),
+      fact("Oldest not yet tried", sending.lag_seconds ? `${sending.lag_seconds} s` : "none"),
+      fact("Put off", String(found.put_off)),
+      fact("Under way", String(found.under_way)),
+      fact("In doubt", String(found.in_doubt)),
+      fact("Conversations held up", String(sending.held_lanes)),
+      fact("Dead", String(sending.dead)),
     ),
-  );
-  await held(root, OUTBOX, signal);
-  const query = { kind: "status_change", newest_first: true, limit: 1000 };
-  const { entries } = await get("/events", query, { signal });
-  const groups = new Map();
-  for (const entry of entries) {
-    const { status, error } = entry.event;
-    if (!BAD.has(status)) continue;
-    const name = [status, error?.code, error?.title].filter(Boolean).join(" · ");
-    groups.set(name, [...(groups.get(name) ?? []), entry]);
-  }
-  root.append(
+    h("h2", null, "What is put off, under way or in doubt"),
+    h("p", null, "Each holds up the rest of its conversation. In doubt is what the provider may have already."),
+    heldTable(found.held, true),
+    h("h2", null, "Refused at once since the start"),
+    refusals(refused),
     h("h2", null, "What failed lately, by the provider's code"),
-    groups.size
+    found.failures.length
       ? table(
           "Failures",
-          ["Failure", "Messages", "The last"],
-          [...groups].map(([name, some]) =>
+          ["Failure", "What to do", "Messages", "The last"],
+          found.failures.map((each) =>
             h(
               "tr",
               null,
-              h("td", { dir: "auto" }, brief(name, 300)),
-              h("td", null, String(some.length)),
-              h("td", null, h("a", { href: `#/event/${some[0].position}` }, time(some[0].event.received_at))),
+              h("td", { dir: "auto" }, brief(failure(each), 300)),
+              h("td", null, each.advice ?? "Not known: the adapter does not send any more."),
+              h("td", null, String(each.count)),
+              h("td", null, h("a", { href: `#/event/${each.position}` }, time(each.last_at))),
             ),
           ),
         )
       : h("p", null, "Nothing among the last 1,000 statuses."),
-    h("p", null, "What to do about a code is told in docs/sending.md."),
   );
+}
+
+function failure({ source, status, code, title }) {
+  return [source, status, code, title].filter(Boolean).join(" · ");
 }
 
 export function sources({ root, signal }) {
@@ -173,7 +179,7 @@ export function sources({ root, signal }) {
           "tr",
           null,
           h("th", { scope: "row" }, brief(each.name, 60)),
-          h("td", null, last(each, status.started_at)),
+          h("td", null, last(each)),
           h("td", null, refusals(each.refusals)),
           h("td", null, time(each.refused_at)),
         ),
@@ -182,11 +188,9 @@ export function sources({ root, signal }) {
   ]);
 }
 
-function last(source, startedAt) {
-  const since = source.accepted_at ?? startedAt;
-  const isQuiet = Date.now() - new Date(since) > QUIET;
-  const text = source.accepted_at ? ago(source.accepted_at) : "none since the start";
-  return isQuiet ? h("strong", null, `${text}: nothing for 20 minutes`) : text;
+function last({ accepted_at: acceptedAt, quiet }) {
+  const text = acceptedAt ? ago(acceptedAt) : "none since the start";
+  return quiet ? h("strong", null, `${text}: nothing for 20 minutes`) : text;
 }
 
 function refusals(counts) {
