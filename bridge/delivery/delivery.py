@@ -26,7 +26,7 @@ from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import JournalError, Stop
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
-from bridge.observer import AttemptDetails, Observers
+from bridge.observer import AttemptDetails, Observers, Result
 from bridge.raised import described
 from bridge.settings import DeliverySettings
 from bridge.supervised import Tasks, report
