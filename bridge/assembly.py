@@ -215,7 +215,7 @@ def _local(path: Path, max_size: int) -> Journal:
     return journal_of(JournalSettings(path=path, keep=0, max_size=max_size))
 
 
-def subscriber_of(entry: SubscriberEntry, keeper: Callable[[Path], Keeper]) -> Subscriber:
+def subscriber_of(entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]) -> Subscriber:
     """Return the subscriber; `keeper` makes what keeps files in a folder.
 
     Raises `ConfigurationError` where its function is not there.
@@ -244,7 +244,7 @@ def subscriber_of(entry: SubscriberEntry, keeper: Callable[[Path], Keeper]) -> S
 
 
 def _function_of(
-    entry: SubscriberEntry, keeper: Callable[[Path], Keeper]
+    entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]
 ) -> Callable[[Any], object]:
     if entry.use == CONSOLE:
         return Console(show_personal_data=entry.show_personal_data)
@@ -252,8 +252,8 @@ def _function_of(
         from bridge.outbox.webhook import Webhook  # noqa: PLC0415 - HTTP, which commands do without
 
         return Webhook(entry.url or "", entry.secret)
-    if entry.folder is not None:
-        return keeper(entry.folder)
+    if entry.use == MEDIA:
+        return keeper(entry.folder or entry.url or "")
     found = imported(entry.use, "use")
     if not callable(found):
         module, _, path = entry.use.partition(":")

@@ -88,8 +88,6 @@ def _carousel(content: Carousel) -> JsonObject:
     cards: list[JsonValue] = []
     for menu in content.cards:
         card = _card(text=menu.text, title=menu.header, media=menu.media, height="MEDIUM")
-        if not card:
-            raise Unsendable("a card without a title, a text or a file")
         if menu.options:
             card["suggestions"] = [suggestion(option) for option in menu.options]
         cards.append(card)

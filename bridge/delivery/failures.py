@@ -26,7 +26,11 @@ _log: Final = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class Failures:
-    """Judges the failures of a subscriber; `who` begins each log line, `last` ends the last."""
+    """Judges the failures of one subscriber.
+
+    Log lines call the subscriber `who`, and `last` is what they say of a failure after which no
+    other try follows.
+    """
 
     subscriber: str
     who: str

@@ -6,11 +6,12 @@ https://spec.openapis.org/oas/v3.1.0
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Final
+from typing import Final, get_args
 
 from bridge.model import EVENT_CLASSES, Status
 from bridge.model.schema import DIALECT, Schema, definitions
 from bridge.ops.interface import PREFIX, SCHEMAS, paths, problem
+from bridge.outbox.composing import Adapt
 
 OPENAPI: Final = "3.1.0"
 _WHEN: Final = 'A time in RFC 3339, or how long from now, such as "1h".'
@@ -98,9 +99,10 @@ def _request() -> Schema:
             "fallback": {"type": "array", "maxItems": 8, "items": text},
             "not_before": {**text, "description": _WHEN},
             "expires": {**text, "description": _WHEN},
-            "strict": {
-                "type": "boolean",
-                "description": "Refuse what the channel can only carry degraded or in parts.",
+            "adapt": {
+                "type": "string",
+                "enum": [*get_args(Adapt)],
+                "description": "strict: refuse what the channel carries only degraded or in parts.",
             },
             "force": {
                 "type": "boolean",
