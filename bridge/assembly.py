@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -23,11 +23,12 @@ from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
-from bridge.outbox.keeping import Keeper
-from bridge.outbox.webhook import Webhook
 from bridge.raised import described
 from bridge.settings import CONSOLE, MEDIA, WEBHOOK, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.outbox.keeping import Keeper
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
@@ -248,6 +249,8 @@ def _function_of(
     if entry.use == CONSOLE:
         return Console(show_personal_data=entry.show_personal_data)
     if entry.use == WEBHOOK:
+        from bridge.outbox.webhook import Webhook  # noqa: PLC0415 - HTTP, which commands do without
+
         return Webhook(entry.url or "", entry.secret)
     if entry.use == MEDIA:
         return keeper(entry.folder or entry.url or "")
