@@ -96,7 +96,7 @@ def test_what_is_no_string_is_no_secret(given, kind):
 @untimed
 @given(st.lists(st.text(), max_size=4), anything)
 def test_token_matches_iff_it_is_one_of_ours(values, presented):
-    """A presented string opens iff it is one of the tokens, but for slashes around, and not empty."""
+    """A string opens iff it is one of the tokens, but for slashes around them, and not empty."""
     word = presented.strip("/")
     is_one = word in [value.strip("/") for value in values]
     assert Tokens(secrets(*values)).match(presented) is (word != "" and is_one)
