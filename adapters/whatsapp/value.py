@@ -177,7 +177,11 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
         metadata = part.get("metadata")
         if metadata is None:
             return
-        if type(metadata) is not dict or not metadata.keys() <= _METADATA:
+        if (
+            type(metadata) is not dict
+            or not metadata.keys() <= _METADATA
+            or any(type(name) in (dict, list) for name in metadata.values())
+        ):
             yield _beside("metadata", metadata, scope)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -158,7 +159,7 @@ class SqliteJournal(Store, Journal):
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         name = digest(key)
-        position = self.running().keys.position(name)
+        position = self.running().indexes.keys.position(name)
         return await self.reading(entries.find, name, position)
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
@@ -252,10 +253,11 @@ class SqliteJournal(Store, Journal):
             if found:
                 await self.writing(entries.erase, found)
                 erased += len(found)
+        forget = partial(forget_records, limit=_WINDOW)
         record: int | None = 0
         while record is not None:
-            cache = self.running().records
-            record = await self.writing(forget_records, cache, whom, record, _WINDOW)
+            writer = self.running()
+            record = await self.writing(forget, writer.indexes, writer.records, whom, record)
         await self.writing(states.purge, whom)
         self._cursors.tail.erase(whom)
         await self._chore(_truncate_wal)

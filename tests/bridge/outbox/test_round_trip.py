@@ -602,6 +602,7 @@ class TestDoubt:
             for number in range(3):
                 sending = await trip.bridge.send(USER, str(number), via="whatsapp")
                 await sending.outcome(10)
+            await trip.until(lambda: furthest(trip, sending.message_id) is Status.READ)
             told = list(trip.events)
         async with SqliteJournal(path) as journal:
             await journal.subscribe("outbox", start=Start.BEGINNING)
