@@ -338,6 +338,30 @@ async def are_dead(journal: PostgresJournal, count: int) -> bool:
     return dead and state.lag == 0 and state.held == 0
 
 
+@pytest.mark.parametrize("statement", ["SELECT 1 / 0", "ROLLBACK"])
+async def test_a_transaction_that_was_ended_inside(make: Make, statement: str) -> None:
+    """A subscriber that swallows an error of its statements is told of it, and tried again."""
+    tries = 0
+    bridge = Bridge(journal=make(), policy=DeliverySettings(first_delay=0, max_delay=0, tries=3))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            with suppress(psycopg.Error):
+                await connection.execute(statement)
+            return
+        async with connection.transaction():  # a savepoint
+            await connection.execute("SELECT 1")
+
+    async with bridge:
+        await bridge.journal.append([message("a")])
+        await until_async(lambda: are_dead(bridge.journal, 0))
+        assert await bridge.journal.database.rows("SELECT count(*) FROM $.done") == [(0,)]
+    assert tries == 2
+
+
 async def test_an_effect_is_not_repeated(make: Make) -> None:
     """An event that was taken in a transaction, and never settled, is not taken once more."""
     async with make() as journal:
