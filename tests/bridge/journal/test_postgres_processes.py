@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import attrs
 import psycopg
 import pytest
 
@@ -552,6 +553,17 @@ async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
     )
     with pytest.raises(ConfigurationError, match="may not make the schema"):
         PostgresJournal(settings).check()
+    postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO nobody")
+    postgres.sql(f"GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {schema} TO nobody")
+    settings = attrs.evolve(settings, schema=schema)
+    with pytest.raises(ConfigurationError, match=r"entries\.event, .*nobody may not"):
+        PostgresJournal(settings).check()
+    postgres.sql(f"ALTER TABLE {schema}.entries DROP COLUMN reparsed")
+    with pytest.raises(ConfigurationError, match=r"lacks entries\.reparsed, or"):
+        make().check()
+    with pytest.raises(JournalError, match=r"lacks entries\.reparsed, or"):
+        async with make():
+            pass
     postgres.sql(f"UPDATE {schema}.meta SET format = 99")
     with pytest.raises(ConfigurationError, match="format 99"):
         make().check()
