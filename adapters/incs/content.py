@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import (
-    filled,
-    first,
-    identifier,
-    integer,
-    mapping,
-    number,
-    read_embedded,
-    sequence,
-)
+from bridge.adapter.body import read_embedded
+from bridge.adapter.payload import filled, first, identifier, integer, mapping, number, sequence
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.incs import wire
 from bridge.model import (
@@ -71,8 +63,8 @@ def _unwrapped(value: JsonValue) -> JsonValue:
 
 
 def _text(message: JsonObject, content: JsonValue) -> Text | None:
-    words = content.get("content") if type(content) is dict else message.get("content")
-    return build.text(text=words) if type(words) is str and words else None
+    words = filled(content.get("content") if type(content) is dict else message.get("content"))
+    return None if words is None else build.text(text=words)
 
 
 # --- files -------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from bridge.adapter import (
     WindowSource,
     build,
 )
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
@@ -293,8 +293,8 @@ class Intake:
     def parse_again(self, event: Unrecognized) -> Parsed:
         """Let its adapter, mended meanwhile, parse a body that it could not read.
 
-        What comes of it is of the event's own domain, whatever the adapter's has become.
-        Raises `UnknownAdapter` where the adapter is not configured any more.
+        Its events are of the event's own domain, whatever the adapter's has become. Raises
+        `UnknownAdapter` where the adapter is not configured any more.
         """
         payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
         verified = Verified(payload=payload, received_at=event.received_at)
@@ -394,7 +394,10 @@ class _Configured:
         ):
             return None
         window = self.windows.get(event.channel)
-        return None if window is None else window.until(event)
+        if window is None:
+            return None
+        open_for = window.open if event.referral is None else window.referred or window.open
+        return event.occurred_at + open_for
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

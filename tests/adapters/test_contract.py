@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from bridge.adapter import Callback, Parsed, Response, Scope, Verified
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
@@ -223,7 +223,11 @@ class Sound(Plain):
         """Tell what stands beside the messages."""
         body = read_object(verified.payload)
         scope = Scope(source=self._name, channel="plain", received_at=RECEIVED_AT, body=body)
-        told = {name: value for name, value in body.items() if name != "messages"}
+        told = {
+            name: value
+            for name, value in body.items()
+            if name != "messages" or not isinstance(value, list)
+        }
         return [scope.notice("other", told, scope.identity(told))] if told else []
 
     def _message(self, scope, item):

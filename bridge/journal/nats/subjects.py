@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 import attrs
 
-from bridge.journal import digests
+from bridge.journal import overlay
 from bridge.model import Event
 
 
@@ -28,7 +28,7 @@ def name_of(written: str) -> str:
 
 def digest(name: str) -> str:
     """Return what stands for a name in a subject: short, and no personal data."""
-    return written(digests.digest(name))
+    return written(overlay.digest(name))
 
 
 def written(digest: bytes) -> str:
@@ -45,8 +45,8 @@ def digest_in(subject: str) -> bytes:
 class Names:
     """The names of one journal.
 
-    Events, the keys that are known and the tracks of messages share one stream, because only
-    within a stream can they be written as one. What subscribers leave behind is in another.
+    Events, the keys that are known and the tracks of messages share one stream, because only within
+    a stream can they be written as one. Held events, dead letters and states are in another.
     """
 
     stream: str
@@ -60,7 +60,7 @@ class Names:
     @property
     def held_changed(self) -> str:
         """Return where processes tell each other, unstored, that held entries have changed."""
-        return f"{self.stream}-stirred"
+        return f"{self.stream}-held-changed"
 
     @property
     def grown(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.digests import digest
+from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import (
     COLUMNS,

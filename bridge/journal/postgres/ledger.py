@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 from bridge.errors import JournalError
-from bridge.journal.digests import digest
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -21,13 +19,11 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.overlay import Overlay
+from bridge.journal.overlay import Ids, Overlay, digest_of_name
 from bridge.journal.postgres.database import Connection, Cursor, Database, Row, Values
 from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.reading import read_event
 from bridge.model import Event
-
-_CACHED: Final = 8192
 
 _Found: TypeAlias = Record | bytes
 
@@ -63,17 +59,6 @@ FROM unnest(%b::bigint[], %b::smallint[], %b::bytea[], %b::bytea[], %b::bytea[],
 """
 
 
-_digest_of_name: Final = lru_cache(_CACHED)(digest)  # of the same users again and again
-
-
-class _Ids(dict[str, bytes]):
-    """Digests, each made when it is asked for."""
-
-    def __missing__(self, text: str) -> bytes:
-        found = self[text] = _digest_of_name(text)
-        return found
-
-
 class NotRead(Exception):
     """What is needed has not been read yet: a key, the name of a record, or a lane."""
 
@@ -92,7 +77,11 @@ class GroupLedger(Overlay[bytes]):
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
-        super().__init__(_Ids())
+        super().__init__(
+            Ids(digest_of_name),
+            stored_queue=self._stored_queue_of,
+            stored_lane=self._stored_lane_of,
+        )
         self.last = -1
         self.due: dict[str, float] = {}
         self.waits: list[float] = []
@@ -171,15 +160,13 @@ class GroupLedger(Overlay[bytes]):
         except KeyError:
             raise NotRead(names=(name,)) from None
 
-    def stored_queue(self, lane: str) -> Queue | None:
-        """See `Overlay.stored_queue`."""
+    def _stored_queue_of(self, lane: str) -> Queue | None:
         try:
             return self._lanes[lane]
         except KeyError:
             raise NotRead(lanes=(lane,)) from None
 
-    def stored_lane(self, key: bytes) -> str | None:
-        """See `Overlay.stored_lane`."""
+    def _stored_lane_of(self, key: bytes) -> str | None:
         self.has_key(key)  # what waits under it was read with it
         return self._lane_of_key.get(key)
 
