@@ -126,10 +126,10 @@ async def _at_port(
 
 @web.middleware
 async def _under_way(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a connection know when its request has come whole, and when it is answered."""
+    """Let a connection know which request it has, and when that is answered."""
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101 - `listening` makes no others
-    connection.answering()
+    connection.answering(request)
     try:
         return await handler(request)
     finally:
