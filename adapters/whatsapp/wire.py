@@ -5,10 +5,11 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
+from bridge.adapter.payload import filled, identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
 from bridge.model import JsonValue, Party, Product, ProviderError, Referral
 
@@ -18,6 +19,9 @@ CHANNEL: Final = "whatsapp"
 OBJECT: Final = "whatsapp_business_account"
 MESSAGES: Final = "messages"  # the field of a change that holds messages or statuses
 ENTRY: Final = frozenset({"id", "time", "changes"})  # what an entry is made of
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
+REPEATS_FOR: Final = timedelta(days=7)
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
 _PARENT: Final = "ENT."  # which stands next in the id of a user across linked businesses
@@ -74,21 +78,27 @@ def identity_of(user: Party) -> str | None:
 
 
 def first_error(errors: JsonValue) -> ProviderError | None:
-    """Return the first of an array of errors.
+    """Return the first of an array of errors, or the only one where there is no array.
+
+    Words alone are an error's title, where no object tells more.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
-    for error in sequence(errors):
-        if type(error) is dict:
-            data = mapping(error.get("error_data"))
-            return build.provider_error(
-                code=identifier(error.get("code")),
-                title=filled(error.get("title")) or filled(error.get("message")),
-                # Older versions put the details beside the code.
-                details=filled(data.get("details")) or filled(error.get("details")),
-                href=filled(error.get("href")),
-            )
-    return None
+    told = several(errors)
+    error = next((each for each in told if type(each) is dict and each), None)
+    if error is None:
+        words = next(filter(None, map(filled, told)), None)
+        return None if words is None else build.provider_error(title=words)
+    data = error.get("error_data")
+    return build.provider_error(
+        code=identifier(error.get("code")),
+        title=filled(error.get("title")) or filled(error.get("message")),
+        # Older versions put the details beside the code.
+        details=filled(mapping(data).get("details"))
+        or filled(error.get("details"))
+        or filled(data),
+        href=filled(error.get("href")),
+    )
 
 
 def referral(value: JsonValue) -> Referral | None:
