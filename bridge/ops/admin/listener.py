@@ -51,7 +51,7 @@ from bridge.ops.admin.responses import dumps, instant, json_response
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings, ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, no_listener
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
@@ -99,9 +99,7 @@ async def listening(
                 connect, settings.host, settings.port
             )
         except OSError as error:
-            place = f"{settings.host} port {settings.port}"
-            reason = error.strerror or str(error)
-            fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
+            fault = Problem("admin.port", no_listener(settings.host, settings.port, error))
             raise ConfigurationError((fault,)) from error
         try:
             yield base_url(*server.sockets[0].getsockname()[:2])
