@@ -81,14 +81,14 @@ class Conversations:
         return await self._outbox.mark_read(message, typing=typing)
 
     async def upload(
-        self, file: Path | bytes, /, *, via: Message | str, **details: Unpack[Details]
+        self, file: Path | str | bytes, /, *, via: Message | str, **details: Unpack[Details]
     ) -> Media:
         """Give a file to the provider, and return it as a content to send, known by its id.
 
-        `via` is the message that it answers, or as for `send`; the id is good for that account.
-        `Details` says what else there is. Raises `Unsendable` where the channel cannot carry the
-        file, the provider takes none or refuses it, `Unanswered` where trying again may help, and
-        `ConfigurationError`.
+        `file` is its path or what it holds. `via` is the message that it answers, or as for `send`;
+        the id is good for that account. `Details` says what else there is. Raises `Unsendable`
+        where the channel cannot carry the file, the provider takes none or refuses it,
+        `Unanswered` where trying again may help, and `ConfigurationError`.
         """
         self._check_running()
         return await self._outbox.upload(file, via=via, **details)
@@ -148,10 +148,10 @@ class Conversations:
     ) -> AsyncIterator[Remembered]:
         """Give what is remembered of a conversation: a dictionary to read and to change.
 
-        What has changed is durable once the block has ended; where the block raises, nothing is
-        kept. It is JSON of at most 64 KiB, and is forgotten `ttl` (seconds, or "30d") after its
-        last change, when it is left empty, and with `purge`. Each `name`, by default the calling
-        subscriber's, has one of its own, which one block at a time in this process has open.
+        Changes are durable once the block has ended; where the block raises, none is kept. It is
+        JSON of at most 64 KiB, and is forgotten `ttl` (seconds, or "30d") after its last change,
+        when it is left empty, and with `purge`. Each `name`, by default the calling subscriber's,
+        has one of its own, which one block at a time in this process has open.
 
         Raises `CodecError` for what is no JSON or too large, `ConfigurationError`, `NotRunning`
         and `JournalError`.

@@ -1,8 +1,8 @@
 """A journal's file while it is open: its connections and threads, and its recovery.
 
-Where the files that are open turn out not to be those on disk, nothing more is acknowledged.
-What is still at hand, through the descriptors that are open, is then written into a new file,
-which takes their place, and the journal goes on as after a restart.
+Where the files that are open turn out not to be those on disk, nothing more is acknowledged. The
+data that the open descriptors still reach is then written into a new file, which takes their place,
+and the journal goes on as after a restart.
 """
 
 from __future__ import annotations
