@@ -87,7 +87,7 @@ class GroupLedger(Overlay[bytes]):
         self._cache = cache
         keys = set(made.values())
         self._known = self._keys.positions(keys)
-        self.looked_up = {key: key in self._known for key in keys}
+        self.looked_up = dict.fromkeys(keys, False) | dict.fromkeys(self._known, True)
         self._missing: set[bytes] = set()
         self._expected = events  # of which no record has been looked up
 
