@@ -40,8 +40,9 @@ In JSON, fields that say nothing are left out, and times end in `Z`.
 `bridge schema` prints the same as JSON Schema, `bridge schema --format asyncapi` as AsyncAPI."""
 
 INTERFACE: Final = """\
-`[admin]` listens for operators, on `http://127.0.0.1:8081` by default.
-Where it has a token, each request brings one: `Authorization: Bearer …`.
+`[admin]` listens for operators.
+With a token it is at `http://127.0.0.1:8081` by default; send `Authorization: Bearer …`.
+Without one it is a Unix socket: `curl --unix-socket bridge.sock http://localhost/status`.
 `bridge schema --format openapi` prints the same as OpenAPI, for tools.
 An answer that refuses is a [Problem](#problem), and a later version may add fields."""
 MEASURED: Final = """\
