@@ -225,7 +225,7 @@ async def _rehearsing(bridge: Bridge) -> AsyncIterator[Chat | None]:
 async def _administered(
     bridge: Bridge, settings: AdminSettings, chat: Chat | None
 ) -> AsyncIterator[str | None]:
-    """Answer operators until the block ends; give the base URL, or None where it is disabled."""
+    """Answer operators until the block ends; give where, or None where it is disabled."""
     if not settings.enabled:
         yield None
         return
@@ -234,7 +234,8 @@ async def _administered(
     routes = () if chat is None else chat.routes()
     is_developing = _DEVELOPING in os.environ
     if is_developing and is_loopback(settings.host):
-        settings = attrs.evolve(settings, token=None)  # a browser on this machine needs none
+        # A browser on this machine needs none, and the commands still find the port.
+        settings = attrs.evolve(settings, token=None, socket=settings.own_socket)
     async with admin.listening(
         bridge.operators, metrics, settings, developing=is_developing, chat=routes
     ) as url:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.journal.domains import TO_BE_MOVED
 from bridge.journal.postgres.database import told
 from bridge.journal.postgres.settings import PostgresSettings
 
@@ -113,6 +114,7 @@ CREATE TABLE $.states (
 CREATE INDEX states_by_expiry ON $.states (expires_at);
 """
 
+_MAYBE_WITHOUT_DOMAINS: Final = 1
 _STEPS: Final = {1: _STATES}
 """What leads from each format to the next; processes of the earlier version may run meanwhile."""
 
@@ -156,6 +158,8 @@ def prepare(settings: PostgresSettings) -> int:
             found = (FORMAT, settings.partitions)
             meta = f'INSERT INTO "{name}".meta VALUES (%s, %s)'.encode()  # noqa: S608 - our own
             connection.execute(meta, found)
+        if found[0] == _MAYBE_WITHOUT_DOMAINS:
+            _check_domains(connection, name)
         for step in range(found[0], FORMAT):
             connection.execute(_STEPS[step].replace("$.", f'"{name}".').encode())
             connection.execute(
@@ -163,6 +167,13 @@ def prepare(settings: PostgresSettings) -> int:
             )
         _check_whole(connection, name)
         return found[1]
+
+
+def _check_domains(connection: Connection, name: str) -> None:
+    """Raise `JournalError` where an event has no trust domain."""
+    statement = f"""SELECT FROM "{name}".events WHERE event ->> 'domain' IS NULL LIMIT 1"""
+    if connection.execute(statement.encode()).fetchone() is not None:
+        raise JournalError(f"the schema {name} {TO_BE_MOVED}")
 
 
 def check(settings: PostgresSettings) -> Sequence[Problem]:

@@ -24,6 +24,7 @@ from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settle
 from bridge.journal.query import Query
 from bridge.journal.states import State
 from bridge.model import Event, Message, Status, StatusChange
+from bridge.model.keys import in_domain
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from bridge.testing.sample_events import poorly
@@ -576,8 +577,9 @@ async def test_an_older_schema_is_upgraded(
     make: Make, postgres: PostgresServer, schema: str
 ) -> None:
     """Tables of the format before there were states are brought up to date, and keep what is in."""
+    event = in_domain(message("a"), "test")
     async with make() as journal:
-        await journal.append([message("a")])
+        await journal.append([event])
     postgres.sql(f"DROP TABLE {schema}.states")
     postgres.sql(f"UPDATE {schema}.meta SET format = 1")
     make().check()
@@ -589,9 +591,22 @@ async def test_an_older_schema_is_upgraded(
     )
     for _ in range(2):
         async with make() as journal:
-            assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
+            assert await journal.append([event]) == Appended(published=0, duplicates=1)
             await journal.write_state(state)
             assert await journal.read_state(state.conversation, "bot") == state
+
+
+async def test_events_without_a_domain_are_not_served(
+    make: Make, postgres: PostgresServer, schema: str
+) -> None:
+    """Tables of before trust domains are refused, and the error says what to do."""
+    async with make() as journal:
+        await journal.append([message("a")])
+    postgres.sql(f"DROP TABLE {schema}.states")
+    postgres.sql(f"UPDATE {schema}.meta SET format = 1")
+    with pytest.raises(JournalError, match=r"before trust domains: .*`bridge import` into a new"):
+        async with make():
+            pass
 
 
 async def test_expired_states(make: Make) -> None:
