@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any, Final
 from zlib import crc32
 
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
+from bridge.journal.tail import Tail
 
 COLUMNS: Final = "entries.position, entries.at, entries.lane, entries.reparsed, entries.event"
 WIDTH: Final = 5
-_position: Final = attrgetter("position")
+_MOST: Final = 4096  # entries in memory
 _new_entry: Final[Callable[..., Entry]] = Entry
 
 
@@ -45,24 +44,19 @@ def read_entry(row: Sequence[Any]) -> Entry:
     )
 
 
-class Tail:
-    """The newest entries: all those after `since`, up to `last`.
+class Newest(Tail):
+    """The newest entries: those that this process and others have appended, up to `last`.
 
-    They come from this process's own appends and from reading what others have appended. Their
-    number and the size of their JSON are bounded.
+    `changed` is set when something is new; ask for it before looking.
     """
 
-    def __init__(self, *, max_entries: int = 4096, max_size: int = 16 << 20) -> None:
-        self._max_entries = max_entries
-        self._max_size = max_size
-        self._entries: list[Entry] = []
-        self._size = 0
-        self.since = self.last = 0
-        self._changed = asyncio.Event()
+    def __init__(self) -> None:
+        super().__init__(0, max_entries=_MOST)
+        self.changed = asyncio.Event()
 
     def begin(self, last: int) -> None:
         """Begin anew after a position, with nothing."""
-        self._entries, self._size, self.since, self.last = [], 0, last, last
+        super().__init__(last, max_entries=_MOST)
         self.wake()
 
     def add(self, after: int, entries: Sequence[Entry], last: int) -> bool:
@@ -70,40 +64,18 @@ class Tail:
         if after > self.last:
             return False
         if last > self.last:
-            more = [entry for entry in entries if entry.position > self.last]
-            self._entries += more
-            self._size += sum(entry.size for entry in more)
+            if more := [entry for entry in entries if entry.position > self.last]:
+                self.extend(more, sum(entry.size for entry in more))
             self.last = last
-            while len(self._entries) > self._max_entries or self._size > self._max_size:
-                gone = self._entries[: -(len(self._entries) // 2) or None]  # rarely, and many
-                self._size -= sum(entry.size for entry in gone)
-                self.since = gone[-1].position
-                del self._entries[: len(gone)]
             self.wake()
         return True
 
     def wake(self) -> None:
         """Let everybody look again who waits for `changed`."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self.changed.set()
+        self.changed = asyncio.Event()
 
-    @property
-    def changed(self) -> asyncio.Event:
-        """What is set when something is new; ask for it before looking."""
-        return self._changed
-
-    def after(
-        self, position: int, limit: int, wanted: Callable[[str], bool] | None = None
-    ) -> tuple[Sequence[Entry], int]:
+    def up_to(self, position: int, limit: int) -> tuple[Sequence[Entry], int]:
         """Return entries beyond a position not before `since`, and up to where these are all."""
-        first = bisect_right(self._entries, position, key=_position)
-        if wanted is None:
-            found = self._entries[first : first + limit]
-        else:
-            found = []
-            for entry in self._entries[first:]:
-                if wanted(entry.lane):
-                    found.append(entry)
-                    if len(found) == limit:
-                        break
+        found = self.after(position, limit)
         return found, found[-1].position if len(found) == limit else max(self.last, position)

@@ -11,11 +11,12 @@ from typing import Final, Self
 
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.erasure import Subject
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
-from bridge.journal.postgres.entries import Tail
+from bridge.journal.postgres.entries import Newest
 from bridge.journal.postgres.members import Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -69,9 +70,15 @@ class PostgresJournal(Operations):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.tail = Tail()
+        self.tail = Newest()
         self.partitions = self.settings.partitions
         self._cursors: dict[str, SubscriberCursor] = {}
+        self._appender = Appender(
+            self.database,
+            partitions=self.partitions,
+            committed=self._committed,
+            max_waiting=self._max_waiting,
+        )
         self._members = Members(
             self.database,
             poll=self.settings.poll,
@@ -79,12 +86,7 @@ class PostgresJournal(Operations):
             cursors=self._cursors.values,
             heard=self._heard,
             reached=self._heard_of,
-        )
-        self._appender = Appender(
-            self.database,
-            partitions=self.partitions,
-            committed=self._committed,
-            max_waiting=self._max_waiting,
+            due=self._appender.look_for_due,
         )
         self._reach = 0  # the last position that this process has heard of
         self._catching_up = asyncio.Lock()
@@ -172,6 +174,10 @@ class PostgresJournal(Operations):
         self._running()
         await self._appender.learn(digests)
 
+    async def erase_waiting(self, subject: Subject) -> int:
+        """See `Operations.erase_waiting`."""
+        return await self._appender.erase_waiting(subject)
+
     # --- what others do ------------------------------------------------------------------------
 
     def announce(self, subscriber: str) -> None:
@@ -190,9 +196,7 @@ class PostgresJournal(Operations):
         elif word in self._cursors:
             await self._cursors[word].waiting()
 
-    def _heard_of(self, last: int, *, is_due: bool = False) -> None:
-        if is_due:
-            self._appender.look_for_due()
+    def _heard_of(self, last: int) -> None:
         if last > max(self._reach, self.tail.last):
             self._reach = last
             if last - self.tail.last > _FAR:  # nobody here reads
@@ -258,7 +262,7 @@ class PostgresJournal(Operations):
             changed = self.tail.changed
             self._running()
             if position >= self.tail.since:
-                entries, _ = self.tail.after(position, limit)
+                entries = self.tail.after(position, limit)
             else:
                 entries, position = await self.read_up_to(position, limit)
                 if not entries:
@@ -287,12 +291,9 @@ class PostgresJournal(Operations):
     # --- keeping house -----------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
-        """See `Journal.purge`; goes over all events, and what is appended meanwhile is left out.
-
-        The server's write-ahead log and its backups keep what they have.
-        """
+        """See `Operations.purge`; all processes are told."""
         self._running()
-        erased = await housekeeping.purge(self.database, self._appender, subject)
+        erased = await super().purge(subject)
         self.tail.begin(self.tail.last)
         self._members.announce(_PURGED)
         for name in self._cursors:
