@@ -21,6 +21,7 @@ from benchmarks.counting import VARIABLE, Counts
 from benchmarks.figures import Faulty
 
 ROOT = Path(__file__).parents[1]
+ADMIN_TOKEN = "the-operators-token-of-the-benchmarks"
 _START = 60.0  # seconds; a journal of many millions is looked over first
 _given: set[int] = set()  # ports
 
@@ -57,6 +58,7 @@ class Server:
         self.folder = folder
         self.config = folder / "config.toml"
         self.port = free_port()
+        self.admin_port = free_port()
         self.fastest: dict[int, float] = {}
         """Requests per second with so many messages each, as far as is known."""
         self.started_in = 0.0
@@ -89,7 +91,8 @@ class Server:
         path = contender.path or self.folder / "bridge.db"
         self.config.write_text(
             f"[server]\nport = {self.port}\n"
-            f"[admin]\nenabled = {str(contender.admin).lower()}\nport = {free_port()}\n"
+            f"[admin]\nenabled = {str(contender.admin).lower()}\nport = {self.admin_port}\n"
+            f'token = "{ADMIN_TOKEN}"\n'
             f'[adapters.whatsapp]\napp_secrets = ["{APP_SECRET}"]\n{subscribers}'
             f'[journal]\nengine = "{contender.journal}"\npath = "{path}"\n{contender.settings}\n'
         )

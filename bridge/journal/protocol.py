@@ -217,6 +217,7 @@ class Health:
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly. `set_aside` counts damaged files that nobody has moved away yet,
     and `losses` how often since the start the files on disk were not those that were open.
+    `deaths` counts the journal's own tasks and threads that failed since then, and were replaced.
     `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
     bytes; both are None where it keeps nothing on this machine.
     """
@@ -226,6 +227,7 @@ class Health:
     spooled: int | None = None
     set_aside: int = 0
     losses: int = 0
+    deaths: int = 0
     size: int | None = None
     free: int | None = None
 

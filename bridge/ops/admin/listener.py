@@ -52,7 +52,7 @@ from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings, ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, no_listener
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
@@ -118,18 +118,16 @@ async def _at_port(
     try:
         return await loop.create_server(connect, settings.host, settings.port)
     except OSError as error:
-        place = f"{settings.host} port {settings.port}"
-        reason = error.strerror or str(error)
-        fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
+        fault = Problem("admin.port", no_listener(settings.host, settings.port, error))
         raise ConfigurationError((fault,)) from error
 
 
 @web.middleware
 async def _under_way(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a connection know when its request has come whole, and when it is answered."""
+    """Let a connection know which request it has, and when that is answered."""
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101 - `listening` makes no others
-    connection.answering()
+    connection.answering(request)
     try:
         return await handler(request)
     finally:
