@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.journal.sqlite import subscriptions
 from bridge.journal.sqlite.entries import read_after
-from bridge.journal.tail import Tail
 
 if TYPE_CHECKING:
     from bridge.journal.sqlite.store import Store
 
+_TAIL_SIZE: Final = 16 << 20
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
+_position: Final = attrgetter("position")
 
 
 class SubscriberCursor:
@@ -66,7 +70,7 @@ class Cursors:
     def __init__(self, store: Store, max_entries: int) -> None:
         self.store = store
         self.by_name: dict[str, SubscriberCursor] = {}
-        self.tail = Tail(0, max_entries=max_entries)
+        self.tail = Tail(0, max_entries=max_entries, max_size=_TAIL_SIZE)
         self._max_entries = max_entries
         self._grown = asyncio.Event()
         self._unsaved: dict[str, int] = {}
@@ -75,7 +79,7 @@ class Cursors:
 
     def begin(self, last: int) -> None:
         """Take up behind the last entry of the file."""
-        self.tail = Tail(last, max_entries=self._max_entries)
+        self.tail = Tail(last, max_entries=self._max_entries, max_size=_TAIL_SIZE)
 
     def positions(self) -> dict[str, int]:
         """Return how far subscribers are, which may not have been written yet."""
@@ -147,3 +151,43 @@ class Cursors:
                 self._unsaved = positions | self._unsaved
 
         self.store.writing(subscriptions.advance, positions).add_done_callback(saved)
+
+
+class Tail:
+    """The newest entries in memory, for subscribers that keep up.
+
+    Holds every entry after `since`; their number and the size of their JSON are bounded.
+    """
+
+    def __init__(self, since: int, *, max_entries: int, max_size: int) -> None:
+        self.since = since
+        self.last = since
+        self._max_entries = max_entries
+        self._max_size = max_size
+        self._entries: list[Entry] = []
+        self._size = 0
+
+    def extend(self, entries: Sequence[Entry], size: int) -> None:
+        """Add what has been appended; `size` is that of its JSON."""
+        self._entries += entries
+        self._size += size
+        self.last = entries[-1].position
+        # Halved rather than trimmed at each append: cutting a list's head moves all of it.
+        while len(self._entries) > self._max_entries or self._size > self._max_size:
+            kept = len(self._entries) // 2
+            self._size = self._size * kept // len(self._entries)
+            self._keep(self._entries[len(self._entries) - kept :])
+
+    def _keep(self, entries: list[Entry]) -> None:
+        gone = self._entries[len(self._entries) - len(entries) - 1]
+        self.since = gone.position
+        self._entries = entries
+
+    def after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return entries beyond a position, which must not lie before `since`."""
+        first = bisect_right(self._entries, position, key=_position)
+        return self._entries[first : first + limit]
+
+    def erase(self, subject: Subject) -> None:
+        """Let go of entries about one subject."""
+        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]
