@@ -37,6 +37,10 @@ class Contender:
     subscribers: int = 1
     subscriber: str = "s"
     """What the subscribers are called, before their number."""
+    function: str = "subscriber"
+    """The function in `benchmarks.subscribers`, before the number."""
+    options: str = ""
+    """More lines for the table of each subscriber."""
     start: str = "end"
     settings: str = ""
     """More lines for the table [journal], and tables below it."""
@@ -80,8 +84,8 @@ class Server:
             return [str(self.port)]
         subscribers = "".join(
             f"[subscribers.{contender.subscriber}{number}]\n"
-            f'use = "benchmarks.subscribers:subscriber{number}"\n'
-            f'start = "{contender.start}"\n'
+            f'use = "benchmarks.subscribers:{contender.function}{number}"\n'
+            f'start = "{contender.start}"\n{contender.options}\n'
             for number in range(contender.subscribers)
         )
         path = contender.path or self.folder / "bridge.db"

@@ -30,6 +30,7 @@ from bridge.adapter.simulation import (
     SimulatedAnswer,
     SimulatedCallback,
     Windows,
+    form_fields,
 )
 from bridge.adapters.whatsapp.refusals import CODES
 from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
@@ -37,6 +38,7 @@ from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Te
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
 _THREAD: Final = re.compile(r"/\d+/thread_control$")
+_MEDIA: Final = re.compile(r"/\d+/media$")
 _NODE: Final = re.compile(r"/(?P<id>\d+|me)$")
 _MISSING: Final = Checker("131008")
 _INVALID: Final = Checker("131009")
@@ -65,6 +67,7 @@ class SimulatedWhatsApp:
     ) -> None:
         self.rules = Rules(pair_every=6.0, pair_burst=45, rate=80.0, window=24 * 3600.0)
         self.arrived: list[Arrived] = []
+        self.files: dict[str, bytes] = {}
         self._authorization = f"Bearer {access_token}"
         self._buckets = Buckets()
         self._windows = Windows()
@@ -90,6 +93,8 @@ class SimulatedWhatsApp:
             return SimulatedAnswer(response=_response({"id": match["id"]}))
         if request.method == "POST" and _THREAD.search(path) is not None:
             return self._control(request)
+        if request.method == "POST" and _MEDIA.search(path) is not None:
+            return self._upload(request)
         match = _PATH.search(path)
         if match is None or request.method != "POST":
             raise Objection("100", "Unsupported request")
@@ -125,6 +130,22 @@ class SimulatedWhatsApp:
         if self.rules.errors:
             raise Objection(self.rules.errors.popleft(), "as the test asked for")
         return SimulatedAnswer(response=_response({"messaging_product": "whatsapp"}))
+
+    def _upload(self, request: Request) -> SimulatedAnswer:
+        """Keep a file.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
+        """
+        self._authorize(request)
+        fields = form_fields(request)
+        _MISSING.that(fields.get("messaging_product") == b"whatsapp", "messaging_product")
+        _MISSING.that(bool(fields.get("file")), "file is required")
+        _INVALID.that(b"/" in fields.get("type", b""), "type must be a MIME type")
+        if self.rules.errors:
+            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        media_id = str(zlib.crc32(fields["file"]))
+        self.files[media_id] = fields["file"]
+        return SimulatedAnswer(response=_response({"id": media_id}))
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")

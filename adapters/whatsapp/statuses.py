@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from bridge.adapter import build
-from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping
+from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping, text
 from bridge.adapter.reading import JsonObject, required_id, required_text
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
@@ -18,9 +18,11 @@ from bridge.adapters.whatsapp.wire import first_error, identity_of, party
 from bridge.errors import Unreadable
 from bridge.model import (
     Direction,
+    JsonValue,
     Message,
     Notice,
     Origin,
+    Party,
     Pricing,
     Status,
     StatusChange,
@@ -59,22 +61,12 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     The statuses of calls and payments move no message: they are notices.
     """
     scope = value.scope
-    kind = item.get("type")
-    group_id: str | None = None
-    if item.get("recipient_type") == "group" or not item.keys().isdisjoint(_PARTICIPANT):
-        group_id = identifier(item.get("recipient_id"))
-        number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
-    else:
-        number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
-        parent_user_id = first(item, _PARENT, identifier)
-    card = value.cards.of(number, user_id, parent_user_id)
-    recipient = party(number, user_id, parent_user_id, card)
-    key_hash = filled(item.get("recipient_identity_key_hash"))
-    if key_hash is not None:
-        recipient = attrs.evolve(recipient, identity_key_hash=key_hash)
-    raw = with_card(item, card, recipient)
+    kind = "payment" if "payment" in item else text(item.get("type"))
+    is_of_group = _is_of_group(item)
+    group_id = identifier(item.get("recipient_id")) if is_of_group else None
+    number, recipient, raw = _recipient_of(item, value, is_of_group=is_of_group)
     occurred_at = instant(item.get("timestamp"))
-    if type(kind) is str and kind in _OTHER_KINDS:
+    if kind is not None and (kind := kind.lower()) in _OTHER_KINDS:
         return scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
     message_id = required_id(item, "id")
     word = required_text(item, "status")
@@ -128,6 +120,30 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
         pricing=_pricing(item),
         correlation=filled(item.get("biz_opaque_callback_data")),
     )
+
+
+def _recipient_of(
+    item: JsonObject, value: ValueContext, *, is_of_group: bool
+) -> tuple[JsonValue, Party, JsonObject]:
+    """Return the user of a status, the number as it is told, and the item with the user's card."""
+    if is_of_group:
+        number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
+    else:
+        number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
+        parent_user_id = first(item, _PARENT, identifier)
+    card = value.cards.of(number, user_id, parent_user_id)
+    recipient = party(number, user_id, parent_user_id, card)
+    key_hash = filled(item.get("recipient_identity_key_hash"))
+    if key_hash is not None:
+        recipient = attrs.evolve(recipient, identity_key_hash=key_hash)
+    return number, recipient, with_card(item, card, recipient)
+
+
+def _is_of_group(item: JsonObject) -> bool:
+    if not item.keys().isdisjoint(_PARTICIPANT) and any(map(item.get, _PARTICIPANT)):
+        return True
+    told = item.get("recipient_type")
+    return type(told) is str and told.lower() == "group"
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing

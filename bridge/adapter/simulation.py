@@ -6,16 +6,20 @@ The behaviour of a provider is its adapter's business, pure and with the time as
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol, TypeAlias, final, runtime_checkable
+from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 
 from bridge.adapter.contract import Response, SignedRequest
 from bridge.adapter.sending import Request, Sender
 from bridge.model import Choice, JsonValue, Location, Media, Text
+
+_BOUNDARY: Final = re.compile(r'boundary="?([^";]{1,70})')
+_FIELD: Final = re.compile(rb'[; ]name="([^"]{1,70})"')
 
 
 @final
@@ -83,6 +87,24 @@ class Rules:
     def has_opted_out(self, user: str) -> bool:
         """Return whether a user, by their phone with or without a plus, opted out."""
         return bool({user, f"+{user}"} & self.opted_out)
+
+
+def form_fields(request: Request) -> dict[str, bytes]:
+    """Return the fields of a form, files among them; nothing where it is no form.
+
+    https://www.rfc-editor.org/rfc/rfc7578
+    """
+    kind = request.headers.get("Content-Type", "")
+    boundary = _BOUNDARY.search(kind)
+    if boundary is None or not kind.lower().startswith("multipart/form-data"):
+        return {}
+    fields = {}
+    for part in request.body.split(b"--" + boundary[1].encode())[1:-1]:
+        head, _, value = part.partition(b"\r\n\r\n")
+        name = _FIELD.search(head)
+        if name is not None:
+            fields[name[1].decode()] = value.removesuffix(b"\r\n")
+    return fields
 
 
 class Simulation(Protocol):

@@ -217,6 +217,7 @@ class Health:
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly. `set_aside` counts damaged files that nobody has moved away yet,
     and `losses` how often since the start the files on disk were not those that were open.
+    `deaths` counts the journal's own tasks and threads that failed since then, and were replaced.
     `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
     bytes; both are None where it keeps nothing on this machine.
     """
@@ -226,6 +227,7 @@ class Health:
     spooled: int | None = None
     set_aside: int = 0
     losses: int = 0
+    deaths: int = 0
     size: int | None = None
     free: int | None = None
 
@@ -386,8 +388,8 @@ class Engine(Protocol):
     async def purge(self, subject: str) -> int:
         """Erase every event about one phone number or user id; return how many there were.
 
-        Their keys stay known, so that a provider's late retry does not bring them back. What
-        subscribers remember of the subject's conversations is erased as well.
+        Their keys stay known, so that a provider's late retry does not bring them back. The states
+        of the subject's conversations are erased as well.
         """
         ...
 
@@ -495,8 +497,8 @@ class TransactionalCursor(Protocol):
     def transaction(self, event: Event) -> AbstractAsyncContextManager[Any]:
         """Give a connection in a transaction, which commits what is done and that it was done.
 
-        None instead of a connection says that the event was taken before, or is another
-        process's now. Whatever is raised within rolls everything back.
+        None instead of a connection says that the event was taken before, or is another process's
+        now. An exception in the block rolls everything back.
         """
         ...
 

@@ -94,6 +94,17 @@ def content_from_dict(value: JsonValue) -> Content:
     return content
 
 
+def content_to_dict(content: Content) -> dict[str, JsonValue]:
+    """Return a message's content as plain JSON values. Raises `CodecError`, like `encode`."""
+    try:
+        result: dict[str, JsonValue] = orjson.loads(
+            orjson.dumps(content, default=_plain, option=_OPTIONS)
+        )
+    except orjson.JSONEncodeError as error:
+        raise CodecError(f"the content does not fit into JSON: {error}") from error
+    return result
+
+
 def _problems(value: JsonValue) -> list[str]:
     # The quick reader stops at the first fault and does not know where it stood; the thorough
     # one collects all of them with their paths, and is too slow for what is sound.
@@ -136,9 +147,9 @@ def _made_of(origin: object) -> Callable[[_Hint], bool]:
 def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
     """Return a function that makes a dict of an instance's fields, in the order of our JSON.
 
-    It is compiled for the class, as attrs and cattrs do with theirs: a loop over the names
-    takes twice as long. cattrs' own function writes the fields without a default first.
-    What is not of the class that its field wants is left to orjson, which refuses most of it.
+    It is compiled for the class, as attrs and cattrs do with theirs: a loop over the names takes
+    twice as long. cattrs' own function writes the fields without a default first. A value that is
+    not of its field's class is left to orjson, which refuses most of them.
     """
     hints = get_type_hints(cls)
     source = ["def write(value):", "    result = {}"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID, uuid4, uuid5
 
 import attrs
@@ -13,7 +14,7 @@ from bridge.adapter import Route
 from bridge.adapter.fitting import parts
 from bridge.adapter.payload import phone
 from bridge.delivery.attempt import turn
-from bridge.errors import Unsendable
+from bridge.errors import CodecError, Unsendable
 from bridge.journal.tracks import in_domain
 from bridge.model import (
     Content,
@@ -22,6 +23,7 @@ from bridge.model import (
     Direction,
     Event,
     Intent,
+    Media,
     Message,
     Origin,
     Party,
@@ -30,25 +32,30 @@ from bridge.model import (
     Template,
     Text,
 )
+from bridge.model.codec import content_from_dict, content_to_dict
 from bridge.model.keys import OURS, conversation_id, message_key
-from bridge.outbox.ways import Way
+from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
 
 When: TypeAlias = datetime | timedelta | float | str
 """A time, or how long from now: in seconds, or written as in the settings, such as "1h"."""
 
+Adapt: TypeAlias = Literal["degrade", "strict"]
+"""What to do with what a channel cannot carry as it is: something close to it, or nothing."""
+
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
 _LONGEST_KEY: Final = 512
+_MOST_PARTS: Final = 50
 
 
 class Asking(TypedDict, total=False):
     """What may be said of a message that is to be sent.
 
-    What is sent again under a `key` is not sent twice. `otherwise`, a template, goes where the
-    provider takes nothing else. `fallback` names the ways out that are tried next where the user
-    cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and is
-    given up after `expires`: a time, or how long from now. With `strict`, a content that the
-    channel can only carry degraded or in parts is refused. With `force`, a marketing template
+    A message that is sent again under a `key` is not sent twice. `otherwise`, a template, goes
+    where the provider takes nothing else. `fallback` names the ways out that are tried next where
+    the user cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and
+    is given up after `expires`: a time, or how long from now. With `adapt` "strict", a content that
+    the channel can only carry degraded or in parts is refused. With `force`, a marketing template
     goes also to a user who has opted out.
     """
 
@@ -57,7 +64,7 @@ class Asking(TypedDict, total=False):
     fallback: Sequence[str]
     not_before: When | None
     expires: When | None
-    strict: bool
+    adapt: Adapt
     force: bool
 
 
@@ -78,7 +85,7 @@ class Wish:
     fallback: Sequence[str] = ()
     not_before: When | None = None
     expires: When | None = None
-    strict: bool = False
+    adapt: Adapt = "degrade"
     force: bool = False
     quote: bool = False
 
@@ -88,8 +95,12 @@ class Wish:
         if key is None:
             current = turn.get()
             key = uuid4().hex if current is None else current.next_key()
-        elif not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
+        elif not _is_key(key):
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
+        if not isinstance(self.otherwise, Template | None):
+            raise Unsendable("otherwise: expected a template")
+        if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
+            raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
         return Intent(
             key=key,
             not_before=_instant("not_before", self.not_before, self.now),
@@ -99,12 +110,15 @@ class Wish:
         )
 
 
-def answer(way: Way, message: Message, wish: Wish) -> tuple[Message, ...]:
+def answer(ways: Ways, message: Message, wish: Wish) -> tuple[Message, ...]:
     """Return what goes out in answer to a message. Raises `Unsendable`."""
+    if not isinstance(message, Message):
+        raise Unsendable(f"expected the message to answer, found a {type(message).__name__}")
     if message.direction is not Direction.INBOUND:
         raise Unsendable(
             'this is a message of the business: answer a user\'s, as with direction="inbound"'
         )
+    way = ways.of(message.source)
     is_direct = message.conversation.kind is ConversationKind.DIRECT
     quoted = ReplyTo(message_id=message.message_id, sender=message.sender) if wish.quote else None
     draft = _draft(
@@ -140,12 +154,13 @@ def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message,
     return _fitting(way, draft, wish)
 
 
-def party(to: str | Party) -> Party:
+def party(to: object) -> Party:
     """Return whom a phone number or a provider's user id names. Raises `Unsendable`."""
     if isinstance(to, str):
-        number = phone(to)
-        to = Party(phone=number) if number is not None else Party(user_id=to.strip() or None)
-    if not (to.phone or to.user_id):
+        number, name = phone(to), to.strip()
+        is_id = name.isprintable() and not any(map(str.isspace, name))
+        to = Party(phone=number, user_id=name or None if number is None and is_id else None)
+    if not isinstance(to, Party) or not (to.phone or to.user_id):
         raise Unsendable("nobody to send to: give a phone with its country's code, or a user id")
     return to
 
@@ -164,7 +179,6 @@ def _draft(
 ) -> Message:
     intent = wish.intent()
     message_id = str(uuid5(_NAMESPACE, f"{domain or ''}/{intent.key}"))
-    content = Text(text=wish.content) if isinstance(wish.content, str) else wish.content
     message: Message = Message(
         key="",
         source=way.source,
@@ -181,11 +195,23 @@ def _draft(
         conversation=conversation,
         sender=sender,
         recipient=recipient,
-        content=content,
+        content=_content(wish.content),
         reply_to=reply_to,
         intent=intent,
     )
     return keyed(message)
+
+
+def _content(given: object) -> Content:
+    """Return a content as the journal will give it back. Raises `Unsendable` for what is none."""
+    if isinstance(given, str):
+        return Text(text=given)
+    if not isinstance(given, Content):
+        raise Unsendable(f"expected a text or a content, found a {type(given).__name__}")
+    try:
+        return content_from_dict(content_to_dict(given))
+    except CodecError as error:
+        raise Unsendable(str(error)) from error
 
 
 def keyed(message: Message) -> Message:
@@ -197,8 +223,13 @@ def keyed(message: Message) -> Message:
 def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     """Return a message in the parts that its channel takes, each of which can be composed."""
     capabilities = way.capabilities(draft.channel)
+    if wish.adapt not in get_args(Adapt):
+        raise Unsendable('adapt: expected "degrade" or "strict"')
     # The id of a part is made from that of the first one, and its key from its id.
-    messages = list(map(keyed, parts(draft, capabilities, strict=wish.strict)))
+    fitting = parts(draft, capabilities, strict=wish.adapt == "strict")
+    if len(fitting) > _MOST_PARTS:
+        raise Unsendable(f"it takes {len(fitting)} messages, and {_MOST_PARTS} are possible")
+    messages = list(map(keyed, fitting))
     for number, message in enumerate(messages[1:], 1):  # one template is enough
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:
@@ -213,12 +244,13 @@ def _without_template(message: Message) -> Intent | None:
 
 
 def rerouted(message: Message, way: Way, route: Route) -> Message:
-    """Return a message as it goes out another way."""
+    """Return a message as it goes out another way, where ids of files are not known."""
     identity = message.recipient.phone or message.recipient.user_id or ""
     conversation = conversation_id(route.channel, route.account, identity)
     moved = attrs.evolve(message, source=way.source, domain=way.domain)
     return attrs.evolve(
         moved,
+        content=_without_ids(message.content),
         channel=route.channel,
         account=route.account,
         conversation=Conversation(id=in_domain(moved, conversation)),
@@ -235,15 +267,37 @@ def in_its_place(message: Message, template: Template) -> Message:
 def is_same(sent: Event, asked: Message, otherwise: Template | None) -> bool:
     """Return whether a message says the same to the same user from the same account.
 
-    A template that has gone `otherwise` says the same.
+    A template that has gone `otherwise` says the same, and so does a file that was uploaded twice.
     """
     return (
         isinstance(sent, Message)
-        and sent.content in (asked.content, otherwise)
+        and _by_checksum(sent.content) in (_by_checksum(asked.content), _by_checksum(otherwise))
         and (sent.channel, sent.account) == (asked.channel, asked.account)
         and (sent.recipient.phone or sent.recipient.user_id)
         == (asked.recipient.phone or asked.recipient.user_id)
     )
+
+
+def _by_checksum(content: Any) -> Any:  # noqa: ANN401 - whatever a message holds
+    """Return a content whose files go by their checksum: each upload has an id of its own."""
+    return _without_ids(content, lambda file: file.url is None and file.sha256 is not None)
+
+
+def _without_ids(value: Any, which: Callable[[Media], bool] = lambda _: True) -> Any:  # noqa: ANN401
+    """Return a content without the ids of its files, or of those that are meant."""
+    if isinstance(value, Media):
+        return attrs.evolve(value, media_id=None) if which(value) else value
+    if isinstance(value, tuple):
+        return tuple(_without_ids(each, which) for each in value)
+    if attrs.has(type(value)):
+        fields = [field.name for field in attrs.fields(type(value)) if field.init]
+        parts = {name: _without_ids(getattr(value, name), which) for name in fields}
+        return attrs.evolve(value, **parts)
+    return value
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= _LONGEST_KEY and key.isprintable()
 
 
 def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
@@ -253,9 +307,11 @@ def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
         if when.tzinfo is None:
             raise Unsendable(f"{name} is a time without its zone")
         return when
-    if isinstance(when, str):
-        told = seconds(when)
-        if told is None:
-            raise Unsendable(f'{name} is neither a time nor a duration such as "1h"')
-        when = told
-    return now + (when if isinstance(when, timedelta) else timedelta(seconds=when))
+    told = seconds(when) if isinstance(when, str) else when
+    if isinstance(told, int | float) and not isinstance(told, bool):
+        with suppress(ValueError, OverflowError):
+            told = timedelta(seconds=told)
+    if isinstance(told, timedelta):
+        with suppress(OverflowError):
+            return now + told
+    raise Unsendable(f'{name} is neither a time nor a duration such as "1h"')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Final, TypeAlias, final
 
 from bridge.clock import Clock
@@ -13,7 +12,8 @@ from bridge.delivery import Attempt
 from bridge.delivery.attempt import Later
 from bridge.journal.protocol import Journal
 from bridge.journal.query import MOST, Query
-from bridge.model import Message, StatusChange
+from bridge.model import Content, Media, Message, Origin, StatusChange, Text
+from bridge.model.keys import OURS
 from bridge.outbox.ways import Way
 
 _Name: TypeAlias = tuple[str | None, str]  # a trust domain, and our id in it
@@ -24,7 +24,8 @@ _LOOK_AGAIN: Final = 1.0  # seconds
 class Doubts:
     """Settles doubts about messages; `subscriber` is the one that sends.
 
-    A status that repeats our id is waited for at most `patience` seconds.
+    A status that repeats our id, or a copy of the message, is waited for at most `patience`
+    seconds.
     """
 
     def __init__(
@@ -43,7 +44,6 @@ class Doubts:
 
     def begin(self) -> None:
         """Begin a life of the process: what was taken before may have been sent before."""
-        self._began_at = datetime.fromtimestamp(self._clock().time(), UTC)
         self._before: set[_Name] | None = None
         self._looking = asyncio.Lock()
 
@@ -54,9 +54,8 @@ class Doubts:
         """
         if attempt.begun or attempt.replayed:
             return await self._is_told(message, failures=not attempt.replayed)
-        if message.received_at > self._began_at:
-            return False
-        # An earlier life may have been done with it, though not with one that came before it.
+        # An earlier life may have been done with it, though not with one that came before it. No
+        # time tells which messages are that old: clocks are set back.
         async with self._looking:
             if self._before is None:
                 self._before = await self._look()
@@ -74,6 +73,45 @@ class Doubts:
             isinstance(each.event, StatusChange)
             and (failures or each.event.resolved)
             and each.event.domain == message.domain
+            for each in await self._journal().search(about)
+        )
+
+    async def copy_of(self, way: Way, message: Message) -> Message | None:
+        """Return the message that a provider has told of, which is the one in doubt.
+
+        It has the same content, to the same user, and is tied to nothing else that we sent.
+        Raises `JournalError`.
+        """
+        if not _is_recognized(way, message):
+            return None
+        entry = await self._journal().find(message.key)
+        if entry is None or not isinstance(entry.event, Message):
+            return None
+        about = Query(
+            kinds=(Message.kind,),
+            conversation=entry.event.conversation.id,
+            after=entry.position,
+            limit=MOST,
+        )
+        for each in await self._journal().search(about):
+            copy = each.event
+            if (
+                isinstance(copy, Message)
+                and copy.origin is Origin.API
+                and copy.domain == message.domain
+                and _is_same(copy.content, message.content)
+                and not await self._is_ours(copy)
+            ):
+                return copy
+        return None
+
+    async def _is_ours(self, copy: Message) -> bool:
+        """Return whether a status ties a message of the provider's to one that we sent."""
+        about = Query(kinds=(StatusChange.kind,), message_id=copy.message_id, limit=MOST)
+        return any(
+            isinstance(each.event, StatusChange)
+            and each.event.domain == copy.domain
+            and each.event.id_space == OURS
             for each in await self._journal().search(about)
         )
 
@@ -95,8 +133,8 @@ class Doubts:
         return found
 
     def wait(self, way: Way, message: Message) -> None:
-        """Raise `Later` while a status may still tell whether the provider took a message."""
-        if not way.capabilities(message.channel).echoes:
+        """Raise `Later` while a callback may still tell whether the provider took a message."""
+        if not (way.capabilities(message.channel).echoes or _is_recognized(way, message)):
             return
         now = self._clock().monotonic()
         until = self._waited_for.setdefault(message.message_id, now + self._patience)
@@ -107,3 +145,14 @@ class Doubts:
     def end(self, message: Message) -> None:
         """Forget a doubt: the message is sent again, or has failed."""
         self._waited_for.pop(message.message_id, None)
+
+
+def _is_recognized(way: Way, message: Message) -> bool:
+    """Return whether the provider tells what was sent, in a form in which it is known again."""
+    return way.capabilities(message.channel).copies and isinstance(message.content, Text | Media)
+
+
+def _is_same(told: Content, sent: Content) -> bool:
+    if isinstance(told, Media) and isinstance(sent, Media):
+        return told.url == sent.url
+    return told == sent

@@ -24,8 +24,8 @@ class AdminSettings:
     on the Unix `socket`, to which the server's own user alone can connect; without a socket, on
     loopback for every user of the machine. `tokens` are further ones by the names of who has
     them, as the record tells them; who has one of `readers` may look at everything and change
-    nothing. The commands use `token`, else the first of the others. Whoever has `send_token` may
-    send messages (`POST /send`) and nothing else.
+    nothing. The commands use `token`, else the first of the others. With `send_token`, a client
+    may send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True

@@ -9,20 +9,23 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
+import attrs
+
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.erasure import Subject
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
-from bridge.journal.postgres.entries import Tail
+from bridge.journal.postgres.entries import Newest
 from bridge.journal.postgres.members import Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -64,14 +67,21 @@ class PostgresJournal(Operations):
         self._sweep_every = sweep_every
         self._changed: Callable[[str], Awaitable[None]] | None = None
         self._open = False
+        self._deaths = Deaths()
         self._make()
 
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.tail = Tail()
+        self.tail = Newest()
         self.partitions = self.settings.partitions
         self._cursors: dict[str, SubscriberCursor] = {}
+        self._appender = Appender(
+            self.database,
+            partitions=self.partitions,
+            committed=self._committed,
+            max_waiting=self._max_waiting,
+        )
         self._members = Members(
             self.database,
             poll=self.settings.poll,
@@ -79,12 +89,7 @@ class PostgresJournal(Operations):
             cursors=self._cursors.values,
             heard=self._heard,
             reached=self._heard_of,
-        )
-        self._appender = Appender(
-            self.database,
-            partitions=self.partitions,
-            committed=self._committed,
-            max_waiting=self._max_waiting,
+            due=self._appender.look_for_due,
         )
         self._reach = 0  # the last position that this process has heard of
         self._catching_up = asyncio.Lock()
@@ -115,7 +120,7 @@ class PostgresJournal(Operations):
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._reach = last
-            self._tasks = Tasks("journal")
+            self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
                 self._appender.run,
@@ -172,6 +177,10 @@ class PostgresJournal(Operations):
         self._running()
         await self._appender.learn(digests)
 
+    async def erase_waiting(self, subject: Subject) -> int:
+        """See `Operations.erase_waiting`."""
+        return await self._appender.erase_waiting(subject)
+
     # --- what others do ------------------------------------------------------------------------
 
     def announce(self, subscriber: str) -> None:
@@ -190,9 +199,7 @@ class PostgresJournal(Operations):
         elif word in self._cursors:
             await self._cursors[word].waiting()
 
-    def _heard_of(self, last: int, *, is_due: bool = False) -> None:
-        if is_due:
-            self._appender.look_for_due()
+    def _heard_of(self, last: int) -> None:
         if last > max(self._reach, self.tail.last):
             self._reach = last
             if last - self.tail.last > _FAR:  # nobody here reads
@@ -258,7 +265,7 @@ class PostgresJournal(Operations):
             changed = self.tail.changed
             self._running()
             if position >= self.tail.since:
-                entries, _ = self.tail.after(position, limit)
+                entries = self.tail.after(position, limit)
             else:
                 entries, position = await self.read_up_to(position, limit)
                 if not entries:
@@ -278,7 +285,7 @@ class PostgresJournal(Operations):
     ) -> tuple[Sequence[Entry], int]:
         """Return entries beyond a position, and up to where these are all there are.
 
-        Whatever lies up to `at_least` has been committed.
+        Every entry up to `at_least` has been committed.
         """
         last = max(self.tail.last, at_least, position)
         entries = await self.read_after(position, limit, partitions)
@@ -287,12 +294,9 @@ class PostgresJournal(Operations):
     # --- keeping house -----------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
-        """See `Journal.purge`; goes over all events, and what is appended meanwhile is left out.
-
-        The server's write-ahead log and its backups keep what they have.
-        """
+        """See `Operations.purge`; all processes are told."""
         self._running()
-        erased = await housekeeping.purge(self.database, self._appender, subject)
+        erased = await super().purge(subject)
         self.tail.begin(self.tail.last)
         self._members.announce(_PURGED)
         for name in self._cursors:
@@ -315,4 +319,4 @@ class PostgresJournal(Operations):
         """See `Journal.health`: asks the server whether it would take an event."""
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
-        return await housekeeping.health(self.database)
+        return attrs.evolve(await housekeeping.health(self.database), deaths=self._deaths.count)

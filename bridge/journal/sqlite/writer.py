@@ -26,13 +26,15 @@ from bridge.journal.correlation import correlate
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
-from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
+from bridge.raised import kind_of
+from bridge.supervised import report
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -110,7 +112,7 @@ class Writer:
     """The thread that owns the writing connection.
 
     `answered` is called on the event loop, once for each group, with its items.
-    `last` is the position of the newest entry on disk, and `keys` knows those of all entries.
+    `last` is the position of the newest entry on disk.
     `fault` says what went wrong with the last write, until one succeeds.
     `put` queues an item, whose future tells what became of it.
 
@@ -121,7 +123,7 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KeyIndex,
+        indexes: Indexes,
         *,
         retention: Retention,
         clock: Callable[[], float],
@@ -134,7 +136,7 @@ class Writer:
         self._is_at_fault = False  # and has been told so
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
-        self.keys = keys
+        self.indexes = indexes
         self.records = RecordCache()
         self._queues = Queues(clock=clock)
         read_queues(connection, self._queues)
@@ -156,7 +158,10 @@ class Writer:
         self._is_sweeping = False
         self.checkpoint_due = threading.Event()
         connection.set_wal_hook(self._committed)
-        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self.has_died = False
+        self._running = True
+        self._group: Sequence[Item] = ()  # of which nobody has been told yet
+        self._thread = threading.Thread(target=self._stay, name="journal-writer", daemon=True)
 
     def start(self) -> None:
         """Begin to take what is put."""
@@ -178,10 +183,32 @@ class Writer:
 
     # --- the thread ----------------------------------------------------------------------
 
+    def _stay(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, callers are waiting
+            report("journal", "writer", error)
+            self.has_died = True
+            self._roll_back()
+            self._refuse(f"the journal's writer failed: {kind_of(error)}")
+
+    def _refuse(self, reason: str) -> None:
+        """Fail everything, save chores, until somebody stops the thread."""
+        self._lost = reason
+        failed = [*self._group, *self._wishes]
+        self._fail(failed, reason)
+        self._answer(failed)
+        while self._running and (item := self._queue.get()) is not None:
+            if isinstance(item, Chore):
+                self._do(item)
+            else:
+                self._fail((item,), reason)
+            self._answer((item,))
+
     def _run(self) -> None:
-        running = True
-        while running:
-            group, running = self._next_group()
+        while self._running:
+            group, self._running = self._next_group()
+            self._group = group
             if self._queues.deadline is not None and (due := self._queues.due()):
                 group.insert(0, Append(due=due))
             if group:
@@ -194,12 +221,15 @@ class Writer:
                 for item in group:
                     if isinstance(item, Chore):
                         self._do(item)
+                self._group = ()
                 self._answer([item for item in group if not isinstance(item, Sweep)])
                 if wishes := [item for item in group if isinstance(item, Sweep)]:
                     self._wishes += wishes
                     self._retention.begin()
-            elif running:
-                self._check_files(())
+            elif self._running:
+                self._lost = self._find_lost(self._wal_size)
+                if self._lost is not None:
+                    self._answer(())
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()
             if self._is_at_fault and self.fault is None:
@@ -241,7 +271,7 @@ class Writer:
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
             self._roll_back()
-            self.keys.roll_back()
+            self.indexes.roll_back()
             self.records.clear()
             fault = self._failed(error)
             for append in appends:
@@ -253,18 +283,14 @@ class Writer:
                 for job in jobs:
                     job.error = JournalError(fault)
         else:
-            self.keys.commit()
+            self.indexes.commit()
             if ledger is not None and ledger.queues:
                 ledger.commit()
             self.last = last
-            self._check_files((*appends, *jobs))
-
-    def _check_files(self, committed: Sequence[Append | Job]) -> None:
-        """Fail what has been committed to files that are not those on disk any more."""
-        self._lost = self._find_lost(self._wal_size)
-        if self._lost is not None:
-            self._fail(committed, self._lost)
-            self._answer(())
+            self._lost = self._find_lost(self._wal_size)
+            if self._lost is not None:  # committed to files that are not those on disk any more
+                self._fail((*appends, *jobs), self._lost)
+                self._answer(())
 
     def _fail(self, items: Sequence[Item], reason: str) -> None:
         for item in items:
@@ -281,7 +307,7 @@ class Writer:
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
         events = [event for append in appends for event in append.events]
-        return GroupLedger(self._connection, self.keys, self._queues, self.records, events)
+        return GroupLedger(self._connection, self.indexes, self._queues, self.records, events)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger, *, now: int) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
@@ -308,7 +334,9 @@ class Writer:
                 entries.append(_new_entry(position=last, lane=lane, event=event, size=len(data)))
                 append.size += len(data)
             if append.learned:
-                known = self.keys.among(append.learned) | {row[1] for row in rows}
+                known = self.indexes.keys.positions(append.learned).keys() | {
+                    row[1] for row in rows
+                }
                 claims |= dict.fromkeys(name for name in append.learned if name not in known)
             # Known from now on, and not published under this key.
             for name, of in claims.items():
@@ -316,8 +344,8 @@ class Writer:
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
             self._connection.executemany(_INSERT, rows)
-            self.keys.add(rows)
-            self.keys.merge()
+            self.indexes.keys.add(rows)
+            self.indexes.keys.merge()
         if ledger.records or ledger.queues:  # else all of them are of users as they are known
             ledger.write(now)
         return last
@@ -339,7 +367,7 @@ class Writer:
     def _sweep(self) -> None:
         """Take one step of a retention pass; a pass that fails is tried again at the next."""
         try:
-            finished = self._retention.step(self._connection, self.keys)
+            finished = self._retention.step(self._connection, self.indexes)
         except Exception as error:  # noqa: BLE001 - as in _commit
             fault = self._failed(error)
             for wish in self._wishes:

@@ -1,7 +1,7 @@
 """The listener for operators: JSON over HTTP for the commands, probes, and metrics.
 
-Whoever reaches it can read every event, so it is never the public port: behind a token, or on a
-socket that only the server's own user can connect to.
+Its clients can read every event, so it is never the public port: behind a token, or on a socket
+that only the server's own user can connect to.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ from bridge.ops.admin.responses import dumps, instant, json_response
 from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
+from bridge.outbox.outbox import NAME as OUTBOX
 from bridge.settings import AdminSettings, ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, no_listener
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
@@ -118,9 +119,7 @@ async def _at_port(
     try:
         return await loop.create_server(connect, settings.host, settings.port)
     except OSError as error:
-        place = f"{settings.host} port {settings.port}"
-        reason = error.strerror or str(error)
-        fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
+        fault = Problem("admin.port", no_listener(settings.host, settings.port, error))
         raise ConfigurationError((fault,)) from error
 
 
@@ -215,6 +214,7 @@ async def _status(request: web.Request) -> web.Response:
             "adapters": list(operators.adapters),
             "sources": [_source(request, name) for name in operators.adapters],
             "subscribers": subscribers,
+            "sends": _sends(subscribers),
             "last_event": {
                 "key": mask_phones_in(newest[0].event.key) if masked else newest[0].event.key,
                 "position": newest[0].position,
@@ -225,6 +225,13 @@ async def _status(request: web.Request) -> web.Response:
             else None,
         }
     )
+
+
+def _sends(subscribers: Sequence[Mapping[str, Any]]) -> Mapping[str, int] | None:
+    for state in subscribers:
+        if state["name"] == OUTBOX:
+            return {"waiting": state["lag"] + state["held"], "dead": state["dead"]}
+    return None
 
 
 def _source(request: web.Request, name: str) -> Mapping[str, object]:
@@ -368,7 +375,7 @@ async def _subscribers(request: web.Request) -> web.Response:
     return json_response({"subscribers": await _states(request)})
 
 
-async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
+async def _states(request: web.Request) -> Sequence[Mapping[str, Any]]:
     metrics = request.app[_METRICS]
     return [
         {

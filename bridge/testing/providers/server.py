@@ -18,7 +18,7 @@ from bridge.testing.providers.callbacks import Callbacks
 
 _HOST: Final = "127.0.0.1"
 _HTML: Final = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-_MAX_BODY: Final = 1024 * 1024
+_MAX_BODY: Final = 110 * 1024 * 1024  # the largest file that a provider takes, and its form
 
 
 class Trouble(StrEnum):

@@ -231,6 +231,16 @@ partitions = 2
 timeout = "3s"
 """
 
+POSTGRES = """\
+[journal]
+engine = "postgres"
+
+[journal.postgres]
+dsn = "{dsn}"
+schema = "{schema}"
+partitions = 2
+"""
+
 CRM = """\
 import os
 from bridge.delivery import current

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import attrs
 import psycopg
 import pytest
 
@@ -288,7 +289,7 @@ async def test_operators_reach_every_process(make: Make) -> None:
 
 
 def tail_has(journal: PostgresJournal, name: str) -> bool:
-    return name in ids(journal.tail.after(journal.tail.since, 100)[0])
+    return name in ids(journal.tail.after(journal.tail.since, 100))
 
 
 async def settled(journal: PostgresJournal) -> bool:
@@ -337,6 +338,30 @@ async def are_dead(journal: PostgresJournal, count: int) -> bool:
     dead = len(await journal.dead_letters()) == count
     (state,) = await journal.subscribers()
     return dead and state.lag == 0 and state.held == 0
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 / 0", "ROLLBACK"])
+async def test_a_transaction_that_was_ended_inside(make: Make, statement: str) -> None:
+    """A subscriber that swallows an error of its statements is told of it, and tried again."""
+    tries = 0
+    bridge = Bridge(journal=make(), policy=DeliverySettings(first_delay=0, max_delay=0, tries=3))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            with suppress(psycopg.Error):
+                await connection.execute(statement)
+            return
+        async with connection.transaction():  # a savepoint
+            await connection.execute("SELECT 1")
+
+    async with bridge:
+        await bridge.journal.append([message("a")])
+        await until_async(lambda: are_dead(bridge.journal, 0))
+        assert await bridge.journal.database.rows("SELECT count(*) FROM $.done") == [(0,)]
+    assert tries == 2
 
 
 async def test_an_effect_is_not_repeated(make: Make) -> None:
@@ -529,6 +554,17 @@ async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
     )
     with pytest.raises(ConfigurationError, match="may not make the schema"):
         PostgresJournal(settings).check()
+    postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO nobody")
+    postgres.sql(f"GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {schema} TO nobody")
+    settings = attrs.evolve(settings, schema=schema)
+    with pytest.raises(ConfigurationError, match=r"entries\.event, .*nobody may not"):
+        PostgresJournal(settings).check()
+    postgres.sql(f"ALTER TABLE {schema}.entries DROP COLUMN reparsed")
+    with pytest.raises(ConfigurationError, match=r"lacks entries\.reparsed, or"):
+        make().check()
+    with pytest.raises(JournalError, match=r"lacks entries\.reparsed, or"):
+        async with make():
+            pass
     postgres.sql(f"UPDATE {schema}.meta SET format = 99")
     with pytest.raises(ConfigurationError, match="format 99"):
         make().check()

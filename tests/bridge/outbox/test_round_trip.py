@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import orjson
 import pytest
 
@@ -24,6 +25,8 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     Choice,
     ChoiceSource,
+    Media,
+    MediaKind,
     Menu,
     Message,
     Option,
@@ -275,7 +278,9 @@ class TestWhatGoesOut:
             with pytest.raises(Unsendable, match="there are no reactions"):
                 await trip.bridge.send(USER, Reaction(message_id="1", emoji="x"), via="rcs")
             with pytest.raises(Unsendable, match="3100 characters"):
-                await trip.bridge.send(USER, "a" * 3100, via="rcs", strict=True)
+                await trip.bridge.send(USER, "a" * 3100, via="rcs", adapt="strict")
+            with pytest.raises(Unsendable, match='expected "degrade" or "strict"'):
+                await trip.bridge.send(USER, "hello", via="rcs", adapt="never")
             with pytest.raises(Unsendable, match="nobody to send to"):
                 await trip.bridge.send("", "hello", via="rcs")
             assert (await trip.bridge.journal.follow()).position == 0
@@ -484,6 +489,22 @@ class TestFallback:
             change = await sending.outcome(10)
             assert (change.channel, change.status) == ("viber", Status.FAILED)
 
+    async def test_no_way_leads_around_an_opt_out(self):
+        """What the provider fails since the user has opted out goes nowhere else."""
+        template = Template(name="spring_sale", language="en")
+        async with planned("whatsapp") as trip, SimulatedProvider() as other:
+            adapter = ADAPTERS["incs"](other.url)
+            trip.bridge.add_adapter("incs", adapter)
+            other.play(adapter)
+            async with under_way(trip):
+                trip.provider.rules.opted_out.add(USER)
+                sending = await trip.bridge.send(
+                    USER, template, via="whatsapp:106540352242922", fallback=["30058"]
+                )
+                change = await sending.outcome(10, until="delivered")
+                assert (change.status, change.error.code) == (Status.FAILED, "131050")
+            assert other.requests == []
+
     async def test_a_way_that_is_none_is_refused_at_once(self):
         """A misspelt way out is found before anything is sent."""
         async with planned("incs") as trip, under_way(trip):
@@ -495,16 +516,49 @@ class TestDoubt:
     """The answer is lost after the provider took the message: nobody here knows that it did."""
 
     @pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.HALF, Trouble.EMPTY])
-    @pytest.mark.parametrize("name", ["whatsapp", "rcs"])
+    @pytest.mark.parametrize("name", ["whatsapp", "rcs", "incs"])
     async def test_what_can_be_settled_arrives_once(self, name, trouble):
-        """RCS takes it twice and delivers it once; WhatsApp's status that repeats our id tells."""
+        """RCS takes it twice and delivers it once; WhatsApp's status that repeats our id tells.
+
+        INCS tells of the message itself, with its words.
+        """
         async with planned(name) as trip, under_way(trip):
             trip.provider.rules.window = None
             trip.provider.troubles.append(trouble)
-            sending = await trip.bridge.send(USER, "hello", via=name)
+            sending = await trip.bridge.send(USER, "hello", via=CHANNELS[name])
             await sending.outcome(30, until="read")
-            await (await trip.bridge.send(USER, "bye", via=name)).outcome(30)
+            await (await trip.bridge.send(USER, "bye", via=CHANNELS[name])).outcome(30)
             assert trip.said == ["hello", "bye"]
+
+    async def test_a_file_that_incs_tells_of_arrives_once(self):
+        """A file is known by its link."""
+        file = Media(media=MediaKind.IMAGE, url="https://example.com/a.png")
+        async with planned("incs") as trip, under_way(trip):
+            trip.provider.troubles.append(Trouble.LOST)
+            sending = await trip.bridge.send(USER, file, via="viber")
+            await sending.outcome(30, until="read")
+            assert len(trip.provider.arrived) == 1
+
+    async def test_the_same_words_twice_are_two_messages(self):
+        """What INCS tells of the first of two like messages does not settle the second."""
+        async with planned("incs", outbox=OutboxSettings(doubt=0.3)) as trip, under_way(trip):
+            trip.provider.early = True  # so that it comes before the answer, as a message
+            trip.provider.troubles.extend([None, Trouble.DOWN])
+            both = [await trip.bridge.send(USER, "ok", via="whatsapp") for _ in range(2)]
+            for sending in both:
+                assert (await sending.outcome(30)).status is Status.ACCEPTED
+            assert trip.said == ["ok", "ok"]
+
+    async def test_another_s_message_settles_nothing(self):
+        """Other words to the user, or the same to somebody else, are other messages."""
+        async with planned("incs", outbox=OutboxSettings(doubt=0.3)) as trip, under_way(trip):
+            trip.provider.early = True
+            other = await trip.bridge.send("+16505550000", "hello", via="whatsapp")
+            await other.outcome(30)
+            trip.provider.troubles.append(Trouble.DOWN)
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp")
+            await sending.outcome(30)
+            assert trip.said == ["hello", "hello"]
 
     @pytest.mark.parametrize("name", ["whatsapp", "incs"])
     @pytest.mark.parametrize(("in_doubt", "times"), [("send", 2), ("fail", 1)])
@@ -536,6 +590,25 @@ class TestDoubt:
         async with SqliteJournal(path) as journal:
             assert await journal.forget("outbox")
             await journal.subscribe("outbox", start=Start.BEGINNING)  # as if nothing was noted
+        async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
+            await again.bridge.send(USER, "3", via="whatsapp")
+            await again.until(lambda: again.said)
+            assert again.said == ["3"]
+
+    async def test_a_clock_that_was_set_back(self, tmp_path):
+        """What an earlier life sent is known by the journal, whose times may lie ahead."""
+        path, late = tmp_path / "bridge.db", timedelta(hours=1)
+        async with planned("incs") as trip, under_way(trip):
+            for number in range(3):
+                sending = await trip.bridge.send(USER, str(number), via="whatsapp")
+                await sending.outcome(10)
+            await trip.until(lambda: furthest(trip, sending.message_id) is Status.READ)
+            told = list(trip.events)
+        async with SqliteJournal(path) as journal:
+            await journal.subscribe("outbox", start=Start.BEGINNING)
+            await journal.append(
+                [attrs.evolve(each, received_at=each.received_at + late) for each in told]
+            )
         async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
             await again.bridge.send(USER, "3", via="whatsapp")
             await again.until(lambda: again.said)

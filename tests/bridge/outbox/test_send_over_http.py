@@ -99,7 +99,7 @@ async def test_contents_and_what_is_asked_of_them():
             fallback=["viber"],
             not_before="2026-01-01T00:00:00Z",
             expires="1h",
-            strict=True,
+            adapt="strict",
             wait="5s",
         )
         (arrived,) = send.trip.provider.arrived
@@ -122,6 +122,7 @@ async def test_a_dry_run_sends_nothing():
     [
         (400, {"via": "whatsapp", "text": "hi"}, "to: missing"),
         (400, {"to": USER, "via": "whatsapp"}, "either a text or a content"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "adapt": "no"}, "adapt: expected one"),
         (400, {"to": USER, "via": "whatsapp", "content": {"kind": "x"}}, "no content has this"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "sender": "me"}, "expected an object"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "wait": 900}, "wait"),
@@ -151,6 +152,19 @@ async def test_the_token_for_sending_is_for_nothing_else():
         headers = {"Authorization": f"Bearer {SEND}"}
         async with send._session.get("/events", headers=headers) as answer:
             assert answer.status == 401
+
+
+async def test_the_status_tells_of_sending(tmp_path, capsys):
+    """`bridge status` has a line for what is yet to go out, and what was given up."""
+    async with sending() as send:
+        await send(to=USER, via="whatsapp", text="hi", wait=5)
+        config = tmp_path / "config.toml"
+        port = send.trip.url.rpartition(":")[2]
+        config.write_text(f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n')
+        tokens = ["status", "--config", str(config)]
+        await send.trip.bridge.caught_up()
+        await asyncio.to_thread(command, tokens, exit_on_error=False, result_action="return_value")
+    assert "sends\t0 messages to go out, 0 given up\n" in capsys.readouterr().out
 
 
 async def test_the_command(tmp_path, capsys):
