@@ -439,7 +439,7 @@ async def _replay(request: web.Request) -> web.Response:
     elif name:
         replayed = await operators.replay_found(query_of(request), name, dry_run=dry_run)
     else:
-        raise BadRequest("subscriber: who is to get what is found?")
+        raise BadRequest("subscriber: missing; it names the subscriber that gets the events again")
     return json_response(attrs.asdict(replayed))
 
 
