@@ -41,6 +41,7 @@ from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
 from bridge.settings.admin import is_loopback
+from bridge.settings.wording import no_listener
 
 if TYPE_CHECKING:
     from bridge.testing.chat import Chat
@@ -122,8 +123,7 @@ def serve(
         except asyncio.CancelledError:
             _log.info("stopped before it had started")
         except OSError as error:
-            place = settings.server
-            fail(f"cannot listen on {place.host} port {place.port}: {error.strerror or error}")
+            fail(no_listener(settings.server.host, settings.server.port, error))
             return Exit.FAILURE
         else:
             _log.info("stopped")

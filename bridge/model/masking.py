@@ -53,7 +53,8 @@ _PLAIN: Final = frozenset(
         *("status", "provider_status", "code", "forwarded", "media", "mime_type", "sha256"),
         *("language", "category", "aspect", "template_id", "template_name", "topic", "change"),
         *("source_type", "media_type", "provider_type", "currency", "model", "type"),
-        *("expires_at", "effective_at", "domain", "id_space"),
+        *("expires_at", "effective_at", "reply_until", "not_before", "conversation_expires_at"),
+        *("domain", "id_space"),
     )
 )
 # Fields that may hold a phone number, and no other personal data.

@@ -52,7 +52,7 @@ from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings, ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, no_listener
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
@@ -118,9 +118,7 @@ async def _at_port(
     try:
         return await loop.create_server(connect, settings.host, settings.port)
     except OSError as error:
-        place = f"{settings.host} port {settings.port}"
-        reason = error.strerror or str(error)
-        fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
+        fault = Problem("admin.port", no_listener(settings.host, settings.port, error))
         raise ConfigurationError((fault,)) from error
 
 

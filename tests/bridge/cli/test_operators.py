@@ -91,7 +91,9 @@ def test_a_port_that_is_taken_is_told_with_its_key(command, workplace):
         (workplace / "config.toml").write_text(config)
         outcome = command("serve")
     assert outcome.code == 3
-    assert f"admin.port: cannot listen on 127.0.0.1 port {port}" in outcome.err
+    assert (
+        f"admin.port: cannot listen on 127.0.0.1 port {port}: Address already in use" in outcome.err
+    )
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])
