@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import attrs
 import orjson
@@ -17,7 +19,7 @@ from bridge.adapter import Callback
 from bridge.adapter.signing import Secret
 from bridge.errors import NotAuthentic
 from bridge.journal.query import Query
-from bridge.model import Party, Status
+from bridge.model import Origin, Party, Status
 from bridge.model.codec import to_dict
 from tests.bridge.events import ACCOUNT, created, message, notice, sent, status, unrecognized
 from tests.bridge.fakes import TOKEN as PLAIN_TOKEN
@@ -407,6 +409,59 @@ class TestOneEvent:
         lost = await one.bridge.journal.find("status/whatsapp/nobody/read")
         page = await tab.open(f"#/event/{lost.position}")
         await expect(told).to_have_text("The journal keeps no message of this name.")
+
+    async def test_the_callbacks_that_told_of_it(self, one, tab):
+        """Each callback stands with its time, and with its headers, of which no secret is shown."""
+        body = orjson.dumps({"messages": [{"id": "m", "text": "hello"}]})
+        headers = {"User-Agent": "a provider", "X-Signature": "sha256=abcdef", "X-<b>": HOSTILE}
+        for _ in range(2):
+            moment = datetime.now(UTC)
+            come = Callback(body=body, tail=PLAIN_TOKEN, received_at=moment, headers=headers)
+            await one.bridge.receive("plain", come)
+        page = await tab.open(f"#/event/{await one.position('plain/message/plain/m')}")
+        told = page.get_by_role("region", name="Callbacks that told of it").locator("details")
+        await expect(told.locator("summary")).to_have_text(
+            [
+                re.compile("by plain, this event was published for it$"),
+                re.compile("by plain, a repetition: nothing was published for it$"),
+            ]
+        )
+        await told.last.locator("summary").press("Enter")
+        cells = told.last.locator("tbody").locator("th, td")
+        await expect(cells).to_have_text(
+            [
+                *("User-Agent", "a provider", "X-Signature", "sha256=… (13 characters)"),
+                *("X-<b>", f"… ({len(HOSTILE)} characters)"),
+            ]
+        )
+        assert await page.evaluate("window.hacked === undefined")
+
+    async def test_callbacks_that_nobody_remembers(self, one, tab):
+        """Of an event from before the server's start the page says that its callback is unknown."""
+        await one.publish(message("m"), sent("ours", origin=Origin.BRIDGE))
+        page = await tab.open(f"#/event/{await one.position('message/whatsapp/m')}")
+        told = page.get_by_role("region", name="Callbacks that told of it").locator("p")
+        await expect(told).to_contain_text("Not known any more: the server remembers the last 500")
+        await tab.open(f"#/event/{await one.position('message/whatsapp/ours')}")
+        await expect(told).to_have_text("None: the bridge itself made this event.")
+
+    async def test_found_by_any_of_its_names(self, one, tab):
+        """A key under another name, or a provider's id, leads to what was published first."""
+        await one.publish(created("9001", "wamid.9", text="On its way."))
+        page = await tab.open()
+        for name in ("message/incs/9001", "wamid.9"):
+            await page.get_by_label("Key or message id").fill(name)
+            await page.keyboard.press("Enter")
+            said = page.get_by_text(f"The first that was published of {name}.")
+            await expect(said).to_be_visible()
+            assert page.url.endswith(f"#/event?{urlencode({'key': name})}")
+            await page.go_back()
+        await page.get_by_label("Key or message id").fill("nothing")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text(
+            "the journal keeps no event of this key"
+        )
+        tab.allowed = ("404",)  # browsers write it into the console by themselves
 
     async def test_what_completes_what(self, one, tab):
         """A fuller account leads to the poorer one that was published before it, and back."""
