@@ -30,9 +30,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from aiohttp import web
+from yarl import URL
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response, Sender
+from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
@@ -132,6 +133,7 @@ class Bridge:
         self._policy = DeliverySettings() if policy is None else policy
         self._outbox = Outbox(self.journal, outbox or OutboxSettings())
         self._downloads = Downloads(self._outbox.client)
+        self._file_sources: dict[str, MediaSource] = {}
         self._pauses = Pauses(
             lambda: self.journal,
             lambda: self._clock,
@@ -257,6 +259,15 @@ class Bridge:
         """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
         self._outbox.ways.put(name, sender, self.intake.domain_of(name))
         self._serve_outbox()
+
+    def fetch_through(self, name: str, source: MediaSource | None, origin: str) -> None:
+        """Fetch files of an adapter's messages by this, in the place of the adapter.
+
+        `origin` is where a simulated provider keeps files, which need not be a public address.
+        """
+        self._downloads.origins.add(URL(origin).origin())
+        if source is not None:
+            self._file_sources[name] = source
 
     def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
@@ -746,7 +757,8 @@ class Bridge:
         self._check_running()
         if not isinstance(message.content, Media):
             raise Unfetchable(f"a {message.content.kind} has no file")
-        source = self.intake.adapters.get(message.source)
+        name = message.source
+        source = self._file_sources.get(name) or self.intake.adapters.get(name)
         return await self._downloads.fetch(
             message.content, source, to=to, max_size=max_size, progress=progress
         )

@@ -276,7 +276,8 @@ def _said_on_viber(content: Said) -> JsonObject:
         case Media():
             type_, name = _FILES[content.media.value]
             told = content.filename or content.media.value
-            file: JsonObject = {"fileName": told, name: f"https://incs-files.example/{quote(told)}"}
+            link = content.url or f"https://incs-files.example/{quote(told)}"
+            file: JsonObject = {"fileName": told, name: link}
             return {"type": type_, "content": file}
         case Location():
             words: str | None = f"{content.latitude}, {content.longitude}"
@@ -294,7 +295,7 @@ def _on_whatsapp(
         "from": digits,
         "id": message_id,
         "timestamp": str(int(now.timestamp())),
-        **whatsapp.said(content, message_id),
+        **_said_on_whatsapp(content, message_id),
     }
     metadata: JsonObject = {
         "display_phone_number": channel.business_phone or "",
@@ -307,6 +308,14 @@ def _on_whatsapp(
         "contacts": [contact],
         "messages": [message],
     }
+
+
+def _said_on_whatsapp(content: Said, message_id: str) -> JsonObject:
+    """Return the content in Meta's form, in which INCS adds the link of a file."""
+    told = whatsapp.said(content, message_id)
+    if isinstance(content, Media) and content.url is not None:
+        told[content.media] = {**mapping(told[content.media]), "link": content.url}
+    return told
 
 
 def _on_rcs(

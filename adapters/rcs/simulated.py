@@ -270,7 +270,7 @@ def said(content: Said) -> JsonObject:
                         "mimeType": content.mime_type or "application/octet-stream",
                         "fileSizeBytes": content.size or 0,
                         "fileName": name,
-                        "fileUri": f"https://rcs-user-content.example/{quote(name)}",
+                        "fileUri": content.url or f"https://rcs-user-content.example/{quote(name)}",
                     }
                 }
             }

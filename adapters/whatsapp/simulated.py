@@ -36,12 +36,14 @@ from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
 from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Text
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
+_FILE: Final = re.compile(r"/(?P<id>[0-9]+)$")
+_MOST_FILES: Final = 100
 _MISSING: Final = Checker("131008")
 _INVALID: Final = Checker("131009")
 _WABA: Final = "102290129340398"
 _DISPLAYED: Final = "15550783881"
 _MAX_ECHO: Final = 512
-_SHA256: Final = base64.b64encode(bytes(32)).decode()  # no file is there to be fetched
+_NO_FILE: Final = bytes(32).hex()  # the digest of one that is not there to be fetched
 _HTTP: Final[Mapping[str, int]] = {
     **dict.fromkeys(("0", "190"), 401),
     **dict.fromkeys(("10", "200", "368", "130497", "131005", "131031"), 403),
@@ -68,10 +70,11 @@ class SimulatedWhatsApp:
         self._windows = Windows()
         self._count = first
         self._received: set[str] = set()
+        self._files: dict[str, Media] = {}
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        """Answer a request to `/{phone_number_id}/messages`."""
+        """Answer a request to `/{phone_number_id}/messages`, or for a file to `/{media_id}`."""
         try:
             return self._answer(request, now)
         except Objection as objection:
@@ -82,11 +85,14 @@ class SimulatedWhatsApp:
         return Response(body=_error("131000", "Something went wrong.").body)
 
     def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        match = _PATH.search(urlsplit(request.url).path)
-        if match is None or request.method != "POST":
-            raise Objection("100", "Unsupported request")
+        path = urlsplit(request.url).path
         if request.headers.get("Authorization") != self._authorization:
             raise Objection("190", "Invalid OAuth access token")
+        if request.method == "GET" and (file := _FILE.search(path)):
+            return SimulatedAnswer(response=self._file(file["id"]))
+        match = _PATH.search(path)
+        if match is None or request.method != "POST":
+            raise Objection("100", "Unsupported request")
         self._number = match["number"]
         body = _read(request.body)
         _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
@@ -98,6 +104,25 @@ class SimulatedWhatsApp:
         check_content(body)
         self._slow(user, now)
         return self._accept(body, user, now)
+
+    def _file(self, media_id: str) -> Response:
+        """Tell where a file is.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
+        """
+        media = self._files.get(media_id)
+        if media is None:
+            raise Objection("100", f"Object with ID '{media_id}' does not exist")
+        return _response(
+            {
+                "messaging_product": "whatsapp",
+                "url": media.url,
+                "mime_type": media.mime_type,
+                "sha256": media.sha256,
+                "file_size": media.size,
+                "id": media_id,
+            }
+        )
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")
@@ -214,6 +239,10 @@ class SimulatedWhatsApp:
         self._count += 1
         wamid = _wamid(self._count, digits)
         self._received.add(wamid)
+        if isinstance(content, Media) and content.url is not None:
+            self._files[media_id(content, wamid)] = content
+            if len(self._files) > _MOST_FILES:
+                del self._files[next(iter(self._files))]
         self._number = account or self._number
         is_hidden = "." in digits
         message: JsonObject = {
@@ -253,13 +282,22 @@ def said(content: Said, message_id: str) -> JsonObject:
             file = _given(content, mime_type="mime_type", caption="caption", filename="filename")
             if content.media is not MediaKind.DOCUMENT:
                 file.pop("filename", None)
-            file |= {"id": str(zlib.crc32(message_id.encode())), "sha256": _SHA256}
+            digest = bytes.fromhex(content.sha256 or _NO_FILE)
+            file |= {
+                "id": media_id(content, message_id),
+                "sha256": base64.b64encode(digest).decode(),
+            }
             return {"type": content.media.value, content.media.value: file}
     kind = "list_reply" if content.source is ChoiceSource.LIST else "button_reply"
     picked = _given(content, id="id", title="title", description="description")
     if kind == "button_reply":
         picked.pop("description", None)
     return {"type": "interactive", "interactive": {"type": kind, kind: picked}}
+
+
+def media_id(media: Media, message_id: str) -> str:
+    """Return by which id a file is given out."""
+    return media.media_id or str(zlib.crc32(message_id.encode()))
 
 
 def _given(value: object, **names: str) -> JsonObject:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias, final, runtime_checkable
 import attrs
 
 from bridge.adapter.contract import Response, SignedRequest
+from bridge.adapter.media import MediaSource
 from bridge.adapter.sending import Request, Sender
 from bridge.model import Choice, JsonValue, Location, Media, Text
 
@@ -116,7 +117,8 @@ class Simulation(Protocol):
     ) -> JsonValue:
         """Return the callback of a user, by their phone or id, who says or picks something.
 
-        `account` is whom they write to; by default the last that sent, or the first.
+        `account` is whom they write to; by default the last that sent, or the first. A file that
+        is there to be fetched has a `url`, where the provider keeps it.
         """
         ...
 
@@ -124,10 +126,14 @@ class Simulation(Protocol):
 @final
 @attrs.frozen
 class Rehearsal:
-    """What sends to a simulated provider instead of the real one, and the provider."""
+    """What sends to a simulated provider instead of the real one, and the provider.
+
+    `files` asks it where a file is, where the provider gives files out by their ids.
+    """
 
     sender: Sender
     simulation: Simulation
+    files: MediaSource | None = None
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from multidict import CIMultiDictProxy
 from bridge.adapter.signing import Address
 from bridge.journal.protocol import Entry
 from bridge.model import Event, Message, StatusChange
+from bridge.model.frozen import quick_init
 from bridge.model.keys import happening_of
 from bridge.observer import AppendDetails, Observer
 
@@ -76,7 +77,8 @@ class KnownCallback:
 
 
 @final
-@attrs.frozen
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class _Heard:
     source: str
     received_at: datetime
@@ -96,10 +98,15 @@ class LatestCallbacks(Observer):
         callback = details.callback
         if callback is not None:
             keys = [event.key for event in details.events[:_MOST_KEYS]]
-            heard = _Heard(
-                details.adapter, callback.received_at, callback.client, callback.headers, keys
+            self._heard.append(
+                _Heard(
+                    source=details.adapter,
+                    received_at=callback.received_at,
+                    client=callback.client,
+                    headers=callback.headers,
+                    keys=keys,
+                )
             )
-            self._heard.append(heard)
 
     def of(self, entry: Entry, history: Sequence[Entry]) -> Sequence[KnownCallback]:
         """Return the callbacks that told of an entry's event, in the order in which they came.

@@ -270,7 +270,7 @@ async def _describe(request: web.Request) -> web.Response:
     if described is None:
         return web_response(problem(404, f"the journal keeps no event {named}"))
     found = attrs.asdict(described, recurse=False)
-    found["callbacks_since"] = request.app[_STARTED_AT]
+    found["callbacks_since"] = instant(request.app[_STARTED_AT].timestamp())
     return json_response(found, masked=masked)
 
 

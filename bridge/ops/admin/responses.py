@@ -68,7 +68,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
         case Held():
             return _retry(value.retry) | {"entry": value.entry}
         case KnownCallback():
-            return attrs.asdict(value)
+            received_at = instant(value.received_at.timestamp())
+            return attrs.asdict(value) | {"received_at": received_at}
         case Reparsed():
             return {
                 "mended": value.is_whole,

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOKEN = "a-token-that-nobody-guesses"
 VIEWS = ("events", "subscribers", "dead", "unrecognized", "outbox", "sources", "playground")
 PHONE = "+16505551234"
+AWAY = "the database is away"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -54,7 +55,7 @@ async def fill(one) -> dict[str, int]:
     """Publish something for every view; return the positions of what has a page of its own."""
     now = datetime.now(UTC)
     lost, odd = message("lost", text="where is my order?"), unrecognized("odd", received_at=now)
-    one.refused.add(lost.key)
+    one.refused[lost.key] = AWAY
     ours = sent("ours", text="On its way.")
     await one.publish(
         message("m", text="hello"),
@@ -348,6 +349,26 @@ class TestOneEvent:
         await expect(page.locator(".outcome.done h3")).to_contain_text("crm")
         assert "message/whatsapp/lost" in one.taken
 
+    async def test_letters_of_one_fault_are_one_group(self, one, tab):
+        """What one line raised is one group, however it is worded; each letter has its words."""
+        for number in range(3):
+            lost = message(f"lost{number}", text=f"order {number}")
+            one.refused[lost.key] = f"no order {number}"
+        other = message("other")
+        one.refused[other.key] = KeyError("sku")
+        await one.publish(*(message(f"lost{n}", text=f"order {n}") for n in range(3)), other)
+        page = await tab.open("#/dead")
+        headings = page.locator("article.group h2")
+        await expect(headings).to_have_text(["3 letters of crm", "1 letter of crm"])
+        group = page.locator("article.group").first
+        await expect(group).to_contain_text("In 3 wordings; the oldest letter's stands here.")
+        await expect(group.locator("li p.error")).to_have_text(
+            [f"ValueError: no order {number}" for number in range(3)]
+        )
+        one.refused.clear()
+        await group.get_by_role("button", name="Retry all 3").click()
+        await expect(headings).to_have_text(["1 letter of crm"])
+
     async def test_dropping_asks_first(self, one, tab):
         """A letter is dropped by keyboard, and only after a question."""
         await fill(one)
@@ -528,7 +549,7 @@ class TestStanding:
     async def test_what_holds_up_a_conversation(self, browser):
         """Of a subscriber that fails, one sees the event that blocks each conversation, and why."""
         async with looked_at(browser, tries=2) as one, one.tab() as tab:
-            one.refused.add("message/whatsapp/slow")
+            one.refused["message/whatsapp/slow"] = AWAY
             await one.bridge.journal.append([message("slow", text="first"), message("behind")])
             page = await tab.open("#/subscribers")
             await page.get_by_role("link", name="2", exact=True).click()
@@ -681,7 +702,7 @@ class TestHostile:
         """Whatever somebody writes is text in every view, runs nowhere, and breaks no page."""
         harm = text[:500]
         bad = message("bad", text=text, sender=Party(phone=PHONE, name=text), channel=harm)
-        one.refused.add(bad.key)
+        one.refused[bad.key] = AWAY
         odd = unrecognized("odd", reason=harm, path=harm, raw={harm: text})
         ours = status(Status.FAILED, "bad", word=harm, account=ACCOUNT)
         await one.publish(bad, odd, ours)

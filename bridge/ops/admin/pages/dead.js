@@ -1,4 +1,4 @@
-// Dead letters, grouped by their error: a broken subscriber has one fault and many letters.
+// Dead letters, grouped by their fault: a broken subscriber has one fault and many letters.
 
 import { get, post } from "./api.js";
 import { brief, button, confirmed, counted, h, time, whole } from "./dom.js";
@@ -40,8 +40,10 @@ export async function dead({ root, filters, signal, again }) {
   root.append(...sorted.map((each) => group(each, again)));
 }
 
-function nameOf(letter) {
-  return `${letter.subscriber}\n${letter.error}`;
+/** Return what the letters of one fault have in common: the line that raised, and what it raised. */
+function nameOf({ subscriber, where, error }) {
+  const kind = where ? (error ?? "").split(":")[0] : (error ?? "").replace(/\d+/g, "0");
+  return JSON.stringify([subscriber, where ?? null, kind]);
 }
 
 function group(letters, again) {
@@ -57,6 +59,7 @@ function group(letters, again) {
     const question = `Drop ${counted(some.length, "letter")}? They are not delivered any more.`;
     if (await confirmed(question, "Drop")) await change("/dead/drop", some, "dropped")();
   };
+  const wordings = new Set(letters.map((each) => each.error)).size;
   const row = (letter) =>
     h(
       "li",
@@ -73,6 +76,7 @@ function group(letters, again) {
         "aria-label": `Retry letter ${letter.id}`,
       }),
       button("Drop", drop([letter]), { "aria-label": `Drop letter ${letter.id}` }),
+      wordings > 1 ? whole("p", { class: "error" }, letter.error ?? "no error") : null,
     );
   const list = h("ol", { class: "letters" }, letters.slice(0, FEW).map(row));
   return h(
@@ -80,6 +84,8 @@ function group(letters, again) {
     { class: "group", "aria-label": `${brief(first.subscriber, 60)}: ${brief(first.error, 80)}` },
     h("h2", null, `${counted(letters.length, "letter")} of ${brief(first.subscriber, 60)}`),
     whole("p", { class: "error" }, first.error ?? "no error"),
+    wordings > 1 ? h("p", null, `In ${wordings} wordings; the oldest letter's stands here.`) : null,
+    last.where ? h("p", null, `Raised at ${brief(last.where)}.`) : null,
     h("p", null, "first ", time(first.failed_at), ", last ", time(last.failed_at)),
     frames(last.trace),
     h(
