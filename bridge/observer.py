@@ -15,7 +15,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -132,39 +131,20 @@ class Observer(Protocol):
         return None
 
 
-class Observers:
-    """The observers of a bridge as one; entered in turn, left in reverse, never raising."""
+class Hooks(list[_Hook]):
+    """The same hook of all observers as one; where nobody has it, there is none to call.
 
-    def __init__(self, *observers: Observer) -> None:
-        self._throttle = Throttle(logging.getLogger(__name__))
-        self._hooks: dict[str, list[_Hook]] = {}
-        self.callback = self._hook("callback")
-        self.verify = self._hook("verify")
-        self.parse = self._hook("parse")
-        self.append = self._hook("append")
-        self.attempt = self._hook("attempt")
-        self.died = self._hook("died")
-        self.operation = self._hook("operation")
-        for observer in observers:
-            self.add(observer)
+    They are entered in turn and left in reverse, and never raise.
+    """
 
-    def add(self, observer: Observer) -> None:
-        """Call this observer too, from now on."""
-        for name, hooks in self._hooks.items():
-            if getattr(type(observer), name) is not getattr(Observer, name):
-                hooks.append(getattr(observer, name))
+    def __init__(self, throttle: Throttle) -> None:
+        super().__init__()
+        self._throttle = throttle
 
-    def remove(self, observer: Observer) -> None:
-        """Do not call this observer any more."""
-        for hooks in self._hooks.values():
-            hooks[:] = [hook for hook in hooks if getattr(hook, "__self__", None) is not observer]
-
-    def _hook(self, name: str) -> Callable[[Any], AbstractContextManager[Any]]:
-        return partial(self._around, self._hooks.setdefault(name, []))
-
-    def _around(self, hooks: list[_Hook], details: object) -> AbstractContextManager[Any]:
+    def __call__(self, details: object, /) -> AbstractContextManager[Any]:
+        """Return the context manager within which that happens which the details tell of."""
         around: AbstractContextManager[Any] = UNWATCHED
-        for hook in hooks:
+        for hook in self:
             try:
                 context = hook(details)
             except BaseException as error:  # noqa: BLE001 - nobody else suffers
@@ -181,19 +161,46 @@ class Observers:
         self._throttle.log(logging.ERROR, "an observer failed", key=name, **fields)
 
 
+class Observers:
+    """The observers of a bridge; nothing of them raises."""
+
+    def __init__(self, *observers: Observer) -> None:
+        throttle = Throttle(logging.getLogger(__name__))
+        self.callback = Hooks(throttle)
+        self.verify = Hooks(throttle)
+        self.parse = Hooks(throttle)
+        self.append = Hooks(throttle)
+        self.attempt = Hooks(throttle)
+        self.died = Hooks(throttle)
+        self.operation = Hooks(throttle)
+        for observer in observers:
+            self.add(observer)
+
+    def add(self, observer: Observer) -> None:
+        """Call this observer too, from now on."""
+        for name, hooks in vars(self).items():
+            if getattr(type(observer), name) is not getattr(Observer, name):
+                hooks.append(getattr(observer, name))
+
+    def remove(self, observer: Observer) -> None:
+        """Do not call this observer any more."""
+        for hooks in vars(self).values():
+            hooks[:] = [hook for hook in hooks if getattr(hook, "__self__", None) is not observer]
+
+
 class _Guarded:
     """The context manager of a hook within that of earlier ones; never raises."""
 
-    __slots__ = ("_context", "_hook", "_observers", "_outer")
+    __slots__ = ("_context", "_hook", "_hooks", "_outer")
 
     def __init__(
         self,
-        observers: Observers,
+        hooks: Hooks,
         hook: _Hook,
         context: AbstractContextManager[Any],
         outer: AbstractContextManager[Any],
     ) -> None:
-        self._observers = observers
+        self._hooks = hooks
         self._hook = hook
         self._context = context
         self._outer = outer
@@ -205,7 +212,7 @@ class _Guarded:
             self._context.__enter__()
         except BaseException as error:  # noqa: BLE001 - nobody else suffers
             self._context = UNWATCHED
-            self._observers.log(self._hook, error)
+            self._hooks.log(self._hook, error)
 
     def __exit__(
         self,
@@ -217,7 +224,7 @@ class _Guarded:
             self._context.__exit__(kind, error, traceback)
         except BaseException as failure:  # noqa: BLE001 - nobody else suffers
             if failure is not error:
-                self._observers.log(self._hook, failure)
+                self._hooks.log(self._hook, failure)
         if self._outer is not UNWATCHED:
             self._outer.__exit__(kind, error, traceback)
 

@@ -33,7 +33,7 @@ from aiohttp import web
 from yarl import URL
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
+from bridge.adapter import Adapter, Callback, Control, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
 from bridge.clock import SYSTEM_CLOCK, Clock
@@ -803,6 +803,42 @@ class Bridge:
         self._check_running()
         async with self._states.opened(_id_of(conversation), name, ttl) as remembered:
             yield remembered
+
+    async def take(self, conversation: Message | Conversation | str, /) -> None:
+        """Make a conversation that several responders share ours to answer.
+
+        Done when this returns, and told by a `Handover`. Raises `Unsendable` where the provider
+        refuses, or documents no such thing, `Unanswered` where it does not respond,
+        `ConfigurationError`, `NotRunning` and `JournalError`.
+        """
+        await self._control(conversation, Control.TAKE)
+
+    async def pass_to(
+        self,
+        conversation: Message | Conversation | str,
+        to: str | None = None,
+        /,
+        *,
+        metadata: str | None = None,
+    ) -> None:
+        """Hand a conversation to another responder, as `take` does.
+
+        `to` is the provider's word for which one, by default its own choice; `metadata` is what
+        that one is told.
+        """
+        await self._control(conversation, Control.PASS, to=to, metadata=metadata)
+
+    async def release(self, conversation: Message | Conversation | str, /) -> None:
+        """Let the provider decide who answers a conversation next, as `take` does."""
+        await self._control(conversation, Control.RELEASE)
+
+    async def _control(
+        self, conversation: Message | Conversation | str, action: Control, **options: str | None
+    ) -> None:
+        self._check_running()
+        if isinstance(conversation, Conversation):
+            conversation = conversation.id
+        await self._outbox.control(conversation, action, **options)
 
     async def pause(
         self, conversation: Message | Conversation | str, /, *, for_: timedelta | float | str

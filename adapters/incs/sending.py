@@ -6,13 +6,14 @@ https://document.infin8linx.com/books/incs-messages-api
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 from bridge.adapter import (
     Accepted,
     Capabilities,
     Outcome,
+    Probe,
     Refused,
     Remedy,
     Request,
@@ -117,6 +118,9 @@ class IncsSender:
         else:
             type_, value = _content(content, kind)
             body |= {"type": type_, type_: value}
+        return self._request(kind, code, body)
+
+    def _request(self, kind: str, code: Secret, body: JsonObject) -> Request:
         return Request(
             url=f"{self._base_url}/external/messages/{kind}",
             headers={"Content-Type": "application/json", "certification-code": code.reveal()},
@@ -135,8 +139,32 @@ class IncsSender:
             )
         return found[0]
 
+    def probes(self) -> Sequence[Probe]:
+        """Post a message to nobody with each code: INCS has no request that only asks.
+
+        Where the code is valid, what is refused is the message.
+        """
+        return tuple(
+            Probe(
+                setting="channels.certification_code",
+                account=account,
+                request=self._request(kind, code, {}),
+            )
+            for account, (kind, code) in self._by_id.items()
+        )
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say which of both INCS refuses, the code or the message."""
+        outcome = self._judge(response)
+        if isinstance(outcome, Refused) and outcome.remedy is Remedy.MEND_MESSAGE:
+            return Accepted()
+        return outcome
+
     def conclude(self, message: Message, response: Response, /) -> Outcome:  # noqa: ARG002
         """Say what INCS's response means; whatever the HTTP status, the body's code decides."""
+        return self._judge(response)
+
+    def _judge(self, response: Response) -> Outcome:
         try:
             body = read_object(response.body)
         except MalformedBody:

@@ -11,7 +11,7 @@ from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs.channels import Channels
 from bridge.errors import Unreadable
 from bridge.model import Event, TemplateAspect
-from bridge.model.keys import template_key
+from bridge.model.keys import hour_of, template_key
 
 _CHANNEL: Final = "whatsapp"  # by the documentation these callbacks are about WhatsApp only
 
@@ -35,7 +35,7 @@ def template_update(
         channel_id=body.get("channel_id"),
         business_phone=body.get("business_phone"),
     )
-    when = identifier(body.get("received_at")) or f"{received_at:%Y-%m-%dT%H}"
+    when = identifier(body.get("received_at")) or hour_of(received_at)
     return [
         build.template_change(
             key=template_key(_CHANNEL, template_id, aspect, value, when),

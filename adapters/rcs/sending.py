@@ -17,6 +17,7 @@ from bridge.adapter import (
     Accepted,
     Capabilities,
     Outcome,
+    Probe,
     Remedy,
     Request,
     Response,
@@ -133,6 +134,16 @@ class RcsSender:
             seconds = min(max(seconds, 0.0), _LONGEST_TTL)
             defaults["ttl"] = f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
         return defaults
+
+    def probes(self) -> Sequence[Probe]:
+        """Ask for a token; whether the agent may be used shows when something is sent."""
+        if self.account is None:
+            return ()
+        return (Probe(setting="service_account", account=self.agent_id, request=self.account),)
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say by the HTTP status alone what a response means: no probe of ours asks for one."""
+        return refused_by_status(response, "nothing was asked")
 
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Google's response means; an id that was used before was accepted before."""

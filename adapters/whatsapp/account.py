@@ -27,7 +27,7 @@ from bridge.model import (
     TemplateAspect,
     TemplateChange,
 )
-from bridge.model.keys import event_key, template_key
+from bridge.model.keys import event_key, hour_of, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NO_REASON: Final = "NONE"
@@ -186,7 +186,7 @@ def translate_template(
             side.aspect,
             # An edit has no word for its outcome: its content says which one it is.
             value if value is not None else digest(told),
-            filled(entry.get("time")) or f"{scope.received_at:%Y-%m-%dT%H}",
+            filled(entry.get("time")) or hour_of(scope.received_at),
         ),
         source=scope.source,
         channel=scope.channel,

@@ -5,9 +5,20 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/refere
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 
-from bridge.adapter import Accepted, Capabilities, Outcome, Remedy, Request, Response, Route
+from bridge.adapter import (
+    Accepted,
+    Capabilities,
+    Control,
+    Outcome,
+    Probe,
+    Remedy,
+    Request,
+    Response,
+    Route,
+)
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, mapping, phone, read_object, sequence
 from bridge.adapter.sending import json_body, refused_by_status
@@ -31,6 +42,7 @@ from bridge.model import (
     Contacts,
     Content,
     ConversationKind,
+    Direction,
     JsonValue,
     Location,
     Media,
@@ -49,6 +61,8 @@ BASE_URL: Final = "https://graph.facebook.com/v26.0"
 
 _ACCEPTED: Final = "accepted"
 _SUCCESS: Final = 200
+_AI_AGENT: Final = "ai_agent"
+_MAX_METADATA: Final = 2000
 _PRODUCT: Final = {"messaging_product": "whatsapp"}
 _NEVER_QUOTES: Final = (Template, Reaction)
 
@@ -81,6 +95,59 @@ class WhatsAppSender:
             repeatable=isinstance(content, Receipt),
         )
 
+    def probes(self) -> Sequence[Probe]:
+        """Ask for the number that is sent from, or else for whose the token is.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/whatsapp-business-account-phone-number-api
+        """
+        url = f"{self._base_url}/{self._number_id or 'me'}?fields=id"
+        request = Request(method="GET", url=url, headers=self._headers, repeatable=True)
+        return (Probe(setting="access_token", account=self._number_id, request=request),)
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say whether Meta takes the token, and whether the number is the token's to use."""
+        return _told(response, "id")
+
+    def control(
+        self, message: Message, action: Control, /, *, to: str | None, metadata: str | None
+    ) -> Request:
+        """Take a thread, or pass or release it, as Conversation Routing has it.
+
+        https://developers.facebook.com/documentation/meta-business-agent/reference/operate/thread-control-cloud-api
+        """
+        number_id = message.account or self._number_id
+        if number_id is None or not number_id.isalnum():
+            raise Unsendable("no phone_number_id: neither the message nor the settings name one")
+        if to not in (None, _AI_AGENT):
+            raise Unsendable(f'WhatsApp passes a conversation to "{_AI_AGENT}", or without `to`')
+        if metadata is not None and len(metadata) > _MAX_METADATA:
+            raise Unsendable(
+                f"metadata of {len(metadata)} characters; {_MAX_METADATA} are possible"
+            )
+        if message.conversation.kind is ConversationKind.GROUP:
+            raise Unsendable("a group has no responder of its own")
+        user = message.sender if message.direction is Direction.INBOUND else message.recipient
+        told: JsonObject = {**_PRODUCT, "action": action.value}
+        if user.phone is not None:
+            told["to"] = user.phone
+        elif user.user_id is not None:
+            told["recipient"] = user.user_id
+        else:
+            raise Unsendable("a user without a phone or a user_id")
+        if metadata is not None:
+            told["metadata"] = metadata
+        if to is not None:
+            told["control_pass"] = {"target_role": to}
+        return Request(
+            url=f"{self._base_url}/{number_id}/thread_control",
+            headers=self._headers,
+            body=json_body(told),
+        )
+
+    def controlled(self, response: Response, /) -> Outcome:
+        """Say whether Meta did it."""
+        return _told(response, "messaging_product")
+
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Meta's response means."""
         try:
@@ -109,6 +176,20 @@ class WhatsAppSender:
     def remedy(self, error: ProviderError, /) -> Remedy:
         """Say what to do about an error that a status told."""
         return remedy_of(error.code) or Remedy.REFUSED
+
+
+def _told(response: Response, name: str) -> Outcome:
+    """Return what a response means that is a success where something has this name in it."""
+    try:
+        body = read_object(response.body)
+    except MalformedBody:
+        return refused_by_status(response, "no JSON object")
+    error = body.get("error")
+    if type(error) is dict:
+        return refusal(error, response)
+    if response.status != _SUCCESS or identifier(body.get(name)) is None:
+        return refused_by_status(response, f"no {name} in it")
+    return Accepted()
 
 
 def _party(body: JsonObject) -> Party | None:

@@ -36,7 +36,8 @@ from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
 from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Text
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
-_FILE: Final = re.compile(r"/(?P<id>[0-9]+)$")
+_THREAD: Final = re.compile(r"/\d+/thread_control$")
+_NODE: Final = re.compile(r"/(?P<id>\d+|me)$")
 _MOST_FILES: Final = 100
 _MISSING: Final = Checker("131008")
 _INVALID: Final = Checker("131009")
@@ -74,7 +75,7 @@ class SimulatedWhatsApp:
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        """Answer a request to `/{phone_number_id}/messages`, or for a file to `/{media_id}`."""
+        """Answer a request to `/{phone_number_id}/messages`, for the number, or for a file."""
         try:
             return self._answer(request, now)
         except Objection as objection:
@@ -86,13 +87,15 @@ class SimulatedWhatsApp:
 
     def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         path = urlsplit(request.url).path
-        if request.headers.get("Authorization") != self._authorization:
-            raise Objection("190", "Invalid OAuth access token")
-        if request.method == "GET" and (file := _FILE.search(path)):
-            return SimulatedAnswer(response=self._file(file["id"]))
+        if request.method == "GET" and (match := _NODE.search(path)) is not None:
+            self._authorize(request)
+            return SimulatedAnswer(response=self._node(match["id"]))
+        if request.method == "POST" and _THREAD.search(path) is not None:
+            return self._control(request)
         match = _PATH.search(path)
         if match is None or request.method != "POST":
             raise Objection("100", "Unsupported request")
+        self._authorize(request)
         self._number = match["number"]
         body = _read(request.body)
         _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
@@ -105,14 +108,14 @@ class SimulatedWhatsApp:
         self._slow(user, now)
         return self._accept(body, user, now)
 
-    def _file(self, media_id: str) -> Response:
-        """Tell where a file is.
+    def _node(self, node: str) -> Response:
+        """Return what is known of the number, or of a file, with the place where it is.
 
         https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
         """
-        media = self._files.get(media_id)
+        media = self._files.get(node)
         if media is None:
-            raise Objection("100", f"Object with ID '{media_id}' does not exist")
+            return _response({"id": node})
         return _response(
             {
                 "messaging_product": "whatsapp",
@@ -120,9 +123,29 @@ class SimulatedWhatsApp:
                 "mime_type": media.mime_type,
                 "sha256": media.sha256,
                 "file_size": media.size,
-                "id": media_id,
+                "id": node,
             }
         )
+
+    def _authorize(self, request: Request) -> None:
+        if request.headers.get("Authorization") != self._authorization:
+            raise Objection("190", "Invalid OAuth access token")
+
+    def _control(self, request: Request) -> SimulatedAnswer:
+        """Let the number take, pass or release a thread.
+
+        https://developers.facebook.com/documentation/meta-business-agent/reference/operate/thread-control-cloud-api
+        """
+        self._authorize(request)
+        body = _read(request.body)
+        _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
+        action = body.get("action")
+        _INVALID.that(action in ("take", "pass", "release"), "action is unknown")
+        _INVALID.that("control_pass" not in body or action == "pass", "control_pass is for pass")
+        _MISSING.that(bool({"to", "recipient"} & set(body)), "to or recipient is required")
+        if self.rules.errors:
+            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        return SimulatedAnswer(response=_response({"messaging_product": "whatsapp"}))
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")

@@ -34,7 +34,13 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import builder, quick_init
-from bridge.model.keys import conversation_id, event_key, group_conversation_id, message_key
+from bridge.model.keys import (
+    conversation_id,
+    event_key,
+    group_conversation_id,
+    hour_of,
+    message_key,
+)
 
 call_permission: Final = builder(model.CallPermission)
 carousel: Final = builder(model.Carousel, converted=True)
@@ -117,7 +123,7 @@ class Scope:
         return self._timed(digest([self.account, *parts]), list(parts))
 
     def _timed(self, told: str, item: JsonValue) -> str:
-        return told if tells_time(item) else f"{told}/{self.received_at:%Y-%m-%dT%H}"
+        return told if tells_time(item) else f"{told}/{hour_of(self.received_at)}"
 
     def message_key(
         self,

@@ -196,6 +196,60 @@ class SenderSource(Protocol):
         ...
 
 
+@final
+@attrs.frozen(kw_only=True)
+class Probe:
+    """A request that shows whether credentials work, and that changes nothing.
+
+    `setting` is where they stand in the adapter's settings, `account` whose they are. A service
+    account in the place of a request works where a token can be had for it.
+    """
+
+    setting: str
+    account: str | None = None
+    request: Request | ServiceAccount
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A sender that can ask its provider whether the credentials work."""
+
+    def probes(self) -> Sequence[Probe]:
+        """Return one probe for each of the credentials."""
+        ...
+
+    def judge(self, response: Response, /) -> Outcome:
+        """Say whether the response to a probe shows credentials that work; never raises."""
+        ...
+
+
+class Control(StrEnum):
+    """What a responder does with a conversation that several share."""
+
+    TAKE = "take"
+    PASS = "pass"  # noqa: S105 - an action, no password
+    RELEASE = "release"
+
+
+@runtime_checkable
+class Controlling(Protocol):
+    """A sender whose provider lets responders take conversations and hand them on."""
+
+    def control(
+        self, message: Message, action: Control, /, *, to: str | None, metadata: str | None
+    ) -> Request:
+        """Return the request that does it to a message's conversation.
+
+        `to` is the provider's word for whom it is passed to, by default its own choice, and
+        `metadata` what that one is told. Raises `Unsendable`, and nothing else.
+        """
+        ...
+
+    def controlled(self, response: Response, /) -> Outcome:
+        """Say what the response to that request means; never raises."""
+        ...
+
+
 # --- for those who write a sender ----------------------------------------------------------
 
 

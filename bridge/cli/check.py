@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 
 import attrs
 from rich.console import Console
@@ -15,24 +17,29 @@ from bridge.cli.doubts import doubts
 from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
+from bridge.outbox.probing import probed
 from bridge.runtime import Bridge
 from bridge.settings import Settings
 
 
-def check(*, config: ConfigOption = None) -> int:
+def check(*, config: ConfigOption = None, online: bool = False) -> int:
     """Check the configuration without starting anything.
 
     Every mistake is reported with its file and line, all of them at once. Valid settings that
     are unsafe are warnings, such as the example's token, or a secret in a file that others may
     read or the group write. A group may read it (`root:bridge`, mode 640). The journal is looked
-    at as `bridge serve` would find it, and left as it is. No server is contacted.
+    at as `bridge serve` would find it, and left as it is. No server is contacted, unless it is
+    to be `--online`: then each provider is asked whether the credentials work, and nothing is
+    sent. The exit code is 3 where one refuses them, and 1 where one cannot be asked now.
 
-    Example: `bridge check --config config.toml`
+    Example: `bridge check --config config.toml --online`
 
     Parameters
     ----------
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml, then the example.
+    online
+        Ask the providers whether the credentials for sending work.
     """
     path = configuration.find(config, or_example=True)
     found: tuple[Problem, ...] = ()
@@ -48,8 +55,32 @@ def check(*, config: ConfigOption = None) -> int:
         say(f"{path}: {counted(len(problems), 'mistake')}", style="red")
         return Exit.CONFIGURATION
     _show(found, "warning", "yellow")
+    if online and (code := _ask(settings, path)) is not Exit.OK:
+        return code
     say(f"{path}: good" + (f", {counted(len(found), 'warning')}" if found else ""), style="green")
     return Exit.OK
+
+
+def _ask(settings: Settings, path: Path) -> Exit:
+    """Ask the providers whether the credentials work, and tell what they say."""
+    results = asyncio.run(probed(Bridge.from_settings(settings).adapters, settings.outbox))
+    if not results:
+        say("no adapter has credentials that a provider could be asked about", style="yellow")
+    refused, unknown = 0, 0
+    for each in results:
+        if each.fault is None:
+            whose = "" if each.probe.account is None else f" of {each.probe.account}"
+            say(f"adapters.{each.source}: the credentials{whose} work", style="green")
+            continue
+        problem = Problem(each.probe.setting, each.fault)
+        located = settings.locate(f"adapters.{each.source}", ConfigurationError((problem,)))
+        _show(located, "error", "red")
+        is_refused = each.is_refused
+        refused, unknown = refused + is_refused, unknown + (not is_refused)
+    if refused:
+        say(f"{path}: {counted(refused, 'mistake')}", style="red")
+        return Exit.CONFIGURATION
+    return Exit.FAILURE if unknown else Exit.OK
 
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:

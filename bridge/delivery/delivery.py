@@ -239,8 +239,10 @@ class Delivery:
     # --- taking in -----------------------------------------------------------------------
 
     async def _read(self) -> None:
+        if self._pauses is not None:
+            await self._pauses.known()
         while not self._draining.is_set():
-            room = _WINDOW - self._progress.under_way
+            room = _WINDOW - len(self._progress.under_way)
             if (
                 self._batch
                 or room <= 0
@@ -421,6 +423,8 @@ class Delivery:
     async def _resume(self, lane: _Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
         try:
+            if self._pauses is not None:
+                await self._pauses.known()
             await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)

@@ -14,13 +14,16 @@ class Progress:
 
     Entries are taken in the journal's order and settled in any: everything before the first one
     that is still under way counts as done. `changed` is set when there is something to tell.
+    `under_way` has the entries that are taken and not settled, by their positions the bytes of
+    JSON of each, and `size` is the sum of these.
     """
 
     def __init__(self, cursor: Cursor) -> None:
         self.taken_up_to = cursor.position
         self.changed: Final = asyncio.Event()
         self._cursor = cursor
-        self._under_way: OrderedDict[int, int] = OrderedDict()  # the size of each
+        self.under_way: OrderedDict[int, int] = OrderedDict()
+        self.size = 0
         self._saving = asyncio.Lock()
         self._begun = 0
         self._told = 0
@@ -29,29 +32,20 @@ class Progress:
         self._released: set[int] = set()
         self._dead: list[Held] = []
 
-    @property
-    def under_way(self) -> int:
-        """Return how many entries have been taken and are not settled."""
-        return len(self._under_way)
-
-    @property
-    def size(self) -> int:
-        """Return how many bytes of JSON are under way."""
-        return sum(self._under_way.values())
-
     def begin(self, entry: Entry) -> None:
         """Note that an entry is under way."""
-        self._under_way[entry.position] = entry.size
+        self.under_way[entry.position] = entry.size
+        self.size += entry.size
 
     def settle(self, entry: Entry) -> None:
         """Note that an entry is done with."""
-        self._under_way.pop(entry.position, None)
+        self.size -= self.under_way.pop(entry.position, 0)
         self.changed.set()
 
     def hold(self, held: Held) -> None:
         """Let the journal keep an entry for later; it is not under way any more."""
         self._held[held.entry.position] = held
-        self._under_way.pop(held.entry.position, None)
+        self.size -= self.under_way.pop(held.entry.position, 0)
         self.changed.set()
 
     def release(self, entry: Entry) -> None:
@@ -76,7 +70,7 @@ class Progress:
                 return
             self._begun += 1
             self.changed.clear()
-            position = next(iter(self._under_way), self.taken_up_to + 1) - 1
+            position = next(iter(self.under_way), self.taken_up_to + 1) - 1
             held, released, dead = self._held, self._released, self._dead
             if position == self._saved_position and not (held or released or dead):
                 self._told = self._begun

@@ -83,7 +83,7 @@ class Receivers:
         self._bus = bus
         self._deliver = deliver
         self._receivers: dict[_Key, _Receiver] = {}
-        self._opening: set[_Receiver] = set()
+        self.opening: set[_Receiver] = set()  # they are connected, and not served yet
 
     async def __aenter__(self) -> Self:
         """Serve the receivers that are connected, and from now on those that connect."""
@@ -109,21 +109,16 @@ class Receivers:
         await self._tasks.close()
         await asyncio.gather(*(each.__aexit__(None, None, None) for each in self.deliveries))
         self._receivers.clear()
-        self._opening.clear()
+        self.opening.clear()
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
         """Return the deliveries that run."""
         return tuple(one.delivery for one in self._receivers.values() if one.delivery is not None)
 
-    @property
-    def is_opening(self) -> bool:
-        """Return whether somebody has connected whose delivery has yet to begin."""
-        return bool(self._opening)
-
     async def opened(self) -> None:
         """Return when whoever is connected gets what is appended from now on."""
-        for one in tuple(self._opening):
+        for one in tuple(self.opening):
             await one.opened.wait()
 
     def _changed(self, _: Signal, **_who: object) -> None:
@@ -154,7 +149,7 @@ class Receivers:
         for key, kept in connected.items():
             if key not in self._receivers:
                 one = self._receivers[key] = _Receiver(self._bus.signal(key[0]), key[0], kept)
-                self._opening.add(one)
+                self.opening.add(one)
                 self._tasks.start("open", partial(self._open, one))
 
     async def _open(self, one: _Receiver) -> None:
@@ -180,7 +175,7 @@ class Receivers:
         self._has_opened(one)
 
     def _has_opened(self, one: _Receiver) -> None:
-        self._opening.discard(one)
+        self.opening.discard(one)
         one.opened.set()
 
 

@@ -21,6 +21,9 @@ _MOST: Final = 4
 """How many times the size of the body an event may have, as far as adapters hold no fault."""
 _FIELDS: Final = 2048  # bytes of an event's fields beside those of the body
 
+FEW: Final = _TIMES // _MOST
+"""So many events of a body never take too much room."""
+
 TOO_LARGE: Final = "the events of this body would take too much room: it is kept whole"
 
 
@@ -39,7 +42,7 @@ def bounded(events: tuple[Event, ...], size: int, whole: Unrecognized) -> tuple[
 
 
 def may_grow(events: Sequence[Event], size: int) -> bool:
-    """Return whether events have to be measured: a few of a small body need not be."""
+    """Return whether events have to be measured: those of a small body need not be."""
     return len(events) * (_MOST * size + _FIELDS + _EACH) > _TIMES * size + _CONSTANT
 
 

@@ -29,7 +29,6 @@ from bridge.adapter import (
     WindowSource,
     build,
 )
-from bridge.adapter.ids import MAX_ID, overlong
 from bridge.adapter.payload import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
@@ -47,12 +46,11 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
-from bridge.ingress.growth import TOO_LARGE, bounded, may_grow
+from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
-from bridge.model.frozen import changer
-from bridge.model.keys import in_domain
-from bridge.observer import AppendDetails, CallbackDetails, Observers
+from bridge.model.keys import MAX_ID, in_domain, overlong
+from bridge.observer import UNWATCHED, AppendDetails, CallbackDetails, Observers
 from bridge.raised import raised_at
 from bridge.throttle import Throttle
 
@@ -60,7 +58,6 @@ _MANY: Final = 100  # events of one body
 
 _SILENT: Final = (Deletion, System)  # of a user who says nothing
 _USER: Final = Origin.USER
-_until: Final = changer(Message, "reply_until")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -159,7 +156,7 @@ class Intake:
                 self._tell_of_refusal(name, callback, error)
                 raise
             events = parsed.events
-            if may_grow(events, len(callback.body)):
+            if len(events) > FEW and may_grow(events, len(callback.body)):
                 events = self._bounded(one, verified, events)
             if events:
                 await self._append(one, callback, events)
@@ -190,7 +187,8 @@ class Intake:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
         one.check_head(callback)
         try:
-            with self._observers.verify(one.details):
+            watch = self._observers.verify
+            with watch(one.details) if watch else UNWATCHED:
                 verified: object = one.adapter.verify(callback)
         except NotAuthentic:
             raise
@@ -205,15 +203,14 @@ class Intake:
     def _parse(self, one: _Configured, verified: Verified, domain: str) -> Parsed:
         """Return what is in an authentic body, as of a trust domain; never raises."""
         try:
-            with self._observers.parse(one.details):
+            watch = self._observers.parse
+            with watch(one.details) if watch else UNWATCHED:
                 parsed = one.adapter.parse(verified)
             # One event can stand for many items (see `bridge.adapter.unread`).
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
-            parsed = one.with_short_ids(parsed, verified)
-            events = parsed.events if one.max_age is None else one.without_stale(parsed.events)
             return build.parsed(
-                events=tuple([in_domain(event, domain) for event in events]),
+                events=one.placed(parsed.events, verified, domain),
                 response=parsed.response,
                 malformed=parsed.malformed,
             )
@@ -242,9 +239,8 @@ class Intake:
 
     async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
         """Make events durable. Raises `JournalError`."""
-        if self._receivers.is_opening:
+        if self._receivers.opening:
             await self._receivers.opened()
-        events = one.with_windows(events)
         try:
             try:
                 await self._append_once(one, callback, events)
@@ -370,30 +366,37 @@ class _Configured:
             client is not None and any(client in network for network in self.networks)
         )
 
-    def with_short_ids(self, parsed: Parsed, verified: Verified) -> Parsed:
-        """Return what was parsed, with the body in place of events with ids that are too long."""
-        long = {id(event): name for event in parsed.events if (name := overlong(event))}
-        if not long:
-            return parsed
-        kept = [event for event in parsed.events if id(event) not in long]
-        what = ", ".join(sorted(set(long.values())))
-        reason = f"longer than {MAX_ID} bytes: {what}"
-        kept.append(self.unread(verified.payload, verified.received_at, reason))
-        return attrs.evolve(parsed, events=tuple(kept))
+    def placed(self, events: Sequence[Event], verified: Verified, domain: str) -> tuple[Event, ...]:
+        """Return the events of a body as those of a trust domain.
 
-    def with_windows(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Return events with each user's message saying until when it may be answered freely."""
-        if not self.windows:
-            return events
-        return [
-            _until(event, window.until(event))
-            if isinstance(event, Message)
-            and event.origin is _USER
-            and not isinstance(event.content, _SILENT)
-            and (window := self.windows.get(event.channel)) is not None
-            else event
-            for event in events
-        ]
+        The body stands for those whose ids are too long.
+        """
+        if self.max_age is not None:
+            events = self._without_stale(events)
+        placed: list[Event] = []
+        long: set[str] = set()
+        for event in events:
+            reply_until = self._window_of(event)
+            if (name := overlong(event)) is None:
+                placed.append(in_domain(event, domain, reply_until=reply_until))
+            else:
+                long.add(name)
+        if long:
+            reason = f"longer than {MAX_ID} bytes: {', '.join(sorted(long))}"
+            unread = self.unread(verified.payload, verified.received_at, reason)
+            placed.append(in_domain(unread, domain))
+        return tuple(placed)
+
+    def _window_of(self, event: Event) -> datetime | None:
+        """Return until when a user's message may be answered freely, where that is limited."""
+        if (
+            not isinstance(event, Message)
+            or event.origin is not _USER
+            or isinstance(event.content, _SILENT)
+        ):
+            return None
+        window = self.windows.get(event.channel)
+        return None if window is None else window.until(event)
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""
@@ -405,7 +408,7 @@ class _Configured:
         scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
         return scope.unrecognized(Unreadable("", reason))
 
-    def without_stale(self, events: Sequence[Event]) -> Sequence[Event]:
+    def _without_stale(self, events: Sequence[Event]) -> Sequence[Event]:
         """Return events, each that its provider dates too far back as an `Unrecognized`."""
         return [
             event

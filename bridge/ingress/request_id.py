@@ -11,20 +11,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bridge.adapter.signing import Network, client_address
-from bridge.ingress.recent_keys import RecentKeys
+from bridge.model import Event
 from bridge.observer import After, AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
+
+T = TypeVar("T")
 
 HEADER: Final = "X-Request-Id"
 
 _LONGEST: Final = 64
 _PUNCTUATION: Final = frozenset("-_.:")
 _BITS: Final = 40
+_KEPT: Final = 2048  # events, and as many again before they are forgotten
 
 # A number is an id of ours that nobody has asked for yet; most are never written out.
 _current: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
@@ -51,6 +54,37 @@ def using(request_id: str | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+class RecentKeys(Generic[T]):
+    """A bounded map from the keys of recent events; the first value of a key stays for a while.
+
+    Two dictionaries take turns, since removing the oldest of one by one costs more than all else.
+    """
+
+    __slots__ = ("_latest", "_older")
+
+    def __init__(self) -> None:
+        self._latest: dict[str, T] = {}
+        self._older: dict[str, T] = {}
+
+    def __len__(self) -> int:
+        """Return how many keys have a value."""
+        return len(self._latest) + len(self._older)
+
+    def add(self, events: Sequence[Event], value: T) -> None:
+        """Give these events a value, as far as they have none."""
+        latest = self._latest
+        for event in events:
+            latest.setdefault(event.key, value)
+        if len(latest) >= _KEPT:
+            self._older, self._latest = latest, {}
+
+    def get(self, event: Event) -> T | None:
+        """Return the value of an event, or None."""
+        key = event.key
+        value = self._latest.get(key)
+        return self._older.get(key) if value is None else value
 
 
 class RequestIds(Observer):

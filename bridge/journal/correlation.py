@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import identity, tracks, waiting
+from bridge.journal import identity, tracks, untimed, waiting
 from bridge.journal.ledger import Ledger, User
 from bridge.journal.protocol import lane_of
 from bridge.journal.query import JOINED
@@ -34,7 +34,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import event_key, message_key
+from bridge.model.keys import event_key, is_untimed, message_key
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
 """Whether an event is new to the journal, and what is published now because of it.
@@ -54,7 +54,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         return _message(event, ledger)
     if isinstance(event, StatusChange):
         return _status(event, ledger)
-    if ledger.knows(event.key):
+    if ledger.knows(event.key) and not is_untimed(event):
         return _DUPLICATE
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
@@ -62,7 +62,10 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         conversation, _, joined = identity.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
         event = evolved(event, conversation=conversation)
-    return True, (*before, *waiting.publish_or_wait(event, (event.key,), ledger))
+    new = untimed.follow(event, ledger)
+    if new is None:
+        return False, before
+    return True, (*before, *waiting.publish_or_wait(new, (new.key,), ledger))
 
 
 def first_keys(event: Event) -> Sequence[str]:

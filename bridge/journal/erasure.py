@@ -8,7 +8,7 @@ from typing import Self
 import attrs
 import orjson
 
-from bridge.journal.ledger import Record, User
+from bridge.journal.ledger import Latest, Record, User
 from bridge.journal.protocol import concerns
 from bridge.journal.query import identities
 from bridge.model import Event
@@ -70,6 +70,8 @@ class Subject:
         names = self._names_in(_domain_of(record))
         if isinstance(record, User):
             return any(name in record.identities for name in names)
+        if isinstance(record, Latest):  # which names nobody
+            return False
         where = record.conversation
         told = {*record.standing, record.user and record.user.rpartition("/")[2]}
         return any(

@@ -78,7 +78,21 @@ class User:
     identified: tuple[str, ...]
 
 
-Record: TypeAlias = Track | User
+@attrs.frozen(kw_only=True)
+class Latest:
+    """What a journal remembers of a thing that changes, where no time is told of its changes.
+
+    `at` is when the last callback about it was received, in seconds; `told` are the keys of what
+    that one told, and `key` is the last of those that were published.
+    """
+
+    name: str
+    at: float
+    key: str
+    told: tuple[str, ...]
+
+
+Record: TypeAlias = Track | User | Latest
 
 
 @attrs.frozen(kw_only=True)
@@ -159,6 +173,7 @@ class Ledger(Protocol):
 
 
 _USER: Final = "user"
+_LATEST: Final = "latest"
 
 
 # --- what engines keep -----------------------------------------------------------------------
@@ -176,6 +191,10 @@ def encode_record(record: Record) -> bytes:
                 "conversations": record.conversations,
                 "identified": record.identified,
             }
+        )
+    if isinstance(record, Latest):
+        return orjson.dumps(
+            {_LATEST: record.name, "at": record.at, "key": record.key, "told": record.told}
         )
     where = record.conversation
     return orjson.dumps(
@@ -209,6 +228,10 @@ def decode_record(data: bytes) -> Record:
             identities=tuple(found["identities"]),
             conversations=found["conversations"],
             identified=tuple(found["identified"]),
+        )
+    if _LATEST in found:
+        return Latest(
+            name=found[_LATEST], at=found["at"], key=found["key"], told=tuple(found["told"])
         )
     where = found["conversation"]
     return Track(

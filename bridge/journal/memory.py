@@ -347,9 +347,9 @@ class MemoryJournal(Journal):
         """See `Journal.erase_state`."""
         self._states.pop((conversation, name), None)
 
-    async def states(self) -> AsyncGenerator[Sequence[State]]:
+    async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
-        yield tuple(self._states.values())
+        yield tuple(each for each in self._states.values() if name in (None, each.name))
 
     async def health(self) -> Health:
         """See `Journal.health`."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from bridge.journal.ledger import Known, Ledger, Queue, Record, Track, User
+from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Track, User
 from bridge.journal.waiting import Published
 from bridge.model import Event
 
 Id = TypeVar("Id", bytes, str)
 
 _NOTHING: Final = object()
-_RECORDS: Final = (User, Track)  # a union would be built at each look
+_RECORDS: Final = (User, Track, Latest)  # a union would be built at each look
 
 
 class Overlay(Ledger, Generic[Id]):

@@ -398,8 +398,8 @@ class Engine(Protocol):
         """Forget what is remembered of a conversation under a name."""
         ...
 
-    def states(self) -> AsyncGenerator[Sequence[State]]:
-        """Give all states, page by page, expired ones perhaps among them."""
+    def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
+        """Give all states, or those of one name, page by page; expired ones may be among them."""
         ...
 
 

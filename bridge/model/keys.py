@@ -1,5 +1,9 @@
 """The names of events: one form for each, so that every adapter arrives at the same key.
 
+Ids become keys, subjects and headers, are remembered for as long as the journal is, and are
+repeated in each record: so `overlong` tells how long one may be. The providers' have some 130
+bytes at most.
+
 A key holds the provider's id, or a SHA-256 of the raw item; never a random number and never
 our own time. It leaves the account out, because one message is told under several names of
 the account (a phone number, a channel number, a provider's own id). "/" separates its parts, and
@@ -9,17 +13,23 @@ first: `in_domain` puts it there.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, TypeVar, final
 from urllib.parse import unquote
 
 import attrs
 
 from bridge.model import Conversation, Event, Message, Status
+from bridge.model.events import EVENT_CLASSES
 from bridge.model.frozen import changer
 
 E = TypeVar("E", bound=Event)
 
+_PLACE: Final = ("domain", "key", "conversation")
 _moved: Final = changer(Conversation, "id")
+_answerable: Final = changer(Message, *_PLACE, "reply_until")
 _UNKNOWN: Final = Status.UNKNOWN
 _STATUS: Final = "status"
 _WORDS: Final = (Message.kind, _STATUS)
@@ -27,6 +37,24 @@ _MORE: Final = "more"  # before the number of a completion
 
 OURS: Final = "bridge"
 """The id space of our own ids: those of messages that are sent through the bridge."""
+
+MAX_ID: Final = 512
+"""How many bytes of UTF-8 an id may have."""
+
+_SHORT: Final = MAX_ID // 4  # so many letters never have more bytes
+_NAMES: Final = (
+    "key",
+    "channel",
+    "account",
+    "message_id",
+    "id_space",
+    "completes",
+    "correlation",
+    "template_id",
+    "provider_status",
+)
+_PARTIES: Final = ("sender", "recipient", "party")
+_OF_A_PARTY: Final = ("user_id", "parent_user_id", "username")
 
 
 def message_key(channel: str, message_id: str, sender: str | None = None) -> str:
@@ -93,13 +121,26 @@ def happening_of(key: str) -> Happening | None:
 
 
 def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:
-    """Name a change of a template; `when` is the provider's time for it."""
+    """Name a change of a template; `when` is the provider's time for it, or the hour of receipt."""
     return f"template/{channel}/{_part(template_id)}/{aspect}/{_part(value)}/{_part(when)}"
 
 
 def event_key(kind: str, channel: str, identity: str) -> str:
     """Name any other event by the provider's id for it, or by its item's digest."""
     return f"{kind}/{channel}/{identity}"
+
+
+def hour_of(received_at: datetime) -> str:
+    """Return the last part of the key of what comes without an id and without a time.
+
+    `bridge.journal.untimed` says what is one and what is new within the hour.
+    """
+    return f"{received_at:%Y-%m-%dT%H}"
+
+
+def is_untimed(event: Event) -> bool:
+    """Return whether an event's key ends with its hour of receipt."""
+    return event.key.endswith(f"/{hour_of(event.received_at)}")
 
 
 def conversation_id(channel: str, account: str | None, identity: str) -> str:
@@ -112,20 +153,23 @@ def group_conversation_id(channel: str, account: str | None, group_id: str) -> s
     return f"{channel}:{account or ''}:group:{group_id}"
 
 
-def in_domain(event: E, domain: str) -> E:
+def in_domain(event: E, domain: str, *, reply_until: datetime | None = None) -> E:
     """Return the event as one of a trust domain: its key and its conversation are the domain's.
 
     So nothing of another domain can have the same key, nor be in the same conversation.
-    `domain` holds no "/".
+    `domain` holds no "/". A message gets `reply_until` as well, where that is given.
     """
     cls: Any = event.__class__  # a class is hashable
     conversation = getattr(event, "conversation", None)
     key = f"{domain}/{event.key}"
     if conversation is None:
         moved: E = changer(cls, "domain", "key")(event, domain, key)
+        return moved
+    conversation = _moved(conversation, f"{domain}/{conversation.id}")
+    if reply_until is None:
+        moved = changer(cls, *_PLACE)(event, domain, key, conversation)
     else:
-        conversation = _moved(conversation, f"{domain}/{conversation.id}")
-        moved = changer(cls, "domain", "key", "conversation")(event, domain, key, conversation)
+        moved = _answerable(event, domain, key, conversation, reply_until)
     return moved
 
 
@@ -134,3 +178,61 @@ def _part(text: str) -> str:
     if "/" in text or "%" in text:
         return text.replace("%", "%25").replace("/", "%2F")
     return text
+
+
+# --- how long an id may be ---------------------------------------------------------------
+
+
+def overlong(event: Event) -> str | None:
+    """Return the name of an id in an event that is too long, or None where none is."""
+    try:
+        if max(map(len, filter(None, _ALL[type(event)](event)))) <= _SHORT:  # nearly always
+            aliases, replied_to = getattr(event, "aliases", ()), _replied_to(event)
+            if not (_is_long(replied_to) or any(map(_is_long, aliases))):
+                return None
+    except AttributeError:  # a part that is not there
+        pass
+    return next((name for name, value in _ids(event) if _is_long(value)), None)
+
+
+def _replied_to(event: Event) -> str | None:
+    reply_to = getattr(event, "reply_to", None)
+    return None if reply_to is None else reply_to.message_id
+
+
+def _ids(event: Event) -> Iterator[tuple[str, str | None]]:
+    # The parts of a key are separated by "/", which is escaped within them.
+    for part in event.key.split("/"):
+        yield "key", part.replace("%2F", "/").replace("%25", "%")
+    yield from ((name, getattr(event, name, None)) for name in _NAMES[1:])
+    yield from (("aliases", alias) for alias in getattr(event, "aliases", ()))
+    yield "reply_to", _replied_to(event)
+    conversation = getattr(event, "conversation", None)
+    if conversation is not None:
+        identity = conversation.id.removeprefix(f"{event.channel}:{event.account or ''}:")
+        yield "conversation", identity.removeprefix("group:").removeprefix("message:")
+        yield "conversation", conversation.provider_id
+    for name in _PARTIES:
+        party = getattr(event, name, None)
+        if party is not None:
+            yield from ((name, getattr(party, each)) for each in _OF_A_PARTY)
+
+
+def _is_long(value: str | None) -> bool:
+    return (
+        value is not None
+        and len(value) > _SHORT
+        and len(value.encode("utf-8", "surrogatepass")) > MAX_ID
+    )
+
+
+def _all(cls: type[Event]) -> Callable[[Event], tuple[str | None, ...]]:
+    fields = attrs.fields_dict(cls)
+    names: list[str] = [name for name in _NAMES if name in fields]
+    if "conversation" in fields:
+        names += ["conversation.id", "conversation.provider_id"]
+    names += [f"{who}.{each}" for who in _PARTIES if who in fields for each in _OF_A_PARTY]
+    return attrgetter(*names)
+
+
+_ALL: Final = {cls: _all(cls) for cls in EVENT_CLASSES}

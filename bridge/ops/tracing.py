@@ -26,7 +26,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from bridge.errors import ConfigurationError
 from bridge.ingress import request_id
-from bridge.ingress.recent_keys import RecentKeys
+from bridge.ingress.request_id import RecentKeys
 from bridge.model.masking import mask_phones_in
 from bridge.observer import AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
 

@@ -7,13 +7,26 @@ may have taken the message all the same.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias, final
 
 import aiohttp
 import attrs
 
-from bridge.adapter import Outcome, Refused, Remedy, Request, Response, Sender
+from bridge.adapter import (
+    Accepted,
+    Controlling,
+    Outcome,
+    Probe,
+    Probing,
+    Refused,
+    Remedy,
+    Request,
+    Response,
+    Sender,
+    ServiceAccount,
+)
 from bridge.errors import ConfigurationError, NotRunning, Unanswered
 from bridge.model import Message, ProviderError
 from bridge.outbox.tokens import Tokens
@@ -90,8 +103,25 @@ class Client:
 
         Raises `Unsendable` where the message cannot be composed, and nothing else.
         """
-        request = sender.compose(message, ttl=ttl)
+        return await self._outcome(
+            sender.compose(message, ttl=ttl), partial(sender.conclude, message)
+        )
+
+    async def probe(self, sender: Probing, probe: Probe, /) -> Outcome:
+        """Return whether credentials work; raises nothing."""
+        return await self._outcome(probe.request, sender.judge)
+
+    async def control(self, sender: Controlling, request: Request, /) -> Outcome:
+        """Return what became of a request of `Controlling.control`; raises nothing."""
+        return await self._outcome(request, sender.controlled)
+
+    async def _outcome(
+        self, request: Request | ServiceAccount, conclude: Callable[[Response], Outcome]
+    ) -> Outcome:
         try:
+            if isinstance(request, ServiceAccount):
+                await self._tokens.token(request)
+                return Accepted()
             response = await self._authorized(request)
         except Unanswered as error:
             told = ProviderError(code="unanswered", title=error.reason)
@@ -99,7 +129,7 @@ class Client:
         except ConfigurationError as error:
             told = ProviderError(code="credentials", title=str(error))
             return Refused(error=told, remedy=Remedy.STOP_ACCOUNT)
-        return sender.conclude(message, response)
+        return conclude(response)
 
     async def _authorized(self, request: Request) -> Response:
         """Exchange a request for a response, with a bearer token where it wants one.

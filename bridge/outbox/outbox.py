@@ -18,7 +18,7 @@ from typing import Final, Self, Unpack, final
 
 import attrs
 
-from bridge.adapter import Accepted, Outcome, Refused, Remedy, Request
+from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Remedy, Request
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
@@ -30,6 +30,7 @@ from bridge.errors import (
     KeyConflict,
     NotOwner,
     OptedOut,
+    Unanswered,
     Unsendable,
     WindowClosed,
 )
@@ -56,7 +57,7 @@ from bridge.outbox.consent import check_consent
 from bridge.outbox.doubts import Doubts
 from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
-from bridge.outbox.ownership import check_ours
+from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
@@ -173,6 +174,33 @@ class Outbox:
         if capabilities.receipts is Receipts.NONE:
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
+
+    async def control(
+        self,
+        conversation: Message | str,
+        action: Control,
+        *,
+        to: str | None = None,
+        metadata: str | None = None,
+    ) -> None:
+        """Take a conversation, or hand it on; see `Bridge.take`."""
+        if isinstance(conversation, str):
+            conversation = await newest_message(conversation, self.journal)
+        sender = self.ways.of(conversation.source).sender
+        if not isinstance(sender, Controlling):
+            raise Unsendable(
+                f"adapter {conversation.source} cannot {action.value} a conversation: its provider"
+                " documents no way to"
+            )
+        request = sender.control(conversation, action, to=to, metadata=metadata)
+        if self.sends is not self.client:
+            raise Unsendable("this is a rehearsal, in which no conversation is handed over")
+        outcome = await self.client.control(sender, request)
+        if isinstance(outcome, Refused):
+            if outcome.remedy.is_final or outcome.remedy is Remedy.STOP_ACCOUNT:
+                raise Unsendable(_reason(outcome))
+            raise Unanswered(_reason(outcome), in_doubt=outcome.in_doubt)
+        await self.journal.append([handover(conversation, action, self._now)])
 
     async def _take(
         self, messages: tuple[Message, ...], wish: Wish, answered: Message | None = None

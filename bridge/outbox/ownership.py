@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from datetime import datetime
 from typing import Final
+from uuid import uuid4
 
-from bridge.errors import NotOwner
+from bridge.adapter import Control
+from bridge.errors import NotOwner, Unsendable
 from bridge.journal.protocol import Journal
 from bridge.journal.query import Query
+from bridge.journal.tracks import in_domain
 from bridge.model import Direction, Handover, Message
+from bridge.model.keys import event_key
 
 _PAGE: Final = 50
 
@@ -36,3 +41,38 @@ async def check_ours(message: Message, journal: Journal) -> None:
                     newest, is_ours = event.occurred_at, owned
     if not is_ours:
         raise NotOwner("another responder answers this conversation; only `send` may take it")
+
+
+async def newest_message(conversation: str, journal: Journal) -> Message:
+    """Return the last message of a conversation, which says by which account it is led.
+
+    Raises `Unsendable` where the journal knows of none, and `JournalError`.
+    """
+    about = Query(kinds=(Message.kind,), conversation=conversation, newest_first=True, limit=1)
+    for entry in await journal.search(about):
+        if isinstance(entry.event, Message):
+            return entry.event
+    raise Unsendable("the journal knows no message of this conversation")
+
+
+def handover(message: Message, action: Control, now: datetime) -> Handover:
+    """Return what is told of a conversation that we took, passed or released ourselves.
+
+    The provider tells only the other responder, if anybody.
+    """
+    is_inbound = message.direction is Direction.INBOUND
+    key = event_key(Handover.kind, message.channel, uuid4().hex)
+    return Handover(
+        key=in_domain(message, key),
+        source=message.source,
+        domain=message.domain,
+        channel=message.channel,
+        account=message.account,
+        occurred_at=now,
+        received_at=now,
+        raw={"conversation": message.conversation.id},
+        party=message.sender if is_inbound else message.recipient,
+        conversation=message.conversation,
+        owned=action is Control.TAKE,
+        reason=action.value,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,7 @@ from bridge.model import (
     Pricing,
     Status,
     StatusChange,
+    TemplateChange,
     Text,
 )
 from bridge.model.keys import OURS, conversation_id, in_domain, message_key
@@ -38,11 +39,13 @@ from bridge.testing.sample_events import (
     ANNE,
     ANNES_ID,
     BERT,
+    NOON,
     ids,
     message,
     poorly,
     read,
     status,
+    template,
     unwritable,
 )
 
@@ -320,6 +323,26 @@ class CorrelationContract(ABC):
         assert [type(entry.event) for entry in entries] == [Message] * 3
         assert ids(entries) == ["c", "a", "b"]
         assert [each.aliases for each in _messages(entries)] == [(), (), ("9002",)]
+
+    # --- what comes without a time ---------------------------------------------------------
+
+    async def test_back_to_what_it_was(self, tmp_path: Path) -> None:
+        """Within an hour a state is new where another one was told since, and else told once."""
+        at = [NOON + timedelta(minutes=minute) for minute in range(6)]
+        told = [template("PAUSED", at[1]), template("PAUSED", at[2]), template("APPROVED", at[3])]
+        back = [template("PAUSED", at[4]), template("PAUSED", at[5])]
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            first = [(await journal.append([event])).published for event in told]
+        if journal.durable:
+            journal = self.make_journal(tmp_path)
+        async with journal:
+            second = [(await journal.append([event])).published for event in back]
+            late = await journal.append([template("APPROVED", at[0])])
+            entries = await self._published(journal, 3)
+        assert (first, second, late.published) == ([1, 0, 1], [1, 0], 0)
+        words = [each.event.value for each in entries if isinstance(each.event, TemplateChange)]
+        assert words == ["PAUSED", "APPROVED", "PAUSED"]
 
     # --- users -------------------------------------------------------------------------------
 

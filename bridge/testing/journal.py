@@ -322,6 +322,8 @@ class JournalContract(CorrelationContract, OperatorsContract):
         async with reopened:
             found = [state async for page in reopened.states() for state in page]
             assert sorted(found, key=repr) == sorted((second, other, odd, elsewhere), key=repr)
+            for name, expected in (("bot", {second, elsewhere}), ("*", {other}), ("crm", set())):
+                assert {each async for page in reopened.states(name) for each in page} == expected
 
     async def test_largest_state(self, tmp_path: Path) -> None:
         """A state of 64 KiB can be kept."""

@@ -20,10 +20,19 @@ from bridge.model import (
     Role,
     Status,
     StatusChange,
+    TemplateAspect,
+    TemplateChange,
     Text,
     Unrecognized,
 )
-from bridge.model.keys import conversation_id, event_key, message_key, status_key
+from bridge.model.keys import (
+    conversation_id,
+    event_key,
+    hour_of,
+    message_key,
+    status_key,
+    template_key,
+)
 
 NOON: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 ANNE: Final = "+16505551234"
@@ -105,6 +114,21 @@ def status(
         "resolved": resolved,
     }
     return StatusChange(**(values | fields))
+
+
+def template(value: str, received_at: datetime) -> TemplateChange:
+    """Return a change of a template's status that comes without a time."""
+    return TemplateChange(
+        key=template_key("whatsapp", "5552", "status", value, hour_of(received_at)),
+        source="contract",
+        channel="whatsapp",
+        occurred_at=received_at,
+        received_at=received_at,
+        raw={},
+        template_id="5552",
+        aspect=TemplateAspect.STATUS,
+        value=value,
+    )
 
 
 def unwritable(identity: str) -> Notice:

@@ -208,11 +208,10 @@ class Operations(Journal):
         names = self._streams.names
         await self._streams.broker.empty(names.state, names.remembered(name, conversation))
 
-    async def states(self) -> AsyncGenerator[Sequence[State]]:
+    async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
-        async for stored in self._streams.recorded(
-            self._streams.names.all_remembered, certain=True
-        ):
+        subject = self._streams.names.all_remembered(name)
+        async for stored in self._streams.recorded(subject, certain=True):
             yield [State.decode(stored.data)]
 
     # --- held entries and dead letters -------------------------------------------------------

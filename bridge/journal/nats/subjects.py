@@ -125,10 +125,9 @@ class Names:
         """Return where the state of a conversation is under a name."""
         return f"{self.state}.remembered.{token(name)}.{digest(conversation)}"
 
-    @property
-    def all_remembered(self) -> str:
-        """Return what matches all states of conversations."""
-        return f"{self.state}.remembered.*.*"
+    def all_remembered(self, name: str | None = None) -> str:
+        """Return what matches all states of conversations, or those of one name."""
+        return f"{self.state}.remembered.{'*' if name is None else token(name)}.*"
 
 
 def _or_any(name: str) -> str:

@@ -264,13 +264,14 @@ class Operations(Journal):
             (lane_bytes(conversation), name),
         )
 
-    async def states(self) -> AsyncGenerator[Sequence[State]]:
+    async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
         after: tuple[bytes, str] = (b"", "")
+        named, names = ("", ()) if name is None else ("AND name = %s ", (name,))
         while rows := await self.database.rows(
-            f"{_SELECT_STATES} WHERE (conversation, name) > (%b, %s) "
+            f"{_SELECT_STATES} WHERE (conversation, name) > (%b, %s) {named}"
             "ORDER BY conversation, name LIMIT %s",
-            (*after, _STATES_PAGE),
+            (*after, *names, _STATES_PAGE),
         ):
             yield list(map(_state, rows))
             after = rows[-1][0], rows[-1][1]

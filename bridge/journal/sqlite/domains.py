@@ -18,7 +18,7 @@ import orjson
 from bridge.journal import identity, tracks
 from bridge.journal.digests import digest, hashed, moved
 from bridge.journal.ledger import (
-    Record,
+    Latest,
     Track,
     User,
     Waiting,
@@ -192,6 +192,8 @@ def _move_records(connection: apsw.Connection) -> None:
         if track is None:
             continue  # a name that leads to a record, which tells all of them
         before = decode_record(track)
+        if isinstance(before, Latest):
+            continue  # younger than this format
         for domain in _domains_of(connection, name):
             record = _moved_record(before, domain)
             own = digest(record.name)
@@ -205,7 +207,7 @@ def _move_records(connection: apsw.Connection) -> None:
             )
 
 
-def _moved_record(record: Record, domain: str) -> Record:
+def _moved_record(record: Track | User, domain: str) -> Track | User:
     name = f"{domain}{record.name}"
     if isinstance(record, User):
         conversations = {
@@ -224,7 +226,7 @@ def _moved_record(record: Record, domain: str) -> Record:
     )
 
 
-def _other_names(record: Record, domain: str) -> Sequence[str]:
+def _other_names(record: Track | User, domain: str) -> Sequence[str]:
     """Return the names that lead to a record beside its own."""
     if isinstance(record, Track):
         return [f"{domain}/message/{record.id_space or ''}/{each}" for each in record.aliases]

@@ -237,10 +237,10 @@ class SqliteJournal(Store, Journal):
         """See `Journal.erase_state`."""
         await self.writing(states.erase, conversation, name)
 
-    async def states(self) -> AsyncGenerator[Sequence[State]]:
+    async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
         after = 0
-        while page := await self.reading(states.page, after, _STATES):
+        while page := await self.reading(states.page, name, after, _STATES):
             yield [state for _, state in page]
             after, _ = page[-1]
 

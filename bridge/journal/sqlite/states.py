@@ -43,9 +43,13 @@ def erase(connection: apsw.Connection, conversation: str, name: str) -> None:
     )
 
 
-def page(connection: apsw.Connection, after: int, limit: int) -> Sequence[tuple[int, State]]:
-    """Return states with the numbers of their rows, beyond one."""
-    return _rows(connection, "id > ? ORDER BY id LIMIT ?", (after, limit))
+def page(
+    connection: apsw.Connection, name: str | None, after: int, limit: int
+) -> Sequence[tuple[int, State]]:
+    """Return states, or those of one name, with the numbers of their rows, beyond one."""
+    if name is None:
+        return _rows(connection, "id > ? ORDER BY id LIMIT ?", (after, limit))
+    return _rows(connection, "id > ? AND name = ? ORDER BY id LIMIT ?", (after, name, limit))
 
 
 def purge(connection: apsw.Connection, subject: Subject) -> None:

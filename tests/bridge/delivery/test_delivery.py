@@ -381,7 +381,7 @@ class TestIsolation:
             await entered.wait()
             for _ in range(2000):  # turns of the loop, many more than it takes to fill
                 await asyncio.sleep(0)
-            assert delivery._progress.under_way + len(delivery._batch) <= 1024 + 256
+            assert len(delivery._progress.under_way) + len(delivery._batch) <= 1024 + 256
             queued = sum(len(lane.entries) for lane in delivery._lanes.values())
             assert queued <= 1024 + 256
 

@@ -13,7 +13,7 @@ from bridge.assembly import subscriber_of
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import current
 from bridge.delivery.pauses import Pauses
-from bridge.errors import ConfigurationError, NotRunning
+from bridge.errors import ConfigurationError, JournalError, NotRunning
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Direction, Event, Message, Notice, Origin
@@ -191,14 +191,55 @@ async def test_another_process_s_pause_is_known():
                     await asyncio.sleep(0.001)
 
 
+class Away(Shared):
+    """A shared journal in which nothing can be found at first."""
+
+    is_away = False
+
+    async def states(self, name=None):
+        """Raise while it is away."""
+        if self.is_away:
+            raise JournalError("nobody answers")
+        async for page in super().states(name):
+            yield page
+
+
+async def test_a_journal_that_is_away_at_the_start(caplog):
+    """The bridge starts, and says so; bots wait until it is known who is paused."""
+    journal = Away()
+    first = Bots(journal)
+    async with first.bridge:
+        await first.bridge.pause(CONVERSATION, for_="1h")
+        await first.bridge.caught_up()
+    journal.is_away = True
+    second = Bots(journal)
+    async with second.bridge, asyncio.timeout(PATIENCE):
+        during, other = said(1), said(2, user="+16505550000")
+        await journal.append([during, other])
+        while len(second.recorder) < 2:
+            await asyncio.sleep(0.001)
+        assert second.bot == []
+        journal.is_away = False
+        while not second.bot:
+            await asyncio.sleep(0.001)
+    assert second.bot == [other.key]
+    assert "which conversations are paused, and bots wait: nobody answers" in caplog.text
+
+
 async def test_the_pause_of_a_conversation_that_turns_out_to_be_another_goes_on():
     """Where a user's two conversations become one, the one that goes on is paused."""
     async with MemoryJournal() as journal:
-        pauses = Pauses(lambda: journal, lambda: SYSTEM_CLOCK, None)
-        await pauses.pause("whatsapp:30058:US.1", "1h")
-        details = {"from": "whatsapp:30058:US.1", "to": CONVERSATION}
-        pauses.note(attrs.evolve(notice(), topic="conversation_joined", details=details))
-        assert pauses.covers(said(1))
+        first, second = (Pauses(lambda: journal, lambda: SYSTEM_CLOCK, None) for _ in range(2))
+        async with first:
+            await first.pause("whatsapp:30058:US.1", "1h")
+            details = {"from": "whatsapp:30058:US.1", "to": CONVERSATION}
+            first.note(attrs.evolve(notice(), topic="conversation_joined", details=details))
+            assert first.covers(said(1))
+            async with asyncio.timeout(PATIENCE):
+                while await journal.read_state(CONVERSATION, "\tpaused") is None:
+                    await asyncio.sleep(0)
+        async with second:
+            assert second.covers(said(1))
 
 
 async def test_a_burst_is_passed_over_too():

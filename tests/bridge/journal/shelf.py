@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.journal.correlation import correlate
-from bridge.journal.ledger import Known, Queue, Record, Track, User
+from bridge.journal.ledger import Known, Queue, Record
 from bridge.journal.waiting import Published, release
 from bridge.model import Event
 
@@ -64,7 +64,7 @@ class Shelf:
         found = self.records.get(name)
         if isinstance(found, str):
             found = self.records.get(found)
-        return found if isinstance(found, Track | User) else None
+        return None if isinstance(found, str) else found
 
     def save(self, record: Record) -> None:
         self.records[record.name] = record

@@ -13,12 +13,13 @@ from aiohttp import ClientPayloadError, ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge import errors
-from bridge.adapter import Callback, Parsed, Scope, Verified
+from bridge.adapter import Callback, Parsed, Scope, Verified, Window
 from bridge.adapter.signing import Secret
 from bridge.delivery import current
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Health, Start
+from bridge.journal.query import Query
 from bridge.model import Event, Message, StatusChange
 from bridge.model.masking import mask_phones_in
 from bridge.ops.admin import application, listening
@@ -472,7 +473,26 @@ class Fickle:
         return Parsed(events=(message(body["id"], received_at=verified.received_at),))
 
 
+class FickleWithin24Hours(Fickle):
+    """Of a channel that takes answers for a day after a user's message."""
+
+    windows = {"whatsapp": Window(open=timedelta(hours=24))}  # noqa: RUF012 - as an adapter's
+
+
 class TestReparse:
+    async def test_what_is_read_at_last_says_until_when_it_may_be_answered(self):
+        """24 hours after the user wrote, as if the callback had been read when it came."""
+        fickle = FickleWithin24Hours()
+        bridge = Bridge(journal=MemoryJournal())
+        bridge.add_adapter("fickle", fickle)
+        async with bridge:
+            await bridge.receive("fickle", Callback(body=b'{"id": "m"}', received_at=NOON))
+            (unread,) = await bridge.journal.search(Query())
+            fickle.mended = True
+            await bridge.operators.reparse([unread.event.key])
+            found = await bridge.journal.find("fickle/message/whatsapp/m")
+        assert found.event.reply_until == NOON + timedelta(hours=24)
+
     async def test_a_mended_adapter_reads_what_it_could_not(self):
         """The event comes out with the callback's own time, and its body is marked as read."""
         fickle = Fickle()
