@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks.contenders import Server, pinned, running
-from benchmarks.figures import Faulty, Measure
+from benchmarks.figures import Faulty, Figure, Measure, Measured
 from benchmarks.load import Load, Result, put_load
 from benchmarks.progress import Tell, telling
 from benchmarks.report import Table, without_figure
@@ -59,13 +59,18 @@ def _row(turns: Turns[Result], name: str) -> list[str]:
     if name in turns.faults:
         return without_figure((name,), turns.faults[name], len(_HEADINGS))
     results = turns.results[name]
-    rate = statistics.median(each.rate for each in results)
-    cpu = statistics.median(each.cpu for each in results)
-    told = [name, f"{rate:,.0f}"]
-    told.append(f"{turns.ratio(name, NONE, lambda each: each.rate).median:.3f}")
-    told.append(f"{cpu:.0f}")
-    told.append(f"{turns.ratio(name, NONE, lambda each: each.cpu).median:.3f}")
-    return told
+    return [
+        name,
+        f"{statistics.median(each.rate for each in results):,.0f}",
+        _told(turns.ratio(name, NONE, lambda each: each.rate)),
+        f"{statistics.median(each.cpu for each in results):.0f}",
+        _told(turns.ratio(name, NONE, lambda each: each.cpu)),
+    ]
+
+
+def _told(ratio: Measured) -> str:
+    """Return a ratio in thousandths, since three hundredths are asked about."""
+    return f"{ratio.median:.3f}" if isinstance(ratio, Figure) else "no figure"
 
 
 def _watched(server: Server | Faulty, directory: Path) -> Result:
