@@ -59,7 +59,7 @@ def show(
     for outcome in outcomes:
         if "where" in outcome:
             _title(f"{outcome['subscriber']} failed at {outcome['where']}")
-            _write("\n".join(outcome.get("trace", ("the lines are kept with a dead letter",))))
+            _write("\n".join(outcome.get("trace", ())))
     if found["history"]:
         _title("the message's history")
         print_event = EventPrinter(form="text", show_personal_data=show_personal_data)

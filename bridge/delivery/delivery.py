@@ -606,7 +606,7 @@ class Delivery:
             failed_at=now,
             error=described(error),
             where=where,
-            trace=chain_of(error) if final else (),
+            trace=chain_of(error),
             replayed=held.retry.replayed,
             begun=held.retry.begun,
         )
