@@ -9,7 +9,7 @@ from typing import Final, final, get_args
 import attrs
 
 from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
-from bridge.adapter.reading import read_body
+from bridge.adapter.body import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Rows, Several, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of

@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import (
-    filled,
-    first,
-    identifier,
-    integer,
-    mapping,
-    number,
-    read_embedded,
-    sequence,
-)
+from bridge.adapter.body import read_embedded
+from bridge.adapter.payload import filled, first, identifier, integer, mapping, number, sequence
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.incs import wire
 from bridge.model import (

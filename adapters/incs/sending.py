@@ -20,8 +20,9 @@ from bridge.adapter import (
     Response,
     Route,
 )
+from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
-from bridge.adapter.payload import filled, identifier, integer, mapping, phone, read_object
+from bridge.adapter.payload import filled, identifier, integer, mapping, phone
 from bridge.adapter.sending import json_body, refused_by_status, retry_after
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs.capabilities import CHANNELS, VIBER

@@ -11,9 +11,10 @@ import attrs
 import orjson
 
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
+from bridge.adapter.body import read_body
 from bridge.adapter.paths import Step
 from bridge.adapter.payload import base64_bytes, identifier, mapping
-from bridge.adapter.reading import JsonObject, read_body
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of

@@ -14,7 +14,8 @@ from typing import Final
 
 import orjson
 
-from bridge.adapter.payload import mapping, read_object
+from bridge.adapter.body import read_object
+from bridge.adapter.payload import mapping
 from bridge.adapter.reading import JsonObject
 from bridge.errors import MalformedBody
 

@@ -24,8 +24,9 @@ from bridge.adapter import (
     Route,
     ServiceAccount,
 )
+from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
-from bridge.adapter.payload import filled, mapping, phone, read_object
+from bridge.adapter.payload import filled, mapping, phone
 from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.rcs.capabilities import CAPABILITIES, MESSAGE

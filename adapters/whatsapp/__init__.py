@@ -21,7 +21,7 @@ from bridge.adapter import (
     Verified,
     build,
 )
-from bridge.adapter.reading import read_body
+from bridge.adapter.body import read_body
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.adapter import build
+from bridge.adapter.body import read_embedded
 from bridge.adapter.payload import (
     boolean,
     decimal,
@@ -24,7 +25,6 @@ from bridge.adapter.payload import (
     mapping,
     number,
     phone,
-    read_embedded,
     sequence,
     sha256_hex,
 )

@@ -6,7 +6,8 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/busine
 from __future__ import annotations
 
 from bridge.adapter import Request, Response
-from bridge.adapter.payload import filled, identifier, mapping, number, read_object, sha256_hex
+from bridge.adapter.body import read_object
+from bridge.adapter.payload import filled, identifier, mapping, number, sha256_hex
 from bridge.adapter.signing import Secret
 from bridge.errors import MalformedBody, Unanswered, Unfetchable
 from bridge.model import Media

@@ -19,8 +19,9 @@ from bridge.adapter import (
     Response,
     Route,
 )
+from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
-from bridge.adapter.payload import filled, identifier, mapping, phone, read_object, sequence
+from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
 from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.whatsapp.capabilities import CAPABILITIES

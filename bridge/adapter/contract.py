@@ -14,7 +14,7 @@ import attrs
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 
 from bridge.errors import MalformedBody
-from bridge.model import Event, JsonValue, Message
+from bridge.model import Event, JsonValue
 from bridge.model.frozen import quick_init
 
 Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -155,11 +155,6 @@ class Window:
 
     open: timedelta
     referred: timedelta | None = None
-
-    def until(self, message: Message) -> datetime:
-        """Return when the window closes that this message opens."""
-        is_referred = message.referral is not None and self.referred is not None
-        return message.occurred_at + (self.referred or self.open if is_referred else self.open)
 
 
 @runtime_checkable

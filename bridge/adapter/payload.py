@@ -1,62 +1,38 @@
 """Read what a provider sent, trusting nothing about its shape.
 
-`read_object` turns bytes into a JSON object; the small readers below it take any JSON value
-and return the meaning, or None where there is none. They never raise and never guess.
-
-Two passes: orjson first; only where it refuses, the tolerant reader of the standard library,
-which also accepts what is valid JSON but cannot be represented as it stands (a lone surrogate,
-a number beyond a double), and which tells exactly where a body breaks.
+Each reader takes any JSON value and returns its meaning, or None where there is none. They never
+raise and never guess.
 """
 
 from __future__ import annotations
 
 import binascii
 import hashlib
-import json
 import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 
-from bridge.errors import MalformedBody
 from bridge.model import JsonValue
 
 T = TypeVar("T")
 
-MAX_DEPTH: Final = 200
-"""How deep a body may nest: what is deeper could not be written out again with our own JSON."""
-
-_TOO_DEEP: Final = MAX_DEPTH + 1
-_ALL_BRACKETS: Final = 2 * MAX_DEPTH  # a body of as many bytes cannot nest deeper
-_SHORTEST_OBJECT: Final = len('{"":}')  # around another value
-_WRITABLE_DEPTH: Final = 254  # orjson writes as many levels and no more
-_INTEGER_MIN: Final = -(2**63)
-_INTEGER_MAX: Final = 2**64 - 1
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**64 - 1
 _FLOAT_MAX: Final = sys.float_info.max
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
 _FIRST_SECOND: Final = 1_000_000_000  # in September 2001; what is earlier stands for no time
 _FIRST_YEAR: Final = "2001"
-_MAX_DIGITS: Final = 400
+MAX_DIGITS: Final = 400
 _from_timestamp: Final = datetime.fromtimestamp
 _from_iso: Final = datetime.fromisoformat
 _MAX_TIMES: Final = 256
 _UNIX_DIGITS: Final = 10  # of the seconds from 2001 to 2286
-_OR_LONE_SURROGATE: Final = re.compile(
-    r"((?:[^\\]++|\\(?!u[dD][89a-fA-F])."
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})++)"
-    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
-    re.DOTALL,
-)
-"""All of a text up to the next escape of half a character, or else that escape."""
-_STRING_OR_CONSTANT: Final = re.compile(
-    rb'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<constant>NaN|-?Infinity)', re.DOTALL
-)
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?"
     r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)",
@@ -69,123 +45,6 @@ _PHONE_PUNCTUATION: Final = str.maketrans("", "", " -().\u00a0\u2011")
 _MIN_PHONE_DIGITS: Final = 5
 _MAX_PHONE_DIGITS: Final = 15  # E.164
 _SHA256_BYTES: Final = 32
-_JSON_NAMES: Final = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-
-
-class TooDeep(MalformedBody):
-    """A body nests deeper than `MAX_DEPTH`: valid, but only its text can be kept."""
-
-
-def read_object(body: bytes) -> dict[str, JsonValue]:
-    """Read a body that must be a JSON object.
-
-    Raises `MalformedBody` with the place where it breaks, or its subclass `TooDeep`.
-    A repeated name keeps its last value; a lone surrogate becomes U+FFFD.
-    """
-    try:
-        value: JsonValue = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = _read_tolerantly(body)
-    if type(value) is not dict:
-        name = _JSON_NAMES.get(type(value), "a number")
-        raise MalformedBody(f"the body is {name}, not a JSON object")
-    if len(body) > _ALL_BRACKETS and _may_be_too_deep(body) and not _fits(value):
-        raise TooDeep(f"the body nests deeper than {MAX_DEPTH} levels")
-    return value
-
-
-def read_embedded(text: str) -> JsonValue:
-    """Read JSON that stands inside a string; return the string itself where it is not JSON."""
-    try:
-        value: JsonValue = orjson.loads(text)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
-        return text
-    if text.count("[") + text.count("{") > MAX_DEPTH // 2 and not _fits(value, MAX_DEPTH // 2):
-        return text
-    return value
-
-
-def _may_be_too_deep(body: bytes) -> bool:
-    """Tell by the brackets alone, those inside strings included.
-
-    `bytes.count` looks at every byte, whereas `bytes.replace` leaps from one bracket to the next.
-    """
-    size = len(body)
-    arrays = size - len(body.replace(b"[", b"", _TOO_DEEP))
-    if arrays + size // _SHORTEST_OBJECT <= MAX_DEPTH:
-        return False
-    return arrays + size - len(body.replace(b"{", b"", _TOO_DEEP)) > MAX_DEPTH
-
-
-def _fits(value: JsonValue, depth: int = MAX_DEPTH) -> bool:
-    for _ in range(_WRITABLE_DEPTH - depth):
-        value = [value]
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _read_tolerantly(body: bytes) -> JsonValue:
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # Its positions are those of the body without its byte order mark.
-        offset = len(body) - len(error.object) + error.start
-        raise _malformed("the body is not valid UTF-8", body, offset) from None
-    # In the text, as long as before: to walk over all that a body holds would take seconds.
-    text = _OR_LONE_SURROGATE.sub(lambda match: match[1] or r"\ufffd", text)
-    with suppress(orjson.JSONDecodeError):
-        scrubbed: JsonValue = orjson.loads(text)
-        return scrubbed
-    try:
-        value: JsonValue = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer
-        )
-    except json.JSONDecodeError as error:
-        # The message names the fault and never quotes the body.
-        offset = len(text[: error.pos].encode("utf-8", "surrogatepass"))
-        offset += len(body) - len(text.encode("utf-8", "surrogatepass"))
-        reason = "the body is empty" if not text.strip() else f"not JSON: {error.msg}"
-        raise MalformedBody(reason, line=error.lineno, column=error.colno, offset=offset) from None
-    except _Constant as error:
-        # The reader does not say where; up to here all was JSON, so that strings can be skipped.
-        found = next(match for match in _STRING_OR_CONSTANT.finditer(body) if match["constant"])
-        raise _malformed(f"not JSON: {error} is not a JSON value", body, found.start()) from None
-    except RecursionError:
-        raise TooDeep(f"the body nests deeper than {MAX_DEPTH} levels") from None
-    return value
-
-
-def _malformed(reason: str, body: bytes, offset: int) -> MalformedBody:
-    before = body[:offset].decode("utf-8-sig")
-    line = before.count("\n") + 1
-    column = len(before) - before.rfind("\n")
-    return MalformedBody(reason, line=line, column=column, offset=offset)
-
-
-class _Constant(ValueError):
-    """NaN or an infinity, which JSON does not have."""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _Constant(name)
-
-
-def _float(text: str) -> float | str:
-    number = float(text)
-    return number if math.isfinite(number) else text
-
-
-def _integer(text: str) -> int | float | str:
-    if len(text) > _MAX_DIGITS:
-        return text
-    number = int(text)
-    return number if _INTEGER_MIN <= number <= _INTEGER_MAX else _float(text)
-
-
-# --- readers of single values ------------------------------------------------------------
 
 
 def mapping(value: JsonValue) -> dict[str, JsonValue]:
@@ -236,15 +95,15 @@ def first(
 def integer(value: JsonValue) -> int | None:
     """Return a whole number, also from its digits in a string."""
     if type(value) is int:
-        return value if _INTEGER_MIN <= value <= _INTEGER_MAX else None
+        return value if INTEGER_MIN <= value <= INTEGER_MAX else None
     if type(value) is float:
-        fits = _INTEGER_MIN <= value <= _INTEGER_MAX and value == int(value)
+        fits = INTEGER_MIN <= value <= INTEGER_MAX and value == int(value)
         return int(value) if fits else None
     if type(value) is str and len(value) <= 20:  # noqa: PLR2004 - the digits of 2**64
         digits = value.removeprefix("-")
         if digits.isascii() and digits.isdigit():
             number = int(value)
-            return number if _INTEGER_MIN <= number <= _INTEGER_MAX else None
+            return number if INTEGER_MIN <= number <= INTEGER_MAX else None
     return None
 
 
@@ -276,7 +135,7 @@ def decimal(value: JsonValue) -> Decimal | None:
 
 def _is_plain(digits: str) -> bool:
     # Python also reads 1_000 and the digits of other scripts; no provider means a number by them.
-    return len(digits) <= _MAX_DIGITS and digits.isascii() and "_" not in digits
+    return len(digits) <= MAX_DIGITS and digits.isascii() and "_" not in digits
 
 
 def boolean(value: JsonValue) -> bool | None:

@@ -1,4 +1,4 @@
-"""Read a body and its parts, and say where one is not what it must be.
+"""Read the parts of a body, and say where one is not what it must be.
 
 `bridge.adapter.payload` reads what may be missing: it returns None. What must be there is read
 here: `Unreadable` says which part is missing or wrong, with its path from the given object on.
@@ -10,32 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from bridge.adapter.build import Scope
-from bridge.adapter.contract import Parsed, Verified
 from bridge.adapter.paths import Step, dotted
-from bridge.adapter.payload import TooDeep, identifier, number, read_object
-from bridge.errors import MalformedBody, Unreadable
+from bridge.adapter.payload import identifier, number
+from bridge.errors import Unreadable
 from bridge.model import Event, JsonValue
 
 JsonObject: TypeAlias = dict[str, JsonValue]
-
-
-def read_body(verified: Verified, source: str, channel: str) -> JsonObject | Parsed:
-    """Return the JSON object that a body is, or else what `parse` returns for it.
-
-    A body that is not JSON is malformed; one that nests too deep is kept as its text.
-    """
-    try:
-        return read_object(verified.payload)
-    except TooDeep as error:
-        scope = Scope(
-            source=source,
-            channel=channel,
-            received_at=verified.received_at,
-            body=verified.payload.decode("utf-8", "replace"),
-        )
-        return Parsed(events=(scope.unrecognized(Unreadable("", error.reason)),))
-    except MalformedBody as error:
-        return Parsed(malformed=error)
 
 
 def read_each(

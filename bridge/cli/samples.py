@@ -12,7 +12,7 @@ import orjson
 
 from bridge import assembly
 from bridge.adapter import Adapter, SampleSource
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.cli import config as configuration
 from bridge.cli.bodies import bodies
 from bridge.cli.changes import Change, changed

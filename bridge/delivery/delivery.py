@@ -15,18 +15,19 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.clock import SYSTEM_CLOCK, Clock, Timer
-from bridge.delivery.attempt import FIRST, Attempt, Later, delay
-from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
+from bridge.clock import SYSTEM_CLOCK, Clock
+from bridge.delivery.attempt import FIRST, Attempt, Later
+from bridge.delivery.failures import Failures
 from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
+from bridge.delivery.lanes import QUEUE, Lane, Lanes
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
-from bridge.errors import Drop, JournalError, RetryIn, Stop, Unfetchable, Unsendable
+from bridge.errors import JournalError, Stop
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
 from bridge.observer import AttemptDetails, Observers, Result
-from bridge.raised import described, kind_of
+from bridge.raised import described
 from bridge.settings import DeliverySettings
 from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
@@ -34,35 +35,14 @@ from bridge.throttle import Throttle
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
 _MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing new is read
-_LANE_QUEUE: Final = 64  # of those, at most this many wait in one lane's memory
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
 _SLICE: Final = 0.0005  # seconds in which entries are begun with before others have their turn
 _SAVE_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
-_PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
-_MOST_PARKED: Final = _WINDOW // 2
-_HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 
 _log: Final = logging.getLogger(__name__)
-
-
-@attrs.define(eq=False)
-class _Lane:
-    """A conversation that has something to deliver: in memory, or held in the journal."""
-
-    name: str
-    entries: deque[Entry] = attrs.field(factory=deque)
-    held: bool = False
-    queued: bool = False  # it is being served, or will be
-    look_again: bool = False
-    is_due: bool = False  # its first held entry, whatever the clock says
-    is_parked: bool = False  # its first entry in memory has its turn in a moment
-    begun: bool = False  # what is tried now may have had effect, and the journal knows
-    trying: Held | None = None
-    timer: Timer | None = None
-    gathers_until: float | None = None  # on the monotonic clock; None where nothing is gathered
 
 
 class Delivery:
@@ -89,7 +69,6 @@ class Delivery:
     ) -> None:
         self.name = name
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
-        self._last = "the last try" if is_plain else "a dead letter"
         self._cursor = cursor
         self._progress = Progress(cursor)
         self._function = function
@@ -100,6 +79,14 @@ class Delivery:
         self._gather = gather
         self._pauses = pauses
         self._gathered = None if gather is None else Gathered(function)
+        self._failures = Failures(
+            subscriber=name,
+            who=self._who,
+            last="the last try" if is_plain else "a dead letter",
+            function=function,
+            policy=policy,
+            clock=clock,
+        )
         self._runner = Runner(
             self._who,
             function if self._gathered is None else self._gathered.call,
@@ -122,12 +109,15 @@ class Delivery:
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
         self._busy = 0
-        self._lanes: dict[str, _Lane] = {}
-        self._ready: deque[_Lane] = deque()  # bounded by window and lanes
-        self._waiting = 0
-        self._parked = 0
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
+        self._lanes = Lanes(
+            self._progress,
+            clock,
+            max_delay=policy.max_delay,
+            call=self._call,
+            moved=self._moved,
+        )
 
     async def __aenter__(self) -> Self:
         """Take up where the subscriber stopped. Raises `JournalError`."""
@@ -147,9 +137,7 @@ class Delivery:
         Functions are cancelled. One that does not end within a second is left behind.
         """
         self._is_closing = True
-        for lane in self._lanes.values():
-            if lane.timer is not None:
-                lane.timer.cancel()
+        self._lanes.close()
         await self._tasks.close()
         await self._runner.close(_TO_CLOSE)
         with suppress(JournalError):
@@ -165,9 +153,9 @@ class Delivery:
             await self._next_move()
         self._take_no_more()
         if up_to is not None:
-            for lane in self._lanes.values():
+            for lane in self._lanes.by_name.values():
                 if lane.gathers_until is not None and not lane.queued:
-                    self._schedule(lane, 0)
+                    self._lanes.schedule(lane, 0)
         while self._is_busy(with_held=up_to is not None):
             await self._next_move()
 
@@ -191,7 +179,7 @@ class Delivery:
         if self._is_stopped:
             return bool(self._runner.under_way)
         return bool(self._progress.under_way) or (
-            with_held and any(lane.queued for lane in self._lanes.values())
+            with_held and any(lane.queued for lane in self._lanes.by_name.values())
         )
 
     async def _next_move(self) -> None:
@@ -201,7 +189,7 @@ class Delivery:
     @property
     def held_lanes(self) -> int:
         """Return how many conversations wait for a retry."""
-        return self._waiting
+        return self._lanes.waiting
 
     @property
     def at_work(self) -> tuple[str, ...]:
@@ -214,7 +202,7 @@ class Delivery:
         If the process ends before the function does, `Attempt.begun` tells the next try. For the
         function alone, after it has waited for something. Raises `JournalError`.
         """
-        lane = self._lanes[lane_of(event)]
+        lane = self._lanes.by_name[lane_of(event)]
         held = lane.trying or Held(entry=lane.entries[0])
         lane.begun = True
         retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
@@ -228,13 +216,11 @@ class Delivery:
         """
         for name, due_at in (await self._cursor.waiting()).items():
             lane = self._lanes.get(name)
-            if lane is None:
-                lane = self._lanes[name] = _Lane(name)
-            self._mark_held(lane)
+            self._lanes.mark_held(lane)
             if lane.queued:
                 lane.look_again = True
             else:
-                self._schedule(lane, 0 if at_once else self._until(due_at))
+                self._lanes.schedule(lane, 0 if at_once else self._lanes.until(due_at))
 
     # --- taking in -----------------------------------------------------------------------
 
@@ -246,7 +232,7 @@ class Delivery:
             if (
                 self._batch
                 or room <= 0
-                or self._waiting >= _WAITING_LANES
+                or self._lanes.waiting >= _WAITING_LANES
                 or self._progress.size > _MAX_SIZE
             ):
                 self._room.clear()
@@ -277,7 +263,7 @@ class Delivery:
 
     def _begin(self) -> None:
         self._is_called = False
-        concurrency, ready, batch = self._policy.concurrency, self._ready, self._batch
+        concurrency, ready, batch = self._policy.concurrency, self._lanes.ready, self._batch
         until = time.monotonic() + _SLICE
         while self._busy < concurrency and not (self._is_closing or self._is_stopped):
             if ready:
@@ -303,55 +289,48 @@ class Delivery:
             self._pauses.note(entry.event)
         if not self._wants(entry.event):
             return
-        lane = self._lanes.get(entry.lane)
+        lane = self._lanes.by_name.get(entry.lane)
         if self._gather is not None:
             self._gather_up(lane, entry, self._gather)
         elif lane is None:
             try:
                 running = self._runner.begin(entry.event, FIRST)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
-                self._after(self._lane_of(entry), entry, error)
+                self._after(self._lanes.busy_with(entry), entry, error)
             else:
                 if running is not None:
-                    self._follow(self._lane_of(entry), entry, running)
+                    self._follow(self._lanes.busy_with(entry), entry, running)
                 elif self._is_verbose:
                     self._done(entry)
-        elif lane.held or len(lane.entries) >= _LANE_QUEUE:
-            self._hold(lane, Held(entry=entry))
+        elif lane.held or len(lane.entries) >= QUEUE:
+            self._lanes.hold(lane, Held(entry=entry))
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
 
-    def _gather_up(self, lane: _Lane | None, entry: Entry, silence: float) -> None:
+    def _gather_up(self, lane: Lane | None, entry: Entry, silence: float) -> None:
         """Let the journal hold a message until nothing has followed it for so many seconds."""
         due_at = self._clock.time() + silence
         now = self._clock.monotonic()
         if lane is None:
-            lane = _Lane(entry.lane, gathers_until=now + LONGEST * silence)
-            self._lanes[entry.lane] = lane
-        self._hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
+            lane = self._lanes.get(entry.lane)
+            lane.gathers_until = now + LONGEST * silence
+        self._lanes.hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
         if lane.gathers_until is not None and not lane.queued:
-            self._schedule(lane, min(silence, lane.gathers_until - now))
+            self._lanes.schedule(lane, min(silence, lane.gathers_until - now))
 
     def _break(self, entry: Entry, error: Exception) -> None:
         """Hold an entry with which our own code has failed."""
         report(self._who, "delivery", error)
         self._died()
-        lane = self._lanes.get(entry.lane) or _Lane(entry.lane)
-        self._lanes[entry.lane] = lane
-        self._hold(lane, Held(entry=entry))
+        lane = self._lanes.get(entry.lane)
+        self._lanes.hold(lane, Held(entry=entry))
         if not lane.queued:
-            self._schedule(lane, _AFTER_JOURNAL_ERROR)
-
-    def _lane_of(self, entry: Entry) -> _Lane:
-        """Return a new lane that is busy with this entry."""
-        lane = self._lanes[entry.lane] = _Lane(entry.lane, deque((entry,)), queued=True)
-        self._progress.begin(entry)
-        return lane
+            self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
 
     # --- trying ----------------------------------------------------------------------------
 
-    def _serve(self, lane: _Lane) -> None:
+    def _serve(self, lane: Lane) -> None:
         """Deliver the next that a lane has, in memory or else in the journal."""
         if not lane.entries:
             self._busy += 1
@@ -368,7 +347,7 @@ class Delivery:
             else:
                 self._follow(lane, entry, running)
 
-    def _follow(self, lane: _Lane, entry: Entry, running: Running) -> None:
+    def _follow(self, lane: Lane, entry: Entry, running: Running) -> None:
         """Go on with the lane when a function has ended."""
         self._busy += 1
 
@@ -379,11 +358,15 @@ class Delivery:
 
         running.ended = ended
 
-    def _after(self, lane: _Lane, entry: Entry, error: BaseException | None) -> None:
+    def _after(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         """Note what became of the first entry of a lane; the next one has its turn later."""
         if self._is_closing:
             return  # it was cut off, and comes again
-        if isinstance(error, Later) and self._park(lane, error):
+        if (
+            isinstance(error, Later)
+            and not self._draining.is_set()
+            and self._lanes.park(lane, error)
+        ):
             return
         lane.entries.popleft()
         begun, lane.begun = lane.begun, False
@@ -394,33 +377,17 @@ class Delivery:
         elif not self._fail(lane, Held(entry=entry, retry=Retry(begun=begun)), error):
             # What waited behind it now waits in the journal.
             for later in lane.entries:
-                self._hold(lane, Held(entry=later))
+                self._lanes.hold(lane, Held(entry=later))
             lane.entries.clear()
             self._settle(entry)
             return
         self._settle(entry)
         if lane.entries or lane.held:
-            self._enqueue(lane)
+            self._lanes.enqueue(lane)
         else:
-            del self._lanes[lane.name]
+            self._lanes.remove(lane)
 
-    def _park(self, lane: _Lane, later: Later) -> bool:
-        """Let a lane wait in memory, if that is short; return whether it does."""
-        if (
-            later.counted
-            or lane.begun
-            or later.begun
-            or later.seconds > _PARKED
-            or self._parked >= _MOST_PARKED
-            or self._draining.is_set()
-        ):
-            return False
-        self._parked += 1
-        lane.is_parked = True
-        self._schedule(lane, later.seconds)
-        return True
-
-    async def _resume(self, lane: _Lane) -> None:
+    async def _resume(self, lane: Lane) -> None:
         """Deliver what the journal holds for a lane, as far as it is due."""
         try:
             if self._pauses is not None:
@@ -428,16 +395,16 @@ class Delivery:
             await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
             self._complain("cannot reach what is held", error)
-            self._schedule(lane, _AFTER_JOURNAL_ERROR)
+            self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
 
-    async def _deliver_held(self, lane: _Lane) -> None:
+    async def _deliver_held(self, lane: Lane) -> None:
         lane.look_again = False
         await self._progress.save()
         found = await self._cursor.held(lane.name, _AT_ONCE)
         for held in found:
-            seconds = self._until(held.retry.due_at)
+            seconds = self._lanes.until(held.retry.due_at)
             if seconds > 0 and not lane.is_due:
-                self._schedule(lane, seconds)
+                self._lanes.schedule(lane, seconds)
                 return
             lane.is_due = False
             lane.trying = held
@@ -452,7 +419,7 @@ class Delivery:
                 return
         await self._leave(lane, is_all=len(found) < _AT_ONCE)
 
-    async def _deliver_burst(self, lane: _Lane) -> None:
+    async def _deliver_burst(self, lane: Lane) -> None:
         """Deliver all that was gathered in a lane in one call."""
         assert self._gather is not None  # noqa: S101 - this is for nobody else
         assert self._gathered is not None  # noqa: S101
@@ -461,11 +428,11 @@ class Delivery:
         found = await self._cursor.held(lane.name, MOST)
         if found:
             burst = burst_of(found)
-            seconds = self._until(burst[-1].retry.due_at)
+            seconds = self._lanes.until(burst[-1].retry.due_at)
             if seconds > 0 and not lane.is_due:
                 if burst[0].retry.tries == 0:
                     lane.gathers_until = self._clock.monotonic() + LONGEST * self._gather
-                self._schedule(lane, seconds)
+                self._lanes.schedule(lane, seconds)
                 return
             lane.is_due = False
             lane.gathers_until = None
@@ -483,25 +450,24 @@ class Delivery:
             found = found[len(burst) :]
         await self._leave(lane, is_all=not found)
 
-    async def _leave(self, lane: _Lane, *, is_all: bool) -> None:
+    async def _leave(self, lane: Lane, *, is_all: bool) -> None:
         """End with a lane unless there is more in it."""
         # Told before anything passes: after a crash the lane would begin with these again.
         await self._progress.save()
         if lane.look_again or not is_all:
-            self._enqueue(lane)
+            self._lanes.enqueue(lane)
             return
-        del self._lanes[lane.name]
-        self._waiting -= 1
+        self._lanes.remove(lane)
         self._moved_on()
 
-    def _resumed(self, lane: _Lane, error: BaseException | None) -> None:
+    def _resumed(self, lane: Lane, error: BaseException | None) -> None:
         self._busy -= 1
         self._call()
         if error is not None:
             # It was ended by others, or there is a bug: what it was at work on has failed.
             held, lane.trying = lane.trying, None
             if held is None or self._fail(lane, held, error):
-                self._schedule(lane, _AFTER_JOURNAL_ERROR)
+                self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
 
     async def _try(self, held: Held) -> tuple[BaseException | None, Context]:
         """Give the subscriber an event that is held; return what went wrong, whatever it was.
@@ -534,18 +500,9 @@ class Delivery:
 
     def _result_of(self, error: BaseException | None, tries: int) -> Result | None:
         """Return what an attempt means after so many tries; None where our own end cut it off."""
-        if error is None:
-            return Result.DONE
-        if (
-            self._is_closing
-            or isinstance(error, Stop)
-            or (isinstance(error, Later) and not error.counted)
-        ):
+        if error is not None and self._is_closing:
             return None
-        final = not isinstance(error, Later) and (
-            isinstance(error, _HOPELESS) or tries + 1 >= self._policy.tries
-        )
-        return Result.DEAD if final else Result.FAILED
+        return self._failures.result_of(error, tries)
 
     def _done(self, entry: Entry) -> None:
         if self._is_verbose:
@@ -554,7 +511,7 @@ class Delivery:
 
     def _fail(
         self,
-        lane: _Lane,
+        lane: Lane,
         held: Held,
         error: BaseException,
         context: Context | None = None,
@@ -568,57 +525,25 @@ class Delivery:
         if isinstance(error, Stop):
             self._stop(error)
             for each in (held, *others):
-                self._hold(lane, each)
+                self._lanes.hold(lane, each)
             lane.queued = False
             return False
         if isinstance(error, Later):
-            self._put_off(lane, held, error)
+            retry = self._failures.put_off(held, error)
+            self._lanes.hold(lane, Held(entry=held.entry, retry=retry))
+            self._lanes.schedule(lane, error.seconds)
             return False
-        now = self._clock.time()
-        tries = held.retry.tries + 1
-        final = isinstance(error, _HOPELESS) or tries >= self._policy.tries
-        seconds = error.seconds if isinstance(error, RetryIn) else delay(self._policy, tries)
-        where = where_of(error, self._function) or name_of(self._function)
-        (context or self._runner.context).run(
-            _log.log,
-            logging.ERROR if final else logging.WARNING,
-            "%s failed on %s: %s at %s, try %d; %s",
-            self._who,
-            held.entry.event.key,
-            kind_of(error),
-            where,
-            tries,
-            self._last if final else f"again in {seconds:.1f} s",
-            extra={
-                "subscriber": self.name,
-                "key": held.entry.event.key,
-                "tries": tries,
-                "error": kind_of(error),
-                "where": where,
-                **({} if final else {"seconds": round(seconds, 1)}),
-            },
-            exc_info=exc_info_of(error),
-        )
-        retry = Retry(
-            tries=tries,
-            due_at=None if final else now + seconds,
-            first_failed_at=held.retry.first_failed_at or now,
-            failed_at=now,
-            error=described(error),
-            where=where,
-            trace=chain_of(error),
-            replayed=held.retry.replayed,
-            begun=held.retry.begun,
-        )
+        retry, seconds = self._failures.failed(held, error, context or self._runner.context)
+        final = retry.due_at is None
         for each in (held, *others):
             failed = Held(entry=each.entry, retry=retry)
             if final:
                 self._progress.dead_letter(failed)
             else:
-                self._hold(lane, failed)
+                self._lanes.hold(lane, failed)
         if final:
             return True
-        self._schedule(lane, seconds)
+        self._lanes.schedule(lane, seconds)
         return False
 
     def _stop(self, error: Stop) -> None:
@@ -628,69 +553,6 @@ class Delivery:
             self._take_no_more()
             told = "%s is given nothing more until the bridge starts again: %s"
             _log.error(told, self._who, described(error), extra={"subscriber": self.name})
-
-    def _put_off(self, lane: _Lane, held: Held, later: Later) -> None:
-        """Hold an entry that has another turn in a while."""
-        now = self._clock.time()
-        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
-        if later.counted:
-            key = held.entry.event.key
-            _log.warning(
-                "%s holds back %s: %s; again in %.1f s",
-                self._who,
-                key,
-                later,
-                later.seconds,
-                extra={"subscriber": self.name, "key": key, "seconds": round(later.seconds, 1)},
-            )
-            retry = attrs.evolve(
-                retry,
-                tries=retry.tries + 1,
-                first_failed_at=retry.first_failed_at or now,
-                failed_at=now,
-                error=str(later),
-            )
-        self._hold(lane, Held(entry=held.entry, retry=retry))
-        self._schedule(lane, later.seconds)
-
-    # --- lanes ---------------------------------------------------------------------------
-
-    def _hold(self, lane: _Lane, held: Held) -> None:
-        self._mark_held(lane)
-        lane.look_again = True
-        self._progress.hold(held)
-
-    def _mark_held(self, lane: _Lane) -> None:
-        if not lane.held:
-            lane.held = True
-            self._waiting += 1
-
-    def _enqueue(self, lane: _Lane) -> None:
-        lane.queued = True
-        self._ready.append(lane)
-        self._call()
-
-    def _until(self, due_at: float | None) -> float:
-        """Return how long to wait; the clock may have been set since that time was noted."""
-        return 0 if due_at is None else min(due_at - self._clock.time(), self._policy.max_delay)
-
-    def _schedule(self, lane: _Lane, seconds: float) -> None:
-        lane.queued = False
-        self._moved.set()
-        if lane.timer is not None:
-            lane.timer.cancel()
-        if seconds > 0:
-            lane.timer = self._clock.call_later(seconds, self._due, lane)
-        else:
-            self._due(lane)
-
-    def _due(self, lane: _Lane) -> None:
-        lane.timer = None
-        if lane.is_parked:
-            lane.is_parked = False
-            self._parked -= 1
-        lane.is_due = True
-        self._enqueue(lane)
 
     def _settle(self, entry: Entry) -> None:
         self._progress.settle(entry)

@@ -29,7 +29,7 @@ from bridge.adapter import (
     WindowSource,
     build,
 )
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
@@ -396,7 +396,10 @@ class _Configured:
         ):
             return None
         window = self.windows.get(event.channel)
-        return None if window is None else window.until(event)
+        if window is None:
+            return None
+        open_for = window.open if event.referral is None else window.referred or window.open
+        return event.occurred_at + open_for
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

@@ -19,7 +19,7 @@ from bridge.errors import JournalError, Problem
 from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
-from bridge.journal.ledger import Queue, Record
+from bridge.journal.ledger import Record
 from bridge.journal.overlay import Overlay
 from bridge.journal.protocol import (
     Appended,
@@ -407,7 +407,7 @@ class _Ledger(Overlay[str]):
     """What correlation remembers, bounded: the oldest is forgotten first."""
 
     def __init__(self, limit: int, entries: Mapping[str, Entry], waiting: Queues) -> None:
-        super().__init__(_Same())
+        super().__init__(_Same(), stored_queue=waiting.by_lane.get, stored_lane=waiting.lanes.get)
         self.waiting = waiting
         self._limit = limit
         self._entries = entries
@@ -423,12 +423,6 @@ class _Ledger(Overlay[str]):
 
     def stored_record(self, name: str) -> Record | str | None:
         return self._records.get(name)
-
-    def stored_queue(self, lane: str) -> Queue | None:
-        return self.waiting.by_lane.get(lane)
-
-    def stored_lane(self, key: str) -> str | None:
-        return self.waiting.lanes.get(key)
 
     def keep(self) -> None:
         """Keep what has been decided last."""

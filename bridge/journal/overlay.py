@@ -3,11 +3,18 @@
 An engine subclasses `Overlay` and reads what is stored; what is new is collected here until the
 engine writes it. An append that fails by itself is undone without touching the others of its
 group, and a record that several of them change is written once.
+
+Ids stand for keys and names in what engines keep: short, and no personal data. The digest of a key
+is the hash of what follows its trust domain, combined with that of the domain. So a key of which
+only the digest is kept can still be moved into a domain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Track, User
@@ -15,21 +22,75 @@ from bridge.journal.waiting import Published
 from bridge.model import Event
 
 Id = TypeVar("Id", bytes, str)
+T = TypeVar("T")
 
 _NOTHING: Final = object()
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _RECORDS: Final = (User, Track, Latest)  # a union would be built at each look
+_SIZE: Final = 16
+_DOMAINS: Final = 256  # whose hashes are cached
+_NAMES: Final = 8192  # whose digests are cached
+_blank: Final = blake2b(digest_size=_SIZE).copy  # in less time than a new one takes
+
+
+def digest(name: str) -> bytes:
+    """Return the digest of a key or a name, which begins with its domain and a slash."""
+    domain, _, rest = name.partition("/")
+    return moved(hashed(rest), domain)
+
+
+def moved(found: bytes, domain: str) -> bytes:
+    """Return the digest of a key in a domain; `found` is the hash of the key without it."""
+    return (int.from_bytes(found) ^ _hash_of_domain(domain)).to_bytes(_SIZE)
+
+
+def hashed(text: str) -> bytes:
+    """Return the hash of a text: BLAKE2b."""
+    found = _blank()
+    found.update(text.encode("utf-8", "surrogatepass"))
+    return found.digest()
+
+
+@lru_cache(_DOMAINS)
+def _hash_of_domain(domain: str) -> int:
+    return int.from_bytes(hashed(domain))
+
+
+class Ids(dict[str, T]):
+    """What stands for keys and names, each made when it is asked for."""
+
+    def __init__(self, make: Callable[[str], T], made: Mapping[str, T] = _NONE) -> None:
+        super().__init__(made)
+        self._make = make
+
+    def __missing__(self, text: str) -> T:
+        """Make what stands for a key or a name, and keep it."""
+        found = self[text] = self._make(text)
+        return found
+
+
+digest_of_name: Final = lru_cache(_NAMES)(digest)  # of the same users again and again
 
 
 class Overlay(Ledger, Generic[Id]):
     """The `Ledger` of one group of appends: after each of them either `accept` or `undo` it.
 
     `Id` is what the engine keeps in the place of keys and names; `ids` returns it for each.
-    An id in the place of a record is a tie. `lanes` says where the event of a key waits; None: it
-    does not any more.
+    `stored_queue` returns what is stored of a lane, and `stored_lane` the lane in which the event
+    of a key is stored to wait. An id in the place of a record is a tie. `lanes` says where the
+    event of a key waits; None: it does not any more.
     """
 
-    def __init__(self, ids: Mapping[str, Id]) -> None:
+    def __init__(
+        self,
+        ids: Mapping[str, Id],
+        *,
+        stored_queue: Callable[[str], Queue | None],
+        stored_lane: Callable[[Id], str | None],
+    ) -> None:
         self.ids: Mapping[str, Id] = ids
+        self._stored_queue = stored_queue
+        self._stored_lane: Callable[[Id], str | None] = stored_lane
         self.claims: dict[Id, Id | None] = {}
         self.records: dict[Id, Record | Id] = {}
         self.queues: dict[str, Queue] = {}
@@ -55,14 +116,6 @@ class Overlay(Ledger, Generic[Id]):
         """Return what is stored under a name: a record, or the name that it is tied to."""
         raise NotImplementedError
 
-    def stored_queue(self, lane: str) -> Queue | None:
-        """Return what is stored of a lane."""
-        raise NotImplementedError
-
-    def stored_lane(self, key: Id) -> str | None:
-        """Return the lane in which the event of a key is stored to wait."""
-        raise NotImplementedError
-
     # --- the ledger --------------------------------------------------------------------------
 
     def knows(self, key: str) -> bool:
@@ -71,7 +124,7 @@ class Overlay(Ledger, Generic[Id]):
         if name in self.claims or self.has_key(name):
             return True
         lanes = self.lanes
-        return (lanes[name] if name in lanes else self.stored_lane(name)) is not None
+        return (lanes[name] if name in lanes else self._stored_lane(name)) is not None
 
     def claim(self, key: str, of: str | None = None) -> None:
         """See `Ledger.claim`."""
@@ -104,7 +157,7 @@ class Overlay(Ledger, Generic[Id]):
         return self.claims[name] if name in self.claims else self.stored_event(name)
 
     def _lane_of(self, name: Id) -> str | None:
-        return self.lanes[name] if name in self.lanes else self.stored_lane(name)
+        return self.lanes[name] if name in self.lanes else self._stored_lane(name)
 
     def find(self, name: str) -> Record | None:
         """See `Ledger.find`."""
@@ -124,7 +177,7 @@ class Overlay(Ledger, Generic[Id]):
 
     def queue(self, lane: str) -> Queue | None:
         """See `Ledger.queue`."""
-        queue = self.queues.get(lane) or self.stored_queue(lane)
+        queue = self.queues.get(lane) or self._stored_queue(lane)
         return queue if queue is not None and queue.items else None
 
     def put(self, queue: Queue) -> None:

@@ -159,7 +159,8 @@ class Queues:
     """What an engine has in memory of what waits: little, and for seconds only.
 
     `by_lane` is what waits in each lane, and `lanes` the lane in which the event of a key waits,
-    by the key or what stands for it; both are for reading.
+    by the key or what stands for it. `deadline` is when the first lane is due, on the monotonic
+    clock; None: nothing waits. All three are for reading.
 
     `clock` gives seconds since the epoch, `monotonic` seconds that no change of the clock moves:
     an event that is due in two seconds is due in two seconds, whatever happens to the clock.
@@ -176,19 +177,13 @@ class Queues:
         self.by_lane: dict[str, Queue] = {}
         self._size = 0
         self.lanes: dict[str | bytes, str] = {}
+        self.deadline: float | None = None
         self._deadlines: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []  # of the deadlines, those that have changed too
 
     def all(self) -> Sequence[Queue]:
         """Return what waits in every lane."""
         return tuple(self.by_lane.values())
-
-    @property
-    def deadline(self) -> float | None:
-        """When the first lane is due, on the monotonic clock."""
-        while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
 
     def due(self) -> Sequence[tuple[str, float]]:
         """Return the lanes that are due, each with the time for which its first event was due."""
@@ -197,11 +192,12 @@ class Queues:
             return due
         now = self._monotonic()
         excess = max(len(self.by_lane) - _MOST_LANES, 1 if self._size > _MOST_BYTES else 0)
-        while (first := self.deadline) is not None and (first <= now or len(due) < excess):
+        while (first := self._next_deadline()) is not None and (first <= now or len(due) < excess):
             _, lane = heappop(self._heap)
             due.append((lane, self.by_lane[lane].due or 0.0))
         for lane, _ in due:
             self._set_deadline(lane, now + _AGAIN_AFTER)
+        self.deadline = self._next_deadline()
         return due
 
     def commit(self, changed: Mapping[str, Queue], lanes: Mapping[Any, str | None] = _NONE) -> None:
@@ -215,6 +211,7 @@ class Queues:
                 longest = max(0.0, queue.due - queue.items[0].event.received_at.timestamp())
                 seconds = min(max(0.0, queue.due - self._clock()), longest)
                 self._set_deadline(lane, self._monotonic() + seconds)
+        self.deadline = self._next_deadline()
         for key, where in lanes.items():
             if where is not None:
                 self.lanes[key] = where
@@ -225,7 +222,13 @@ class Queues:
         """Forget everything."""
         self.by_lane, self._size = {}, 0
         self.lanes, self._deadlines, self._heap = {}, {}, []
+        self.deadline = None
 
     def _set_deadline(self, lane: str, deadline: float) -> None:
         self._deadlines[lane] = deadline
         heappush(self._heap, (deadline, lane))
+
+    def _next_deadline(self) -> float | None:
+        while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None

@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 import orjson
 
 from bridge.adapter import Request, Response, ServiceAccount
-from bridge.adapter.payload import filled, number, read_object
+from bridge.adapter.body import read_object
+from bridge.adapter.payload import filled, number
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unanswered
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"

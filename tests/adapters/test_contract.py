@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from bridge.adapter import Callback, Parsed, Response, Scope, Verified
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings

@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 
 from bridge.adapter import Callback, Parsed, Response, Scope, Verified
-from bridge.adapter.payload import mapping, phone, read_object, sequence
+from bridge.adapter.body import read_object
+from bridge.adapter.payload import mapping, phone, sequence
 from bridge.adapter.signing import Secret, Tokens
 from bridge.errors import MalformedBody, NotAuthentic
 from bridge.model import Direction, Message, Origin, Party, Text

@@ -23,7 +23,7 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.nats.broker import EXPECTED, TTL, Draft, Stored
 from bridge.journal.nats.subjects import Names, digest
-from bridge.journal.overlay import Overlay
+from bridge.journal.overlay import Ids, Overlay
 from bridge.journal.reading import read_event
 from bridge.model import Event
 
@@ -85,19 +85,13 @@ class NotSeen(Exception):
         super().__init__(self.subjects)
 
 
-class _Ids(dict[str, str]):
-    """Digests, each made when it is asked for."""
-
-    def __missing__(self, text: str) -> str:
-        found = self[text] = digest(text)
-        return found
-
-
 class GroupLedger(Overlay[str]):
     """The `Ledger` of one group of appends. Any of its calls may raise `NotSeen`."""
 
     def __init__(self, names: Names, view: Mapping[str, Stored | None]) -> None:
-        super().__init__(_Ids())
+        super().__init__(
+            Ids(digest), stored_queue=self._stored_queue_of, stored_lane=self._stored_lane_of
+        )
         self._names = names
         self._view = view
         self._queues: dict[str, Queue | None] = {}
@@ -133,8 +127,7 @@ class GroupLedger(Overlay[str]):
         stored = self._seen(self._names.tracks + name)
         return None if stored is None else decode_found(stored.data)
 
-    def stored_queue(self, lane: str) -> Queue | None:
-        """See `Overlay.stored_queue`."""
+    def _stored_queue_of(self, lane: str) -> Queue | None:
         return self._queue_at(self.ids[lane])
 
     def _queue_at(self, lane: str) -> Queue | None:
@@ -152,8 +145,7 @@ class GroupLedger(Overlay[str]):
         if missing:
             raise NotSeen(missing)
 
-    def stored_lane(self, key: str) -> str | None:
-        """See `Overlay.stored_lane`."""
+    def _stored_lane_of(self, key: str) -> str | None:
         stored = self._seen(self._names.keys + key)
         if stored is None or not stored.data.startswith(_WAITS):
             return None

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 import attrs
 
-from bridge.journal import digests
+from bridge.journal import overlay
 from bridge.model import Event
 
 
@@ -28,7 +28,7 @@ def name_of(written: str) -> str:
 
 def digest(name: str) -> str:
     """Return what stands for a name in a subject: short, and no personal data."""
-    return written(digests.digest(name))
+    return written(overlay.digest(name))
 
 
 def written(digest: bytes) -> str:

@@ -16,7 +16,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
-from bridge.journal.postgres.database import AFTER_FAILURE, Away, Connection, Database
+from bridge.journal.postgres.database import AFTER_FAILURE, Away, Connection, Database, Row
 from bridge.journal.postgres.entries import lane_bytes, partition_of
 from bridge.journal.postgres.ledger import GroupLedger, NotRead
 from bridge.journal.protocol import Appended, Entry
@@ -25,18 +25,8 @@ from bridge.model import Event
 from bridge.model.codec import encode
 
 _GROUP: Final = 256  # events in one transaction
-_INSERT: Final = """
-INSERT INTO $.entries (position, at, partition, key, lane, same_as, event)
-SELECT position, extract(epoch FROM clock_timestamp()), partition, key, lane,
-    nullif(same_as, ''), nullif(event, '')
-FROM unnest(%b::bigint[], %b::smallint[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[])
-    AS new (position, partition, key, lane, same_as, event)
-"""
-_HEAD: Final = """
-SELECT last, (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp())
-FROM $.head FOR UPDATE
-"""
 _ANSWERS_WITHIN: Final = 2  # times the patience: a group may wait for the one before it
+_NO_ANSWER: Final = "PostgreSQL does not answer"
 _SOONEST: Final = 0.02  # seconds until what waits is looked at again
 
 
@@ -94,15 +84,17 @@ class Appender:
         return item.erased
 
     async def _put(self, item: _Append) -> Appended:
-        item.done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        item.done = loop.create_future()
         self._queue.append(item)
         self._waiting += len(item.events)
         self._queued.set()
+        within = _ANSWERS_WITHIN * self._database.patience
+        timer = loop.call_later(within, self._answer, (item,), JournalError(_NO_ANSWER))
         try:
-            async with asyncio.timeout(_ANSWERS_WITHIN * self._database.patience):
-                return await item.done
-        except TimeoutError:
-            raise JournalError("PostgreSQL does not answer") from None
+            return await item.done
+        finally:
+            timer.cancel()
 
     async def run(self) -> None:
         """Commit groups, one after the other, and what waits when its time is over."""
@@ -183,14 +175,11 @@ class Appender:
     ) -> tuple[int, list[Entry], int]:
         """Decide what is new, and write it; return the entries after a position, up to another."""
         ledger = GroupLedger(self._database, connection)
-        need = _needed(group, ledger)
-        head, *_ = await ledger.read(need, (_HEAD, ()))
-        if head is None:
-            raise JournalError("the journal's tables are damaged: head is empty")
-        before = last = head[0]
-        waits = [] if head[1] is None else [head[1]]
+        await ledger.lock()
+        await ledger.read(_needed(group, ledger))
+        before = last = ledger.last
         partitions = self.partitions
-        columns: tuple[list[object], ...] = ([], [], [], [], [], [])
+        rows: list[Row] = []
         entries: list[Entry] = []
         for item in group:
             try:
@@ -205,13 +194,13 @@ class Appender:
                 last += 2
                 key = ledger.ids[event.key]
                 del claims[key]
-                row = (last, partition_of(lane, partitions), key, lane_bytes(lane), b"", data)
-                for column, value in zip(columns, row, strict=True):
-                    column.append(value)
+                rows.append(
+                    (last, partition_of(lane, partitions), key, lane_bytes(lane), b"", data)
+                )
                 entries.append(Entry(position=last, lane=lane, event=event, size=len(data)))
             # Known from now on, and not published under this key.
             if item.learned:
-                known = set(columns[2])
+                known = {row[2] for row in rows}
                 claims |= {
                     key: None
                     for key in item.learned
@@ -219,13 +208,8 @@ class Appender:
                 }
             for key, of in claims.items():
                 last += 2
-                row = (last, 0, key, b"", of or b"", b"")
-                for column, value in zip(columns, row, strict=True):
-                    column.append(value)
-        if last != before:
-            await self._database.execute(connection, _INSERT, columns)
-            await self._database.execute(connection, "UPDATE $.head SET last = %s", (last,))
-        waits += await ledger.write()
+                rows.append((last, 0, key, b"", of or b"", b""))
+        waits = [*ledger.waits, *await ledger.write(last, rows)]
         now = asyncio.get_running_loop().time()
         self._due_at = now + max(min(waits), _SOONEST) if waits else None
         return before, entries, last

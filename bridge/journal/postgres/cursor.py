@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.digests import digest
+from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import (
     COLUMNS,
@@ -174,6 +174,8 @@ class SubscriberCursor:
                 if entries:
                     return entries
                 if min(each.given for each in serving.values()) < tail.last:
+                    continue
+                if await self._journal.catch_up():
                     continue
             await changed.wait()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from types import TracebackType
@@ -21,6 +21,7 @@ T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
 Cursor: TypeAlias = psycopg.AsyncCursor[Row]
+Values: TypeAlias = Sequence[object] | Mapping[str, object]
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
@@ -200,9 +201,7 @@ class Database:
 
     # --- statements --------------------------------------------------------------------------
 
-    async def execute(
-        self, connection: Connection, statement: str, values: Sequence[object] = ()
-    ) -> Cursor:
+    async def execute(self, connection: Connection, statement: str, values: Values = ()) -> Cursor:
         """Run one statement; its rows come as the server's own bytes."""
         return await connection.cursor(binary=True).execute(self.qualified(statement), values)
 

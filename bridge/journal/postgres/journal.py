@@ -28,7 +28,8 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _PAGE: Final = 1000
-_PURGED: Final = "\n"  # no subscriber is called that
+_FAR: Final = 10_000  # positions behind others, where the newest entries begin anew
+_PURGED: Final = "\r"  # no subscriber is called that
 
 
 class PostgresJournal(Operations):
@@ -86,7 +87,7 @@ class PostgresJournal(Operations):
             max_waiting=self._max_waiting,
         )
         self._reach = 0  # the last position that this process has heard of
-        self._behind = asyncio.Event()
+        self._catching_up = asyncio.Lock()
 
     @property
     def owner(self) -> str:
@@ -120,7 +121,6 @@ class PostgresJournal(Operations):
                 self._appender.run,
                 self._members.run,
                 self._members.run_announcing,
-                self._catch_up,
                 self._sweep,
             ):
                 self._tasks.start(run.__qualname__, run)
@@ -165,7 +165,7 @@ class PostgresJournal(Operations):
     def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         if not self.tail.add(before, entries, last):
             self._heard_of(last)
-        self._members.announce("")
+        self._members.announce_last(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
@@ -180,7 +180,7 @@ class PostgresJournal(Operations):
 
     async def _heard(self, word: str) -> None:
         if word == _PURGED:
-            self.tail.begin(self._reach)
+            self.tail.begin(max(self._reach, self.tail.last))
         elif word and self._changed is not None and word in self._cursors:
             try:
                 await self._changed(word)
@@ -193,26 +193,26 @@ class PostgresJournal(Operations):
     def _heard_of(self, last: int, *, is_due: bool = False) -> None:
         if is_due:
             self._appender.look_for_due()
-        if last > self.tail.last:
-            self._reach = max(self._reach, last)
-            self._behind.set()
+        if last > max(self._reach, self.tail.last):
+            self._reach = last
+            if last - self.tail.last > _FAR:  # nobody here reads
+                self.tail.begin(last)
+            self.tail.wake()
 
-    async def _catch_up(self) -> None:
-        """Read what other processes have appended, while anybody here wants to know."""
-        while True:
-            await self._behind.wait()
-            self._behind.clear()
-            while (after := self.tail.last) < self._reach:
-                try:
-                    entries, upto = await self.read_up_to(after, _PAGE, at_least=self._reach)
-                except JournalError as error:
-                    _LOG.debug("cannot read what others have appended: %s", error)
-                    await asyncio.sleep(self.settings.poll)
-                except BaseException:
-                    self._behind.set()  # for the task that replaces this one
-                    raise
-                else:
-                    self.tail.add(after, entries, upto)
+    async def catch_up(self) -> bool:
+        """Read some of what others have appended; return False where nothing is missing."""
+        async with self._catching_up:
+            after = self.tail.last
+            if after >= self._reach:
+                return False
+            try:
+                entries, upto = await self.read_up_to(after, _PAGE, at_least=self._reach)
+            except JournalError as error:
+                _LOG.debug("cannot read what others have appended: %s", error)
+                await asyncio.sleep(self.settings.poll)
+            else:
+                self.tail.add(after, entries, upto)
+            return True
 
     def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
         """See `SharedJournal.watch`."""
@@ -265,7 +265,8 @@ class PostgresJournal(Operations):
                     continue
             if entries:
                 return entries
-            await changed.wait()
+            if not await self.catch_up():
+                await changed.wait()
 
     async def read_up_to(
         self,

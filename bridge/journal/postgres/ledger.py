@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final, TypeAlias
 
-from bridge.journal.digests import digest
+from bridge.errors import JournalError
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -20,45 +19,44 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.overlay import Overlay
-from bridge.journal.postgres.database import Connection, Cursor, Database, Row
-from bridge.journal.postgres.entries import lane_bytes
+from bridge.journal.overlay import Ids, Overlay, digest_of_name
+from bridge.journal.postgres.database import Connection, Cursor, Database, Row, Values
+from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.reading import read_event
 from bridge.model import Event
 
-_CACHED: Final = 8192
-
 _Found: TypeAlias = Record | bytes
 
-_KEYS: Final = "SELECT key, position, at, same_as, event FROM $.entries WHERE key = ANY(%b)"
-_RECORDS: Final = (
-    "SELECT name, tied_to, record FROM $.records WHERE name = ANY(%b) "
-    "UNION ALL SELECT other.name, other.tied_to, other.record FROM $.records AS tie "
-    "JOIN $.records AS other ON other.name = tie.tied_to WHERE tie.name = ANY(%b)"
-)
-_QUEUES: Final = (
-    "SELECT lane, items, due <= extract(epoch FROM clock_timestamp()) FROM $.queues "
-    "WHERE lane = ANY(%b) OR due <= extract(epoch FROM clock_timestamp()) "
-    "OR lane IN (SELECT lane FROM $.waiting WHERE key = ANY(%b))"
-)
-_SAVE: Final = """
-INSERT INTO $.records
-SELECT name, extract(epoch FROM now()), nullif(tied_to, ''), nullif(record, '')
-FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[]) AS new (name, tied_to, record)
-ON CONFLICT (name) DO UPDATE
-SET at = excluded.at, tied_to = excluded.tied_to, record = excluded.record
+# A statement of its own: the next one sees what was committed before the lock was free.
+_LOCK: Final = "SELECT FROM $.head FOR UPDATE"
+# Each statement costs the client more than the server; so there is one to read and one to write.
+_READ: Final = """
+SELECT 'key', key, same_as, event, position, at FROM $.entries WHERE key = ANY(%(keys)b)
+UNION ALL SELECT 'record', name, tied_to, record, NULL, NULL FROM $.records
+    WHERE name = ANY(%(names)b)
+UNION ALL SELECT 'record', other.name, other.tied_to, other.record, NULL, NULL
+    FROM $.records AS tie JOIN $.records AS other ON other.name = tie.tied_to
+    WHERE tie.name = ANY(%(names)b)
+UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM clock_timestamp())
+    FROM $.queues WHERE lane = ANY(%(lanes)b) OR due <= extract(epoch FROM clock_timestamp())
+    OR lane IN (SELECT lane FROM $.waiting WHERE key = ANY(%(keys)b))
+UNION ALL SELECT 'head', NULL, NULL, NULL, last,
+    (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()) FROM $.head
 """
-
-
-_digest_of_name: Final = lru_cache(_CACHED)(digest)  # of the same users again and again
-
-
-class _Ids(dict[str, bytes]):
-    """Digests, each made when it is asked for."""
-
-    def __missing__(self, text: str) -> bytes:
-        found = self[text] = _digest_of_name(text)
-        return found
+_WRITE: Final = """
+WITH head AS (UPDATE $.head SET last = %s), records AS (
+    INSERT INTO $.records
+    SELECT name, extract(epoch FROM now()), nullif(tied_to, ''), nullif(record, '')
+    FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[]) AS new (name, tied_to, record)
+    ON CONFLICT (name) DO UPDATE
+    SET at = excluded.at, tied_to = excluded.tied_to, record = excluded.record
+)
+INSERT INTO $.entries (position, at, partition, key, lane, same_as, event)
+SELECT position, extract(epoch FROM clock_timestamp()), partition, key, lane,
+    nullif(same_as, ''), nullif(event, '')
+FROM unnest(%b::bigint[], %b::smallint[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[])
+    AS new (position, partition, key, lane, same_as, event)
+"""
 
 
 class NotRead(Exception):
@@ -74,12 +72,19 @@ class NotRead(Exception):
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group of appends. Any of its calls may raise `NotRead`.
 
-    `due` are the lanes with an event whose time to wait is over.
+    `last` is the position of the last entry. `due` are the lanes with an event whose time to wait
+    is over, and `waits` says in how many seconds the first of all that wait is due.
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
-        super().__init__(_Ids())
+        super().__init__(
+            Ids(digest_of_name),
+            stored_queue=self._stored_queue_of,
+            stored_lane=self._stored_lane_of,
+        )
+        self.last = -1
         self.due: dict[str, float] = {}
+        self.waits: list[float] = []
         self._database = database
         self._connection = connection
         self._keys: dict[bytes, Row | None] = {}
@@ -87,46 +92,49 @@ class GroupLedger(Overlay[bytes]):
         self._lanes: dict[str, Queue | None] = {}
         self._lane_of_key: dict[bytes, str] = {}
 
-    async def read(self, need: NotRead, *more: tuple[str, tuple[object, ...]]) -> list[Row | None]:
-        """Read some rows, in one round trip with others; return the first row of each of these."""
+    async def lock(self) -> None:
+        """Wait until no other process appends; nobody else does until the transaction ends."""
+        await self._run(_LOCK)
+
+    async def read(self, need: NotRead) -> None:
+        """Read some rows, and what is due. Raises `JournalError`."""
         keys, names = list(need.keys), list(need.names)
-        lanes = [lane_bytes(lane) for lane in need.lanes]
-        others = [await self._run(statement, values) for statement, values in more]
-        in_keys = await self._run(_KEYS, (keys,)) if keys else None
-        in_records = await self._run(_RECORDS, (names, names)) if names else None
-        in_queues = await self._run(_QUEUES, (lanes, keys)) if lanes or keys or more else None
-        first = [await cursor.fetchone() for cursor in others]
-        found = [
-            [] if cursor is None else await cursor.fetchall()
-            for cursor in (in_keys, in_records, in_queues)
-        ]
-        self._keys |= dict.fromkeys(keys) | {row[0]: row for row in found[0]}
+        lanes = list(map(lane_bytes, need.lanes))
+        cursor = await self._run(_READ, {"keys": keys, "names": names, "lanes": lanes})
+        self._keys |= dict.fromkeys(keys)
         self._names |= dict.fromkeys(names)
-        for name, tied_to, record in found[1]:
-            self._names[name] = tied_to if record is None else decode_record(record)
         self._lanes |= dict.fromkeys(need.lanes)
-        for data, items, is_due in found[2]:
-            queue = decode_queue(data.decode("utf-8", "surrogatepass"), items)
-            self._lanes[queue.lane] = queue
-            self._lane_of_key |= {
-                self.ids[key]: queue.lane for item in queue.items for key in item.keys
-            }
-            if is_due and queue.due is not None:
-                self.due[queue.lane] = queue.due
-        return first
+        for kind, name, one, other, position, at in await cursor.fetchall():
+            if kind == "key":
+                self._keys[name] = position, at, one, other
+            elif kind == "record":
+                self._names[name] = one if other is None else decode_record(other)
+            elif kind == "queue":
+                self._read_queue(decode_queue(lane_text(name), one), is_due=at <= 0)
+            else:
+                self.last, self.waits = position, [] if at is None else [at]
+        if self.last < 0:
+            raise JournalError("the journal's tables are damaged: head is empty")
+
+    def _read_queue(self, queue: Queue, *, is_due: bool) -> None:
+        self._lanes[queue.lane] = queue
+        for item in queue.items:
+            self._lane_of_key |= {self.ids[key]: queue.lane for key in item.keys}
+        if is_due and queue.due is not None:
+            self.due[queue.lane] = queue.due
 
     async def read_waiting(self) -> None:
         """Read all that waits to be published."""
-        cursor = await self._run("SELECT lane FROM $.queues", ())
-        lanes = [data.decode("utf-8", "surrogatepass") for (data,) in await cursor.fetchall()]
-        await self.read(NotRead(lanes=set(lanes) - self._lanes.keys()))
+        cursor = await self._run("SELECT lane FROM $.queues")
+        lanes = {lane_text(data) for (data,) in await cursor.fetchall()}
+        await self.read(NotRead(lanes=lanes - self._lanes.keys()))
 
     @property
     def all_lanes(self) -> Sequence[str]:
         """Return the lanes that have been read."""
         return tuple(self._lanes)
 
-    async def _run(self, statement: str, values: tuple[object, ...]) -> Cursor:
+    async def _run(self, statement: str, values: Values = ()) -> Cursor:
         return await self._database.execute(self._connection, statement, values)
 
     # --- what is stored ------------------------------------------------------------------------
@@ -142,7 +150,7 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.stored_event`."""
         if not self.has_key(key):
             return None
-        _, position, at, same_as, event = self._keys[key] or ()
+        position, at, same_as, event = self._keys[key] or ()
         return same_as if event is None else read_event(event, position, at)
 
     def stored_record(self, name: bytes) -> _Found | None:
@@ -152,34 +160,30 @@ class GroupLedger(Overlay[bytes]):
         except KeyError:
             raise NotRead(names=(name,)) from None
 
-    def stored_queue(self, lane: str) -> Queue | None:
-        """See `Overlay.stored_queue`."""
+    def _stored_queue_of(self, lane: str) -> Queue | None:
         try:
             return self._lanes[lane]
         except KeyError:
             raise NotRead(lanes=(lane,)) from None
 
-    def stored_lane(self, key: bytes) -> str | None:
-        """See `Overlay.stored_lane`."""
+    def _stored_lane_of(self, key: bytes) -> str | None:
         self.has_key(key)  # what waits under it was read with it
         return self._lane_of_key.get(key)
 
     # --- what is written -----------------------------------------------------------------------
 
-    async def write(self) -> Sequence[float]:
-        """Write the records and queues; return in how many seconds each of these is due."""
+    async def write(self, last: int, rows: Sequence[Row]) -> Sequence[float]:
+        """Write entries up to a position, the records and the queues.
+
+        Return in how many seconds each of these queues is due.
+        """
         run = self._run
-        if self.records:
-            rows = [
-                (name, found, b"")
-                if isinstance(found, bytes)
-                else (name, b"", encode_record(found))
-                for name, found in self.records.items()
-            ]
-            await run(
-                _SAVE,
-                tuple(list(column) for column in zip(*rows, strict=True)),
-            )
+        records = [
+            (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
+            for name, found in self.records.items()
+        ]
+        if rows or records:
+            await run(_WRITE, (last, *_columns(records, 3), *_columns(rows, 6)))
         if not self.queues:
             return ()
         gone = [lane_bytes(lane) for lane in self.queues]
@@ -204,6 +208,10 @@ class GroupLedger(Overlay[bytes]):
             (list(waits), list(waits.values())),
         )
         return due
+
+
+def _columns(rows: Sequence[Row], width: int) -> list[list[object]]:
+    return list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in range(width)]
 
 
 def _seconds(queue: Queue) -> float:

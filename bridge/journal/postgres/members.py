@@ -23,6 +23,7 @@ from bridge.journal.postgres.database import AFTER_FAILURE, Connection, Database
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
+_LAST: Final = "\n"  # before a position; no subscriber's name begins so
 _GONE: Final = 2.0  # seconds
 _SILENT: Final = 10.0
 
@@ -34,6 +35,10 @@ _MEMBERS: Final = """
 SELECT owner, beat, serves, session IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM pg_stat_activity WHERE pid = session AND backend_start = session_start
 ) FROM $.members
+"""
+_ANNOUNCE: Final = """
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, word)
+FROM unnest(%s::text[]) AS word
 """
 _JOIN: Final = """
 INSERT INTO $.members (owner, serves, session, session_start)
@@ -66,7 +71,8 @@ class Members:
     """This process among the others, while `run` runs.
 
     `heard` is called with what another process announces: a subscriber of which something has
-    changed, or an empty word for new entries; `reached` with the last position, again and again.
+    changed, or an empty word for a change of members; `reached` with the last position, again and
+    again.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Members:
         self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
         self._beats_at = 0.0
         self._announced: set[str] = set()
+        self._last = 0
         self._to_announce = asyncio.Event()
 
     async def run(self) -> None:
@@ -118,11 +125,17 @@ class Members:
             if self._pooler:
                 await asyncio.sleep(self._poll)
                 continue
+            until = time.monotonic() + self._poll
             words: set[str] = set()
-            async for notification in connection.notifies(timeout=self._poll, stop_after=1):
-                words.add(notification.payload)
-            for word in words:
-                await self._heard(word)
+            while "" not in words and (left := until - time.monotonic()) > 0:
+                words.clear()
+                async for notification in connection.notifies(timeout=left, stop_after=1):
+                    words.add(notification.payload)
+                for word in words:
+                    if word.startswith(_LAST):
+                        self._reached(int(word[1:]), is_due=False)
+                    else:
+                        await self._heard(word)
 
     async def _look_around(self, connection: Connection) -> None:
         database = self._database
@@ -229,8 +242,13 @@ class Members:
     # --- what others are told ------------------------------------------------------------------
 
     def announce(self, word: str) -> None:
-        """Tell the other processes soon: a subscriber's name, or "" for new entries."""
+        """Tell the other processes soon: a subscriber's name, or "" for a change of members."""
         self._announced.add(word)
+        self._to_announce.set()
+
+    def announce_last(self, last: int) -> None:
+        """Tell the other processes soon that there are entries up to a position."""
+        self._last = last
         self._to_announce.set()
 
     async def run_announcing(self) -> None:
@@ -239,11 +257,11 @@ class Members:
             await self._to_announce.wait()
             self._to_announce.clear()
             words, self._announced = self._announced, set()
+            if self._last:
+                words.add(f"{_LAST}{self._last}")
+                self._last = 0
             if self._pooler:
                 continue
             with suppress(JournalError):  # then it is looked for
-                await self._database.rows(
-                    "SELECT pg_notify(%s, word) FROM unnest(%s::text[]) AS word",
-                    (self._channel, list(words)),
-                )
+                await self._database.rows(_ANNOUNCE, (self._channel, list(words)))
             await asyncio.sleep(0.01)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from bridge.journal.digests import digest
+from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection, Database, Row
 from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, lane_text, read_entry
 from bridge.journal.protocol import (

@@ -1,23 +1,32 @@
-"""A named subscriber's cursor in an SQLite journal."""
+"""The cursors of named subscribers, and the newest entries in memory for all who read on."""
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
+from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.journal.sqlite import subscriptions
+from bridge.journal.sqlite.entries import read_after
 
 if TYPE_CHECKING:
-    from bridge.journal.sqlite.journal import SqliteJournal
+    from bridge.journal.sqlite.store import Store
+
+_TAIL_SIZE: Final = 16 << 20
+_SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
+_position: Final = attrgetter("position")
 
 
 class SubscriberCursor:
     """A `Cursor` that survives a restart."""
 
-    def __init__(self, journal: SqliteJournal, name: str, position: int) -> None:
+    def __init__(self, cursors: Cursors, name: str, position: int) -> None:
         self.position = position
-        self._journal = journal
+        self._cursors = cursors
         self._name = name
         self._next = position
 
@@ -27,7 +36,7 @@ class SubscriberCursor:
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """See `Cursor.read`."""
-        entries = await self._journal.next_after(self._next, limit)
+        entries = await self._cursors.next_after(self._next, limit)
         self._next = entries[-1].position
         return entries
 
@@ -38,15 +47,147 @@ class SubscriberCursor:
         its entries are delivered once more, which delivery allows for anyway.
         """
         if settlement.held or settlement.released or settlement.dead:
-            await self._journal.writing(subscriptions.settle, self._name, settlement)
+            await self._cursors.store.writing(subscriptions.settle, self._name, settlement)
         else:
-            self._journal.save_soon(self._name, settlement.position)
+            self._cursors.save_soon(self._name, settlement.position)
         self.position = settlement.position
 
     async def waiting(self) -> Mapping[str, float]:
         """See `Cursor.waiting`."""
-        return await self._journal.reading(subscriptions.waiting, self._name)
+        return await self._cursors.store.reading(subscriptions.waiting, self._name)
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
         """See `Cursor.held`."""
-        return await self._journal.reading(subscriptions.held_in, self._name, lane, limit)
+        return await self._cursors.store.reading(subscriptions.held_in, self._name, lane, limit)
+
+
+class Cursors:
+    """What the cursors of a journal share: the newest entries, and the positions to be written.
+
+    `begin` it before anybody reads, and `wake` those who wait when the journal has closed.
+    """
+
+    def __init__(self, store: Store, max_entries: int) -> None:
+        self.store = store
+        self.by_name: dict[str, SubscriberCursor] = {}
+        self.tail = Tail(0, max_entries=max_entries, max_size=_TAIL_SIZE)
+        self._max_entries = max_entries
+        self._grown = asyncio.Event()
+        self._unsaved: dict[str, int] = {}
+        self._saving: asyncio.TimerHandle | None = None
+        self._saved_at = 0.0  # of the event loop's clock
+
+    def begin(self, last: int) -> None:
+        """Take up behind the last entry of the file."""
+        self.tail = Tail(last, max_entries=self._max_entries, max_size=_TAIL_SIZE)
+
+    def positions(self) -> dict[str, int]:
+        """Return how far subscribers are, which may not have been written yet."""
+        return {name: cursor.position for name, cursor in self.by_name.items()}
+
+    def forget(self, name: str) -> None:
+        """Let go of a subscriber's cursor."""
+        self.by_name.pop(name, None)
+        self._unsaved.pop(name, None)
+
+    def extend(self, entries: Sequence[Entry], size: int) -> None:
+        """Let everybody read what has been appended; `size` is that of its JSON."""
+        self.tail.extend(entries, size)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those who wait for an entry look again."""
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return the entries beyond a position, waiting for at least one.
+
+        Raises `JournalError`.
+        """
+        while True:
+            self._check_running()
+            grown = self._grown
+            found = (
+                self.tail.after(position, limit)
+                if position >= self.tail.since
+                else await self.store.reading(read_after, position, limit)
+            )
+            if found:
+                return found
+            await grown.wait()
+
+    def save_soon(self, name: str, position: int) -> None:
+        """Write how far a subscriber is, a little later and together with others.
+
+        Raises `JournalError`.
+        """
+        self._check_running()
+        self._unsaved[name] = position
+        if self._saving is None:
+            loop = asyncio.get_running_loop()
+            at = self._saved_at + _SAVE_EVERY
+            if at > loop.time():
+                self._saving = loop.call_at(at, self.save)
+            else:  # a turn of the loop may take long where functions block it
+                self.save()
+
+    def _check_running(self) -> None:
+        if self.store.writer is None:
+            self.store.running()  # which says why it is not
+
+    def save(self) -> None:
+        """Write now how far subscribers are."""
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        self._saved_at = asyncio.get_running_loop().time()
+        if not self._unsaved or self.store.writer is None:  # while it recovers: with the next
+            return
+        positions, self._unsaved = self._unsaved, {}
+
+        def saved(done: asyncio.Future[bool]) -> None:
+            if done.exception() is not None:  # comes again with what is settled next
+                self._unsaved = positions | self._unsaved
+
+        self.store.writing(subscriptions.advance, positions).add_done_callback(saved)
+
+
+class Tail:
+    """The newest entries in memory, for subscribers that keep up.
+
+    Holds every entry after `since`; their number and the size of their JSON are bounded.
+    """
+
+    def __init__(self, since: int, *, max_entries: int, max_size: int) -> None:
+        self.since = since
+        self.last = since
+        self._max_entries = max_entries
+        self._max_size = max_size
+        self._entries: list[Entry] = []
+        self._size = 0
+
+    def extend(self, entries: Sequence[Entry], size: int) -> None:
+        """Add what has been appended; `size` is that of its JSON."""
+        self._entries += entries
+        self._size += size
+        self.last = entries[-1].position
+        # Halved rather than trimmed at each append: cutting a list's head moves all of it.
+        while len(self._entries) > self._max_entries or self._size > self._max_size:
+            kept = len(self._entries) // 2
+            self._size = self._size * kept // len(self._entries)
+            self._keep(self._entries[len(self._entries) - kept :])
+
+    def _keep(self, entries: list[Entry]) -> None:
+        gone = self._entries[len(self._entries) - len(entries) - 1]
+        self.since = gone.position
+        self._entries = entries
+
+    def after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return entries beyond a position, which must not lie before `since`."""
+        first = bisect_right(self._entries, position, key=_position)
+        return self._entries[first : first + limit]
+
+    def erase(self, subject: Subject) -> None:
+        """Let go of entries about one subject."""
+        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]

@@ -16,7 +16,6 @@ import attrs
 import orjson
 
 from bridge.journal import identity, tracks
-from bridge.journal.digests import digest, hashed, moved
 from bridge.journal.ledger import (
     Latest,
     Track,
@@ -27,6 +26,7 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
+from bridge.journal.overlay import digest, hashed, moved
 from bridge.journal.query import JOINED
 from bridge.journal.reading import read_event
 from bridge.model import Message, StatusChange

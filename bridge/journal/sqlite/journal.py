@@ -19,9 +19,9 @@ import apsw
 import attrs
 
 from bridge.errors import JournalError, Problem
-from bridge.journal.digests import digest
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
+from bridge.journal.overlay import digest
 from bridge.journal.protocol import (
     Appended,
     Cursor,
@@ -90,11 +90,6 @@ class SqliteJournal(Store, Journal):
         """See `Journal.location`."""
         return f"sqlite in {self._path}"
 
-    def __attrs_post_init__(self) -> None:
-        """Begin closed."""
-        super().__attrs_post_init__()
-        self._cursors: dict[str, SubscriberCursor] = {}
-
     # --- opening and closing ---------------------------------------------------------------
 
     def check(self) -> Sequence[Problem]:
@@ -124,50 +119,46 @@ class SqliteJournal(Store, Journal):
         traceback: TracebackType | None,
     ) -> None:
         """Finish what is queued, and close; readers that still wait get a `JournalError`."""
-        self._cursors.clear()
+        self._cursors.by_name.clear()
         await self._end()
 
     # --- subscribers -----------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
-        cursor = self._cursors.get(name)
+        cursors = self._cursors
+        cursor = cursors.by_name.get(name)
         if cursor is None:
             position = await self.writing(subscriptions.join, name, self._begin(start))
             # Somebody else may have asked for the same name meanwhile.
-            cursor = self._cursors.setdefault(name, SubscriberCursor(self, name, position))
+            cursor = cursors.by_name.setdefault(name, SubscriberCursor(cursors, name, position))
         cursor.rewind()
         return cursor
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        self._running()
-        return EphemeralCursor(self._begin(start), self.next_after)
+        self.running()
+        return EphemeralCursor(self._begin(start), self._cursors.next_after)
 
     def _begin(self, start: Start | int) -> int:
-        self._running()
+        self.running()
         if isinstance(start, int):
             return start
-        return self._tail.last if start is Start.END else 0
+        return self._cursors.tail.last if start is Start.END else 0
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        self._cursors.pop(name, None)
-        self._progress.pop(name, None)
+        self._cursors.forget(name)
         return await self.writing(subscriptions.forget, name)
 
     async def subscribers(self) -> Sequence[SubscriberState]:
         """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
-        return await self.reading(subscriptions.states, self._positions())
-
-    def _positions(self) -> dict[str, int]:
-        """Return how far subscribers are, which may not have been written yet."""
-        return {name: cursor.position for name, cursor in self._cursors.items()}
+        return await self.reading(subscriptions.states, self._cursors.positions())
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         name = digest(key)
-        position = self._running().keys.position(name)
+        position = self.running().keys.position(name)
         return await self.reading(entries.find, name, position)
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
@@ -178,19 +169,19 @@ class SqliteJournal(Store, Journal):
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
         """See `Journal.outcomes`."""
-        return await self.reading(subscriptions.outcomes, position, self._positions())
+        return await self.reading(subscriptions.outcomes, position, self._cursors.positions())
 
     async def replay(self, positions: Sequence[int], subscriber: str) -> int:
         """See `Journal.replay`."""
         return await self.writing(
-            subscriptions.replay, positions, subscriber, self._positions(), self._clock()
+            subscriptions.replay, positions, subscriber, self._cursors.positions(), self._clock()
         )
 
     async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
         """See `Journal.unsettled`."""
         after = 0
         while page := await self.reading(
-            subscriptions.unsettled, subscriber, self._positions(), after, _PAGE
+            subscriptions.unsettled, subscriber, self._cursors.positions(), after, _PAGE
         ):
             yield page
             after = page[-1].entry.position
@@ -205,7 +196,7 @@ class SqliteJournal(Store, Journal):
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         done: asyncio.Future[Appended] = self._loop.create_future()
-        self._running().put(Append(done=done, learned=digests))
+        self.running().put(Append(done=done, learned=digests))
         await done
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
@@ -254,7 +245,7 @@ class SqliteJournal(Store, Journal):
         """
         whom = await self._known_from(Subject.of(subject))
         erased = await self._erase_waiting(whom)
-        first, last = await self.reading(entries.first), self._tail.last
+        first, last = await self.reading(entries.first), self._cursors.tail.last
         for start in range(first - 1, last, _WINDOW):
             span = (start, min(start + _WINDOW, last))
             found = await self.reading(entries.about, whom, span)
@@ -263,10 +254,10 @@ class SqliteJournal(Store, Journal):
                 erased += len(found)
         record: int | None = 0
         while record is not None:
-            cache = self._running().records
+            cache = self.running().records
             record = await self.writing(forget_records, cache, whom, record, _WINDOW)
         await self.writing(states.purge, whom)
-        self._tail.erase(whom)
+        self._cursors.tail.erase(whom)
         await self._chore(_truncate_wal)
         return erased
 
@@ -280,21 +271,21 @@ class SqliteJournal(Store, Journal):
 
     async def _erase_waiting(self, subject: Subject) -> int:
         done: asyncio.Future[int] = self._loop.create_future()
-        self._running().put(Append(done=done, erase=subject))
+        self.running().put(Append(done=done, erase=subject))
         return await done
 
     @property
     def commits(self) -> int:
         """How many transactions have been committed since the journal was opened."""
-        return self._running().commits
+        return self.running().commits
 
     def checkpoint_soon(self) -> None:
         """Copy the write-ahead log into the database now, rather than when it has grown."""
-        self._running().checkpoint_due.set()
+        self.running().checkpoint_due.set()
 
     async def retain(self) -> None:
         """Go over the journal now, deleting what need not be kept, and return when done."""
-        writer = self._running()
+        writer = self.running()
         sweep = Sweep(self._loop.create_future())
         writer.put(sweep)
         await sweep.done
@@ -305,7 +296,7 @@ class SqliteJournal(Store, Journal):
             free = shutil.disk_usage(self._where.parent).free
             if (trouble := await self._trouble_now()) is not None:
                 return self._health(trouble)
-            writer = self._running()
+            writer = self.running()
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
             size = await self.reading(used_size)

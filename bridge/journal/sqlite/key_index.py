@@ -113,9 +113,9 @@ class KeyIndex:
             known.update(key for (key,) in rows)
         return known
 
-    def add(self, keys: Iterable[tuple[bytes, int]]) -> None:
-        """Make keys known with the positions of their entries, in the order of these."""
-        self._added += keys
+    def add(self, rows: Iterable[tuple[int, bytes, *tuple[object, ...]]]) -> None:
+        """Make the keys of new rows of entries known: each begins with its position and key."""
+        self._added += [(row[1], row[0]) for row in rows]
 
     def merge(self) -> None:
         """If the keys in memory are many, write twice as many into the table as were added."""

@@ -6,16 +6,13 @@ A ledger lives for one group commit; what it has read and written is cached for 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 import apsw
 
 from bridge.journal.correlation import first_keys, first_names
-from bridge.journal.digests import digest
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
-    Queue,
     Record,
     User,
     decode_queue,
@@ -23,7 +20,7 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.overlay import Overlay
+from bridge.journal.overlay import Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import KeyIndex, batches, in_batches
 from bridge.journal.waiting import Queues
@@ -61,17 +58,6 @@ class RecordCache:
         self._latest, self._older = {}, {}
 
 
-_digest_of_name: Final = lru_cache(_CACHED)(digest)  # of the same users again and again
-
-
-class _Ids(dict[str, bytes]):
-    """Digests, each made when it is asked for."""
-
-    def __missing__(self, text: str) -> bytes:
-        found = self[text] = _digest_of_name(text)
-        return found
-
-
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
@@ -87,13 +73,17 @@ class GroupLedger(Overlay[bytes]):
         cache: RecordCache,
         events: Sequence[Event],
     ) -> None:
-        ids = _Ids((key, digest(key)) for event in events for key in first_keys(event))
-        super().__init__(ids)
+        made = {key: digest(key) for event in events for key in first_keys(event)}
+        super().__init__(
+            Ids(digest_of_name, made),
+            stored_queue=queues.by_lane.get,
+            stored_lane=queues.lanes.get,
+        )
         self._connection = connection
         self._keys = keys
         self._queues = queues
         self._cache = cache
-        self._looked_up = set(ids.values())
+        self._looked_up = set(made.values())
         self._known = keys.among(self._looked_up)
         self._missing: set[bytes] = set()
         self._expected = events  # of which no record has been looked up
@@ -151,14 +141,6 @@ class GroupLedger(Overlay[bytes]):
         self._missing.update(name for name in wanted if name not in found)
         return found
 
-    def stored_queue(self, lane: str) -> Queue | None:
-        """See `Overlay.stored_queue`."""
-        return self._queues.by_lane.get(lane)
-
-    def stored_lane(self, key: bytes) -> str | None:
-        """See `Overlay.stored_lane`."""
-        return self._queues.lanes.get(key)
-
     def write(self, now: int) -> None:
         """Write what the group changed; what was touched last is forgotten last."""
         records, queues = self.records, self.queues
@@ -184,8 +166,7 @@ class GroupLedger(Overlay[bytes]):
 
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
-        if self.queues:
-            self._queues.commit(self.queues, self.lanes)
+        self._queues.commit(self.queues, self.lanes)
 
 
 def read_queues(connection: apsw.Connection, queues: Queues) -> None:

@@ -88,11 +88,6 @@ class Retention:
         self._clock = clock
         self._pass: Iterator[None] | None = None
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether a pass has been begun and not ended."""
-        return self._pass is not None
-
     def begin(self) -> None:
         """Let the next step be the first of a pass, whatever has been done of another."""
         self._pass = None

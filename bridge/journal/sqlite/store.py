@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar, TypeVarTuple
 
 import apsw
 import attrs
@@ -24,24 +24,23 @@ from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.checkpointer import Checkpointer
-from bridge.journal.sqlite.entries import Tail, newest_at, read_after
+from bridge.journal.sqlite.cursor import Cursors
+from bridge.journal.sqlite.entries import newest_at
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import KeyIndex
 from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
-from bridge.journal.sqlite.subscriptions import advance
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
 from bridge.supervised import Tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
-_TAIL_SIZE: Final = 16 << 20
-_SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 _RECOVERS_EVERY: Final = 1.0  # seconds between attempts
 _RECOVERS_WITHIN: Final = 0.5  # seconds for which `health` waits for one
 
@@ -82,15 +81,12 @@ class Store:
         self.losses = 0
         self._loop: asyncio.AbstractEventLoop
         self._opened: _Opened | None = None
-        self._writer: Writer | None = None
+        self.writer: Writer | None = None
         self._trouble = "the journal is not open"
         self._recovering: Tasks | None = None
         self._where = self._path  # from when it opens on, wherever the program goes
-        self._grown = asyncio.Event()
+        self._cursors = Cursors(self, self._tail_entries)
         self._waiting = 0
-        self._progress: dict[str, int] = {}
-        self._saving: asyncio.TimerHandle | None = None
-        self._saved_at = 0.0  # of the event loop's clock
 
     # --- opening and closing ---------------------------------------------------------------
 
@@ -100,7 +96,7 @@ class Store:
         try:
             await _in_thread(self._open)
         except asyncio.CancelledError:
-            self._writer = None
+            self.writer = None
             await _in_thread(self._close)
             raise
 
@@ -128,9 +124,9 @@ class Store:
             checkpointer = Checkpointer(checkpoints, writer)
             checkpointer.start()
             threads.callback(checkpointer.stop)
-            self._tail = Tail(writer.last, max_entries=self._tail_entries, max_size=_TAIL_SIZE)
+            self._cursors.begin(writer.last)
             self._opened = _Opened(files, source, threads.pop_all(), connections.pop_all())
-            self._writer = writer
+            self.writer = writer
 
     def _open_file(self, files: Files) -> tuple[apsw.Connection, KeyIndex]:
         connection = open_file(
@@ -172,10 +168,10 @@ class Store:
 
     async def _end(self) -> None:
         """Close; readers that still wait get a `JournalError`."""
-        self._save_progress()
-        self._writer = None
+        self._cursors.save()
+        self.writer = None
         self._trouble = "the journal is not open"
-        self._grow()
+        self._cursors.wake()
         recovering, self._recovering = self._recovering, None
         if recovering is not None:
             await recovering.close()
@@ -202,10 +198,10 @@ class Store:
 
     # --- recovery --------------------------------------------------------------------------
 
-    def _look_after(self, reason: str | None) -> None:
-        """Begin to recover where there is a reason to, unless that is under way."""
-        if reason is not None and self._writer is not None:
-            self._writer = None
+    def _look_after(self, reason: str) -> None:
+        """Begin to recover, unless that is under way."""
+        if self.writer is not None:
+            self.writer = None
             self._trouble = reason
             self.losses += 1
             _LOG.critical("the journal takes nothing more: %s", reason)
@@ -231,25 +227,28 @@ class Store:
         self._recovering = None
         _LOG.warning("the journal takes events again")
         self._recovered.set()
-        self._grow()
+        self._cursors.wake()
 
     async def _trouble_now(self) -> str | None:
         """Return why the journal takes nothing, after another attempt where it recovers."""
-        if self._opened is not None and self._writer is not None:
-            self._look_after(self._opened.files.lost())
+        if self._opened is not None and self.writer is not None:
+            lost = self._opened.files.lost()
+            if lost is not None:
+                self._look_after(lost)
         if self._recovering is not None:
             self._try_now.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RECOVERS_WITHIN):
                     await self._recovered.wait()
-        return self._trouble if self._writer is None else None
+        return self._trouble if self.writer is None else None
 
     # --- writing and reading -----------------------------------------------------------------
 
-    def _running(self) -> Writer:
-        if self._writer is None:
+    def running(self) -> Writer:
+        """Return the writer. Raises `JournalError` while there is none."""
+        if self.writer is None:
             raise JournalError(self._trouble)
-        return self._writer
+        return self.writer
 
     def _answered(self, items: Sequence[Item], lost: str | None) -> None:
         """Tell everyone of a group what became of it; the writer calls this on the loop."""
@@ -268,17 +267,13 @@ class Store:
             else:
                 item.done.set_result(item.result)
         if fresh:  # last, so that answers go out before subscribers begin
-            self._tail.extend(fresh, size)
-            self._grow()
-        self._look_after(lost)
-
-    def _grow(self) -> None:
-        self._grown.set()
-        self._grown = asyncio.Event()
+            self._cursors.extend(fresh, size)
+        if lost is not None:
+            self._look_after(lost)
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`."""
-        writer = self._running()
+        writer = self.running()
         if self._waiting >= self._max_waiting:
             raise JournalError(f"{self._waiting} events wait for the disk")
         done: asyncio.Future[Appended] = self._loop.create_future()
@@ -286,72 +281,26 @@ class Store:
         writer.put(Append(tuple(events), done))
         return await done
 
-    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
-        """Return the entries beyond a position, waiting for at least one."""
-        while True:
-            self._running()
-            grown = self._grown
-            found = (
-                self._tail.after(position, limit)
-                if position >= self._tail.since
-                else await self.reading(read_after, position, limit)
-            )
-            if found:
-                return found
-            await grown.wait()
-
     async def reading(
         self, query: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a query beside the writer. Raises `JournalError`."""
-        self._running()
+        self.running()
         try:
             run = partial(query, self._reader, *args, **kwargs)
             return await self._loop.run_in_executor(self._readers, run)
         except apsw.Error as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
 
-    def writing(
-        self, work: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> asyncio.Future[T]:
+    def writing(self, work: Callable[[apsw.Connection, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Make a change with the next group commit. The future raises `JournalError`."""
-        writer = self._running()
+        writer = self.running()
         done: asyncio.Future[T] = self._loop.create_future()
-        writer.put(Job(lambda connection: work(connection, *args, **kwargs), done))
+        writer.put(Job(work, args, done))
         return done
 
-    def save_soon(self, name: str, position: int) -> None:
-        """Keep how far a subscriber is, a little later and together with others."""
-        self._running()
-        self._progress[name] = position
-        if self._saving is None:
-            at = self._saved_at + _SAVE_EVERY
-            if at > self._loop.time():
-                self._saving = self._loop.call_at(at, self._save_progress)
-            else:  # a turn of the loop may take long where functions block it
-                self._save_progress()
-
-    def _save_progress(self) -> None:
-        if self._saving is not None:
-            self._saving.cancel()
-            self._saving = None
-        self._saved_at = self._loop.time()
-        if not self._progress or self._writer is None:  # while it recovers: with what comes next
-            return
-        progress, self._progress = self._progress, {}
-
-        def save(connection: apsw.Connection) -> None:
-            for name, position in progress.items():
-                advance(connection, name, position)
-
-        def saved(done: asyncio.Future[None]) -> None:
-            if done.exception() is not None:  # comes again with what is settled next
-                self._progress = progress | self._progress
-
-        self.writing(save).add_done_callback(saved)
-
     def _chore(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
-        writer = self._running()
+        writer = self.running()
         done: asyncio.Future[T] = self._loop.create_future()
         writer.put(Chore(work, done))
         return done

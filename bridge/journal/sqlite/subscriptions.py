@@ -40,17 +40,18 @@ def forget(connection: apsw.Connection, name: str) -> bool:
     return connection.changes() > 0
 
 
-def advance(connection: apsw.Connection, name: str, position: int) -> bool:
-    """Note how far a subscriber is; return False where it has been forgotten."""
-    connection.execute(
-        "UPDATE subscribers SET position = max(position, ?) WHERE name = ?", (position, name)
-    )
+def advance(connection: apsw.Connection, positions: Mapping[str, int]) -> bool:
+    """Note how far subscribers are; return False where the last one has been forgotten."""
+    for name, position in positions.items():
+        connection.execute(
+            "UPDATE subscribers SET position = max(position, ?) WHERE name = ?", (position, name)
+        )
     return connection.changes() > 0
 
 
 def settle(connection: apsw.Connection, name: str, settlement: Settlement) -> None:
     """Apply a settlement; what has been purged meanwhile is neither held nor a dead letter."""
-    if not advance(connection, name, settlement.position):
+    if not advance(connection, {name: settlement.position}):
         return
     connection.executemany(
         "REPLACE INTO held (subscriber, position, lane, due_at, retry) "

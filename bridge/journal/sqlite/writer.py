@@ -64,28 +64,21 @@ class Append:
     due: Sequence[tuple[str, float]] = ()
     erase: Subject | None = None
     learned: Sequence[bytes] = ()
-    erased: int = 0
-    new: int = 0
     entries: Sequence[Entry] = ()
     size: int = 0
+    result: Appended | int = _ONE  # how many of the events are new, or how many were erased
     error: JournalError | CodecError | None = None
-
-    @property
-    def result(self) -> Appended | int:
-        """How many of the events are new, or how many were erased."""
-        if self.erase is not None:
-            return self.erased
-        new, all_of_them = self.new, len(self.events)
-        if new == all_of_them == 1:
-            return _ONE
-        return Appended(published=new, duplicates=all_of_them - new)
 
 
 @attrs.define(eq=False)
 class Job:
-    """A change beside the appends: part of its group's transaction, after the group's appends."""
+    """A change beside the appends: part of its group's transaction, after the group's appends.
 
-    work: Work
+    `work` is called with the connection and `args`.
+    """
+
+    work: Callable[..., Any]
+    args: Sequence[object]
     done: Future[Any]
     result: object = None
     error: JournalError | None = None
@@ -119,6 +112,7 @@ class Writer:
     `answered` is called on the event loop, once for each group, with its items.
     `last` is the position of the newest entry on disk, and `keys` knows those of all entries.
     `fault` says what went wrong with the last write, until one succeeds.
+    `put` queues an item, whose future tells what became of it.
 
     `lost` returns why the open files are not those on disk, given how long the log has to be.
     Once it has, everything fails, and `answered` gets the reason.
@@ -155,9 +149,11 @@ class Writer:
         self._frame_size = connection.pragma("page_size") + FRAME_HEADER
         self._wal_size = 0
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self.put: Callable[[Item], None] = self._queue.put
         self._swept_at = time.monotonic()
         self._sweep_at = self._swept_at
         self._wishes: list[Sweep] = []
+        self._is_sweeping = False
         self.checkpoint_due = threading.Event()
         connection.set_wal_hook(self._committed)
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
@@ -165,10 +161,6 @@ class Writer:
     def start(self) -> None:
         """Begin to take what is put."""
         self._thread.start()
-
-    def put(self, item: Item) -> None:
-        """Queue an item; its future tells what became of it."""
-        self._queue.put(item)
 
     def stop(self) -> None:
         """Finish what is queued, and return when the thread has ended; blocks."""
@@ -190,7 +182,7 @@ class Writer:
         running = True
         while running:
             group, running = self._next_group()
-            if due := self._queues.due():
+            if self._queues.deadline is not None and (due := self._queues.due()):
                 group.insert(0, Append(due=due))
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
@@ -224,7 +216,7 @@ class Writer:
         until = min(self._sweep_at, self._queues.deadline or self._sweep_at)
         patience = min(max(0.0, until - time.monotonic()), _LOOK_EVERY)
         with suppress(queue.Empty):
-            item = self._queue.get(not (self._retention.unfinished or self._wishes), patience)
+            item = self._queue.get(not (self._is_sweeping or self._wishes), patience)
             while item is not None:
                 group.append(item)
                 room -= len(item.events) if type(item) is Append else 1
@@ -243,7 +235,7 @@ class Writer:
             last = self.last
             if appends:
                 ledger = self._ledger(appends)
-                last = self._write_appends(appends, ledger)
+                last = self._write_appends(appends, ledger, now=int(self._clock()))
             for job in jobs:
                 self._work(job)
             connection.execute("COMMIT")
@@ -262,7 +254,7 @@ class Writer:
                     job.error = JournalError(fault)
         else:
             self.keys.commit()
-            if ledger is not None:
+            if ledger is not None and ledger.queues:
                 ledger.commit()
             self.last = last
             self._check_files((*appends, *jobs))
@@ -281,7 +273,7 @@ class Writer:
     def _work(self, job: Job) -> None:
         try:
             with self._connection:
-                job.result = job.work(self._connection)
+                job.result = job.work(self._connection, *job.args)
         except apsw.Error:
             raise
         except Exception as error:  # noqa: BLE001 - what one caller gave must not fail others
@@ -291,10 +283,9 @@ class Writer:
         events = [event for append in appends for event in append.events]
         return GroupLedger(self._connection, self.keys, self._queues, self.records, events)
 
-    def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger) -> int:
+    def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger, *, now: int) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
         last = self.last
-        now = int(self._clock())
         rows: list[_Row] = []
         full = self._is_full()
         for append in appends:
@@ -325,9 +316,10 @@ class Writer:
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
             self._connection.executemany(_INSERT, rows)
-            self.keys.add([(row[1], row[0]) for row in rows])
+            self.keys.add(rows)
             self.keys.merge()
-        ledger.write(now)
+        if ledger.records or ledger.queues:  # else all of them are of users as they are known
+            ledger.write(now)
         return last
 
     def _is_full(self) -> JournalError | None:
@@ -353,6 +345,7 @@ class Writer:
             for wish in self._wishes:
                 wish.error = JournalError(fault)
             finished = True
+        self._is_sweeping = not finished
         if finished:
             self._swept_at = time.monotonic()
             self._sweep_at = self._swept_at + self._retention.every
@@ -400,21 +393,26 @@ def _decide(
     for lane, due in append.due:
         published += release(lane, due, ledger)
     if append.erase is not None:
+        append.result = 0
         for queue in queues.all():
             erased, freed = withdraw(queue.lane, append.erase.is_in, ledger)
-            append.erased += erased
+            append.result += erased
             published += freed
     lines = [encode(event) for event, _ in published]
+    new = 0
     for event in append.events:
         try:
             is_new, found = correlate(event, ledger)
+            for each, _ in found:
+                lines.append(encode(each))
             ledger.publish(found)
-            lines += [encode(each) for each, _ in found]
         except (apsw.Error, JournalError, CodecError):
             raise
         except Exception as error:
             # A third party's event that breaks the model must not fail its neighbours.
             raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
-        append.new += is_new
+        new += is_new
         published += found
+    if append.erase is None and not new == 1 == len(append.events):
+        append.result = Appended(published=new, duplicates=len(append.events) - new)
     return published, lines

@@ -21,7 +21,7 @@ from bridge.adapter import (
     Verified,
     build,
 )
-from bridge.adapter.payload import read_object
+from bridge.adapter.body import read_object
 from bridge.errors import Unreadable
 from bridge.model import (
     CONTENT_CLASSES,

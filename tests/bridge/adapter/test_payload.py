@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.adapter import payload
-from bridge.adapter.payload import MAX_DEPTH, TooDeep, read_embedded, read_object
+from bridge.adapter.body import MAX_DEPTH, TooDeep, read_embedded, read_object
 from bridge.errors import MalformedBody
 from bridge.model import Form, Unrecognized
 from bridge.model.codec import decode, encode

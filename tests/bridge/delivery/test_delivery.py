@@ -382,7 +382,7 @@ class TestIsolation:
             for _ in range(2000):  # turns of the loop, many more than it takes to fill
                 await asyncio.sleep(0)
             assert len(delivery._progress.under_way) + len(delivery._batch) <= 1024 + 256
-            queued = sum(len(lane.entries) for lane in delivery._lanes.values())
+            queued = sum(len(lane.entries) for lane in delivery._lanes.by_name.values())
             assert queued <= 1024 + 256
 
     async def test_large_events_are_counted_by_their_bytes(self, tmp_path):

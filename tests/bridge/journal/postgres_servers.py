@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -113,6 +113,19 @@ class PostgresServer:
     def stop(self, how: str = "fast") -> None:
         """Stop: "immediate" is as if the power had gone."""
         self.run("pg_ctl", "-D", self._data, "-w", "-s", "-m", how, "stop")
+
+    def restart(self) -> None:
+        """Start a server that has stopped by itself, or is about to."""
+        with suppress(RuntimeError):
+            self.stop("immediate")
+        self.start()
+
+    def ask_for_password(self, role: str) -> None:
+        """Let nobody in as a role without its password."""
+        rules = self._data / "pg_hba.conf"
+        rule = f"host all {role} 127.0.0.1/32 scram-sha-256\n"
+        rules.write_text(rule + rules.read_text())
+        self.sql("SELECT pg_reload_conf()")
 
     def sql(self, statement: str) -> str:
         """Run a statement and return what it gives, a line a row."""

@@ -36,7 +36,7 @@ class TestPostgres(JournalContract):
             cursor = await journal.subscribe("crm")
             await journal.append([message("a")])
             ours = {each for each in asyncio.all_tasks() if each.get_name().startswith("journal: ")}
-            assert len(ours) == 5
+            assert len(ours) == 4
             for task in ours:
                 task.cancel()
             await asyncio.wait(ours)

@@ -133,7 +133,7 @@ async def test_progress_outlives_a_failing_disk(path: Path, disk: Disk) -> None:
         a, b = await read(cursor, 2)
         disk.failing = True
         await cursor.settle(Settlement(position=a.position))
-        journal._save_progress()
+        journal._cursors.save()
         await asyncio.wait_for(until_failed(journal), 30)
         disk.failing = False
     async with SqliteJournal(path) as journal:

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from bridge.errors import ConfigurationError, JournalError
-from bridge.journal.digests import hashed
+from bridge.journal.overlay import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
 from bridge.journal.sqlite import SqliteJournal, upgrades
 from bridge.journal.states import State

@@ -556,6 +556,15 @@ class TestStanding:
             row = page.locator("tbody tr")
             await expect(row).to_have_count(1)
             await expect(row).to_contain_text("ValueError: the database is away")
+            await page.get_by_role("link", name="Dead letters").click()
+            await expect(page.locator("main")).to_contain_text("crm fails, and is given 2 events")
+            await page.get_by_role("link", name="2 events").click()
+            await row.get_by_role("link").click()
+            held = page.locator(".outcome.held")
+            await expect(held.locator("pre.frames")).to_contain_text("browser.py")
+            one.refused.clear()
+            await held.get_by_role("button", name="Try now").click()
+            await expect(page.locator(".outcome.done h3")).to_contain_text("crm")
 
     async def test_unrecognized_is_parsed_again(self, one, tab):
         """What the mended adapter can read now leaves the list, and its events are published."""

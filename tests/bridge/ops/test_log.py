@@ -247,7 +247,7 @@ def test_what_a_subscriber_raised_is_shown_without_its_text(own_log):
     for whole in (False, True):
         stream = Stream()
         log.configure(LogSettings(format="json"), stream=stream, whole_tracebacks=whole)
-        logging.getLogger("bridge.delivery.delivery").error("it failed", exc_info=caught.value)
+        logging.getLogger("bridge.delivery.failures").error("it failed", exc_info=caught.value)
         exception = record(stream)["exception"]
         assert ("Expecting value" in exception) is whole
         assert "test_log.py" in exception

@@ -10,6 +10,10 @@ const MOST = 2000;
 const FEW = 20;
 
 export async function dead({ root, filters, signal, again }) {
+  const { subscribers } = await get("/subscribers", {}, { signal });
+  const failing = subscribers.filter(
+    (each) => each.held && each.failed_tries && [undefined, each.name].includes(filters.subscriber),
+  );
   const letters = [];
   let after = 0;
   while (after !== null && letters.length < MOST) {
@@ -28,6 +32,7 @@ export async function dead({ root, filters, signal, again }) {
       ),
     );
   }
+  root.append(...failing.map(stillTried));
   if (after !== null) root.append(h("p", null, `The oldest ${letters.length} of them.`));
   if (!letters.length) root.append(h("p", null, "There are none."));
   const groups = Map.groupBy
@@ -38,6 +43,13 @@ export async function dead({ root, filters, signal, again }) {
       }, new Map());
   const sorted = [...groups.values()].sort((one, other) => other.length - one.length);
   root.append(...sorted.map((each) => group(each, again)));
+}
+
+/** Tell of what a subscriber fails with, and is not dead yet. */
+function stillTried({ name, held }) {
+  const events = counted(held, "event");
+  const link = h("a", { href: `#/subscribers?held=${encodeURIComponent(name)}` }, events);
+  return h("p", null, `${brief(name, 60)} fails, and is given `, link, " again.");
 }
 
 /** Return what the letters of one fault have in common: the line that raised, and what it raised. */

@@ -64,7 +64,7 @@ export async function event({ root, argument: asked, filters, signal, again }) {
         "section",
         { "aria-label": "What became of it" },
         h("h2", null, "What became of it"),
-        outcomes.length ? outcomes.map((each) => outcome(each, again)) : h("p", null, "No subscriber wants it."),
+        outcomes.length ? outcomes.map((each) => outcome(each, argument, again)) : h("p", null, "No subscriber wants it."),
       ),
     ),
     timeline(history, entry.position),
@@ -227,7 +227,7 @@ async function copyTest(position) {
   await copy(lines.join("\n"), "test");
 }
 
-function outcome(each, again) {
+function outcome(each, position, again) {
   const times = [
     ["first_failed_at", "failing since"],
     ["failed_at", "last failed"],
@@ -255,6 +255,15 @@ function outcome(each, again) {
     each.error ? whole("p", { class: "error" }, each.error) : null,
     each.where ? h("p", null, `It failed at ${brief(each.where)}.`) : null,
     frames(each.trace),
+    each.standing === "held"
+      ? button("Try now", () =>
+          tried(async () => {
+            await post("/replay", { positions: [position], subscriber: each.subscriber });
+            setTimeout(again, 300);
+            return "Tried again.";
+          }),
+        )
+      : null,
     each.letter
       ? h(
           "div",

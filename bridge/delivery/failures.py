@@ -1,0 +1,119 @@
+"""What is noted and logged of attempts that failed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from typing import Final
+
+import attrs
+
+from bridge.clock import Clock
+from bridge.delivery.attempt import Later, delay
+from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
+from bridge.errors import Drop, RetryIn, Stop, Unfetchable, Unsendable
+from bridge.journal.protocol import Held, Retry
+from bridge.model import Event
+from bridge.observer import Result
+from bridge.raised import described, kind_of
+from bridge.settings import DeliverySettings
+
+_HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
+
+_log: Final = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Failures:
+    """Judges the failures of one subscriber.
+
+    Log lines call the subscriber `who`, and `last` is what they say of a failure after which no
+    other try follows.
+    """
+
+    subscriber: str
+    who: str
+    last: str
+    function: Callable[[Event], object]
+    policy: DeliverySettings
+    clock: Clock
+
+    def result_of(self, error: BaseException | None, tries: int) -> Result | None:
+        """Return what an attempt means after so many tries; None: it has not come to an end."""
+        if error is None:
+            return Result.DONE
+        if isinstance(error, Stop) or (isinstance(error, Later) and not error.counted):
+            return None
+        is_last = not isinstance(error, Later) and self._is_last(error, tries + 1)
+        return Result.DEAD if is_last else Result.FAILED
+
+    def _is_last(self, error: BaseException, tries: int) -> bool:
+        return isinstance(error, _HOPELESS) or tries >= self.policy.tries
+
+    def failed(self, held: Held, error: BaseException, context: Context) -> tuple[Retry, float]:
+        """Log a failure in the context of its attempt; return its record, and when to try again.
+
+        That is in so many seconds, or never where the record is due at no time.
+        """
+        now = self.clock.time()
+        tries = held.retry.tries + 1
+        is_last = self._is_last(error, tries)
+        seconds = error.seconds if isinstance(error, RetryIn) else delay(self.policy, tries)
+        where = where_of(error, self.function) or name_of(self.function)
+        key = held.entry.event.key
+        context.run(
+            _log.log,
+            logging.ERROR if is_last else logging.WARNING,
+            "%s failed on %s: %s at %s, try %d; %s",
+            self.who,
+            key,
+            kind_of(error),
+            where,
+            tries,
+            self.last if is_last else f"again in {seconds:.1f} s",
+            extra={
+                "subscriber": self.subscriber,
+                "key": key,
+                "tries": tries,
+                "error": kind_of(error),
+                "where": where,
+                **({} if is_last else {"seconds": round(seconds, 1)}),
+            },
+            exc_info=exc_info_of(error),
+        )
+        retry = Retry(
+            tries=tries,
+            due_at=None if is_last else now + seconds,
+            first_failed_at=held.retry.first_failed_at or now,
+            failed_at=now,
+            error=described(error),
+            where=where,
+            trace=chain_of(error),
+            replayed=held.retry.replayed,
+            begun=held.retry.begun,
+        )
+        return retry, seconds
+
+    def put_off(self, held: Held, later: Later) -> Retry:
+        """Return the record of an entry that has another turn in a while."""
+        now = self.clock.time()
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
+        if not later.counted:
+            return retry
+        key = held.entry.event.key
+        _log.warning(
+            "%s holds back %s: %s; again in %.1f s",
+            self.who,
+            key,
+            later,
+            later.seconds,
+            extra={"subscriber": self.subscriber, "key": key, "seconds": round(later.seconds, 1)},
+        )
+        return attrs.evolve(
+            retry,
+            tries=retry.tries + 1,
+            first_failed_at=retry.first_failed_at or now,
+            failed_at=now,
+            error=str(later),
+        )
