@@ -167,7 +167,7 @@ def _redacted(name: str, value: str) -> str:
     if name in _ADDRESSES:
         return ", ".join(_network(each.strip()) for each in value[:_LONGEST].split(","))
     scheme = _SCHEME.match(value)
-    return f"{scheme[0] if scheme else ''}{_HIDDEN} ({len(value)} characters)"
+    return f"{scheme[0] if scheme else ''}{_HIDDEN} (length {len(value)})"
 
 
 def _network(text: str) -> str:

@@ -27,6 +27,7 @@ from bridge.model import (
     Menu,
     Message,
     Option,
+    ProviderError,
     Status,
     StatusChange,
     Text,
@@ -36,8 +37,9 @@ from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings
 from bridge.testing.chat import rehearsing
-from bridge.testing.providers import SimulatedProvider
+from bridge.testing.providers import SimulatedProvider, Trouble
 from bridge.testing.samples import find
+from tests.bridge.events import status
 from tests.bridge.ops.browser import HOSTILE, PATIENCE, WORD, Tab, chromium
 from tests.bridge.serving import serving
 
@@ -296,7 +298,7 @@ async def test_several_users_and_a_provider_in_a_mood(browser):
 
 
 async def test_hostile_words_harm_nothing(browser):
-    """Whatever a user says, a bot echoes or a menu offers is text in the chat too."""
+    """Whatever a user says, a bot echoes or a provider's failure tells is text in every view."""
     bridge = Bridge(journal=MemoryJournal())
     bridge.add_adapter("whatsapp", whatsapp())
 
@@ -314,11 +316,25 @@ async def test_hostile_words_harm_nothing(browser):
             await one.post("/chat/say", adapter="whatsapp", user=USER, content=content)
         bubbles = page.locator(".bubble")
         await expect(bubbles).to_have_count(4)
-        assert await page.locator("main :is(script, img, svg, iframe)").count() == 0
-        assert await page.evaluate("window.hacked === undefined")
-        assert "\u202e" not in await page.locator("main").inner_text()
-        assert await page.locator("main a:not([href^='#/'])").count() == 0
-        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        one.chat.providers["whatsapp"].trouble = Trouble.DOWN
+        await one.bridge.send(USER, HOSTILE, via="whatsapp")
+        error = ProviderError(code=HOSTILE, title=HOSTILE)
+        failed = status(Status.FAILED, "x", source="whatsapp", error=error)
+        await one.bridge.journal.append([failed])
+        for view in ("#/chat", "#/outbox"):
+            await tab.open(view)
+            await page.get_by_label("Personal data").check()
+            if view == "#/outbox":
+                table = page.get_by_role("region", name="Held events")
+                await expect(table.locator("tbody")).to_contain_text("<script>")
+                failures = page.get_by_role("region", name="Failures")
+                await expect(failures.locator("tbody")).to_contain_text("<script>")
+            assert await page.locator("main :is(script, img, svg, iframe)").count() == 0
+            assert await page.evaluate("window.hacked === undefined")
+            assert "\u202e" not in await page.locator("main").inner_text()
+            assert await page.locator("main a:not([href^='#/'])").count() == 0
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+            await page.get_by_label("Personal data").uncheck()
         tab.check()
         await context.close()
 

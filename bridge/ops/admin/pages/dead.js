@@ -88,7 +88,7 @@ function group(letters, again) {
         "aria-label": `Retry letter ${letter.id}`,
       }),
       button("Drop", drop([letter]), { "aria-label": `Drop letter ${letter.id}` }),
-      wordings > 1 ? whole("p", { class: "error" }, letter.error ?? "no error") : null,
+      letter.error !== first.error ? whole("p", { class: "error" }, letter.error ?? "no error") : null,
     );
   const list = h("ol", { class: "letters" }, letters.slice(0, FEW).map(row));
   return h(

@@ -10,8 +10,8 @@ import {
   counted,
   h,
   json,
+  put,
   say,
-  table,
   time,
   visible,
   whole,
@@ -28,7 +28,8 @@ export async function event({ root, argument: asked, filters, signal, again }) {
   const { raw, ...told } = entry.event;
   root.firstChild.textContent = brief(summary(entry.event), 120);
   const isTalk = entry.event.conversation != null;
-  root.append(
+  put(
+    root,
     h(
       "p",
       null,
@@ -96,11 +97,11 @@ function callback({ source, received_at: at, client, headers, position }, own) {
     null,
     h("summary", null, time(at), ` by ${brief(source, 60)}, ${client ? `from ${client}, ` : ""}`, became),
     headers.length
-      ? table(
-          "Headers",
-          ["Header", "Value"],
+      ? h(
+          "dl",
+          { class: "headers" },
           headers.map(([name, value]) =>
-            h("tr", null, h("th", { scope: "row" }, brief(name, 60)), h("td", { dir: "auto" }, brief(value, 300))),
+            h("div", null, h("dt", null, brief(name, 60)), h("dd", { dir: "auto" }, brief(value, 300))),
           ),
         )
       : h("p", null, "It came without headers."),
