@@ -7,6 +7,7 @@ a process of its own; the sender is held to one core.
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import os
 import statistics
@@ -24,13 +25,14 @@ from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.model import Message, Party
 from bridge.outbox.client import Client
 from bridge.outbox.outbox import NAME
-from bridge.settings import OutboxSettings
+from bridge.settings import OutboxSettings, PaceSettings
 from bridge.testing.providers import SimulatedProvider
 
 MESSAGES = 2000
 TURNS = 5
 CONCURRENCY = 64
 NUMBER = "106540352242922"
+PACE = {"whatsapp": PaceSettings(rate=math.inf, pair_every=0)}
 
 
 def adapter(url: str) -> WhatsApp:
@@ -77,9 +79,7 @@ async def durable(url: str) -> tuple[float, Message]:
             journal=SqliteJournal(Path(folder) / "bridge.db"),
             outbox=OutboxSettings(concurrency=CONCURRENCY),
         )
-        bridge.add_adapter("whatsapp", adapter(url))
-        for limits in bridge._outbox.ways.of("whatsapp").limits.values():  # noqa: SLF001
-            limits._pace = attrs.evolve(limits._pace, rate=None)  # noqa: SLF001
+        bridge.add_adapter("whatsapp", adapter(url), pace=PACE)
         waiting = iter(range(MESSAGES))
         last = []
 

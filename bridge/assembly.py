@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -23,11 +23,12 @@ from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
-from bridge.outbox.keeping import Keeper
-from bridge.outbox.webhook import Webhook
 from bridge.raised import described
 from bridge.settings import CONSOLE, MEDIA, WEBHOOK, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.outbox.keeping import Keeper
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
@@ -214,7 +215,7 @@ def _local(path: Path, max_size: int) -> Journal:
     return journal_of(JournalSettings(path=path, keep=0, max_size=max_size))
 
 
-def subscriber_of(entry: SubscriberEntry, keeper: Callable[[Path], Keeper]) -> Subscriber:
+def subscriber_of(entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]) -> Subscriber:
     """Return the subscriber; `keeper` makes what keeps files in a folder.
 
     Raises `ConfigurationError` where its function is not there.
@@ -243,14 +244,16 @@ def subscriber_of(entry: SubscriberEntry, keeper: Callable[[Path], Keeper]) -> S
 
 
 def _function_of(
-    entry: SubscriberEntry, keeper: Callable[[Path], Keeper]
+    entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]
 ) -> Callable[[Any], object]:
     if entry.use == CONSOLE:
         return Console(show_personal_data=entry.show_personal_data)
     if entry.use == WEBHOOK:
+        from bridge.outbox.webhook import Webhook  # noqa: PLC0415 - HTTP, which commands do without
+
         return Webhook(entry.url or "", entry.secret)
-    if entry.folder is not None:
-        return keeper(entry.folder)
+    if entry.use == MEDIA:
+        return keeper(entry.folder or entry.url or "")
     found = imported(entry.use, "use")
     if not callable(found):
         module, _, path = entry.use.partition(":")

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Iterator,
@@ -24,28 +23,24 @@ from contextlib import (
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Final, Self
 
 from aiohttp import web
 from yarl import URL
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Control, MediaSource, Response, Sender
+from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, subscriber_of
-from bridge.clock import SYSTEM_CLOCK, Clock
+from bridge.clock import Clock
 from bridge.delivery import Delivery
-from bridge.delivery.bus import Bus
-from bridge.delivery.functions import name_of
-from bridge.delivery.pauses import Pauses
 from bridge.delivery.receivers import Receivers
-from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
-from bridge.delivery.subscriber import Function, Subscriber, check_options, serving_problems
+from bridge.delivery.subscriber import Function
+from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
-from bridge.errors import ConfigurationError, NotRunning, Problem, Unfetchable
+from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress import request_id
 from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
@@ -53,64 +48,31 @@ from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Content, Conversation, Direction, Event, Media, Message, Origin, Party
+from bridge.model import Event
 from bridge.observer import Observer, Observers
 from bridge.ops.audit import Audit
 from bridge.ops.operators import Operators
 from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
-from bridge.outbox.composing import Answering, Asking
-from bridge.outbox.keeping import Keeper
-from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
-from bridge.outbox.outbox import NAME, Outbox
-from bridge.outbox.sending import Sending
-from bridge.settings import DeliverySettings, OutboxSettings, ServerSettings, Settings, load
-
-E = TypeVar("E", bound=Event)
-E2 = TypeVar("E2", bound=Event)
-E3 = TypeVar("E3", bound=Event)
-C = TypeVar("C", bound=Content)
-C2 = TypeVar("C2", bound=Content)
-C3 = TypeVar("C3", bound=Content)
-R = TypeVar("R")
-T = TypeVar("T", bound=Callable[[Any, Any], Awaitable[object]])
-
-_Contents: TypeAlias = type[Content] | tuple[type[Content], ...] | None
+from bridge.outbox.conversations import Conversations
+from bridge.outbox.outbox import NAME
+from bridge.settings import (
+    DeliverySettings,
+    OutboxSettings,
+    PaceSettings,
+    ServerSettings,
+    Settings,
+    load,
+)
 
 _PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
 _log: Final = logging.getLogger(__name__)
 
 
-class Options(TypedDict, total=False):
-    """What may be said of a subscriber; see `Bridge.on`.
-
-    With `channel`, `account`, `source` (an adapter's name), `domain`, `direction` or `origin`,
-    only events of that one come; with `completions` also what completes an earlier message.
-    `owned` is True for messages that are ours to answer, False for the copies of what another
-    responder answers, None for both. Without it, `on(Message)` gets what is ours and `on(Event)`
-    gets both; what was a copy at first comes once it is ours. `when_paused` is True for users'
-    messages in paused conversations too, which `on(Event)` gets. Progress is kept under `name`.
-    `start` is "end" or "beginning". `policy` bounds tries, waits and time.
-    """
-
-    channel: str | None
-    account: str | None
-    source: str | None
-    domain: str | None
-    completions: bool
-    owned: bool | None
-    when_paused: bool
-    direction: Direction | str | None
-    origin: Origin | str | None
-    name: str | None
-    start: Start | str
-    policy: DeliverySettings | None
-
-
 _current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
-class Bridge:
+class Bridge(Subscribers, Conversations):
     """Takes callbacks, keeps their events, and hands them to subscribers.
 
     An async context manager: subscribe first, then enter, then `receive`. Without a `journal`
@@ -126,23 +88,12 @@ class Bridge:
         server: ServerSettings | None = None,
         outbox: OutboxSettings | None = None,
     ) -> None:
-        self.bus = Bus()
-        self.journal: Journal = SqliteJournal("bridge.db") if journal is None else journal
+        Subscribers.__init__(self, DeliverySettings() if policy is None else policy)
+        journal = SqliteJournal("bridge.db") if journal is None else journal
+        Conversations.__init__(self, journal, OutboxSettings() if outbox is None else outbox)
         self.server = ServerSettings() if server is None else server
         self.settings = Settings(server=self.server)
-        self._policy = DeliverySettings() if policy is None else policy
-        self._outbox = Outbox(self.journal, outbox or OutboxSettings())
-        self._downloads = Downloads(self._outbox.client)
-        self._file_sources: dict[str, MediaSource] = {}
-        self._pauses = Pauses(
-            lambda: self.journal,
-            lambda: self._clock,
-            (outbox or OutboxSettings()).pause_for_agents,
-        )
-        self._states = States(lambda: self.journal, lambda: self._clock)
-        self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
         self._deliveries: dict[str, Delivery] = {}
-        self._clock = SYSTEM_CLOCK
         self._is_drained = False
         request_ids = RequestIds()
         self._observers = Observers(request_ids, Audit())
@@ -199,6 +150,7 @@ class Bridge:
                     believe_unsigned=entry.believe_unsigned,
                     max_age=entry.max_age,
                     allow_networks=entry.allow_networks,
+                    pace=entry.pace,
                 )
             except ConfigurationError as error:
                 problems += settings.locate(f"adapters.{name}", error)
@@ -231,12 +183,14 @@ class Bridge:
         believe_unsigned: bool = False,
         max_age: float | None = None,
         allow_networks: Sequence[Network] = (),
+        pace: Mapping[str, PaceSettings] = MappingProxyType({}),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
         that share one may tell of the same messages and users. An event that is dated more than
         `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
+        `pace` is how fast messages go out, by the name of a channel or an account.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
@@ -251,8 +205,9 @@ class Bridge:
             believe_unsigned=believe_unsigned,
             max_age=max_age,
         )
-        self._outbox.ways.add(name, adapter, self.intake.domain_of(name))
+        self._outbox.ways.add(name, adapter, self.intake.domain_of(name), pace)
         self._outbox.windows.add(name, adapter)
+        self._sources[name] = adapter
         self._serve_outbox()
 
     def send_through(self, name: str, sender: Sender) -> None:
@@ -267,185 +222,13 @@ class Bridge:
         """
         self._downloads.origins.add(URL(origin).origin())
         if source is not None:
-            self._file_sources[name] = source
+            self._sources[name] = source
 
     def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
             for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
                 self.bus.add(subscriber)
                 self._policies[subscriber.name] = (self._outbox.policy, Start.END)
-
-    @overload
-    def on(
-        self,
-        event: type[Message[Any]],
-        /,
-        *,
-        gather: float | str,
-        content: type[C],
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[list[Message[C]]], R]], Callable[[list[Message[C]]], R]]: ...
-
-    @overload
-    def on(
-        self,
-        event: type[Message[Any]],
-        /,
-        *,
-        gather: float | str,
-        content: tuple[type[Content], ...] | None = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[list[Message]], R]], Callable[[list[Message]], R]]: ...
-
-    @overload
-    def on(
-        self,
-        *events: type[Event] | str,
-        transaction: Literal[True],
-        content: object = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[T], T]: ...
-
-    @overload
-    def on(
-        self, event: type[Message[Any]], /, *, content: type[C], **options: Unpack[Options]
-    ) -> Callable[[Callable[[Message[C]], R]], Callable[[Message[C]], R]]: ...
-
-    @overload
-    def on(  # type: ignore[overload-overlap] # as below
-        self,
-        event: type[Message[Any]],
-        /,
-        *,
-        content: tuple[type[C], type[C2]],
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[Message[C | C2]], R]], Callable[[Message[C | C2]], R]]: ...
-
-    @overload
-    def on(  # type: ignore[overload-overlap] # as below
-        self,
-        event: type[Message[Any]],
-        /,
-        *,
-        content: tuple[type[C], type[C2], type[C3]],
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[Message[C | C2 | C3]], R]], Callable[[Message[C | C2 | C3]], R]]: ...
-
-    @overload
-    def on(  # type: ignore[overload-overlap] # a Message is an E too, yet its content is lost there
-        self,
-        event: type[Message[Any]],
-        /,
-        *,
-        content: tuple[type[Content], ...] | None = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[Message], R]], Callable[[Message], R]]: ...
-
-    @overload
-    def on(
-        self,
-        event: type[E],
-        /,
-        *,
-        content: tuple[type[Content], ...] | None = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[E], R]], Callable[[E], R]]: ...
-
-    @overload
-    def on(
-        self,
-        event: type[E],
-        second: type[E2],
-        /,
-        *,
-        content: _Contents = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[E | E2], R]], Callable[[E | E2], R]]: ...
-
-    @overload
-    def on(
-        self,
-        event: type[E],
-        second: type[E2],
-        third: type[E3],
-        /,
-        *,
-        content: _Contents = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[E | E2 | E3], R]], Callable[[E | E2 | E3], R]]: ...
-
-    @overload
-    def on(
-        self,
-        event: str,
-        /,
-        *events: str,
-        content: str | Sequence[str] | None = ...,
-        gather: float | str | None = ...,
-        **options: Unpack[Options],
-    ) -> Callable[[Callable[[Any], R]], Callable[[Any], R]]: ...
-
-    def on(
-        self,
-        *events: type[Event] | str,
-        content: object = None,
-        gather: float | str | None = None,
-        transaction: bool = False,
-        **options: Unpack[Options],
-    ) -> Any:
-        """Subscribe a function to the events of these classes; use `Event` for all of them.
-
-        With `content`, only messages that hold it come, as `Message[Text]` to a type checker;
-        `Options` says what else there is to choose. The words of TOML do as well as classes.
-
-        With `gather` ("3s"), the function gets a list: the messages that a user sent in a burst,
-        once nothing has followed the last of them for so long. They fail and come again together.
-
-        An async function runs on the event loop, a plain one in a thread. Each subscriber has
-        its own progress in the journal under its `name`, by default `module:function`. A new
-        one begins with what comes next, or with all that is kept if `start` is "beginning".
-
-        With `transaction`, on a journal in PostgreSQL, the function is called with an event and
-        an `AsyncConnection` of psycopg in a transaction. What it does with that and its progress
-        commit together, or not at all: its effects there happen exactly once.
-
-        Raises `ConfigurationError` for whatever cannot be meant, where the name is taken, and
-        where the bridge runs already.
-        """
-        given: dict[str, Any] = {
-            "content": content,
-            **({} if gather is None else {"gather": gather}),
-            **{k: v for k, v in options.items() if v is not None or k == "owned"},
-        }
-        # Before there is a function: `@bridge.on` without parentheses never gets one.
-        check_options(events, given, ("content", "gather", "transaction", *Options.__annotations__))
-        serving: dict[str, Any] = {
-            key: given.pop(key) for key in ("start", "policy") if key in given
-        }
-
-        def subscribe(function: Callable[..., R]) -> Callable[..., R]:
-            own = {"function": function, "events": events, "transaction": transaction}
-            subscriber = Subscriber(**{"name": name_of(function), **own, **given})
-            self.subscribe(subscriber, **serving)
-            return function
-
-        return subscribe
-
-    def subscribe(
-        self,
-        subscriber: Subscriber,
-        *,
-        start: Start | str = Start.END,
-        policy: DeliverySettings | None = None,
-    ) -> None:
-        """Add a subscriber, as `on` does. Raises `ConfigurationError`."""
-        problems = tuple(serving_problems(start, policy))
-        if problems:
-            raise ConfigurationError(problems)
-        if self._stack is not None:
-            raise ConfigurationError(f"subscribe {subscriber.name!r} before the bridge starts")
-        self.bus.add(subscriber)
-        self._policies[subscriber.name] = (policy or self._policy, Start(start))
 
     def mount(self, app: web.Application) -> None:
         """Take callbacks in an aiohttp application, and run while it runs."""
@@ -480,7 +263,7 @@ class Bridge:
         `ConfigurationError` where that runs already.
         """
         if isinstance(observer, AbstractAsyncContextManager):
-            if self._stack is not None:
+            if self._is_running:
                 raise ConfigurationError("an observer that has to run comes before the start")
             self._running_observers.append(observer)
         self._observers.add(observer)
@@ -500,7 +283,7 @@ class Bridge:
         plain receivers too. Raises `ConfigurationError` where
         the bridge runs.
         """
-        if self._stack is not None:
+        if self._is_running:
             raise ConfigurationError("the bridge runs already: test it while it does not")
         before = self.journal, self._clock, self._outbox.sends
         self._use(journal, clock, sends)
@@ -577,6 +360,7 @@ class Bridge:
                 self.journal.watch(self._wake)
             self.intake.open()
             self._stack = stack.pop_all()
+            self._is_running = True
         return self
 
     async def _close_deliveries(self) -> None:
@@ -620,6 +404,7 @@ class Bridge:
         """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
         self.intake.close()
         stack, self._stack = self._stack, None
+        self._is_running = False
         if stack is None:
             return
         try:
@@ -682,8 +467,6 @@ class Bridge:
         """
         return await self.intake.receive(name, callback)
 
-    # --- sending -------------------------------------------------------------------------
-
     @classmethod
     def current(cls) -> Bridge:
         """Return the bridge whose subscriber calls this, for one that `bridge serve` runs.
@@ -695,173 +478,6 @@ class Bridge:
             raise NotRunning("no bridge has called this: only its subscribers have a current one")
         return bridge
 
-    async def reply(
-        self, message: Message, content: Content | str, /, **options: Unpack[Answering]
-    ) -> Sending:
-        """Answer a user's message, on its channel and from its account.
-
-        Returns as soon as the answer is durable; it is sent by and by, in order within the
-        conversation, and `Sending.outcome` tells what became of it. A subscriber that is given
-        its event again sends nothing again: an answer without a `key` has one made of the
-        subscriber's name, the event's key, and how many were sent for it before.
-
-        With `quote` the user's message is quoted; `Asking` says what else there is. Raises
-        `Unsendable` where the channel cannot carry it or it may not go, `ConfigurationError`
-        where the adapter lacks what sending takes, `KeyConflict`, `NotRunning` and
-        `JournalError`.
-        """
-        self._check_running()
-        return await self._outbox.reply(message, content, **options)
-
-    async def send(
-        self, to: str | Party, content: Content | str, /, *, via: str, **options: Unpack[Asking]
-    ) -> Sending:
-        """Send to a phone number or a provider's user id, as `reply` does.
-
-        `via` names a configured adapter, an account, or a channel; `"ADAPTER:ACCOUNT"` is both.
-        """
-        self._check_running()
-        return await self._outbox.send(to, content, via=via, **options)
-
-    async def react(
-        self, message: Message, emoji: str | None, /, *, key: str | None = None
-    ) -> Sending:
-        """Put a reaction on a user's message, or take it back with None, as `reply` does."""
-        self._check_running()
-        return await self._outbox.react(message, emoji, key=key)
-
-    async def mark_read(self, message: Message, /, *, typing: bool = False) -> Sending | None:
-        """Show the user that the message was read, and with `typing` that an answer is coming.
-
-        Returns None where the channel shows no such thing. Otherwise as `reply`.
-        """
-        self._check_running()
-        return await self._outbox.mark_read(message, typing=typing)
-
-    async def fetch(
-        self,
-        message: Message,
-        /,
-        *,
-        to: Path | None = None,
-        max_size: int = MAX_SIZE,
-        progress: Progress | None = None,
-    ) -> File:
-        """Fetch the file of a message from its provider, into memory or to a path.
-
-        A file appears at its path once it is whole; its size and checksum are those that the
-        provider told. `max_size` is in bytes; `progress` is called with how many have come and
-        how many there are. Raises `Unfetchable` where trying again will not help, `Unanswered`
-        where it may, and `ConfigurationError` where the adapter lacks credentials.
-        """
-        self._check_running()
-        if not isinstance(message.content, Media):
-            raise Unfetchable(f"a {message.content.kind} has no file")
-        name = message.source
-        source = self._file_sources.get(name) or self.intake.adapters.get(name)
-        return await self._downloads.fetch(
-            message.content, source, to=to, max_size=max_size, progress=progress
-        )
-
-    def media_keeper(self, folder: str | Path, /) -> Keeper:
-        """Return a function to subscribe to messages, which keeps their files in a folder.
-
-        Each file that is kept is told by a `Notice` with the topic "media_kept".
-        """
-        return Keeper(Path(folder), self.fetch, self._publish)
-
-    async def _publish(self, events: Sequence[Event]) -> None:
-        await self.journal.append(events)
-
-    async def window(self, conversation: Message | Conversation | str, /) -> datetime | None:
-        """Return until when a free-form message may go to a conversation's user.
-
-        It has closed where that is over. None where the channel has no such limit, or the journal
-        knows of no message of the user's. Raises `JournalError`.
-        """
-        return await self._outbox.windows.until(_id_of(conversation))
-
-    @asynccontextmanager
-    async def state(
-        self,
-        conversation: Message | Conversation | str,
-        /,
-        *,
-        name: str | None = None,
-        ttl: float | str = TIME_TO_LIVE,
-    ) -> AsyncIterator[Remembered]:
-        """Give what is remembered of a conversation: a dictionary to read and to change.
-
-        What has changed is durable once the block has ended; where the block raises, nothing is
-        kept. It is JSON of at most 64 KiB, and is forgotten `ttl` (seconds, or "30d") after its
-        last change, when it is left empty, and with `purge`. Each `name`, by default the calling
-        subscriber's, has one of its own, which one block at a time in this process has open.
-
-        Raises `CodecError` for what is no JSON or too large, `ConfigurationError`, `NotRunning`
-        and `JournalError`.
-        """
-        self._check_running()
-        async with self._states.opened(_id_of(conversation), name, ttl) as remembered:
-            yield remembered
-
-    async def take(self, conversation: Message | Conversation | str, /) -> None:
-        """Make a conversation that several responders share ours to answer.
-
-        Done when this returns, and told by a `Handover`. Raises `Unsendable` where the provider
-        refuses, or documents no such thing, `Unanswered` where it does not respond,
-        `ConfigurationError`, `NotRunning` and `JournalError`.
-        """
-        await self._control(conversation, Control.TAKE)
-
-    async def pass_to(
-        self,
-        conversation: Message | Conversation | str,
-        to: str | None = None,
-        /,
-        *,
-        metadata: str | None = None,
-    ) -> None:
-        """Hand a conversation to another responder, as `take` does.
-
-        `to` is the provider's word for which one, by default its own choice; `metadata` is what
-        that one is told.
-        """
-        await self._control(conversation, Control.PASS, to=to, metadata=metadata)
-
-    async def release(self, conversation: Message | Conversation | str, /) -> None:
-        """Let the provider decide who answers a conversation next, as `take` does."""
-        await self._control(conversation, Control.RELEASE)
-
-    async def _control(
-        self, conversation: Message | Conversation | str, action: Control, **options: str | None
-    ) -> None:
-        self._check_running()
-        if isinstance(conversation, Conversation):
-            conversation = conversation.id
-        await self._outbox.control(conversation, action, **options)
-
-    async def pause(
-        self, conversation: Message | Conversation | str, /, *, for_: timedelta | float | str
-    ) -> datetime:
-        """Keep a conversation from the bots, for at most 7 days; return until when.
-
-        Functions get no messages of its user meanwhile, nor afterwards those that came in the
-        pause, unless they say `when_paused=True`. A pause is durable when this returns, and a
-        `Notice` in the conversation; a later one takes the place of an earlier one. Raises
-        `ConfigurationError`, `NotRunning` and `JournalError`.
-        """
-        self._check_running()
-        return await self._pauses.pause(_id_of(conversation), for_)
-
-    async def resume(self, conversation: Message | Conversation | str, /) -> None:
-        """End a conversation's pause, if there is one. Raises `NotRunning` and `JournalError`."""
-        self._check_running()
-        await self._pauses.resume(_id_of(conversation))
-
-    def _check_running(self) -> None:
-        if self._stack is None:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it is used")
-
     # --- for operators -------------------------------------------------------------------
 
     @property
@@ -872,9 +488,3 @@ class Bridge:
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
         return await self.intake.health()
-
-
-def _id_of(conversation: Message | Conversation | str) -> str:
-    if isinstance(conversation, Message):
-        conversation = conversation.conversation
-    return conversation if isinstance(conversation, str) else conversation.id

@@ -1,11 +1,13 @@
 """Write the reference pages from what they describe, before Sphinx reads them.
 
-The model's classes, the adapters' samples, the example configuration and the commands are the
-only sources: a field, a setting or an option that is added stands in the reference by itself.
+The model's classes, the adapters' samples, the example configuration, the commands, the OpenAPI
+document and what is told Prometheus are the only sources: what is added to one of them stands in
+the reference by itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,15 +15,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 from sphinx.application import Sphinx
 
 from bridge import assembly
 from bridge.adapter import Callback, SampleSource
 from bridge.assembly import without_secrets
 from bridge.cli.main import app as command
+from bridge.journal.memory import MemoryJournal
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
 from bridge.model.codec import to_dict
 from bridge.model.schema import json_schema
+from bridge.ops import interface
+from bridge.ops.metrics import Metrics
+from bridge.ops.openapi import openapi
+from bridge.runtime import Bridge
 
 HERE: Final = Path(__file__).parent
 RECEIVED: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -30,6 +38,16 @@ INTRODUCTION: Final = """\
 What a subscriber gets, as Python classes of `bridge` and as JSON of the same words.
 In JSON, fields that say nothing are left out, and times end in `Z`.
 `bridge schema` prints the same as JSON Schema, `bridge schema --format asyncapi` as AsyncAPI."""
+
+INTERFACE: Final = """\
+`[admin]` listens for operators, on `http://127.0.0.1:8081` by default.
+Where it has a token, each request brings one: `Authorization: Bearer …`.
+`bridge schema --format openapi` prints the same as OpenAPI, for tools.
+An answer that refuses is a [Problem](#problem), and a later version may add fields."""
+MEASURED: Final = """\
+What `GET /metrics` of `[admin]` tells Prometheus.
+[Operating](../operate.md) has the alerts that are worth waking somebody, and a dashboard."""
+OBJECTS: Final = ("Send", "Sending")
 
 Row = tuple[str, str, str]
 Example = tuple[str, Mapping[str, Any]]
@@ -153,7 +171,124 @@ def commands() -> str:
     return f"# Commands\n{body}"
 
 
-PAGES: Final = {"events.md": events, "commands.md": commands}
+def http() -> str:
+    """Return the page of the operators' interface, as its OpenAPI document has it."""
+    document: Any = openapi()
+    parts = ["# The operators' interface over HTTP", INTERFACE]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts.append(f"## {method.upper()} {path}")
+            parts += described(operation)
+    parts.append("## What they are made of")
+    events = document["components"]["schemas"].keys() - {"Event", *json_schema()["$defs"]}  # type: ignore[misc]
+    for name, schema in document["components"]["schemas"].items():
+        if name in events:
+            parts += [f"### {name}", fields(schema)]
+    return "\n\n".join(parts) + "\n"
+
+
+def described(operation: Mapping[str, Any]) -> Iterator[str]:
+    """Give what is to be said of one operation."""
+    yield operation["summary"]
+    parameters = operation.get("parameters", ())
+    if parameters:
+        rows = [(f"`{p['name']}`", p["in"], told(p["schema"] | p)) for p in parameters]
+        yield table(("parameter", "in", "is"), rows)
+    if "requestBody" in operation:
+        yield "The body is a JSON object:"
+        yield fields(operation["requestBody"]["content"]["application/json"]["schema"])
+    for status, response in operation["responses"].items():
+        for media, content in response.get("content", {}).items():
+            if status == "200" and media == "application/json":
+                yield "The answer is JSON:"
+                yield fields(content["schema"])
+            elif status == "200":
+                yield f"The answer is `{media}`."
+    refusals = [f"{s} {r['description']}" for s, r in operation["responses"].items() if s != "200"]
+    if refusals:
+        yield "Refusals: " + " ".join(refusals)
+
+
+def fields(schema: Mapping[str, Any]) -> str:
+    """Return the fields of an object as a table, or a link to where they are."""
+    if "$ref" in schema:
+        return linked(schema)
+    required = schema.get("required", ())
+    rows = [
+        (f"`{name}`", told(each), "always" if name in required else "")
+        for name, each in schema["properties"].items()
+    ]
+    return table(("field", "is", "there"), rows)
+
+
+def told(schema: Mapping[str, Any]) -> str:
+    """Return what a field may hold, and its description."""
+    return ". ".join(part for part in (linked(schema), schema.get("description")) if part)
+
+
+def linked(schema: Mapping[str, Any]) -> str:
+    """Return what a field may hold, with links to events' classes and to this page's own."""
+    match schema:
+        case {"$ref": str(reference)}:
+            name = reference.rpartition("/")[2]
+            page = "" if name in interface.SCHEMAS or name in OBJECTS else "events.md"
+            anchor = {"Event": "events", "Content": "contents"}.get(name, name.lower())
+            return f"[{name}]({page}#{anchor})"
+        case {"oneOf": list(some)} if some:
+            return " or ".join(map(linked, some))
+        case {"enum": list(words)}:
+            return ", ".join(f"`{word}`" for word in words)
+        case {"type": "array", "items": items}:
+            return f"list of {linked(items)}"
+        case {"type": "object", "properties": properties}:
+            return "object of " + ", ".join(f"`{name}`" for name in properties)
+        case {"type": "object", "additionalProperties": each}:
+            return f"object of {linked(each)} by name"
+        case {"format": "date-time"}:
+            return "time"
+        case {"type": list(words)}:
+            return " or ".join(words)
+        case {"type": str(word)}:
+            return word
+        case _:
+            return "any JSON"
+
+
+def metrics() -> str:
+    """Return the page of what Prometheus is told."""
+    text = asyncio.run(measured())
+    rows = []
+    for family in text_string_to_metric_families(text):
+        labels = dict.fromkeys(name for sample in family.samples for name in sample.labels)
+        total = "_total" if family.type == "counter" else ""
+        named = ", ".join(f"`{label}`" for label in labels if label != "le")
+        rows.append((f"`{family.name}{total}`", family.type, f"{family.documentation} {named}"))
+    return f"# Metrics\n\n{MEASURED}\n\n{table(('metric', 'type', 'says; by'), rows)}\n"
+
+
+async def measured() -> str:
+    """Return what a bridge tells Prometheus once something has happened to it."""
+    counted = Metrics()
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.observe(counted)
+    bridge.on(Event, name="crm")(lambda _: None)
+    for name in assembly.installed():
+        bridge.add_adapter(name, without_secrets(name))
+    async with bridge:
+        for name, adapter in bridge.adapters.items():
+            if isinstance(adapter, SampleSource):
+                body = orjson.dumps(adapter.samples()[0].body)
+                await bridge.receive(name, Callback(body=body, received_at=RECEIVED))
+        await bridge.caught_up()
+        return (await counted.render(bridge.operators)).decode()
+
+
+PAGES: Final = {
+    "events.md": events,
+    "commands.md": commands,
+    "http.md": http,
+    "metrics.md": metrics,
+}
 
 
 def write(_: Sphinx) -> None:

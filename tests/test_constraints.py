@@ -27,7 +27,7 @@ def test_it_pins_what_runs_and_names_no_address():
     releases = dict(line.split("==") for line in pinned)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    runs = ("service-account", "nats", "postgres", "otel")
+    runs = ("service-account", "fsspec", "nats", "postgres", "otel")
     wanted = [*project["dependencies"], *(each for name in runs for each in extras[name])]
     for requirement in wanted:
         found = REQUIRED.match(requirement)

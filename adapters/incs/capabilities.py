@@ -39,6 +39,7 @@ _WHATSAPP: Final = Capabilities(
         for kind in (MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO, MediaKind.DOCUMENT)
     },
     templates="positional parameters, header file, buttons; goes without its language",
+    copies=True,
 )
 
 # Suggestions stand in templates only
@@ -52,6 +53,7 @@ _RCS: Final = Capabilities(
         for kind in (MediaKind.IMAGE, MediaKind.VIDEO, MediaKind.DOCUMENT)
     },
     templates="named parameters, all of them",
+    copies=True,
 )
 
 _VIBER: Final = Capabilities(
@@ -77,6 +79,7 @@ _VIBER: Final = Capabilities(
         ),
     },
     templates="`otp` alone, with `code` and `code_expiration_minutes`",
+    copies=True,
 )
 
 CHANNELS: Final = {one.channel: one for one in (_WHATSAPP, _RCS, _VIBER)}

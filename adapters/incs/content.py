@@ -63,8 +63,8 @@ def _unwrapped(value: JsonValue) -> JsonValue:
 
 
 def _text(message: JsonObject, content: JsonValue) -> Text | None:
-    words = content.get("content") if type(content) is dict else message.get("content")
-    return build.text(text=words) if type(words) is str and words else None
+    words = filled(content.get("content") if type(content) is dict else message.get("content"))
+    return None if words is None else build.text(text=words)
 
 
 # --- files -------------------------------------------------------------------------------

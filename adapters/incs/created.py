@@ -17,7 +17,7 @@ from bridge.adapter.reading import JsonObject, required_id, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.incs.content import content_of, custom_type_of
-from bridge.adapters.incs.statuses import numbered_status, status_change
+from bridge.adapters.incs.statuses import status_change, status_of
 from bridge.adapters.rcs import wire as rcs
 from bridge.errors import Unreadable
 from bridge.model import (
@@ -77,7 +77,7 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
             status_change(
                 scope,
                 message_id,
-                numbered_status(word),
+                status_of(word),
                 word,
                 at=message.get("updated_at"),
                 error=message.get("error"),

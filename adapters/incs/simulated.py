@@ -25,6 +25,7 @@ from bridge.adapter.simulation import (
     Arrived,
     Buckets,
     Checker,
+    Files,
     Objection,
     Rules,
     Said,
@@ -87,6 +88,7 @@ class SimulatedIncs:
     def __init__(self, channels: Iterable[Channel], *, first: int = 0) -> None:
         self.rules = Rules()
         self.arrived: list[Arrived] = []
+        self.files = Files()
         self._channels = {
             channel.certification_code.reveal(): channel
             for channel in channels

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Final
 
 from bridge.adapter import Scope, build
-from bridge.adapter.payload import filled, identifier, instant
+from bridge.adapter.payload import filled, instant
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.whatsapp.statuses import DELETED
+from bridge.adapters.whatsapp.wire import first_error
 from bridge.errors import Unreadable
 from bridge.model import (
     Conversation,
@@ -26,6 +27,7 @@ from bridge.model import (
 from bridge.model.keys import event_key, status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
+_NO_ERROR: Final = ProviderError()
 
 
 def message_status_update(
@@ -48,10 +50,14 @@ def message_status_update(
     )
     if word.lower() == DELETED:
         return [_deletion(scope, message_id, body.get("received_at"))]
-    status = wire.STATUS_WORDS.get(word.lower(), _UNKNOWN)
     return [
         status_change(
-            scope, message_id, status, word, at=body.get("received_at"), error=body.get("error")
+            scope,
+            message_id,
+            status_of(word),
+            word,
+            at=body.get("received_at"),
+            error=body.get("error"),
         )
     ]
 
@@ -70,7 +76,7 @@ def message_status_updated(
         status_change(
             scope,
             incs_id,
-            numbered_status(word),
+            status_of(word),
             word,
             at=body.get("updated_at"),
             error=body.get("error"),
@@ -132,15 +138,12 @@ def status_change(
     )
 
 
-def numbered_status(word: str) -> Status:
-    """Return the status that INCS's number (as its digits) stands for."""
-    return wire.STATUS_NUMBERS.get(word, _UNKNOWN)
+def status_of(word: str) -> Status:
+    """Return the status that INCS's word stands for, or its number (as digits)."""
+    return wire.STATUS_WORDS.get(word.lower()) or wire.STATUS_NUMBERS.get(word, _UNKNOWN)
 
 
 def _provider_error(value: JsonValue) -> ProviderError | None:
     """Return an error told as an object, as words, or not at all (null, "", {}, 0)."""
-    told = value if type(value) is dict else {"title": value} if type(value) is str else {}
-    code, title = identifier(told.get("code")), filled(told.get("title"))
-    if code is None and title is None:
-        return None
-    return build.provider_error(code=code, title=title)
+    error = first_error(value)
+    return None if error == _NO_ERROR else error

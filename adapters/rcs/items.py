@@ -214,19 +214,22 @@ def _message(item: JsonObject, scope: Scope) -> Message:
 
 
 def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
-    """Return what the first part that says something holds, and what it answers."""
+    """Return what the parts hold that say something, and what they answer.
+
+    Google sends one part. A gateway's words beside a file are its caption.
+    """
     words = filled(item.get("text"))
-    if words is not None and type(item["text"]) is str:
-        return build.text(text=words), None
     shown: Content | None = None
     reply_to: ReplyTo | None = None
     told = [name for name in wire.CONTENT_FIELDS if item.get(name) not in (None, "")]
     if "userFile" in told:
-        shown = _media(mapping(item["userFile"]))
-    if shown is None and "location" in told:
-        shown = _location(item["location"])
+        shown = _media(mapping(item["userFile"]), words)
     if shown is None and "suggestionResponse" in told:
         shown, reply_to = _choice(mapping(item["suggestionResponse"]), item)
+    if shown is None and words is not None:
+        shown = build.text(text=words)
+    if shown is None and "location" in told:
+        shown = _location(item["location"])
     if shown is not None:
         return shown, reply_to
     unknown = [name for name in item if name not in wire.ENVELOPE_FIELDS]
@@ -236,7 +239,7 @@ def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
     return build.unsupported(provider_type=provider_type), None
 
 
-def _media(file: JsonObject) -> Media | None:
+def _media(file: JsonObject, caption: str | None) -> Media | None:
     payload = mapping(file.get("payload"))
     url = filled(payload.get("fileUri"))
     if url is None:
@@ -250,6 +253,7 @@ def _media(file: JsonObject) -> Media | None:
         mime_type=mime_type,
         size=integer(payload.get("fileSizeBytes")),
         filename=filled(payload.get("fileName")),
+        caption=caption,
         thumbnail=build.thumbnail(
             url=filled(thumbnail.get("fileUri")),
             mime_type=filled(thumbnail.get("mimeType")),

@@ -1,6 +1,6 @@
 """Contents as an AgentContentMessage of RCS for Business.
 
-What is given here fits the limits of `capabilities`.
+Contents that are given here fit the limits of `capabilities`.
 
 https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/phones.agentMessages#AgentContentMessage
 """
@@ -88,8 +88,6 @@ def _carousel(content: Carousel) -> JsonObject:
     cards: list[JsonValue] = []
     for menu in content.cards:
         card = _card(text=menu.text, title=menu.header, media=menu.media, height="MEDIUM")
-        if not card:
-            raise Unsendable("a card without a title, a text or a file")
         if menu.options:
             card["suggestions"] = [suggestion(option) for option in menu.options]
         cards.append(card)

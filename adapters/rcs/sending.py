@@ -18,11 +18,13 @@ from bridge.adapter import (
     Capabilities,
     Outcome,
     Probe,
+    Refused,
     Remedy,
     Request,
     Response,
     Route,
     ServiceAccount,
+    Upload,
 )
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
@@ -34,7 +36,7 @@ from bridge.adapters.rcs.outgoing import JsonObject, content_message
 from bridge.adapters.rcs.refusals import ALREADY_EXISTS, STATUSES, refusal, status_of
 from bridge.adapters.rcs.wire import CHANNEL
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unsendable
-from bridge.model import Deletion, Message, Native, ProviderError, Receipt
+from bridge.model import Deletion, Media, Message, Native, ProviderError, Receipt
 
 BASE_URL: Final = "https://rcsbusinessmessaging.googleapis.com"
 SCOPE: Final = "https://www.googleapis.com/auth/rcsbusinessmessaging"
@@ -92,9 +94,7 @@ class RcsSender:
 
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:
         """Return the request that sends a message; after `ttl` seconds Google revokes it."""
-        agent = message.account or self.agent_id
-        if agent is None:
-            raise Unsendable("no agent: neither the message nor the settings name one")
+        agent = self._agent(message.account)
         number = phone(message.recipient.phone)
         if number is None:
             raise Unsendable("RCS for Business reaches a user by their phone only")
@@ -125,6 +125,39 @@ class RcsSender:
             authorization=self.account,
             repeatable=True,
         )
+
+    def upload(self, media: Media, channel: str, account: str | None, /) -> Upload:  # noqa: ARG002
+        """Return the request that uploads a file; Google keeps it for 60 days.
+
+        https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/files/create
+        """
+        query = {"agentId": self._agent(account)}
+        return Upload(
+            request=Request(
+                url=f"{self.base_url.rstrip('/')}/upload/v1/files?{urlencode(query)}",
+                headers={"Content-Type": media.mime_type or ""},
+                authorization=self.account,
+            )
+        )
+
+    def uploaded(self, response: Response, /) -> str | Refused:
+        """Return the name that Google gives a file."""
+        try:
+            body = read_object(response.body)
+        except MalformedBody:
+            return refused_by_status(response, "no JSON object")
+        if "error" in body:
+            return refusal(mapping(body["error"]), response)
+        name = filled(body.get("name"))
+        if response.status != _SUCCESS or name is None:
+            return refused_by_status(response, "no name in it")
+        return name
+
+    def _agent(self, account: str | None) -> str:
+        agent = account or self.agent_id
+        if agent is None:
+            raise Unsendable("no agent: neither the message nor the settings name one")
+        return agent
 
     def _defaults(self, ttl: float | None, told: JsonObject) -> JsonObject:
         defaults: JsonObject = {}

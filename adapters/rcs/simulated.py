@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias, final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from uuid import UUID, uuid5
@@ -24,6 +24,7 @@ from bridge.adapter.simulation import (
     Arrived,
     Buckets,
     Checker,
+    Files,
     Objection,
     Rules,
     Said,
@@ -62,6 +63,7 @@ _TRAFFIC: Final = {
 }
 _EVENTS: Final = {"delivered": "DELIVERED", "read": "READ"}
 _NAMESPACE: Final = UUID("c8a4a8f2-5d51-5a6c-9a0e-0f6d3c0a7b44")
+_UPLOAD: Final = "/upload/v1/files"
 _MAX_BYTES: Final = 250_000
 _MAX_TTL: Final = 15 * 24 * 3600
 _MAX_URL: Final = 2048
@@ -83,6 +85,7 @@ class SimulatedRcs:
     ) -> None:
         self.rules = Rules(statuses=("delivered", "read"))
         self.arrived: list[Arrived] = []
+        self.files = Files()
         self.offline: set[str] = set()
         self.conflicts = False
         self._buckets = Buckets()
@@ -103,6 +106,8 @@ class SimulatedRcs:
         url = urlsplit(request.url)
         if _TOKEN.search(url.path):
             return SimulatedAnswer(response=self._token(request, now))
+        if url.path.endswith(_UPLOAD):
+            return self._upload(request, now)
         match = _RESOURCE.search(unquote(url.path))
         if match is None:
             raise Objection("NOT_FOUND", "no such method")
@@ -119,6 +124,11 @@ class SimulatedRcs:
         if match["kind"] == "agentEvents":
             return self._event(request, query, phone)
         return self._message(request, query, phone, now)
+
+    def revoke(self) -> None:
+        """Take no token any more that was given out before."""
+        past = datetime.min.replace(tzinfo=UTC)
+        self._tokens = dict.fromkeys(self._tokens, past)
 
     def error_inside(self) -> Response:
         """Return an error with HTTP 200."""
@@ -149,6 +159,22 @@ class SimulatedRcs:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind != "Bearer" or now >= self._tokens.get(token, now):
             raise Objection("UNAUTHENTICATED", "Request had invalid authentication credentials.")
+
+    def _upload(self, request: Request, now: datetime) -> SimulatedAnswer:
+        """Keep a file.
+
+        https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/files/create
+        """
+        self._authorize(request, now)
+        if self.rules.errors:
+            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        query = parse_qs(urlsplit(request.url).query)
+        _INVALID.that(bool(query.get("agentId")), "agentId")
+        _INVALID.that("/" in request.headers.get("Content-Type", ""), "Content-Type")
+        _INVALID.that(bool(request.body), "no file")
+        name = f"files/{uuid5(_NAMESPACE, str(len(self.files)))}"
+        self.files[name] = request.body
+        return SimulatedAnswer(response=_response({"name": name}))
 
     def _event(self, request: Request, query: JsonObject, phone: str) -> SimulatedAnswer:
         event_id = _uuid(query, "eventId")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from bridge.adapter.payload import identifier, mapping, phone, sequence
+from bridge.adapter.payload import identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
 from bridge.model import JsonValue, Party
 from bridge.model.phones import folded
@@ -56,7 +56,7 @@ class Cards:
     __slots__ = ("_by_id", "_cards", "_is_alone", "_used")
 
     def __init__(self, contacts: JsonValue, is_alone: Callable[[], bool]) -> None:
-        self._cards = sequence(contacts)
+        self._cards = several(contacts)
         self._is_alone = is_alone
         self._by_id: dict[str, JsonObject] | None = None
         self._used: set[int] = set()
@@ -148,7 +148,7 @@ def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) ->
     mine = {_spelled(mapping(item).get(name)) for name in _NAMED_BY}
     return [
         card
-        for card in sequence(value.get("contacts"))
+        for card in several(value.get("contacts"))
         if (ids := _ids(card)) & mine or not ids & names
     ]
 

@@ -26,7 +26,10 @@ from bridge.adapter.payload import (
     number,
     phone,
     sequence,
+    several,
     sha256_hex,
+    sorted_json,
+    text,
 )
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.shared_contacts import shared_contacts
@@ -50,6 +53,7 @@ from bridge.model import (
     System,
     SystemKind,
     Template,
+    Text,
     Unsupported,
 )
 
@@ -77,19 +81,25 @@ def translate_content(message: JsonObject, told_at: datetime | None) -> Content:
     """Return what a message holds; `told_at` is when the ids of its media were made."""
     kind = filled(message.get("type"))
     if kind == "text":  # by far the most
-        body = mapping(message.get("text")).get("body")
-        return build.text(text=body) if type(body) is str else _not_shown(message, kind)
+        return _text(message) or _not_shown(message, kind)
+    if kind is None:
+        kind = next((name for name in _SHOWN if isinstance(message.get(name), dict | list)), None)
     media = _MEDIA.get(kind) if kind is not None else None
     content: Content | None = None
     if kind is not None and media is not None:
         content = _media(mapping(message.get(kind)), media, told_at)
-    elif kind in _READERS:
+    elif kind is not None and kind in _READERS:
         content = _READERS[kind](message)
     return _not_shown(message, kind) if content is None else content
 
 
 def _not_shown(message: JsonObject, provider_type: str | None) -> Unsupported:
     return build.unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
+
+
+def _text(message: JsonObject) -> Text | None:
+    body = text(mapping(message.get("text")).get("body"))
+    return None if body is None else build.text(text=body)
 
 
 def _media(part: JsonObject, kind: MediaKind, told_at: datetime | None) -> Media | None:
@@ -99,7 +109,7 @@ def _media(part: JsonObject, kind: MediaKind, told_at: datetime | None) -> Media
     url = link or filled(part.get("url"))
     if media_id is None and url is None:
         return None
-    if kind is MediaKind.AUDIO and part.get("voice") is True:
+    if kind is MediaKind.AUDIO and boolean(part.get("voice")):
         kind = MediaKind.VOICE
     return build.media(
         media=kind,
@@ -152,7 +162,8 @@ def _choice(
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/interactive
 def _interactive(message: JsonObject) -> Content | None:
     part = mapping(message.get("interactive"))
-    kind = filled(part.get("type")) or "interactive"
+    told = (name for name in _ANSWERS if type(part.get(name)) is dict)
+    kind = filled(part.get("type")) or next(told, "interactive")
     read = _ANSWERS.get(kind)
     if read is None:
         # Seen with an error in its place: the user did answer, and no callback says what. What the
@@ -188,7 +199,9 @@ def _flow_reply(_: JsonObject, reply: JsonObject) -> Form | None:
         name=filled(reply.get("name")),
         body=filled(reply.get("body")),
         data=mapping(data) if is_object else None,
-        response=None if is_object else filled(response),
+        response=filled(sorted_json(data).decode() if type(response) is list else response)
+        if not is_object
+        else None,
     )
 
 
@@ -217,7 +230,7 @@ def _order(message: JsonObject) -> Order | None:
                 price=decimal(item.get("item_price")),
                 currency=filled(item.get("currency")),
             )
-            for item in sequence(part.get("product_items"))
+            for item in several(part.get("product_items"))
             if type(item) is dict
         ),
     )
@@ -226,9 +239,10 @@ def _order(message: JsonObject) -> Order | None:
 def _reaction(message: JsonObject) -> Reaction | None:
     part = mapping(message.get("reaction"))
     message_id = identifier(part.get("message_id"))
-    if message_id is None:
-        return None
-    return build.reaction(message_id=message_id, emoji=filled(part.get("emoji")))
+    emoji = part.get("emoji")
+    if message_id is None or not (emoji is None or type(emoji) is str):
+        return None  # no emoji would mean that the user took it back
+    return build.reaction(message_id=message_id, emoji=emoji or None)
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/system/
@@ -319,12 +333,14 @@ def _template(message: JsonObject) -> Template | None:
 
 
 def _unsupported(message: JsonObject) -> Unsupported:
-    return _not_shown(message, filled(mapping(message.get("unsupported")).get("type")))
+    part = message.get("unsupported")
+    return _not_shown(message, filled(mapping(part).get("type")) or filled(part))
 
 
 _NOBODY: Final = Party()
 
-_READERS: Final[dict[str | None, Callable[[JsonObject], Content | None]]] = {
+_READERS: Final[dict[str, Callable[[JsonObject], Content | None]]] = {
+    "text": _text,
     "location": _location,
     "contacts": _contacts,
     "button": _button,
@@ -338,6 +354,8 @@ _READERS: Final[dict[str | None, Callable[[JsonObject], Content | None]]] = {
     "unsupported": _unsupported,
     "unknown": _unsupported,  # its spelling until 2022
 }
+_SHOWN: Final[tuple[str, ...]] = (*_MEDIA, *_READERS)
+"""The names of types, each of which is the name of a part, too."""
 _ANSWERS: Final[dict[str, Callable[[JsonObject, JsonObject], Content | None]]] = {
     "button_reply": _button_reply,
     "list_reply": _list_reply,

@@ -36,7 +36,8 @@ def translate_handover(value: JsonObject, scope: Scope) -> Handover | Notice:
     reason = filled(value.get("type")) or next(
         (name for name in _OURS_AFTER if name in value), None
     )
-    change = mapping(value.get(reason)) if reason is not None else {}
+    word = (reason or "").lower()
+    change = mapping(value.get(word))
     return build.handover(
         key=event_key(Handover.kind, scope.channel, told),
         source=scope.source,
@@ -49,7 +50,7 @@ def translate_handover(value: JsonObject, scope: Scope) -> Handover | Notice:
         conversation=scope.conversation(identity),
         previous=_owner("previous_owner", change),
         new=_owner("new_owner", change),
-        owned=_OURS_AFTER.get(reason) if reason is not None else None,
+        owned=_OURS_AFTER.get(word),
         reason=reason,
         metadata=filled(change.get("metadata")),
         context=change.get("conversation_context", value.get("conversation_context")),

@@ -69,11 +69,16 @@ def translate_message(
     content = translate_content(item, scope.received_at if imported else occurred_at)
     outbound = value.origin is not _BY_USER and _is_outbound(item, value)
     number, user_id, parent_user_id = map(item.get, _TO if outbound else _FROM)
-    if number is None and user_id is None and parent_user_id is None:
-        number = value.peer
+    group_id = identifier(item["group_id"]) if "group_id" in item else None
+    if value.peer is not None and group_id is None:
+        if identifier(number) is None:
+            number = value.peer
+        elif user_id is None and is_user_id(identifier(value.peer) or ""):
+            user_id = value.peer
+    elif group_id is not None and outbound and number == item["group_id"]:
+        number = None  # the group itself is nobody
     card = value.cards.of(number, user_id, parent_user_id)
     user = party(number, user_id, parent_user_id, card)
-    group_id = identifier(item["group_id"]) if "group_id" in item else None
     if type(content) is System:
         # Posted in each group that is shared with the user, and told only inside.
         group_id = group_id or identifier(mapping(item.get("system")).get("group_id"))

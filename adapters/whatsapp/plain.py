@@ -72,7 +72,10 @@ def plain_message(
             if len(card) != _PAIR + 1 or (user_id is not None and user_id != told):
                 return None
             user_id = told
-        if len(parts["metadata"]) != _PAIR or "messaging_product" not in value:
+        metadata = parts["metadata"]
+        if len(metadata) != _PAIR or "messaging_product" not in value:
+            return None
+        if "phone_number_id" not in metadata or "display_phone_number" not in metadata:
             return None
         occurred_at = instant(item["timestamp"])
     except (KeyError, TypeError, ValueError, AttributeError):

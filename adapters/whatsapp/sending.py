@@ -14,10 +14,12 @@ from bridge.adapter import (
     Control,
     Outcome,
     Probe,
+    Refused,
     Remedy,
     Request,
     Response,
     Route,
+    Upload,
 )
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
@@ -85,9 +87,7 @@ class WhatsAppSender:
 
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:  # noqa: ARG002
         """Return the request that sends a message; `ttl` is set on templates, not on messages."""
-        number_id = message.account or self._number_id
-        if number_id is None or not number_id.isalnum():
-            raise Unsendable("no phone_number_id: neither the message nor the settings name one")
+        number_id = self._number(message.account)
         content = single(message.content, CAPABILITIES)
         return Request(
             url=f"{self._base_url}/{number_id}/messages",
@@ -95,6 +95,12 @@ class WhatsAppSender:
             body=json_body(_body(content, message)),
             repeatable=isinstance(content, Receipt),
         )
+
+    def _number(self, account: str | None) -> str:
+        number_id = account or self._number_id
+        if number_id is None or not number_id.isalnum():
+            raise Unsendable("no phone_number_id: neither the message nor the settings name one")
+        return number_id
 
     def probes(self) -> Sequence[Probe]:
         """Ask for the number that is sent from, or else for whose the token is.
@@ -107,7 +113,8 @@ class WhatsAppSender:
 
     def judge(self, response: Response, /) -> Outcome:
         """Say whether Meta takes the token, and whether the number is the token's to use."""
-        return _told(response, "id")
+        told = _told(response, "id")
+        return told if isinstance(told, Refused) else Accepted()
 
     def control(
         self, message: Message, action: Control, /, *, to: str | None, metadata: str | None
@@ -116,9 +123,7 @@ class WhatsAppSender:
 
         https://developers.facebook.com/documentation/meta-business-agent/reference/operate/thread-control-cloud-api
         """
-        number_id = message.account or self._number_id
-        if number_id is None or not number_id.isalnum():
-            raise Unsendable("no phone_number_id: neither the message nor the settings name one")
+        number_id = self._number(message.account)
         if to not in (None, _AI_AGENT):
             raise Unsendable(f'WhatsApp passes a conversation to "{_AI_AGENT}", or without `to`')
         if metadata is not None and len(metadata) > _MAX_METADATA:
@@ -147,7 +152,22 @@ class WhatsAppSender:
 
     def controlled(self, response: Response, /) -> Outcome:
         """Say whether Meta did it."""
-        return _told(response, "messaging_product")
+        told = _told(response, "messaging_product")
+        return told if isinstance(told, Refused) else Accepted()
+
+    def upload(self, media: Media, channel: str, account: str | None, /) -> Upload:  # noqa: ARG002
+        """Return the request that uploads a file; Meta keeps it for 30 days.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
+        """
+        url = f"{self._base_url}/{self._number(account)}/media"
+        headers = {"Authorization": self._headers["Authorization"]}
+        form = {"messaging_product": "whatsapp", "type": media.mime_type or ""}
+        return Upload(request=Request(url=url, headers=headers), form=form)
+
+    def uploaded(self, response: Response, /) -> str | Refused:
+        """Return the id that Meta gives a file."""
+        return _told(response, "id")
 
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Meta's response means."""
@@ -179,8 +199,8 @@ class WhatsAppSender:
         return remedy_of(error.code) or Remedy.REFUSED
 
 
-def _told(response: Response, name: str) -> Outcome:
-    """Return what a response means that is a success where something has this name in it."""
+def _told(response: Response, name: str) -> str | Refused:
+    """Return what a response tells under a name, without which it is no success."""
     try:
         body = read_object(response.body)
     except MalformedBody:
@@ -188,9 +208,10 @@ def _told(response: Response, name: str) -> Outcome:
     error = body.get("error")
     if type(error) is dict:
         return refusal(error, response)
-    if response.status != _SUCCESS or identifier(body.get(name)) is None:
+    told = identifier(body.get(name))
+    if response.status != _SUCCESS or told is None:
         return refused_by_status(response, f"no {name} in it")
-    return Accepted()
+    return told
 
 
 def _party(body: JsonObject) -> Party | None:

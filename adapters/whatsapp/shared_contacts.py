@@ -12,7 +12,7 @@ import attrs
 import vobject
 
 from bridge.adapter import build
-from bridge.adapter.payload import filled, identifier, mapping, sequence
+from bridge.adapter.payload import filled, identifier, mapping, several
 from bridge.adapter.reading import JsonObject
 from bridge.model import ContactCard, JsonValue, Organisation
 
@@ -27,9 +27,9 @@ Reading them takes up to a hundred times as long as all the rest of a message.
 def shared_contacts(message: JsonObject) -> tuple[ContactCard, ...] | None:
     """Return the cards of a message, or None where it holds none at all.
 
-    What is no card in the array is left out; `raw` holds it.
+    Items of the array that are no cards are left out; `raw` holds them.
     """
-    cards = [card for card in sequence(message.get("contacts")) if type(card) is dict]
+    cards = [card for card in several(message.get("contacts")) if type(card) is dict]
     if not cards:
         return None
     origin = filled(message.get("origin"))  # seen beside the cards instead of in them
@@ -94,7 +94,7 @@ def _card(card: JsonObject, origin: str | None) -> ContactCard:
 
 
 def _entries(card: JsonObject, name: str) -> list[JsonObject]:
-    return [mapping(entry) for entry in sequence(card.get(name))]
+    return [mapping(entry) for entry in several(card.get(name))]
 
 
 # --- vCards (RFC 6350, and 2426 before it) -----------------------------------------------

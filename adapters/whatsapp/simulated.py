@@ -9,6 +9,7 @@ The limits stand here once more, apart from `capabilities`, so that the two chec
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -24,12 +25,14 @@ from bridge.adapter.simulation import (
     Arrived,
     Buckets,
     Checker,
+    Files,
     Objection,
     Rules,
     Said,
     SimulatedAnswer,
     SimulatedCallback,
     Windows,
+    form_fields,
 )
 from bridge.adapters.whatsapp.refusals import CODES
 from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
@@ -37,8 +40,8 @@ from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Te
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
 _THREAD: Final = re.compile(r"/\d+/thread_control$")
+_MEDIA: Final = re.compile(r"/\d+/media$")
 _NODE: Final = re.compile(r"/(?P<id>\d+|me)$")
-_MOST_FILES: Final = 100
 _MISSING: Final = Checker("131008")
 _INVALID: Final = Checker("131009")
 _WABA: Final = "102290129340398"
@@ -66,12 +69,12 @@ class SimulatedWhatsApp:
     ) -> None:
         self.rules = Rules(pair_every=6.0, pair_burst=45, rate=80.0, window=24 * 3600.0)
         self.arrived: list[Arrived] = []
+        self.files = Files()
         self._authorization = f"Bearer {access_token}"
         self._buckets = Buckets()
         self._windows = Windows()
         self._count = first
         self._received: set[str] = set()
-        self._files: dict[str, Media] = {}
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
@@ -89,9 +92,11 @@ class SimulatedWhatsApp:
         path = urlsplit(request.url).path
         if request.method == "GET" and (match := _NODE.search(path)) is not None:
             self._authorize(request)
-            return SimulatedAnswer(response=self._node(match["id"]))
+            return SimulatedAnswer(response=self._node(match["id"], request))
         if request.method == "POST" and _THREAD.search(path) is not None:
             return self._control(request)
+        if request.method == "POST" and _MEDIA.search(path) is not None:
+            return self._upload(request)
         match = _PATH.search(path)
         if match is None or request.method != "POST":
             raise Objection("100", "Unsupported request")
@@ -108,21 +113,20 @@ class SimulatedWhatsApp:
         self._slow(user, now)
         return self._accept(body, user, now)
 
-    def _node(self, node: str) -> Response:
+    def _node(self, node: str, request: Request) -> Response:
         """Return what is known of the number, or of a file, with the place where it is.
 
         https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
         """
-        media = self._files.get(node)
-        if media is None:
+        content = self.files.get(node)
+        if content is None:
             return _response({"id": node})
         return _response(
             {
                 "messaging_product": "whatsapp",
-                "url": media.url,
-                "mime_type": media.mime_type,
-                "sha256": media.sha256,
-                "file_size": media.size,
+                "url": Files.link(request.url, node),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "file_size": len(content),
                 "id": node,
             }
         )
@@ -146,6 +150,22 @@ class SimulatedWhatsApp:
         if self.rules.errors:
             raise Objection(self.rules.errors.popleft(), "as the test asked for")
         return SimulatedAnswer(response=_response({"messaging_product": "whatsapp"}))
+
+    def _upload(self, request: Request) -> SimulatedAnswer:
+        """Keep a file.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
+        """
+        self._authorize(request)
+        fields = form_fields(request)
+        _MISSING.that(fields.get("messaging_product") == b"whatsapp", "messaging_product")
+        _MISSING.that(bool(fields.get("file")), "file is required")
+        _INVALID.that(b"/" in fields.get("type", b""), "type must be a MIME type")
+        if self.rules.errors:
+            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        media_id = str(zlib.crc32(fields["file"]))
+        self.files[media_id] = fields["file"]
+        return SimulatedAnswer(response=_response({"id": media_id}))
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")
@@ -262,10 +282,6 @@ class SimulatedWhatsApp:
         self._count += 1
         wamid = _wamid(self._count, digits)
         self._received.add(wamid)
-        if isinstance(content, Media) and content.url is not None:
-            self._files[media_id(content, wamid)] = content
-            if len(self._files) > _MOST_FILES:
-                del self._files[next(iter(self._files))]
         self._number = account or self._number
         is_hidden = "." in digits
         message: JsonObject = {
@@ -307,7 +323,7 @@ def said(content: Said, message_id: str) -> JsonObject:
                 file.pop("filename", None)
             digest = bytes.fromhex(content.sha256 or _NO_FILE)
             file |= {
-                "id": media_id(content, message_id),
+                "id": content.media_id or str(zlib.crc32(message_id.encode())),
                 "sha256": base64.b64encode(digest).decode(),
             }
             return {"type": content.media.value, content.media.value: file}
@@ -316,11 +332,6 @@ def said(content: Said, message_id: str) -> JsonObject:
     if kind == "button_reply":
         picked.pop("description", None)
     return {"type": "interactive", "interactive": {"type": kind, kind: picked}}
-
-
-def media_id(media: Media, message_id: str) -> str:
-    """Return by which id a file is given out."""
-    return media.media_id or str(zlib.crc32(message_id.encode()))
 
 
 def _given(value: object, **names: str) -> JsonObject:

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from bridge.adapter import build
-from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping
+from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping, text
 from bridge.adapter.reading import JsonObject, required_id, required_text
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
@@ -59,9 +59,9 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     The statuses of calls and payments move no message: they are notices.
     """
     scope = value.scope
-    kind = item.get("type")
+    kind = "payment" if "payment" in item else text(item.get("type"))
     group_id: str | None = None
-    if item.get("recipient_type") == "group" or not item.keys().isdisjoint(_PARTICIPANT):
+    if _is_of_group(item):
         group_id = identifier(item.get("recipient_id"))
         number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
     else:
@@ -74,7 +74,7 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
         recipient = attrs.evolve(recipient, identity_key_hash=key_hash)
     raw = with_card(item, card, recipient)
     occurred_at = instant(item.get("timestamp"))
-    if type(kind) is str and kind in _OTHER_KINDS:
+    if kind is not None and (kind := kind.lower()) in _OTHER_KINDS:
         return scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
     message_id = required_id(item, "id")
     word = required_text(item, "status")
@@ -128,6 +128,13 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
         pricing=_pricing(item),
         correlation=filled(item.get("biz_opaque_callback_data")),
     )
+
+
+def _is_of_group(item: JsonObject) -> bool:
+    if not item.keys().isdisjoint(_PARTICIPANT) and any(map(item.get, _PARTICIPANT)):
+        return True
+    told = item.get("recipient_type")
+    return type(told) is str and told.lower() == "group"
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/pricing

@@ -1,7 +1,7 @@
 """Turn a `value` into events: each part by its name, whatever field it came in.
 
-INCS wraps such a value in its `new_message`, so that its adapter calls `translate_value` too.
-What no part below is made for becomes a notice with its name as the topic.
+INCS wraps such a value in its `new_message`, so that its adapter calls `translate_value` too. A
+field for which there is no part below becomes a notice with its name as the topic.
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
 """
@@ -177,7 +177,11 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
         metadata = part.get("metadata")
         if metadata is None:
             return
-        if type(metadata) is not dict or not metadata.keys() <= _METADATA:
+        if (
+            type(metadata) is not dict
+            or not metadata.keys() <= _METADATA
+            or any(type(name) in (dict, list) for name in metadata.values())
+        ):
             yield _beside("metadata", metadata, scope)
 
 

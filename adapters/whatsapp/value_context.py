@@ -9,7 +9,7 @@ from typing import Final, final
 import attrs
 
 from bridge.adapter import Scope, build
-from bridge.adapter.payload import identifier, mapping, phone
+from bridge.adapter.payload import identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.cards import Cards
 from bridge.adapters.whatsapp.wire import identity_of
@@ -93,12 +93,15 @@ def context_of(
     is_alone: Callable[[], bool] = bool,
 ) -> ValueContext:
     """Read a value's `metadata` and `contacts`; `is_alone` as for `Cards`."""
+    contacts = value.get("contacts")
+    if "standby" in value:  # which may hold cards of its own
+        contacts = [*several(contacts), *several(mapping(value["standby"]).get("contacts"))]
     displayed = mapping(value.get("metadata")).get("display_phone_number")
     known = scope.business.phone is not None
     return _new_context(
         scope=scope,
         origin=origin,
-        cards=Cards(value.get("contacts"), is_alone),
+        cards=Cards(contacts, is_alone),
         business=scope.business if known else business_by(phone(displayed)),
         displayed=displayed,
         owned=owned,

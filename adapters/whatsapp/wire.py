@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
+from bridge.adapter.payload import filled, identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
 from bridge.model import JsonValue, Party, Product, ProviderError, Referral
 
@@ -74,21 +74,27 @@ def identity_of(user: Party) -> str | None:
 
 
 def first_error(errors: JsonValue) -> ProviderError | None:
-    """Return the first of an array of errors.
+    """Return the first of an array of errors, or the only one where there is no array.
+
+    Words alone are an error's title, where no object tells more.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
-    for error in sequence(errors):
-        if type(error) is dict:
-            data = mapping(error.get("error_data"))
-            return build.provider_error(
-                code=identifier(error.get("code")),
-                title=filled(error.get("title")) or filled(error.get("message")),
-                # Older versions put the details beside the code.
-                details=filled(data.get("details")) or filled(error.get("details")),
-                href=filled(error.get("href")),
-            )
-    return None
+    told = several(errors)
+    error = next((each for each in told if type(each) is dict and each), None)
+    if error is None:
+        words = next(filter(None, map(filled, told)), None)
+        return None if words is None else build.provider_error(title=words)
+    data = error.get("error_data")
+    return build.provider_error(
+        code=identifier(error.get("code")),
+        title=filled(error.get("title")) or filled(error.get("message")),
+        # Older versions put the details beside the code.
+        details=filled(mapping(data).get("details"))
+        or filled(error.get("details"))
+        or filled(data),
+        href=filled(error.get("href")),
+    )
 
 
 def referral(value: JsonValue) -> Referral | None:

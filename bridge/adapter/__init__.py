@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         Window,
         WindowSource,
     )
-    from bridge.adapter.media import MediaSource
+    from bridge.adapter.media import MediaSource, Upload, Uploading
     from bridge.adapter.sending import (
         Accepted,
         Control,
@@ -102,6 +102,8 @@ __all__ = [
     "ServiceAccount",
     "SignedRequest",
     "Signing",
+    "Upload",
+    "Uploading",
     "Verified",
     "Window",
     "WindowSource",

@@ -109,6 +109,8 @@ class MenuForm:
             return f"a header beside a file, which {self.name} do not show"
         if self.needs_text and not menu.text.strip():
             return f"no text, which {self.name} need"
+        if not (menu.text.strip() or menu.header or menu.media):
+            return f"neither a title, a text nor a file, of which {self.name} need one"
         if any(option.section is not None for option in options) and not self._shows_sections(menu):
             return f"sections that {self.name} do not show"
         lengths = {
@@ -202,7 +204,7 @@ class Pace:
 
     rate: float | None = None
     pair_every: float | None = None
-    pair_burst: int = 1
+    pair_burst: float = 1
 
 
 @final
@@ -215,7 +217,8 @@ class Capabilities:
     says in words what templates take, and is empty where there are none. `groups` are the kinds
     of content that a group takes. `user_ids` tells whether a user without a phone is reached.
     `repeatable` tells whether a message that is sent twice arrives once, `echoes` whether a
-    status repeats our own id.
+    status repeats our own id, `copies` whether what was sent comes back as a message with its
+    content.
     """
 
     channel: str
@@ -236,6 +239,7 @@ class Capabilities:
     user_ids: bool = False
     repeatable: bool = False
     echoes: bool = False
+    copies: bool = False
     pace: Pace = Pace()
 
 
@@ -262,6 +266,7 @@ def rows(capabilities: Capabilities) -> dict[str, str]:
         "users without a phone": _yes(capabilities.user_ids),
         "sent twice, arrives once": _yes(capabilities.repeatable),
         "statuses repeat our id": _yes(capabilities.echoes),
+        "what was sent is told again": _yes(capabilities.copies),
         "pace": _pace(capabilities.pace),
     }
     if capabilities.carousel is not None:
@@ -290,7 +295,7 @@ def _menu(form: MenuForm) -> str:
 def _pace(pace: Pace) -> str:
     told = [] if pace.rate is None else [f"{pace.rate:g} a second"]
     if pace.pair_every is not None:
-        told.append(f"to one user {pace.pair_burst}, then one in {pace.pair_every:g} s")
+        told.append(f"to one user {pace.pair_burst:g}, then one in {pace.pair_every:g} s")
     return "; ".join(told) or "not documented"
 
 

@@ -57,6 +57,13 @@ def sequence(value: JsonValue) -> list[JsonValue]:
     return value if type(value) is list else []
 
 
+def several(value: JsonValue) -> list[JsonValue]:
+    """Return an array, or one with what stands in its place."""
+    if type(value) is list:
+        return value
+    return [] if value is None else [value]
+
+
 def text(value: JsonValue) -> str | None:
     """Return a string, also an empty one; a number becomes its digits."""
     if type(value) is str:

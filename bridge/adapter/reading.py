@@ -1,7 +1,7 @@
 """Read the parts of a body, and say where one is not what it must be.
 
-`bridge.adapter.payload` reads what may be missing: it returns None. What must be there is read
-here: `Unreadable` says which part is missing or wrong, with its path from the given object on.
+`bridge.adapter.payload` reads what may be missing: it returns None. Required parts are read here:
+`Unreadable` says which part is missing or wrong, with its path from the given object on.
 """
 
 from __future__ import annotations

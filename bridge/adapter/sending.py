@@ -17,7 +17,7 @@ import orjson
 from bridge.adapter.capabilities import Capabilities
 from bridge.adapter.contract import Response
 from bridge.adapter.signing import Secret
-from bridge.errors import Unsendable
+from bridge.errors import Unanswered, Unsendable
 from bridge.model import JsonValue, Message, Party, ProviderError
 from bridge.model.masking import mask_phones_in
 
@@ -133,6 +133,19 @@ class Refused:
     remedy: Remedy
     retry_after: float | None = None
     in_doubt: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why, in the provider's words, which may quote a phone: that is masked."""
+        words = (self.error.code, self.error.title)
+        return mask_phones_in(" ".join(each for each in words if each)) or self.remedy
+
+    @property
+    def as_error(self) -> Unsendable | Unanswered:
+        """The refusal as an exception, which tells whether asking again may help."""
+        if self.remedy.is_final or self.remedy is Remedy.STOP_ACCOUNT:
+            return Unsendable(self.reason)
+        return Unanswered(self.reason, in_doubt=self.in_doubt)
 
 
 Outcome: TypeAlias = Accepted | Refused

@@ -6,10 +6,12 @@ The behaviour of a provider is its adapter's business, pure and with the time as
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol, TypeAlias, final, runtime_checkable
+from typing import Final, Protocol, TypeAlias, final, runtime_checkable
+from urllib.parse import quote, urljoin
 
 import attrs
 
@@ -17,6 +19,9 @@ from bridge.adapter.contract import Response, SignedRequest
 from bridge.adapter.media import MediaSource
 from bridge.adapter.sending import Request, Sender
 from bridge.model import Choice, JsonValue, Location, Media, Text
+
+_BOUNDARY: Final = re.compile(r'boundary="?([^";]{1,70})')
+_FIELD: Final = re.compile(rb'[; ]name="([^"]{1,70})"')
 
 
 @final
@@ -86,6 +91,42 @@ class Rules:
         return bool({user, f"+{user}"} & self.opted_out)
 
 
+def form_fields(request: Request) -> dict[str, bytes]:
+    """Return the fields of a form, files among them; nothing where it is no form.
+
+    https://www.rfc-editor.org/rfc/rfc7578
+    """
+    kind = request.headers.get("Content-Type", "")
+    boundary = _BOUNDARY.search(kind)
+    if boundary is None or not kind.lower().startswith("multipart/form-data"):
+        return {}
+    fields = {}
+    for part in request.body.split(b"--" + boundary[1].encode())[1:-1]:
+        head, _, value = part.partition(b"\r\n\r\n")
+        name = _FIELD.search(head)
+        if name is not None:
+            fields[name[1].decode()] = value.removesuffix(b"\r\n")
+    return fields
+
+
+@final
+class Files(dict[str, bytes]):
+    """The files that a provider keeps, by their ids: of 64 MiB in all, the oldest make room."""
+
+    MOST: Final = 64 * 1024 * 1024
+
+    def __setitem__(self, file: str, content: bytes) -> None:
+        """Keep a file."""
+        super().__setitem__(file, content)
+        while len(self) > 1 and sum(map(len, self.values())) > self.MOST:
+            del self[next(iter(self))]
+
+    @staticmethod
+    def link(url: str, file: str) -> str:
+        """Return where a provider at a URL, or at that of a request to it, gives a file out."""
+        return urljoin(url, f"/files/{quote(file)}")
+
+
 class Simulation(Protocol):
     """One provider's sending side: what it answers, and what it then reports."""
 
@@ -97,6 +138,11 @@ class Simulation(Protocol):
     @property
     def arrived(self) -> list[Arrived]:
         """Every message that reached a user, in order."""
+        ...
+
+    @property
+    def files(self) -> Files:
+        """The files that users sent, and those that were uploaded."""
         ...
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:

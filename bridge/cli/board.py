@@ -1,8 +1,8 @@
 """`bridge tail -i`: the essentials of the inspector with keys, for a terminal far from a browser.
 
-rich draws it, which is here for the other commands: it measures wide characters and cuts lines.
-What it lacks is keys, and these are a few lines over the standard library; prompt_toolkit or
-textual would be a second way to draw.
+rich draws it, which is here for the other commands: it measures wide characters and cuts lines. It
+reads no keys, which takes a few lines over the standard library; prompt_toolkit or textual would be
+a second way to draw.
 """
 
 from __future__ import annotations

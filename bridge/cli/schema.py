@@ -34,7 +34,8 @@ def schema(
     Parameters
     ----------
     form
-        JSON Schema 2020-12 or AsyncAPI 3.0 of the events, or OpenAPI 3.1 of `POST /send`.
+        JSON Schema 2020-12 or AsyncAPI 3.0 of the events, or OpenAPI 3.1 of the
+        operators' interface with `POST /send`.
     """
     document = orjson.dumps(
         _WRITERS[form](), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from bridge.cli.client import connect
 from bridge.cli.options import ServerConfig
 from bridge.cli.terminal import Exit, UsageError, fail, print_line
+from bridge.outbox.composing import Adapt
 
 _LONGEST_WAIT: Final = 60
 _FAILED: Final = frozenset({"failed", "expired"})
@@ -30,6 +31,7 @@ def send(
     fallback: tuple[str, ...] = (),
     not_before: str | None = None,
     expires: str | None = None,
+    adapt: Adapt = "degrade",
     wait: Annotated[float, Parameter(validator=Number(gte=0, lte=_LONGEST_WAIT))] = 10,
     dry_run: bool = False,
     config: ServerConfig = None,
@@ -62,13 +64,15 @@ def send(
         Send it at this time at the earliest, or after such as 1h.
     expires
         Give it up at this time, or after such as 1h.
+    adapt
+        With strict, refuse what the channel can only carry degraded or in parts.
     wait
         How many seconds to wait for the provider.
     dry_run
         Print the requests that would go out, without their secrets, and send nothing.
     """
     what = _what(text, content, template, language)
-    given = {"key": key, "not_before": not_before, "expires": expires}
+    given = {"key": key, "not_before": not_before, "expires": expires, "adapt": adapt}
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked = {"to": to, "via": via, "fallback": list(fallback), "wait": wait, **what, **body}
     answer = connect(config).post("/send", **asked, dry_run=dry_run)

@@ -87,8 +87,8 @@ def serve(
         Write the log so instead of as configured: `console` is for people, `json` for machines.
     dev
         While you write subscribers: a log for people with whole tracebacks, and the server
-        starts again when the configuration or a subscriber's code changes. What waits for its
-        next try is tried at once.
+        starts again when the configuration or a subscriber's code changes. Events that wait
+        for their next try are tried at once.
     """
     if program is not None and config is not None:
         raise UsageError("--config goes without a program, whose bridge has its configuration")

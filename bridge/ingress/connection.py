@@ -1,6 +1,6 @@
 """The connections of a server of our own: how many there may be, and how slow each may be.
 
-aiohttp bounds how long a connection may idle. What comes on top is a limit for a request's head,
+aiohttp bounds how long a connection may idle. This module adds a limit for a request's head,
 so that nobody keeps a place by sending nothing, or a byte now and then; and errors that do not
 quote the request, since a request holds tokens and what people wrote.
 """

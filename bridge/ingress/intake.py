@@ -295,8 +295,8 @@ class Intake:
     def parse_again(self, event: Unrecognized) -> Parsed:
         """Let its adapter, mended meanwhile, parse a body that it could not read.
 
-        What comes of it is of the event's own domain, whatever the adapter's has become.
-        Raises `UnknownAdapter` where the adapter is not configured any more.
+        Its events are of the event's own domain, whatever the adapter's has become. Raises
+        `UnknownAdapter` where the adapter is not configured any more.
         """
         payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
         verified = Verified(payload=payload, received_at=event.received_at)

@@ -379,8 +379,8 @@ class Engine(Protocol):
     async def purge(self, subject: str) -> int:
         """Erase every event about one phone number or user id; return how many there were.
 
-        Their keys stay known, so that a provider's late retry does not bring them back. What
-        subscribers remember of the subject's conversations is erased as well.
+        Their keys stay known, so that a provider's late retry does not bring them back. The states
+        of the subject's conversations are erased as well.
         """
         ...
 
@@ -488,8 +488,8 @@ class TransactionalCursor(Protocol):
     def transaction(self, event: Event) -> AbstractAsyncContextManager[Any]:
         """Give a connection in a transaction, which commits what is done and that it was done.
 
-        None instead of a connection says that the event was taken before, or is another
-        process's now. Whatever is raised within rolls everything back.
+        None instead of a connection says that the event was taken before, or is another process's
+        now. An exception in the block rolls everything back.
         """
         ...
 

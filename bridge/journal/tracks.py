@@ -78,7 +78,7 @@ def _ours_of(change: StatusChange) -> Sequence[str]:
 def tie(change: StatusChange, ledger: Ledger) -> None:
     """Tie a status's message to the one of ours that it names, if it does so for the first time.
 
-    Whatever tells the message under the provider's id is from then on taken for the same.
+    Every account of the message under the provider's id is from then on taken for the same.
     """
     name = _name(change, _space(change), change.message_id)
     for ours in _ours_of(change):

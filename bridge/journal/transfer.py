@@ -1,9 +1,9 @@
 """A journal as lines of JSON, from one journal into another, of whatever engine.
 
 The first lines say what each subscriber has yet to take; then come the events, what subscribers
-remember of conversations, the keys that are known without an event, and a last line by which a
-file that is cut short shows. What a subscriber has taken is not given to it again, and what it has
-not is, with its tries.
+remember of conversations, the keys that are known without an event, and a last line by which a file
+that is cut short shows. A subscriber is not given again what it has taken; it is given what it has
+not, with its tries.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What other programs send, as an OpenAPI document.
+"""The operators' interface, and sending through it, as an OpenAPI document.
 
 https://spec.openapis.org/oas/v3.1.0
 """
@@ -6,48 +6,50 @@ https://spec.openapis.org/oas/v3.1.0
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Final
+from typing import Final, get_args
 
-from bridge.model import Status
+from bridge.model import EVENT_CLASSES, Status
 from bridge.model.schema import DIALECT, Schema, definitions
+from bridge.ops.interface import PREFIX, SCHEMAS, paths, problem
+from bridge.outbox.composing import Adapt
 
 OPENAPI: Final = "3.1.0"
-_PREFIX: Final = "#/components/schemas/"
 _WHEN: Final = 'A time in RFC 3339, or how long from now, such as "1h".'
 
 
 def openapi() -> Schema:
-    """Return the document of `POST /send` on the admin listener."""
+    """Return the document of the admin listener."""
     return {
         "openapi": OPENAPI,
         "jsonSchemaDialect": DIALECT,
         "info": {
-            "title": "incs-bridge: sending",
+            "title": "incs-bridge: operating and sending",
             "version": metadata.version("incs-bridge"),
             "license": {"name": "MIT"},
         },
         "servers": [{"url": "http://127.0.0.1:8081", "description": "[admin] of the settings"}],
         "security": [{"token": []}],
-        "paths": {"/send": {"post": _operation()}},
+        "paths": {"/send": {"post": _operation()}, **paths()},
         "components": {
             "securitySchemes": {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "`send_token` of [admin], or its `token`.",
+                    "description": "A token of [admin]; its `send_token` may `POST /send` alone.",
                 }
             },
             "schemas": {
                 "Send": _request(),
                 "Sending": _response(),
-                **definitions(_PREFIX, is_read=True),
+                **SCHEMAS,
+                "Event": {"oneOf": [{"$ref": f"{PREFIX}{cls.__name__}"} for cls in EVENT_CLASSES]},
+                **definitions(PREFIX, is_read=True),
             },
         },
     }
 
 
 def _operation() -> Schema:
-    problem: Schema = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
     return {
         "operationId": "send",
         "summary": "Send a message: durable, in order, once per key.",
@@ -61,18 +63,18 @@ def _operation() -> Schema:
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"{_PREFIX}Send"}}},
+            "content": {"application/json": {"schema": {"$ref": f"{PREFIX}Send"}}},
         },
         "responses": {
             "200": {
                 "description": "The message is durable, or was before.",
-                "content": {"application/json": {"schema": {"$ref": f"{_PREFIX}Sending"}}},
+                "content": {"application/json": {"schema": {"$ref": f"{PREFIX}Sending"}}},
             },
-            "400": {"description": "The request makes no sense.", **problem},
-            "401": {"description": "The token is missing or wrong.", **problem},
-            "409": {"description": "Something else was sent under this key.", **problem},
-            "422": {"description": "The message cannot go out as it is.", **problem},
-            "503": {"description": "The message could not be made durable.", **problem},
+            "400": problem("The request makes no sense."),
+            "401": problem("The token is missing or wrong."),
+            "409": problem("Something else was sent under this key."),
+            "422": problem("The message cannot go out as it is."),
+            "503": problem("The message could not be made durable."),
         },
     }
 
@@ -91,15 +93,16 @@ def _request() -> Schema:
                 "description": "An adapter, an account, a channel, or ADAPTER:ACCOUNT.",
             },
             "text": text,
-            "content": {"$ref": f"{_PREFIX}Content"},
+            "content": {"$ref": f"{PREFIX}Content"},
             "key": {**text, "maxLength": 512},
-            "otherwise": {"$ref": f"{_PREFIX}Template"},
+            "otherwise": {"$ref": f"{PREFIX}Template"},
             "fallback": {"type": "array", "maxItems": 8, "items": text},
             "not_before": {**text, "description": _WHEN},
             "expires": {**text, "description": _WHEN},
-            "strict": {
-                "type": "boolean",
-                "description": "Refuse what the channel can only carry degraded or in parts.",
+            "adapt": {
+                "type": "string",
+                "enum": [*get_args(Adapt)],
+                "description": "strict: refuse what the channel carries only degraded or in parts.",
             },
             "force": {
                 "type": "boolean",
@@ -134,7 +137,7 @@ def _response() -> Schema:
             },
             "outcome": {
                 "description": "With `wait`: the status that came of it, or null.",
-                "oneOf": [{"$ref": f"{_PREFIX}StatusChange"}, {"type": "null"}],
+                "oneOf": [{"$ref": f"{PREFIX}StatusChange"}, {"type": "null"}],
             },
         },
     }

@@ -6,10 +6,12 @@ may have taken the message all the same.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable
-from functools import partial
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeAlias, final
+from typing import Final, Protocol, Self, TypeAlias, TypeVar, final
 
 import aiohttp
 import attrs
@@ -26,18 +28,26 @@ from bridge.adapter import (
     Response,
     Sender,
     ServiceAccount,
+    Upload,
+    Uploading,
 )
 from bridge.errors import ConfigurationError, NotRunning, Unanswered
-from bridge.model import Message, ProviderError
+from bridge.model import Media, Message, ProviderError
 from bridge.outbox.tokens import Tokens
+
+R = TypeVar("R")
 
 MAX_RESPONSE: Final = 256 * 1024
 """How many bytes of a response are read; a longer one counts as broken off."""
 
 _UNAUTHORIZED: Final = 401
+_UPLOAD: Final = 300.0  # seconds that a file may take altogether
 _KEEPALIVE: Final = 10.0
 """Shorter than servers keep a connection: one that they close as we send leaves a doubt."""
 
+
+Body: TypeAlias = Callable[[], object]
+"""Makes a request's body, once for each time that it is sent: a file is used up by it."""
 
 Transport: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Exchanges a request, credentials and all, for a response; raises `Unanswered`."""
@@ -103,50 +113,63 @@ class Client:
 
         Raises `Unsendable` where the message cannot be composed, and nothing else.
         """
-        return await self._outcome(
-            sender.compose(message, ttl=ttl), partial(sender.conclude, message)
-        )
+        response = await self._response(sender.compose(message, ttl=ttl))
+        return response if isinstance(response, Refused) else sender.conclude(message, response)
 
     async def probe(self, sender: Probing, probe: Probe, /) -> Outcome:
         """Return whether credentials work; raises nothing."""
-        return await self._outcome(probe.request, sender.judge)
+        if isinstance(probe.request, ServiceAccount):
+            token = await _refusals(self._tokens.token(probe.request))
+            return token if isinstance(token, Refused) else Accepted()
+        response = await self._response(probe.request)
+        return response if isinstance(response, Refused) else sender.judge(response)
 
     async def control(self, sender: Controlling, request: Request, /) -> Outcome:
         """Return what became of a request of `Controlling.control`; raises nothing."""
-        return await self._outcome(request, sender.controlled)
+        response = await self._response(request)
+        return response if isinstance(response, Refused) else sender.controlled(response)
 
-    async def _outcome(
-        self, request: Request | ServiceAccount, conclude: Callable[[Response], Outcome]
-    ) -> Outcome:
-        try:
-            if isinstance(request, ServiceAccount):
-                await self._tokens.token(request)
-                return Accepted()
-            response = await self._authorized(request)
-        except Unanswered as error:
-            told = ProviderError(code="unanswered", title=error.reason)
-            return Refused(error=told, remedy=Remedy.AGAIN, in_doubt=error.in_doubt)
-        except ConfigurationError as error:
-            told = ProviderError(code="credentials", title=str(error))
-            return Refused(error=told, remedy=Remedy.STOP_ACCOUNT)
-        return conclude(response)
+    async def upload(
+        self, sender: Uploading, upload: Upload, media: Media, file: Path | bytes, /
+    ) -> str | Refused:
+        """Return the id that the provider gives a file; raises `OSError` where it is not there."""
 
-    async def _authorized(self, request: Request) -> Response:
+        def body() -> object:
+            content = io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
+            opened.enter_context(content)
+            if upload.form is None:
+                return content
+            form = aiohttp.FormData(upload.form)
+            name = media.filename or "file"
+            form.add_field("file", content, filename=name, content_type=media.mime_type)
+            return form
+
+        with ExitStack() as opened:
+            response = await self._response(upload.request, body)
+        return response if isinstance(response, Refused) else sender.uploaded(response)
+
+    async def _response(self, request: Request, body: Body | None = None) -> Response | Refused:
+        return await _refusals(self._authorized(request, body))
+
+    async def _authorized(self, request: Request, body: Body | None) -> Response:
         """Exchange a request for a response, with a bearer token where it wants one.
 
         A token that is refused may have been revoked, so that a new one is tried, once.
         """
         account = request.authorization
         if account is None:
-            return await self.exchange(request)
+            return await self.exchange(request, body=body)
         token = await self._tokens.token(account)
-        response = await self.exchange(request, bearer=token)
+        response = await self.exchange(request, bearer=token, body=body)
         if response.status == _UNAUTHORIZED:
             self._tokens.forget(account, token)
-            response = await self.exchange(request, bearer=await self._tokens.token(account))
+            token = await self._tokens.token(account)
+            response = await self.exchange(request, bearer=token, body=body)
         return response
 
-    async def exchange(self, request: Request, /, *, bearer: str | None = None) -> Response:
+    async def exchange(
+        self, request: Request, /, *, bearer: str | None = None, body: Body | None = None
+    ) -> Response:
         """Send a request and return its response, also one that is an error.
 
         Raises `Unanswered` where there is none.
@@ -158,12 +181,15 @@ class Client:
             return await self._transport(attrs.evolve(request, headers=headers))
         if self._session is None:
             raise NotRunning("the client of the outbox is not open")
+        data = request.body or None if body is None else body()
+        timeout = self._timeout if body is None else attrs.evolve(self._timeout, total=_UPLOAD)
         try:
             async with self._session.request(
                 request.method,
                 request.url,
                 headers=headers,
-                data=request.body or None,
+                data=data,
+                timeout=timeout,
                 allow_redirects=False,
             ) as answer:
                 return Response(
@@ -185,6 +211,18 @@ _NOT_SENT: Final = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
+
+
+async def _refusals(asked: Awaitable[R]) -> R | Refused:
+    """Return what is awaited, or the refusal that an error of ours amounts to."""
+    try:
+        return await asked
+    except Unanswered as error:
+        told = ProviderError(code="unanswered", title=error.reason)
+        return Refused(error=told, remedy=Remedy.AGAIN, in_doubt=error.in_doubt)
+    except ConfigurationError as error:
+        told = ProviderError(code="credentials", title=str(error))
+        return Refused(error=told, remedy=Remedy.STOP_ACCOUNT)
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

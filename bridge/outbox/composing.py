@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID, uuid4, uuid5
 
 import attrs
@@ -22,6 +22,7 @@ from bridge.model import (
     Direction,
     Event,
     Intent,
+    Media,
     Message,
     Origin,
     Party,
@@ -37,6 +38,9 @@ from bridge.settings import seconds
 When: TypeAlias = datetime | timedelta | float | str
 """A time, or how long from now: in seconds, or written as in the settings, such as "1h"."""
 
+Adapt: TypeAlias = Literal["degrade", "strict"]
+"""What to do with what a channel cannot carry as it is: something close to it, or nothing."""
+
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
 _LONGEST_KEY: Final = 512
 
@@ -44,11 +48,11 @@ _LONGEST_KEY: Final = 512
 class Asking(TypedDict, total=False):
     """What may be said of a message that is to be sent.
 
-    What is sent again under a `key` is not sent twice. `otherwise`, a template, goes where the
-    provider takes nothing else. `fallback` names the ways out that are tried next where the user
-    cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and is
-    given up after `expires`: a time, or how long from now. With `strict`, a content that the
-    channel can only carry degraded or in parts is refused. With `force`, a marketing template
+    A message that is sent again under a `key` is not sent twice. `otherwise`, a template, goes
+    where the provider takes nothing else. `fallback` names the ways out that are tried next where
+    the user cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and
+    is given up after `expires`: a time, or how long from now. With `adapt` "strict", a content that
+    the channel can only carry degraded or in parts is refused. With `force`, a marketing template
     goes also to a user who has opted out.
     """
 
@@ -57,7 +61,7 @@ class Asking(TypedDict, total=False):
     fallback: Sequence[str]
     not_before: When | None
     expires: When | None
-    strict: bool
+    adapt: Adapt
     force: bool
 
 
@@ -78,7 +82,7 @@ class Wish:
     fallback: Sequence[str] = ()
     not_before: When | None = None
     expires: When | None = None
-    strict: bool = False
+    adapt: Adapt = "degrade"
     force: bool = False
     quote: bool = False
 
@@ -197,8 +201,10 @@ def keyed(message: Message) -> Message:
 def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     """Return a message in the parts that its channel takes, each of which can be composed."""
     capabilities = way.capabilities(draft.channel)
+    if wish.adapt not in get_args(Adapt):
+        raise Unsendable('adapt: expected "degrade" or "strict"')
     # The id of a part is made from that of the first one, and its key from its id.
-    messages = list(map(keyed, parts(draft, capabilities, strict=wish.strict)))
+    messages = list(map(keyed, parts(draft, capabilities, strict=wish.adapt == "strict")))
     for number, message in enumerate(messages[1:], 1):  # one template is enough
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:
@@ -213,12 +219,13 @@ def _without_template(message: Message) -> Intent | None:
 
 
 def rerouted(message: Message, way: Way, route: Route) -> Message:
-    """Return a message as it goes out another way."""
+    """Return a message as it goes out another way, where ids of files are not known."""
     identity = message.recipient.phone or message.recipient.user_id or ""
     conversation = conversation_id(route.channel, route.account, identity)
     moved = attrs.evolve(message, source=way.source, domain=way.domain)
     return attrs.evolve(
         moved,
+        content=_without_ids(message.content),
         channel=route.channel,
         account=route.account,
         conversation=Conversation(id=in_domain(moved, conversation)),
@@ -235,15 +242,33 @@ def in_its_place(message: Message, template: Template) -> Message:
 def is_same(sent: Event, asked: Message, otherwise: Template | None) -> bool:
     """Return whether a message says the same to the same user from the same account.
 
-    A template that has gone `otherwise` says the same.
+    A template that has gone `otherwise` says the same, and so does a file that was uploaded twice.
     """
     return (
         isinstance(sent, Message)
-        and sent.content in (asked.content, otherwise)
+        and _by_checksum(sent.content) in (_by_checksum(asked.content), _by_checksum(otherwise))
         and (sent.channel, sent.account) == (asked.channel, asked.account)
         and (sent.recipient.phone or sent.recipient.user_id)
         == (asked.recipient.phone or asked.recipient.user_id)
     )
+
+
+def _by_checksum(content: Any) -> Any:  # noqa: ANN401 - whatever a message holds
+    """Return a content whose files go by their checksum: each upload has an id of its own."""
+    return _without_ids(content, lambda file: file.url is None and file.sha256 is not None)
+
+
+def _without_ids(value: Any, which: Callable[[Media], bool] = lambda _: True) -> Any:  # noqa: ANN401
+    """Return a content without the ids of its files, or of those that are meant."""
+    if isinstance(value, Media):
+        return attrs.evolve(value, media_id=None) if which(value) else value
+    if isinstance(value, tuple):
+        return tuple(_without_ids(each, which) for each in value)
+    if attrs.has(type(value)):
+        fields = [field.name for field in attrs.fields(type(value)) if field.init]
+        parts = {name: _without_ids(getattr(value, name), which) for name in fields}
+        return attrs.evolve(value, **parts)
+    return value
 
 
 def _instant(name: str, when: When | None, now: datetime) -> datetime | None:

@@ -13,7 +13,8 @@ from bridge.delivery import Attempt
 from bridge.delivery.attempt import Later
 from bridge.journal.protocol import Journal
 from bridge.journal.query import MOST, Query
-from bridge.model import Message, StatusChange
+from bridge.model import Content, Media, Message, Origin, StatusChange, Text
+from bridge.model.keys import OURS
 from bridge.outbox.ways import Way
 
 _LOOK_AGAIN: Final = 1.0  # seconds
@@ -23,7 +24,8 @@ _LOOK_AGAIN: Final = 1.0  # seconds
 class Doubts:
     """Settles doubts about messages; `subscriber` is the one that sends.
 
-    A status that repeats our id is waited for at most `patience` seconds.
+    A status that repeats our id, or a copy of the message, is waited for at most `patience`
+    seconds.
     """
 
     def __init__(
@@ -76,6 +78,45 @@ class Doubts:
             for each in await self._journal().search(about)
         )
 
+    async def copy_of(self, way: Way, message: Message) -> Message | None:
+        """Return the message that a provider has told of, which is the one in doubt.
+
+        It has the same content, to the same user, and is tied to nothing else that we sent.
+        Raises `JournalError`.
+        """
+        if not _is_recognized(way, message):
+            return None
+        entry = await self._journal().find(message.key)
+        if entry is None or not isinstance(entry.event, Message):
+            return None
+        about = Query(
+            kinds=(Message.kind,),
+            conversation=entry.event.conversation.id,
+            after=entry.position,
+            limit=MOST,
+        )
+        for each in await self._journal().search(about):
+            copy = each.event
+            if (
+                isinstance(copy, Message)
+                and copy.origin is Origin.API
+                and copy.domain == message.domain
+                and _is_same(copy.content, message.content)
+                and not await self._is_ours(copy)
+            ):
+                return copy
+        return None
+
+    async def _is_ours(self, copy: Message) -> bool:
+        """Return whether a status ties a message of the provider's to one that we sent."""
+        about = Query(kinds=(StatusChange.kind,), message_id=copy.message_id, limit=MOST)
+        return any(
+            isinstance(each.event, StatusChange)
+            and each.event.domain == copy.domain
+            and each.event.id_space == OURS
+            for each in await self._journal().search(about)
+        )
+
     async def _look(self) -> set[str]:
         """Return our ids of all messages of which something is told that may come again."""
         states = await self._journal().subscribers()
@@ -93,8 +134,8 @@ class Doubts:
         return found
 
     def wait(self, way: Way, message: Message) -> None:
-        """Raise `Later` while a status may still tell whether the provider took a message."""
-        if not way.capabilities(message.channel).echoes:
+        """Raise `Later` while a callback may still tell whether the provider took a message."""
+        if not (way.capabilities(message.channel).echoes or _is_recognized(way, message)):
             return
         now = self._clock().monotonic()
         until = self._waited_for.setdefault(message.message_id, now + self._patience)
@@ -105,3 +146,14 @@ class Doubts:
     def end(self, message: Message) -> None:
         """Forget a doubt: the message is sent again, or has failed."""
         self._waited_for.pop(message.message_id, None)
+
+
+def _is_recognized(way: Way, message: Message) -> bool:
+    """Return whether the provider tells what was sent, in a form in which it is known again."""
+    return way.capabilities(message.channel).copies and isinstance(message.content, Text | Media)
+
+
+def _is_same(told: Content, sent: Content) -> bool:
+    if isinstance(told, Media) and isinstance(sent, Media):
+        return told.url == sent.url
+    return told == sent

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import mimetypes
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from bridge.adapter import build
-from bridge.errors import ConfigurationError, Problem
+from bridge.errors import ConfigurationError, Problem, Unanswered
 from bridge.model import Event, Media, Message
 from bridge.model.keys import event_key, in_domain
 from bridge.outbox.media import File
@@ -30,17 +32,19 @@ class Fetch(Protocol):
 class Keeper:
     """Fetches the file of each message into a folder, and publishes a `Notice` with its path.
 
-    A file is named by its event, so a repetition replaces it with itself. An error of `fetch`
-    passes on to the delivery, which tries again or gives up.
+    The folder is a path, or the URL of one in any file system that fsspec knows. A file is named
+    by its event, so a repetition replaces it with itself. An error of `fetch` passes on to the
+    delivery, which tries again or gives up. Raises `ConfigurationError` for a URL that leads
+    nowhere.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         fetch: Fetch,
         publish: Callable[[Sequence[Event]], Awaitable[object]],
     ) -> None:
-        self._folder = folder
+        self._folder = folder if isinstance(folder, Path) else _Remote(folder)
         self._fetch = fetch
         self._publish = publish
 
@@ -48,7 +52,7 @@ class Keeper:
         """Keep the file of a message, if it has one."""
         if not isinstance(message.content, Media):
             return
-        file = await self._fetch(message, to=self._path(message))
+        file, path = await self._kept(message)
         notice = build.notice(
             key=event_key("notice", message.channel, f"{TOPIC}/{_digest(message)}"),
             source=message.source,
@@ -60,7 +64,7 @@ class Keeper:
             topic=TOPIC,
             details={
                 "message": message.key,
-                "path": str(file.path),
+                "path": path,
                 "size": file.size,
                 "sha256": file.sha256,
                 "mime_type": file.media.mime_type,
@@ -70,15 +74,60 @@ class Keeper:
             notice = in_domain(notice, message.domain)
         await self._publish((notice,))
 
-    def _path(self, message: Message) -> Path:
-        """Return where a file is kept: named by a digest, since an id may hold anything."""
-        day = self._folder / message.received_at.strftime("%Y-%m-%d")
+    async def _kept(self, message: Message) -> tuple[File, str]:
+        """Keep a file, named by a digest, since an id may hold anything; return where it is."""
+        day = message.received_at.strftime("%Y-%m-%d")
+        name = _digest(message) + _ending(message.content)
+        if isinstance(self._folder, _Remote):
+            with tempfile.TemporaryDirectory() as here:
+                file = await self._fetch(message, to=Path(here) / name)
+                return file, await asyncio.to_thread(
+                    self._folder.put, Path(here) / name, f"{day}/{name}"
+                )
+        folder = self._folder / day
         try:
-            day.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            problem = Problem("folder", f"{day}: cannot be made: {error.strerror}")
+            problem = Problem("folder", f"{folder}: cannot be made: {error.strerror}")
             raise ConfigurationError((problem,)) from error
-        return day / (_digest(message) + _ending(message.content))
+        file = await self._fetch(message, to=folder / name)
+        return file, str(file.path)
+
+
+class _Remote:
+    """A folder in a file system of fsspec's.
+
+    https://filesystem-spec.readthedocs.io/en/latest/features.html#url-chaining
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            import fsspec  # noqa: PLC0415 - an extra
+
+            for link in url.split("::"):
+                fsspec.get_filesystem_class(link.partition("://")[0])
+        except ImportError as error:
+            told = "needs the extra: pip install incs-bridge[fsspec]"
+            if error.name != "fsspec":  # what that file system takes is for its user to install
+                told = str(error)
+            raise ConfigurationError((Problem("url", told),)) from error
+        except ValueError as error:
+            raise ConfigurationError((Problem("url", str(error)),)) from error
+        self._url = url
+        self._url_to_fs = fsspec.url_to_fs
+
+    def put(self, file: Path, name: str) -> str:
+        """Copy a file, and return its URL without credentials. Raises `Unanswered`."""
+        try:
+            system: Any
+            system, root = self._url_to_fs(self._url)
+            target = f"{root.rstrip('/')}/{name}"
+            system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(file), target)
+            return str(system.unstrip_protocol(target))
+        except Exception as error:  # each file system has errors of its own
+            reason = f"the file cannot be put there: {type(error).__name__}"
+            raise Unanswered(reason, in_doubt=False) from error
 
 
 def _digest(message: Message) -> str:

@@ -7,7 +7,8 @@ aside while others go.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, final
 
 import attrs
@@ -63,11 +64,18 @@ class _Gate:
 class Limits:
     """The gates of one sender: one for each account, and one for each of its conversations.
 
-    An account that is too fast is slowed down by itself, and so is a conversation.
+    An account that is too fast is slowed down by itself, and so is a conversation. `paces` are
+    those of accounts that may go at another pace.
     """
 
-    def __init__(self, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        clock: Callable[[], float] = time.monotonic,
+        paces: Mapping[str | None, Pace] = MappingProxyType({}),
+    ) -> None:
         self._pace = pace
+        self._paces = paces
         self._clock = clock
         self._accounts: dict[str | None, _Gate] = {}
         self._pairs: dict[str, _Gate] = {}
@@ -78,12 +86,12 @@ class Limits:
         The account's turn is not used up by a message that its conversation holds back.
         """
         now = self._clock()
-        pace = self._pace
+        pace = self._paces.get(account, self._pace)
         every = 0.0 if pace.rate is None else 1.0 / pace.rate
         gate = self._accounts.setdefault(account, _Gate())
         pair = self._pair(conversation, now)
         pause = max(
-            gate.wait(now, every, pace.rate or 1.0),
+            gate.wait(now, every, max(pace.rate or 0.0, 1.0)),
             pair.wait(now, pace.pair_every or 0.0, pace.pair_burst),
         )
         if pause == 0.0:

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, Unpack, final
 
 import attrs
 
-from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Remedy, Request
+from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Remedy, Request, Route
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
@@ -30,7 +31,6 @@ from bridge.errors import (
     KeyConflict,
     NotOwner,
     OptedOut,
-    Unanswered,
     Unsendable,
     WindowClosed,
 )
@@ -40,6 +40,7 @@ from bridge.model import (
     Content,
     ConversationKind,
     Direction,
+    Media,
     Message,
     Origin,
     Party,
@@ -50,7 +51,6 @@ from bridge.model import (
     StatusChange,
 )
 from bridge.model.keys import OURS, message_key, status_key
-from bridge.model.masking import mask_phones_in
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
 from bridge.outbox.consent import check_consent
@@ -59,6 +59,7 @@ from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
+from bridge.outbox.uploads import Details, described, uploaded
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
@@ -175,6 +176,20 @@ class Outbox:
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
+    async def upload(
+        self, file: Path | bytes, *, via: Message | str, **details: Unpack[Details]
+    ) -> Media:
+        """See `Bridge.upload`."""
+        if isinstance(via, Message):
+            way = self.ways.of(via.source)
+            route = Route(channel=via.channel, account=via.account)
+        else:
+            way, route = self.ways.find(via)
+        media = await described(file, **details)
+        if self.sends is not self.client:  # a rehearsal, which leaves the file where it is
+            return attrs.evolve(media, media_id=media.sha256)
+        return await uploaded(self.client, way, route, media, file)
+
     async def control(
         self,
         conversation: Message | str,
@@ -197,9 +212,7 @@ class Outbox:
             raise Unsendable("this is a rehearsal, in which no conversation is handed over")
         outcome = await self.client.control(sender, request)
         if isinstance(outcome, Refused):
-            if outcome.remedy.is_final or outcome.remedy is Remedy.STOP_ACCOUNT:
-                raise Unsendable(_reason(outcome))
-            raise Unanswered(_reason(outcome), in_doubt=outcome.in_doubt)
+            raise outcome.as_error
         await self.journal.append([handover(conversation, action, self._now)])
 
     async def _take(
@@ -291,6 +304,11 @@ class Outbox:
             raise Later(_STOPPED, f"nothing can be sent: {error}", begun=attempt.begun) from error
         is_repeatable = way.is_repeatable(message)
         if attempt.begun and not is_repeatable:
+            copy = await self._doubts.copy_of(way, message)
+            if copy is not None:
+                accepted = Accepted(message_id=_id_of(copy))
+                await self._tell(message, Status.ACCEPTED, accepted=accepted)
+                return
             self._doubts.wait(way, message)
             if self._settings.in_doubt == "fail":
                 await self._tell(message, Status.FAILED, error=IN_DOUBT)
@@ -329,7 +347,7 @@ class Outbox:
             await self._tell(message, Status.FAILED, error=outcome.error)
         else:
             pause = self._pause(way, message, outcome)
-            raise Later(pause, _reason(outcome), begun=outcome.in_doubt)
+            raise Later(pause, outcome.reason, begun=outcome.in_doubt)
 
     def _pause(self, way: Way, message: Message, refused: Refused) -> float:
         """Return for how long a message waits that was refused for now."""
@@ -341,7 +359,7 @@ class Outbox:
                 return limits.hold(message.conversation.id, asked)
             case Remedy.STOP_ACCOUNT:
                 about = f"adapter {way.source}: nothing goes out from {message.account}"
-                self._throttle.log(logging.ERROR, f"{about}: {_reason(refused)}", key=about)
+                self._throttle.log(logging.ERROR, f"{about}: {refused.reason}", key=about)
                 return limits.slow(message.account, max(asked or 0.0, _STOPPED))
         spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, no secret
         pause = min(2.0 ** min(current().tries, 60) * spread, _LONGEST_PAUSE)
@@ -376,6 +394,12 @@ _REFUSALS: Final[Mapping[type[Unsendable], str]] = {
     NotOwner: "ownership",
     KeyConflict: "key",
 }
+
+
+def _id_of(copy: Message) -> str | None:
+    """Return the channel's id of what a provider told; None where it has only one of its own."""
+    has_id = copy.key == in_domain(copy, message_key(copy.channel, copy.message_id))
+    return copy.message_id if has_id else None
 
 
 def _change(
@@ -417,9 +441,3 @@ def _recipient(message: Message, accepted: Accepted | None) -> Party | None:
         return None
     told = None if accepted is None or accepted.party is None else accepted.party.user_id
     return message.recipient if told is None else attrs.evolve(message.recipient, user_id=told)
-
-
-def _reason(refused: Refused) -> str:
-    """Say why a message was refused; a provider's words may quote a phone."""
-    words = (refused.error.code, refused.error.title)
-    return mask_phones_in(" ".join(each for each in words if each)) or refused.remedy

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Adapter, Capabilities, Route, Sender, SenderSource
+from bridge.adapter import Adapter, Capabilities, ChannelSource, Pace, Route, Sender, SenderSource
 from bridge.errors import ConfigurationError, Problem, Unsendable
 from bridge.model import Message, Receipt
 from bridge.outbox.limits import Limits
+from bridge.settings import PaceSettings
 from bridge.settings.wording import unknown
 
 
@@ -47,13 +49,21 @@ class Ways:
         self._clock = clock
         self._ways: dict[str, Way] = {}
         self._refusals: dict[str, tuple[Problem, ...]] = {}
+        self._paces: dict[str, Mapping[str, PaceSettings]] = {}
 
     def __bool__(self) -> bool:
         """Return whether anything can be sent at all."""
         return bool(self._ways)
 
-    def add(self, source: str, adapter: Adapter, domain: str) -> None:
-        """Send through an adapter, if it can; else remember which settings it lacks."""
+    def add(
+        self, source: str, adapter: Adapter, domain: str, pace: Mapping[str, PaceSettings]
+    ) -> None:
+        """Send through an adapter, if it can; else remember which settings it lacks.
+
+        `pace` is that of a channel or an account of its. Raises `ConfigurationError` for one that
+        it has not.
+        """
+        self._paces[source] = pace
         if not isinstance(adapter, SenderSource):
             self._refusals[source] = (Problem("", "this adapter cannot send"),)
             return
@@ -62,11 +72,16 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
+            known = {*sender.channels, *(route.account for route in sender.routes)} - {None}
+            for name in pace.keys() - known:
+                if not isinstance(adapter, ChannelSource) or adapter.accounts is not None:
+                    told = unknown("channel or account", name, filter(None, known))
+                    raise ConfigurationError((Problem(f"pace.{name}", told),))
             self.put(source, sender, domain)
 
     def put(self, source: str, sender: Sender, domain: str) -> None:
         """Send through this, in the place of the adapter's own sender."""
-        limits = self._limits(sender)
+        limits = self._limits(source, sender)
         self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
 
     def remove(self, source: str) -> None:
@@ -76,10 +91,17 @@ class Ways:
     def forget_limits(self) -> None:
         """Begin anew with how fast everybody may send, as where the clock is another one."""
         for source, way in self._ways.items():
-            self._ways[source] = attrs.evolve(way, limits=self._limits(way.sender))
+            self._ways[source] = attrs.evolve(way, limits=self._limits(source, way.sender))
 
-    def _limits(self, sender: Sender) -> dict[str, Limits]:
-        return {name: Limits(each.pace, self._clock) for name, each in sender.channels.items()}
+    def _limits(self, source: str, sender: Sender) -> dict[str, Limits]:
+        wanted, limits = self._paces.get(source, {}), {}
+        for name, each in sender.channels.items():
+            pace = _paced(each.pace, wanted.get(name))
+            own: dict[str | None, Pace] = {
+                account: _paced(pace, told) for account, told in wanted.items()
+            }
+            limits[name] = Limits(pace, self._clock, own)
+        return limits
 
     def of(self, source: str) -> Way:
         """Return the way out through an adapter.
@@ -122,6 +144,19 @@ class Ways:
         for way in self._ways.values():
             for route in way.sender.routes:
                 yield way, route
+
+
+def _paced(pace: Pace, wanted: PaceSettings | None) -> Pace:
+    """Return the provider's pace with what is wanted in its place."""
+    if wanted is None:
+        return pace
+    told = {name: value for name, value in attrs.asdict(wanted).items() if value is not None}
+    pace = attrs.evolve(pace, **told)
+    return attrs.evolve(
+        pace,
+        rate=None if pace.rate == math.inf else pace.rate,
+        pair_every=pace.pair_every or None,
+    )
 
 
 # The closest first: a channel may be served by several adapters.

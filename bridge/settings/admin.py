@@ -21,10 +21,9 @@ class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
     A client can read every event, so a token is required unless `host` is a loopback address.
-    `tokens` are further ones by the names of who has them, as the record tells them; who has one
-    of `readers` may look at everything and change nothing. The commands use `token`, else the
-    first of the others. Whoever
-    has `send_token` may send messages (`POST /send`) and nothing else.
+    `tokens` are further ones by the names of who has them, as the record tells them; who has one of
+    `readers` may look at everything and change nothing. The commands use `token`, else the first of
+    the others. With `send_token`, a client may send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True

@@ -50,7 +50,7 @@ class Reader:
     def report(self, path: toml.Path, message: str, below: str = "") -> None:
         """Note what is wrong with a key, or with one `below` it.
 
-        What came from outside the document is not shown: a class's own check may quote it.
+        Values from outside the document are not shown: a class's own check may quote them.
         """
         if toml.dotted(path) in self._unusable:
             return

@@ -97,10 +97,10 @@ class JournalTable:
     """What `[journal]` may hold beside the tables of its engines.
 
     `engine` names an installed engine. `path` is relative to the directory of the settings' file.
-    What every subscriber has had is dropped after `keep`, or earlier where `max_size` (0: no
-    limit) is reached; what one of them has not had stays until `absolute_limit`. With less than
-    `min_free_space` on the disk the bridge reports that it is not ready. Not every engine needs
-    all of them.
+    Events that every subscriber has had are dropped after `keep`, or earlier where `max_size` (0:
+    no limit) is reached; those that one of them has not had stay until `absolute_limit`. With less
+    than `min_free_space` on the disk the bridge reports that it is not ready. Not every engine
+    needs all of them.
     """
 
     engine: str = "sqlite"
@@ -167,12 +167,12 @@ class DeliverySettings:
 class OutboxSettings:
     """How messages go out to the providers.
 
-    `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to
-    be reached and `timeout` to respond. What could not be sent within `expires` is given up,
-    unless the message itself says otherwise.
+    `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to be
+    reached and `timeout` to respond. A message that could not be sent within `expires` is given up,
+    unless it says otherwise itself.
 
     Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
-    again, it waits for `doubt` for a status that tells, if the provider's statuses can. Then it is
+    again, it waits for `doubt` for a callback that tells, if the provider's can. Then it is
     sent again, or counts as failed, as `in_doubt` says.
 
     With `pause_for_agents`, a message that a person wrote (an agent, or in the business's app)
@@ -191,15 +191,36 @@ class OutboxSettings:
 
 
 @attrs.frozen(kw_only=True)
+class PaceSettings:
+    """How fast messages go out, where the provider lets you send at another pace than others.
+
+    `rate` is how many messages a second an account may send, `pair_every` after how many seconds
+    there may be another one to the same user, `pair_burst` how many of those may go at once. A
+    value that is not given is as the provider documents it; `inf` and 0 lift a limit.
+    """
+
+    rate: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(0.001))
+    )
+    pair_every: Duration | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(0))
+    )
+    pair_burst: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(between(1))
+    )
+
+
+@attrs.frozen(kw_only=True)
 class AdapterTable:
     """What every adapter's table may hold beside the adapter's own settings.
 
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
-    `domain` is the trust domain of its events, by default one of its own. An adapter that
-    verifies no signatures shares the domain of one that does only with `believe_unsigned`. What
-    is dated more than `max_age` before it came is kept as unrecognized, such as a callback that
-    somebody captured and posts again when the journal has forgotten it.
+    `domain` is the trust domain of its events, by default one of its own. An adapter that verifies
+    no signatures shares the domain of one that does only with `believe_unsigned`. An event that is
+    dated more than `max_age` before it came is kept as unrecognized, such as one of a callback that
+    somebody captured and posts again when the journal has forgotten it. `pace` says how fast
+    messages go out, by the name of a channel or an account.
     """
 
     type: str | None = None
@@ -209,6 +230,7 @@ class AdapterTable:
     max_age: Duration | None = attrs.field(
         default=None, validator=attrs.validators.optional(between(1))
     )
+    pace: Mapping[str, PaceSettings] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -236,7 +258,8 @@ class SubscriberTable:
 
     With `gather`, a function gets a list of the messages that follow each other in no longer time.
     A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
-    `whsec_` before it or not. `media` keeps the files of messages in `folder`.
+    `whsec_` before it or not. `media` keeps the files of messages in `folder`, or
+    in the one that `url` names ("s3://bucket/files", whatever fsspec knows).
     """
 
     use: str = attrs.field()
@@ -282,14 +305,21 @@ class SubscriberTable:
         if self.use != MEDIA:
             if value is not None:
                 raise ConfigurationError(f'folder is for use = "{MEDIA}" only')
-        elif value is None:
-            raise ConfigurationError("is required: where files are kept")
+        elif value is None and self.url is None:
+            raise ConfigurationError("is required: where files are kept, or a url")
+        elif ":/" in str(value):
+            raise ConfigurationError("expected a path; what has a scheme is a url")
 
     @url.validator
     def _check_url(self, _attribute: object, value: str | None) -> None:
-        if self.use != WEBHOOK:
+        if self.use == MEDIA and value is not None:
+            if self.folder is not None:
+                raise ConfigurationError("files are kept either in a folder or at a url")
+            if "://" not in value:
+                raise ConfigurationError('expected such as "s3://bucket/files"; a path is a folder')
+        elif self.use != WEBHOOK:
             if value is not None:
-                raise ConfigurationError(f'url is for use = "{WEBHOOK}" only')
+                raise ConfigurationError(f'url is for use = "{WEBHOOK}" or "{MEDIA}" only')
         elif value is None:
             raise ConfigurationError("is required: where a webhook posts to")
         elif not _URL.fullmatch(value):

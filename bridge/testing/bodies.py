@@ -59,8 +59,9 @@ def disturbed(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> Any:  # noqa: ANN
 def marked(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> tuple[Any, dict[str, str]]:
     """Draw a real body with marks in some of its leaves, and in fields that are not known.
 
-    A mark is a word or a number that stands nowhere else. Returns the body with the path of
-    each mark: the names that lead to it, joined by dots.
+    One of its parts may be of another shape: in an object or an array, or the first part of an
+    array in the array's place. A mark is a word or a number that stands nowhere else. Returns the
+    body with the path of each mark: the names that lead to it, joined by dots.
     """
     body: Any = copy.deepcopy(draw(st.sampled_from(bodies)))
     names = sorted({name for each in bodies for way in _places(each) for name in _named(way)})
@@ -72,7 +73,21 @@ def marked(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> tuple[Any, dict[str,
         marks[str(mark)] = ".".join(_named(way))
         return mark
 
-    leaves = [way for way in _places(body) if not isinstance(_at(body, way), dict | list)]
+    places = _places(body)
+    # Before the leaves, which are those of the new shape.
+    for way in draw(st.lists(st.sampled_from(places or [()]), max_size=min(1, len(places)))):
+        part = _at(body, way)
+        if draw(st.booleans()):
+            part = new_mark(way)
+        shapes: list[Any] = [part, [part], {"a": part}, [None, part]]
+        if isinstance(part, list) and part:
+            shapes.append(part[0])
+        _at(body, way[:-1])[way[-1]] = draw(st.sampled_from(shapes))
+    leaves = [
+        way
+        for way in _places(body)
+        if not isinstance(_at(body, way), dict | list) and str(_at(body, way)) not in marks
+    ]
     if leaves:
         for way in draw(st.lists(st.sampled_from(leaves), max_size=3, unique=True)):
             _at(body, way[:-1])[way[-1]] = new_mark(way)
@@ -81,7 +96,7 @@ def marked(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> tuple[Any, dict[str,
         name = draw(st.sampled_from(["field_of_tomorrow", *names]))
         if name not in _at(body, way):
             mark = new_mark((*way, name))
-            shapes: list[Any] = [mark, [mark], {"a": mark}, [{"a": mark}]]
+            shapes = [mark, [mark], {"a": mark}, [{"a": mark}]]
             _at(body, way)[name] = draw(st.sampled_from(shapes))
     return body, marks
 

@@ -1,8 +1,8 @@
 """A conversation with one's own bot, with no account anywhere: users who are simulated.
 
-What a user says reaches the bridge's own public address as the provider's genuine, signed
-callback; what the bridge sends them goes to a simulated provider on loopback, over HTTP. Messages
-to anybody else go where they always go, if the adapter has what sending takes.
+A user's message reaches the bridge's own public address as the provider's genuine, signed callback;
+the bridge's answer goes to a simulated provider on loopback, over HTTP. Messages to anybody else go
+where they always go, if the adapter has what sending takes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,21 @@ import orjson
 from aiohttp import web
 from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError
 
-from bridge.adapter import Capabilities, MediaSource, Outcome, Remedy, Request, Response, Sender
+from bridge.adapter import (
+    Capabilities,
+    MediaSource,
+    Outcome,
+    Refused,
+    Remedy,
+    Request,
+    Response,
+    Sender,
+    Upload,
+    Uploading,
+)
 from bridge.adapter.payload import mapping, number, phone
-from bridge.adapter.simulation import Said, SimulationSource
-from bridge.errors import ConfigurationError, Unanswered, Unfetchable
+from bridge.adapter.simulation import Files, Said, SimulationSource
+from bridge.errors import ConfigurationError, Unanswered, Unfetchable, Unsendable
 from bridge.ingress.responses import problem, web_response
 from bridge.model import (
     Carousel,
@@ -88,6 +99,21 @@ class Rehearsed:
         """See `Sender.conclude`."""
         return self._of(message).conclude(message, response)
 
+    def upload(self, media: Media, channel: str, account: str | None, /) -> Upload:
+        """See `Uploading.upload`; nobody says whose message the file is for."""
+        return self._uploading.upload(media, channel, account)
+
+    def uploaded(self, response: Response, /) -> str | Refused:
+        """See `Uploading.uploaded`."""
+        return self._uploading.uploaded(response)
+
+    @property
+    def _uploading(self) -> Uploading:
+        sender = self.real or self.simulated
+        if not isinstance(sender, Uploading):
+            raise Unsendable("the provider documents no way to take files; send a link")
+        return sender
+
     def remedy(self, error: ProviderError, /) -> Remedy:
         """See `Sender.remedy`."""
         return self.simulated.remedy(error)
@@ -103,7 +129,8 @@ class RehearsedFiles:
     real: MediaSource
 
     def _of(self, media: Media) -> MediaSource:
-        return self.simulated if media.media_id in self.provider.files else self.real
+        is_simulated = media.media_id in self.provider.simulation.files
+        return self.simulated if is_simulated else self.real
 
     def lookup(self, media: Media, /) -> Request:
         """See `MediaSource.lookup`."""
@@ -177,7 +204,9 @@ class Chat:
             content += piece
             if len(content) > _MAX_FILE:
                 raise BadRequest(f"a file may have {_MAX_FILE >> 20} MiB")
-        return json_response({"file": provider.keep(bytes(content))})
+        file = str(time.time_ns())
+        provider.simulation.files[file] = bytes(content)
+        return json_response({"file": file})
 
     async def _show_file(self, request: web.Request) -> web.Response:
         """Return a file of the message at a position, as `Bridge.fetch` gets it.
@@ -192,15 +221,23 @@ class Chat:
         media = _media_of(message.content, whole_number(request.query, "card", 0))
         if media is None:
             raise BadRequest("card: no file is there")
+        content = self._kept(message, media)
         try:
-            file = await self.bridge.fetch(attrs.evolve(message, content=media), max_size=_MAX_FILE)
+            if content is None:
+                one = attrs.evolve(message, content=media)
+                content = (await self.bridge.fetch(one, max_size=_MAX_FILE)).content
         except (Unfetchable, Unanswered, ConfigurationError) as error:
             return web_response(problem(404, f"the file cannot be fetched: {error}"))
         headers = {"Content-Disposition": "attachment"}
-        response = Response(
-            body=file.content, content_type="application/octet-stream", headers=headers
-        )
+        response = Response(body=content, content_type="application/octet-stream", headers=headers)
         return web_response(response)
+
+    def _kept(self, message: Message, media: Media) -> bytes | None:
+        """Return a file that the message's simulated provider has by its id."""
+        provider = self.providers.get(message.source)
+        if provider is None or media.media_id is None:
+            return None
+        return provider.simulation.files.get(media.media_id)
 
     async def _behave(self, request: web.Request) -> web.Response:
         """Let statuses come late or repeatedly from now on, or messages to one user fail."""
@@ -256,13 +293,13 @@ def _media_of(content: Content, card: int) -> Media | None:
 
 def _with_file(media: Media, file: str, provider: SimulatedProvider) -> Media:
     """Return a media with the file that its provider keeps. Raises `BadRequest`."""
-    content = provider.files.get(file)
+    content = provider.simulation.files.get(file)
     if content is None:
         raise BadRequest("file: the provider keeps none of this id")
     return attrs.evolve(
         media,
         media_id=file,
-        url=provider.link(file),
+        url=Files.link(provider.url, file),
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
@@ -284,7 +321,7 @@ def _json(body: bytes) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")
+        return f"{len(body)} bytes that are no JSON"
 
 
 @asynccontextmanager

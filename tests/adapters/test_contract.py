@@ -223,7 +223,11 @@ class Sound(Plain):
         """Tell what stands beside the messages."""
         body = read_object(verified.payload)
         scope = Scope(source=self._name, channel="plain", received_at=RECEIVED_AT, body=body)
-        told = {name: value for name, value in body.items() if name != "messages"}
+        told = {
+            name: value
+            for name, value in body.items()
+            if name != "messages" or not isinstance(value, list)
+        }
         return [scope.notice("other", told, scope.identity(told))] if told else []
 
     def _message(self, scope, item):

@@ -187,8 +187,8 @@ class SubscriberCursor:
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`.
 
-        What is held or dead is written first, as one; then the server is told how far the
-        subscriber is. What a crash leaves between the two is given again, as delivery allows.
+        Held and dead entries are written first, as one; then the server is told how far the
+        subscriber is. After a crash between the two, entries are given again, as delivery allows.
         """
         drafts = self._drafts(settlement)
         for start in range(0, len(drafts), _BATCH):

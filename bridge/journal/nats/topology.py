@@ -1,6 +1,7 @@
 """The streams: made where there are none, brought up to date where there are.
 
-What an operator may have decided (replicas, placement, limits, storage) is left as it is.
+Settings that an operator may have chosen (replicas, placement, limits, storage) are left as they
+are.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class Database:
     async def run(self, work: Work[T], *, alone: bool = False) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.
 
-        What is one statement `alone` needs no transaction.
+        One statement `alone` needs no transaction.
         """
         until = asyncio.get_running_loop().time() + self.patience
         while True:

@@ -278,7 +278,7 @@ class PostgresJournal(Operations):
     ) -> tuple[Sequence[Entry], int]:
         """Return entries beyond a position, and up to where these are all there are.
 
-        Whatever lies up to `at_least` has been committed.
+        Every entry up to `at_least` has been committed.
         """
         last = max(self.tail.last, at_least, position)
         entries = await self.read_after(position, limit, partitions)

@@ -1,8 +1,8 @@
 """The journal that `bridge serve` keeps, and embedders too: a file, and no server to install.
 
-An append is one item of the writer's next group commit and returns when that is on disk. What
-was appended lately is also in memory, so that a subscriber who keeps up reads nothing from disk;
-one who lags reads on a connection of its own, in a thread of its own.
+An append is one item of the writer's next group commit and returns when that is on disk. The newest
+entries are also in memory, so that a subscriber who keeps up reads nothing from disk; one who lags
+reads on a connection of its own, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -158,7 +159,7 @@ class SqliteJournal(Store, Journal):
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
         name = digest(key)
-        position = self.running().keys.position(name)
+        position = self.running().indexes.keys.position(name)
         return await self.reading(entries.find, name, position)
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
@@ -240,8 +241,8 @@ class SqliteJournal(Store, Journal):
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole journal, a little at a time.
 
-        What is appended while it runs is not looked at. When it returns, nothing of what it
-        erased is left in the file or in its WAL.
+        Events that are appended while it runs are not looked at. When it returns, nothing of what
+        it erased is left in the file or in its WAL.
         """
         whom = await self._known_from(Subject.of(subject))
         erased = await self._erase_waiting(whom)
@@ -252,10 +253,11 @@ class SqliteJournal(Store, Journal):
             if found:
                 await self.writing(entries.erase, found)
                 erased += len(found)
+        forget = partial(forget_records, limit=_WINDOW)
         record: int | None = 0
         while record is not None:
-            cache = self.running().records
-            record = await self.writing(forget_records, cache, whom, record, _WINDOW)
+            writer = self.running()
+            record = await self.writing(forget, writer.indexes, writer.records, whom, record)
         await self.writing(states.purge, whom)
         self._cursors.tail.erase(whom)
         await self._chore(_truncate_wal)

@@ -1,8 +1,8 @@
 """A small LSM index from keys to positions: exact, at the cost of few pages.
 
 Keys are digests, so a plain index is written at random places: a page for each new key, which was
-a third of an append's cost. Here the keys of the newest entries are in memory only; their entries
-are on disk, so that opening reads them back. Once they are many they are merged into the table,
+a third of an append's cost. Here the keys of the newest rows are in memory only; the rows are on
+disk, so that opening reads their keys back. Once they are many they are merged into the table,
 part by part in the order of keys, so that a page takes several of them: each part belongs to the
 transaction of a group that is written anyway.
 
@@ -12,9 +12,10 @@ The writer alone changes the index. Any thread may ask for a `position`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import apsw
+import attrs
 
 _PARTS: Final = 256  # by the first byte of a key
 _PACE: Final = 2  # keys merged for each that is new, so that those in memory stay bounded
@@ -31,8 +32,8 @@ def batches(statement: str) -> Mapping[int, str]:
 
 
 def in_batches(
-    values: Sequence[bytes], statements: Mapping[int, str]
-) -> Iterator[tuple[Sequence[bytes | None], str]]:
+    values: Sequence[bytes | int], statements: Mapping[int, str]
+) -> Iterator[tuple[Sequence[bytes | int | None], str]]:
     """Return values a batch at a time, each with its statement of `batches`."""
     for start in range(0, len(values), _COUNTS[-1]):
         some = values[start : start + _COUNTS[-1]]
@@ -40,11 +41,11 @@ def in_batches(
         yield (*some, *(None,) * (count - len(some))), statements[count]
 
 
-_AMONG: Final = batches("SELECT key FROM keys WHERE key IN ({})")
-
-
 class KeyIndex:
-    """The keys of all entries.
+    """The `index` of all keys of a table `of` the file: where the row with each of them is.
+
+    A table has one row of a key. The row may be put in the place of another one at a later
+    position, and positions only grow: whoever adds a row gives it one beyond `last`.
 
     A merge begins when `in_memory` keys wait for it; half as many come while it runs. How far it
     is stands on disk beside what it wrote, so that a restart goes on with it.
@@ -53,8 +54,12 @@ class KeyIndex:
     Raises `apsw.Error` where the keys cannot be read back.
     """
 
-    def __init__(self, connection: apsw.Connection, *, in_memory: int) -> None:
+    def __init__(self, connection: apsw.Connection, index: str, *, of: str, in_memory: int) -> None:
         self._connection = connection
+        self._index = index
+        self._find = batches(f"SELECT key, position FROM {index} WHERE key IN ({{}})")  # noqa: S608 - our own words
+        self._insert = f"REPLACE INTO {index} (key, position) VALUES (?, ?)"  # noqa: S608 - our own words
+        self._delete = f"DELETE FROM {index} WHERE key = ?"  # noqa: S608 - our own words
         self._in_memory = in_memory
         self._latest: _Parts = _empty()
         self._merging: _Parts = _empty()
@@ -64,18 +69,18 @@ class KeyIndex:
         self._merged_parts = 0  # in this transaction
         # `_part` is the next to be merged; behind the last, nothing is being merged.
         self._merged_up_to, self._merging_up_to, self._part = self._read_progress()
-        self._last = self._merging_up_to
-        self._read_back()
+        self.last = self._merging_up_to
+        self._read_back(of)
 
     def _read_progress(self) -> tuple[int, int, int]:
         progress: tuple[int, int, int] | None = self._connection.execute(
-            "SELECT position, merging_up_to, part FROM merged"
+            "SELECT position, merging_up_to, part FROM merged WHERE name = ?", (self._index,)
         ).fetchone()
         return progress or (0, 0, _PARTS)
 
-    def _read_back(self) -> None:
+    def _read_back(self, table: str) -> None:
         rows: Iterable[tuple[bytes, int]] = self._connection.execute(
-            "SELECT key, position FROM entries WHERE position > ? ORDER BY position",
+            f"SELECT key, position FROM {table} WHERE position > ? ORDER BY position",  # noqa: S608 - our own words
             (self._merged_up_to,),
         )
         for key, position in rows:
@@ -85,36 +90,37 @@ class KeyIndex:
                 self._merging[key[0]][key] = position
 
     def _keep(self, key: bytes, position: int) -> None:
-        self._latest[key[0]][key] = position
-        self._count += 1
-        self._last = position
+        part = self._latest[key[0]]
+        self._count += key not in part
+        part[key] = self.last = position
 
     def position(self, key: bytes) -> int | None:
-        """Return where an entry that is not in the table yet is. Safe in any thread.
+        """Return where a row is whose key is not in the index's table yet. Safe in any thread.
 
-        What is in the table may be found here too, and nothing is ever in neither of them as
-        long as this is asked first.
+        A key of that table may be found here too, and no key is ever in neither of them as long
+        as this is asked first.
         """
         part = key[0]
         return self._latest[part].get(key) or self._merging[part].get(key)
 
-    def among(self, keys: Iterable[bytes]) -> set[bytes]:
-        """Return which of these keys are known."""
-        known: set[bytes] = set()
+    def positions(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """Return where the rows of those of these keys are that are known."""
+        known: dict[bytes, int] = {}
         others: list[bytes] = []
         for key in keys:
             part = key[0]
-            if key in self._latest[part] or key in self._merging[part]:
-                known.add(key)
-            else:
+            position = self._latest[part].get(key) or self._merging[part].get(key)
+            if position is None:
                 others.append(key)
-        for some, statement in in_batches(others, _AMONG):
-            rows: Iterable[tuple[bytes]] = self._connection.execute(statement, some)
-            known.update(key for (key,) in rows)
+            else:
+                known[key] = position
+        for some, statement in in_batches(others, self._find):
+            rows: Iterable[tuple[bytes, int]] = self._connection.execute(statement, some)
+            known.update(rows)
         return known
 
     def add(self, rows: Iterable[tuple[int, bytes, *tuple[object, ...]]]) -> None:
-        """Make the keys of new rows of entries known: each begins with its position and key."""
+        """Make the keys of new rows known: each begins with its position and key."""
         self._added += [(row[1], row[0]) for row in rows]
 
     def merge(self) -> None:
@@ -123,7 +129,7 @@ class KeyIndex:
             if self._count < self._in_memory:
                 return
             # In this order: at no moment is a key in neither.
-            self._merging, self._merging_up_to = self._latest, self._last
+            self._merging, self._merging_up_to = self._latest, self.last
             self._latest, self._count = _empty(), 0
             self._part = 0
         part = self._part
@@ -131,17 +137,17 @@ class KeyIndex:
         while part < _PARTS and len(rows) <= _PACE * len(self._added):
             rows += sorted(self._merging[part].items())
             part += 1
-        self._connection.executemany("INSERT INTO keys (key, position) VALUES (?, ?)", rows)
+        self._connection.executemany(self._insert, rows)
         merged_up_to = self._merging_up_to if part == _PARTS else self._merged_up_to
         self._connection.execute(
-            "REPLACE INTO merged (only, position, merging_up_to, part) VALUES (1, ?, ?, ?)",
-            (merged_up_to, self._merging_up_to, part),
+            "REPLACE INTO merged (name, position, merging_up_to, part) VALUES (?, ?, ?, ?)",
+            (self._index, merged_up_to, self._merging_up_to, part),
         )
         self._merged_parts = part - self._part
 
     def delete(self, keys: Sequence[tuple[bytes]]) -> None:
-        """Forget keys; as rows, since a statement that deletes their entries returns them so."""
-        self._connection.executemany("DELETE FROM keys WHERE key = ?", keys)
+        """Forget keys; as rows, since a statement that deletes what has them returns them so."""
+        self._connection.executemany(self._delete, keys)
         self._deleted += keys
 
     def commit(self) -> None:
@@ -163,6 +169,32 @@ class KeyIndex:
     def roll_back(self) -> None:
         """Take note that nothing of the transaction has happened."""
         self._added, self._deleted, self._merged_parts = [], [], 0
+
+
+@attrs.frozen
+class Indexes:
+    """The indexes of a file: `keys` knows the entries, and `names` the records."""
+
+    keys: KeyIndex
+    names: KeyIndex
+
+    @classmethod
+    def read(cls, connection: apsw.Connection, *, in_memory: int) -> Self:
+        """Read both back. Raises `apsw.Error`."""
+        return cls(
+            KeyIndex(connection, "keys", of="entries", in_memory=in_memory),
+            KeyIndex(connection, "names", of="tracks", in_memory=in_memory),
+        )
+
+    def commit(self) -> None:
+        """See `KeyIndex.commit`."""
+        self.keys.commit()
+        self.names.commit()
+
+    def roll_back(self) -> None:
+        """See `KeyIndex.roll_back`."""
+        self.keys.roll_back()
+        self.names.roll_back()
 
 
 def _empty() -> _Parts:

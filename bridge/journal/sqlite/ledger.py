@@ -22,13 +22,14 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.overlay import Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
-from bridge.journal.sqlite.key_index import KeyIndex, batches, in_batches
+from bridge.journal.sqlite.key_index import Indexes, batches, in_batches
 from bridge.journal.waiting import Queues
 from bridge.model import Event
 
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
-_RECORDS: Final = batches("SELECT name, tied_to, track FROM tracks WHERE name IN ({})")
+_RECORDS: Final = batches("SELECT key, tied_to, track FROM tracks WHERE position IN ({})")
+_INSERT: Final = "INSERT INTO tracks (position, key, at, tied_to, track) VALUES (?, ?, ?, ?, ?)"
 
 _Found: TypeAlias = Record | bytes
 
@@ -61,14 +62,15 @@ class RecordCache:
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
-    What deciding on its `events` looks at first is looked up together, because that costs a tenth
-    of looking it up one by one: their keys at once, their records when one of them is not cached.
+    The keys and records that deciding on its `events` takes first are looked up together, because
+    that costs a tenth of looking them up one by one: their keys at once, their records when one of
+    them is not cached.
     """
 
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KeyIndex,
+        indexes: Indexes,
         queues: Queues,
         cache: RecordCache,
         events: Sequence[Event],
@@ -80,11 +82,11 @@ class GroupLedger(Overlay[bytes]):
             stored_lane=queues.lanes.get,
         )
         self._connection = connection
-        self._keys = keys
+        self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
         self._looked_up = set(made.values())
-        self._known = keys.among(self._looked_up)
+        self._known = self._keys.positions(self._looked_up)
         self._missing: set[bytes] = set()
         self._expected = events  # of which no record has been looked up
 
@@ -92,18 +94,14 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.has_key`."""
         if key not in self._looked_up:
             self._looked_up.add(key)
-            self._known |= self._keys.among((key,))
+            self._known |= self._keys.positions((key,))
         return key in self._known
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""
         if not self.has_key(key):
             return None
-        position = self._keys.position(key)
-        if position is None:
-            position = self._connection.execute(
-                "SELECT position FROM keys WHERE key = ?", (key,)
-            ).get
+        position = self._known[key]
         row: tuple[int, str | None, bytes | None] | None = self._connection.execute(
             "SELECT at, lane, event FROM entries WHERE position = ? AND key = ?", (position, key)
         ).fetchone()
@@ -111,7 +109,7 @@ class GroupLedger(Overlay[bytes]):
             return None
         at, lane, data = row
         if data is not None:
-            return read_event(data, position or 0, at)
+            return read_event(data, position, at)
         return None if lane is None else bytes.fromhex(lane)
 
     def stored_record(self, name: bytes) -> _Found | None:
@@ -129,7 +127,8 @@ class GroupLedger(Overlay[bytes]):
         """Read records into the cache, save those that are in it; return what has been read."""
         found: dict[bytes, _Found] = {}
         wanted = [name for name in names if self._cache.get(name) is None]
-        for some, statement in in_batches(wanted, _RECORDS):
+        positions = tuple(self._names.positions(wanted).values())
+        for some, statement in in_batches(positions, _RECORDS):
             rows: Iterable[tuple[bytes, bytes | None, bytes | None]] = self._connection.execute(
                 statement, some
             )
@@ -145,15 +144,7 @@ class GroupLedger(Overlay[bytes]):
         """Write what the group changed; what was touched last is forgotten last."""
         records, queues = self.records, self.queues
         if records:
-            self._connection.executemany(
-                "REPLACE INTO tracks (name, at, tied_to, track) VALUES (?, ?, ?, ?)",
-                [
-                    (name, now, value, None)
-                    if isinstance(value, bytes)
-                    else (name, now, None, encode_record(value))
-                    for name, value in records.items()
-                ],
-            )
+            self._write_records(now)
             self._cache.keep(records)
         if queues:
             self._connection.executemany(
@@ -163,6 +154,22 @@ class GroupLedger(Overlay[bytes]):
                 "INSERT INTO queues (lane, items) VALUES (?, ?)",
                 [(lane, encode_waiting(q.items)) for lane, q in queues.items() if q.items],
             )
+
+    def _write_records(self, now: int) -> None:
+        """Write the records at the end of their table, in the place of what there was of them."""
+        before = self._names.positions(name for name in self.records if name not in self._missing)
+        rows = [
+            (position, name, now, value, None)
+            if isinstance(value, bytes)
+            else (position, name, now, None, encode_record(value))
+            for position, (name, value) in enumerate(self.records.items(), self._names.last + 1)
+        ]
+        self._connection.executemany(_INSERT, rows)
+        self._connection.executemany(
+            "DELETE FROM tracks WHERE position = ?", [(position,) for position in before.values()]
+        )
+        self._names.add(rows)
+        self._names.merge()
 
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
@@ -188,17 +195,24 @@ def known_from(
 
 
 def forget_records(
-    connection: apsw.Connection, cache: RecordCache, subject: Subject, after: int, limit: int
+    connection: apsw.Connection,
+    indexes: Indexes,
+    cache: RecordCache,
+    subject: Subject,
+    after: int,
+    *,
+    limit: int,
 ) -> int | None:
     """Forget the records that tell of somebody, looking at `limit` of them.
 
     Return where to go on, or None after the last.
     """
     rows = _records(connection, after, limit)
-    connection.executemany(
-        "DELETE FROM tracks WHERE id = ?",
+    gone: Iterable[tuple[bytes]] = connection.executemany(
+        "DELETE FROM tracks WHERE position = ? RETURNING key",
         [(row,) for row, record in rows if record is not None and subject.is_known_by(record)],
     )
+    indexes.names.delete(list(gone))
     cache.clear()
     return rows[-1][0] if rows else None
 
@@ -207,6 +221,7 @@ def _records(
     connection: apsw.Connection, after: int, limit: int
 ) -> list[tuple[int, Record | None]]:
     rows: Iterable[tuple[int, bytes | None]] = connection.execute(
-        "SELECT id, track FROM tracks WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        "SELECT position, track FROM tracks WHERE position > ? ORDER BY position LIMIT ?",
+        (after, limit),
     )
     return [(row, None if data is None else decode_record(data)) for row, data in rows]

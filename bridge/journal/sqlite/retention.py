@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import apsw
 import attrs
 
-from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 
 _Limits: TypeAlias = tuple[int, float]
 """Before when an entry is old, and after when its time is none."""
@@ -42,6 +42,11 @@ WHERE position > ? AND position <= ?
 RETURNING key
 """
 _DELETE_ALL: Final = "DELETE FROM entries WHERE position > ? AND position <= ? RETURNING key"
+_DELETE_TRACKS: Final = """
+DELETE FROM tracks
+WHERE at < ?2 AND position IN (SELECT position FROM tracks ORDER BY position LIMIT ?1)
+RETURNING key
+"""
 _BULKY: Final = """
 SELECT position, key, at FROM entries
 WHERE position > ? AND position <= ? AND event IS NOT NULL
@@ -92,10 +97,10 @@ class Retention:
         """Let the next step be the first of a pass, whatever has been done of another."""
         self._pass = None
 
-    def step(self, connection: apsw.Connection, keys: KeyIndex) -> bool:
+    def step(self, connection: apsw.Connection, indexes: Indexes) -> bool:
         """Do a little; return whether that was the end of the pass."""
         if self._pass is None:
-            self._pass = self._sweep(connection, keys)
+            self._pass = self._sweep(connection, indexes)
         try:
             next(self._pass)
         except StopIteration:
@@ -105,12 +110,12 @@ class Retention:
             raise
         return self._pass is None
 
-    def _sweep(self, connection: apsw.Connection, keys: KeyIndex) -> Iterator[None]:
+    def _sweep(self, connection: apsw.Connection, indexes: Indexes) -> Iterator[None]:
         now, latest = self._clock.earliest(), self._clock.latest()
         overdue = _Overdue()
         try:
             before = int(now - self._absolute_limit)
-            yield from self._give_up(connection, keys, (before, latest), overdue)
+            yield from self._give_up(connection, indexes.keys, (before, latest), overdue)
         finally:
             if overdue.total:
                 _LOG.warning(
@@ -121,8 +126,8 @@ class Retention:
                     overdue.held,
                     overdue.dead,
                 )
-        yield from self._expire_entries(connection, keys, (int(now - self._keep), latest))
-        yield from self._expire_tracks(connection, int(now - self._keep))
+        yield from self._expire_entries(connection, indexes.keys, (int(now - self._keep), latest))
+        yield from self._expire_tracks(connection, indexes.names, int(now - self._keep))
         yield from self._expire_states(connection, now)
         if self.max_size:
             yield from self._shrink(connection)
@@ -162,14 +167,13 @@ class Retention:
             position = upto
             yield
 
-    def _expire_tracks(self, connection: apsw.Connection, before: int) -> Iterator[None]:
+    def _expire_tracks(
+        self, connection: apsw.Connection, names: KeyIndex, before: int
+    ) -> Iterator[None]:
         while True:
-            connection.execute(
-                "DELETE FROM tracks WHERE at < ?2 AND id IN "
-                "(SELECT id FROM tracks ORDER BY id LIMIT ?1)",
-                (_CHUNK, before),
-            )
-            if connection.changes() < _CHUNK:
+            with _forgetting(connection, names) as delete:
+                gone = delete(_DELETE_TRACKS, (_CHUNK, before))
+            if gone < _CHUNK:
                 return
             yield
 
@@ -243,12 +247,13 @@ def _done(connection: apsw.Connection) -> int:
 @contextmanager
 def _forgetting(
     connection: apsw.Connection, keys: KeyIndex
-) -> Iterator[Callable[[str, tuple[int, ...]], None]]:
-    """Give what deletes entries, and forget their keys: all of it in one transaction."""
+) -> Iterator[Callable[[str, tuple[int, ...]], int]]:
+    """Give what deletes rows, and forget their keys: all of it in one transaction."""
 
-    def delete(statement: str, values: tuple[int, ...]) -> None:
-        gone: Iterable[tuple[bytes]] = connection.execute(statement, values)
-        keys.delete(list(gone))
+    def delete(statement: str, values: tuple[int, ...]) -> int:
+        gone: list[tuple[bytes]] = list(connection.execute(statement, values))
+        keys.delete(gone)
+        return len(gone)
 
     try:
         with connection:

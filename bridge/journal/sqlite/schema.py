@@ -18,9 +18,11 @@ _STEPS_BETWEEN_LOOKS: Final = 10_000
 
 # A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
 # only the key, and `lane` may be the key of its event in hexadecimal. A key is the BLAKE2b of the
-# event's own, and `key_index.py` sees to it that no two entries share one. `keys` holds those of
-# all entries up to the position in `merged`, and of those up to `merging_up_to` the ones in the
-# parts before `part`. `mended` is 1 for an event that could not be read and has been read since.
+# event's own, or of the name of a record in `tracks`, and no two rows share one (`key_index.py`).
+# `keys` is the index of the entries and `names` that of `tracks`: of all rows up to the position
+# in `merged`, and of those up to `merging_up_to` the ones in the parts before `part`. A record that
+# changes gets a row at the end: what was touched last is forgotten last.
+# `mended` is 1 for an event that could not be read and has been read since.
 # `queues` holds what is durable and not published yet. `retry` is the JSON of a `Retry`, and
 # `due_at` repeats its own. `states` is what subscribers remember of conversations. There is no
 # index for searching: it would be written at random places, a page an append.
@@ -37,15 +39,19 @@ CREATE TABLE keys (
     key BLOB PRIMARY KEY,
     position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE names (
+    key BLOB PRIMARY KEY,
+    position INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE merged (
-    only INTEGER PRIMARY KEY CHECK (only = 1),
+    name TEXT PRIMARY KEY,
     position INTEGER NOT NULL,
     merging_up_to INTEGER NOT NULL,
     part INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE TABLE tracks (
-    id INTEGER PRIMARY KEY,
-    name BLOB NOT NULL UNIQUE,
+    position INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
     at INTEGER NOT NULL,
     tied_to BLOB,
     track BLOB

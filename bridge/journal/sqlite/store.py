@@ -1,8 +1,8 @@
 """A journal's file while it is open: its connections and threads, and its recovery.
 
-Where the files that are open turn out not to be those on disk, nothing more is acknowledged.
-What is still at hand, through the descriptors that are open, is then written into a new file,
-which takes their place, and the journal goes on as after a restart.
+Where the files that are open turn out not to be those on disk, nothing more is acknowledged. The
+data that the open descriptors still reach is then written into a new file, which takes their place,
+and the journal goes on as after a restart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bridge.journal.sqlite.checkpointer import Checkpointer
 from bridge.journal.sqlite.cursor import Cursors
 from bridge.journal.sqlite.entries import newest_at
 from bridge.journal.sqlite.files import Damaged, Files
-from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
@@ -105,10 +105,10 @@ class Store:
             files = Files(self._where)
             connections.enter_context(files.locked())
             try:
-                source, keys = self._open_file(files)
+                source, indexes = self._open_file(files)
             except Damaged as error:
                 self.set_aside = files.set_aside(str(error))
-                source, keys = self._open_file(files)
+                source, indexes = self._open_file(files)
             connections.callback(files.finish_recovery)  # when its connections are closed
             connections.callback(source.close)
             self._reader = self._connect(files, connections)
@@ -119,7 +119,7 @@ class Store:
                 _LOG.warning("%s", told)
             self._readers = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
             threads.callback(self._readers.shutdown)
-            writer = self._start_writer(files, source, keys)
+            writer = self._start_writer(files, source, indexes)
             threads.callback(writer.stop)
             checkpointer = Checkpointer(checkpoints, writer)
             checkpointer.start()
@@ -128,12 +128,12 @@ class Store:
             self._opened = _Opened(files, source, threads.pop_all(), connections.pop_all())
             self.writer = writer
 
-    def _open_file(self, files: Files) -> tuple[apsw.Connection, KeyIndex]:
+    def _open_file(self, files: Files) -> tuple[apsw.Connection, Indexes]:
         connection = open_file(
             files, vfs=self._vfs, busy_timeout=self._busy_timeout, check_for=self._check_for
         )
         with usable(connection, self._path):
-            return connection, KeyIndex(connection, in_memory=self._keys_in_memory)
+            return connection, Indexes.read(connection, in_memory=self._keys_in_memory)
 
     def _connect(self, files: Files, connections: ExitStack) -> apsw.Connection:
         try:
@@ -144,7 +144,7 @@ class Store:
             raise JournalError(f"{self._path} cannot be opened: {error}") from error
         return connection
 
-    def _start_writer(self, files: Files, connection: apsw.Connection, keys: KeyIndex) -> Writer:
+    def _start_writer(self, files: Files, connection: apsw.Connection, indexes: Indexes) -> Writer:
         clock = SteadyClock(self._clock, self._monotonic, newest=newest_at(connection))
         retention = Retention(
             keep=self._keep,
@@ -155,7 +155,7 @@ class Store:
         )
         writer = Writer(
             connection,
-            keys,
+            indexes,
             retention=retention,
             clock=clock.latest,
             max_group=self._max_group,

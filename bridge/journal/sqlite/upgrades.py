@@ -54,6 +54,37 @@ STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {
     ) STRICT;
     CREATE INDEX states_by_expiry ON states (expires_at);
     """,
+    # The names of records have an index like the keys of entries.
+    6: """
+    ALTER TABLE tracks RENAME TO old_tracks;
+    CREATE TABLE tracks (
+        position INTEGER PRIMARY KEY,
+        key BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        tied_to BLOB,
+        track BLOB
+    ) STRICT;
+    CREATE TABLE names (
+        key BLOB PRIMARY KEY,
+        position INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO tracks (position, key, at, tied_to, track)
+        SELECT id, name, at, tied_to, track FROM old_tracks ORDER BY id;
+    INSERT INTO names (key, position) SELECT name, id FROM old_tracks ORDER BY name;
+    DROP TABLE old_tracks;
+    ALTER TABLE merged RENAME TO old_merged;
+    CREATE TABLE merged (
+        name TEXT PRIMARY KEY,
+        position INTEGER NOT NULL,
+        merging_up_to INTEGER NOT NULL,
+        part INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO merged (name, position, merging_up_to, part)
+        SELECT 'keys', position, merging_up_to, part FROM old_merged
+        UNION ALL
+        SELECT 'names', max(position), max(position), 256 FROM tracks HAVING count(*);
+    DROP TABLE old_merged;
+    """,
 }
 """What leads from each format to the next."""
 

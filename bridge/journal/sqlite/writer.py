@@ -26,7 +26,7 @@ from bridge.journal.correlation import correlate
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
-from bridge.journal.sqlite.key_index import KeyIndex
+from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.waiting import Published, Queues, release, withdraw
@@ -110,7 +110,7 @@ class Writer:
     """The thread that owns the writing connection.
 
     `answered` is called on the event loop, once for each group, with its items.
-    `last` is the position of the newest entry on disk, and `keys` knows those of all entries.
+    `last` is the position of the newest entry on disk.
     `fault` says what went wrong with the last write, until one succeeds.
     `put` queues an item, whose future tells what became of it.
 
@@ -121,7 +121,7 @@ class Writer:
     def __init__(
         self,
         connection: apsw.Connection,
-        keys: KeyIndex,
+        indexes: Indexes,
         *,
         retention: Retention,
         clock: Callable[[], float],
@@ -134,7 +134,7 @@ class Writer:
         self._is_at_fault = False  # and has been told so
         self.commits = 0
         self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
-        self.keys = keys
+        self.indexes = indexes
         self.records = RecordCache()
         self._queues = Queues(clock=clock)
         read_queues(connection, self._queues)
@@ -241,7 +241,7 @@ class Writer:
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever the disk does
             self._roll_back()
-            self.keys.roll_back()
+            self.indexes.roll_back()
             self.records.clear()
             fault = self._failed(error)
             for append in appends:
@@ -253,7 +253,7 @@ class Writer:
                 for job in jobs:
                     job.error = JournalError(fault)
         else:
-            self.keys.commit()
+            self.indexes.commit()
             if ledger is not None and ledger.queues:
                 ledger.commit()
             self.last = last
@@ -281,7 +281,7 @@ class Writer:
 
     def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
         events = [event for append in appends for event in append.events]
-        return GroupLedger(self._connection, self.keys, self._queues, self.records, events)
+        return GroupLedger(self._connection, self.indexes, self._queues, self.records, events)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger, *, now: int) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
@@ -308,7 +308,9 @@ class Writer:
                 entries.append(_new_entry(position=last, lane=lane, event=event, size=len(data)))
                 append.size += len(data)
             if append.learned:
-                known = self.keys.among(append.learned) | {row[1] for row in rows}
+                known = self.indexes.keys.positions(append.learned).keys() | {
+                    row[1] for row in rows
+                }
                 claims |= dict.fromkeys(name for name in append.learned if name not in known)
             # Known from now on, and not published under this key.
             for name, of in claims.items():
@@ -316,8 +318,8 @@ class Writer:
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
             self._connection.executemany(_INSERT, rows)
-            self.keys.add(rows)
-            self.keys.merge()
+            self.indexes.keys.add(rows)
+            self.indexes.keys.merge()
         if ledger.records or ledger.queues:  # else all of them are of users as they are known
             ledger.write(now)
         return last
@@ -339,7 +341,7 @@ class Writer:
     def _sweep(self) -> None:
         """Take one step of a retention pass; a pass that fails is tried again at the next."""
         try:
-            finished = self._retention.step(self._connection, self.keys)
+            finished = self._retention.step(self._connection, self.indexes)
         except Exception as error:  # noqa: BLE001 - as in _commit
             fault = self._failed(error)
             for wish in self._wishes:

@@ -48,7 +48,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def guard(settings: AdminSettings, operators: Operators) -> Middleware:
     """Return what lets requests in: those with a token, or from this machine's own programs.
 
-    Who is let in, or is not, is known to the record.
+    Requests that are let in and those that are not are both on record.
     """
     named = {_TOKEN: settings.token, **settings.tokens, **settings.readers}
     tokens = {name: Tokens((token,)) for name, token in named.items() if token}

@@ -1,7 +1,7 @@
 """The listener for operators: JSON over HTTP for the commands, probes, and metrics.
 
-Whoever reaches it can read every event, so it is never the public port: on loopback by default,
-behind a token otherwise.
+Its clients can read every event, so it is never the public port: on loopback by default, behind a
+token otherwise.
 """
 
 from __future__ import annotations

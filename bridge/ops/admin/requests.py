@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import attrs
 import orjson
 from aiohttp import web
 
 from bridge.adapter.payload import instant, phone
 from bridge.errors import BridgeError
 from bridge.journal.query import MOST, Query
+from bridge.ops.interface import SEARCH
 
 _MOST_POSITIONS: Final = 1 << 62
 _log: Final = logging.getLogger(__name__)
@@ -26,9 +26,7 @@ class BadRequest(BridgeError):
 def query_of(request: web.Request) -> Query:
     """Return the search that a request's parameters describe."""
     values = request.query
-    allowed = {field.name for field in attrs.fields(Query)} - {"kinds", "reparsed"}
-    allowed |= {"kind", "mended", "masked", "conversation_of"}
-    if unknown := values.keys() - allowed:
+    if unknown := values.keys() - SEARCH.keys():
         raise BadRequest(f"unknown: {', '.join(sorted(unknown))}")
     words = {
         name: values.get(name)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import attrs
 import orjson
@@ -22,14 +22,14 @@ from bridge.ops.admin.guard import SEND
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, limit_of, word
 from bridge.ops.admin.responses import json_response
 from bridge.ops.operators import Operators, Served
-from bridge.outbox.composing import Asking
+from bridge.outbox.composing import Adapt, Asking
 from bridge.outbox.failures import failures
 from bridge.outbox.outbox import NAME as OUTBOX
 from bridge.settings import seconds
 
 NAMES: Final = frozenset(
     {"to", "via", "text", "content", "key", "otherwise", "fallback", "not_before", "expires"}
-    | {"strict", "force", "wait", "until", "dry_run"}
+    | {"adapt", "force", "wait", "until", "dry_run"}
 )
 KEY_HEADER: Final = "Idempotency-Key"
 """https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/"""
@@ -166,7 +166,10 @@ def _options(request: web.Request, body: Mapping[str, Any]) -> Asking:
         options["not_before"] = instant(when) or when
     if (when := word(body.get("expires"), "expires")) is not None:
         options["expires"] = instant(when) or when
-    options["strict"] = body.get("strict") is True
+    adapt = body.get("adapt", "degrade")
+    if adapt not in get_args(Adapt):
+        raise BadRequest(f"adapt: expected one of {', '.join(get_args(Adapt))}")
+    options["adapt"] = adapt
     options["force"] = body.get("force") is True
     return options
 

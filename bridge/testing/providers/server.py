@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,9 +18,7 @@ from bridge.testing.providers.callbacks import Callbacks
 
 _HOST: Final = "127.0.0.1"
 _HTML: Final = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-_MAX_BODY: Final = 1024 * 1024
-_MAX_FILES: Final = 64 * 1024 * 1024  # bytes of all files together
-_FILES: Final = "/files/"
+_MAX_BODY: Final = 110 * 1024 * 1024  # the largest file that a provider takes, and its form
 
 
 class Trouble(StrEnum):
@@ -72,7 +69,6 @@ class SimulatedProvider:
         self.requests: list[Request] = []
         self.responses: list[Response] = []
         self.callbacks = Callbacks(seed)
-        self.files: dict[str, bytes] = {}
         self.clock = clock if clock is not None else lambda: datetime.now(UTC)
         self._port = port
         self._simulation: Simulation | None = None
@@ -134,23 +130,11 @@ class SimulatedProvider:
         body = self.simulation.say(user, content, self.clock(), account=account)
         return await self.callbacks.post(body)
 
-    def keep(self, content: bytes) -> str:
-        """Keep a file of a user's; return its id. The oldest files make room."""
-        name = str(time.time_ns())
-        self.files[name] = content
-        while sum(map(len, self.files.values())) > _MAX_FILES:
-            del self.files[next(iter(self.files))]
-        return name
-
-    def link(self, file: str) -> str:
-        """Return where a file is kept."""
-        return f"{self.url}{_FILES}{file}"
-
     # --- requests ----------------------------------------------------------------------------
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        if request.path.startswith(_FILES):
-            content = self.files.get(request.path.removeprefix(_FILES))
+        if request.path.startswith("/files/"):
+            content = self.simulation.files.get(request.path.removeprefix("/files/"))
             return web.Response(status=404) if content is None else web.Response(body=content)
         received = Request(
             method=request.method,

@@ -134,7 +134,7 @@ def test_a_message_says_for_how_long_it_is_worth_delivering(given, told):
         (Receipt(message_id="a", typing=True), "2 messages"),
         (Receipt(), "says nothing"),
         (Contacts(contacts=()), "no contact"),
-        (Carousel([Menu("", options=[]), Menu("a", options=[])]), "title, a text or a file"),
+        (Carousel([Menu("", options=[]), Menu("a", options=[])]), "a text without words"),
         (
             Native({"contentMessage": {"text": "x" * 250_000}}),
             "bytes of JSON, and 250000 are possible",

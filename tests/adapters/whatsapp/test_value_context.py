@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bridge.adapter.payload import identifier, phone
+from bridge.adapter.payload import identifier, phone, read_object
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.value_context import remembered_account
 from bridge.model import Party, Role
@@ -35,7 +36,8 @@ def body(number_id, displayed):
             }
         ],
     }
-    return {"entry": [{"id": ENTRY_ID, "changes": [{"field": "messages", "value": value}]}]}
+    entry = {"id": ENTRY_ID, "changes": [{"field": "messages", "value": value}]}
+    return read_object(json.dumps({"entry": [entry]}).encode())
 
 
 def test_metadata_names_the_account():
@@ -55,13 +57,13 @@ def test_metadata_names_the_account():
 @example("106540352242922", "9" * 99)
 def test_what_is_remembered_is_what_the_metadata_says(number_id, displayed):
     """Account and phone are those of this callback, whichever others came before it."""
+    told = body(number_id, displayed)
     for _ in range(2):
-        events = translate_body(
-            body(number_id, displayed), source="whatsapp", received_at=RECEIVED_AT
-        )
-        (message,) = events
-        assert message.account == (identifier(number_id) or ENTRY_ID)
-        assert message.recipient.phone == phone(displayed)
+        events = translate_body(told, source="whatsapp", received_at=RECEIVED_AT)
+        message, *_ = events  # odd metadata is told too
+        metadata = told["entry"][0]["changes"][0]["value"]["metadata"]
+        assert message.account == (identifier(metadata["phone_number_id"]) or ENTRY_ID)
+        assert message.recipient.phone == phone(metadata["display_phone_number"])
 
 
 def test_what_is_remembered_is_bounded():

@@ -1,8 +1,9 @@
-"""What the SQLite journal knows of keys, while they go from memory into the file's index."""
+"""What the SQLite journal knows of keys and names, while they go from memory into its indexes."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
-from tests.bridge.events import message
+from bridge.model import Status, StatusChange
+from tests.bridge.events import message, status
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import DAY, Clock, at, everything, run
 
@@ -124,6 +126,77 @@ async def numbers_found(journal: SqliteJournal) -> set[int]:
     return found
 
 
+@settings(deadline=None, max_examples=30)  # as above
+@given(STEPS)
+def test_exactly_what_is_kept_is_remembered(
+    steps: list[Append | FailingAppend | Restart | Age],
+) -> None:
+    """Whatever happens between, a message's status is remembered until it is too old."""
+    with TemporaryDirectory() as place:
+        asyncio.run(tell_statuses(steps, Path(place) / "journal.db"))
+
+
+async def tell_statuses(steps: list[Append | FailingAppend | Restart | Age], path: Path) -> None:
+    disk, clock = Disk(), Clock()
+    kept: dict[int, float] = {}  # when each message was told of last
+    journal = journal_of(path, disk, clock)
+    await journal.__aenter__()
+    try:
+        for turn, step in enumerate(steps):
+            match step:
+                case Append(numbers):
+                    asked = dict.fromkeys(numbers)
+                    expected = {n: Status.READ if n in kept else None for n in asked}
+                    assert await standing(journal, asked, f"asked {turn}") == expected
+                    await journal.append([status(Status.READ, f"m{n}") for n in asked])
+                    found = await standing(journal, asked, f"told {turn}")
+                    assert set(found.values()) == {Status.READ}
+                    kept |= dict.fromkeys(asked, clock.now)
+                case FailingAppend(numbers):
+                    disk.failing = True
+                    with pytest.raises(JournalError):
+                        await journal.append([unknown(n, f"lost {turn}") for n in numbers])
+                    disk.failing = False
+                case Restart():
+                    journal = await reopened(journal, path, disk, clock)
+                case Age(days):
+                    clock.now += days * DAY
+                    await journal.retain()
+                    kept = {n: at for n, at in kept.items() if at >= clock.now - 8 * DAY}
+                    # What was used last is in memory for longer than the file keeps it.
+                    journal = await reopened(journal, path, disk, clock)
+        remembered = await standing(journal, range(61), "at the end")
+        assert {n for n, current in remembered.items() if current is not None} == set(kept)
+    finally:
+        await journal.__aexit__(None, None, None)
+        disk.unregister()
+
+
+async def reopened(journal: SqliteJournal, path: Path, disk: Disk, clock: Clock) -> SqliteJournal:
+    """Open a journal again, and let it look at the clock, which may have moved meanwhile."""
+    await journal.__aexit__(None, None, None)
+    again = await journal_of(path, disk, clock).__aenter__()
+    await again.retain()
+    return again
+
+
+def unknown(number: int, word: str) -> StatusChange:
+    """Return a status that moves nothing, since nobody knows the provider's word."""
+    return status(Status.UNKNOWN, f"m{number}", word=word)
+
+
+async def standing(
+    journal: SqliteJournal, numbers: Iterable[int], word: str
+) -> dict[int, Status | None]:
+    """Return where messages stand, as their statuses say."""
+    asked = [unknown(number, word) for number in numbers]
+    before = len(await everything(journal))
+    await journal.append(asked)
+    told = [entry.event for entry in (await everything(journal))[before:]]
+    assert [event.key for event in told] == [event.key for event in asked]
+    return {int(e.message_id[1:]): e.current for e in told if isinstance(e, StatusChange)}
+
+
 # --- merging ------------------------------------------------------------------------------------
 
 
@@ -153,11 +226,54 @@ async def test_a_merge_that_power_loss_cut_short(path: Path, disk: Disk) -> None
         promised = [message(f"m{number}") for number in range(count)]
         async with journal_of(place / path.name) as survivor:
             # Some of a merge is there, and the mark that ends it is not.
-            beyond = "SELECT count(*) FROM keys, merged WHERE keys.position > merged.position"
+            beyond = (
+                "SELECT count(*) FROM keys JOIN merged ON merged.name = 'keys' "
+                "WHERE keys.position > merged.position"
+            )
             halfway += await run(survivor, beyond) != 0
             assert await survivor.append(promised) == Appended(published=0, duplicates=count)
             assert len(await everything(survivor)) == count
     assert halfway > 0
+
+
+async def test_a_merge_of_names_that_power_loss_cut_short(path: Path, disk: Disk) -> None:
+    """Wherever the power goes in the midst of merging, where messages stand is remembered."""
+    moments = []
+    async with journal_of(path, disk) as journal:
+        for number in range(60):
+            told = status(Status.READ, f"m{number}")
+            await journal.append([told, unknown(number // 2, f"word {number}")])
+            moments.append((number + 1, disk.after_power_loss()))
+    halfway = 0
+    for count, files in moments:
+        place = path.parent / f"restart-{count}"
+        restore(files, place)
+        async with journal_of(place / path.name) as survivor:
+            beyond = (
+                "SELECT count(*) FROM names JOIN merged ON merged.name = 'names' "
+                "WHERE names.position > merged.position"
+            )
+            halfway += await run(survivor, beyond) != 0
+            remembered = await standing(survivor, range(count), "asked")
+            assert set(remembered.values()) == {Status.READ}
+            assert await run(survivor, "SELECT count(DISTINCT key) - count(*) FROM tracks") == 0
+    assert halfway > 0
+
+
+async def test_names_are_forgotten(path: Path) -> None:
+    """What is too old or purged leaves nothing in the index of names."""
+    clock = Clock()
+    async with journal_of(path, clock=clock) as journal:
+        for number in range(60):
+            await journal.append([message(f"m{number}", user=f"+1650555{number:04}")])
+        names = "SELECT count(*) FROM names"
+        before = await run(journal, names)
+        await journal.purge("+16505550000")
+        assert isinstance(before, int)
+        assert await run(journal, names) == before - 1
+        clock.now += 9 * DAY
+        await journal.retain()
+        assert await run(journal, names) == 0
 
 
 async def test_merging_goes_on_after_a_restart(path: Path) -> None:

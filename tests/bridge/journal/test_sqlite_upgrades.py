@@ -14,12 +14,13 @@ from bridge.journal.overlay import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
 from bridge.journal.sqlite import SqliteJournal, upgrades
 from bridge.journal.states import State
+from bridge.model import Status, StatusChange
 from bridge.model.codec import encode
 from bridge.model.keys import in_domain
-from tests.bridge.events import message
+from tests.bridge.events import message, numbered_status, status
 from tests.bridge.journal.files import everything, read, run
 
-FORMAT_5 = Path(__file__).parent / "data" / "format-5.sql"
+FORMAT_5, FORMAT_6 = (Path(__file__).parent / "data" / f"format-{n}.sql" for n in (5, 6))
 # As version 3 of the format made its tables.
 FORMAT_3 = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY, key BLOB NOT NULL, at INTEGER NOT NULL,
@@ -121,6 +122,25 @@ async def test_a_journal_without_states_is_upgraded(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         assert await journal.read_state(state.conversation, "crm") == state
     assert path.with_name(f"{path.name}.format-5").exists()
+
+
+async def test_a_journal_with_another_index_of_names_is_upgraded(path: Path) -> None:
+    """What a journal of format 6 remembers of messages is known under all their names."""
+    connection = apsw.Connection(str(path))
+    connection.execute(FORMAT_6.read_text())
+    connection.close()
+    told = [status(Status.SENT, "wamid.1"), numbered_status(Status.DELIVERED, "9001")]
+    async with SqliteJournal(path) as journal:
+        assert await journal.append([in_domain(message("wamid.2"), "test")]) == Appended(
+            published=0, duplicates=1
+        )
+        await journal.append([in_domain(each, "test") for each in told])
+        changes = [entry.event for entry in await everything(journal)][-2:]
+        assert await run(journal, "SELECT count(DISTINCT key) - count(*) FROM tracks") == 0
+    for change in changes:
+        assert isinstance(change, StatusChange)
+        assert (change.message_id, change.current) == ("wamid.1", Status.READ)
+        assert change.aliases == ("9001",)
 
 
 async def test_an_upgraded_journal_is_like_a_new_one(path: Path) -> None:

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge import Bridge, assembly
 from bridge.adapter import Pace
+from bridge.errors import ConfigurationError
 from bridge.outbox.limits import Limits
+from bridge.outbox.ways import Ways
+from bridge.settings import loads
 
 META = Pace(rate=80.0, pair_every=6.0, pair_burst=45)
 
@@ -147,3 +151,82 @@ def test_no_second_sees_more_than_the_limits(rate, every, burst, users):
     count = sent(limits, clock, seconds, *map(str, range(users)))
     assert count <= rate + rate * seconds + 1
     assert count <= users * (burst + seconds / every + 1)
+
+
+def test_an_account_may_have_a_pace_of_its_own(clock):
+    """Where one is given for an account, it counts in the place of the others'."""
+    limits = Limits(Pace(rate=2.0), clock, {"fast": Pace(rate=4.0), "free": Pace()})
+    sent = {name: [limits.enter(name, str(n)) for n in range(5)] for name in ("a", "fast", "free")}
+    assert {name: pauses.count(0.0) for name, pauses in sent.items()} == {
+        "a": 2,
+        "fast": 4,
+        "free": 5,
+    }
+
+
+def test_less_than_one_a_second(clock):
+    """A rate below one lets one message go at once, and the next one in its time."""
+    limits = Limits(Pace(rate=0.25), clock)
+    assert [limits.enter("a", "1"), limits.enter("a", "2")] == [0.0, 4.0]
+
+
+def ways_of(adapter: str, text: str = "") -> Ways:
+    """Return the ways out of a bridge that a document describes."""
+    return Bridge.from_settings(
+        loads(DOCUMENTS[adapter] + text, assembly.settings_class, {})
+    ).operators.outbox.ways
+
+
+DOCUMENTS = {
+    "whatsapp": """
+[adapters.whatsapp]
+app_secrets = "s"
+access_token = "t"
+phone_number_id = "1"
+""",
+    "incs": """
+[adapters.incs]
+tokens = "0123456789abcdef0123456789abcdef"
+channels = [{ id = 1, kind = "viber", certification_code = "c" }]
+""",
+}
+
+
+def go(ways: Ways, adapter: str, channel: str, account: str) -> int:
+    """Return how many messages of 100 go at once to one user."""
+    limits = ways.of(adapter).limits[channel]
+    return [limits.enter(account, "a user") for _ in range(100)].count(0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 45),
+        ("pace.whatsapp.rate = 20", 20),
+        ("pace.whatsapp.pair_burst = 60", 60),
+        ("pace.whatsapp = { pair_every = 0, rate = inf }", 100),
+        ("pace.7.pair_burst = 30", 30),
+        ("pace.7.rate = 30\npace.whatsapp = { rate = 5, pair_burst = 10 }", 10),
+        ("pace.8.rate = 1", 45),
+    ],
+)
+def test_settings_say_how_fast(text, count):
+    """The settings of an account go before those of its channel, and both before the default."""
+    assert go(ways_of("whatsapp", text), "whatsapp", "whatsapp", "7") == count
+
+
+@pytest.mark.parametrize(
+    ("adapter", "text", "message"),
+    [
+        ("whatsapp", "pace.whatsapp.rate = 0", "at least 0.001"),
+        ("whatsapp", "pace.whatsapp.rate = nan", "at least 0.001"),
+        ("whatsapp", "pace.whatsapp.speed = 1", "unknown key"),
+        ("whatsapp", "pace.whatsapp = 80", "expected a table"),
+        ("incs", "pace.whatsap.rate = 1", "pace.whatsap: unknown channel or account"),
+        ("incs", "pace.2.rate = 1", "unknown channel or account"),
+    ],
+)
+def test_a_pace_that_cannot_be(adapter, text, message):
+    """A mistake is told with its key, and where the accounts are known, one that is not there."""
+    with pytest.raises(ConfigurationError, match=message):
+        ways_of(adapter, text)

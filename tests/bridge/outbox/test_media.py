@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import attrs
+import fsspec
 import orjson
 import pytest
 from aiohttp import web
@@ -284,8 +287,9 @@ async def test_what_cannot_be_fetched_is_a_dead_letter_at_once(provider):
     assert [each.retry.tries for each in letters] == [1]
 
 
-async def test_files_are_kept_and_told_of(provider, tmp_path):
-    """`use = "media"` keeps each file once, in its folder beside the settings, and tells where."""
+@asynccontextmanager
+async def keeping(provider, tmp_path, where):
+    """Run a bridge that keeps files, and give the queue of what it tells, and it itself."""
     config = tmp_path / "config.toml"
     config.write_text(f"""
         [journal]
@@ -296,20 +300,29 @@ async def test_files_are_kept_and_told_of(provider, tmp_path):
         base_url = "{provider.server.make_url("/v26.0")}"
         [subscribers.files]
         use = "media"
-        folder = "files"
+        tries = 1
+        {where}
     """)
     bridge = Bridge.from_toml(config)
-    adapter = bridge.adapters["whatsapp"]
     told = asyncio.Queue()
     bridge.on(Notice, name="told")(told.put)
-    samples = [each for each in adapter.samples() if each.name in ("image", "text")]
     async with bridge:
-        for each in (*samples, *samples):
-            signed = adapter.authenticate(orjson.dumps(each.body))
-            callback = Callback(
-                body=signed.body, headers=signed.headers, received_at=datetime.now(UTC)
-            )
-            await bridge.receive("whatsapp", callback)
+        yield told, bridge
+
+
+async def receive(bridge, *names):
+    adapter = bridge.adapters["whatsapp"]
+    samples = {each.name: each for each in adapter.samples()}
+    for name in names:
+        signed = adapter.authenticate(orjson.dumps(samples[name].body))
+        callback = Callback(body=signed.body, headers=signed.headers, received_at=datetime.now(UTC))
+        await bridge.receive("whatsapp", callback)
+
+
+async def test_files_are_kept_and_told_of(provider, tmp_path):
+    """`use = "media"` keeps each file once, in its folder beside the settings, and tells where."""
+    async with keeping(provider, tmp_path, 'folder = "files"') as (told, bridge):
+        await receive(bridge, "image", "text", "image", "text")
         async with asyncio.timeout(30):
             notice = await told.get()
     (kept,) = [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
@@ -318,3 +331,54 @@ async def test_files_are_kept_and_told_of(provider, tmp_path):
     assert (notice.details["path"], notice.details["sha256"]) == (str(kept), SHA256)
     assert notice.domain == "whatsapp"
     assert told.empty()
+
+
+async def test_files_are_kept_in_any_file_system(provider, tmp_path):
+    """With a `url`, the file is where the `Notice` says, in whatever fsspec knows."""
+    async with keeping(provider, tmp_path, 'url = "memory://bucket/files"') as (told, bridge):
+        await receive(bridge, "image")
+        async with asyncio.timeout(30):
+            notice = await told.get()
+    url = notice.details["path"]
+    assert url.startswith("memory://")
+    assert "/bucket/files/" in url
+    with fsspec.open(url, "rb") as file:
+        assert file.read() == CONTENT
+
+
+async def test_a_file_system_that_takes_nothing(provider, tmp_path):
+    """What cannot be put there is tried again, and told without an address."""
+    (tmp_path / "full").write_bytes(b"")
+    where = f'url = "local://{tmp_path}/full"'  # a file in the place of a folder
+    async with keeping(provider, tmp_path, where) as (told, bridge):
+        await receive(bridge, "image")
+        async with asyncio.timeout(30):
+            while not (letters := await bridge.journal.dead_letters("files")):
+                await asyncio.sleep(0.001)
+        assert told.empty()
+    assert "the file cannot be put there: " in letters[0].retry.error
+    assert "full" not in letters[0].retry.error
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nowhere://bucket", "Protocol not known: nowhere"),
+        ("simplecache::nowhere://bucket", "Protocol not known: nowhere"),
+        ("s3://bucket/files", "s3fs"),
+    ],
+)
+async def test_a_file_system_that_is_not_there(provider, tmp_path, url, message):
+    """What fsspec does not know, or what it takes and is not installed, is told at the start."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        async with keeping(provider, tmp_path, f'url = "{url}"'):
+            pass
+    assert caught.value.problems[0].key == "subscribers.files.url"
+
+
+async def test_without_the_extra(provider, tmp_path, monkeypatch):
+    """Where fsspec lacks, the error says what to install."""
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(ConfigurationError, match=r"pip install incs-bridge\[fsspec\]"):
+        async with keeping(provider, tmp_path, 'url = "s3://bucket/files"'):
+            pass

@@ -24,6 +24,8 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     Choice,
     ChoiceSource,
+    Media,
+    MediaKind,
     Menu,
     Message,
     Option,
@@ -275,7 +277,9 @@ class TestWhatGoesOut:
             with pytest.raises(Unsendable, match="there are no reactions"):
                 await trip.bridge.send(USER, Reaction(message_id="1", emoji="x"), via="rcs")
             with pytest.raises(Unsendable, match="3100 characters"):
-                await trip.bridge.send(USER, "a" * 3100, via="rcs", strict=True)
+                await trip.bridge.send(USER, "a" * 3100, via="rcs", adapt="strict")
+            with pytest.raises(Unsendable, match='expected "degrade" or "strict"'):
+                await trip.bridge.send(USER, "hello", via="rcs", adapt="never")
             with pytest.raises(Unsendable, match="nobody to send to"):
                 await trip.bridge.send("", "hello", via="rcs")
             assert (await trip.bridge.journal.follow()).position == 0
@@ -495,16 +499,49 @@ class TestDoubt:
     """The answer is lost after the provider took the message: nobody here knows that it did."""
 
     @pytest.mark.parametrize("trouble", [Trouble.LOST, Trouble.HALF, Trouble.EMPTY])
-    @pytest.mark.parametrize("name", ["whatsapp", "rcs"])
+    @pytest.mark.parametrize("name", ["whatsapp", "rcs", "incs"])
     async def test_what_can_be_settled_arrives_once(self, name, trouble):
-        """RCS takes it twice and delivers it once; WhatsApp's status that repeats our id tells."""
+        """RCS takes it twice and delivers it once; WhatsApp's status that repeats our id tells.
+
+        INCS tells of the message itself, with its words.
+        """
         async with planned(name) as trip, under_way(trip):
             trip.provider.rules.window = None
             trip.provider.troubles.append(trouble)
-            sending = await trip.bridge.send(USER, "hello", via=name)
+            sending = await trip.bridge.send(USER, "hello", via=CHANNELS[name])
             await sending.outcome(30, until="read")
-            await (await trip.bridge.send(USER, "bye", via=name)).outcome(30)
+            await (await trip.bridge.send(USER, "bye", via=CHANNELS[name])).outcome(30)
             assert trip.said == ["hello", "bye"]
+
+    async def test_a_file_that_incs_tells_of_arrives_once(self):
+        """A file is known by its link."""
+        file = Media(media=MediaKind.IMAGE, url="https://example.com/a.png")
+        async with planned("incs") as trip, under_way(trip):
+            trip.provider.troubles.append(Trouble.LOST)
+            sending = await trip.bridge.send(USER, file, via="viber")
+            await sending.outcome(30, until="read")
+            assert len(trip.provider.arrived) == 1
+
+    async def test_the_same_words_twice_are_two_messages(self):
+        """What INCS tells of the first of two like messages does not settle the second."""
+        async with planned("incs", outbox=OutboxSettings(doubt=0.3)) as trip, under_way(trip):
+            trip.provider.early = True  # so that it comes before the answer, as a message
+            trip.provider.troubles.extend([None, Trouble.DOWN])
+            both = [await trip.bridge.send(USER, "ok", via="whatsapp") for _ in range(2)]
+            for sending in both:
+                assert (await sending.outcome(30)).status is Status.ACCEPTED
+            assert trip.said == ["ok", "ok"]
+
+    async def test_another_s_message_settles_nothing(self):
+        """Other words to the user, or the same to somebody else, are other messages."""
+        async with planned("incs", outbox=OutboxSettings(doubt=0.3)) as trip, under_way(trip):
+            trip.provider.early = True
+            other = await trip.bridge.send("+16505550000", "hello", via="whatsapp")
+            await other.outcome(30)
+            trip.provider.troubles.append(Trouble.DOWN)
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp")
+            await sending.outcome(30)
+            assert trip.said == ["hello", "hello"]
 
     @pytest.mark.parametrize("name", ["whatsapp", "incs"])
     @pytest.mark.parametrize(("in_doubt", "times"), [("send", 2), ("fail", 1)])

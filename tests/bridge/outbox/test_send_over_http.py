@@ -83,7 +83,7 @@ async def test_contents_and_what_is_asked_of_them():
             fallback=["viber"],
             not_before="2026-01-01T00:00:00Z",
             expires="1h",
-            strict=True,
+            adapt="strict",
             wait="5s",
         )
         (arrived,) = send.trip.provider.arrived
@@ -106,6 +106,7 @@ async def test_a_dry_run_sends_nothing():
     [
         (400, {"via": "whatsapp", "text": "hi"}, "to: missing"),
         (400, {"to": USER, "via": "whatsapp"}, "either a text or a content"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "adapt": "no"}, "adapt: expected one"),
         (400, {"to": USER, "via": "whatsapp", "content": {"kind": "x"}}, "no content has this"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "sender": "me"}, "expected an object"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "wait": 900}, "wait"),

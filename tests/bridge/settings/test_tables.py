@@ -412,6 +412,11 @@ def test_unreadable_settings(tmp_path):
         (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found integer -1"),
         (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found integer 0"),
         (lambda: SubscriberTable(use="x"), "expected .console., .webhook., .media. or"),
+        (lambda: SubscriberTable(use="media"), "where files are kept, or a url"),
+        (lambda: SubscriberTable(use="media", url="files"), "a path is a folder"),
+        (lambda: SubscriberTable(use="media", folder=Path("s3:/b")), "has a scheme is a url"),
+        (lambda: SubscriberTable(use="media", folder=Path("a"), url="s3://b"), "either in a"),
+        (lambda: SubscriberTable(use="console", url="s3://b"), "url is for use = "),
     ],
 )
 def test_limits_hold_in_python_too(setting, message):

@@ -18,6 +18,7 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.errors import Unsendable
 from bridge.journal.memory import MemoryJournal
 from bridge.model import (
     Choice,
@@ -218,6 +219,39 @@ async def test_the_bytes_of_a_file(browser, name, make):
         await context.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "make"), [("whatsapp", whatsapp), ("rcs", rcs)], ids=["whatsapp", "rcs"]
+)
+async def test_a_file_of_the_bots_own(browser, name, make):
+    """A file that the bot uploads is in its bubble."""
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter(name, make())
+
+    @bridge.on(Message, content=Text, direction="inbound", name="painter")
+    async def painter(message: Message[Text]) -> None:
+        await bridge.reply(message, await bridge.upload(PNG, via=message, mime_type="image/png"))
+
+    async with served(bridge) as one:
+        context = await browser.new_context()
+        tab = Tab(await context.new_page(), one.url)
+        page = await tab.open("#/chat", heading="Chat")
+        await page.get_by_label("Message").fill("paint")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".bubble").nth(1).locator("canvas")).to_be_visible()
+        tab.check()
+        await context.close()
+
+
+async def test_no_file_where_the_provider_takes_none():
+    """Where a provider documents no way to upload, the chat's does not either."""
+    bridge = a_bridge(incs=incs())
+    async with served(bridge) as one:
+        with pytest.raises(Unsendable, match="needs a url"):
+            await bridge.upload(PNG, via="incs", mime_type="image/png")
+        with pytest.raises(Unsendable, match="send a link"):
+            one.chat.senders["incs"].upload(Media(media=MediaKind.IMAGE), "whatsapp", None)
+
+
 async def test_a_file_that_nobody_has(browser):
     """Of a file that cannot be fetched the bubble says why, and so does a wrong request."""
     bridge = a_bridge(whatsapp=whatsapp())
@@ -259,13 +293,13 @@ async def test_a_file_that_is_too_large():
         address = f"{one.url}/chat/file?adapter=whatsapp"
         async with session.post(address, data=BytesIO(bytes(large))) as response:
             assert (await response.json(content_type=None))["detail"] == "a file may have 16 MiB"
-        provider = one.chat.providers["whatsapp"]
-        assert provider.files == {}
+        files = one.chat.providers["whatsapp"].simulation.files
+        assert files == {}
         for _ in range(5):
             async with session.post(address, data=BytesIO(bytes(large - 1))) as response:
                 last = (await response.json())["file"]
-        assert len(provider.files) == 4
-        assert last in provider.files
+        assert len(files) == 4
+        assert last in files
 
 
 async def test_several_users_and_a_provider_in_a_mood(browser):
