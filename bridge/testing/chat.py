@@ -318,6 +318,8 @@ def _said(value: JsonValue) -> Said:
 
 
 def _json(body: bytes) -> object:
+    if not body:
+        return None
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
