@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.contenders import Server, pinned, running
+from benchmarks.contenders import ADMIN_TOKEN, Server, pinned, running
 from benchmarks.figures import Faulty, Figure, Measure, Measured
 from benchmarks.load import Load, Result, put_load
 from benchmarks.progress import Tell, telling
@@ -22,6 +21,7 @@ from benchmarks.turns import Extent, Turns, take_turns
 
 NONE, FIVE = "no inspector open", "five inspectors open"
 _INSPECTORS = 5
+_HEADERS = ("Accept: text/event-stream", f"Authorization: Bearer {ADMIN_TOKEN}")
 _FOLLOWED = "/events/follow?limit=20&masked=true"  # as the page asks
 _LOAD = Load(seconds=3)  # each is told something about once a second
 _HEADINGS = ("what", "per second", "x none", "CPU µs per request", "x none, CPU")
@@ -83,14 +83,11 @@ def _watched(server: Server | Faulty, directory: Path) -> Result:
 @contextmanager
 def _watching(server: Server, directory: Path) -> Iterator[None]:
     """Follow events as so many browsers do. Raises `Faulty` where one of them is told nothing."""
-    port = tomllib.loads(server.config.read_text())["admin"]["port"]
-    url = f"http://127.0.0.1:{port}{_FOLLOWED}"
-    asking = (*pinned(1), "curl", "--silent", "--no-buffer", "--header")
+    url = f"http://127.0.0.1:{server.admin_port}{_FOLLOWED}"
+    headers = [word for header in _HEADERS for word in ("--header", header)]
+    asking = [*pinned(1), "curl", "--silent", "--no-buffer", *headers, url]
     outputs = [directory / f"inspector-{number}" for number in range(_INSPECTORS)]
-    followers = [
-        subprocess.Popen([*asking, "Accept: text/event-stream", "--output", output, url])
-        for output in outputs
-    ]
+    followers = [subprocess.Popen([*asking, "--output", output]) for output in outputs]
     try:
         yield
     finally:

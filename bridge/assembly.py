@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from bridge.adapter import Adapter, AdapterClass, ChannelSource
+from bridge.adapter import Adapter, AdapterClass, ChannelSource, Repeating
 from bridge.delivery.console import Console
 from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import Subscriber
@@ -24,7 +25,7 @@ from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
 from bridge.raised import described
-from bridge.settings import CONSOLE, MEDIA, WEBHOOK, JournalSettings, SubscriberEntry
+from bridge.settings import CONSOLE, MEDIA, WEBHOOK, AdapterEntry, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
+_REPEATED: Final = timedelta(days=8)
 
 
 @attrs.frozen(kw_only=True)
@@ -259,6 +261,18 @@ def _function_of(
         module, _, path = entry.use.partition(":")
         raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
     return found
+
+
+def max_age_of(entry: AdapterEntry, adapter: object, keep: float) -> float:
+    """Return how many seconds old an event may be when it comes; 0 means any age.
+
+    What the journal has forgotten must not come out as new, and what a provider still repeats
+    has to come out; `_REPEATED` is for one that does not say for how long it does.
+    """
+    if entry.max_age is not None:
+        return entry.max_age
+    repeats_for = adapter.repeats_for if isinstance(adapter, Repeating) else _REPEATED
+    return max(keep, repeats_for.total_seconds())
 
 
 def doubts(subscribers: Iterable[Subscriber], adapters: Iterable[Adapter]) -> Iterator[Problem]:

@@ -54,14 +54,6 @@ def required_object(parent: JsonObject, name: str, *below: str) -> JsonObject:
     raise _fault(value, "an object", name, *below)
 
 
-def required_array(parent: JsonObject, name: str, *below: str) -> list[JsonValue]:
-    """Return the array under a name, or at a path of names. Raises `Unreadable`."""
-    value = _at(parent, name, below) if below else parent.get(name)
-    if type(value) is list:
-        return value
-    raise _fault(value, "an array", name, *below)
-
-
 def required_text(parent: JsonObject, name: str, *below: str) -> str:
     """Return the string under a name, or at a path, also an empty one. Raises `Unreadable`."""
     value = _at(parent, name, below) if below else parent.get(name)

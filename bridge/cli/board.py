@@ -158,6 +158,8 @@ class Board:
         return f"{counted(done['retried'], 'dead letter')} retried"
 
     def _open(self) -> str:
+        if not self._client.url.startswith("http"):
+            return "a browser finds the inspector only where [admin] has a token"
         url = f"{self._client.url}/#/event/{self._entry['position']}"
         return url if webbrowser.open(url) else f"no browser here: {url}"
 

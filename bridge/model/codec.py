@@ -94,6 +94,17 @@ def content_from_dict(value: JsonValue) -> Content:
     return content
 
 
+def content_to_dict(content: Content) -> dict[str, JsonValue]:
+    """Return a message's content as plain JSON values. Raises `CodecError`, like `encode`."""
+    try:
+        result: dict[str, JsonValue] = orjson.loads(
+            orjson.dumps(content, default=_plain, option=_OPTIONS)
+        )
+    except orjson.JSONEncodeError as error:
+        raise CodecError(f"the content does not fit into JSON: {error}") from error
+    return result
+
+
 def _problems(value: JsonValue) -> list[str]:
     # The quick reader stops at the first fault and does not know where it stood; the thorough
     # one collects all of them with their paths, and is too slow for what is sound.

@@ -14,6 +14,8 @@ from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
+from bridge.model.masking import discreet
+
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
@@ -75,8 +77,9 @@ def _copied(value: Any) -> Any:  # noqa: ANN401 - JSON, whose type is not known 
 def quick_init(cls: type[A]) -> type[A]:
     """Give a final, frozen and slotted attrs class an `__init__` of plain assignments.
 
-    The signature stays. Raises `TypeError` where an assignment is not enough: converters,
-    validators and factories are not supported.
+    The signature stays. The repr shows no personal data (see `masking.discreet`). Raises
+    `TypeError` where an assignment is not enough: converters, validators and factories are not
+    supported.
     """
     slow = cls.__init__
     fields = _fields(cls)
@@ -93,6 +96,7 @@ def quick_init(cls: type[A]) -> type[A]:
     quick.__name__ = slow.__name__
     quick.__module__, quick.__qualname__ = cls.__module__, f"{cls.__qualname__}.__init__"
     cls.__init__ = quick  # type: ignore[method-assign]
+    cls.__repr__ = discreet  # type: ignore[method-assign]
     return cls
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID, uuid4, uuid5
@@ -13,7 +14,7 @@ from bridge.adapter import Route
 from bridge.adapter.fitting import parts
 from bridge.adapter.payload import phone
 from bridge.delivery.attempt import turn
-from bridge.errors import Unsendable
+from bridge.errors import CodecError, Unsendable
 from bridge.journal.tracks import in_domain
 from bridge.model import (
     Content,
@@ -31,8 +32,9 @@ from bridge.model import (
     Template,
     Text,
 )
+from bridge.model.codec import content_from_dict, content_to_dict
 from bridge.model.keys import OURS, conversation_id, message_key
-from bridge.outbox.ways import Way
+from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
 
 When: TypeAlias = datetime | timedelta | float | str
@@ -43,6 +45,7 @@ Adapt: TypeAlias = Literal["degrade", "strict"]
 
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
 _LONGEST_KEY: Final = 512
+_MOST_PARTS: Final = 50
 
 
 class Asking(TypedDict, total=False):
@@ -92,8 +95,12 @@ class Wish:
         if key is None:
             current = turn.get()
             key = uuid4().hex if current is None else current.next_key()
-        elif not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
+        elif not _is_key(key):
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
+        if not isinstance(self.otherwise, Template | None):
+            raise Unsendable("otherwise: expected a template")
+        if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
+            raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
         return Intent(
             key=key,
             not_before=_instant("not_before", self.not_before, self.now),
@@ -103,12 +110,15 @@ class Wish:
         )
 
 
-def answer(way: Way, message: Message, wish: Wish) -> tuple[Message, ...]:
+def answer(ways: Ways, message: Message, wish: Wish) -> tuple[Message, ...]:
     """Return what goes out in answer to a message. Raises `Unsendable`."""
+    if not isinstance(message, Message):
+        raise Unsendable(f"expected the message to answer, found a {type(message).__name__}")
     if message.direction is not Direction.INBOUND:
         raise Unsendable(
             'this is a message of the business: answer a user\'s, as with direction="inbound"'
         )
+    way = ways.of(message.source)
     is_direct = message.conversation.kind is ConversationKind.DIRECT
     quoted = ReplyTo(message_id=message.message_id, sender=message.sender) if wish.quote else None
     draft = _draft(
@@ -144,12 +154,13 @@ def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message,
     return _fitting(way, draft, wish)
 
 
-def party(to: str | Party) -> Party:
+def party(to: object) -> Party:
     """Return whom a phone number or a provider's user id names. Raises `Unsendable`."""
     if isinstance(to, str):
-        number = phone(to)
-        to = Party(phone=number) if number is not None else Party(user_id=to.strip() or None)
-    if not (to.phone or to.user_id):
+        number, name = phone(to), to.strip()
+        is_id = name.isprintable() and not any(map(str.isspace, name))
+        to = Party(phone=number, user_id=name or None if number is None and is_id else None)
+    if not isinstance(to, Party) or not (to.phone or to.user_id):
         raise Unsendable("nobody to send to: give a phone with its country's code, or a user id")
     return to
 
@@ -168,7 +179,6 @@ def _draft(
 ) -> Message:
     intent = wish.intent()
     message_id = str(uuid5(_NAMESPACE, f"{domain or ''}/{intent.key}"))
-    content = Text(text=wish.content) if isinstance(wish.content, str) else wish.content
     message: Message = Message(
         key="",
         source=way.source,
@@ -185,11 +195,23 @@ def _draft(
         conversation=conversation,
         sender=sender,
         recipient=recipient,
-        content=content,
+        content=_content(wish.content),
         reply_to=reply_to,
         intent=intent,
     )
     return keyed(message)
+
+
+def _content(given: object) -> Content:
+    """Return a content as the journal will give it back. Raises `Unsendable` for what is none."""
+    if isinstance(given, str):
+        return Text(text=given)
+    if not isinstance(given, Content):
+        raise Unsendable(f"expected a text or a content, found a {type(given).__name__}")
+    try:
+        return content_from_dict(content_to_dict(given))
+    except CodecError as error:
+        raise Unsendable(str(error)) from error
 
 
 def keyed(message: Message) -> Message:
@@ -204,7 +226,10 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     if wish.adapt not in get_args(Adapt):
         raise Unsendable('adapt: expected "degrade" or "strict"')
     # The id of a part is made from that of the first one, and its key from its id.
-    messages = list(map(keyed, parts(draft, capabilities, strict=wish.adapt == "strict")))
+    fitting = parts(draft, capabilities, strict=wish.adapt == "strict")
+    if len(fitting) > _MOST_PARTS:
+        raise Unsendable(f"it takes {len(fitting)} messages, and {_MOST_PARTS} are possible")
+    messages = list(map(keyed, fitting))
     for number, message in enumerate(messages[1:], 1):  # one template is enough
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:
@@ -271,6 +296,10 @@ def _without_ids(value: Any, which: Callable[[Media], bool] = lambda _: True) ->
     return value
 
 
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= _LONGEST_KEY and key.isprintable()
+
+
 def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
     if when is None:
         return None
@@ -278,9 +307,11 @@ def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
         if when.tzinfo is None:
             raise Unsendable(f"{name} is a time without its zone")
         return when
-    if isinstance(when, str):
-        told = seconds(when)
-        if told is None:
-            raise Unsendable(f'{name} is neither a time nor a duration such as "1h"')
-        when = told
-    return now + (when if isinstance(when, timedelta) else timedelta(seconds=when))
+    told = seconds(when) if isinstance(when, str) else when
+    if isinstance(told, int | float) and not isinstance(told, bool):
+        with suppress(ValueError, OverflowError):
+            told = timedelta(seconds=told)
+    if isinstance(told, timedelta):
+        with suppress(OverflowError):
+            return now + told
+    raise Unsendable(f'{name} is neither a time nor a duration such as "1h"')

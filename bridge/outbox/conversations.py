@@ -81,14 +81,14 @@ class Conversations:
         return await self._outbox.mark_read(message, typing=typing)
 
     async def upload(
-        self, file: Path | bytes, /, *, via: Message | str, **details: Unpack[Details]
+        self, file: Path | str | bytes, /, *, via: Message | str, **details: Unpack[Details]
     ) -> Media:
         """Give a file to the provider, and return it as a content to send, known by its id.
 
-        `via` is the message that it answers, or as for `send`; the id is good for that account.
-        `Details` says what else there is. Raises `Unsendable` where the channel cannot carry the
-        file, the provider takes none or refuses it, `Unanswered` where trying again may help, and
-        `ConfigurationError`.
+        `file` is its path or what it holds. `via` is the message that it answers, or as for `send`;
+        the id is good for that account. `Details` says what else there is. Raises `Unsendable`
+        where the channel cannot carry the file, the provider takes none or refuses it,
+        `Unanswered` where trying again may help, and `ConfigurationError`.
         """
         self._check_running()
         return await self._outbox.upload(file, via=via, **details)

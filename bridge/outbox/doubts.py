@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Final, final
 
 from bridge.clock import Clock
@@ -44,7 +43,6 @@ class Doubts:
 
     def begin(self) -> None:
         """Begin a life of the process: what was taken before may have been sent before."""
-        self._began_at = datetime.fromtimestamp(self._clock().time(), UTC)
         self._before: set[str] | None = None
         self._looking = asyncio.Lock()
 
@@ -55,9 +53,8 @@ class Doubts:
         """
         if attempt.begun or attempt.replayed:
             return await self._is_told(message, failures=not attempt.replayed)
-        if message.received_at > self._began_at:
-            return False
-        # An earlier life may have been done with it, though not with one that came before it.
+        # An earlier life may have been done with it, though not with one that came before it. No
+        # time tells which messages are that old: clocks are set back.
         async with self._looking:
             if self._before is None:
                 self._before = await self._look()

@@ -26,7 +26,10 @@ def following(ways: Ways, message: Message, change: StatusChange) -> Sequence[Me
     intent = message.intent
     if intent is None or change.status not in (Status.FAILED, Status.EXPIRED):
         return ()
-    if intent.otherwise is not None and _wants_template(ways, message, change):
+    remedy = _remedy(ways, message, change)
+    if remedy is Remedy.OPTED_OUT:  # no way leads around what the user has said
+        return ()
+    if intent.otherwise is not None and remedy is Remedy.USE_TEMPLATE:
         template = attrs.evolve(
             message,
             message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/otherwise")),
@@ -63,11 +66,10 @@ def _now(message: Message, change: StatusChange) -> Message:
     )
 
 
-def _wants_template(ways: Ways, message: Message, change: StatusChange) -> bool:
+def _remedy(ways: Ways, message: Message, change: StatusChange) -> Remedy | None:
     if change.error is None:
-        return False
+        return None
     try:
-        sender = ways.of(message.source).sender
+        return ways.of(message.source).sender.remedy(change.error)
     except ConfigurationError:
-        return False
-    return sender.remedy(change.error) is Remedy.USE_TEMPLATE
+        return None

@@ -130,9 +130,10 @@ class Outbox:
         with self._counting():
             wish = Wish(content=content, now=self._now, **options)
             way, route = self.ways.find(via)
+            messages = first(way, route, to, wish)
             for each in wish.fallback:
                 self.ways.find(each)
-            return await self._take(first(way, route, to, wish), wish)
+            return await self._take(messages, wish)
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]
@@ -140,7 +141,7 @@ class Outbox:
         """See `Bridge.reply`."""
         with self._counting():
             wish = Wish(content=content, now=self._now, **options)
-            messages = answer(self.ways.of(message.source), message, wish)
+            messages = answer(self.ways, message, wish)
             if not message.owned and await self.journal.find(messages[0].key) is None:
                 await check_ours(message, self.journal)
             return await self._take(messages, wish, answered=message)
@@ -177,9 +178,11 @@ class Outbox:
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
     async def upload(
-        self, file: Path | bytes, *, via: Message | str, **details: Unpack[Details]
+        self, file: Path | str | bytes, *, via: Message | str, **details: Unpack[Details]
     ) -> Media:
         """See `Bridge.upload`."""
+        if isinstance(file, str):
+            file = Path(file)
         if isinstance(via, Message):
             way = self.ways.of(via.source)
             route = Route(channel=via.channel, account=via.account)

@@ -128,6 +128,8 @@ class Ways:
         and `CHANNEL:ACCOUNT` are both at once. Raises `ConfigurationError` where the word names
         none of them, or several.
         """
+        if not isinstance(via, str):
+            raise ConfigurationError((Problem("via", f"expected a word, found {via!r}"),))
         for names in _NAMES:
             found = [(way, route) for way, route in self._routes() if via in names(way, route)]
             if len(found) == 1:

@@ -217,10 +217,12 @@ class AdapterTable:
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
     `domain` is the trust domain of its events, by default one of its own. An adapter that verifies
-    no signatures shares the domain of one that does only with `believe_unsigned`. An event that is
-    dated more than `max_age` before it came is kept as unrecognized, such as one of a callback that
-    somebody captured and posts again when the journal has forgotten it. `pace` says how fast
-    messages go out, by the name of a channel or an account.
+    no signatures shares the domain of one that does only with `believe_unsigned`. What is dated
+    more than `max_age` before it came is kept as unrecognized, such as a callback that somebody
+    captured and posts again when the journal has forgotten it; 0 takes everything, and the default
+    is `keep`, or for how long the provider repeats its callbacks if that is longer. With
+    `accounts`, so is what is told of another account. `pace` says how fast messages go out, by the
+    name of a channel or an account.
     """
 
     type: str | None = None
@@ -228,9 +230,10 @@ class AdapterTable:
     domain: str | None = None
     believe_unsigned: bool = False
     max_age: Duration | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(1))
+        default=None, validator=attrs.validators.optional(between(0))
     )
     pace: Mapping[str, PaceSettings] = attrs.field(factory=dict)
+    accounts: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import orjson
 import pytest
 
+from bridge import Bridge, Text
 from bridge.model import EVENT_CLASSES
+from bridge.testing.providers import SimulatedProvider
+from tests.bridge.outbox.keys import service_account
+from tests.bridge.outbox.providers import TABLES
+from tests.bridge.serving import PATIENCE, serving
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -30,6 +39,55 @@ def test_its_first_example_runs(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     exec(blocks("python")[0], names)
     assert {subscriber.name for subscriber in names["bridge"].bus.subscribers} >= {"crm"}
+
+
+def test_its_body_becomes_an_event():
+    """What is to show what a body becomes needs neither a server nor a configuration."""
+    (line,) = (block for block in blocks("sh") if "normalize" in block)
+    command = line.replace(".venv/bin/bridge", f"{sys.executable} -m bridge")
+    done = subprocess.run(["bash", "-ec", command], cwd=ROOT, capture_output=True, check=True)
+    event = orjson.loads(done.stdout)
+    assert (event["kind"], event["source"]) == ("message", "incs")
+
+
+SHOWN: dict[str, tuple[str, object]] = {
+    "whatsapp": ("interactive", "button"),
+    "rcs": ("contentMessage", ["track", "agent"]),
+    "incs": ("interactive", "button"),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+async def test_its_bot_speaks_with_any_provider(name, tmp_path, monkeypatch, capsys):
+    """From one provider to another the TOML changes, and nothing else.
+
+    The bot answers, and hears what became of it.
+    """
+    monkeypatch.chdir(tmp_path)
+    async with SimulatedProvider() as provider:
+        (tmp_path / "key.json").write_text(service_account(f"{provider.url}/token"))
+        table = TABLES[name].replace("URL", provider.url)
+        (tmp_path / "config.toml").write_text(table)
+        names: dict[str, object] = {}
+        exec(blocks("python")[0], names)
+        bridge = names["bridge"]
+        assert isinstance(bridge, Bridge)
+        adapter = bridge.adapters[name]
+        provider.play(adapter)
+        async with serving(bridge) as url:
+            provider.callbacks.direct(adapter, f"{url}/callbacks/{name}")
+            await provider.say("+16505551234", Text(text="hello"))
+            async with asyncio.timeout(PATIENCE):
+                while "is now read" not in capsys.readouterr().out:
+                    await asyncio.sleep(0.01)
+            provider.callbacks.direct(adapter, None)
+    (arrived,) = provider.arrived
+    field, form = SHOWN[name]
+    shown = arrived.body[field]
+    if name == "rcs":
+        assert [each["reply"]["postbackData"] for each in shown["suggestions"]] == form
+    else:
+        assert shown["type"] == form
 
 
 def test_every_event_is_in_it():

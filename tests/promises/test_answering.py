@@ -13,7 +13,7 @@ import pytest
 from bridge.model import Text
 from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.keys import service_account
-from tests.bridge.outbox.providers import ADAPTERS, APP_SECRET, CLIENT_TOKEN, PATH_TOKEN
+from tests.bridge.outbox.providers import ADAPTERS, TABLES
 from tests.bridge.outbox.trips import text_of
 from tests.promises.servers import Server
 
@@ -23,32 +23,6 @@ PER_USER = 20  # messages; WhatsApp takes 45 at once for one user
 CONCURRENCY = 16
 PATIENCE = 120
 
-TABLES = {
-    "whatsapp": f"""
-[adapters.whatsapp]
-app_secrets = ["{APP_SECRET}"]
-access_token = "EAAJB"
-phone_number_id = "106540352242922"
-base_url = "URL/v26.0"
-""",
-    "rcs": f"""
-[adapters.rcs]
-client_tokens = ["{CLIENT_TOKEN}"]
-service_account = "file:key.json"
-agent_id = "example_agent"
-base_url = "URL"
-""",
-    "incs": f"""
-[adapters.incs]
-tokens = ["{PATH_TOKEN}"]
-base_url = "URL"
-[[adapters.incs.channels]]
-id = 30058
-kind = "whatsapp"
-business_phone = "6281519236680"
-certification_code = "w"
-""",
-}
 CONFIG = f"""
 [server]
 port = 0

@@ -17,7 +17,7 @@ from bridge.journal.nats.holding import Record
 from bridge.journal.nats.partition import Partition
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import Entry, Held, Settlement, Start
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 _BUFFER: Final = 512  # entries that wait to be read
 _MAX_SIZE: Final = 16 << 20  # bytes of their JSON
@@ -39,7 +39,7 @@ class SubscriberCursor:
     Entries come in order within each partition, and so within each lane.
     """
 
-    def __init__(self, streams: Streams, name: str) -> None:
+    def __init__(self, streams: Streams, name: str, deaths: Deaths) -> None:
         self.name = name
         self.position = 0
         self.partitions = [
@@ -51,7 +51,7 @@ class SubscriberCursor:
         self._open: dict[int, _Given | None] = {}  # by position, in the order of reading
         self._filled = asyncio.Event()
         self._held_changed = asyncio.Event()
-        self._tasks = Tasks(f"subscriber {name}")
+        self._tasks = Tasks(f"subscriber {name}", deaths)
         self._closed = False
 
     # --- joining and leaving -----------------------------------------------------------------

@@ -323,6 +323,7 @@ class SqliteJournal(Store, Journal):
             reason=trouble or (f"set aside, and not moved away since: {names}" if aside else None),
             set_aside=len(aside),
             losses=self.losses,
+            deaths=self.deaths.count,
             size=size,
             free=free,
         )

@@ -60,3 +60,31 @@ def incs(url: str) -> Incs:
 
 
 ADAPTERS: dict[str, Callable[[str], Any]] = {"whatsapp": whatsapp, "rcs": rcs, "incs": incs}
+
+# The same in TOML, with URL for where the provider is, and the key of RCS in a file.
+TABLES = {
+    "whatsapp": f"""
+[adapters.whatsapp]
+app_secrets = ["{APP_SECRET}"]
+access_token = "EAAJB"
+phone_number_id = "106540352242922"
+base_url = "URL/v26.0"
+""",
+    "rcs": f"""
+[adapters.rcs]
+client_tokens = ["{CLIENT_TOKEN}"]
+service_account = "file:key.json"
+agent_id = "example_agent"
+base_url = "URL"
+""",
+    "incs": f"""
+[adapters.incs]
+tokens = ["{PATH_TOKEN}"]
+base_url = "URL"
+[[adapters.incs.channels]]
+id = 30058
+kind = "whatsapp"
+business_phone = "6281519236680"
+certification_code = "w"
+""",
+}

@@ -230,3 +230,10 @@ def test_a_pace_that_cannot_be(adapter, text, message):
     """A mistake is told with its key, and where the accounts are known, one that is not there."""
     with pytest.raises(ConfigurationError, match=message):
         ways_of(adapter, text)
+
+
+@pytest.mark.parametrize("asked", [0.0, 0.5, -3.0])
+def test_a_provider_that_asks_for_no_pause_is_not_flooded(clock, asked):
+    """Whoever calls us too fast and asks for less than a second gets ever longer pauses."""
+    limits = Limits(Pace(), clock)
+    assert refused(lambda name: limits.slow(name, asked), "a", clock, 4) == [1.0, 2.0, 4.0, 8.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import orjson
 import pytest
 
@@ -488,6 +489,22 @@ class TestFallback:
             change = await sending.outcome(10)
             assert (change.channel, change.status) == ("viber", Status.FAILED)
 
+    async def test_no_way_leads_around_an_opt_out(self):
+        """What the provider fails since the user has opted out goes nowhere else."""
+        template = Template(name="spring_sale", language="en")
+        async with planned("whatsapp") as trip, SimulatedProvider() as other:
+            adapter = ADAPTERS["incs"](other.url)
+            trip.bridge.add_adapter("incs", adapter)
+            other.play(adapter)
+            async with under_way(trip):
+                trip.provider.rules.opted_out.add(USER)
+                sending = await trip.bridge.send(
+                    USER, template, via="whatsapp:106540352242922", fallback=["30058"]
+                )
+                change = await sending.outcome(10, until="delivered")
+                assert (change.status, change.error.code) == (Status.FAILED, "131050")
+            assert other.requests == []
+
     async def test_a_way_that_is_none_is_refused_at_once(self):
         """A misspelt way out is found before anything is sent."""
         async with planned("incs") as trip, under_way(trip):
@@ -573,6 +590,25 @@ class TestDoubt:
         async with SqliteJournal(path) as journal:
             assert await journal.forget("outbox")
             await journal.subscribe("outbox", start=Start.BEGINNING)  # as if nothing was noted
+        async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
+            await again.bridge.send(USER, "3", via="whatsapp")
+            await again.until(lambda: again.said)
+            assert again.said == ["3"]
+
+    async def test_a_clock_that_was_set_back(self, tmp_path):
+        """What an earlier life sent is known by the journal, whose times may lie ahead."""
+        path, late = tmp_path / "bridge.db", timedelta(hours=1)
+        async with planned("incs") as trip, under_way(trip):
+            for number in range(3):
+                sending = await trip.bridge.send(USER, str(number), via="whatsapp")
+                await sending.outcome(10)
+            await trip.until(lambda: furthest(trip, sending.message_id) is Status.READ)
+            told = list(trip.events)
+        async with SqliteJournal(path) as journal:
+            await journal.subscribe("outbox", start=Start.BEGINNING)
+            await journal.append(
+                [attrs.evolve(each, received_at=each.received_at + late) for each in told]
+            )
         async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
             await again.bridge.send(USER, "3", via="whatsapp")
             await again.until(lambda: again.said)
