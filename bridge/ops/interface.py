@@ -274,6 +274,9 @@ def paths() -> Schema:
                         "spooled": _or_null(_about(_COUNT, "Events in the spool.")),
                         "set_aside": _about(_COUNT, "Damaged files that nobody has moved away."),
                         "losses": _about(_COUNT, "How often the journal's files were gone."),
+                        "deaths": _about(
+                            _COUNT, "Tasks of the journal that failed and were replaced."
+                        ),
                         "size": _or_null(_about(_COUNT, "Of the journal, in bytes.")),
                         "free": _or_null(_about(_COUNT, "Bytes on its disk.")),
                         "durable": _YES,
