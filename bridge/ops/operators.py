@@ -44,9 +44,11 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.journal.transfer import lines_of
 from bridge.model import Event, Message, StatusChange, Unrecognized
+from bridge.model.keys import happening_of
 from bridge.model.masking import MASK, mask_phones_in
 from bridge.observer import Observers, OperationDetails
 from bridge.ops.audit import hashed
+from bridge.ops.callbacks import KnownCallback, LatestCallbacks
 from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
 
@@ -80,12 +82,14 @@ class Described:
     """An entry with all that is known about it.
 
     `outcomes` leaves out subscribers that run and do not want the event. `history` holds the
-    entries about the same message, this one among them, in journal order.
+    entries about the same message, this one among them, in journal order. `callbacks` are those
+    of the latest that told of the event, repetitions among them.
     """
 
     entry: Entry
     outcomes: Sequence[Outcome]
     history: Sequence[Entry]
+    callbacks: Sequence[KnownCallback]
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +152,16 @@ class Operators:
         self._deliveries = deliveries
         self._intake = intake
         self._observers = observers
+        self._callbacks = LatestCallbacks()
+
+    @contextmanager
+    def remembering_callbacks(self) -> Iterator[None]:
+        """Remember the latest callbacks until the block ends, for `describe`."""
+        self._observers.add(self._callbacks)
+        try:
+            yield
+        finally:
+            self._observers.remove(self._callbacks)
 
     @contextmanager
     def operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
@@ -176,10 +190,15 @@ class Operators:
         return await self._intake.health()
 
     async def describe(self, key: str) -> Described | None:
-        """Return all that is known about the event with this key, as for `find`."""
-        entry = await self.find(key)
+        """Return all that is known about the event with this key, as for `find`.
+
+        A key under another name of the message leads to the first event that was published of
+        what it says, and so does a provider's id by itself.
+        """
+        entry = await self.find(key) or await self._named(key)
         if entry is None:
             return None
+        history = await self._history(entry.event)
         strangers = {
             subscriber.name
             for subscriber in self._bus.subscribers
@@ -189,8 +208,25 @@ class Operators:
         return Described(
             entry=entry,
             outcomes=[outcome for outcome in outcomes if outcome.subscriber not in strangers],
-            history=await self._history(entry.event),
+            history=history,
+            callbacks=self._callbacks.of(entry, history),
         )
+
+    async def _named(self, key: str) -> Entry | None:
+        """Return the first entry of what a key says, where that was published by another name."""
+        one = happening_of(key)
+        if one is None and "/" in key:
+            return None
+        query = Query(message_id=key if one is None else one.message_id, limit=_LONGEST_HISTORY)
+        for entry in await self.journal.search(query):
+            other = happening_of(entry.event.key)
+            if one is None or (
+                other is not None
+                and entry.event.domain == one.domain
+                and (one.kind, one.rest) == (other.kind, other.rest)
+            ):
+                return entry
+        return None
 
     async def find(self, key: str) -> Entry | None:
         """Return the entry of a key, which may be masked as the log and the commands print it.
