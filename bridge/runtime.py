@@ -12,6 +12,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Collection,
+    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -26,7 +27,7 @@ from contextlib import (
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -453,14 +454,14 @@ class Bridge(Subscribers, Conversations):
         """Return which subscribers are at work now, and the keys of their events."""
         return {each.name: each.at_work for each in self._served if each.at_work}
 
-    async def receive(self, name: str, callback: Callback, /) -> Response:
+    def receive(self, name: str, callback: Callback, /) -> Coroutine[Any, Any, Response]:
         """Take a callback for an adapter: return its reply once its events are durable.
 
         Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody` or
         `JournalError`, and then nothing of the callback has been kept. An adapter that fails on
         an authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
-        return await self.intake.receive(name, callback)
+        return self.intake.receive(name, callback)
 
     @classmethod
     def current(cls) -> Bridge:

@@ -267,6 +267,13 @@ def paths() -> Schema:
                         "adapters": _list(_TEXT),
                         "sources": _list(_ref("Source")),
                         "subscribers": _list(_ref("Subscriber")),
+                        "sends": _or_null(
+                            _about(
+                                _object({"waiting": _COUNT, "dead": _COUNT}),
+                                "Messages that are yet to go out, and those given up; null where "
+                                "no adapter sends.",
+                            )
+                        ),
                         "last_event": _or_null(
                             _object(
                                 {

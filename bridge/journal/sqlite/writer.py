@@ -227,7 +227,9 @@ class Writer:
                     self._wishes += wishes
                     self._retention.begin()
             elif self._running:
-                self._check_files(())
+                self._lost = self._find_lost(self._wal_size)
+                if self._lost is not None:
+                    self._answer(())
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()
             if self._is_at_fault and self.fault is None:
@@ -285,14 +287,10 @@ class Writer:
             if ledger is not None and ledger.queues:
                 ledger.commit()
             self.last = last
-            self._check_files((*appends, *jobs))
-
-    def _check_files(self, committed: Sequence[Append | Job]) -> None:
-        """Fail what has been committed to files that are not those on disk any more."""
-        self._lost = self._find_lost(self._wal_size)
-        if self._lost is not None:
-            self._fail(committed, self._lost)
-            self._answer(())
+            self._lost = self._find_lost(self._wal_size)
+            if self._lost is not None:  # committed to files that are not those on disk any more
+                self._fail((*appends, *jobs), self._lost)
+                self._answer(())
 
     def _fail(self, items: Sequence[Item], reason: str) -> None:
         for item in items:

@@ -51,6 +51,7 @@ from bridge.ops.admin.responses import dumps, instant, json_response
 from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
+from bridge.outbox.outbox import NAME as OUTBOX
 from bridge.settings import AdminSettings, ServerSettings
 from bridge.settings.wording import base_url, no_listener
 
@@ -213,6 +214,7 @@ async def _status(request: web.Request) -> web.Response:
             "adapters": list(operators.adapters),
             "sources": [_source(request, name) for name in operators.adapters],
             "subscribers": subscribers,
+            "sends": _sends(subscribers),
             "last_event": {
                 "key": mask_phones_in(newest[0].event.key) if masked else newest[0].event.key,
                 "position": newest[0].position,
@@ -223,6 +225,13 @@ async def _status(request: web.Request) -> web.Response:
             else None,
         }
     )
+
+
+def _sends(subscribers: Sequence[Mapping[str, Any]]) -> Mapping[str, int] | None:
+    for state in subscribers:
+        if state["name"] == OUTBOX:
+            return {"waiting": state["lag"] + state["held"], "dead": state["dead"]}
+    return None
 
 
 def _source(request: web.Request, name: str) -> Mapping[str, object]:
@@ -366,7 +375,7 @@ async def _subscribers(request: web.Request) -> web.Response:
     return json_response({"subscribers": await _states(request)})
 
 
-async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
+async def _states(request: web.Request) -> Sequence[Mapping[str, Any]]:
     metrics = request.app[_METRICS]
     return [
         {

@@ -138,6 +138,19 @@ async def test_the_token_for_sending_is_for_nothing_else():
             assert answer.status == 401
 
 
+async def test_the_status_tells_of_sending(tmp_path, capsys):
+    """`bridge status` has a line for what is yet to go out, and what was given up."""
+    async with sending() as send:
+        await send(to=USER, via="whatsapp", text="hi", wait=5)
+        config = tmp_path / "config.toml"
+        port = send.trip.url.rpartition(":")[2]
+        config.write_text(f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n')
+        tokens = ["status", "--config", str(config)]
+        await send.trip.bridge.caught_up()
+        await asyncio.to_thread(command, tokens, exit_on_error=False, result_action="return_value")
+    assert "sends\t0 messages to go out, 0 given up\n" in capsys.readouterr().out
+
+
 async def test_the_command(tmp_path, capsys):
     """`bridge send` prints our id and how far it came, or why it failed, as its exit code says."""
     async with sending() as send:
