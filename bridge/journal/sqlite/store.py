@@ -163,6 +163,7 @@ class Store:
             loop=self._loop,
             answered=self._answered,
             lost=files.lost,
+            cut=files.cut_short,
         )
         writer.start()
         return writer
