@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from benchmarks import bodies
 from benchmarks.contenders import Contender, Server, running
 from benchmarks.figures import Faulty, Figure, Measure
@@ -22,7 +24,11 @@ from benchmarks.turns import Extent
 _SERVER: Final = Contender(
     title="bridge, SQLite, 1 subscriber",
     journal="sqlite",
-    settings='[adapters.rcs]\nclient_tokens = ["a-client-token"]\n',
+    settings=(
+        '[adapters.rcs]\nclient_tokens = ["a-client-token"]\n'
+        '[adapters.incs]\ntokens = ["the-token-of-another-customer"]\n'
+    ),
+    admin=True,
 )
 _CALLBACKS: Final = 100  # in each turn
 _EVERY: Final = 0.005  # seconds between callbacks
@@ -30,6 +36,7 @@ _LARGE: Final = 4 << 20
 _HALF_OPEN: Final = 900
 _NESTED: Final = b'{"a":"\\ud800","b":[' + b'["a"],' * ((_LARGE - 100) // 6) + b"1]}"
 _FORGED: Final = b"X-Goog-Signature: " + b"A" * 86 + b"==\r\n"
+_WRONG: Final = b"X-Hub-Signature-256: sha256=" + b"0" * 64 + b"\r\n"
 _OK: Final = b"HTTP/1.1 200 "
 
 
@@ -41,7 +48,8 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
         for turn in range(extent.turns):
             for name, flood in _FLOODS.items():
                 tell(f"turn {turn + 1} of {extent.turns}: {name}")
-                with _flooding(flood, server.port):
+                at = server.admin_port if flood is operators else server.port
+                with _flooding(flood, at):
                     medians[name].append(_median(server, callbacks))
     worst = max(medians.values(), key=statistics.median)
     quiet = statistics.median(medians[_QUIET])
@@ -55,7 +63,8 @@ def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
         title="Callbacks while strangers flood the server",
         note=(
             f"One client posts a signed callback every {_EVERY * 1000:g} ms and waits for its 200, "
-            "while another process sends as much as it can of what is refused. The median of each "
+            "while another process sends as much as it can of what is refused, or what another "
+            "customer may send. The median of each "
             f"turn's {_CALLBACKS} callbacks, in the median of {extent}; the flood shares the "
             "machine's cores with the server."
         ),
@@ -129,10 +138,9 @@ def forged(port: int) -> None:
 
 def small(port: int) -> None:
     """Send many small WhatsApp bodies with a wrong signature on one connection."""
-    wrong = b"X-Hub-Signature-256: sha256=" + b"0" * 64 + b"\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         for _ in range(100):
-            client.sendall(_post(b"/callbacks/whatsapp", wrong, b"{}"))
+            client.sendall(_post(b"/callbacks/whatsapp", _WRONG, b"{}"))
             client.recv(65536)
 
 
@@ -152,6 +160,38 @@ def unread(port: int) -> None:
             client.sendall(asking)
 
 
+def slow(port: int) -> None:
+    """Begin many bodies with a signature of the right form, and do not end them."""
+    head = b"POST /callbacks/whatsapp HTTP/1.1\r\nHost: b\r\n%bContent-Length: 4000000\r\n\r\n{"
+    with ExitStack() as clients:
+        for _ in range(_HALF_OPEN):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            with suppress(OSError):  # it was closed for another
+                client.sendall(head % _WRONG)
+        time.sleep(1.0)
+
+
+def operators(port: int) -> None:
+    """Open many connections to the operators' port, and ask without the token."""
+    asking = b"GET /events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\n\r\n"
+    with ExitStack() as clients:
+        for _ in range(_HALF_OPEN):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            with suppress(OSError):
+                client.sendall(asking)
+
+
+def many_ids(port: int) -> None:
+    """Send, as another customer, bodies of a hundred messages with ids that nobody has seen."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        for body in itertools.islice(bodies.texts(100), 20):
+            (entry,) = orjson.loads(body)["entry"]
+            told = {"event": "new_message", "message": entry["changes"][0]["value"]}
+            path = b"/callbacks/incs/the-token-of-another-customer"
+            client.sendall(_post(path, b"", orjson.dumps(told)))
+            client.recv(65536)
+
+
 _QUIET: Final = "quiet"
 _FLOODS: Final[dict[str, Callable[[int], None] | None]] = {
     _QUIET: None,
@@ -159,5 +199,8 @@ _FLOODS: Final[dict[str, Callable[[int], None] | None]] = {
     "forged bodies of 4 MiB": forged,
     "forged small bodies": small,
     f"{_HALF_OPEN} half-open connections": half_open,
+    f"{_HALF_OPEN} bodies that do not end": slow,
     "answers that nobody reads": unread,
+    f"{_HALF_OPEN} strangers at the operators' port": operators,
+    "another customer's many ids": many_ids,
 }

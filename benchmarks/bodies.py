@@ -45,7 +45,7 @@ WHATSAPP_TEXT: dict[str, Any] = {
                                 "from": "16505551234",
                                 "from_user_id": _SOMEBODY,
                                 "id": "wamid.HBgLMTY1MDU1NTEyMzQVAgASGBQzQTRBNjU5OUFFRTAzODEwMTQ0",
-                                "timestamp": "1749416383",
+                                "timestamp": f"{time.time():.0f}",
                                 "type": "text",
                                 "text": {"body": "Does it come in another color?"},
                             }

@@ -21,6 +21,7 @@ from benchmarks.counting import VARIABLE, Counts
 from benchmarks.figures import Faulty
 
 ROOT = Path(__file__).parents[1]
+ADMIN_TOKEN = "the-operators-token-of-the-benchmarks"
 _START = 60.0  # seconds; a journal of many millions is looked over first
 _given: set[int] = set()  # ports
 
@@ -36,6 +37,10 @@ class Contender:
     subscribers: int = 1
     subscriber: str = "s"
     """What the subscribers are called, before their number."""
+    function: str = "subscriber"
+    """The function in `benchmarks.subscribers`, before the number."""
+    options: str = ""
+    """More lines for the table of each subscriber."""
     start: str = "end"
     settings: str = ""
     """More lines for the table [journal], and tables below it."""
@@ -53,6 +58,7 @@ class Server:
         self.folder = folder
         self.config = folder / "config.toml"
         self.port = free_port()
+        self.admin_port = free_port()
         self.fastest: dict[int, float] = {}
         """Requests per second with so many messages each, as far as is known."""
         self.started_in = 0.0
@@ -78,14 +84,15 @@ class Server:
             return [str(self.port)]
         subscribers = "".join(
             f"[subscribers.{contender.subscriber}{number}]\n"
-            f'use = "benchmarks.subscribers:subscriber{number}"\n'
-            f'start = "{contender.start}"\n'
+            f'use = "benchmarks.subscribers:{contender.function}{number}"\n'
+            f'start = "{contender.start}"\n{contender.options}\n'
             for number in range(contender.subscribers)
         )
         path = contender.path or self.folder / "bridge.db"
         self.config.write_text(
             f"[server]\nport = {self.port}\n"
-            f"[admin]\nenabled = {str(contender.admin).lower()}\nport = {free_port()}\n"
+            f"[admin]\nenabled = {str(contender.admin).lower()}\nport = {self.admin_port}\n"
+            f'token = "{ADMIN_TOKEN}"\n'
             f'[adapters.whatsapp]\napp_secrets = ["{APP_SECRET}"]\n{subscribers}'
             f'[journal]\nengine = "{contender.journal}"\npath = "{path}"\n{contender.settings}\n'
         )

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import psycopg
 
 from benchmarks.appending import append_in_processes, fill, journal_at
 from benchmarks.backlog import follow
@@ -24,6 +25,7 @@ from benchmarks.turns import Extent, T, Turns, take_turns
 from bridge.errors import JournalError
 
 _SQLITE = "SQLite"
+_POSTGRES = "postgresql:"
 _CALLERS = 64
 _BACKLOG = 20_000
 _FEW_TURNS = 2  # nothing is asked of these figures
@@ -37,6 +39,7 @@ class Shared:
     name: str
     title: str
     servers: Mapping[str, Callable[[Path], AbstractContextManager[str]]]
+    note: str = ""
 
 
 NATS = Shared(
@@ -47,7 +50,12 @@ NATS = Shared(
         "NATS, sync always": partial(broker, sync="always"),
     },
 )
-POSTGRES = Shared(name="postgres", title="PostgreSQL", servers={"PostgreSQL": cluster})
+POSTGRES = Shared(
+    name="postgres",
+    title="PostgreSQL",
+    servers={"PostgreSQL": cluster},
+    note=" With effects, it wrote a row for each in the transaction of its progress.",
+)
 
 
 def measure(shared: Shared, directory: Path, extent: Extent, tell: Tell) -> Table:
@@ -83,6 +91,7 @@ def measure(shared: Shared, directory: Path, extent: Extent, tell: Tell) -> Tabl
             f"events. Taking in: {_CALLERS} callers in each process for {extent.appending} s, the "
             "latencies are those of the process that has the worst. Delivering: over HTTP, 64 "
             "connections, the signature checked, and a subscriber who got every event."
+            + shared.note
         ),
         headings=_HEADINGS,
         rows=rows,
@@ -127,6 +136,9 @@ def _deliver(
     directory: Path, places: Mapping[str, str], extent: Extent, tell: Tell
 ) -> list[list[str]]:
     contenders = {title: _contender(title, place) for title, place in places.items()}
+    for title, place in places.items():
+        if place.startswith(_POSTGRES):
+            contenders[f"{title}, with effects"] = _with_effects(contenders[title], place)
     with all_running(list(contenders.values()), directory) as servers:
         load = Load()
         tasks = {
@@ -136,8 +148,21 @@ def _deliver(
         found = take_turns(tasks, extent.turns, tell)
     return [
         _row("delivering", title, found, lambda one: (one.rate, one.p50, one.p99))
-        for title in places
+        for title in contenders
     ]
+
+
+def _with_effects(contender: Contender, place: str) -> Contender:
+    """Return one whose subscriber writes a row with each event, in the same transaction."""
+    with psycopg.connect(place) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS effects (key text)")
+    return attrs.evolve(
+        contender,
+        title=f"{contender.title}, with effects",
+        settings=f'{contender.settings}\nschema = "with_effects"',
+        function="effect",
+        options="transaction = true",
+    )
 
 
 def _contender(title: str, place: str, *, subscriber: str = "s", start: str = "end") -> Contender:
@@ -146,7 +171,7 @@ def _contender(title: str, place: str, *, subscriber: str = "s", start: str = "e
             title=title, journal="sqlite", path=Path(place), subscriber=subscriber, start=start
         )
     engine, settings = "nats", f'[journal.nats]\nservers = ["{place}"]\nsynced = true'
-    if place.startswith("postgresql:"):
+    if place.startswith(_POSTGRES):
         engine, settings = "postgres", f'[journal.postgres]\ndsn = "{place}"'
     return Contender(
         title=title, journal=engine, settings=settings, subscriber=subscriber, start=start

@@ -12,7 +12,6 @@ import statistics
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
@@ -22,12 +21,13 @@ import aiohttp
 import attrs
 
 from benchmarks.bodies import request, texts
-from benchmarks.contenders import running
+from benchmarks.contenders import ADMIN_TOKEN, running
 from benchmarks.figures import Faulty
 from benchmarks.serving import DURABLE
 
 _CONNECTIONS = 16
 _INSPECTORS = 5
+_HEADERS = {"Accept": "text/event-stream", "Authorization": f"Bearer {ADMIN_TOKEN}"}
 _FOLLOWED = "/events/follow?limit=20&masked=true"  # as the page asks
 
 
@@ -56,7 +56,7 @@ async def _watched(url: str, many: int) -> AsyncIterator[list[int]]:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         tasks = []
         for number in range(many):
-            asked = session.get(url + _FOLLOWED, headers={"Accept": "text/event-stream"})
+            asked = session.get(url + _FOLLOWED, headers=_HEADERS)
             response = await stack.enter_async_context(asked)
             tasks.append(asyncio.create_task(read(number, response)))
         yield got
@@ -66,14 +66,13 @@ async def _watched(url: str, many: int) -> AsyncIterator[list[int]]:
 
 
 async def _measure(server, requests: int, turns: int) -> list[tuple[float, float]]:
-    admin = tomllib.loads(server.config.read_text())["admin"]["port"]
     bodies = texts()
     shares = []
     for turn in range(turns + 1):
         seconds, spent = {}, {}
         for many in (0, _INSPECTORS) if turn % 2 else (_INSPECTORS, 0):
             prepared = iter([request(body, server.port) for body in islice(bodies, requests)])
-            async with _watched(f"http://127.0.0.1:{admin}", many) as got:
+            async with _watched(f"http://127.0.0.1:{server.admin_port}", many) as got:
                 before, began = server.processor_time(), time.perf_counter()
                 await asyncio.gather(*(_post(server.port, prepared) for _ in range(_CONNECTIONS)))
                 spent[many] = server.processor_time() - before

@@ -9,28 +9,31 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from bridge.adapter import Adapter, AdapterClass, ChannelSource
+from bridge.adapter import Adapter, AdapterClass, ChannelSource, Repeating
 from bridge.delivery.console import Console
 from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
 from bridge.journal.protocol import Journal, JournalClass
 from bridge.model import Event
-from bridge.outbox.keeping import Keeper
-from bridge.outbox.webhook import Webhook
 from bridge.raised import described
-from bridge.settings import CONSOLE, MEDIA, WEBHOOK, JournalSettings, SubscriberEntry
+from bridge.settings import CONSOLE, MEDIA, WEBHOOK, AdapterEntry, JournalSettings, SubscriberEntry
 from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.outbox.keeping import Keeper
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
+_REPEATED: Final = timedelta(days=8)
 
 
 @attrs.frozen(kw_only=True)
@@ -248,6 +251,8 @@ def _function_of(
     if entry.use == CONSOLE:
         return Console(show_personal_data=entry.show_personal_data)
     if entry.use == WEBHOOK:
+        from bridge.outbox.webhook import Webhook  # noqa: PLC0415 - HTTP, which commands do without
+
         return Webhook(entry.url or "", entry.secret)
     if entry.use == MEDIA:
         return keeper(entry.folder or entry.url or "")
@@ -256,6 +261,18 @@ def _function_of(
         module, _, path = entry.use.partition(":")
         raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
     return found
+
+
+def max_age_of(entry: AdapterEntry, adapter: object, keep: float) -> float:
+    """Return how many seconds old an event may be when it comes; 0 means any age.
+
+    What the journal has forgotten must not come out as new, and what a provider still repeats
+    has to come out; `_REPEATED` is for one that does not say for how long it does.
+    """
+    if entry.max_age is not None:
+        return entry.max_age
+    repeats_for = adapter.repeats_for if isinstance(adapter, Repeating) else _REPEATED
+    return max(keep, repeats_for.total_seconds())
 
 
 def doubts(subscribers: Iterable[Subscriber], adapters: Iterable[Adapter]) -> Iterator[Problem]:

@@ -1,12 +1,12 @@
 """Observers of a bridge: metrics, traces, request ids.
 
-A hook is called with details of what is about to happen, and may return a context manager,
-within which it happens (as in https://stamina.hynek.me/en/stable/instrumentation.html). What
-shows only in the end is in the details when the context manager is left. Exceptions are passed
-to it as usual, but cannot be suppressed.
+A hook is called with details of what is about to happen, and may return a context manager, within
+which it happens (as in https://stamina.hynek.me/en/stable/instrumentation.html). Results are in the
+details when the context manager is left. Exceptions are passed to it as usual, but cannot be
+suppressed.
 
-Hooks run on the event loop, within the callback or the delivery itself: they must be quick and
-must not block. What they raise is logged, and changes nothing else.
+Hooks run on the event loop, within the callback or the delivery itself: they must be quick and must
+not block. Their exceptions are logged, and change nothing else.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import logging
 from collections.abc import (
     AsyncIterator,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -32,7 +33,7 @@ from aiohttp import web
 from bridge import assembly
 from bridge.adapter import Adapter, Callback, Response, Sender
 from bridge.adapter.signing import Network
-from bridge.assembly import journal_of, subscriber_of
+from bridge.assembly import journal_of, max_age_of, subscriber_of
 from bridge.clock import Clock
 from bridge.delivery import Delivery
 from bridge.delivery.receivers import Receivers
@@ -147,7 +148,8 @@ class Bridge(Subscribers, Conversations):
                     adapter,
                     domain=entry.domain,
                     believe_unsigned=entry.believe_unsigned,
-                    max_age=entry.max_age,
+                    max_age=max_age_of(entry, adapter, settings.journal.keep),
+                    accounts=entry.accounts,
                     allow_networks=entry.allow_networks,
                     pace=entry.pace,
                 )
@@ -181,15 +183,17 @@ class Bridge(Subscribers, Conversations):
         domain: str | None = None,
         believe_unsigned: bool = False,
         max_age: float | None = None,
+        accounts: Collection[str] = (),
         allow_networks: Sequence[Network] = (),
         pace: Mapping[str, PaceSettings] = MappingProxyType({}),
     ) -> None:
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
-        that share one may tell of the same messages and users. An event that is dated more than
-        `max_age` seconds before it came is kept as `Unrecognized`, imports of history apart.
-        `pace` is how fast messages go out, by the name of a channel or an account.
+        that share one may tell of the same messages and users. What is dated more than `max_age`
+        seconds before it came, imports of history apart, and with `accounts` what is told of any
+        other account, does not come out: the body is kept as `Unrecognized`. `pace` is how fast
+        messages go out, by the name of a channel or an account.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
@@ -203,6 +207,7 @@ class Bridge(Subscribers, Conversations):
             domain=domain,
             believe_unsigned=believe_unsigned,
             max_age=max_age,
+            accounts=accounts,
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name), pace)
         self._outbox.windows.add(name, adapter)

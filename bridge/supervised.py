@@ -19,6 +19,17 @@ _PAUSE: Final = 0.1  # seconds; a task that fails at once must not keep the loop
 _log: Final = logging.getLogger(__name__)
 
 
+class Deaths:
+    """Counts, for an owner of several `Tasks`, those that died."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        """Count one."""
+        self.count += 1
+
+
 class Tasks:
     """The tasks of one owner, which end by returning or when the owner closes them.
 

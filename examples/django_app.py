@@ -1,8 +1,9 @@
 """The bridge in a Django project, here one of a single file.
 
 In a project of yours the lines about the bridge go into `asgi.py`. Beside the `config.toml` that
-`bridge init` writes, run it with `uvicorn django_app:application --app-dir examples`, and in a
-second terminal `bridge trigger incs-text --url http://127.0.0.1:8000`.
+`bridge init --adapter incs` writes, run it with
+`uvicorn django_app:application --app-dir examples`, and in a second terminal
+`bridge trigger whatsapp-text --url http://127.0.0.1:8000`.
 Its journal is the SQLite file that the configuration names, so one process has it: for several
 workers see `docs/embed.md`.
 """

@@ -1,8 +1,8 @@
 """The bridge in a FastAPI application; in Starlette it is the same two lines.
 
-Beside the `config.toml` that `bridge init` writes, run it with
+Beside the `config.toml` that `bridge init --adapter incs` writes, run it with
 `uvicorn fastapi_app:app --app-dir examples`, and in a second terminal
-`bridge trigger incs-text --url http://127.0.0.1:8000`.
+`bridge trigger whatsapp-text --url http://127.0.0.1:8000`.
 Its journal is the SQLite file that the configuration names, so one process has it: for several
 workers see `docs/embed.md`.
 """

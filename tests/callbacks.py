@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+NOW = f"{time.time():.0f}"  # what is dated long ago does not come out
+
 
 def new_message(message_id: str, phone: str, text: str = "hello") -> dict:
     """Return INCS's callback of a WhatsApp text."""
@@ -19,7 +23,7 @@ def new_message(message_id: str, phone: str, text: str = "hello") -> dict:
                 {
                     "from": phone,
                     "id": message_id,
-                    "timestamp": "1756109460",
+                    "timestamp": NOW,
                     "text": {"body": text},
                     "type": "text",
                 }

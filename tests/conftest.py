@@ -34,8 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kills",
         type=int,
         default=None,
-        help="how often the kill loop kills the server (default: a few); also holds each "
-        "restart to two seconds, which only an idle machine can promise",
+        help="how often the kill loop kills the server (default: a few); also prints how long the "
+        "slowest start took, and the slowest of a server with nothing in its journal",
     )
     parser.addoption(
         "--power-cuts",

@@ -1,6 +1,6 @@
 """Contents as an AgentContentMessage of RCS for Business.
 
-What is given here fits the limits of `capabilities`.
+Contents that are given here fit the limits of `capabilities`.
 
 https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/phones.agentMessages#AgentContentMessage
 """

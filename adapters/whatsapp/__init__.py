@@ -33,7 +33,7 @@ from bridge.adapters.whatsapp.freshen import freshen
 from bridge.adapters.whatsapp.plain import plain_callback
 from bridge.adapters.whatsapp.sending import BASE_URL, WhatsAppSender
 from bridge.adapters.whatsapp.simulated import SimulatedWhatsApp
-from bridge.adapters.whatsapp.wire import CHANNEL
+from bridge.adapters.whatsapp.wire import CHANNEL, REPEATS_FOR
 from bridge.errors import ConfigurationError, NotAuthentic, Problem
 from bridge.model import JsonValue, Media
 
@@ -91,6 +91,7 @@ class WhatsApp:
     Settings: Final = WhatsAppSettings
 
     channels: Final = frozenset({CHANNEL})
+    repeats_for: Final = REPEATS_FOR
     windows: Final = {CHANNEL: WINDOW}
     accounts: Final = None  # only callbacks tell them
 

@@ -1,6 +1,7 @@
 """Contents in the words of Meta's Send API; gateways to WhatsApp take the same objects.
 
-What is given here fits the limits of `capabilities`, save what is said to raise `Unsendable`.
+Contents that are given here fit the limits of `capabilities`, save those that are said to raise
+`Unsendable`.
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api
 """

@@ -27,7 +27,7 @@ Reading them takes up to a hundred times as long as all the rest of a message.
 def shared_contacts(message: JsonObject) -> tuple[ContactCard, ...] | None:
     """Return the cards of a message, or None where it holds none at all.
 
-    What is no card in the array is left out; `raw` holds it.
+    Items of the array that are no cards are left out; `raw` holds them.
     """
     cards = [card for card in several(message.get("contacts")) if type(card) is dict]
     if not cards:

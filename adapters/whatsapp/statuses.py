@@ -18,9 +18,11 @@ from bridge.adapters.whatsapp.wire import first_error, identity_of, party
 from bridge.errors import Unreadable
 from bridge.model import (
     Direction,
+    JsonValue,
     Message,
     Notice,
     Origin,
+    Party,
     Pricing,
     Status,
     StatusChange,
@@ -60,19 +62,9 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     """
     scope = value.scope
     kind = "payment" if "payment" in item else text(item.get("type"))
-    group_id: str | None = None
-    if _is_of_group(item):
-        group_id = identifier(item.get("recipient_id"))
-        number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
-    else:
-        number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
-        parent_user_id = first(item, _PARENT, identifier)
-    card = value.cards.of(number, user_id, parent_user_id)
-    recipient = party(number, user_id, parent_user_id, card)
-    key_hash = filled(item.get("recipient_identity_key_hash"))
-    if key_hash is not None:
-        recipient = attrs.evolve(recipient, identity_key_hash=key_hash)
-    raw = with_card(item, card, recipient)
+    is_of_group = _is_of_group(item)
+    group_id = identifier(item.get("recipient_id")) if is_of_group else None
+    number, recipient, raw = _recipient_of(item, value, is_of_group=is_of_group)
     occurred_at = instant(item.get("timestamp"))
     if kind is not None and (kind := kind.lower()) in _OTHER_KINDS:
         return scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
@@ -128,6 +120,23 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
         pricing=_pricing(item),
         correlation=filled(item.get("biz_opaque_callback_data")),
     )
+
+
+def _recipient_of(
+    item: JsonObject, value: ValueContext, *, is_of_group: bool
+) -> tuple[JsonValue, Party, JsonObject]:
+    """Return the user of a status, the number as it is told, and the item with the user's card."""
+    if is_of_group:
+        number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
+    else:
+        number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
+        parent_user_id = first(item, _PARENT, identifier)
+    card = value.cards.of(number, user_id, parent_user_id)
+    recipient = party(number, user_id, parent_user_id, card)
+    key_hash = filled(item.get("recipient_identity_key_hash"))
+    if key_hash is not None:
+        recipient = attrs.evolve(recipient, identity_key_hash=key_hash)
+    return number, recipient, with_card(item, card, recipient)
 
 
 def _is_of_group(item: JsonObject) -> bool:

@@ -1,7 +1,7 @@
 """Turn a `value` into events: each part by its name, whatever field it came in.
 
-INCS wraps such a value in its `new_message`, so that its adapter calls `translate_value` too.
-What no part below is made for becomes a notice with its name as the topic.
+INCS wraps such a value in its `new_message`, so that its adapter calls `translate_value` too. A
+field for which there is no part below becomes a notice with its name as the topic.
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
 """

@@ -5,6 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from bridge.adapter import build
@@ -18,6 +19,9 @@ CHANNEL: Final = "whatsapp"
 OBJECT: Final = "whatsapp_business_account"
 MESSAGES: Final = "messages"  # the field of a change that holds messages or statuses
 ENTRY: Final = frozenset({"id", "time", "changes"})  # what an entry is made of
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
+REPEATS_FOR: Final = timedelta(days=7)
 
 _COUNTRY: Final = 2  # a BSUID opens with a country's two letters and a dot
 _PARENT: Final = "ENT."  # which stands next in the id of a user across linked businesses

@@ -134,7 +134,7 @@ class Scope:
     ) -> str:
         """Return the key of a message that holds `content`; the rest as for `keys.message_key`.
 
-        What could not be shown has a key of its own: the message itself may still come.
+        An item that could not be shown has a key of its own: the message itself may still come.
         `id_space` is where the id is unique, if that is not the channel.
         """
         key = message_key(id_space or self.channel, message_id, sender)

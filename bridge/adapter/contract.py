@@ -185,8 +185,8 @@ class Signing(Protocol):
 class Repeating(Protocol):
     """An adapter, or its class, that says for how long its provider repeats a callback.
 
-    What the journal still knows is not published again, so `bridge check` warns where `keep` is
-    shorter, and `bridge init` writes a `keep` that is long enough.
+    An event that the journal still knows is not published again, so `bridge check` warns where
+    `keep` is shorter, and `bridge init` writes a `keep` that is long enough.
     """
 
     @property

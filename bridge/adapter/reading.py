@@ -1,7 +1,7 @@
 """Read the parts of a body, and say where one is not what it must be.
 
-`bridge.adapter.payload` reads what may be missing: it returns None. What must be there is read
-here: `Unreadable` says which part is missing or wrong, with its path from the given object on.
+`bridge.adapter.payload` reads what may be missing: it returns None. Required parts are read here:
+`Unreadable` says which part is missing or wrong, with its path from the given object on.
 """
 
 from __future__ import annotations
@@ -52,14 +52,6 @@ def required_object(parent: JsonObject, name: str, *below: str) -> JsonObject:
     if type(value) is dict:
         return value
     raise _fault(value, "an object", name, *below)
-
-
-def required_array(parent: JsonObject, name: str, *below: str) -> list[JsonValue]:
-    """Return the array under a name, or at a path of names. Raises `Unreadable`."""
-    value = _at(parent, name, below) if below else parent.get(name)
-    if type(value) is list:
-        return value
-    raise _fault(value, "an array", name, *below)
 
 
 def required_text(parent: JsonObject, name: str, *below: str) -> str:

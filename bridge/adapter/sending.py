@@ -142,7 +142,7 @@ class Refused:
 
     @property
     def as_error(self) -> Unsendable | Unanswered:
-        """What a caller gets who waits for the answer: whether asking again may help."""
+        """The refusal as an exception, which tells whether asking again may help."""
         if self.remedy.is_final or self.remedy is Remedy.STOP_ACCOUNT:
             return Unsendable(self.reason)
         return Unanswered(self.reason, in_doubt=self.in_doubt)

@@ -1,8 +1,8 @@
 """`bridge tail -i`: the essentials of the inspector with keys, for a terminal far from a browser.
 
-rich draws it, which is here for the other commands: it measures wide characters and cuts lines.
-What it lacks is keys, and these are a few lines over the standard library; prompt_toolkit or
-textual would be a second way to draw.
+rich draws it, which is here for the other commands: it measures wide characters and cuts lines. It
+reads no keys, which takes a few lines over the standard library; prompt_toolkit or textual would be
+a second way to draw.
 """
 
 from __future__ import annotations
@@ -158,6 +158,8 @@ class Board:
         return f"{counted(done['retried'], 'dead letter')} retried"
 
     def _open(self) -> str:
+        if not self._client.url.startswith("http"):
+            return "a browser finds the inspector only where [admin] has a token"
         url = f"{self._client.url}/#/event/{self._entry['position']}"
         return url if webbrowser.open(url) else f"no browser here: {url}"
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -18,6 +20,7 @@ from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.errors import BridgeError, ConfigurationError, Problem
 from bridge.settings import AdminSettings, load_admin
+from bridge.settings.admin import address_of
 from bridge.settings.wording import base_url
 
 Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
@@ -49,6 +52,7 @@ class Client:
     """Asks a server's admin listener; every method raises `NoServer` and `Refused`."""
 
     def __init__(self, settings: AdminSettings) -> None:
+        self._socket = settings.own_socket
         self._host = _EVERYWHERE.get(settings.host, settings.host)
         self._port = settings.port
         self._headers = {"Accept": "application/json"}
@@ -110,18 +114,25 @@ class Client:
     @property
     def url(self) -> str:
         """Where the server is asked."""
-        return base_url(self._host, self._port)
+        return base_url(self._host, self._port) if self._socket is None else f"unix:{self._socket}"
 
     def _open(
         self, method: str, target: str, body: bytes | None, timeout: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        connection = (
+            http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+            if self._socket is None
+            else _Local(self._socket, timeout=timeout)
+        )
         try:
             connection.request(method, target, body, self._headers)
             response = connection.getresponse()
             if response.status == HTTPStatus.OK:
                 return connection, response
             detail = _detail(response.status, response.read())
+        except PermissionError as error:
+            connection.close()
+            raise NoServer(f"{self.url} is for the user alone that the server runs as") from error
         except _FAULTS as error:
             connection.close()
             raise NoServer(
@@ -130,6 +141,22 @@ class Client:
             ) from error
         connection.close()
         raise Refused(response.status, detail)
+
+
+class _Local(http.client.HTTPConnection):
+    """A connection to a server on this machine, by its socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect; raise `PermissionError` also where another user's server would be told."""
+        if self._path.stat().st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+            raise PermissionError
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(address_of(self._path))
 
 
 def connect(config: ConfigOption) -> Client:

@@ -88,6 +88,9 @@ def _about_networks(settings: Settings) -> Iterator[tuple[str, str]]:
             "admin.host",
             "others can read the token and every event, as this is plain HTTP: use 127.0.0.1",
         )
+    told = {} if settings.document is None else settings.document.value.get("admin", {})
+    if admin.enabled and admin.own_socket and told.get("port"):
+        yield "admin.port", f"for `serve --dev` alone without a token: else it is {admin.socket}"
     for index, network in enumerate(settings.server.trusted_proxies):
         if network.prefixlen < _SHORTEST_PREFIX[network.version]:
             yield (

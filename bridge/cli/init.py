@@ -24,7 +24,6 @@ from bridge.adapter import Repeating, SampleSource
 from bridge.adapter.setup import Chosen, Given, Rows, Several, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
-from bridge.cli.check import mistakes
 from bridge.cli.config import DEFAULT, ConfigOption
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError, ConfigurationError
@@ -271,6 +270,8 @@ def _escaped(text: str) -> str:
 def _checked(text: str, path: Path) -> Settings:
     """Return the settings of a document. Raises `ConfigurationError` where it is wrong."""
     settings = loads(text, assembly.settings_class, installed=assembly.installed(), path=path)
+    from bridge.cli.check import mistakes  # noqa: PLC0415 - all that serves; not for `--help`
+
     problems = mistakes(settings)
     if problems:
         raise ConfigurationError(problems)

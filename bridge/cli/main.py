@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
+from importlib.resources import files
 from typing import Annotated, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
@@ -15,9 +17,8 @@ from rich.console import Console
 from bridge.cli.terminal import Exit, UsageError, fail, say
 from bridge.errors import BridgeError, ConfigurationError, UnknownAdapter
 
-app = App(
-    name="bridge",
-    help="""Take callbacks from WhatsApp, RCS and INCS; hand out one kind of event.
+_HELP: Final = """\
+    Take callbacks from WhatsApp, RCS and INCS; hand out one kind of event.
 
     A first try, in two terminals: `bridge init --yes && bridge serve`, then
     `bridge trigger --all`. Without a server: `bridge normalize incs callback.json`.
@@ -25,22 +26,32 @@ app = App(
     Every command explains itself with `--help`.
 
     Exit codes: 0 done, 1 failed, 2 called wrongly, 3 configured wrongly, 130 interrupted by
-    Ctrl-C, 143 ended by SIGTERM.""",
-    version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
-    help_format="markdown",
-    default_parameter=Parameter(negative="", show_default=False),
-    suppress_keyboard_interrupt=False,  # the exit code is ours to give
-    error_console=Console(stderr=True),
-)
+    Ctrl-C, 143 ended by SIGTERM."""
+
+
+def _application() -> App:
+    return App(
+        name="bridge",
+        help=_HELP,
+        version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
+        help_format="markdown",
+        default_parameter=Parameter(negative="", show_default=False),
+        suppress_keyboard_interrupt=False,  # the exit code is ours to give
+        error_console=Console(stderr=True),
+    )
+
+
+app = _application()
 _COMMANDS: Final = (
     *("init", "config", "serve", "check", "normalize", "trigger", "schema", "adapters"),
     *("status", "tail", "show", "events", "dead", "replay", "reparse", "subscribers", "purge"),
     *("send", "outbox"),
     *("backup", "export", "import", "completion"),
 )
+_MODULES: Final = {"import": "importing"}  # a word of Python's is no module
 for _name in _COMMANDS:
     # Named by its path, so that a command loads only what it needs itself.
-    _module = {"import": "importing"}.get(_name, _name)  # a word of Python's is no module
+    _module = _MODULES.get(_name, _name)
     app.command(f"bridge.cli.{_module}:{_module}", name=_name)
 
 
@@ -95,14 +106,32 @@ def _explained(error: Exception, *, debug: bool) -> Exit:
     return code
 
 
+def _overview() -> App:
+    """Return what shows the summary of every command without loading them all."""
+    overview = _application()
+    for name in _COMMANDS:
+        overview.command(App(name=name, help=_summary(name)))
+    overview.meta.default(launch)
+    return overview
+
+
+def _summary(name: str) -> str:
+    module = _MODULES.get(name, name)
+    source = files("bridge.cli").joinpath(f"{module}.py").read_text("utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == module:
+            return (ast.get_docstring(node) or "").partition("\n\n")[0]
+    return app[name].help  # it has commands of its own
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and end the process with its exit code."""
     tokens = sys.argv[1:] if arguments is None else arguments
-    if not tokens or tokens[0] in app.help_flags:
-        for name in _COMMANDS:
-            app[name]  # only a loaded command shows its summary
+    is_overview = not tokens or tokens[0] in app.help_flags
     try:
-        code = app.meta(tokens, exit_on_error=False, result_action="return_value")
+        code = (_overview() if is_overview else app).meta(
+            tokens, exit_on_error=False, result_action="return_value"
+        )
     except CycloptsError:
         code = Exit.USAGE  # it has been explained already
     sys.exit(code or Exit.OK)

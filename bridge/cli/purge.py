@@ -23,9 +23,9 @@ def purge(
 ) -> int:
     """Erase every event about one person, for good.
 
-    What subscribers remember of the person's conversations goes with them.
-    Only the keys of the events stay known, so that a provider's late retry brings nothing back.
-    What others have said of the person stays, such as a contact card that they passed on.
+    The state that subscribers keep of the person's conversations is erased with them. Only the keys
+    of the events stay known, so that a provider's late retry brings nothing back. Messages of
+    others about the person stay, such as a contact card that they passed on.
 
     Example: `bridge purge --subject +6281519140327`
 

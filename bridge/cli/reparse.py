@@ -24,9 +24,9 @@ def reparse(
 ) -> int:
     """Read once more what could not be read.
 
-    For after an adapter was repaired. The events have the time at which their callback came. What
-    was read is marked, so that --all leaves it out the next time. Succeeds if everything could
-    be read.
+    For after an adapter was repaired. The events have the time at which their callback came. Bodies
+    that could be read are marked, so that --all leaves them out the next time. Succeeds if
+    everything could be read.
 
     Example: `bridge reparse --all --dry-run`
 

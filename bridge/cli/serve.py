@@ -41,6 +41,7 @@ from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
 from bridge.settings.admin import is_loopback
+from bridge.settings.wording import no_listener
 
 if TYPE_CHECKING:
     from bridge.testing.chat import Chat
@@ -87,8 +88,8 @@ def serve(
         Write the log so instead of as configured: `console` is for people, `json` for machines.
     dev
         While you write subscribers: a log for people with whole tracebacks, and the server
-        starts again when the configuration or a subscriber's code changes. What waits for its
-        next try is tried at once.
+        starts again when the configuration or a subscriber's code changes. Events that wait
+        for their next try are tried at once.
     """
     if program is not None and config is not None:
         raise UsageError("--config goes without a program, whose bridge has its configuration")
@@ -122,8 +123,7 @@ def serve(
         except asyncio.CancelledError:
             _log.info("stopped before it had started")
         except OSError as error:
-            place = settings.server
-            fail(f"cannot listen on {place.host} port {place.port}: {error.strerror or error}")
+            fail(no_listener(settings.server.host, settings.server.port, error))
             return Exit.FAILURE
         else:
             _log.info("stopped")
@@ -225,7 +225,7 @@ async def _rehearsing(bridge: Bridge) -> AsyncIterator[Chat | None]:
 async def _administered(
     bridge: Bridge, settings: AdminSettings, chat: Chat | None
 ) -> AsyncIterator[str | None]:
-    """Answer operators until the block ends; give the base URL, or None where it is disabled."""
+    """Answer operators until the block ends; give where, or None where it is disabled."""
     if not settings.enabled:
         yield None
         return
@@ -234,7 +234,8 @@ async def _administered(
     routes = () if chat is None else chat.routes()
     is_developing = _DEVELOPING in os.environ
     if is_developing and is_loopback(settings.host):
-        settings = attrs.evolve(settings, token=None)  # a browser on this machine needs none
+        # A browser on this machine needs none, and the commands still find the port.
+        settings = attrs.evolve(settings, token=None, socket=settings.own_socket)
     async with admin.listening(
         bridge.operators, metrics, settings, developing=is_developing, chat=routes
     ) as url:

@@ -69,8 +69,8 @@ _TROUBLE: Final = frozenset({Status.FAILED, Status.EXPIRED})
 class Console:
     """Print each event as one line; the subscriber that `use = "console"` names.
 
-    Phones and texts are masked unless `show_personal_data` is true. Whatever a user wrote, it
-    can neither break the line nor act on the terminal. Colours only on a terminal.
+    Phones and texts are masked unless `show_personal_data` is true. No text of a user can break the
+    line or act on the terminal. Colours only on a terminal.
     """
 
     def __init__(self, *, show_personal_data: bool = False, stream: TextIO | None = None) -> None:

@@ -49,7 +49,7 @@ class Delivery:
     """Serves one subscriber while the context is open.
 
     `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
-    interrupted, and keeps its conversation until it returns. What serves a plain receiver has
+    interrupted, and keeps its conversation until it returns. The delivery of a plain receiver has
     no dead letters. With `pauses`, users' messages in paused conversations are passed over.
     """
 
@@ -242,7 +242,7 @@ class Delivery:
             try:
                 entries = await self._cursor.read(min(_BATCH, room))
             except JournalError as error:
-                self._complain("cannot read the journal", error)
+                self._log_error("cannot read the journal", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
                 continue
             except asyncio.CancelledError:
@@ -394,7 +394,7 @@ class Delivery:
                 await self._pauses.known()
             await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
         except JournalError as error:
-            self._complain("cannot reach what is held", error)
+            self._log_error("cannot reach what is held", error)
             self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
 
     async def _deliver_held(self, lane: Lane) -> None:
@@ -575,7 +575,7 @@ class Delivery:
             try:
                 await self._progress.save()
             except JournalError as error:
-                self._complain("cannot save progress", error)
+                self._log_error("cannot save progress", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
 
     def _safely(self, step: Callable[..., None], *args: object) -> None:
@@ -591,6 +591,6 @@ class Delivery:
         if self._observers is not None:
             self._observers.died(self.name)
 
-    def _complain(self, what: str, error: JournalError) -> None:
+    def _log_error(self, what: str, error: JournalError) -> None:
         message = f"{self._who} {what}: {error}"
         self._throttle.log(logging.ERROR, message, key=what, subscriber=self.name)

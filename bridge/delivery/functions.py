@@ -60,7 +60,7 @@ def _trace_of(error: BaseException) -> TracebackType | None:
 def chain_of(error: BaseException) -> tuple[str, ...]:
     """Return the lines that an exception came through, the innermost last, without any value.
 
-    What it was raised from follows, headed by its class.
+    The exception that caused it follows, headed by its class.
     """
     lines: list[str] = []
     seen: set[int] = set()

@@ -45,7 +45,7 @@ class Gathered:
 def burst_of(found: Sequence[Held]) -> Sequence[Held]:
     """Return what belongs together of what waits: what was tried as often as the first.
 
-    What failed comes again as the same burst, and what came since is the next one.
+    A burst that failed comes again as it was; messages that came since are the next one.
     """
     first = found[0].retry.tries
     return tuple(takewhile(lambda held: held.retry.tries == first, found[:MOST]))

@@ -63,12 +63,12 @@ class Running:
 class Runner:
     """Runs the function of one subscriber.
 
-    A plain function runs in a thread. Whatever a function returns is awaited if it can be. What
-    is awaited is cancelled after `timeout` seconds, which counts as a TimeoutError, and
-    abandoned if it does not end then. `observers` watch each attempt, of which `details` makes
-    what they are told, and `result_of` says what its end means; their context managers are
-    entered and left in the attempt's context. An event that `skips` tells, unless an operator
-    replays it, has ended without the function. `context` is that of the attempt seen last.
+    A plain function runs in a thread. The result of a function is awaited if it can be. An
+    awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
+    it does not end then. `observers` watch each attempt, of which `details` makes what they are
+    told, and `result_of` says what its end means; their context managers are entered and left in
+    the attempt's context. An event that `skips` tells, unless an operator replays it, has ended
+    without the function. `context` is that of the attempt seen last.
     """
 
     def __init__(

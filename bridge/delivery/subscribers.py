@@ -190,9 +190,9 @@ class Subscribers:
         its own progress in the journal under its `name`, by default `module:function`. A new
         one begins with what comes next, or with all that is kept if `start` is "beginning".
 
-        With `transaction`, on a journal in PostgreSQL, the function is called with an event and
-        an `AsyncConnection` of psycopg in a transaction. What it does with that and its progress
-        commit together, or not at all: its effects there happen exactly once.
+        With `transaction`, on a journal in PostgreSQL, the function is called with an event and an
+        `AsyncConnection` of psycopg in a transaction. Its statements and its progress commit
+        together, or not at all: its effects there happen exactly once.
 
         Raises `ConfigurationError` for whatever cannot be meant, where the name is taken, and
         where the bridge runs already.

@@ -16,8 +16,8 @@ class Threads:
     """As many threads as calls are under way at once; each stays for the next call.
 
     They are daemons: a function that never returns does not keep the process from ending, as it
-    would in a `ThreadPoolExecutor`. What is raised is handed over as a value, since a future
-    refuses StopIteration.
+    would in a `ThreadPoolExecutor`. An exception is handed over as a value, since a future refuses
+    StopIteration.
     """
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:

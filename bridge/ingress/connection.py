@@ -1,6 +1,6 @@
 """The connections of a server of our own: how many there may be, and how slow each may be.
 
-aiohttp bounds how long a connection may idle. What comes on top is a limit for a request's head,
+aiohttp bounds how long a connection may idle. This module adds a limit for a request's head,
 so that nobody keeps a place by sending nothing, or a byte now and then; and errors that do not
 quote the request, since a request holds tokens and what people wrote.
 """
@@ -42,7 +42,7 @@ def check_parser() -> None:
 def connections(server: web.Server, settings: ServerSettings) -> Callable[[], asyncio.Protocol]:
     """Return a protocol factory that turns away connections beyond the limit.
 
-    Its handler has to say `answering` and `answered`.
+    Its handler has to say `answering`, and `answered` in the end.
     """
     idle = Idle(settings)
 
@@ -108,7 +108,7 @@ class Idle:
             del self._of_peer[connection.client]
 
     def begins(self, connection: Connection) -> None:
-        """Note that a connection has a request to answer."""
+        """Note that a connection has a whole request to answer."""
         self._waiting.pop(connection, None)
 
     def ends(self, connection: Connection) -> None:
@@ -199,12 +199,19 @@ class Connection(web.RequestHandler):
             self._to_be_read.cancel()
             self._to_be_read = None
 
-    def answering(self) -> None:
-        """Note that a head has arrived: what comes now is that request's body."""
+    def answering(self, request: web.BaseRequest) -> None:
+        """Note that a head has arrived: what comes now is that request's body.
+
+        Until it has come whole, the connection can still make room for another one.
+        """
         if self._deadline is not None:
             self._stop_expecting()
         self.is_answering = True
-        self._idle.begins(self)
+        request.content.on_eof(self._received)
+
+    def _received(self) -> None:
+        if self.is_answering:
+            self._idle.begins(self)
 
     def answered(self) -> None:
         """Note that what comes now belongs to another request."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, NoReturn
 
@@ -90,6 +90,7 @@ class Intake:
         domain: str | None = None,
         believe_unsigned: bool = False,
         max_age: float | None = None,
+        accounts: Collection[str] = (),
     ) -> None:
         """Take callbacks for `name`; the rest as for `Bridge.add_adapter`.
 
@@ -101,7 +102,8 @@ class Intake:
             raise ConfigurationError(f"two adapters are called {name!r}")
         one = _Configured(name, adapter, networks, name if domain is None else domain)
         one.is_believed = one.is_signed or believe_unsigned
-        one.max_age = max_age
+        one.max_age = timedelta(seconds=max_age) if max_age else timedelta.max
+        one.accounts = frozenset(accounts) or None
         self._check_domain(one)
         self._configured[name] = one
 
@@ -200,7 +202,9 @@ class Intake:
             raise NotAuthentic("the callback could not be verified")
         return verified
 
-    def _parse(self, one: _Configured, verified: Verified, domain: str) -> Parsed:
+    def _parse(
+        self, one: _Configured, verified: Verified, domain: str, *, of_any_age: bool = False
+    ) -> Parsed:
         """Return what is in an authentic body, as of a trust domain; never raises."""
         try:
             watch = self._observers.parse
@@ -210,7 +214,7 @@ class Intake:
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
             return build.parsed(
-                events=one.placed(parsed.events, verified, domain),
+                events=one.placed(parsed.events, verified, domain, of_any_age=of_any_age),
                 response=parsed.response,
                 malformed=parsed.malformed,
             )
@@ -293,8 +297,8 @@ class Intake:
     def parse_again(self, event: Unrecognized) -> Parsed:
         """Let its adapter, mended meanwhile, parse a body that it could not read.
 
-        What comes of it is of the event's own domain, whatever the adapter's has become.
-        Raises `UnknownAdapter` where the adapter is not configured any more.
+        Its events are of the event's own domain, whatever the adapter's has become. Raises
+        `UnknownAdapter` where the adapter is not configured any more.
         """
         payload = event.raw.encode() if isinstance(event.raw, str) else orjson.dumps(event.raw)
         verified = Verified(payload=payload, received_at=event.received_at)
@@ -305,7 +309,7 @@ class Intake:
         """Return what an adapter makes of a body; nothing is kept. Raises `UnknownAdapter`."""
         one = self._find(name)
         verified = Verified(payload=payload, received_at=received_at)
-        return self._parse(one, verified, one.domain)
+        return self._parse(one, verified, one.domain, of_any_age=True)
 
     def _refuse_to_receive(self) -> NoReturn:
         if self._loop is None:
@@ -328,6 +332,10 @@ class Intake:
         return one
 
 
+def _is_imported(event: Event) -> bool:
+    return isinstance(event, Message) and event.origin is Origin.HISTORY
+
+
 def _without_repetitions(parsed: Parsed) -> Parsed:
     distinct = {id(event): event for event in parsed.events}
     return attrs.evolve(parsed, events=tuple(distinct.values()))
@@ -344,7 +352,8 @@ class _Configured:
         self.domain = domain
         self.is_signed = isinstance(adapter, Signing) and adapter.signed
         self.is_believed = self.is_signed
-        self.max_age: float | None = None
+        self.max_age = timedelta.max
+        self.accounts: frozenset[str] | None = None
         self.methods = adapter.methods
         self.admit = adapter.admit if isinstance(adapter, Admitting) else None
         self.networks = tuple(networks)
@@ -364,26 +373,36 @@ class _Configured:
             client is not None and any(client in network for network in self.networks)
         )
 
-    def placed(self, events: Sequence[Event], verified: Verified, domain: str) -> tuple[Event, ...]:
+    def placed(
+        self, events: Sequence[Event], verified: Verified, domain: str, *, of_any_age: bool
+    ) -> tuple[Event, ...]:
         """Return the events of a body as those of a trust domain.
 
-        The body stands for those whose ids are too long.
+        The body stands for those that must not come out.
         """
-        if self.max_age is not None:
-            events = self._without_stale(events)
+        max_age = timedelta.max if of_any_age else self.max_age
         placed: list[Event] = []
-        long: set[str] = set()
+        faults: set[str] = set()
         for event in events:
-            reply_until = self._window_of(event)
-            if (name := overlong(event)) is None:
-                placed.append(in_domain(event, domain, reply_until=reply_until))
+            if (fault := self._fault(event, max_age)) is None:
+                placed.append(in_domain(event, domain, reply_until=self._window_of(event)))
             else:
-                long.add(name)
-        if long:
-            reason = f"longer than {MAX_ID} bytes: {', '.join(sorted(long))}"
+                faults.add(fault)
+        if faults:
+            reason = "; ".join(sorted(faults))
             unread = self.unread(verified.payload, verified.received_at, reason)
             placed.append(in_domain(unread, domain))
         return tuple(placed)
+
+    def _fault(self, event: Event, max_age: timedelta) -> str | None:
+        """Return why an event must not come out, or None."""
+        if name := overlong(event):
+            return f"longer than {MAX_ID} bytes: {name}"
+        if event.received_at - event.occurred_at > max_age and not _is_imported(event):
+            return f"stale: dated more than {max_age.total_seconds():.0f} s before it came"
+        if self.accounts and event.account not in self.accounts and event.account is not None:
+            return "of an account that is not among the configured ones"
+        return None
 
     def _window_of(self, event: Event) -> datetime | None:
         """Return until when a user's message may be answered freely, where that is limited."""
@@ -408,25 +427,6 @@ class _Configured:
             raw = payload.decode("utf-8", "replace")
         scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
         return scope.unrecognized(Unreadable("", reason))
-
-    def _without_stale(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Return events, each that its provider dates too far back as an `Unrecognized`."""
-        return [
-            event
-            if (event.received_at - event.occurred_at).total_seconds() <= (self.max_age or 0)
-            or (isinstance(event, Message) and event.origin is Origin.HISTORY)
-            else Unrecognized(
-                key=f"stale/{event.key}",
-                source=event.source,
-                channel=event.channel,
-                account=event.account,
-                occurred_at=event.occurred_at,
-                received_at=event.received_at,
-                raw=event.raw,
-                reason=f"stale: dated more than {self.max_age:.0f} s before it came",
-            )
-            for event in events
-        ]
 
     def log_crash(self, step: str, error: BaseException) -> None:
         """Log that the adapter failed, and where; not why, since that may quote the body."""

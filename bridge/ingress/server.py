@@ -103,7 +103,7 @@ def _handler(
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)  # noqa: S101 - this server makes no others
-        connection.answering()
+        connection.answering(request)
         try:
             if hdrs.EXPECT in request.headers:
                 await _encourage(request)

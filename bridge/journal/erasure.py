@@ -19,8 +19,8 @@ from bridge.model.phones import folded, spellings
 class Subject:
     """A phone number or user id with its spellings, and the other names of its users by domain.
 
-    What one trust domain says of a user counts in that domain alone. `conversations` are the ids
-    of the users' conversations.
+    A name that one trust domain knows of a user counts in that domain alone. `conversations` are
+    the ids of the users' conversations.
     """
 
     names: tuple[str, ...]

@@ -13,7 +13,6 @@ somebody else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 import attrs
@@ -37,7 +36,6 @@ Joined: TypeAlias = tuple[str, str, str]
 """An account, a conversation of it that ends, and the one that goes on in its place."""
 
 _DAY: Final = 86_400.0
-_REMEMBERED: Final = 8192  # names
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
@@ -68,7 +66,8 @@ def settle(
     account = event.account or ""
     is_direct = conversation.kind is _DIRECT
     at = event.received_at.timestamp()
-    user = ledger.find(known_as or _name(event.domain, event.channel, identities[0]))
+    name = known_as or _name(event.domain, event.channel, identities[0])
+    user = ledger.find(name)
     joined: Sequence[Joined] = ()
     if not (
         isinstance(user, User)
@@ -78,7 +77,11 @@ def settle(
         and at <= user.seen + _DAY
     ):  # seldom
         told = _told(event=event, identities=identities, ids=_ids(party), account=account, at=at)
-        user, joined = told.learn(conversation if is_direct else None, ledger, known_as)
+        direct = conversation if is_direct else None
+        if user is None and known_as is None and len(identities) == 1:  # nobody had the name
+            user = told.begin(name, direct, ledger)
+        else:
+            user, joined = told.learn(direct, ledger, known_as)
     if is_direct and user is not None:
         own = user.conversations.get(account, conversation.id)
         if own != conversation.id:
@@ -121,15 +124,21 @@ class _Told:
             return None, ()
         if direct is not None and last is not None and direct.id in last.conversations.values():
             direct = _moved(direct, f"{direct.id.removesuffix(self.identities[0])}{self.ids[0]}")
-        first = _new_user(
-            name=names[0],
+        return self.begin(names[0], direct, ledger), ()
+
+    def begin(self, name: str, direct: Conversation | None, ledger: Ledger) -> User:
+        """Return the record of somebody who is not known yet, under this name."""
+        is_identified = bool(self.ids) and _change_of(self.event) is None
+        user = _new_user(
+            name=name,
             since=self.at,
             seen=self.at,
-            identities=(),
-            conversations=_NOWHERE,
-            identified=(),
+            identities=tuple(self.identities[:_MOST_IDENTITIES]),
+            conversations=_NOWHERE if direct is None else {self.account: direct.id},
+            identified=(self.account,) if is_identified else (),
         )
-        return self._keep(first, direct, ledger), ()
+        self._save(user, ledger)
+        return user
 
     def _join(
         self, users: Iterable[User], direct: Conversation | None, ledger: Ledger
@@ -263,6 +272,5 @@ def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*some, *others)))[:_MOST_IDENTITIES]
 
 
-@lru_cache(_REMEMBERED)  # the same users write again and again
 def _name(domain: str | None, channel: str, identity: str) -> str:
     return f"{domain or ''}/user/{channel}/{folded(identity)}"

@@ -35,6 +35,7 @@ from bridge.model import (
     Typing,
 )
 from bridge.model.frozen import quick_init
+from bridge.model.masking import mask_phones_in
 from bridge.settings import JournalSettings
 
 
@@ -78,6 +79,10 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _discreet(error: str | None) -> str:
+    return repr(error and mask_phones_in(error))
+
+
 def _lines(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(_writable, lines))
 
@@ -98,7 +103,9 @@ class Retry:
     due_at: float | None = None
     first_failed_at: float | None = None
     failed_at: float | None = None
-    error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
+    error: str | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_writable), repr=_discreet
+    )
     where: str | None = attrs.field(default=None, converter=attrs.converters.optional(_writable))
     trace: tuple[str, ...] = attrs.field(default=(), converter=_lines)
     replayed: bool = False
@@ -210,6 +217,7 @@ class Health:
     `spooled` counts the events in the spool, a journal on this machine, and is None where events
     go to the servers directly. `set_aside` counts damaged files that nobody has moved away yet,
     and `losses` how often since the start the files on disk were not those that were open.
+    `deaths` counts the journal's own tasks and threads that failed since then, and were replaced.
     `size` is what the journal takes up on this machine's disk, and `free` what is free there, in
     bytes; both are None where it keeps nothing on this machine.
     """
@@ -219,6 +227,7 @@ class Health:
     spooled: int | None = None
     set_aside: int = 0
     losses: int = 0
+    deaths: int = 0
     size: int | None = None
     free: int | None = None
 
@@ -379,8 +388,8 @@ class Engine(Protocol):
     async def purge(self, subject: str) -> int:
         """Erase every event about one phone number or user id; return how many there were.
 
-        Their keys stay known, so that a provider's late retry does not bring them back. What
-        subscribers remember of the subject's conversations is erased as well.
+        Their keys stay known, so that a provider's late retry does not bring them back. The states
+        of the subject's conversations are erased as well.
         """
         ...
 
@@ -488,8 +497,8 @@ class TransactionalCursor(Protocol):
     def transaction(self, event: Event) -> AbstractAsyncContextManager[Any]:
         """Give a connection in a transaction, which commits what is done and that it was done.
 
-        None instead of a connection says that the event was taken before, or is another
-        process's now. Whatever is raised within rolls everything back.
+        None instead of a connection says that the event was taken before, or is another process's
+        now. An exception in the block rolls everything back.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Several accounts of one thing, and what they say together.
 
-An account is an event. What it says are the fields about the thing itself; how the account came
-about (source, times, raw) and what the journal has set is not among them. An account of a message
-that has to settle is a poor one: what a full one says counts, wherever they differ.
+An account is an event. It says the fields about the thing itself, but neither those of its own
+origin (source, times, raw) nor those that the journal has set. An account of a message that has to
+settle is a poor one: what a full one says counts, wherever they differ.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def _ours_of(change: StatusChange) -> Sequence[str]:
 def tie(change: StatusChange, ledger: Ledger) -> tuple[Message | None, Sequence[waiting.Published]]:
     """Tie a status's message to the one of ours that it names, if it does so for the first time.
 
-    Whatever tells the message under the provider's id is from then on taken for the same. What
-    told it before, and waits since nobody knew whose it is, waits no more: it is returned, with
+    Every account of the message under the provider's id is from then on taken for the same. One
+    that came before, and waits since nobody knew whose it is, waits no more: it is returned, with
     what is published in its stead.
     """
     name = _name(change, _space(change), change.message_id)

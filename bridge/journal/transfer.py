@@ -1,21 +1,23 @@
 """A journal as lines of JSON, from one journal into another, of whatever engine.
 
 The first lines say what each subscriber has yet to take; then come the events, what subscribers
-remember of conversations, the keys that are known without an event, and a last line by which a
-file that is cut short shows. What a subscriber has taken is not given to it again, and what it has
-not is, with its tries.
+remember of conversations, the keys that are known without an event, and a last line by which a file
+that is cut short shows. A subscriber is not given again what it has taken; it is given what it has
+not, with its tries. Events of an export before trust domains are moved into theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 import orjson
 
 from bridge.errors import CodecError, JournalError
+from bridge.journal.domains import move_fields
+from bridge.journal.overlay import moved
 from bridge.journal.protocol import (
     Cursor,
     Entry,
@@ -29,7 +31,8 @@ from bridge.journal.query import MOST, Query
 from bridge.journal.states import State
 from bridge.model.codec import decode, encode
 
-_VERSION: Final = 2  # 1 had no trust domains
+_VERSION: Final = 2
+_WITHOUT_DOMAINS: Final = 1
 _BATCH: Final = 500
 _PATIENCE: Final = 60.0  # seconds; of several processes, each would read a part
 
@@ -117,7 +120,8 @@ class _Reader:
         self._dead: dict[tuple[str, str], Retry] = {}
         self._events: list[Any] = []
         self._position = 0
-        self._begun = False
+        self._version: int | None = None
+        self._domains: set[str] = set()
 
     async def begin(self) -> None:
         """Have every subscriber that the journal knows already at its end."""
@@ -138,10 +142,10 @@ class _Reader:
     async def take(self, line: Mapping[str, Any]) -> None:
         match line:
             case {"bridge_export": version}:
-                if version != _VERSION:
+                if version not in (_WITHOUT_DOMAINS, _VERSION):
                     raise ValueError(f"version {version}, and this one reads {_VERSION}")
-                self._begun = True
-            case _ if not self._begun:
+                self._version = version
+            case _ if self._version is None:
                 raise ValueError("the first line is missing")
             case {"subscriber": name, "pending": key, "retry": retry}:
                 self._pending[name, key] = Retry(**retry)
@@ -151,12 +155,14 @@ class _Reader:
                 if name not in self._cursors:
                     self._cursors[name] = await self._journal.subscribe(name)
             case {"event": event}:
+                if self._version == _WITHOUT_DOMAINS:
+                    self._move(event)
                 self._events.append(decode(orjson.dumps(event)))
                 if len(self._events) == _BATCH:
                     await self._append()
             case {"known": digest}:
                 await self._append()
-                await self._journal.learn([bytes.fromhex(digest)])
+                await self._journal.learn(self._digests(bytes.fromhex(digest)))
             case {"state": state}:
                 await self._journal.write_state(State.decode(orjson.dumps(state)))
             case {"end": _}:
@@ -164,6 +170,22 @@ class _Reader:
                 self.is_whole = True
             case _:
                 raise ValueError("nothing of it is known")
+
+    def _move(self, event: dict[str, Any]) -> None:
+        """Move an event into a domain, with what waits with it."""
+        key = event["key"]
+        move_fields(event)
+        self._domains.add(event["domain"])
+        for waiting in (self._pending, self._dead):
+            for name in self._cursors:
+                if (name, key) in waiting:
+                    waiting[name, event["key"]] = waiting.pop((name, key))
+
+    def _digests(self, digest: bytes) -> Sequence[bytes]:
+        """Return a known key, in every domain where nobody can tell any more which it is of."""
+        if self._version == _WITHOUT_DOMAINS:
+            return [moved(digest, domain) for domain in sorted(self._domains)]
+        return [digest]
 
     async def _append(self) -> None:
         """Append what has been gathered, and settle it for each subscriber."""

@@ -147,9 +147,9 @@ def _made_of(origin: object) -> Callable[[_Hint], bool]:
 def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
     """Return a function that makes a dict of an instance's fields, in the order of our JSON.
 
-    It is compiled for the class, as attrs and cattrs do with theirs: a loop over the names
-    takes twice as long. cattrs' own function writes the fields without a default first.
-    What is not of the class that its field wants is left to orjson, which refuses most of it.
+    It is compiled for the class, as attrs and cattrs do with theirs: a loop over the names takes
+    twice as long. cattrs' own function writes the fields without a default first. A value that is
+    not of its field's class is left to orjson, which refuses most of them.
     """
     hints = get_type_hints(cls)
     source = ["def write(value):", "    result = {}"]

@@ -12,6 +12,7 @@ import attrs
 from typing_extensions import TypeVar
 
 from bridge.model.frozen import own_copies, quick_init
+from bridge.model.masking import discreet
 from bridge.model.parties import JsonValue, Party
 
 
@@ -345,6 +346,8 @@ class Option:
     Options of one `section` stand together under its name, where the channel shows sections.
     """
 
+    __repr__ = discreet
+
     id: str
     title: str
     description: str | None = attrs.field(default=None, kw_only=True)
@@ -367,6 +370,7 @@ class Menu:
     """
 
     kind: ClassVar[str] = "menu"
+    __repr__ = discreet
 
     text: str
     options: tuple[Option, ...] = attrs.field(converter=_options, kw_only=True)
@@ -386,6 +390,7 @@ class Carousel:
     """Cards side by side, each with its own options; `text` stands above all of them."""
 
     kind: ClassVar[str] = "carousel"
+    __repr__ = discreet
 
     cards: tuple[Menu, ...] = attrs.field(converter=_cards)
     text: str | None = attrs.field(default=None, kw_only=True)
@@ -398,6 +403,7 @@ class Native:
     """A provider's own body. The sender adds who it is for where the body does not say it."""
 
     kind: ClassVar[str] = "native"
+    __repr__ = discreet
 
     body: dict[str, JsonValue]
 

@@ -14,6 +14,8 @@ from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
+from bridge.model.masking import discreet
+
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
@@ -33,8 +35,8 @@ _PLAIN: Final = {
 def own_copies(*names: str) -> Callable[[C], C]:
     """Let each access to these attributes return a copy of the JSON value.
 
-    Whoever changes what it got changes nothing that others get. A copy is made only where
-    it is read; `stored` returns the value itself.
+    A change by one receiver changes nothing that others get. A copy is made only where it is read;
+    `stored` returns the value itself.
     """
 
     def decorate(cls: C) -> C:
@@ -75,8 +77,9 @@ def _copied(value: Any) -> Any:  # noqa: ANN401 - JSON, whose type is not known 
 def quick_init(cls: type[A]) -> type[A]:
     """Give a final, frozen and slotted attrs class an `__init__` of plain assignments.
 
-    The signature stays. Raises `TypeError` where an assignment is not enough: converters,
-    validators and factories are not supported.
+    The signature stays. The repr shows no personal data (see `masking.discreet`). Raises
+    `TypeError` where an assignment is not enough: converters, validators and factories are not
+    supported.
     """
     slow = cls.__init__
     fields = _fields(cls)
@@ -93,6 +96,7 @@ def quick_init(cls: type[A]) -> type[A]:
     quick.__name__ = slow.__name__
     quick.__module__, quick.__qualname__ = cls.__module__, f"{cls.__qualname__}.__init__"
     cls.__init__ = quick  # type: ignore[method-assign]
+    cls.__repr__ = discreet  # type: ignore[method-assign]
     return cls
 
 
@@ -115,7 +119,7 @@ def changer(cls: Hashable, *names: str) -> Callable[..., Any]:
     """Return a function that copies an instance with other values in some fields.
 
     It takes the instance and the values, in the order of the names: `attrs.evolve` in a third of
-    the time. What is given must be what the fields' converters would return.
+    the time. Its values must be those that the fields' converters would return.
     """
     fields = _fields(cls, converted=True)
     readers = {field.name: stored(cls, field.name) for field in fields}  # type: ignore[arg-type]
@@ -190,8 +194,8 @@ def _compiled(cls: Any, parameters: list[str], lines: list[str], **more: Any) ->
 def draft_of(cls: Any) -> type:  # noqa: ANN401 - made at run time
     """Return a class with the same slots, which is empty when called and can be assigned to.
 
-    What was made of it becomes an instance of the frozen class once that is assigned to
-    `__class__`; every field must have been assigned to by then.
+    Its instance becomes one of the frozen class once that is assigned to `__class__`; every field
+    must have been assigned to by then.
     """
     bases = tuple(base for base in cls.__bases__ if base is not Generic)  # it adds no slots
     slots = {

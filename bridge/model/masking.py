@@ -9,8 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from binascii import a2b_base64
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
 from hashlib import blake2b
 from typing import Any, Final
+
+import attrs
 
 # Controls, formats (bidirectional overrides among them), lone surrogates, line and paragraph
 # separators: what a terminal or a log viewer may act on instead of showing.
@@ -48,7 +53,8 @@ _PLAIN: Final = frozenset(
         *("status", "provider_status", "code", "forwarded", "media", "mime_type", "sha256"),
         *("language", "category", "aspect", "template_id", "template_name", "topic", "change"),
         *("source_type", "media_type", "provider_type", "currency", "model", "type"),
-        *("expires_at", "effective_at", "domain", "id_space"),
+        *("expires_at", "effective_at", "reply_until", "not_before", "conversation_expires_at"),
+        *("domain", "id_space"),
     )
 )
 # Fields that may hold a phone number, and no other personal data.
@@ -59,6 +65,7 @@ _NAMES: Final = frozenset(
     )
 )
 _HIDDEN: Final = frozenset(("raw", "details"))
+_PLACES: Final = frozenset(("latitude", "longitude"))
 
 
 def neutralise(text: str) -> str:
@@ -125,8 +132,36 @@ def masked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
         return {key: masked(item, key) for key, item in value.items() if key not in _HIDDEN}
     if isinstance(value, list):
         return [masked(item, name) for item in value]
+    if isinstance(value, float) and name in _PLACES:
+        return mask_text(str(value))
     if not isinstance(value, str) or name in _PLAIN:
         return value
     if name in _NAMES:
         return mask_phones_in(value)
     return mask_phone(value) if name in ("phone", "user_id") else mask_text(value)
+
+
+def discreet(value: Any) -> str:  # noqa: ANN401 - an instance of an attrs class
+    """Return the repr of a value of the model: what is set in it, and no personal data.
+
+    Logs, tracebacks and test runners print whatever they come across.
+    """
+    told = (
+        f"{field.name}={_discreet(inner, field.name)}"
+        for field in attrs.fields(type(value))
+        if field.repr and field.name not in _HIDDEN
+        if (inner := getattr(value, field.name)) is not None and inner != field.default
+    )
+    return f"{type(value).__qualname__}({', '.join(told)})"
+
+
+def _discreet(value: object, name: str) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_discreet(each, name) for each in value)})"
+    if isinstance(value, dict | list):
+        return MASK
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        value = str(value)
+    return repr(value) if isinstance(value, Enum) else repr(masked(value, name))

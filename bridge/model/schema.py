@@ -118,7 +118,7 @@ def asyncapi() -> Schema:
 def definitions(prefix: str, *, is_read: bool = False) -> Schema:
     """Return a schema for each class that an event may hold, by its name.
 
-    What is written always holds fields that may be left out of what `is_read`.
+    JSON that is written always holds fields that may be left out of JSON that `is_read`.
     """
     found: Schema = {
         _CONTENT: {

@@ -1,9 +1,9 @@
 """How the log of `bridge serve` is written: for people on a terminal, as JSON elsewhere.
 
-The library itself only calls `logging.getLogger("bridge.…")` with fields in `extra`; an
-application that embeds it keeps its own set-up and never needs this module. Whatever reaches
-the log this way has its secrets and personal data masked and cannot forge a line. A thread
-writes the lines, so that nobody waits for who reads them; what it cannot write is dropped.
+The library itself only calls `logging.getLogger("bridge.…")` with fields in `extra`; an application
+that embeds it keeps its own set-up and never needs this module. Secrets and personal data are
+masked in these lines, and no text can forge a line. A thread writes the lines, so that nobody waits
+for who reads them; what it cannot write is dropped.
 """
 
 from __future__ import annotations

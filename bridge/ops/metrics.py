@@ -62,6 +62,7 @@ class CallbackOutcome(StrEnum):
 
 
 _ACCEPTED: Final = CallbackOutcome.ACCEPTED
+_JOURNAL: Final = "(journal)"  # in the place of a subscriber, none of which has such a name
 # Seconds, from a disk that is idle to one that is nearly hopeless.
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -187,11 +188,13 @@ class Metrics(Observer):
         except JournalError:
             served = ()
         registry = CollectorRegistry(auto_describe=False)
-        counted = self._counted(operators.adapters, [each.state.name for each in served])
+        counted = self._counted(operators.adapters, [each.state.name for each in served], health)
         registry.register(_Scrape((*counted, *_standing(health, served))))
         return generate_latest(registry)
 
-    def _counted(self, adapters: Iterable[str], subscribers: Iterable[str]) -> Iterator[Metric]:
+    def _counted(
+        self, adapters: Iterable[str], subscribers: Iterable[str], health: Health
+    ) -> Iterator[Metric]:
         # From zero on, since what is first seen as 1 has not risen for Prometheus.
         requests: Counter[tuple[str, ...]] = Counter(
             {(adapter, each): 0 for adapter in adapters for each in CallbackOutcome}
@@ -199,6 +202,7 @@ class Metrics(Observer):
         requests.update(self._requests)
         deaths: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in subscribers})
         deaths.update(self._deaths)
+        deaths[_JOURNAL,] = health.deaths
         operations: Counter[tuple[str, ...]] = Counter(
             {(action, outcome): 0 for action in ACTIONS for outcome in ("done", "failed")}
         )

@@ -353,7 +353,7 @@ class Operators:
     ) -> Replayed:
         """Give events again to a subscriber, or to every one that runs, as far as it wants them.
 
-        What a subscriber has yet to look at comes anyway, and is not counted. Raises
+        Events that a subscriber has yet to look at come anyway, and are not counted. Raises
         `UnknownSubscriber`.
         """
         found = {key: await self.find(key) for key in keys}

@@ -51,10 +51,10 @@ _MOST_PARTS: Final = 50
 class Asking(TypedDict, total=False):
     """What may be said of a message that is to be sent.
 
-    What is sent again under a `key` is not sent twice. `otherwise`, a template, goes where the
-    provider takes nothing else. `fallback` names the ways out that are tried next where the user
-    cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and is
-    given up after `expires`: a time, or how long from now. With `adapt` "strict", a content that
+    A message that is sent again under a `key` is not sent twice. `otherwise`, a template, goes
+    where the provider takes nothing else. `fallback` names the ways out that are tried next where
+    the user cannot be reached, or it fails or expires. It goes at `not_before` at the earliest, and
+    is given up after `expires`: a time, or how long from now. With `adapt` "strict", a content that
     the channel can only carry degraded or in parts is refused. With `force`, a marketing template
     goes also to a user who has opted out.
     """

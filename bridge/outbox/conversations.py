@@ -148,10 +148,10 @@ class Conversations:
     ) -> AsyncIterator[Remembered]:
         """Give what is remembered of a conversation: a dictionary to read and to change.
 
-        What has changed is durable once the block has ended; where the block raises, nothing is
-        kept. It is JSON of at most 64 KiB, and is forgotten `ttl` (seconds, or "30d") after its
-        last change, when it is left empty, and with `purge`. Each `name`, by default the calling
-        subscriber's, has one of its own, which one block at a time in this process has open.
+        Changes are durable once the block has ended; where the block raises, none is kept. It is
+        JSON of at most 64 KiB, and is forgotten `ttl` (seconds, or "30d") after its last change,
+        when it is left empty, and with `purge`. Each `name`, by default the calling subscriber's,
+        has one of its own, which one block at a time in this process has open.
 
         Raises `CodecError` for what is no JSON or too large, `ConfigurationError`, `NotRunning`
         and `JournalError`.

@@ -36,9 +36,9 @@ _WAITING: Final = frozenset((HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UN
 class Webhook:
     """Posts events to `url`; an async context manager, and what a subscriber calls.
 
-    Whatever 2xx answers, an event is taken. `Retry-After` of 429 and 503 is when it is tried
-    again; after 410 the URL gets nothing more until the bridge starts again. With several secrets
-    there is a signature by each, so that the receiver's can be replaced.
+    An event is taken once it is answered with any 2xx. `Retry-After` of 429 and 503 is when it is
+    tried again; after 410 the URL gets nothing more until the bridge starts again. With several
+    secrets there is a signature by each, so that the receiver's can be replaced.
     """
 
     def __init__(self, url: str, secrets: Sequence[Secret]) -> None:

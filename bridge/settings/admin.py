@@ -20,16 +20,18 @@ from bridge.settings.reader import Reader, text_of
 class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
-    A client can read every event, so a token is required unless `host` is a loopback address.
-    `tokens` are further ones by the names of who has them, as the record tells them; who has one
-    of `readers` may look at everything and change nothing. The commands use `token`, else the
-    first of the others. Whoever
-    has `send_token` may send messages (`POST /send`) and nothing else.
+    A client can read every event, so it listens at `host` and `port` only with a token, and else
+    on the Unix `socket`, to which the server's own user alone can connect; without a socket, on
+    loopback for every user of the machine. `tokens` are further ones by the names of who has
+    them, as the record tells them; who has one of `readers` may look at everything and change
+    nothing. The commands use `token`, else the first of the others. With `send_token`, a client
+    may send messages (`POST /send`) and nothing else.
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = attrs.field(default=8081, validator=between(0, 65535))
+    socket: Path | None = Path("bridge.sock")
     token: Secret | None = None
     send_token: Secret | None = None
     tokens: Mapping[str, Secret] = attrs.field(factory=dict)
@@ -41,12 +43,20 @@ class AdminSettings:
         return self.token or next(iter((*self.tokens.values(), *self.readers.values())), None)
 
     def __attrs_post_init__(self) -> None:
-        """Require a token where other machines can connect, and each name only once."""
+        """Require a token where others can connect, and each name only once."""
         if both := self.tokens.keys() & self.readers.keys():
             raise ConfigurationError((Problem(f"readers.{min(both)}", "is in tokens as well"),))
         if self.enabled and not self.own_token and not is_loopback(self.host):
             message = f"is required where host is not a loopback address, as {self.host!r} is not"
             raise ConfigurationError((Problem("token", message),))
+        if self.send_token and self.own_socket:
+            message = "is required beside send_token: without one there is nothing but the socket"
+            raise ConfigurationError((Problem("token", message),))
+
+    @property
+    def own_socket(self) -> Path | None:
+        """Return the socket, unless there is a token, with which it is not needed."""
+        return None if self.own_token else self.socket
 
 
 def is_loopback(host: str) -> bool:
@@ -55,6 +65,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def address_of(socket: Path) -> str:
+    """Return the shorter way to write a socket's path: systems take some hundred bytes only."""
+    return min(str(socket.absolute()), os.path.relpath(socket), key=len)
 
 
 def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:

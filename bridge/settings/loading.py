@@ -82,9 +82,9 @@ def loads(
     sections: dict[str, Any] = {name: reader.section(name, cls) for name, cls in _SECTIONS.items()}
     settings = Settings(
         **sections,
-        journal=_journal(reader, engines, directory),
+        journal=_journal(reader, engines),
         adapters=dict(_adapters(reader, adapter_settings, tuple(installed))),
-        subscribers=dict(_subscribers(reader, sections["delivery"], directory)),
+        subscribers=dict(_subscribers(reader, sections["delivery"])),
         path=path,
         document=reader.document,
     )
@@ -92,9 +92,7 @@ def loads(
     return settings
 
 
-def _journal(
-    reader: Reader, engines: Mapping[str, Engine] | None, directory: Path
-) -> JournalSettings:
+def _journal(reader: Reader, engines: Mapping[str, Engine] | None) -> JournalSettings:
     """Read `[journal]`, and in it the tables of the engines."""
     path: toml.Path = ("journal",)
     table = dict(reader.table(reader.values.get("journal", {}), path))
@@ -115,15 +113,8 @@ def _journal(
         else:
             settings = reader.read(tables.get(name, {}), cls, (*path, name))
             own = settings if is_chosen and settings is not None else own
-    values = attrs.asdict(_placed(common, directory), recurse=False)
-    return JournalSettings(**values, own=_placed(own, directory))
-
-
-def _placed(settings: Any, directory: Path) -> Any:  # noqa: ANN401 - of the same class
-    """Return the settings with their paths as seen from the directory of their file."""
-    values = attrs.asdict(settings, recurse=False)
-    paths = {name: directory / value for name, value in values.items() if isinstance(value, Path)}
-    return attrs.evolve(settings, **paths)
+    values = attrs.asdict(reader.placed(common), recurse=False)
+    return JournalSettings(**values, own=reader.placed(own))
 
 
 def _adapters(
@@ -150,13 +141,13 @@ def _adapters(
 
 
 def _subscribers(
-    reader: Reader, defaults: DeliverySettings, directory: Path
+    reader: Reader, defaults: DeliverySettings
 ) -> Iterator[tuple[str, SubscriberEntry]]:
     for path, overrides, own in reader.tables("subscribers", DeliverySettings):
         table = reader.read(own, SubscriberTable, path, keys_of(DeliverySettings))
         delivery = reader.read(overrides, DeliverySettings, path)
         if table is not None and delivery is not None:
-            values = attrs.asdict(_placed(table, directory), recurse=False)
+            values = attrs.asdict(reader.placed(table), recurse=False)
             changed = {key: getattr(delivery, key) for key in overrides}
             delivery = attrs.evolve(defaults, **changed)
             yield path[1], SubscriberEntry(**values, name=path[1], delivery=delivery)

@@ -44,13 +44,14 @@ class Reader:
         self, document: toml.Document, environ: Mapping[str, str], directory: Path
     ) -> None:
         self.document = document
+        self.directory = directory
         self.values, self._unusable = resolve(document, environ, directory)
         self._problems = [document.problem(*fault) for fault in self._unusable.items()]
 
     def report(self, path: toml.Path, message: str, below: str = "") -> None:
         """Note what is wrong with a key, or with one `below` it.
 
-        What came from outside the document is not shown: a class's own check may quote it.
+        Values from outside the document are not shown: a class's own check may quote them.
         """
         if toml.dotted(path) in self._unusable:
             return
@@ -86,7 +87,13 @@ class Reader:
 
     def section(self, name: str, cls: type[T]) -> T:
         """Read a table of the root; where it is wrong, reading goes on with the defaults."""
-        return self.read(self.values.get(name, {}), cls, (name,)) or cls()
+        return self.placed(self.read(self.values.get(name, {}), cls, (name,)) or cls())
+
+    def placed(self, settings: T) -> T:
+        """Return the settings with their paths as seen from the directory of the document."""
+        values = attrs.asdict(settings, recurse=False)  # type: ignore[arg-type]  # attrs classes
+        paths = {k: self.directory / v for k, v in values.items() if isinstance(v, Path)}
+        return attrs.evolve(settings, **paths) if paths else settings  # type: ignore[misc]
 
     def read(
         self, table: object, cls: type[T], path: toml.Path, beside: Sequence[str] = ()

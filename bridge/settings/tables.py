@@ -97,10 +97,10 @@ class JournalTable:
     """What `[journal]` may hold beside the tables of its engines.
 
     `engine` names an installed engine. `path` is relative to the directory of the settings' file.
-    What every subscriber has had is dropped after `keep`, or earlier where `max_size` (0: no
-    limit) is reached; what one of them has not had stays until `absolute_limit`. With less than
-    `min_free_space` on the disk the bridge reports that it is not ready. Not every engine needs
-    all of them.
+    Events that every subscriber has had are dropped after `keep`, or earlier where `max_size` (0:
+    no limit) is reached; those that one of them has not had stay until `absolute_limit`. With less
+    than `min_free_space` on the disk the bridge reports that it is not ready. Not every engine
+    needs all of them.
     """
 
     engine: str = "sqlite"
@@ -167,9 +167,9 @@ class DeliverySettings:
 class OutboxSettings:
     """How messages go out to the providers.
 
-    `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to
-    be reached and `timeout` to respond. What could not be sent within `expires` is given up,
-    unless the message itself says otherwise.
+    `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to be
+    reached and `timeout` to respond. A message that could not be sent within `expires` is given up,
+    unless it says otherwise itself.
 
     Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
     again, it waits for `doubt` for a callback that tells, if the provider's can. Then it is
@@ -195,8 +195,8 @@ class PaceSettings:
     """How fast messages go out, where the provider lets you send at another pace than others.
 
     `rate` is how many messages a second an account may send, `pair_every` after how many seconds
-    there may be another one to the same user, `pair_burst` how many of those may go at once. What
-    is not given is as the provider documents it; `inf` and 0 lift a limit.
+    there may be another one to the same user, `pair_burst` how many of those may go at once. A
+    value that is not given is as the provider documents it; `inf` and 0 lift a limit.
     """
 
     rate: float | None = attrs.field(
@@ -216,11 +216,13 @@ class AdapterTable:
 
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
-    `domain` is the trust domain of its events, by default one of its own. An adapter that
-    verifies no signatures shares the domain of one that does only with `believe_unsigned`. What
-    is dated more than `max_age` before it came is kept as unrecognized, such as a callback that
-    somebody captured and posts again when the journal has forgotten it. `pace` says how fast
-    messages go out, by the name of a channel or an account.
+    `domain` is the trust domain of its events, by default one of its own. An adapter that verifies
+    no signatures shares the domain of one that does only with `believe_unsigned`. What is dated
+    more than `max_age` before it came is kept as unrecognized, such as a callback that somebody
+    captured and posts again when the journal has forgotten it; 0 takes everything, and the default
+    is `keep`, or for how long the provider repeats its callbacks if that is longer. With
+    `accounts`, so is what is told of another account. `pace` says how fast messages go out, by the
+    name of a channel or an account.
     """
 
     type: str | None = None
@@ -228,9 +230,10 @@ class AdapterTable:
     domain: str | None = None
     believe_unsigned: bool = False
     max_age: Duration | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(1))
+        default=None, validator=attrs.validators.optional(between(0))
     )
     pace: Mapping[str, PaceSettings] = attrs.field(factory=dict)
+    accounts: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -57,3 +58,11 @@ def shown(value: object, *, is_secret: bool = False) -> str:
 def base_url(host: str, port: int) -> str:
     """Return the address of a server that listens there."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def no_listener(host: str, port: int, error: OSError) -> str:
+    """Say why nothing can listen there."""
+    # asyncio puts its own words and the address before those of the system.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    return f"cannot listen on {host} port {port}: {reason}"

@@ -119,7 +119,7 @@ class AdapterContract(ABC):
     @_law
     @given(data=st.data())
     def test_verify_refuses_and_does_nothing_else(self, data: st.DataObject) -> None:
-        """Whatever a callback holds, `verify` returns or raises `NotAuthentic`."""
+        """For every callback, `verify` returns or raises `NotAuthentic`."""
         adapter = self.make_adapter(_NAME)
         model = self.authentic(data.draw(_any_bytes))
         names = st.sampled_from([*model.headers, "X-Other"])
@@ -182,14 +182,14 @@ class AdapterContract(ABC):
     @_law
     @given(data=st.data())
     def test_every_item_of_a_broken_body_is_an_event(self, data: st.DataObject) -> None:
-        """What is broken counts too: it comes out as `Unrecognized`, beside its neighbours."""
+        """Broken bodies count too: it comes out as `Unrecognized`, beside its neighbours."""
         body = data.draw(self._objects())
         assert len(self._parse(_payload(body)).events) >= self.items(body)
 
     @_law
     @given(data=st.data())
     def test_every_leaf_is_told(self, data: st.DataObject) -> None:
-        """Whatever stands in any place of a real body is found in the JSON of some event.
+        """Every value of a real body is found in the JSON of some event.
 
         So does a field that is unknown today, wherever it stands, and a part that is of
         another shape than it should be. Only the fields of the envelope need not be told.

@@ -1,8 +1,8 @@
 """A conversation with one's own bot, with no account anywhere: users who are simulated.
 
-What a user says reaches the bridge's own public address as the provider's genuine, signed
-callback; what the bridge sends them goes to a simulated provider on loopback, over HTTP. Messages
-to anybody else go where they always go, if the adapter has what sending takes.
+A user's message reaches the bridge's own public address as the provider's genuine, signed callback;
+the bridge's answer goes to a simulated provider on loopback, over HTTP. Messages to anybody else go
+where they always go, if the adapter has what sending takes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # ruff: noqa: S101, PLR2004 - this is a suite: asserting is what it does, on literal values
 """What every journal makes of several accounts and names, as tests; a part of `JournalContract`.
 
-What is decided is the same in every engine; here it has to survive the engine's transactions,
-restarts and clocks.
+Every engine decides alike; here the decisions have to survive the engine's transactions, restarts
+and clocks.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ class CorrelationContract(ABC):
         assert again == Appended(published=0, duplicates=1)
 
     async def test_told_late(self, tmp_path: Path) -> None:
-        """What comes after that and knows more completes the first, once."""
+        """A later account that knows more completes the first, once."""
         full = message("a")
         async with self.make_journal(tmp_path) as journal:
             await journal.append([poorly(full, settle=_SOON)])
@@ -305,7 +305,7 @@ class CorrelationContract(ABC):
         assert (third.message_id, third.sender.name) == ("a", "Support")
 
     async def test_the_lane_waits(self, tmp_path: Path) -> None:
-        """What comes behind a poor account comes out behind it, and other lanes go on."""
+        """Events behind a poor account come out behind it, and other lanes go on."""
         full, behind = message("a"), message("b")
         async with self.make_journal(tmp_path) as journal:
             await journal.append([poorly(full)])
@@ -326,7 +326,7 @@ class CorrelationContract(ABC):
         assert ids(entries) == ["a", "b", "c"]
 
     async def test_a_restart_between(self, tmp_path: Path) -> None:
-        """What waits is durable: the full account meets it after a restart."""
+        """Waiting events are durable: the full account meets it after a restart."""
         full, late = message("a"), message("b", phone=BERT)
         journal = self.make_journal(tmp_path)
         async with journal:
@@ -442,7 +442,7 @@ class CorrelationContract(ABC):
         assert [each.sender for each in _messages(entries)] == [told.sender] * 2
 
     async def test_what_waits_is_joined(self, tmp_path: Path) -> None:
-        """What waits in a conversation that ends comes out in the one that goes on."""
+        """Events that wait in a conversation that ends come out in the one that goes on."""
         first = message("a", phone="", user_id=ANNES_ID)
         waits = poorly(message("b"))
         tie = message("c", user_id=ANNES_ID, received_at=waits.received_at)
@@ -478,7 +478,7 @@ class CorrelationContract(ABC):
         assert entries[1].lane == conversation_id("whatsapp", ACCOUNT, ANNES_ID)
 
     async def test_domains(self, tmp_path: Path) -> None:
-        """What one trust domain tells neither bars, completes nor moves anything of another's."""
+        """An event of one trust domain neither bars, completes nor moves anything of another's."""
         events = [
             poorly(message("a")),
             message("a", user_id=ANNES_ID),

@@ -177,14 +177,14 @@ class JournalContract(CorrelationContract, OperatorsContract):
             assert ids(await read(cursor, 5)) == ["m0", "m1", "m2", "m3", "m4"]
 
     async def test_unsettled_comes_again(self, tmp_path: Path) -> None:
-        """Who subscribes again gets what it was given and has not settled."""
+        """A subscriber that subscribes again gets what it was given and has not settled."""
         async with self.serving(tmp_path, message("a"), message("b")) as (journal, crm, (a, _)):
             await crm.settle(Settlement(position=a.position))
             again = await journal.subscribe("crm", start=Start.BEGINNING)
             assert ids(await read(again, 1)) == ["b"]
 
     async def test_subscribers_are_independent(self, tmp_path: Path) -> None:
-        """What one subscriber settles does not move another."""
+        """A settlement of one subscriber does not move another."""
         async with self.make_journal(tmp_path) as journal:
             one = await journal.subscribe("one")
             two = await journal.subscribe("two")
@@ -304,7 +304,7 @@ class JournalContract(CorrelationContract, OperatorsContract):
     # --- what subscribers remember of conversations ------------------------------------------
 
     async def test_states(self, tmp_path: Path) -> None:
-        """What was written last for a conversation and a name is read, and so after a restart."""
+        """The state written last for a conversation and a name is read, also after a restart."""
         first, second, other, odd, elsewhere = (
             _state('{"step":1}'),
             _state('{"step":2,"said":"h\u00e9llo"}'),

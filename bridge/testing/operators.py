@@ -129,7 +129,7 @@ class OperatorsContract(ABC):
             assert ids(await read(await journal.follow(start=position), 1)) == ["c"]
 
     async def test_mark_reparsed(self, tmp_path: Path) -> None:
-        """What could not be read is marked when its body has been read, and found by the mark."""
+        """An unreadable event is marked when its body has been read, and found by the mark."""
         async with self.make_journal(tmp_path) as journal:
             await journal.append([unread("x"), unread("y")])
             x, y = await journal.search(Query())
@@ -169,7 +169,7 @@ class OperatorsContract(ABC):
         ]
 
     async def test_replay(self, tmp_path: Path) -> None:
-        """What a subscriber has had is held again, due now, and marked; nobody else gets it."""
+        """An entry is held again for one subscriber, due now and marked; nobody else gets it."""
         events = message("a"), message("b"), message("c")
         async with self.serving(tmp_path, *events) as (journal, crm, (a, b, c)):
             other = await journal.subscribe("other")

@@ -32,7 +32,7 @@ class TestBridge:
 
     An async context manager around a bridge that is not running. Each call returns once every
     subscriber has been given all there is; what one of them raised, the call raises: the exception
-    itself, or an ExceptionGroup where there are several. What failed is tried again once `sleep`
+    itself, or an ExceptionGroup where there are several. Failed attempts are repeated once `sleep`
     has moved the time so far. An adapter without credentials sends with made-up ones.
     """
 
@@ -197,7 +197,8 @@ class TestBridge:
     async def sleep(self, time: float | str) -> None:
         """Move the time by so many seconds, or by a duration such as "1h".
 
-        What becomes due on the way is done in its turn: retries, what waits for a fuller account.
+        Timers that become due on the way run in their turn: retries, what waits for a fuller
+        account.
         """
         given = seconds(time) if isinstance(time, str) else time
         if given is None:
@@ -211,7 +212,7 @@ class TestBridge:
     async def deliver(self) -> None:
         """Return once every subscriber has been given all there is; raise what one of them raised.
 
-        What waits for a fuller account of the same message does not wait any longer.
+        Messages that wait for a fuller account do not wait any longer.
         """
         await self._caught_up()
         while (due := self._journal.settles_at) is not None:

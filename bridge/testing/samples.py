@@ -115,8 +115,8 @@ def rewritten(
 ) -> JsonValue:
     """Return a body whose event has these fields, wherever the provider's JSON holds them.
 
-    What the event tells today is replaced in every place of the body that holds just that.
-    Raises ValueError where the event has no such field, or where no place tells it.
+    Every value of the body that is just what the event tells today is replaced. Raises ValueError
+    where the event has no such field, or where no place tells it.
     """
     if not fields:
         return body

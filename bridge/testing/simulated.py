@@ -44,8 +44,8 @@ class Providers:
     """Takes what a bridge sends, and brings what providers report of it.
 
     `sent` are the messages that were taken, `posted` what webhooks got, `arriving` the callbacks
-    that have come since, each with its adapter's name. What an adapter without a simulation sends
-    is taken as it is.
+    that have come since, each with its adapter's name. Requests of an adapter without a simulation
+    are taken as they are.
     """
 
     def __init__(self, adapters: Callable[[], Mapping[str, Adapter]], clock: MovableClock) -> None:

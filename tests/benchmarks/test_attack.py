@@ -15,7 +15,11 @@ WHATSAPP = b'{"object":"whatsapp_business_account","entry":[]}'
 
 
 @pytest.mark.parametrize(
-    "flood", [attack.unsigned, attack.forged, attack.small, attack.half_open, attack.unread]
+    "flood",
+    [
+        *(attack.unsigned, attack.forged, attack.small, attack.half_open, attack.slow),
+        *(attack.unread, attack.operators, attack.many_ids),
+    ],
 )
 async def test_a_flood_leaves_nothing_behind(flood):
     """After a wave of each flood nothing is kept, and a callback is answered with 200."""

@@ -15,6 +15,7 @@ import pytest
 
 import bridge as package
 from bridge import Bridge, Callback, Message
+from tests.callbacks import NOW
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -42,7 +43,7 @@ def body(message_id: str) -> bytes:
             {
                 "from": "16505551234",
                 "id": message_id,
-                "timestamp": "1749416383",
+                "timestamp": NOW,
                 "type": "text",
                 "text": {"body": "Does it come in another color?"},
             }

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import orjson
 import pytest
 
 from bridge import Bridge, Text
@@ -36,6 +39,15 @@ def test_its_first_example_runs(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     exec(blocks("python")[0], names)
     assert {subscriber.name for subscriber in names["bridge"].bus.subscribers} >= {"crm"}
+
+
+def test_its_body_becomes_an_event():
+    """What is to show what a body becomes needs neither a server nor a configuration."""
+    (line,) = (block for block in blocks("sh") if "normalize" in block)
+    command = line.replace(".venv/bin/bridge", f"{sys.executable} -m bridge")
+    done = subprocess.run(["bash", "-ec", command], cwd=ROOT, capture_output=True, check=True)
+    event = orjson.loads(done.stdout)
+    assert (event["kind"], event["source"]) == ("message", "incs")
 
 
 SHOWN: dict[str, tuple[str, object]] = {

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.bridge.cli.processes import ADMIN
 from tests.bridge.journal.nats_servers import NatsServer
 from tests.promises.servers import ROOT, TOKEN, Server
 from tests.promises.test_kill_loop import body
@@ -76,8 +77,9 @@ class Incident:
         self.folder = folder
         self.sent: list[str] = []
         self.admin = f"http://127.0.0.1:{port}"
+        self.headers = {"Authorization": f"Bearer {ADMIN}"}
         (folder / "config.toml").write_text(
-            CONFIG.replace("ADMIN_PORT", str(port)).replace("JOURNAL", journal)
+            CONFIG.replace("ADMIN_PORT", f'{port}\ntoken = "{ADMIN}"').replace("JOURNAL", journal)
         )
 
     async def send(self, session: aiohttp.ClientSession, count: int) -> None:
@@ -101,7 +103,7 @@ class Incident:
 
     async def metrics(self, session: aiohttp.ClientSession) -> dict[tuple[str, ...], float]:
         """Scrape, and return each value by its name and the values of its labels."""
-        async with session.get(f"{self.admin}/metrics") as response:
+        async with session.get(f"{self.admin}/metrics", headers=self.headers) as response:
             assert response.status == 200
             text = await response.text()
         return {

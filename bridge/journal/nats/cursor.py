@@ -17,7 +17,7 @@ from bridge.journal.nats.holding import Record
 from bridge.journal.nats.partition import Partition
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import Entry, Held, Settlement, Start
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 _BUFFER: Final = 512  # entries that wait to be read
 _MAX_SIZE: Final = 16 << 20  # bytes of their JSON
@@ -39,7 +39,7 @@ class SubscriberCursor:
     Entries come in order within each partition, and so within each lane.
     """
 
-    def __init__(self, streams: Streams, name: str) -> None:
+    def __init__(self, streams: Streams, name: str, deaths: Deaths) -> None:
         self.name = name
         self.position = 0
         self.partitions = [
@@ -51,7 +51,7 @@ class SubscriberCursor:
         self._open: dict[int, _Given | None] = {}  # by position, in the order of reading
         self._filled = asyncio.Event()
         self._held_changed = asyncio.Event()
-        self._tasks = Tasks(f"subscriber {name}")
+        self._tasks = Tasks(f"subscriber {name}", deaths)
         self._closed = False
 
     # --- joining and leaving -----------------------------------------------------------------
@@ -187,8 +187,8 @@ class SubscriberCursor:
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`.
 
-        What is held or dead is written first, as one; then the server is told how far the
-        subscriber is. What a crash leaves between the two is given again, as delivery allows.
+        Held and dead entries are written first, as one; then the server is told how far the
+        subscriber is. After a crash between the two, entries are given again, as delivery allows.
         """
         drafts = self._drafts(settlement)
         for start in range(0, len(drafts), _BATCH):

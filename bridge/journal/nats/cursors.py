@@ -20,7 +20,7 @@ from bridge.journal.nats.following import FollowingCursor, Growth
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Cursor, Entry, Start
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 _AFTER_ERROR: Final = 0.5
 
@@ -34,13 +34,14 @@ class Cursors:
     cursor joins when they are back, and nobody writes before that.
     """
 
-    def __init__(self, streams: Streams, *, latecomers: bool) -> None:
+    def __init__(self, streams: Streams, *, latecomers: bool, deaths: Deaths) -> None:
         self._streams = streams
         self._latecomers = latecomers
         self._cursors: dict[str, SubscriberCursor] = {}
         self._growth = Growth()
         self._joining: dict[Cursor, asyncio.Event] = {}
-        self._tasks = Tasks("journal")
+        self._deaths = deaths
+        self._tasks = Tasks("journal", deaths)
         self._changed: Changed | None = None
         self._origin = secrets.token_hex(4)
         self._listening_client = 0
@@ -62,7 +63,7 @@ class Cursors:
         if cursor is not None:
             cursor.rewind()
             return cursor
-        cursor = self._cursors[name] = SubscriberCursor(self._streams, name)
+        cursor = self._cursors[name] = SubscriberCursor(self._streams, name, self._deaths)
         try:
             await self._join(cursor, partial(self._serve, cursor, start))
         except BaseException:

@@ -1,7 +1,7 @@
 """Cursors without a subscriber: each reads the stream for itself when it has grown.
 
-A process that has written says so to all of them. What it says may be lost, or come before a
-replica knows what was written, so they look by themselves as well, from time to time.
+A process that has written says so to all of them. Its word may be lost, or come before a replica
+knows what was written, so they look by themselves as well, from time to time.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from bridge.journal.nats.topology import Limits
 from bridge.journal.protocol import Appended, Cursor, Health, Journal, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -76,6 +76,7 @@ class NatsJournal(Operations):
         max_waiting: int = 20_000,
     ) -> None:
         limits = Limits(keep=keep, max_bytes=max_bytes)
+        self._deaths = Deaths()
         self._make = partial(self._made, settings, limits, spool, max_waiting)
         self._make()
 
@@ -88,7 +89,7 @@ class NatsJournal(Operations):
         self._streams = Streams(
             self._broker, self._names, settings, limits, renewed=self._begin_anew
         )
-        self._cursors = Cursors(self._streams, latecomers=spool is not None)
+        self._cursors = Cursors(self._streams, latecomers=spool is not None, deaths=self._deaths)
         self._publisher = Publisher(
             self._broker,
             self._names,
@@ -148,7 +149,7 @@ class NatsJournal(Operations):
                 self._streams.doubt()
             if self._spool is not None:
                 runs.append(self._spool.run)
-            tasks = self._tasks = Tasks("journal")
+            tasks = self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop, tasks)
             for run in runs:
                 tasks.start(run.__qualname__, run)
@@ -278,6 +279,10 @@ class NatsJournal(Operations):
         """
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
+        health = await self._health()
+        return attrs.evolve(health, deaths=health.deaths + self._deaths.count)
+
+    async def _health(self) -> Health:
         if self._spool is not None and (self._spool.active or not self._streams.ready):
             health = await self._spool.health(away=not self._streams.ready)
             if self._streams.away_for <= self._max_away:

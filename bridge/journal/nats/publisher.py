@@ -198,8 +198,8 @@ class Publisher:
     async def waiting(self) -> Sequence[Queue]:
         """Return what waits in the stream, and delete what has waited in it.
 
-        What is deleted comes before all that still waits: so of no lane the last message goes
-        while an earlier one stays, which would then be the last.
+        Deleted events come before all that still waits: so of no lane the last message goes while
+        an earlier one stays, which would then be the last.
         """
         subject, stream = f"{self._names.waiting}*", self._names.stream
         latest: dict[str, Stored] = {}

@@ -14,8 +14,8 @@ from bridge.journal.states import State
 async def purge(streams: Streams, publisher: Publisher, subject: str) -> int:
     """Erase every event about a phone number or user id; return how many there were.
 
-    All names of users who go by it count. What is appended while it runs is not looked at. The
-    keys stay known.
+    All names of users who go by it count. Events that are appended while it runs are not looked at.
+    The keys stay known.
     """
     whom = await _known_from(streams, Subject.of(subject))
     lanes = [queue.lane for queue in await publisher.waiting()]

@@ -205,6 +205,7 @@ class Spool:
             reason=f"the spool: {', '.join(told)}" if told else None,
             set_aside=health.set_aside,
             losses=health.losses,
+            deaths=health.deaths,
         )
 
     async def health(self, *, away: bool) -> Health:

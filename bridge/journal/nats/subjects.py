@@ -45,8 +45,8 @@ def digest_in(subject: str) -> bytes:
 class Names:
     """The names of one journal.
 
-    Events, the keys that are known and the tracks of messages share one stream, because only
-    within a stream can they be written as one. What subscribers leave behind is in another.
+    Events, the keys that are known and the tracks of messages share one stream, because only within
+    a stream can they be written as one. Held events, dead letters and states are in another.
     """
 
     stream: str
@@ -60,7 +60,7 @@ class Names:
     @property
     def held_changed(self) -> str:
         """Return where processes tell each other, unstored, that held entries have changed."""
-        return f"{self.stream}-stirred"
+        return f"{self.stream}-held-changed"
 
     @property
     def grown(self) -> str:

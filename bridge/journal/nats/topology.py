@@ -1,20 +1,24 @@
 """The streams: made where there are none, brought up to date where there are.
 
-What an operator may have decided (replicas, placement, limits, storage) is left as it is.
+Settings that an operator may have chosen (replicas, placement, limits, storage) are left as they
+are.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.domains import TO_BE_MOVED
 from bridge.journal.nats.broker import Broker, NoStream, Refused
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
+from bridge.journal.reading import read_event
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -23,6 +27,7 @@ _NEEDED_VERSION: Final = (2, 12)  # atomic batches
 _NEEDED_PAYLOAD: Final = 4 << 20  # what the bridge takes as a body by default
 _NEEDED: Final = ("allow_atomic", "allow_direct", "allow_msg_ttl")
 _PARTITIONS: Final = "bridge.partitions"
+_DOMAINS: Final = "bridge.domains"
 _WINDOW: Final = 0.1  # seconds; keys are known by subjects of their own, for as long as asked
 
 _Config = dict[str, Any]
@@ -52,6 +57,7 @@ async def prepare(broker: Broker, names: Names, settings: NatsSettings, limits: 
     if broker.version < _NEEDED_VERSION:
         found, needed = (".".join(map(str, each)) for each in (broker.version, _NEEDED_VERSION))
         raise JournalError(f"NATS server {found} is too old: atomic batches need {needed}")
+    await _check_domains(broker, names)
     info = await _stream(broker, _events(names, limits) | _both(settings))
     config = info["config"]
     partitions = config.get("metadata", {}).get(_PARTITIONS)
@@ -79,7 +85,7 @@ def _events(names: Names, limits: Limits) -> _Config:
         "max_bytes": limits.max_bytes or -1,
         # Old events go first; a refusal instead would stop the bridge for a subscriber's sake.
         "discard": "old",
-        "metadata": {_PARTITIONS: str(names.partitions)},
+        "metadata": {_PARTITIONS: str(names.partitions), _DOMAINS: "true"},
     }
 
 
@@ -98,6 +104,17 @@ def _both(settings: NatsSettings) -> _Config:
     return {"num_replicas": settings.replicas, "duplicate_window": window, **needed}
 
 
+async def _check_domains(broker: Broker, names: Names) -> None:
+    """Raise `JournalError` where there is a stream whose oldest event has no trust domain."""
+    with suppress(NoStream):
+        info = await broker.api(f"STREAM.INFO.{names.stream}")
+        if _DOMAINS in info["config"].get("metadata", {}):
+            return
+        oldest = await broker.stored(names.stream, next_by_subj=names.events(), seq=1)
+        if oldest is not None and read_event(oldest.data, oldest.sequence).domain is None:
+            raise JournalError(f"the stream {names.stream} {TO_BE_MOVED}")
+
+
 async def _stream(broker: Broker, wanted: _Config) -> _Config:
     name = wanted["name"]
     try:
@@ -106,8 +123,9 @@ async def _stream(broker: Broker, wanted: _Config) -> _Config:
         return await _make(broker, wanted)
     found = info["config"]
     missing: _Config = {key: True for key in _NEEDED if not found.get(key)}
-    if _PARTITIONS in wanted.get("metadata", {}) and _PARTITIONS not in found.get("metadata", {}):
-        missing["metadata"] = {**found.get("metadata", {}), **wanted["metadata"]}
+    noted = found.get("metadata", {})
+    if wanted.get("metadata", {}).keys() - noted.keys():
+        missing["metadata"] = {**wanted["metadata"], **noted}
     if missing:
         info = await broker.api(f"STREAM.UPDATE.{name}", {**found, **missing})
     return info

@@ -1,7 +1,7 @@
 """Appending: the events of many callers become one transaction, and one process commits at a time.
 
-The row of `head` is the lock. Who holds it sees all that was appended before, so that every
-process decides as one; positions become visible in their order.
+The row of `head` is the lock. Its holder sees all that was appended before, so that every process
+decides as one; positions become visible in their order.
 """
 
 from __future__ import annotations

@@ -321,9 +321,6 @@ class SubscriberCursor:
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
         """See `TransactionalCursor.transaction`."""
         self._takes = True
-        database = self._journal.database
-        async with database.effects() as connection:
-            taken = await database.row(
-                connection, _TAKE, (digest(event.key), self.name, self._journal.owner, self.name)
-            )
-            yield None if taken is None else connection
+        values = (digest(event.key), self.name, self._journal.owner, self.name)
+        async with self._journal.database.effects(_TAKE, values) as connection:
+            yield connection

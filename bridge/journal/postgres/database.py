@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
@@ -25,6 +25,7 @@ Values: TypeAlias = Sequence[object] | Mapping[str, object]
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
+_INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
@@ -47,6 +48,24 @@ def told(error: BaseException) -> str:
     state = getattr(error, "sqlstate", None)
     first = str(error).strip().partition("\n")[0]
     return f"PostgreSQL: {first or type(error).__name__}{f' ({state})' if state else ''}"
+
+
+class _Lent(psycopg.AsyncConnection[Row]):
+    """A connection in the hands of a subscriber, whose transaction the bridge ends."""
+
+    async def commit(self) -> None:
+        """Refuse."""
+        raise psycopg.ProgrammingError("no commit here: the bridge commits after the function")
+
+    async def rollback(self) -> None:
+        """Refuse."""
+        raise psycopg.ProgrammingError("no rollback here: the bridge does that after an exception")
+
+
+async def _commit(connection: Connection) -> None:
+    if connection.info.transaction_status is not _INTRANS:  # a commit would be none, in silence
+        raise errors.InFailedSqlTransaction("a statement failed in the transaction, or ended it")
+    await psycopg.AsyncConnection.commit(connection)
 
 
 class _Pool:
@@ -116,7 +135,7 @@ class Database:
     async def __aenter__(self) -> Self:
         """Be ready to connect."""
         self._own = _Pool(_OWN, self._connect_limited)
-        self._effects = _Pool(self._settings.connections, self._connect)
+        self._effects = _Pool(self._settings.connections, self._lend)
         return self
 
     async def __aexit__(
@@ -133,6 +152,9 @@ class Database:
 
     async def _connect(self) -> Connection:
         return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments)
+
+    async def _lend(self) -> Connection:
+        return await _Lent.connect(autocommit=True, **self._arguments)
 
     async def _connect_limited(self) -> Connection:
         connection = await self._connect()
@@ -173,21 +195,31 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def effects(self) -> AsyncIterator[Connection]:
+    async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
+        None where the `first` statement returns no row; it shares a round trip with the begin.
         These connections are others than the journal's own, so that subscribers who wait for an
         append cannot keep it from having one. Raises what psycopg does.
         """
         if self._effects is None:
             raise JournalError("the journal is not open")
-        async with self._effects.connection() as connection, connection.transaction():
-            yield connection
+        async with self._effects.connection() as connection:
+            try:
+                cursor = psycopg.AsyncClientCursor(connection)
+                await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
+                cursor.nextset()
+                yield connection if cursor.rowcount else None
+                await _commit(connection)
+            except BaseException:
+                with suppress(psycopg.Error):
+                    await psycopg.AsyncConnection.rollback(connection)
+                raise
 
     async def run(self, work: Work[T], *, alone: bool = False) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.
 
-        What is one statement `alone` needs no transaction.
+        One statement `alone` needs no transaction.
         """
         until = asyncio.get_running_loop().time() + self.patience
         while True:

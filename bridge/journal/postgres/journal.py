@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
+import attrs
+
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.postgres import housekeeping, schema
@@ -22,7 +24,7 @@ from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -64,6 +66,7 @@ class PostgresJournal(Operations):
         self._sweep_every = sweep_every
         self._changed: Callable[[str], Awaitable[None]] | None = None
         self._open = False
+        self._deaths = Deaths()
         self._make()
 
     def _make(self) -> None:
@@ -115,7 +118,7 @@ class PostgresJournal(Operations):
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._reach = last
-            self._tasks = Tasks("journal")
+            self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
                 self._appender.run,
@@ -278,7 +281,7 @@ class PostgresJournal(Operations):
     ) -> tuple[Sequence[Entry], int]:
         """Return entries beyond a position, and up to where these are all there are.
 
-        Whatever lies up to `at_least` has been committed.
+        Every entry up to `at_least` has been committed.
         """
         last = max(self.tail.last, at_least, position)
         entries = await self.read_after(position, limit, partitions)
@@ -315,4 +318,4 @@ class PostgresJournal(Operations):
         """See `Journal.health`: asks the server whether it would take an event."""
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
-        return await housekeeping.health(self.database)
+        return attrs.evolve(await housekeeping.health(self.database), deaths=self._deaths.count)

@@ -151,7 +151,7 @@ class Members:
             before, since = self._seen.get(owner, (None, now))
             self._seen[owner] = (beat, since if beat == before else now)
             if owner != self.owner and now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
-                await self._bury(connection, owner, beat)
+                await self._remove(connection, owner, beat)
         for cursor in tuple(self._cursors()):
             serving = sum(cursor.name in serves for _, _, serves, _ in members)
             await self.share(connection, cursor, max(1, serving))
@@ -171,7 +171,7 @@ class Members:
             connection, _JOIN, (self.owner, self._serves, not self._pooler)
         )
 
-    async def _bury(self, connection: Connection, owner: str, beat: int) -> None:
+    async def _remove(self, connection: Connection, owner: str, beat: int) -> None:
         _LOG.warning("the bridge process %s has stopped; others go on with what it served", owner)
         await self._database.execute(
             connection, "DELETE FROM $.members WHERE owner = %s AND beat = %s", (owner, beat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.journal.domains import TO_BE_MOVED
 from bridge.journal.postgres.database import told
 from bridge.journal.postgres.settings import PostgresSettings
 
@@ -112,9 +114,26 @@ CREATE TABLE $.states (
 CREATE INDEX states_by_expiry ON $.states (expires_at);
 """
 
+_MAYBE_WITHOUT_DOMAINS: Final = 1
 _STEPS: Final = {1: _STATES}
 """What leads from each format to the next; processes of the earlier version may run meanwhile."""
 
+_COLUMNS: Final = tuple(
+    (table, column)
+    for table, columns in re.findall(
+        r"CREATE TABLE \$\.(\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES + _STATES, re.DOTALL
+    )
+    for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
+)
+_LACKS: Final = """
+SELECT name || '.' || part FROM unnest(%s::text[], %s::text[]) AS whole (name, part)
+WHERE NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || name) AND attname = part
+    AND NOT attisdropped AND has_table_privilege(attrelid, 'SELECT')
+    AND has_table_privilege(attrelid, 'INSERT') AND has_table_privilege(attrelid, 'UPDATE')
+    AND has_table_privilege(attrelid, 'DELETE')
+)
+"""
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -139,12 +158,22 @@ def prepare(settings: PostgresSettings) -> int:
             found = (FORMAT, settings.partitions)
             meta = f'INSERT INTO "{name}".meta VALUES (%s, %s)'.encode()  # noqa: S608 - our own
             connection.execute(meta, found)
+        if found[0] == _MAYBE_WITHOUT_DOMAINS:
+            _check_domains(connection, name)
         for step in range(found[0], FORMAT):
             connection.execute(_STEPS[step].replace("$.", f'"{name}".').encode())
             connection.execute(
                 f'UPDATE "{name}".meta SET format = {step + 1}'.encode()  # noqa: S608 - our own
             )
+        _check_whole(connection, name)
         return found[1]
+
+
+def _check_domains(connection: Connection, name: str) -> None:
+    """Raise `JournalError` where an event has no trust domain."""
+    statement = f"""SELECT FROM "{name}".events WHERE event ->> 'domain' IS NULL LIMIT 1"""
+    if connection.execute(statement.encode()).fetchone() is not None:
+        raise JournalError(f"the schema {name} {TO_BE_MOVED}")
 
 
 def check(settings: PostgresSettings) -> Sequence[Problem]:
@@ -157,6 +186,8 @@ def check(settings: PostgresSettings) -> Sequence[Problem]:
                 _check_may_make(connection, settings.schema)
             if kept is not None and kept[1] != settings.partitions:
                 found.append(f"the schema has {kept[1]} partitions, and keeps them")
+            if kept is not None and kept[0] == FORMAT:
+                _check_whole(connection, settings.schema)
     except JournalError as error:
         raise ConfigurationError((Problem("postgres.dsn", str(error)),)) from error
     return [Problem("postgres.dsn", told) for told in found]
@@ -172,6 +203,15 @@ def _check_may_make(connection: Connection, name: str) -> None:
         raise JournalError(
             f"the user {user} may not make the schema {name} in {database}; whoever may: "
             f"CREATE SCHEMA {name} AUTHORIZATION {user}"
+        )
+
+
+def _check_whole(connection: Connection, name: str) -> None:
+    lacks = connection.execute(_LACKS, (*map(list, zip(*_COLUMNS, strict=True)), name)).fetchall()
+    if lacks:
+        raise JournalError(
+            f"the schema {name} lacks {', '.join(part for (part,) in lacks)}, or the user "
+            f"{connection.info.user} may not read and write there: restore it, or grant that"
         )
 
 

@@ -58,6 +58,6 @@ class Checkpointer:
     def _copy(self, connection: apsw.Connection) -> None:
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.Error as error:
+        except Exception as error:  # noqa: BLE001 - the thread outlives whatever the disk does
             # The log only grows meanwhile: appends do not fail for it, and it is tried again.
-            _LOG.warning("a checkpoint failed: %s", error)
+            _LOG.warning("a checkpoint failed: %s: %s", type(error).__name__, error)

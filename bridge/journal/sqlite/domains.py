@@ -16,6 +16,7 @@ import attrs
 import orjson
 
 from bridge.journal import identity, tracks
+from bridge.journal.domains import move_fields
 from bridge.journal.ledger import (
     Latest,
     Track,
@@ -27,14 +28,12 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import digest, hashed, moved
-from bridge.journal.query import JOINED
 from bridge.journal.reading import read_event
 from bridge.model import Message, StatusChange
 from bridge.model.phones import folded
 
 _CHUNK: Final = 500
 _MERGED: Final = 256  # all parts of the keys are in the table
-_SPOOLED: Final = "spooled"  # an event of the spool's carries another one
 _TABLES: Final = """
 CREATE TEMP TABLE told (name BLOB, domain TEXT, PRIMARY KEY (name, domain)) WITHOUT ROWID;
 CREATE TEMP TABLE domains (domain TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -100,27 +99,9 @@ def _in_domain(data: bytes) -> dict[str, Any] | None:
     with suppress(orjson.JSONDecodeError):
         fields = orjson.loads(data)
         if type(fields) is dict and {"key", "source"} <= fields.keys():
-            _move_fields(fields)
+            move_fields(fields)
             return fields
     return None
-
-
-def _move_fields(fields: dict[str, Any]) -> None:
-    if "domain" in fields:
-        return
-    domain = fields["domain"] = fields["source"]
-    fields["key"] = f"{domain}/{fields['key']}"
-    if "completes" in fields:
-        fields["completes"] = f"{domain}/{fields['completes']}"
-    if "conversation" in fields:
-        fields["conversation"]["id"] = f"{domain}/{fields['conversation']['id']}"
-    raw = fields.get("raw")
-    if fields.get("topic") == JOINED and type(raw) is dict and raw.keys() == {"from", "to"}:
-        ends, goes_on = (f"{domain}/{raw[end]}" for end in ("from", "to"))
-        fields["raw"] = fields["details"] = {"from": ends, "to": goes_on}
-        fields["key"] = f"{domain}/notice/{fields['channel']}/{JOINED}/{ends}/{goes_on}"
-    elif fields["channel"] == _SPOOLED and type(raw) is dict:
-        _move_fields(raw)
 
 
 def _note(connection: apsw.Connection, data: bytes, position: int, domain: str) -> None:

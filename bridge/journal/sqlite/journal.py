@@ -1,8 +1,8 @@
 """The journal that `bridge serve` keeps, and embedders too: a file, and no server to install.
 
-An append is one item of the writer's next group commit and returns when that is on disk. What
-was appended lately is also in memory, so that a subscriber who keeps up reads nothing from disk;
-one who lags reads on a connection of its own, in a thread of its own.
+An append is one item of the writer's next group commit and returns when that is on disk. The newest
+entries are also in memory, so that a subscriber who keeps up reads nothing from disk; one who lags
+reads on a connection of its own, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -241,8 +241,8 @@ class SqliteJournal(Store, Journal):
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole journal, a little at a time.
 
-        What is appended while it runs is not looked at. When it returns, nothing of what it
-        erased is left in the file or in its WAL.
+        Events that are appended while it runs are not looked at. When it returns, nothing of what
+        it erased is left in the file or in its WAL.
         """
         whom = await self._known_from(Subject.of(subject))
         erased = await self._erase_waiting(whom)
@@ -323,6 +323,7 @@ class SqliteJournal(Store, Journal):
             reason=trouble or (f"set aside, and not moved away since: {names}" if aside else None),
             set_aside=len(aside),
             losses=self.losses,
+            deaths=self.deaths.count,
             size=size,
             free=free,
         )

@@ -97,8 +97,8 @@ class KeyIndex:
     def position(self, key: bytes) -> int | None:
         """Return where a row is whose key is not in the index's table yet. Safe in any thread.
 
-        What is in that table may be found here too, and nothing is ever in neither of them as
-        long as this is asked first.
+        A key of that table may be found here too, and no key is ever in neither of them as long
+        as this is asked first.
         """
         part = key[0]
         return self._latest[part].get(key) or self._merging[part].get(key)

@@ -62,8 +62,9 @@ class RecordCache:
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group commit: `write` it at the end of the transaction.
 
-    What deciding on its `events` looks at first is looked up together, because that costs a tenth
-    of looking it up one by one: their keys at once, their records when one of them is not cached.
+    The keys and records that deciding on its `events` takes first are looked up together, because
+    that costs a tenth of looking them up one by one: their keys at once, their records when one of
+    them is not cached.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """A journal's file while it is open: its connections and threads, and its recovery.
 
-Where the files that are open turn out not to be those on disk, nothing more is acknowledged.
-What is still at hand, through the descriptors that are open, is then written into a new file,
-which takes their place, and the journal goes on as after a restart.
+Where the files that are open turn out not to be those on disk, nothing more is acknowledged. The
+data that the open descriptors still reach is then written into a new file, which takes their place,
+and the journal goes on as after a restart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
-from bridge.supervised import Tasks
+from bridge.supervised import Deaths, Tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,6 +79,7 @@ class Store:
         """Begin closed."""
         self.set_aside: Path | None = None
         self.losses = 0
+        self.deaths = Deaths()
         self._loop: asyncio.AbstractEventLoop
         self._opened: _Opened | None = None
         self.writer: Writer | None = None
@@ -201,12 +202,15 @@ class Store:
     def _look_after(self, reason: str) -> None:
         """Begin to recover, unless that is under way."""
         if self.writer is not None:
-            self.writer = None
+            has_died, self.writer = self.writer.has_died, None
             self._trouble = reason
-            self.losses += 1
+            if has_died:
+                self.deaths()
+            else:
+                self.losses += 1
             _LOG.critical("the journal takes nothing more: %s", reason)
             self._try_now, self._recovered = asyncio.Event(), asyncio.Event()
-            self._recovering = Tasks("journal")
+            self._recovering = Tasks("journal", self.deaths)
             self._recovering.start("recovery", self._recover)
 
     async def _recover(self) -> None:

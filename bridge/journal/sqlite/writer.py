@@ -33,6 +33,8 @@ from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
+from bridge.raised import kind_of
+from bridge.supervised import report
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -156,7 +158,10 @@ class Writer:
         self._is_sweeping = False
         self.checkpoint_due = threading.Event()
         connection.set_wal_hook(self._committed)
-        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self.has_died = False
+        self._running = True
+        self._group: Sequence[Item] = ()  # of which nobody has been told yet
+        self._thread = threading.Thread(target=self._stay, name="journal-writer", daemon=True)
 
     def start(self) -> None:
         """Begin to take what is put."""
@@ -178,10 +183,32 @@ class Writer:
 
     # --- the thread ----------------------------------------------------------------------
 
+    def _stay(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, callers are waiting
+            report("journal", "writer", error)
+            self.has_died = True
+            self._roll_back()
+            self._refuse(f"the journal's writer failed: {kind_of(error)}")
+
+    def _refuse(self, reason: str) -> None:
+        """Fail everything, save chores, until somebody stops the thread."""
+        self._lost = reason
+        failed = [*self._group, *self._wishes]
+        self._fail(failed, reason)
+        self._answer(failed)
+        while self._running and (item := self._queue.get()) is not None:
+            if isinstance(item, Chore):
+                self._do(item)
+            else:
+                self._fail((item,), reason)
+            self._answer((item,))
+
     def _run(self) -> None:
-        running = True
-        while running:
-            group, running = self._next_group()
+        while self._running:
+            group, self._running = self._next_group()
+            self._group = group
             if self._queues.deadline is not None and (due := self._queues.due()):
                 group.insert(0, Append(due=due))
             if group:
@@ -194,11 +221,12 @@ class Writer:
                 for item in group:
                     if isinstance(item, Chore):
                         self._do(item)
+                self._group = ()
                 self._answer([item for item in group if not isinstance(item, Sweep)])
                 if wishes := [item for item in group if isinstance(item, Sweep)]:
                     self._wishes += wishes
                     self._retention.begin()
-            elif running:
+            elif self._running:
                 self._check_files(())
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()

@@ -48,7 +48,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def guard(settings: AdminSettings, operators: Operators) -> Middleware:
     """Return what lets requests in: those with a token, or from this machine's own programs.
 
-    Who is let in, or is not, is known to the record.
+    Requests that are let in and those that are not are both on record.
     """
     named = {_TOKEN: settings.token, **settings.tokens, **settings.readers}
     tokens = {name: Tokens((token,)) for name, token in named.items() if token}
@@ -56,7 +56,7 @@ def guard(settings: AdminSettings, operators: Operators) -> Middleware:
 
     def refusal(request: web.Request) -> tuple[int, str] | None:
         """Tell `caller` who asks; return the status and the reason where nothing is done."""
-        client = request.remote or "nowhere"
+        client = request.remote or "this machine"  # by the socket
         caller.set(Caller(_NOBODY if tokens else _LOCAL, client))
         is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself
         if not is_page and request.headers.get("Sec-Fetch-Site") in _OTHERS:

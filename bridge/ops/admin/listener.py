@@ -1,15 +1,15 @@
 """The listener for operators: JSON over HTTP for the commands, probes, and metrics.
 
-Whoever reaches it can read every event, so it is never the public port: on loopback by default,
-behind a token otherwise.
+Its clients can read every event, so it is never the public port: behind a token, or on a socket
+that only the server's own user can connect to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final, NoReturn
@@ -48,10 +48,11 @@ from bridge.ops.admin.requests import (
     word,
 )
 from bridge.ops.admin.responses import dumps, instant, json_response
+from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
 from bridge.settings import AdminSettings, ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, no_listener
 
 _MAX_BODY: Final = 1 << 20
 _MAX_FOLLOWERS: Final = 32
@@ -83,8 +84,9 @@ async def listening(
     developing: bool = False,
     chat: Iterable[web.AbstractRouteDef] = (),
 ) -> AsyncIterator[str]:
-    """Answer operators until the block ends; give the base URL.
+    """Answer operators until the block ends; give the base URL, or the socket as `unix:PATH`.
 
+    While `developing`, a browser needs a URL beside the socket: then that is what is given.
     Raises `ConfigurationError` where the address cannot be had.
     """
     app = application(operators, metrics, settings, developing=developing, chat=tuple(chat))
@@ -93,30 +95,39 @@ async def listening(
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - as `setup` made it
     connect = connections(runner.server, _LIMITS)
+    path = settings.own_socket
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        place = f"unix:{path}"
+        if path is not None:
+            listener = stack.enter_context(bound(path))
+            server = await asyncio.get_running_loop().create_unix_server(connect, sock=listener)
+            stack.callback(server.close)
+        if path is None or developing:
+            server = await _at_port(connect, settings)
+            stack.callback(server.close)
+            place = base_url(*server.sockets[0].getsockname()[:2])
+        yield place
+
+
+async def _at_port(
+    connect: Callable[[], asyncio.Protocol], settings: AdminSettings
+) -> asyncio.Server:
+    """Listen at the host and the port. Raises `ConfigurationError`."""
+    loop = asyncio.get_running_loop()
     try:
-        try:
-            server = await asyncio.get_running_loop().create_server(
-                connect, settings.host, settings.port
-            )
-        except OSError as error:
-            place = f"{settings.host} port {settings.port}"
-            reason = error.strerror or str(error)
-            fault = Problem("admin.port", f"cannot listen on {place}: {reason}")
-            raise ConfigurationError((fault,)) from error
-        try:
-            yield base_url(*server.sockets[0].getsockname()[:2])
-        finally:
-            server.close()
-    finally:
-        await runner.cleanup()
+        return await loop.create_server(connect, settings.host, settings.port)
+    except OSError as error:
+        fault = Problem("admin.port", no_listener(settings.host, settings.port, error))
+        raise ConfigurationError((fault,)) from error
 
 
 @web.middleware
 async def _under_way(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a connection know when its request has come whole, and when it is answered."""
+    """Let a connection know which request it has, and when that is answered."""
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101 - `listening` makes no others
-    connection.answering()
+    connection.answering(request)
     try:
         return await handler(request)
     finally:

@@ -23,8 +23,8 @@ class Callbacks:
 
     `delay` is how many seconds later than in reality a callback comes, `repeats` how many times
     more than once, `loss` which share of them never comes. With `shuffled`, those that follow one
-    request come in any order. What is not acknowledged with 200 is posted again after `pause`
-    seconds, for `patience` seconds at most.
+    request come in any order. A callback that is not acknowledged with 200 is posted again after
+    `pause` seconds, for `patience` seconds at most.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bridge.adapter.payload import identifier, phone, read_object
+from bridge.adapter.body import read_object
+from bridge.adapter.payload import identifier, phone
 from bridge.adapters.whatsapp.envelope import translate_body
 from bridge.adapters.whatsapp.value_context import remembered_account
 from bridge.model import Party, Role

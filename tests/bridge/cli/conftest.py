@@ -13,8 +13,9 @@ import orjson
 import pytest
 
 from bridge.cli.main import main
-from tests.bridge.cli.processes import NATS, SQLITE, TOKEN, Operated, end, spawn
+from tests.bridge.cli.processes import NATS, POSTGRES, SQLITE, TOKEN, Operated, end, spawn
 from tests.bridge.journal.nats_servers import NatsServer
+from tests.bridge.journal.postgres_servers import PostgresServer
 
 CONFIG = f"""\
 [admin]
@@ -157,11 +158,21 @@ def nats(tmp_path_factory) -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["sqlite", "nats"])
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL server, which every test uses with a schema of its own."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "nats", "postgres"])
 def new_journal(request) -> Callable[[], str]:
     """Return what gives the settings of an empty journal, for each durable engine."""
     if request.param == "sqlite":
         return lambda: SQLITE
+    if request.param == "postgres":
+        dsn = request.getfixturevalue("postgres").dsn
+        return lambda: POSTGRES.format(dsn=dsn, schema=f"of_{secrets.token_hex(4)}")
     url = request.getfixturevalue("nats").url
     return lambda: NATS.format(url=url, stream=f"of-{secrets.token_hex(4)}")
 

@@ -19,6 +19,7 @@ from tests.callbacks import new_message
 
 ROOT = Path(bridge.__file__).parents[1]
 TOKEN = "0123456789abcdef0123456789abcdef"
+ADMIN = "the-operators-token-of-the-tests"
 PATIENCE = 60  # seconds until a test gives up; nothing depends on how long it really takes
 
 
@@ -58,7 +59,7 @@ class Served:
         self._readers: list[threading.Thread] = []
 
     def start(self, port: int = 0) -> None:
-        """Start it; the configuration then names the port that operators find it at."""
+        """Start it; the configuration then names the port for operators, and a token."""
         self._write_config(port)
         self.process = spawn("serve", "--port", "0", cwd=self.folder)
         for line in self.process.stderr:
@@ -77,7 +78,7 @@ class Served:
         self._write_config(self.port)
 
     def _write_config(self, port: int) -> None:
-        self.config.write_text(self._text.replace("ADMIN_PORT", str(port)))
+        self.config.write_text(self._text.replace("ADMIN_PORT", f'{port}\ntoken = "{ADMIN}"'))
 
     def _read(self, stream, lines: list[str]) -> None:
         while line := stream.readline():
@@ -105,8 +106,10 @@ class Served:
 
     def get(self, path: str, data: bytes | None = None) -> tuple[int, str]:
         """Ask the admin listener; return the status and the body, whatever they are."""
+        headers = {"Authorization": f"Bearer {ADMIN}"}
+        url = f"http://127.0.0.1:{self.port}{path}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data) as response:
+            with urllib.request.urlopen(urllib.request.Request(url, data, headers)) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -226,6 +229,16 @@ servers = ["{url}"]
 stream = "{stream}"
 partitions = 2
 timeout = "3s"
+"""
+
+POSTGRES = """\
+[journal]
+engine = "postgres"
+
+[journal.postgres]
+dsn = "{dsn}"
+schema = "{schema}"
+partitions = 2
 """
 
 CRM = """\

@@ -11,12 +11,13 @@ from contextlib import suppress
 
 import pytest
 
+from bridge.adapter.signing import Secret
 from bridge.cli.board import Board, keys_in
 from bridge.cli.client import Client
 from bridge.cli.main import main
 from bridge.settings import AdminSettings
 from tests.bridge.cli.conftest import on_sqlite
-from tests.bridge.cli.processes import PATIENCE
+from tests.bridge.cli.processes import ADMIN, PATIENCE
 
 pytestmark = on_sqlite
 
@@ -26,9 +27,8 @@ def board(operated):
     """Return a board that has been told of this test's events."""
 
     def told(*, show_personal_data: bool = False) -> Board:
-        made = Board(
-            Client(AdminSettings(port=operated.port)), show_personal_data=show_personal_data
-        )
+        client = Client(AdminSettings(port=operated.port, token=Secret(ADMIN)))
+        made = Board(client, show_personal_data=show_personal_data)
         conversation = operated.own[1]
         for entry in operated.ask(f"/events?conversation={conversation.replace('+', '%2B')}")[
             "entries"
@@ -128,7 +128,7 @@ def test_the_page_of_an_event_is_opened(operated, board, monkeypatch):
 
 def test_without_an_event_and_without_a_server(board):
     """Keys that mean an event say that there is none; a server that is away is said, no crash."""
-    one = Board(Client(AdminSettings(port=1)), show_personal_data=False)
+    one = Board(Client(AdminSettings(port=1, token=Secret(ADMIN))), show_personal_data=False)
     one.press("details")
     assert one.said == "there is no event yet"
     one.add({"position": 1})

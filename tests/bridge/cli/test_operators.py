@@ -13,7 +13,7 @@ from bridge.model import ContactCard, ContactPhone, Contacts, System, SystemKind
 from bridge.model.codec import to_dict
 from bridge.model.masking import masked
 from tests.bridge.cli.conftest import on_sqlite
-from tests.bridge.cli.processes import TOKEN
+from tests.bridge.cli.processes import ADMIN, TOKEN
 from tests.bridge.events import message, status
 
 COMMANDS = (
@@ -43,7 +43,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_without_a_server_each_says_so(command, workplace, free_port, arguments):
     """Where no server runs, a command fails with 1 and says where it looked."""
-    (workplace / "config.toml").write_text(f"[admin]\nport = {free_port}\n")
+    (workplace / "config.toml").write_text(f'[admin]\nport = {free_port}\ntoken = "{ADMIN}"\n')
     outcome = command(*arguments)
     assert outcome.code == 1
     assert outcome.err.startswith(f"error: no server answers at http://127.0.0.1:{free_port}: ")
@@ -87,10 +87,13 @@ def test_a_port_that_is_taken_is_told_with_its_key(command, workplace):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = f'[server]\nport = 0\n[journal]\nengine = "memory"\n[admin]\nport = {port}\n'
+        config += f'token = "{ADMIN}"\n'
         (workplace / "config.toml").write_text(config)
         outcome = command("serve")
     assert outcome.code == 3
-    assert f"admin.port: cannot listen on 127.0.0.1 port {port}" in outcome.err
+    assert (
+        f"admin.port: cannot listen on 127.0.0.1 port {port}: Address already in use" in outcome.err
+    )
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])
@@ -98,7 +101,7 @@ def test_somebody_else_at_the_port(command, workplace, answer):
     """Whoever else answers there is not taken for a bridge."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        (workplace / "config.toml").write_text(f"[admin]\nport = {port}\n")
+        (workplace / "config.toml").write_text(f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n')
 
         def serve() -> None:
             connection, _ = listener.accept()

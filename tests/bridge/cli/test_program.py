@@ -49,7 +49,7 @@ def test_a_program_is_served(start, command, bot):
     process = start("serve", "bot:bridge", "--port", "0", "--log-format", "console")
     url = said(process, r"listening on (http://127\.0\.0\.1:\d+)")[1]
     said(process, r"subscriber  bot: message text → bot:hear$")
-    said(process, r"admin       http")
+    said(process, r"admin       unix:")
     assert command("trigger", "whatsapp-text", "--url", url).code == 0
     assert process.stdout.readline().decode().startswith("one ")
     process.send_signal(signal.SIGTERM)

@@ -60,7 +60,7 @@ def test_an_address_in_use_is_a_failure(command, config, start):
         process = start("serve")
         _, err = process.communicate()
     assert process.returncode == 1
-    assert f"cannot listen on 127.0.0.1 port {port}: " in err.decode()
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in err.decode()
     assert "Traceback" not in err.decode()
 
 

@@ -7,12 +7,14 @@ import threading
 
 import pytest
 
+from bridge.adapter.signing import Secret
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
 from bridge.ops.admin import listening
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, DeliverySettings
+from tests.bridge.cli.processes import ADMIN
 from tests.bridge.events import message
 
 
@@ -30,9 +32,11 @@ def failing(workplace):
 
         end = asyncio.Event()
         done.append((asyncio.get_running_loop(), end))
-        admin = listening(bridge.operators, Metrics(), AdminSettings(port=0))
+        admin = listening(bridge.operators, Metrics(), AdminSettings(port=0, token=Secret(ADMIN)))
         async with bridge, admin as url:
-            (workplace / "config.toml").write_text(f"[admin]\nport = {url.rpartition(':')[2]}\n")
+            port = url.rpartition(":")[2]
+            config = f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n'
+            (workplace / "config.toml").write_text(config)
             await bridge.journal.append([message("slow"), message("behind"), message("other")])
             while not any(state.held == 3 for state in await bridge.journal.subscribers()):
                 await asyncio.sleep(0.001)

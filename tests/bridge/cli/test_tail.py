@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.processes import ADMIN
 
 
 class Tail:
@@ -114,7 +115,9 @@ class Scripted(BaseHTTPRequestHandler):
 def test_a_server_that_starts_is_waited_for(command, workplace):
     """While the server cannot answer yet it is waited for; a refusal for good ends the tail."""
     with HTTPServer(("127.0.0.1", 0), Scripted) as server:
-        (workplace / "config.toml").write_text(f"[admin]\nport = {server.server_port}\n")
+        (workplace / "config.toml").write_text(
+            f'[admin]\nport = {server.server_port}\ntoken = "{ADMIN}"\n'
+        )
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         outcome = command("tail")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bridge.cli.conftest import CONFIG
 from tests.bridge.cli.processes import TOKEN, Served
+from tests.callbacks import NOW
 
 THREE = """\
 [admin]
@@ -44,7 +45,7 @@ TEXT = {
             {
                 "from": "85268415026",
                 "id": "wamid.MINE",
-                "timestamp": "1756109460",
+                "timestamp": NOW,
                 "type": "text",
                 "text": {"body": "my own words"},
             }

@@ -193,20 +193,56 @@ class TestConnections:
                 writer.close()
 
     async def test_connections_with_a_request_are_not_closed_for_others(self):
-        """Where all have a request to answer, the new one is turned away."""
+        """Where all have a whole request to answer, the new one is turned away."""
         path, _, body = authentic("incs", b'{"event":"e"}')
-        async with serving(real_bridge(max_connections=2, body_timeout=PATIENCE)) as url:
+        made = real_bridge(max_connections=2, body_timeout=PATIENCE)
+        append, begun, may_go_on = made.journal.append, asyncio.Semaphore(0), asyncio.Event()
+
+        async def append_later(events):
+            begun.release()
+            await may_go_on.wait()
+            return await append(events)
+
+        made.journal.append = append_later
+        async with serving(made) as url:
             busy = [await connect(url) for _ in range(2)]
+            head = post(path, "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
             for reader, writer in busy:
-                head = post(
-                    path, "Expect: 100-continue", f"Content-Length: {len(body)}", length=False
-                )
                 writer.write(head)
-                await reader.readuntil(b"\r\n\r\n")  # it is being answered
-            assert await exchange(url, b"") == b""
-            for reader, writer in busy:
+                await reader.readuntil(b"\r\n\r\n")
                 writer.write(body)
+                await begun.acquire()
+            assert await exchange(url, b"") == b""
+            may_go_on.set()
+            for reader, writer in busy:
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                writer.close()
+
+    async def test_bodies_that_do_not_come_make_room(self):
+        """Where requests without the end of their bodies take all places, a callback is answered.
+
+        Also where they come from several addresses, each within its limit, with a signature of
+        the right form; the one that waited longest ends.
+        """
+        path, _, body = authentic("incs", b'{"event":"e"}')
+        forged = f"X-Hub-Signature-256: sha256={'0' * 64}"
+        head = post("/callbacks/whatsapp", forged, "Content-Length: 1000", length=False)
+        limits = {"max_connections": 4, "max_connections_per_peer": 2, "body_timeout": PATIENCE}
+        async with serving(real_bridge(**limits)) as url:
+            port = int(url.rsplit(":", 1)[1])
+            slow = [
+                await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{peer}", 0))
+                for peer in (2, 2, 3, 3)
+            ]
+            for _, writer in slow:
+                writer.write(head + b"{")
+            async with asyncio.timeout(PATIENCE):
+                for number in range(4):
+                    answer = await exchange(url, post(path, "Connection: close", body=body))
+                    assert statuses(answer) == [200]
+                    if not number:
+                        assert await slow[0][0].read() == b""
+            for _, writer in slow:
                 writer.close()
 
     async def test_one_peer_has_a_limit(self):

@@ -31,6 +31,27 @@ def said(identity: str) -> Callback:
     return Callback(body=body, received_at=NOON, tail=TOKEN)
 
 
+def meta(*, number: str = "106540352242922", dated: datetime = NOON) -> Callback:
+    """Return a signed text to one of Meta's numbers."""
+    item = {
+        "from": "16505551234",
+        "id": f"wamid.{number}.{dated.timestamp():.0f}",
+        "timestamp": f"{dated.timestamp():.0f}",
+        "type": "text",
+        "text": {"body": "hello"},
+    }
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783881", "phone_number_id": number},
+        "contacts": [{"profile": {"name": "Sheena"}, "wa_id": "16505551234"}],
+        "messages": [item],
+    }
+    entry = {"id": "102290129340398", "changes": [{"field": "messages", "value": value}]}
+    body = orjson.dumps({"object": "whatsapp_business_account", "entry": [entry]})
+    signed = SIGNED.authenticate(body)
+    return Callback(body=signed.body, headers=signed.headers, received_at=NOON)
+
+
 async def test_an_adapter_has_a_domain_of_its_own_unless_it_is_given_one():
     """It is named as the adapter or as it was given; keys and conversations begin with it."""
     journal = MemoryJournal()
@@ -154,7 +175,7 @@ class Dated(Plain):
 
 
 async def test_what_is_dated_too_far_back_is_never_new():
-    """Past `max_age` an event is kept as unrecognized, with what came; an import is not."""
+    """Past `max_age` an event does not come out: the body is kept, once; an import does."""
     journal = MemoryJournal()
     bridge = Bridge(journal=journal)
     bridge.add_adapter("plain", Dated(), max_age=60.0)
@@ -166,5 +187,91 @@ async def test_what_is_dated_too_far_back_is_never_new():
         a, b, c = [entry.event for entry in await journal.search(Query())]
     assert (a.kind, b.kind, c.kind) == ("message", "unrecognized", "message")
     assert b.reason == "stale: dated more than 60 s before it came"
-    assert b.raw["id"] == "b"
-    assert b.occurred_at == NOON - timedelta(seconds=61)
+    assert b.raw["messages"][0]["id"] == "b"
+
+
+async def test_what_is_dated_too_far_back_comes_out_once_it_may():
+    """A body that is parsed again gives its events where `max_age` has become long enough."""
+    journal = MemoryJournal()
+    body = orjson.dumps({"messages": [{"id": "a", "text": "hello", "age": 61}]})
+    for max_age, known in ((60.0, ["unrecognized"]), (0, ["unrecognized", "message"])):
+        bridge = Bridge(journal=journal)
+        bridge.add_adapter("plain", Dated(), max_age=max_age)
+        async with bridge:
+            if not max_age:
+                (entry,) = await journal.search(Query())
+                await bridge.operators.reparse([entry.event.key])
+            else:
+                await bridge.receive("plain", Callback(body=body, received_at=NOON, tail=TOKEN))
+            assert [e.event.kind for e in await journal.search(Query())] == known
+            (previewed,) = bridge.operators.normalize("plain", body).events
+            assert previewed.kind == "message"
+
+
+@pytest.mark.parametrize(
+    ("journal", "adapter", "expected"),
+    [
+        ("", "", 8),
+        ('[journal]\nkeep = "20d"\n', "", 20),
+        ('[journal]\nkeep = "1d"\n', "", 7),  # https://developers.facebook.com: 7 days
+        ('[journal]\nkeep = "1d"\n', 'max_age = "2d"\n', 2),
+        ('[journal]\nkeep = "1d"\n', "max_age = 0\n", None),
+    ],
+)
+async def test_how_old_a_callback_may_be_by_default(tmp_path, journal, adapter, expected):
+    """As old as what the journal remembers, or as what the provider repeats; unless it is set."""
+    config = tmp_path / "config.toml"
+    config.write_text(f'{journal}[adapters.whatsapp]\napp_secrets = ["secret"]\n{adapter}')
+    bridge = Bridge.from_toml(config)
+    for days, is_taken in ((expected or 3650, True), (expected and expected + 1, False)):
+        if days is None:
+            continue
+        callback = meta(dated=NOON - timedelta(days=days))
+        async with bridge:
+            await bridge.receive("whatsapp", callback)
+            (*_, last) = await bridge.journal.search(Query())
+        assert last.event.kind == ("message" if is_taken else "unrecognized")
+        assert (last.event.account is None) is not is_taken
+
+
+ACCOUNTS = ["106540352242922", "102290129340398"]
+
+
+@pytest.mark.parametrize("number", [*ACCOUNTS, "999"])
+async def test_what_is_told_of_another_account_is_nobodys(number):
+    """With `accounts` a number of Meta's that is not among them is kept, and of no account."""
+    journal = MemoryJournal()
+    bridge = Bridge(journal=journal)
+    bridge.add_adapter("meta", SIGNED, accounts=ACCOUNTS)
+    callback = meta(number=number)
+    async with bridge:
+        await bridge.receive("meta", callback)
+        (entry,) = await journal.search(Query())
+    if number in ACCOUNTS:
+        assert (entry.event.kind, entry.event.account) == ("message", number)
+    else:
+        assert (entry.event.kind, entry.event.account) == ("unrecognized", None)
+        assert entry.event.reason == "of an account that is not among the configured ones"
+        assert entry.event.raw == orjson.loads(callback.body)
+
+
+async def test_an_agent_that_is_not_ours_is_nobodys_account():
+    """The same for RCS, by the agent's id; what names no agent is of no account anyhow."""
+    journal = MemoryJournal()
+    bridge = Bridge(journal=journal)
+    rcs = Rcs("rcs", RcsSettings(client_tokens=(Secret("a"),)))
+    bridge.add_adapter("rcs", rcs, accounts=["ours@rbm.goog"])
+    async with bridge:
+        for agent in ({"agentId": "ours@rbm.goog"}, {"agentId": "theirs@rbm.goog"}, {}):
+            item = {
+                "senderPhoneNumber": "+14155550123",
+                "messageId": f"m{agent}",
+                "sendTime": "2026-11-01T11:59:59Z",
+                "text": "hello",
+                **agent,
+            }
+            signed = rcs.authenticate(orjson.dumps(item))
+            callback = Callback(body=signed.body, headers=signed.headers, received_at=NOON)
+            await bridge.receive("rcs", callback)
+        found = [(e.event.kind, e.event.account) for e in await journal.search(Query())]
+    assert found == [("message", "ours@rbm.goog"), ("unrecognized", None), ("message", None)]

@@ -118,6 +118,7 @@ async def test_tasks_that_somebody_cancels(server, journal, caplog):
     assert ids(await read(cursor, 2)) == ["b", "c"]
     critical = [record for record in caplog.records if record.levelno == logging.CRITICAL]
     assert len(critical) == len(ours)
+    assert (await journal.health()).deaths == len(ours)
 
 
 async def test_a_lost_stream_begins_anew(server, journal):

@@ -22,6 +22,7 @@ from bridge.journal.nats.subjects import digest, name_of, token
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
+from bridge.model.keys import in_domain
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.nats_servers import NatsServer
 
@@ -119,6 +120,31 @@ async def test_a_stream_made_by_hand_is_kept(make, tmp_path):
     assert info["config"]["max_age"] == 3600 * 10**9
     assert info["config"]["allow_atomic"]
     assert info["config"]["metadata"]["bridge.partitions"] == "4"
+
+
+@pytest.mark.parametrize(("domain", "is_served"), [("acme", True), (None, False), ("", True)])
+async def test_a_stream_of_before_trust_domains(make, tmp_path, domain, is_served):
+    """It is refused with what to do if its oldest event has no domain; else it is marked."""
+    name = tmp_path.name
+
+    async def forget(journal: NatsJournal) -> None:
+        config = (await journal._broker.api(f"STREAM.INFO.{name}"))["config"]
+        config["metadata"] = {"bridge.partitions": "4"}
+        await journal._broker.api(f"STREAM.UPDATE.{name}", config)
+
+    async with make() as journal:
+        if domain != "":
+            await journal.append([message() if domain is None else in_domain(message(), domain)])
+        await forget(journal)
+    if not is_served:
+        with pytest.raises(JournalError, match=r"before trust domains: .*into a new one"):
+            async with make():
+                pass
+        return
+    async with make() as journal:
+        info = await journal._broker.api(f"STREAM.INFO.{name}")
+        assert info["config"]["metadata"]["bridge.domains"] == "true"
+        assert info["config"]["metadata"]["bridge.partitions"] == "4"
 
 
 async def test_warnings(make, tmp_path, caplog):

@@ -43,6 +43,7 @@ class TestPostgres(JournalContract):
             async with asyncio.timeout(30):
                 await journal.append([message("b")])
                 entries = await read(cursor, 2)
+            assert (await journal.health()).deaths == len(ours)
         assert [entry.event.message_id for entry in entries] == ["a", "b"]
         critical = [each for each in caplog.records if each.levelno == logging.CRITICAL]
         assert len(critical) == len(ours)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import attrs
 import psycopg
 import pytest
 
@@ -23,6 +24,7 @@ from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settle
 from bridge.journal.query import Query
 from bridge.journal.states import State
 from bridge.model import Event, Message, Status, StatusChange
+from bridge.model.keys import in_domain
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from bridge.testing.sample_events import poorly
@@ -338,6 +340,30 @@ async def are_dead(journal: PostgresJournal, count: int) -> bool:
     return dead and state.lag == 0 and state.held == 0
 
 
+@pytest.mark.parametrize("statement", ["SELECT 1 / 0", "ROLLBACK"])
+async def test_a_transaction_that_was_ended_inside(make: Make, statement: str) -> None:
+    """A subscriber that swallows an error of its statements is told of it, and tried again."""
+    tries = 0
+    bridge = Bridge(journal=make(), policy=DeliverySettings(first_delay=0, max_delay=0, tries=3))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            with suppress(psycopg.Error):
+                await connection.execute(statement)
+            return
+        async with connection.transaction():  # a savepoint
+            await connection.execute("SELECT 1")
+
+    async with bridge:
+        await bridge.journal.append([message("a")])
+        await until_async(lambda: are_dead(bridge.journal, 0))
+        assert await bridge.journal.database.rows("SELECT count(*) FROM $.done") == [(0,)]
+    assert tries == 2
+
+
 async def test_an_effect_is_not_repeated(make: Make) -> None:
     """An event that was taken in a transaction, and never settled, is not taken once more."""
     async with make() as journal:
@@ -528,6 +554,17 @@ async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
     )
     with pytest.raises(ConfigurationError, match="may not make the schema"):
         PostgresJournal(settings).check()
+    postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO nobody")
+    postgres.sql(f"GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {schema} TO nobody")
+    settings = attrs.evolve(settings, schema=schema)
+    with pytest.raises(ConfigurationError, match=r"entries\.event, .*nobody may not"):
+        PostgresJournal(settings).check()
+    postgres.sql(f"ALTER TABLE {schema}.entries DROP COLUMN reparsed")
+    with pytest.raises(ConfigurationError, match=r"lacks entries\.reparsed, or"):
+        make().check()
+    with pytest.raises(JournalError, match=r"lacks entries\.reparsed, or"):
+        async with make():
+            pass
     postgres.sql(f"UPDATE {schema}.meta SET format = 99")
     with pytest.raises(ConfigurationError, match="format 99"):
         make().check()
@@ -540,8 +577,9 @@ async def test_an_older_schema_is_upgraded(
     make: Make, postgres: PostgresServer, schema: str
 ) -> None:
     """Tables of the format before there were states are brought up to date, and keep what is in."""
+    event = in_domain(message("a"), "test")
     async with make() as journal:
-        await journal.append([message("a")])
+        await journal.append([event])
     postgres.sql(f"DROP TABLE {schema}.states")
     postgres.sql(f"UPDATE {schema}.meta SET format = 1")
     make().check()
@@ -553,9 +591,22 @@ async def test_an_older_schema_is_upgraded(
     )
     for _ in range(2):
         async with make() as journal:
-            assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
+            assert await journal.append([event]) == Appended(published=0, duplicates=1)
             await journal.write_state(state)
             assert await journal.read_state(state.conversation, "bot") == state
+
+
+async def test_events_without_a_domain_are_not_served(
+    make: Make, postgres: PostgresServer, schema: str
+) -> None:
+    """Tables of before trust domains are refused, and the error says what to do."""
+    async with make() as journal:
+        await journal.append([message("a")])
+    postgres.sql(f"DROP TABLE {schema}.states")
+    postgres.sql(f"UPDATE {schema}.meta SET format = 1")
+    with pytest.raises(JournalError, match=r"before trust domains: .*`bridge import` into a new"):
+        async with make():
+            pass
 
 
 async def test_expired_states(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.errors import JournalError
 from bridge.journal.protocol import Held, Settlement
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.retention import SteadyClock
@@ -157,3 +159,35 @@ def test_a_clock_that_drifts_is_followed(read_it: Callable[[SteadyClock], float]
         clocks.passed += 3600.0
         clocks.set_to += 5.0
         assert read_it(clock) == clocks.wall()
+
+
+async def test_a_writer_that_fails_is_replaced(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever ends the writing thread: callers are told, it is counted, and others write on."""
+    clocks = Clocks()
+    is_broken = False
+
+    def wall() -> float:
+        if is_broken:
+            raise SystemExit("not now")
+        return clocks.wall()
+
+    async with SqliteJournal(path, clock=wall, monotonic=clocks.steady) as journal:
+        await journal.append([message("a")])
+        is_broken = True
+        with pytest.raises(JournalError, match="the journal's writer failed: SystemExit"):
+            await journal.append([message("b")])
+        is_broken = False
+        async with asyncio.timeout(20):
+            while not (health := await journal.health()).ready:
+                await asyncio.sleep(0)
+        again = await journal.append([message("a"), message("b")])
+        assert await ids(journal) == ["a", "b"]
+    assert (again.published, again.duplicates) == (1, 1)
+    assert (health.deaths, health.losses) == (1, 0)
+    assert any(
+        record.levelname == "CRITICAL"
+        and "the task 'writer' ended with SystemExit" in record.message
+        for record in caplog.records
+    )

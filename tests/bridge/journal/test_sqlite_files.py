@@ -282,6 +282,7 @@ async def test_a_recovery_that_somebody_cancels(
         await asyncio.wait({recovery})
         path.unlink()
         await until_ready(journal)
+        assert (await journal.health()).deaths == 1
         assert (await after_a_kill(path))[0] == "a"
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL]
     assert any("the task 'recovery' ended with CancelledError" in each for each in told)

@@ -13,6 +13,7 @@ from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.overlay import hashed
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
@@ -20,6 +21,7 @@ from bridge.journal.query import Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.states import State
 from bridge.journal.transfer import Transferred, lines_of, take_in
+from bridge.model.keys import in_domain
 from tests.bridge.events import message
 from tests.bridge.journal.files import failed, read
 from tests.bridge.journal.nats_servers import NatsServer
@@ -131,6 +133,35 @@ async def test_what_was_purged_stays_known(tmp_path: Path) -> None:
     async with SqliteJournal(tmp_path / "target.db") as target:
         repeated = await target.append([message("gone", user=OTHER)])
         assert repeated == Appended(published=0, duplicates=1)
+
+
+async def test_an_export_of_before_trust_domains_is_moved_into_them(tmp_path: Path) -> None:
+    """Each event, with what waits with it, and each key that is known, goes where it would be now.
+
+    A key without an event is known in every domain that the export tells of.
+    """
+    async with SqliteJournal(tmp_path / "source.db") as source:
+        await fill(source)
+        first, *others = [line for line in await lines(source) if b'"known"' not in line]
+    gone = message("gone", user=OTHER)
+    known = orjson.dumps({"known": hashed(gone.key).hex()})  # as the whole key's hash was then
+    first = first.replace(b'"bridge_export":2', b'"bridge_export":1')
+    export = [first, *others[:-1], known, others[-1]]
+    async with SqliteJournal(tmp_path / "target.db") as target:
+        done = await take_in(target, export)
+        assert done == Transferred(events=5, new=5, pending=8, dead=1)
+        entries = await target.search(Query())
+        assert [entry.event for entry in entries] == [
+            in_domain(message(name), "test") for name in "abcde"
+        ]
+        assert [entry.lane for entry in entries] == [f"test/{message('a').conversation.id}"] * 5
+        again = [in_domain(message(name), "test") for name in "abcde"]
+        again.append(in_domain(gone, "test"))
+        assert await target.append(again) == Appended(published=0, duplicates=6)
+        assert (await take_in(target, export)).new == 0  # it may be repeated
+        cursor = await target.subscribe("crm")
+        (held, *_) = await cursor.held(entries[0].lane, 10)
+        assert (held.entry.event.message_id, held.retry.error) == ("b", "KeyError")
 
 
 async def test_an_import_may_be_repeated(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import base64
 import unicodedata
+from datetime import datetime
 from hashlib import blake2b
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge import model
 from bridge.model.masking import mask_phone, mask_phones_in, mask_text, masked, neutralise
 
 
@@ -136,3 +139,20 @@ def test_ids_of_an_event_s_json_are_masked():
 def test_phones_inside_a_text_are_masked(text, masked):
     """Anything that could be a phone is masked; ids, ports and INCS's message numbers stay."""
     assert mask_phones_in(text) == masked
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {
+            field.name
+            for cls in (getattr(model, name) for name in model.__all__)
+            if isinstance(cls, type) and attrs.has(cls)
+            for field in attrs.fields(attrs.resolve_types(cls))
+            if field.type in (datetime, datetime | None)
+        }
+    ),
+)
+def test_times_are_shown(name):
+    """When something happened, or ends, is nobody's personal data."""
+    assert masked({name: "2026-01-31T12:00:00Z"}) == {name: "2026-01-31T12:00:00Z"}

@@ -8,6 +8,7 @@ import shutil
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
+import attrs
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
@@ -117,7 +118,7 @@ class Looked:
             )
         )
         port = urlsplit(self.url).port
-        self._settings = AdminSettings(port=port, token=self._settings.token)
+        self._settings = attrs.evolve(self._settings, port=port)
 
     async def go_away(self) -> None:
         await self._listener.aclose()
@@ -147,7 +148,7 @@ class Looked:
 @asynccontextmanager
 async def looked_at(browser: Browser, *, token=None, developing: bool = True, tries: int = 1):
     """Run a bridge and its listener; its subscriber gives up after so many tries."""
-    settings = AdminSettings(port=0, token=token)
+    settings = AdminSettings(port=0, socket=None, token=token)
     looked = Looked(browser, settings, developing=developing, tries=tries)
     async with looked.bridge:
         await looked.listen()

@@ -349,7 +349,7 @@ class TestFollow:
         # A test server would end whoever is left, which the listener itself does not.
         async with (
             bridge,
-            listening(bridge.operators, Metrics(), AdminSettings(port=0)) as url,
+            listening(bridge.operators, Metrics(), AdminSettings(port=0, socket=None)) as url,
             ClientSession() as session,
             asyncio.timeout(PATIENCE),
         ):
@@ -568,15 +568,16 @@ class TestListening:
         """The listener gives its base URL."""
         bridge = Bridge(journal=MemoryJournal())
         for host in ("127.0.0.1", "::1"):
-            settings = AdminSettings(host=host, port=0)
+            settings = AdminSettings(host=host, port=0, socket=None)
             async with listening(bridge.operators, Metrics(), settings) as url:
                 assert url.startswith(f"http://[{host}]:" if ":" in host else f"http://{host}:")
 
     async def test_an_address_that_is_taken_is_a_mistake_in_the_settings(self):
         """Where the port cannot be had, the error names its key."""
-        bridge = Bridge(journal=MemoryJournal())
-        async with listening(bridge.operators, Metrics(), AdminSettings(port=0)) as url:
+        operators = Bridge(journal=MemoryJournal()).operators
+        async with listening(operators, Metrics(), AdminSettings(port=0, socket=None)) as url:
             port = int(url.rsplit(":", 1)[1])
+            taken = AdminSettings(port=port, socket=None)
             with pytest.raises(ConfigurationError, match=f"admin.port: .*127.0.0.1 port {port}"):
-                async with listening(bridge.operators, Metrics(), AdminSettings(port=port)):
+                async with listening(operators, Metrics(), taken):
                     pass

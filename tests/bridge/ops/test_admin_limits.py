@@ -18,7 +18,7 @@ async def test_half_open_connections_do_not_pile_up():
     path, _, body = authentic("incs", b'{"event":"e"}')
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(made))
-        settings = AdminSettings(port=0)
+        settings = AdminSettings(port=0, socket=None)
         operated = listening(made.operators, Metrics(), settings)
         admin_url = await stack.enter_async_context(operated)
         idle = [await connect(admin_url) for _ in range(260)]

@@ -118,6 +118,7 @@ def test_everything_is_counted(text):
         "bridge_spool_events": 0,
         "bridge_journal_set_aside_files": 0,
         "bridge_journal_losses_total": 0,
+        "bridge_task_deaths_total/(journal)": 0,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["bridge_requests_total/plain/body_refused"] == 0  # so that the first is a rise

@@ -38,7 +38,9 @@ async def sending():
         metrics = Metrics()
         trip.bridge.observe(metrics)
         trip.provider.rules.window = None
-        listener = listening(trip.bridge.operators, metrics, AdminSettings(port=0), developing=True)
+        listener = listening(
+            trip.bridge.operators, metrics, AdminSettings(port=0, socket=None), developing=True
+        )
         async with under_way(trip), listener as url:
             await fail(trip)
             yield trip, url
@@ -96,7 +98,8 @@ def printed(tmp_path, capsys):
     config = tmp_path / "config.toml"
 
     async def run(url: str, *arguments: str) -> str:
-        config.write_text(f"[admin]\nport = {url.rpartition(':')[2]}\n")
+        port = url.rpartition(":")[2]
+        config.write_text(f'[admin]\nport = {port}\ntoken = "which-nobody-asks-for"\n')
         words = ["outbox", "--config", str(config), *arguments]
         await asyncio.to_thread(command, words, result_action="return_value")
         return capsys.readouterr().out
@@ -142,7 +145,7 @@ async def test_nothing_can_be_sent(printed):
     bridge = Bridge(journal=MemoryJournal())
     async with (
         bridge,
-        listening(bridge.operators, Metrics(), AdminSettings(port=0)) as url,
+        listening(bridge.operators, Metrics(), AdminSettings(port=0, socket=None)) as url,
         ClientSession(url) as session,
         session.get("/outbox") as response,
     ):

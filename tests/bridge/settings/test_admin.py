@@ -22,7 +22,9 @@ def test_nothing_else_is_looked_at(tmp_path):
         tokens = ["${NOT_SET}"]
         """
     )
-    expected = AdminSettings(port=9000, token=Secret("from the environment"))
+    expected = AdminSettings(
+        port=9000, socket=tmp_path / "bridge.sock", token=Secret("from the environment")
+    )
     assert load_admin(path, {"ADMIN": "from the environment"}) == expected
 
 
@@ -30,7 +32,7 @@ def test_without_the_table_the_defaults_hold(tmp_path):
     """A file that says nothing of it means the defaults."""
     path = tmp_path / "config.toml"
     path.write_text("")
-    assert load_admin(path, {}) == AdminSettings()
+    assert load_admin(path, {}) == AdminSettings(socket=tmp_path / "bridge.sock")
 
 
 def test_its_own_mistakes_are_told(tmp_path):

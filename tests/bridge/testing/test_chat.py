@@ -94,7 +94,7 @@ class served:  # noqa: N801 - a context manager
         bridge.observe(metrics)
         self._chat = rehearsing(bridge)
         chat = await self._chat.__aenter__()
-        settings = AdminSettings(port=0)
+        settings = AdminSettings(port=0, socket=None)
         self._admin = listening(
             bridge.operators, metrics, settings, developing=True, chat=chat.routes()
         )
