@@ -12,24 +12,36 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
-from sphinx.application import Sphinx
 
 from bridge import assembly
 from bridge.adapter import Callback, SampleSource
 from bridge.assembly import without_secrets
 from bridge.cli.main import app as command
 from bridge.journal.memory import MemoryJournal
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Event
-from bridge.model.codec import to_dict
+from bridge.model import (
+    CONTENT_CLASSES,
+    EVENT_CLASSES,
+    Carousel,
+    Content,
+    Event,
+    Menu,
+    Native,
+    Option,
+    Receipt,
+)
+from bridge.model.codec import content_to_dict, to_dict
 from bridge.model.schema import json_schema
 from bridge.ops import interface
 from bridge.ops.metrics import Metrics
 from bridge.ops.openapi import openapi
 from bridge.runtime import Bridge
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 HERE: Final = Path(__file__).parent
 RECEIVED: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -40,14 +52,22 @@ In JSON, fields that say nothing are left out, and times end in `Z`.
 `bridge schema` prints the same as JSON Schema, `bridge schema --format asyncapi` as AsyncAPI."""
 
 INTERFACE: Final = """\
-`[admin]` listens for operators, on `http://127.0.0.1:8081` by default.
-Where it has a token, each request brings one: `Authorization: Bearer …`.
+`[admin]` listens for operators.
+With a token it is at `http://127.0.0.1:8081` by default; send `Authorization: Bearer …`.
+Without one it is a Unix socket: `curl --unix-socket bridge.sock http://localhost/status`.
 `bridge schema --format openapi` prints the same as OpenAPI, for tools.
 An answer that refuses is a [Problem](#problem), and a later version may add fields."""
 MEASURED: Final = """\
 What `GET /metrics` of `[admin]` tells Prometheus.
 [Operating](../operate.md) has the alerts that are worth waking somebody, and a dashboard."""
 OBJECTS: Final = ("Send", "Sending")
+TRACK: Final = Option("track", "Track my order")
+SENT: Final[Sequence[Content]] = (  # which no sample of a callback has
+    Menu("What next?", options=(TRACK, Option("agent", "Talk to us"))),
+    Carousel([Menu("Red", options=[TRACK]), Menu("Blue", options=[TRACK])], text="Two of them"),
+    Native({"type": "text", "text": {"body": "hello"}}),
+    Receipt(typing=True),
+)
 
 Row = tuple[str, str, str]
 Example = tuple[str, Mapping[str, Any]]
@@ -65,26 +85,29 @@ def prose(text: str) -> str:
 
 
 def sampled() -> Iterator[tuple[str, Event]]:
-    """Return each sample's name and the events that its adapter makes of it."""
+    """Return the events that adapters make of their samples, and of what says nothing known."""
     for name in assembly.installed():
         adapter = without_secrets(name)
         if not isinstance(adapter, SampleSource):
             continue
-        for sample in adapter.samples():
-            callback = Callback(body=orjson.dumps(sample.body), received_at=RECEIVED)
+        bodies = [(f"the sample `{name}/{each.name}`", each.body) for each in adapter.samples()]
+        for where, body in (*bodies, ("a body that says nothing known", {"something": "new"})):
+            callback = Callback(body=orjson.dumps(body), received_at=RECEIVED)
             for event in adapter.parse(adapter.verify(callback)).events:
-                yield f"{name}/{sample.name}", event
+                yield f"From {where}, without `raw`:", event
 
 
 def examples() -> Mapping[str, Example]:
-    """Return an example of each event and content, by its kind, with the sample's name."""
-    found: dict[str, Example] = {}
-    for name, event in sampled():
+    """Return an example of each event and content, by its kind, with where it is from."""
+    found: dict[str, Example] = {
+        f"content {content.kind}": ("To be sent:", content_to_dict(content)) for content in SENT
+    }
+    for where, event in sampled():
         told = {field: value for field, value in to_dict(event).items() if field != "raw"}
         content = told.get("content")
         if isinstance(content, dict):
-            found.setdefault(f"content {content['kind']}", (name, content))
-        found.setdefault(f"event {event.kind}", (name, told))
+            found.setdefault(f"content {content['kind']}", (where, content))
+        found.setdefault(f"event {event.kind}", (where, told))
     return found
 
 
@@ -134,13 +157,11 @@ def definition(name: str, schema: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def shown(example: Example | None) -> Sequence[str]:
-    """Return an example as Markdown, if there is one."""
-    if example is None:
-        return ()
-    name, told = example
+def shown(example: Example) -> Sequence[str]:
+    """Return an example as Markdown."""
+    where, told = example
     text = orjson.dumps(shortened(told), option=orjson.OPT_INDENT_2).decode()
-    return (f"From the sample `{name}`, without `raw`:", f"```json\n{text}\n```")
+    return where, f"```json\n{text}\n```"
 
 
 def events() -> str:
@@ -155,11 +176,11 @@ def events() -> str:
     ]
     for cls in EVENT_CLASSES:
         parts.append(definition(cls.__name__, schemas.pop(cls.__name__)))
-        parts += shown(known.get(f"event {cls.kind}"))
+        parts += shown(known[f"event {cls.kind}"])
     parts.append("## Contents")
     for cls in CONTENT_CLASSES:
         parts.append(definition(cls.__name__, schemas.pop(cls.__name__)))
-        parts += shown(known.get(f"content {cls.kind}"))
+        parts += shown(known[f"content {cls.kind}"])
     parts.append("## What they are made of")
     parts += [definition(name, schema) for name, schema in schemas.items()]
     return "\n\n".join(parts) + "\n"

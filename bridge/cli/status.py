@@ -55,6 +55,11 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "journal", _journal(found)
     last = found["last_event"]
     yield "last event", f"{_age(last['received_at'])} ago, {last['key']}" if last else "none"
+    sends = found["sends"]
+    if sends is None:
+        yield "sends", "no adapter sends"
+    else:
+        yield "sends", f"{counted(sends['waiting'], 'message')} to go out, {sends['dead']} given up"
     for name in ("lag", "held", "dead"):
         yield name, counted(sum(each[name] for each in found["subscribers"]), "event")
 

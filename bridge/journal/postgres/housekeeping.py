@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.erasure import Subject
-from bridge.journal.ledger import Record, User, decode_record
-from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.database import Connection, Database, told
-from bridge.journal.postgres.entries import COLUMNS, lane_text, read_entry
 from bridge.journal.protocol import Health
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -85,86 +80,10 @@ async def _delete(database: Database, age: float, *, whatever: bool) -> int:
         await asyncio.sleep(0)
 
 
-# --- erasing somebody ------------------------------------------------------------------------
+# --- upkeep ------------------------------------------------------------
 
 
-async def purge(database: Database, appender: Appender, subject: str) -> int:
-    """Erase every event about a phone number or user id; return how many there were."""
-    whom = Subject.of(subject)
-    async for records in _records(database):
-        whom = whom.known_from(record for _, record in records if isinstance(record, User))
-    erased = await appender.erase_waiting(whom)
-    erased += await _purge_entries(database, whom)
-    async for records in _records(database):
-        gone = [name for name, record in records if whom.is_known_by(record)]
-        if gone:
-            await database.change("DELETE FROM $.records WHERE name = ANY(%b)", (gone,))
-    await _purge_states(database, whom)
-    await _vacuum(database)
-    return erased
-
-
-async def _purge_states(database: Database, whom: Subject) -> None:
-    after = b""
-    while rows := await database.rows(
-        "SELECT DISTINCT conversation FROM $.states WHERE conversation > %b "
-        "ORDER BY conversation LIMIT %s",
-        (after, _WINDOW),
-    ):
-        gone = [each for (each,) in rows if whom.owns(lane_text(each))]
-        if gone:
-            await database.change("DELETE FROM $.states WHERE conversation = ANY(%b)", (gone,))
-        (after,) = rows[-1]
-
-
-async def _records(database: Database) -> AsyncIterator[list[tuple[bytes, Record]]]:
-    after = b""
-    while rows := await database.rows(
-        "SELECT name, record FROM $.records WHERE name > %b AND record IS NOT NULL "
-        "ORDER BY name LIMIT %s",
-        (after, _WINDOW),
-    ):
-        found: list[tuple[bytes, Record]] = [(name, decode_record(data)) for name, data in rows]
-        yield found
-        after = found[-1][0]
-
-
-async def _purge_entries(database: Database, whom: Subject) -> int:
-    needles = whom.needles
-    about = " OR ".join(["position(%b IN event) > 0"] * len(needles))
-    ((after, last),) = await database.rows(
-        "SELECT coalesce(min(position), 1) - 1, coalesce(max(position), 0) FROM $.entries"
-    )
-    erased = 0
-    for start in range(after, last, _WINDOW):
-        rows = await database.rows(
-            f"SELECT {COLUMNS} FROM $.entries "  # noqa: S608 - our own columns
-            f"WHERE position > %s AND position <= %s AND event IS NOT NULL AND ({about})",
-            (start, min(start + _WINDOW, last), *needles),
-        )
-        gone = [e.position for e in map(read_entry, rows) if whom.is_in(e.event)]
-        if not gone:
-            continue
-
-        async def work(connection: Connection, gone: Sequence[int] = gone) -> None:
-            await database.execute(
-                connection,
-                "UPDATE $.entries SET lane = '', event = NULL WHERE position = ANY(%s)",
-                (gone,),
-            )
-            for table in ("held", "dead"):
-                await database.execute(
-                    connection,
-                    f"DELETE FROM $.{table} WHERE position = ANY(%s)",  # noqa: S608 - our own
-                    (gone,),
-                )
-
-        await database.run(work)
-        erased += len(gone)
-    return erased
-
-
-async def _vacuum(database: Database) -> None:
+async def vacuum(database: Database) -> None:
     """Free the space of what was erased, so that it is overwritten."""
     try:
         async with database.session() as connection:
@@ -174,9 +93,6 @@ async def _vacuum(database: Database) -> None:
             await connection.execute(database.qualified(f"VACUUM {tables}"))
     except psycopg.Error as error:
         _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", told(error))
-
-
-# --- whether it is well ------------------------------------------------------------------------
 
 
 async def health(database: Database) -> Health:

@@ -51,6 +51,7 @@ from bridge.ops.admin.responses import dumps, instant, json_response
 from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
+from bridge.outbox.outbox import NAME as OUTBOX
 from bridge.settings import AdminSettings, ServerSettings
 from bridge.settings.wording import base_url, no_listener
 
@@ -163,6 +164,7 @@ def application(
     app[_HEARTBEAT] = heartbeat
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
+    app.cleanup_ctx.append(_remembering)
     app.add_routes(_routes)
     sending.add_to(app, operators)
     return app
@@ -171,6 +173,11 @@ def application(
 async def _dismiss(app: web.Application) -> None:
     for task in app[_FOLLOWERS]:
         task.cancel()
+
+
+async def _remembering(app: web.Application) -> AsyncIterator[None]:
+    with app[_OPERATORS].remembering_callbacks():
+        yield
 
 
 # --- probes --------------------------------------------------------------------------------
@@ -213,6 +220,7 @@ async def _status(request: web.Request) -> web.Response:
             "adapters": list(operators.adapters),
             "sources": [_source(request, name) for name in operators.adapters],
             "subscribers": subscribers,
+            "sends": _sends(subscribers),
             "last_event": {
                 "key": mask_phones_in(newest[0].event.key) if masked else newest[0].event.key,
                 "position": newest[0].position,
@@ -223,6 +231,13 @@ async def _status(request: web.Request) -> web.Response:
             else None,
         }
     )
+
+
+def _sends(subscribers: Sequence[Mapping[str, Any]]) -> Mapping[str, int] | None:
+    for state in subscribers:
+        if state["name"] == OUTBOX:
+            return {"waiting": state["lag"] + state["held"], "dead": state["dead"]}
+    return None
 
 
 def _source(request: web.Request, name: str) -> Mapping[str, object]:
@@ -274,7 +289,9 @@ async def _describe(request: web.Request) -> web.Response:
     described = await operators.describe(key)
     if described is None:
         return web_response(problem(404, f"the journal keeps no event {named}"))
-    return json_response(attrs.asdict(described, recurse=False), masked=masked)
+    found = attrs.asdict(described, recurse=False)
+    found["callbacks_since"] = instant(request.app[_STARTED_AT].timestamp())
+    return json_response(found, masked=masked)
 
 
 @_routes.get("/events/follow")
@@ -366,7 +383,7 @@ async def _subscribers(request: web.Request) -> web.Response:
     return json_response({"subscribers": await _states(request)})
 
 
-async def _states(request: web.Request) -> Sequence[Mapping[str, object]]:
+async def _states(request: web.Request) -> Sequence[Mapping[str, Any]]:
     metrics = request.app[_METRICS]
     return [
         {
@@ -439,7 +456,7 @@ async def _replay(request: web.Request) -> web.Response:
     elif name:
         replayed = await operators.replay_found(query_of(request), name, dry_run=dry_run)
     else:
-        raise BadRequest("subscriber: who is to get what is found?")
+        raise BadRequest("subscriber: missing; it names the subscriber that gets the events again")
     return json_response(attrs.asdict(replayed))
 
 

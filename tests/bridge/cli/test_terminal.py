@@ -83,6 +83,7 @@ def test_status_is_one_screen(letters, look, command):
     told = dict(line.split("\t", 1) for line in command("status").lines)
     assert told["ready"] == "yes"
     assert told["last event"].endswith(f"ago, {letters.key('d')}")
+    assert told["sends"] == "no adapter sends"
     assert told["incs"].split("\t")[0].endswith(" ago")
     assert told["crm"].split("\t")[:4] == ["running", "0", "0", "4"]
     (found,) = command("status", "--json").events

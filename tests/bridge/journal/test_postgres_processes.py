@@ -289,7 +289,7 @@ async def test_operators_reach_every_process(make: Make) -> None:
 
 
 def tail_has(journal: PostgresJournal, name: str) -> bool:
-    return name in ids(journal.tail.after(journal.tail.since, 100)[0])
+    return name in ids(journal.tail.after(journal.tail.since, 100))
 
 
 async def settled(journal: PostgresJournal) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 
 import jsonschema
@@ -71,6 +72,21 @@ def _components():
     return {"components": openapi()["components"]}
 
 
+async def test_who_sends_is_on_record(caplog):
+    """Each message that a token sends is a line with its name, and one that is refused as well."""
+    caplog.set_level(logging.INFO, "bridge.audit")
+    async with sending() as send:
+        await send(to=USER, via="whatsapp", text="hi", key="k", wait=10, until="read")
+        await send(409, to=USER, via="whatsapp", text="bye", key="k", token=ADMIN)
+    told = [
+        (r.operator, r.action, getattr(r, "count", None), r.outcome)
+        for r in caplog.records
+        if r.name == "bridge.audit"
+    ]
+    assert told == [("send_token", "send", 1, "done"), ("token", "send", None, "failed")]
+    assert USER[1:] not in caplog.text
+
+
 async def test_contents_and_what_is_asked_of_them():
     """A content, a template in its place, other ways and times are as in events."""
     async with sending("incs") as send:
@@ -136,6 +152,19 @@ async def test_the_token_for_sending_is_for_nothing_else():
         headers = {"Authorization": f"Bearer {SEND}"}
         async with send._session.get("/events", headers=headers) as answer:
             assert answer.status == 401
+
+
+async def test_the_status_tells_of_sending(tmp_path, capsys):
+    """`bridge status` has a line for what is yet to go out, and what was given up."""
+    async with sending() as send:
+        await send(to=USER, via="whatsapp", text="hi", wait=5)
+        config = tmp_path / "config.toml"
+        port = send.trip.url.rpartition(":")[2]
+        config.write_text(f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n')
+        tokens = ["status", "--config", str(config)]
+        await send.trip.bridge.caught_up()
+        await asyncio.to_thread(command, tokens, exit_on_error=False, result_action="return_value")
+    assert "sends\t0 messages to go out, 0 given up\n" in capsys.readouterr().out
 
 
 async def test_the_command(tmp_path, capsys):
