@@ -140,7 +140,7 @@ class PostgresJournal(Operations):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let others go on, and disconnect; whoever waits gets a `JournalError`."""
+        """Let others go on, and disconnect; callers that wait get a `JournalError`."""
         self._open = False
         await self._resources.aclose()
 

@@ -92,7 +92,7 @@ class Store:
     # --- opening and closing ---------------------------------------------------------------
 
     async def _start(self) -> None:
-        """Open; who is cancelled meanwhile leaves nothing open. Raises `JournalError`."""
+        """Open; cancelled meanwhile, it leaves nothing open. Raises `JournalError`."""
         self._loop = asyncio.get_running_loop()
         try:
             await _in_thread(self._open)

@@ -85,14 +85,15 @@ async def test_every_change_is_recorded_as_whose_it_is(caplog):
         await ask("POST", "/dead/drop", ids=None)
         await ask("POST", "/dead/retry", ids=[])
         rendered = (await ask.metrics.render(ask.bridge.operators)).decode()
-    assert told(caplog)[:5] == [
+    assert told(caplog)[:6] == [
         ("alice", "replay", 1, "done"),
+        ("alice", "reparse", 0, "done"),
         ("alice", "forget", 1, "done"),
         ("alice", "forget", None, "failed"),
-        ("alice", "export", told(caplog)[3][2], "done"),
+        ("alice", "export", told(caplog)[4][2], "done"),
         ("token", "purge", 1, "done"),
     ]
-    assert [action for _, action, _, _ in told(caplog)[5:]] == ["drop", "retry"]
+    assert [action for _, action, _, _ in told(caplog)[6:]] == ["drop", "retry"]
     assert {r.client for r in caplog.records if r.name == "bridge.audit"} == {"127.0.0.1"}
     assert 'bridge_operations_total{action="forget",outcome="failed"} 1.0' in rendered
     assert 'bridge_operations_total{action="purge",outcome="done"} 1.0' in rendered
