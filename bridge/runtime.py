@@ -30,9 +30,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 from aiohttp import web
+from yarl import URL
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response, Sender
+from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, max_age_of, subscriber_of
 from bridge.clock import Clock
@@ -219,6 +220,15 @@ class Bridge(Subscribers, Conversations):
         """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
         self._outbox.ways.put(name, sender, self.intake.domain_of(name))
         self._serve_outbox()
+
+    def fetch_through(self, name: str, source: MediaSource | None, origin: str) -> None:
+        """Fetch files of an adapter's messages by this, in the place of the adapter.
+
+        `origin` is where a simulated provider keeps files, which need not be a public address.
+        """
+        self._downloads.origins.add(URL(origin).origin())
+        if source is not None:
+            self._sources[name] = source
 
     def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
