@@ -5,7 +5,7 @@
 
     python -m benchmarks                       everything, in about ten minutes
     python -m benchmarks --short               the same in little, in about a minute and a half
-    python -m benchmarks --only normalize serving journal growth postgres nats attack soak
+    python -m benchmarks --only normalize serving watching journal growth postgres nats attack soak
     python -m benchmarks --only growth --rows 10000000
     python -m benchmarks --only soak --minutes 60
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks import attack, growth, journal, normalize, serving, shared_journals, soak
+from benchmarks import attack, growth, journal, normalize, serving, shared_journals, soak, watching
 from benchmarks.load import check_tools
 from benchmarks.progress import Progress, Tell
 from benchmarks.report import Table, save, show
@@ -82,6 +82,7 @@ def _sections(place: Path, extent: Extent) -> dict[str, Callable[[Tell], list[Ta
     return {
         "normalize": lambda tell: [normalize.measure(extent, tell)],
         "serving": lambda tell: serving.measure(place, extent, tell),
+        "watching": lambda tell: [watching.measure(place, extent, tell)],
         "journal": lambda tell: [journal.measure(place, extent, tell)],
         "growth": lambda tell: growth.measure(place, extent, tell),
         "postgres": lambda tell: [

@@ -119,7 +119,8 @@ def journal_at(place: str) -> Journal:
     if place.startswith("nats:"):
         return NatsJournal(NatsSettings(servers=(place,), synced=True))
     if place.startswith("postgresql:"):
-        return PostgresJournal(PostgresSettings(dsn=Secret(place)))
+        dsn, _, schema = place.partition("#")
+        return PostgresJournal(PostgresSettings(dsn=Secret(dsn), schema=schema or "bridge"))
     return SqliteJournal(place)
 
 

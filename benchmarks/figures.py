@@ -24,6 +24,7 @@ class Measure(Enum):
     ADDED_TO_REWRITING = auto()
     FILLED_TO_EMPTY = auto()
     TEN_TO_ONE = auto()
+    WATCHED_TO_ALONE = auto()
     CATCH_UP_TO_PARSE = auto()
     REPLAY_TO_PARSE = auto()
     MEDIAN_UNDER_ATTACK = auto()

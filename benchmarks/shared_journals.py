@@ -139,6 +139,11 @@ def _deliver(
     for title, place in places.items():
         if place.startswith(_POSTGRES):
             contenders[f"{title}, with effects"] = _with_effects(contenders[title], place)
+            tell(f"filling {title} with {extent.large:,} events")
+            asyncio.run(_fill(f"{place}#full", extent.large))
+            contenders[f"{title}, {extent.large:,} events"] = attrs.evolve(
+                contenders[title], settings=f'{contenders[title].settings}\nschema = "full"'
+            )
     with all_running(list(contenders.values()), directory) as servers:
         load = Load()
         tasks = {

@@ -1,107 +1,99 @@
-"""What five open inspectors cost the server: `python -m benchmarks.watching`.
-
-They cost a search about once a second each, however many callbacks come. So the measure is their
-processor time in a second, as a share of one core, which is what a loaded server loses. Turns
-with and without them alternate, and posting is as fast as the server takes it.
-"""
+"""Throughput while five inspectors are open in browsers, beside none."""
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import islice
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import aiohttp
 import attrs
 
-from benchmarks.bodies import request, texts
-from benchmarks.contenders import ADMIN_TOKEN, running
-from benchmarks.figures import Faulty
+from benchmarks.contenders import ADMIN_TOKEN, Server, pinned, running
+from benchmarks.figures import Faulty, Figure, Measure, Measured
+from benchmarks.load import Load, Result, put_load
+from benchmarks.progress import Tell, telling
+from benchmarks.report import Table, without_figure
 from benchmarks.serving import DURABLE
+from benchmarks.turns import Extent, Turns, take_turns
 
-_CONNECTIONS = 16
+NONE, FIVE = "no inspector open", "five inspectors open"
 _INSPECTORS = 5
-_HEADERS = {"Accept": "text/event-stream", "Authorization": f"Bearer {ADMIN_TOKEN}"}
+_HEADERS = ("Accept: text/event-stream", f"Authorization: Bearer {ADMIN_TOKEN}")
 _FOLLOWED = "/events/follow?limit=20&masked=true"  # as the page asks
+_LOAD = Load(seconds=3)  # each is told something about once a second
+_HEADINGS = ("what", "per second", "x none", "CPU µs per request", "x none, CPU")
 
 
-async def _post(port: int, requests: Iterator[bytes]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for data in requests:
-        writer.write(data)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head.split(b"\r\n", 1)[0].decode())
-        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length or 0))
-    writer.close()
+def measure(directory: Path, extent: Extent, tell: Tell) -> Table:
+    """Load a durable bridge with the operators' listener, with and without people who look on."""
+    contender = attrs.evolve(DURABLE, admin=True)
+    with running(contender, directory) as server:
+        tasks = {
+            NONE: partial(put_load, server, _LOAD),
+            FIVE: partial(_watched, server, directory),
+        }
+        told = telling(tell, "watching")
+        return lay_out(take_turns(tasks, extent.turns, told, warm_up=extent.warm_up), extent)
 
 
-@asynccontextmanager
-async def _watched(url: str, many: int) -> AsyncIterator[list[int]]:
-    """Follow events as so many browsers do; give how many bytes each has got."""
-    got = [0] * many
-
-    async def read(number: int, response: aiohttp.ClientResponse) -> None:
-        async for chunk in response.content.iter_any():
-            got[number] += len(chunk)
-
-    async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        tasks = []
-        for number in range(many):
-            asked = session.get(url + _FOLLOWED, headers=_HEADERS)
-            response = await stack.enter_async_context(asked)
-            tasks.append(asyncio.create_task(read(number, response)))
-        yield got
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def lay_out(turns: Turns[Result], extent: Extent) -> Table:
+    """Return the table of what people who look on cost."""
+    return Table(
+        name="watching",
+        title="Looking on",
+        note=(
+            f"Over HTTP, {_LOAD.connections} connections, {_LOAD.seconds} seconds each, with and "
+            f"without right after one another, in {extent}. An inspector follows the newest "
+            "events as the page does."
+        ),
+        headings=_HEADINGS,
+        rows=[_row(turns, NONE), _row(turns, FIVE)],
+        figures={Measure.WATCHED_TO_ALONE: turns.ratio(FIVE, NONE, lambda each: each.rate)},
+    )
 
 
-async def _measure(server, requests: int, turns: int) -> list[tuple[float, float]]:
-    bodies = texts()
-    shares = []
-    for turn in range(turns + 1):
-        seconds, spent = {}, {}
-        for many in (0, _INSPECTORS) if turn % 2 else (_INSPECTORS, 0):
-            prepared = iter([request(body, server.port) for body in islice(bodies, requests)])
-            async with _watched(f"http://127.0.0.1:{server.admin_port}", many) as got:
-                before, began = server.processor_time(), time.perf_counter()
-                await asyncio.gather(*(_post(server.port, prepared) for _ in range(_CONNECTIONS)))
-                spent[many] = server.processor_time() - before
-                seconds[many] = time.perf_counter() - began
-            if not all(got):
-                raise Faulty("an inspector was told nothing")
-        if turn:  # the first one warms up
-            extra = spent[_INSPECTORS] - spent[0]
-            shares.append((extra / seconds[_INSPECTORS], spent[0] / requests))
-            print(
-                f"turn {turn}: {spent[0]:.2f} s without, {spent[_INSPECTORS]:.2f} s with them "
-                f"in {seconds[_INSPECTORS]:.1f} s: {shares[-1][0]:.1%} of a core"
-            )
-    return shares
+def _row(turns: Turns[Result], name: str) -> list[str]:
+    if name in turns.faults:
+        return without_figure((name,), turns.faults[name], len(_HEADINGS))
+    results = turns.results[name]
+    return [
+        name,
+        f"{statistics.median(each.rate for each in results):,.0f}",
+        _told(turns.ratio(name, NONE, lambda each: each.rate)),
+        f"{statistics.median(each.cpu for each in results):.0f}",
+        _told(turns.ratio(name, NONE, lambda each: each.cpu)),
+    ]
 
 
-def main(requests: int = 6000, turns: int = 6) -> None:
-    """Print each turn, and the median of all."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(attrs.evolve(DURABLE, admin=True), Path(folder)) as server,
-    ):
-        if isinstance(server, Faulty):
-            raise SystemExit(str(server))
-        shares = asyncio.run(_measure(server, requests, turns))
-    share = statistics.median(share for share, _ in shares)
-    each = statistics.median(each for _, each in shares)
-    print(f"five inspectors take {share:.1%} of a core; a callback takes {each * 1e6:.0f} µs of it")
+def _told(ratio: Measured) -> str:
+    """Return a ratio in thousandths, since three hundredths are asked about."""
+    return f"{ratio.median:.3f}" if isinstance(ratio, Figure) else "no figure"
 
 
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+def _watched(server: Server | Faulty, directory: Path) -> Result:
+    if isinstance(server, Faulty):
+        raise server
+    with _watching(server, directory):
+        return put_load(server, _LOAD)
+
+
+@contextmanager
+def _watching(server: Server, directory: Path) -> Iterator[None]:
+    """Follow events as so many browsers do. Raises `Faulty` where one of them is told nothing."""
+    url = f"http://127.0.0.1:{server.admin_port}{_FOLLOWED}"
+    headers = [word for header in _HEADERS for word in ("--header", header)]
+    asking = [*pinned(1), "curl", "--silent", "--no-buffer", *headers, url]
+    outputs = [directory / f"inspector-{number}" for number in range(_INSPECTORS)]
+    followers = [subprocess.Popen([*asking, "--output", output]) for output in outputs]
+    try:
+        yield
+    finally:
+        for each in followers:
+            each.terminate()
+            each.wait()
+    told = [b"event: entry" in output.read_bytes() for output in outputs if output.exists()]
+    if told != [True] * _INSPECTORS:
+        raise Faulty("an inspector was told nothing")

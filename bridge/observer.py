@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from bridge.adapter import Callback
 from bridge.journal.protocol import Appended
 from bridge.model import Event
 from bridge.throttle import Throttle
@@ -53,6 +54,7 @@ class AppendDetails:
     adapter: str
     events: Sequence[Event]
     appended: Appended | None = None
+    callback: Callback | None = None
 
 
 @attrs.define
@@ -68,7 +70,7 @@ class AttemptDetails:
     result: Result | None = None
 
 
-ACTIONS: Final = ("drop", "export", "forget", "purge", "reparse", "replay", "retry")
+ACTIONS: Final = ("drop", "export", "forget", "purge", "reparse", "replay", "retry", "send")
 """What operators do that is on record; a refusal is one of a "request"."""
 
 

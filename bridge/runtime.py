@@ -12,6 +12,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Collection,
+    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -26,12 +27,13 @@ from contextlib import (
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
+from yarl import URL
 
 from bridge import assembly
-from bridge.adapter import Adapter, Callback, Response, Sender
+from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.assembly import journal_of, max_age_of, subscriber_of
 from bridge.clock import Clock
@@ -218,6 +220,15 @@ class Bridge(Subscribers, Conversations):
         """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
         self._outbox.ways.put(name, sender, self.intake.domain_of(name))
         self._serve_outbox()
+
+    def fetch_through(self, name: str, source: MediaSource | None, origin: str) -> None:
+        """Fetch files of an adapter's messages by this, in the place of the adapter.
+
+        `origin` is where a simulated provider keeps files, which need not be a public address.
+        """
+        self._downloads.origins.add(URL(origin).origin())
+        if source is not None:
+            self._sources[name] = source
 
     def _serve_outbox(self) -> None:
         if self._outbox.ways and NAME not in self._policies:
@@ -458,14 +469,14 @@ class Bridge(Subscribers, Conversations):
         """Return which subscribers are at work now, and the keys of their events."""
         return {each.name: each.at_work for each in self._served if each.at_work}
 
-    async def receive(self, name: str, callback: Callback, /) -> Response:
+    def receive(self, name: str, callback: Callback, /) -> Coroutine[Any, Any, Response]:
         """Take a callback for an adapter: return its reply once its events are durable.
 
         Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody` or
         `JournalError`, and then nothing of the callback has been kept. An adapter that fails on
         an authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
-        return await self.intake.receive(name, callback)
+        return self.intake.receive(name, callback)
 
     @classmethod
     def current(cls) -> Bridge:

@@ -25,6 +25,7 @@ from bridge.adapter.simulation import (
     Arrived,
     Buckets,
     Checker,
+    Files,
     Objection,
     Rules,
     Said,
@@ -87,6 +88,7 @@ class SimulatedIncs:
     def __init__(self, channels: Iterable[Channel], *, first: int = 0) -> None:
         self.rules = Rules()
         self.arrived: list[Arrived] = []
+        self.files = Files()
         self._channels = {
             channel.certification_code.reveal(): channel
             for channel in channels
@@ -276,7 +278,8 @@ def _said_on_viber(content: Said) -> JsonObject:
         case Media():
             type_, name = _FILES[content.media.value]
             told = content.filename or content.media.value
-            file: JsonObject = {"fileName": told, name: f"https://incs-files.example/{quote(told)}"}
+            link = content.url or f"https://incs-files.example/{quote(told)}"
+            file: JsonObject = {"fileName": told, name: link}
             return {"type": type_, "content": file}
         case Location():
             words: str | None = f"{content.latitude}, {content.longitude}"
@@ -294,7 +297,7 @@ def _on_whatsapp(
         "from": digits,
         "id": message_id,
         "timestamp": str(int(now.timestamp())),
-        **whatsapp.said(content, message_id),
+        **_said_on_whatsapp(content, message_id),
     }
     metadata: JsonObject = {
         "display_phone_number": channel.business_phone or "",
@@ -307,6 +310,14 @@ def _on_whatsapp(
         "contacts": [contact],
         "messages": [message],
     }
+
+
+def _said_on_whatsapp(content: Said, message_id: str) -> JsonObject:
+    """Return the content in Meta's form, in which INCS adds the link of a file."""
+    told = whatsapp.said(content, message_id)
+    if isinstance(content, Media) and content.url is not None:
+        told[content.media] = {**mapping(told[content.media]), "link": content.url}
+    return told
 
 
 def _on_rcs(

@@ -24,6 +24,7 @@ from bridge.adapter.simulation import (
     Arrived,
     Buckets,
     Checker,
+    Files,
     Objection,
     Rules,
     Said,
@@ -84,7 +85,7 @@ class SimulatedRcs:
     ) -> None:
         self.rules = Rules(statuses=("delivered", "read"))
         self.arrived: list[Arrived] = []
-        self.files: dict[str, bytes] = {}
+        self.files = Files()
         self.offline: set[str] = set()
         self.conflicts = False
         self._buckets = Buckets()
@@ -295,7 +296,7 @@ def said(content: Said) -> JsonObject:
                         "mimeType": content.mime_type or "application/octet-stream",
                         "fileSizeBytes": content.size or 0,
                         "fileName": name,
-                        "fileUri": f"https://rcs-user-content.example/{quote(name)}",
+                        "fileUri": content.url or f"https://rcs-user-content.example/{quote(name)}",
                     }
                 }
             }

@@ -187,9 +187,11 @@ class WhatsApp:
     def rehearsal(self, url: str, *, first: int) -> Rehearsal:
         """Return what sends to a simulated provider, and the provider."""
         token, number = "simulated", self._settings.phone_number_id or "106540352242922"
+        simulated = attrs.evolve(self._settings, access_token=Secret(token), base_url=url)
         return Rehearsal(
             WhatsAppSender(Secret(token), number, url),
             SimulatedWhatsApp(token, number=number, first=first),
+            WhatsApp(self._name, simulated),
         )
 
     def samples(self) -> Sequence[Sample]:

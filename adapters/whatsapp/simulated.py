@@ -9,6 +9,7 @@ The limits stand here once more, apart from `capabilities`, so that the two chec
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from bridge.adapter.simulation import (
     Arrived,
     Buckets,
     Checker,
+    Files,
     Objection,
     Rules,
     Said,
@@ -45,7 +47,7 @@ _INVALID: Final = Checker("131009")
 _WABA: Final = "102290129340398"
 _DISPLAYED: Final = "15550783881"
 _MAX_ECHO: Final = 512
-_SHA256: Final = base64.b64encode(bytes(32)).decode()  # no file is there to be fetched
+_NO_FILE: Final = bytes(32).hex()  # the digest of one that is not there to be fetched
 _HTTP: Final[Mapping[str, int]] = {
     **dict.fromkeys(("0", "190"), 401),
     **dict.fromkeys(("10", "200", "368", "130497", "131005", "131031"), 403),
@@ -67,7 +69,7 @@ class SimulatedWhatsApp:
     ) -> None:
         self.rules = Rules(pair_every=6.0, pair_burst=45, rate=80.0, window=24 * 3600.0)
         self.arrived: list[Arrived] = []
-        self.files: dict[str, bytes] = {}
+        self.files = Files()
         self._authorization = f"Bearer {access_token}"
         self._buckets = Buckets()
         self._windows = Windows()
@@ -76,7 +78,7 @@ class SimulatedWhatsApp:
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        """Answer a request to `/{phone_number_id}/messages`, or for the number itself."""
+        """Answer a request to `/{phone_number_id}/messages`, for the number, or for a file."""
         try:
             return self._answer(request, now)
         except Objection as objection:
@@ -90,7 +92,7 @@ class SimulatedWhatsApp:
         path = urlsplit(request.url).path
         if request.method == "GET" and (match := _NODE.search(path)) is not None:
             self._authorize(request)
-            return SimulatedAnswer(response=_response({"id": match["id"]}))
+            return SimulatedAnswer(response=self._node(match["id"], request))
         if request.method == "POST" and _THREAD.search(path) is not None:
             return self._control(request)
         if request.method == "POST" and _MEDIA.search(path) is not None:
@@ -110,6 +112,24 @@ class SimulatedWhatsApp:
         check_content(body)
         self._slow(user, now)
         return self._accept(body, user, now)
+
+    def _node(self, node: str, request: Request) -> Response:
+        """Return what is known of the number, or of a file, with the place where it is.
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
+        """
+        content = self.files.get(node)
+        if content is None:
+            return _response({"id": node})
+        return _response(
+            {
+                "messaging_product": "whatsapp",
+                "url": Files.link(request.url, node),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "file_size": len(content),
+                "id": node,
+            }
+        )
 
     def _authorize(self, request: Request) -> None:
         if request.headers.get("Authorization") != self._authorization:
@@ -301,7 +321,11 @@ def said(content: Said, message_id: str) -> JsonObject:
             file = _given(content, mime_type="mime_type", caption="caption", filename="filename")
             if content.media is not MediaKind.DOCUMENT:
                 file.pop("filename", None)
-            file |= {"id": str(zlib.crc32(message_id.encode())), "sha256": _SHA256}
+            digest = bytes.fromhex(content.sha256 or _NO_FILE)
+            file |= {
+                "id": content.media_id or str(zlib.crc32(message_id.encode())),
+                "sha256": base64.b64encode(digest).decode(),
+            }
             return {"type": content.media.value, content.media.value: file}
     kind = "list_reply" if content.source is ChoiceSource.LIST else "button_reply"
     picked = _given(content, id="id", title="title", description="description")

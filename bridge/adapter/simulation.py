@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias, final, runtime_checkable
+from urllib.parse import quote, urljoin
 
 import attrs
 
 from bridge.adapter.contract import Response, SignedRequest
+from bridge.adapter.media import MediaSource
 from bridge.adapter.sending import Request, Sender
 from bridge.model import Choice, JsonValue, Location, Media, Text
 
@@ -107,6 +109,24 @@ def form_fields(request: Request) -> dict[str, bytes]:
     return fields
 
 
+@final
+class Files(dict[str, bytes]):
+    """The files that a provider keeps, by their ids: of 64 MiB in all, the oldest make room."""
+
+    MOST: Final = 64 * 1024 * 1024
+
+    def __setitem__(self, file: str, content: bytes) -> None:
+        """Keep a file."""
+        super().__setitem__(file, content)
+        while len(self) > 1 and sum(map(len, self.values())) > self.MOST:
+            del self[next(iter(self))]
+
+    @staticmethod
+    def link(url: str, file: str) -> str:
+        """Return where a provider at a URL, or at that of a request to it, gives a file out."""
+        return urljoin(url, f"/files/{quote(file)}")
+
+
 class Simulation(Protocol):
     """One provider's sending side: what it answers, and what it then reports."""
 
@@ -118,6 +138,11 @@ class Simulation(Protocol):
     @property
     def arrived(self) -> list[Arrived]:
         """Every message that reached a user, in order."""
+        ...
+
+    @property
+    def files(self) -> Files:
+        """The files that users sent, and those that were uploaded."""
         ...
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
@@ -138,7 +163,8 @@ class Simulation(Protocol):
     ) -> JsonValue:
         """Return the callback of a user, by their phone or id, who says or picks something.
 
-        `account` is whom they write to; by default the last that sent, or the first.
+        `account` is whom they write to; by default the last that sent, or the first. A file that
+        is there to be fetched has a `url`, where the provider keeps it.
         """
         ...
 
@@ -146,10 +172,14 @@ class Simulation(Protocol):
 @final
 @attrs.frozen
 class Rehearsal:
-    """What sends to a simulated provider instead of the real one, and the provider."""
+    """What sends to a simulated provider instead of the real one, and the provider.
+
+    `files` asks it where a file is, where the provider gives files out by their ids.
+    """
 
     sender: Sender
     simulation: Simulation
+    files: MediaSource | None = None
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from typing import Any, Final
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData
 from bridge.cli.rendering import Columns, EventPrinter, pretty, print_json, print_rows
-from bridge.model.masking import mask_phones_in, masked
+from bridge.model.masking import mask_phones_in, masked, neutralise
 
 
 def show(
@@ -23,23 +23,27 @@ def show(
     """Show one event whole, and what became of it.
 
     Beside it stands what the provider sent. Then come every subscriber's outcome with its
-    tries, times, error and the lines of code that raised it, and all that is known about the
-    same message, in the order in which it came.
+    tries, times, error and the lines of code that raised it, all that is known about the
+    same message, in the order in which it came, and the latest callbacks that told of it.
 
     Example: `bridge show incs/message/whatsapp/wamid.HBgNODE1 --show-personal-data`
 
     Parameters
     ----------
     key
-        The event's key, as the log, `bridge tail` and `bridge events` print it, masked or not. A
-        masked one takes longer to find.
+        The event's key, as the log, `bridge tail` and `bridge events` print it, masked or not; a
+        masked one takes longer to find. Or a provider's id of the message, or a key under
+        another of its names: they lead to what was published first.
     """
     found = connect(config).get("/event", key=key)
     outcomes = [outcome_of(each, whole=show_personal_data) for each in found["outcomes"]]
     if json:
         events = (found["entry"], *found["history"])
         entry, *history = events if show_personal_data else map(_masked, events)
-        print_json({"entry": entry, "outcomes": outcomes, "history": history})
+        callbacks = found["callbacks"]
+        print_json(
+            {"entry": entry, "outcomes": outcomes, "history": history, "callbacks": callbacks}
+        )
         return
     event = found["entry"]["event"]
     raw = event.pop("raw", None)
@@ -55,12 +59,28 @@ def show(
     for outcome in outcomes:
         if "where" in outcome:
             _title(f"{outcome['subscriber']} failed at {outcome['where']}")
-            _write("\n".join(outcome.get("trace", ("the lines are kept with a dead letter",))))
+            _write("\n".join(outcome.get("trace", ())))
     if found["history"]:
         _title("the message's history")
         print_event = EventPrinter(form="text", show_personal_data=show_personal_data)
         for entry in found["history"]:
             print_event(entry["event"])
+    _title("callbacks that told of it")
+    for callback in found["callbacks"]:
+        _write(_callback(callback, found["entry"]["position"]))
+    if not found["callbacks"]:
+        _write(f"none since the server's start at {found['callbacks_since']}")
+
+
+def _callback(callback: Mapping[str, Any], own: int) -> str:
+    position = callback["position"]
+    became = "a repetition, for which nothing was published"
+    if position is not None:
+        became = "published" if position == own else f"published as the event at {position}"
+    client = f" from {callback['client']}" if callback["client"] else ""
+    lines = [f"{callback['received_at']} by {callback['source']}{client}: {became}"]
+    lines += [f"  {name}: {value}" for name, value in callback["headers"]]
+    return "\n".join(map(neutralise, lines))
 
 
 def outcome_of(outcome: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:

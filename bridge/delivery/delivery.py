@@ -95,7 +95,7 @@ class Delivery:
             observers=observers,
             details=partial(AttemptDetails, name),
             result_of=self._result_of,
-            skips=None if pauses is None else pauses.covers,
+            pauses=pauses,
         )
         self._tasks = Tasks(self._who, self._died)
         self._throttle = Throttle(_log)
@@ -285,7 +285,7 @@ class Delivery:
     def _take(self, entry: Entry) -> None:
         """Begin with an entry, or put it behind what its lane is busy with."""
         self._progress.taken_up_to = entry.position
-        if self._pauses is not None:
+        if self._pauses is not None and isinstance(entry.event, self._pauses.heeded):
             self._pauses.note(entry.event)
         if not self._wants(entry.event):
             return

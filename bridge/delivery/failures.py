@@ -89,7 +89,7 @@ class Failures:
             failed_at=now,
             error=described(error),
             where=where,
-            trace=chain_of(error) if is_last else (),
+            trace=chain_of(error),
             replayed=held.retry.replayed,
             begun=held.retry.begun,
         )

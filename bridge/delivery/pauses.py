@@ -61,7 +61,8 @@ class Pauses:
     Every delivery that heeds pauses waits until they are `known` and notes what it reads, so that
     a pause counts for all that follows it; a journal that processes share is followed, as soon as
     it can be read. An async context manager while the bridge runs. `for_agents` is for how many
-    seconds a person's own message pauses its conversation, if it does.
+    seconds a person's own message pauses its conversation, if it does. `paused` has the pauses by
+    conversation, and `heeded` the classes of events that may tell of one; both are for reading.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Pauses:
         self._journal = journal
         self._clock = clock
         self._for_agents = None if for_agents is None else timedelta(seconds=for_agents)
-        self._known: dict[str, _Pause] = {}  # in the order of what was said last
+        self.paused: dict[str, _Pause] = {}  # in the order of what was said last
+        self.heeded = (Notice,) if for_agents is None else (Notice, Message)
         self._found = asyncio.Event()
         self._tasks = Tasks("the pauses")
         self._throttle = Throttle(_log)
@@ -84,7 +86,7 @@ class Pauses:
 
     async def __aenter__(self) -> Self:
         """Find in the journal what still counts. Raises `JournalError` where nobody shares it."""
-        self._known.clear()
+        self.paused.clear()
         self._found = asyncio.Event()
         self._tasks = Tasks("the pauses")
         journal = self._journal()
@@ -187,8 +189,8 @@ class Pauses:
             match event.details:
                 case _ if conversation is None:
                     pass
-                case {"from": str(ended)} if event.topic == JOINED and ended in self._known:
-                    pause = self._known.pop(ended)
+                case {"from": str(ended)} if event.topic == JOINED and ended in self.paused:
+                    pause = self.paused.pop(ended)
                     self._set(conversation, pause)
                     self._tasks.start("move", partial(self._move, conversation, pause))
                 case {"until": str(told)} if event.topic == PAUSED:
@@ -201,33 +203,33 @@ class Pauses:
             and event.direction is Direction.OUTBOUND
         ):
             at, until = event.occurred_at, event.occurred_at + self._for_agents
-            known = self._known.get(event.conversation.id)
+            known = self.paused.get(event.conversation.id)
             until = until if known is None else max(until, known.until)
             self._set(event.conversation.id, _Pause(at, at, until))
 
     def _set(self, conversation: str, pause: _Pause) -> None:
-        known = self._known.get(conversation)
+        known = self.paused.get(conversation)
         if known is not None and pause.at < known.at:
             return  # several deliveries tell of the same, each in its own time
         pause = self._continued(conversation, pause)
-        self._known.pop(conversation, None)
-        self._known[conversation] = pause
-        oldest = next(iter(self._known))
-        if self._known[oldest].until < self._now - LONGEST:
-            del self._known[oldest]
+        self.paused.pop(conversation, None)
+        self.paused[conversation] = pause
+        oldest = next(iter(self.paused))
+        if self.paused[oldest].until < self._now - LONGEST:
+            del self.paused[oldest]
 
     def _continued(self, conversation: str, pause: _Pause) -> _Pause:
         """Return a pause with the beginning of the one that it continues, if it does."""
-        known = self._known.get(conversation)
+        known = self.paused.get(conversation)
         if known is None or known.until < pause.at:
             return pause
         return attrs.evolve(pause, since=known.since)
 
     def covers(self, event: Event) -> bool:
         """Return whether an event is a user's message that came, or would be given, in a pause."""
-        if not self._known or not isinstance(event, Message):
+        if not self.paused or not isinstance(event, Message):
             return False
-        pause = self._known.get(event.conversation.id)
+        pause = self.paused.get(event.conversation.id)
         if pause is None or event.direction is not Direction.INBOUND:
             return False
         return any(pause.since <= at < pause.until for at in (event.received_at, self._now))

@@ -27,6 +27,7 @@ import attrs
 
 from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, turn
 from bridge.delivery.functions import is_async
+from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
 from bridge.model import Event
 from bridge.observer import UNWATCHED, AttemptDetails, Observers, Result
@@ -67,7 +68,7 @@ class Runner:
     awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
     it does not end then. `observers` watch each attempt, of which `details` makes what they are
     told, and `result_of` says what its end means; their context managers are entered and left in
-    the attempt's context. An event that `skips` tells, unless an operator replays it, has ended
+    the attempt's context. An event that `pauses` cover, unless an operator replays it, has ended
     without the function. `context` is that of the attempt seen last.
     """
 
@@ -81,9 +82,9 @@ class Runner:
         observers: Observers | None = None,
         details: Callable[[Event, int], AttemptDetails],
         result_of: Callable[[BaseException | None, int], Result | None],
-        skips: Callable[[Event], bool] | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
-        self._skips = skips
+        self._pauses = pauses
         self.under_way: dict[Running, None] = {}
         self._name = name
         self._function = function
@@ -124,7 +125,8 @@ class Runner:
 
         The caller sets `ended` on what is returned. Raises whatever the function raises.
         """
-        if self._skips is not None and not which.replayed and self._skips(event):
+        pauses = self._pauses
+        if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
         context = self.context = self._context.copy()
         context.run(turn.set, Turn(self._subscriber, event.key))

@@ -247,13 +247,13 @@ class Intake:
             await self._receivers.opened()
         try:
             try:
-                await self._append_once(one, events)
+                await self._append_once(one, callback, events)
             except CodecError as error:
                 # A traceback could show what the body holds.
                 _log.error("an adapter made an event that is no JSON", extra={"adapter": one.name})
                 unread = one.unread(callback.body, callback.received_at, str(error))
                 events = (in_domain(unread, one.domain),)
-                await self._append_once(one, events)
+                await self._append_once(one, callback, events)
         except JournalError as error:
             fields = {"adapter": one.name, "reason": str(error)}
             self._throttle.log(logging.ERROR, "callback not stored", **fields)
@@ -262,8 +262,10 @@ class Intake:
             keys = [event.key for event in events]
             _log.debug("callback accepted", extra={"adapter": one.name, "keys": keys})
 
-    async def _append_once(self, one: _Configured, events: Sequence[Event]) -> None:
-        details = AppendDetails(one.name, events)
+    async def _append_once(
+        self, one: _Configured, callback: Callback, events: Sequence[Event]
+    ) -> None:
+        details = AppendDetails(one.name, events, callback=callback)
         with self._observers.append(details):
             details.appended = await self.journal.append(events)
         if details.appended.duplicates and self._is_shared(one.domain):

@@ -77,8 +77,9 @@ class Overlay(Ledger, Generic[Id]):
 
     `Id` is what the engine keeps in the place of keys and names; `ids` returns it for each.
     `stored_queue` returns what is stored of a lane, and `stored_lane` the lane in which the event
-    of a key is stored to wait. An id in the place of a record is a tie. `lanes` says where the
-    event of a key waits; None: it does not any more.
+    of a key is stored to wait. `looked_up` is for keys of which the engine has found out before
+    whether they are stored as known. An id in the place of a record is a tie. `lanes` says where
+    the event of a key waits; None: it does not any more.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Overlay(Ledger, Generic[Id]):
         self.ids: Mapping[str, Id] = ids
         self._stored_queue = stored_queue
         self._stored_lane: Callable[[Id], str | None] = stored_lane
+        self.looked_up: dict[Id, bool] = {}
         self.claims: dict[Id, Id | None] = {}
         self.records: dict[Id, Record | Id] = {}
         self.queues: dict[str, Queue] = {}
@@ -121,7 +123,12 @@ class Overlay(Ledger, Generic[Id]):
     def knows(self, key: str) -> bool:
         """See `Ledger.knows`."""
         name = self.ids[key]
-        if name in self.claims or self.has_key(name):
+        if name in self.claims:
+            return True
+        is_known = self.looked_up.get(name)
+        if is_known is None:
+            is_known = self.has_key(name)
+        if is_known:
             return True
         lanes = self.lanes
         return (lanes[name] if name in lanes else self._stored_lane(name)) is not None

@@ -93,8 +93,8 @@ class Retry:
 
     `tries` counts failed ones: the first at `first_failed_at`, the last at `failed_at` with
     `error`, which was raised at `where`, the innermost line of the user's own code. `trace` holds
-    the lines of code that a dead letter's error came through. `due_at` is None where no try is
-    planned: behind an earlier entry of the lane, and for a dead letter.
+    the lines of code that it came through. `due_at` is None where no try is planned: behind an
+    earlier entry of the lane, and for a dead letter.
     `replayed`: an operator asked for the entry again, so the subscriber may have taken it before.
     `begun`: a try has begun with what cannot be undone, and nobody has noted its end.
     """

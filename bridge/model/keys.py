@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, final
+from urllib.parse import unquote
 
 import attrs
 
@@ -30,6 +31,9 @@ _PLACE: Final = ("domain", "key", "conversation")
 _moved: Final = changer(Conversation, "id")
 _answerable: Final = changer(Message, *_PLACE, "reply_until")
 _UNKNOWN: Final = Status.UNKNOWN
+_STATUS: Final = "status"
+_WORDS: Final = (Message.kind, _STATUS)
+_MORE: Final = "more"  # before the number of a completion
 
 OURS: Final = "bridge"
 """The id space of our own ids: those of messages that are sent through the bridge."""
@@ -82,6 +86,38 @@ def status_key(
     if participant is not None:
         parts += (_part(participant),)
     return "/".join(parts)  # the f-string of an enum's member would take twice as long
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Happening:
+    """What the key of a message or of a status says, whichever completion it is of.
+
+    `rest` is what a status's key holds beyond the message: the status, and whose it is.
+    """
+
+    domain: str | None
+    kind: str
+    message_id: str
+    rest: tuple[str, ...] = ()
+
+
+def happening_of(key: str) -> Happening | None:
+    """Return what the key of a message or of a status says; None for any other."""
+    parts = key.split("/")
+    domain = parts.pop(0) if parts[1:] and parts[1] in _WORDS else None
+    kind, *parts = parts
+    if kind not in _WORDS or len(parts) < 2:  # noqa: PLR2004 - a channel and an id
+        return None
+    if len(parts) > 3 and parts[-2] == _MORE:  # noqa: PLR2004 - `message/channel/id/more/1`
+        parts = parts[:-2]
+    at, end = (1, len(parts)) if kind == _STATUS else (-1, 0)
+    return Happening(
+        domain=domain,
+        kind=kind,
+        message_id=unquote(parts[at]),
+        rest=tuple(parts[at + 1 : end]),
+    )
 
 
 def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:

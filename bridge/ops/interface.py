@@ -54,7 +54,7 @@ _RETRY: Final[Mapping[str, Schema]] = {
     "failed_at": _about(_TIME, "When the last try failed."),
     "error": _TEXT,
     "where": _about(_TEXT, "The innermost line of the subscriber's own code."),
-    "trace": _about(_list(_TEXT), "The lines of code that a dead letter's error came through."),
+    "trace": _about(_list(_TEXT), "The lines of code that the error came through."),
 }
 _TRIES: Final[Mapping[str, Schema]] = {
     "tries": _about(_COUNT, "How many have failed."),
@@ -101,6 +101,20 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "mended": _about(_YES, "Nothing unreadable is left of it."),
             "keys": _about(_list(_TEXT), "Of the events that came out."),
             "published": _about(_COUNT, "How many of them are new."),
+        }
+    ),
+    "Callback": _object(
+        {
+            "source": _about(_TEXT, "The adapter."),
+            "received_at": _TIME,
+            "client": _or_null(_about(_TEXT, "The network that it came from.")),
+            "headers": _about(
+                _list(_list(_TEXT, minItems=2, maxItems=2)),
+                "Names and values; of a secret only its length.",
+            ),
+            "position": _or_null(
+                _about(_COUNT, "The entry that was published for it; null of a repetition.")
+            ),
         }
     ),
     "Source": _object(
@@ -260,6 +274,9 @@ def paths() -> Schema:
                         "spooled": _or_null(_about(_COUNT, "Events in the spool.")),
                         "set_aside": _about(_COUNT, "Damaged files that nobody has moved away."),
                         "losses": _about(_COUNT, "How often the journal's files were gone."),
+                        "deaths": _about(
+                            _COUNT, "Tasks of the journal that failed and were replaced."
+                        ),
                         "size": _or_null(_about(_COUNT, "Of the journal, in bytes.")),
                         "free": _or_null(_about(_COUNT, "Bytes on its disk.")),
                         "durable": _YES,
@@ -308,10 +325,16 @@ def paths() -> Schema:
                         "history": _about(
                             _list(_ref("Entry")), "Entries about the same message, in order."
                         ),
+                        "callbacks": _about(
+                            _list(_ref("Callback")), "The latest callbacks that told of it."
+                        ),
+                        "callbacks_since": _about(_TIME, "The server's start."),
                     }
                 ),
                 query={
-                    "key": _about(_TEXT, "As the log and the commands print it, or whole."),
+                    "key": _about(
+                        _TEXT, "As the log and the commands print it, or whole; or a provider's id."
+                    ),
                     "position": _about(_COUNT, "In place of `key`."),
                     **_MASKED,
                 },

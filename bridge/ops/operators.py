@@ -17,7 +17,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
@@ -44,9 +44,11 @@ from bridge.journal.protocol import (
 from bridge.journal.query import Query
 from bridge.journal.transfer import lines_of
 from bridge.model import Event, Message, StatusChange, Unrecognized
+from bridge.model.keys import happening_of
 from bridge.model.masking import MASK, mask_phones_in
 from bridge.observer import Observers, OperationDetails
 from bridge.ops.audit import hashed
+from bridge.ops.callbacks import KnownCallback, LatestCallbacks
 from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
 
@@ -80,12 +82,14 @@ class Described:
     """An entry with all that is known about it.
 
     `outcomes` leaves out subscribers that run and do not want the event. `history` holds the
-    entries about the same message, this one among them, in journal order.
+    entries about the same message, this one among them, in journal order. `callbacks` are those
+    of the latest that told of the event, repetitions among them.
     """
 
     entry: Entry
     outcomes: Sequence[Outcome]
     history: Sequence[Entry]
+    callbacks: Sequence[KnownCallback]
 
 
 @attrs.frozen(kw_only=True)
@@ -148,9 +152,19 @@ class Operators:
         self._deliveries = deliveries
         self._intake = intake
         self._observers = observers
+        self._callbacks = LatestCallbacks()
 
     @contextmanager
-    def _operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
+    def remembering_callbacks(self) -> Iterator[None]:
+        """Remember the latest callbacks until the block ends, for `describe`."""
+        self._observers.add(self._callbacks)
+        try:
+            yield
+        finally:
+            self._observers.remove(self._callbacks)
+
+    @contextmanager
+    def operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
         """Let observers see what the caller does."""
         by = caller.get()
         details = OperationDetails(action, by.name, by.client, subject)
@@ -176,10 +190,15 @@ class Operators:
         return await self._intake.health()
 
     async def describe(self, key: str) -> Described | None:
-        """Return all that is known about the event with this key, as for `find`."""
-        entry = await self.find(key)
+        """Return all that is known about the event with this key, as for `find`.
+
+        A key under another name of the message leads to the first event that was published of
+        what it says, and so does a provider's id by itself.
+        """
+        entry = await self.find(key) or await self._named(key)
         if entry is None:
             return None
+        history = await self._history(entry.event)
         strangers = {
             subscriber.name
             for subscriber in self._bus.subscribers
@@ -189,8 +208,25 @@ class Operators:
         return Described(
             entry=entry,
             outcomes=[outcome for outcome in outcomes if outcome.subscriber not in strangers],
-            history=await self._history(entry.event),
+            history=history,
+            callbacks=self._callbacks.of(entry, history),
         )
+
+    async def _named(self, key: str) -> Entry | None:
+        """Return the first entry of what a key says, where that was published by another name."""
+        one = happening_of(key)
+        if one is None and "/" in key:
+            return None
+        query = Query(message_id=key if one is None else one.message_id, limit=_LONGEST_HISTORY)
+        for entry in await self.journal.search(query):
+            other = happening_of(entry.event.key)
+            if one is None or (
+                other is not None
+                and entry.event.domain == one.domain
+                and (one.kind, one.rest) == (other.kind, other.rest)
+            ):
+                return entry
+        return None
 
     async def find(self, key: str) -> Entry | None:
         """Return the entry of a key, which may be masked as the log and the commands print it.
@@ -260,7 +296,7 @@ class Operators:
 
         Raises `StillRunning`, wherever it runs: what runs would only begin anew.
         """
-        with self._operation("forget", name) as details:
+        with self.operation("forget", name) as details:
             await self._forget(name)
             details.count = 1
 
@@ -323,7 +359,7 @@ class Operators:
         ids: Sequence[int] | None,
         subscriber: str | None,
     ) -> int:
-        with self._operation(action) as details:
+        with self.operation(action) as details:
             letters = await self._letters(ids, subscriber)
             details.count = 0
             for start in range(0, len(letters), _TOGETHER):
@@ -387,7 +423,7 @@ class Operators:
         counts = Counter({each: len(positions) for each, positions in wanted.items() if positions})
         if dry_run:
             return counts
-        with self._operation("replay", name) as details:
+        with self.operation("replay", name) as details:
             for each in counts:
                 counts[each] = await self.journal.replay(wanted[each], each)
                 await self._wake({each})
@@ -410,12 +446,18 @@ class Operators:
         marked. None stands for what is not there, is not unreadable, or whose adapter is gone.
         """
         done: dict[str, Reparsed | None] = {}
-        for key in keys:
-            done[key] = None
-            entry = await self.find(key)
-            if entry is not None and isinstance(entry.event, Unrecognized):
-                with suppress(UnknownAdapter):
-                    done[key] = await self._reparse(entry.position, entry.event, dry_run=dry_run)
+        with nullcontext() if dry_run else self.operation("reparse") as details:
+            for key in keys:
+                done[key] = None
+                entry = await self.find(key)
+                if entry is not None and isinstance(entry.event, Unrecognized):
+                    with suppress(UnknownAdapter):
+                        done[key] = await self._reparse(
+                            entry.position, entry.event, dry_run=dry_run
+                        )
+            if details is not None:
+                appended = [each.appended for each in done.values() if each is not None]
+                details.count = sum(each.published for each in appended if each is not None)
         return done
 
     async def _reparse(self, position: int, event: Unrecognized, *, dry_run: bool) -> Reparsed:
@@ -428,22 +470,20 @@ class Operators:
         readable = parsed.malformed is None and len(news) == len(parsed.events)
         if dry_run:
             return Reparsed(is_whole=readable, events=news)
-        with self._operation("reparse") as details:
-            appended = await self.journal.append(news)
-            details.count = appended.published
-            if readable:
-                await self.journal.mark_reparsed([position])
+        appended = await self.journal.append(news)
+        if readable:
+            await self.journal.mark_reparsed([position])
         return Reparsed(is_whole=readable, events=news, appended=appended)
 
     async def purge(self, subject: str) -> int:
         """Erase every event about a phone number or a user id; return how many there were."""
-        with self._operation("purge", await asyncio.to_thread(hashed, subject)) as details:
+        with self.operation("purge", await asyncio.to_thread(hashed, subject)) as details:
             details.count = await self.journal.purge(subject)
             return details.count
 
     async def export(self) -> AsyncIterator[bytes]:
         """Give the whole journal as lines (see `transfer.lines_of`)."""
-        with self._operation("export") as details:
+        with self.operation("export") as details:
             details.count = 0
             async for line in lines_of(self.journal):
                 yield line

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Unpack
 
-from bridge.adapter import Adapter, Control
+from bridge.adapter import Control
 from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
@@ -32,7 +32,7 @@ class Conversations:
         self._clock: Clock = SYSTEM_CLOCK
         self._outbox = Outbox(journal, settings)
         self._downloads = Downloads(self._outbox.client)
-        self._sources: dict[str, Adapter] = {}
+        self._sources: dict[str, object] = {}
         self._pauses = Pauses(lambda: self.journal, lambda: self._clock, settings.pause_for_agents)
         self._states = States(lambda: self.journal, lambda: self._clock)
         self._is_running = False

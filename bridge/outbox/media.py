@@ -85,9 +85,9 @@ class _Public(AbstractResolver):
 class Downloads:
     """Fetches files; an async context manager, to be shared between tasks.
 
-    `client` asks providers where a file is. `timeout` is for how many seconds one file may take
-    altogether, `silence` for how many nothing of it may come. `connections` is how many files may
-    be on their way at once.
+    `origins` may be fetched from although they are not public. `client` asks providers where a
+    file is. `timeout` is for how many seconds one file may take altogether, `silence` for how
+    many nothing of it may come. `connections` is how many files may be on their way at once.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Downloads:
         self._client = client
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=silence, sock_read=silence)
         self._connections = connections
+        self.origins: set[URL] = set()
         self._public: aiohttp.ClientSession | None = None
         self._own: aiohttp.ClientSession | None = None
 
@@ -179,7 +180,7 @@ class Downloads:
             raise Unanswered("the outbox is not open", in_doubt=False)
         url, headers = _checked(request.url), dict(request.headers)
         for _ in range(_MOST_REDIRECTS + 1):
-            is_own = provider is not None and url.origin() == provider
+            is_own = url.origin() in self.origins or url.origin() == provider
             if not is_own and _literal(url) and not _is_public(url.host or ""):
                 raise Unfetchable("its link leads to an address that is not public")
             session = self._own if is_own else self._public

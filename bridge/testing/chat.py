@@ -7,6 +7,7 @@ where they always go, if the adapter has what sending takes.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,19 +19,36 @@ import orjson
 from aiohttp import web
 from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError
 
-from bridge.adapter import Capabilities, Outcome, Remedy, Request, Response, Sender
+from bridge.adapter import (
+    Capabilities,
+    MediaSource,
+    Outcome,
+    Refused,
+    Remedy,
+    Request,
+    Response,
+    Sender,
+    Upload,
+    Uploading,
+)
 from bridge.adapter.payload import mapping, number, phone
-from bridge.adapter.simulation import Said, SimulationSource
+from bridge.adapter.simulation import Files, Said, SimulationSource
+from bridge.errors import ConfigurationError, Unanswered, Unfetchable, Unsendable
+from bridge.ingress.responses import problem, web_response
 from bridge.model import (
+    Carousel,
     Choice,
+    Content,
     JsonValue,
     Location,
     Media,
+    Menu,
     Message,
     ProviderError,
     Text,
 )
-from bridge.ops.admin.requests import BadRequest, body_of, word
+from bridge.ops.admin.requests import BadRequest, body_of, is_masked, word
+from bridge.ops.admin.requests import number as whole_number
 from bridge.ops.admin.responses import json_response
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
@@ -47,6 +65,7 @@ _SAID: Final[Mapping[str, type[Said]]] = {
 }
 _READ: Final = Converter(forbid_extra_keys=True).structure
 _MOST: Final = 100  # requests and callbacks that can be looked at
+_MAX_FILE: Final = 16 * 1024 * 1024
 
 
 @final
@@ -80,6 +99,21 @@ class Rehearsed:
         """See `Sender.conclude`."""
         return self._of(message).conclude(message, response)
 
+    def upload(self, media: Media, channel: str, account: str | None, /) -> Upload:
+        """See `Uploading.upload`; nobody says whose message the file is for."""
+        return self._uploading.upload(media, channel, account)
+
+    def uploaded(self, response: Response, /) -> str | Refused:
+        """See `Uploading.uploaded`."""
+        return self._uploading.uploaded(response)
+
+    @property
+    def _uploading(self) -> Uploading:
+        sender = self.real or self.simulated
+        if not isinstance(sender, Uploading):
+            raise Unsendable("the provider documents no way to take files; send a link")
+        return sender
+
     def remedy(self, error: ProviderError, /) -> Remedy:
         """See `Sender.remedy`."""
         return self.simulated.remedy(error)
@@ -87,9 +121,32 @@ class Rehearsed:
 
 @final
 @attrs.frozen(eq=False)
+class RehearsedFiles:
+    """Asks the simulated provider for the files of its users, and the real one for all others."""
+
+    provider: SimulatedProvider
+    simulated: MediaSource
+    real: MediaSource
+
+    def _of(self, media: Media) -> MediaSource:
+        is_simulated = media.media_id in self.provider.simulation.files
+        return self.simulated if is_simulated else self.real
+
+    def lookup(self, media: Media, /) -> Request:
+        """See `MediaSource.lookup`."""
+        return self._of(media).lookup(media)
+
+    def located(self, media: Media, response: Response, /) -> tuple[Media, Request]:
+        """See `MediaSource.located`."""
+        return self._of(media).located(media, response)
+
+
+@final
+@attrs.frozen(eq=False)
 class Chat:
     """The simulated providers by the adapters' names, and the users who write."""
 
+    bridge: Bridge
     providers: dict[str, SimulatedProvider]
     senders: dict[str, Rehearsed]
     users: set[str]
@@ -106,6 +163,8 @@ class Chat:
         routes = web.RouteTableDef()
         routes.get("/chat")(self._phones)
         routes.get("/chat/traffic")(self._traffic)
+        routes.get("/chat/file")(self._show_file)
+        routes.post("/chat/file")(self._take_file)
         routes.post("/chat/say")(self._say)
         routes.post("/chat/behave")(self._behave)
         return routes
@@ -126,12 +185,59 @@ class Chat:
         return json_response({"phones": phones, "users": sorted(_USERS)})
 
     async def _say(self, request: web.Request) -> web.Response:
-        body = await body_of(request, {"adapter", "account", "user", "content"})
+        """Let a user say something; `file` is the id of one that the provider has taken."""
+        body = await body_of(request, {"adapter", "account", "user", "content", "file"})
         provider, user = self._provider(body), _user(body)
         self.users.add(user)
         account = word(body.get("account"), "account")
-        taken = await provider.say(user, _said(body.get("content")), account=account)
+        said = _said(body.get("content"))
+        if isinstance(said, Media) and (file := word(body.get("file"), "file")):
+            said = _with_file(said, file, provider)
+        taken = await provider.say(user, said, account=account)
         return json_response({"acknowledged": taken})
+
+    async def _take_file(self, request: web.Request) -> web.Response:
+        """Let a provider keep a file, which is the whole body."""
+        provider = self._provider(request.query)
+        content = bytearray()
+        async for piece in request.content.iter_any():
+            content += piece
+            if len(content) > _MAX_FILE:
+                raise BadRequest(f"a file may have {_MAX_FILE >> 20} MiB")
+        file = str(time.time_ns())
+        provider.simulation.files[file] = bytes(content)
+        return json_response({"file": file})
+
+    async def _show_file(self, request: web.Request) -> web.Response:
+        """Return a file of the message at a position, as `Bridge.fetch` gets it.
+
+        `card` counts the files of a carousel from 0.
+        """
+        is_masked(request)  # leaves a line in the log
+        entry = await self.bridge.operators.at(whole_number(request.query, "position", 0))
+        message = None if entry is None else entry.event
+        if not isinstance(message, Message):
+            raise BadRequest("position: no message is there")
+        media = _media_of(message.content, whole_number(request.query, "card", 0))
+        if media is None:
+            raise BadRequest("card: no file is there")
+        content = self._kept(message, media)
+        try:
+            if content is None:
+                one = attrs.evolve(message, content=media)
+                content = (await self.bridge.fetch(one, max_size=_MAX_FILE)).content
+        except (Unfetchable, Unanswered, ConfigurationError) as error:
+            return web_response(problem(404, f"the file cannot be fetched: {error}"))
+        headers = {"Content-Disposition": "attachment"}
+        response = Response(body=content, content_type="application/octet-stream", headers=headers)
+        return web_response(response)
+
+    def _kept(self, message: Message, media: Media) -> bytes | None:
+        """Return a file that the message's simulated provider has by its id."""
+        provider = self.providers.get(message.source)
+        if provider is None or media.media_id is None:
+            return None
+        return provider.simulation.files.get(media.media_id)
 
     async def _behave(self, request: web.Request) -> web.Response:
         """Let statuses come late or repeatedly from now on, or messages to one user fail."""
@@ -172,6 +278,33 @@ def _user(body: Mapping[str, object]) -> str:
     return user
 
 
+def _media_of(content: Content, card: int) -> Media | None:
+    """Return the file that a content shows, or one of its cards."""
+    match content:
+        case Media():
+            return content
+        case Menu():
+            return content.media
+        case Carousel() if card < len(content.cards):
+            return content.cards[card].media
+        case _:
+            return None
+
+
+def _with_file(media: Media, file: str, provider: SimulatedProvider) -> Media:
+    """Return a media with the file that its provider keeps. Raises `BadRequest`."""
+    content = provider.simulation.files.get(file)
+    if content is None:
+        raise BadRequest("file: the provider keeps none of this id")
+    return attrs.evolve(
+        media,
+        media_id=file,
+        url=Files.link(provider.url, file),
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
 def _said(value: JsonValue) -> Said:
     """Return what a user says. Raises `BadRequest`."""
     given = dict(mapping(value))
@@ -185,16 +318,18 @@ def _said(value: JsonValue) -> Said:
 
 
 def _json(body: bytes) -> object:
+    if not body:
+        return None
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")
+        return f"{len(body)} bytes that are no JSON"
 
 
 @asynccontextmanager
 async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
     """Simulate the providers of a bridge's adapters; to be entered before the bridge."""
-    chat = Chat({}, {}, set(_USERS))
+    chat = Chat(bridge, {}, {}, set(_USERS))
     async with AsyncExitStack() as stack:
         for place, (name, adapter) in enumerate(bridge.adapters.items()):
             if not isinstance(adapter, SimulationSource):
@@ -214,4 +349,8 @@ async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
             chat.providers[name] = provider
             chat.senders[name] = Rehearsed(rehearsal.sender, real, chat.users)
             bridge.send_through(name, chat.senders[name])
+            files = rehearsal.files
+            if files is not None and isinstance(adapter, MediaSource):
+                files = RehearsedFiles(provider, files, adapter)
+            bridge.fetch_through(name, files, provider.url)
         yield chat

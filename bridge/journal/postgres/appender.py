@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -16,7 +17,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
-from bridge.journal.postgres.database import AFTER_FAILURE, Away, Connection, Database, Row
+from bridge.journal.postgres.database import Connection, Database, Row
 from bridge.journal.postgres.entries import lane_bytes, partition_of
 from bridge.journal.postgres.ledger import GroupLedger, NotRead
 from bridge.journal.protocol import Appended, Entry
@@ -98,7 +99,6 @@ class Appender:
 
     async def run(self) -> None:
         """Commit groups, one after the other, and what waits when its time is over."""
-        loop = asyncio.get_running_loop()
         while True:
             if not self._queue:
                 self._queued.clear()
@@ -114,7 +114,7 @@ class Appender:
                 self._waiting -= len(item.events)
                 count += len(item.events)
                 group.append(item)
-            await self._commit(group, loop)
+            await self._commit(group)
 
     def look_for_due(self) -> None:
         """Publish soon what another process let wait, and does not publish itself."""
@@ -122,30 +122,18 @@ class Appender:
             self._queue.append(_Append())
             self._queued.set()
 
-    async def _commit(self, group: Sequence[_Append], loop: asyncio.AbstractEventLoop) -> None:
-        until = loop.time() + self._database.patience
-        while True:
-            for item in group:
-                item.new, item.erased, item.error = 0, 0, None
-            try:
-                async with self._database.transaction() as connection:
-                    before, entries, last = await self._write(group, connection)
-            except Away as error:
-                if loop.time() < until:
-                    await asyncio.sleep(AFTER_FAILURE)
-                    continue
-                self._answer(group, error)
-                return
-            except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
-                self._answer(group, error)
-                return
-            except BaseException:
-                self._answer(group, JournalError("the write was cut off"))
-                raise
+    async def _commit(self, group: Sequence[_Append]) -> None:
+        try:
+            before, entries, last = await self._database.run(partial(self._write, group))
+        except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
+            self._answer(group, error)
+        except BaseException:
+            self._answer(group, JournalError("the write was cut off"))
+            raise
+        else:
             self._answer(group, None)
             if entries:
                 self._committed(before, entries, last)
-            return
 
     def _answer(self, group: Sequence[_Append], error: Exception | None) -> None:
         for item in group:
@@ -174,6 +162,8 @@ class Appender:
         self, group: Sequence[_Append], connection: Connection
     ) -> tuple[int, list[Entry], int]:
         """Decide what is new, and write it; return the entries after a position, up to another."""
+        for item in group:
+            item.new, item.erased, item.error = 0, 0, None
         ledger = GroupLedger(self._database, connection)
         await ledger.lock()
         await ledger.read(_needed(group, ledger))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import (
     COLUMNS,
     WIDTH,
-    Tail,
+    Newest,
     lane_bytes,
     partition_of,
     read_entry,
@@ -180,13 +180,12 @@ class SubscriberCursor:
             await changed.wait()
 
     async def _next(
-        self, serving: Mapping[int, Partition], tail: Tail, limit: int
+        self, serving: Mapping[int, Partition], tail: Newest, limit: int
     ) -> Sequence[Entry]:
         first = min(each.given for each in serving.values())
         count = self._journal.partitions
         if first >= tail.since:
-            mine = None if len(serving) == count else self._is_in(serving)
-            found, upto = tail.after(first, limit, mine)
+            found, upto = tail.up_to(first, limit)
         else:
             serving = {n: each for n, each in serving.items() if each.given < tail.since}
             numbers = None if len(serving) == count else tuple(serving)
@@ -207,10 +206,6 @@ class SubscriberCursor:
         for partition in serving.values():
             partition.given = max(partition.given, upto)
         return given
-
-    def _is_in(self, serving: Mapping[int, Partition]) -> Callable[[str], bool]:
-        count = self._journal.partitions
-        return lambda lane: partition_of(lane, count) in serving
 
     # --- settling ----------------------------------------------------------------------------
 

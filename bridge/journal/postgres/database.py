@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from types import TracebackType
@@ -32,9 +32,10 @@ AFTER_FAILURE: Final = 0.2  # seconds until the next try
 _PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 # Where a process stops with a transaction open, others wait for it no longer than this.
 _LIMITS: Final = """
-SELECT set_config('idle_in_transaction_session_timeout', '10s', %s),
-    set_config('lock_timeout', '10s', %s)
+SELECT set_config('idle_in_transaction_session_timeout', '10s', true),
+    set_config('lock_timeout', '10s', true)
 """
+_OPTIONS: Final = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=10s"
 # It warns of each connection that was lost; what that means is said here.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 
@@ -134,7 +135,7 @@ class Database:
 
     async def __aenter__(self) -> Self:
         """Be ready to connect."""
-        self._own = _Pool(_OWN, self._connect_limited)
+        self._own = _Pool(_OWN, self._connect)
         self._effects = _Pool(self._settings.connections, self._lend)
         return self
 
@@ -151,20 +152,13 @@ class Database:
                 await pool.end()
 
     async def _connect(self) -> Connection:
-        return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments)
+        arguments = self._arguments
+        if not self._settings.pooler:  # which may take no options
+            arguments = arguments | {"options": f"{arguments.get('options', '')} {_OPTIONS}"}
+        return await psycopg.AsyncConnection.connect(autocommit=True, **arguments)
 
     async def _lend(self) -> Connection:
         return await _Lent.connect(autocommit=True, **self._arguments)
-
-    async def _connect_limited(self) -> Connection:
-        connection = await self._connect()
-        try:
-            if not self._settings.pooler:
-                await connection.execute(_LIMITS, (False, False))
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
@@ -191,7 +185,7 @@ class Database:
         """Give a connection in a transaction, whose statements share round trips; raises so too."""
         async with self.connection() as connection, connection.pipeline(), connection.transaction():
             if self._settings.pooler:
-                await connection.execute(_LIMITS, (True, True))
+                await connection.execute(_LIMITS)
             yield connection
 
     @asynccontextmanager
@@ -237,19 +231,21 @@ class Database:
         """Run one statement; its rows come as the server's own bytes."""
         return await connection.cursor(binary=True).execute(self.qualified(statement), values)
 
-    async def row(
-        self, connection: Connection, statement: str, values: Sequence[object] = ()
-    ) -> Row | None:
-        """Return the first row that a statement gives."""
-        return await (await self.execute(connection, statement, values)).fetchone()
-
-    async def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+    async def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Return all rows that one statement gives."""
 
         async def work(connection: Connection) -> list[Row]:
             return await (await self.execute(connection, statement, values)).fetchall()
 
         return await self.run(work, alone=True)
+
+    async def pages(
+        self, statement: str, after: object, values: Sequence[object] = ()
+    ) -> AsyncGenerator[list[Row]]:
+        """Give rows, page by page: each begins after the first column of the last row."""
+        while rows := await self.rows(statement, (after, *values)):
+            yield rows
+            after = rows[-1][0]
 
     async def change(self, statement: str, values: Sequence[object] = ()) -> int:
         """Run one statement; return how many rows it concerned."""

@@ -14,6 +14,8 @@ from bridge.journal.reading import read_event
 
 COLUMNS: Final = "entries.position, entries.at, entries.lane, entries.reparsed, entries.event"
 WIDTH: Final = 5
+_MOST: Final = 4096  # entries in memory
+_LARGEST: Final = 16 << 20  # bytes of their JSON
 _position: Final = attrgetter("position")
 _new_entry: Final[Callable[..., Entry]] = Entry
 
@@ -45,24 +47,22 @@ def read_entry(row: Sequence[Any]) -> Entry:
     )
 
 
-class Tail:
-    """The newest entries: all those after `since`, up to `last`.
+class Newest:
+    """The newest entries: all those after `since`, up to `last`; how many is bounded.
 
-    They come from this process's own appends and from reading what others have appended. Their
-    number and the size of their JSON are bounded.
+    They come from this process's own appends and from reading what others have appended.
+    `changed` is set when something is new; ask for it before looking.
     """
 
-    def __init__(self, *, max_entries: int = 4096, max_size: int = 16 << 20) -> None:
-        self._max_entries = max_entries
-        self._max_size = max_size
-        self._entries: list[Entry] = []
-        self._size = 0
-        self.since = self.last = 0
-        self._changed = asyncio.Event()
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.begin(0)
 
     def begin(self, last: int) -> None:
         """Begin anew after a position, with nothing."""
-        self._entries, self._size, self.since, self.last = [], 0, last, last
+        self._entries: list[Entry] = []
+        self._size = 0
+        self.since = self.last = last
         self.wake()
 
     def add(self, after: int, entries: Sequence[Entry], last: int) -> bool:
@@ -74,7 +74,7 @@ class Tail:
             self._entries += more
             self._size += sum(entry.size for entry in more)
             self.last = last
-            while len(self._entries) > self._max_entries or self._size > self._max_size:
+            while len(self._entries) > _MOST or self._size > _LARGEST:
                 gone = self._entries[: -(len(self._entries) // 2) or None]  # rarely, and many
                 self._size -= sum(entry.size for entry in gone)
                 self.since = gone[-1].position
@@ -84,26 +84,15 @@ class Tail:
 
     def wake(self) -> None:
         """Let everybody look again who waits for `changed`."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self.changed.set()
+        self.changed = asyncio.Event()
 
-    @property
-    def changed(self) -> asyncio.Event:
-        """What is set when something is new; ask for it before looking."""
-        return self._changed
-
-    def after(
-        self, position: int, limit: int, wanted: Callable[[str], bool] | None = None
-    ) -> tuple[Sequence[Entry], int]:
-        """Return entries beyond a position not before `since`, and up to where these are all."""
+    def after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return entries beyond a position, which must not lie before `since`."""
         first = bisect_right(self._entries, position, key=_position)
-        if wanted is None:
-            found = self._entries[first : first + limit]
-        else:
-            found = []
-            for entry in self._entries[first:]:
-                if wanted(entry.lane):
-                    found.append(entry)
-                    if len(found) == limit:
-                        break
+        return self._entries[first : first + limit]
+
+    def up_to(self, position: int, limit: int) -> tuple[Sequence[Entry], int]:
+        """Return entries beyond a position not before `since`, and up to where these are all."""
+        found = self.after(position, limit)
         return found, found[-1].position if len(found) == limit else max(self.last, position)

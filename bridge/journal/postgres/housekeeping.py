@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.erasure import Subject
-from bridge.journal.ledger import Record, User, decode_record
-from bridge.journal.postgres.appender import Appender
-from bridge.journal.postgres.database import Connection, Database, told
-from bridge.journal.postgres.entries import COLUMNS, lane_text, read_entry
+from bridge.journal.postgres.database import Database, told
 from bridge.journal.protocol import Health
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -22,15 +17,24 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _WINDOW: Final = 4000  # positions that a step looks at
 _ANSWERS_WITHIN: Final = 3.0
 
-# Whoever waits for an entry keeps it: the furthest behind of all subscribers, whoever holds it,
-# and its dead letters. `oldest` is for those that nobody may keep any longer.
-_DELETE: Final = """
-WITH gone AS (DELETE FROM $.entries WHERE position > %s AND position <= %s
-AND at < extract(epoch FROM now()) - %s AND (%s OR (
-    position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
-    AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = entries.position)
-    AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = entries.position)
-)) RETURNING 1) SELECT count(*) FROM gone
+# A step over the oldest entries. An entry stays for whoever waits for it: the subscriber that is
+# furthest behind, those that hold it, and its dead letters; with `whatever` it goes all the same.
+_SWEEP: Final = """
+WITH few AS (
+    SELECT position, at < extract(epoch FROM now()) - %(age)s AS is_old FROM $.entries
+    WHERE position > %(after)s ORDER BY position LIMIT %(step)s
+), gone AS (
+    DELETE FROM $.entries USING few WHERE entries.position = few.position AND is_old AND (
+        %(whatever)s OR (
+            few.position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
+            AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = few.position)
+            AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = few.position)
+        )
+    ) RETURNING 1
+)
+SELECT max(position), bool_or(is_old), (SELECT count(*) FROM gone),
+    set_config('synchronous_commit', 'off', true)
+FROM few
 """
 
 
@@ -63,108 +67,18 @@ async def _delete(database: Database, age: float, *, whatever: bool) -> int:
     """Go over the oldest entries in small steps; return how many were deleted."""
     deleted, after = 0, 0
     while True:
-
-        async def work(connection: Connection, after: int = after) -> tuple[int, int | None]:
-            await database.execute(connection, "SET LOCAL synchronous_commit = off")
-            row = await database.row(
-                connection,
-                "SELECT max(position), min(at) < extract(epoch FROM now()) - %s FROM "
-                "(SELECT position, at FROM $.entries WHERE position > %s "
-                "ORDER BY position LIMIT %s) AS few",
-                (age, after, _WINDOW),
-            )
-            if row is None or not row[1]:
-                return 0, None
-            gone = await database.row(connection, _DELETE, (after, row[0], age, whatever))
-            return gone[0] if gone else 0, int(row[0])
-
-        count, upto = await database.run(work)
-        if upto is None:
+        step = {"age": age, "after": after, "step": _WINDOW, "whatever": whatever}
+        ((upto, is_old, gone, _),) = await database.rows(_SWEEP, step)
+        if not is_old:
             return deleted
-        deleted, after = deleted + count, upto
+        deleted, after = deleted + gone, upto
         await asyncio.sleep(0)
 
 
-# --- erasing somebody ------------------------------------------------------------------------
+# --- upkeep ----------------------------------------------------------------------------------
 
 
-async def purge(database: Database, appender: Appender, subject: str) -> int:
-    """Erase every event about a phone number or user id; return how many there were."""
-    whom = Subject.of(subject)
-    async for records in _records(database):
-        whom = whom.known_from(record for _, record in records if isinstance(record, User))
-    erased = await appender.erase_waiting(whom)
-    erased += await _purge_entries(database, whom)
-    async for records in _records(database):
-        gone = [name for name, record in records if whom.is_known_by(record)]
-        if gone:
-            await database.change("DELETE FROM $.records WHERE name = ANY(%b)", (gone,))
-    await _purge_states(database, whom)
-    await _vacuum(database)
-    return erased
-
-
-async def _purge_states(database: Database, whom: Subject) -> None:
-    after = b""
-    while rows := await database.rows(
-        "SELECT DISTINCT conversation FROM $.states WHERE conversation > %b "
-        "ORDER BY conversation LIMIT %s",
-        (after, _WINDOW),
-    ):
-        gone = [each for (each,) in rows if whom.owns(lane_text(each))]
-        if gone:
-            await database.change("DELETE FROM $.states WHERE conversation = ANY(%b)", (gone,))
-        (after,) = rows[-1]
-
-
-async def _records(database: Database) -> AsyncIterator[list[tuple[bytes, Record]]]:
-    after = b""
-    while rows := await database.rows(
-        "SELECT name, record FROM $.records WHERE name > %b AND record IS NOT NULL "
-        "ORDER BY name LIMIT %s",
-        (after, _WINDOW),
-    ):
-        found: list[tuple[bytes, Record]] = [(name, decode_record(data)) for name, data in rows]
-        yield found
-        after = found[-1][0]
-
-
-async def _purge_entries(database: Database, whom: Subject) -> int:
-    needles = whom.needles
-    about = " OR ".join(["position(%b IN event) > 0"] * len(needles))
-    ((after, last),) = await database.rows(
-        "SELECT coalesce(min(position), 1) - 1, coalesce(max(position), 0) FROM $.entries"
-    )
-    erased = 0
-    for start in range(after, last, _WINDOW):
-        rows = await database.rows(
-            f"SELECT {COLUMNS} FROM $.entries "  # noqa: S608 - our own columns
-            f"WHERE position > %s AND position <= %s AND event IS NOT NULL AND ({about})",
-            (start, min(start + _WINDOW, last), *needles),
-        )
-        gone = [e.position for e in map(read_entry, rows) if whom.is_in(e.event)]
-        if not gone:
-            continue
-
-        async def work(connection: Connection, gone: Sequence[int] = gone) -> None:
-            await database.execute(
-                connection,
-                "UPDATE $.entries SET lane = '', event = NULL WHERE position = ANY(%s)",
-                (gone,),
-            )
-            for table in ("held", "dead"):
-                await database.execute(
-                    connection,
-                    f"DELETE FROM $.{table} WHERE position = ANY(%s)",  # noqa: S608 - our own
-                    (gone,),
-                )
-
-        await database.run(work)
-        erased += len(gone)
-    return erased
-
-
-async def _vacuum(database: Database) -> None:
+async def vacuum(database: Database) -> None:
     """Free the space of what was erased, so that it is overwritten."""
     try:
         async with database.session() as connection:
@@ -176,19 +90,11 @@ async def _vacuum(database: Database) -> None:
         _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", told(error))
 
 
-# --- whether it is well ------------------------------------------------------------------------
-
-
 async def health(database: Database) -> Health:
     """Ask the server for the lock of an append, and let go of it."""
-
-    async def work() -> None:
-        async with database.transaction() as connection:
-            await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
-
     try:
-        async with asyncio.timeout(_ANSWERS_WITHIN):
-            await work()
+        async with asyncio.timeout(_ANSWERS_WITHIN), database.transaction() as connection:
+            await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
     except TimeoutError:
         return Health(ready=False, reason="PostgreSQL does not answer")
     except JournalError as error:

@@ -17,7 +17,7 @@ from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
-from bridge.journal.postgres.entries import Tail
+from bridge.journal.postgres.entries import Newest
 from bridge.journal.postgres.members import Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -72,9 +72,15 @@ class PostgresJournal(Operations):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.tail = Tail()
+        self.tail = Newest()
         self.partitions = self.settings.partitions
         self._cursors: dict[str, SubscriberCursor] = {}
+        self._appender = Appender(
+            self.database,
+            partitions=self.partitions,
+            committed=self._committed,
+            max_waiting=self._max_waiting,
+        )
         self._members = Members(
             self.database,
             poll=self.settings.poll,
@@ -82,12 +88,7 @@ class PostgresJournal(Operations):
             cursors=self._cursors.values,
             heard=self._heard,
             reached=self._heard_of,
-        )
-        self._appender = Appender(
-            self.database,
-            partitions=self.partitions,
-            committed=self._committed,
-            max_waiting=self._max_waiting,
+            due=self._appender.look_for_due,
         )
         self._reach = 0  # the last position that this process has heard of
         self._catching_up = asyncio.Lock()
@@ -138,7 +139,7 @@ class PostgresJournal(Operations):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let others go on, and disconnect; whoever waits gets a `JournalError`."""
+        """Let others go on, and disconnect; callers that wait get a `JournalError`."""
         self._open = False
         await self._resources.aclose()
 
@@ -177,10 +178,6 @@ class PostgresJournal(Operations):
 
     # --- what others do ------------------------------------------------------------------------
 
-    def announce(self, subscriber: str) -> None:
-        """See `Operations.announce`."""
-        self._members.announce(subscriber)
-
     async def _heard(self, word: str) -> None:
         if word == _PURGED:
             self.tail.begin(max(self._reach, self.tail.last))
@@ -193,9 +190,7 @@ class PostgresJournal(Operations):
         elif word in self._cursors:
             await self._cursors[word].waiting()
 
-    def _heard_of(self, last: int, *, is_due: bool = False) -> None:
-        if is_due:
-            self._appender.look_for_due()
+    def _heard_of(self, last: int) -> None:
         if last > max(self._reach, self.tail.last):
             self._reach = last
             if last - self.tail.last > _FAR:  # nobody here reads
@@ -261,7 +256,7 @@ class PostgresJournal(Operations):
             changed = self.tail.changed
             self._running()
             if position >= self.tail.since:
-                entries, _ = self.tail.after(position, limit)
+                entries = self.tail.after(position, limit)
             else:
                 entries, position = await self.read_up_to(position, limit)
                 if not entries:
@@ -290,12 +285,9 @@ class PostgresJournal(Operations):
     # --- keeping house -----------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
-        """See `Journal.purge`; goes over all events, and what is appended meanwhile is left out.
-
-        The server's write-ahead log and its backups keep what they have.
-        """
+        """See `Operations.purge`; all processes are told."""
         self._running()
-        erased = await housekeeping.purge(self.database, self._appender, subject)
+        erased = await super().purge(subject)
         self.tail.begin(self.tail.last)
         self._members.announce(_PURGED)
         for name in self._cursors:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 from uuid import uuid4
 
 import psycopg
@@ -47,6 +47,14 @@ LEFT JOIN pg_stat_activity ON pid = pg_backend_pid() AND %s
 ON CONFLICT (owner) DO UPDATE SET beat = members.beat + 1, serves = excluded.serves,
     session = excluded.session, session_start = excluded.session_start
 """
+_SERVE: Final = """
+WITH me AS (UPDATE $.members SET serves = %s WHERE owner = %s)
+SELECT count(*) FROM $.members WHERE %s = ANY(serves) AND owner <> %s
+"""
+_LEAVE: Final = """
+WITH me AS (DELETE FROM $.members WHERE owner = %s)
+UPDATE $.cursors SET owner = NULL WHERE owner = %s
+"""
 _CLAIM: Final = """
 WITH free AS MATERIALIZED (
     SELECT subscriber, partition FROM $.cursors
@@ -59,20 +67,12 @@ RETURNING cursors.partition, cursors.position
 """
 
 
-class Reached(Protocol):
-    """Is called with the last position."""
-
-    def __call__(self, last: int, /, *, is_due: bool) -> None:
-        """Take note of it, and of whether something that waits is due."""
-        ...
-
-
 class Members:
     """This process among the others, while `run` runs.
 
     `heard` is called with what another process announces: a subscriber of which something has
     changed, or an empty word for a change of members; `reached` with the last position, again and
-    again.
+    again, and `due` where something that waits is due.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Members:
         pooler: bool,
         cursors: Callable[[], Iterable[SubscriberCursor]],
         heard: Callable[[str], Awaitable[None]],
-        reached: Reached,
+        reached: Callable[[int], None],
+        due: Callable[[], None],
     ) -> None:
         self.owner = uuid4().hex
         self.joined = asyncio.Event()
@@ -95,10 +96,10 @@ class Members:
         self._cursors = cursors
         self._heard = heard
         self._reached = reached
+        self._due = due
         self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
         self._beats_at = 0.0
         self._announced: set[str] = set()
-        self._last = 0
         self._to_announce = asyncio.Event()
 
     async def run(self) -> None:
@@ -133,14 +134,16 @@ class Members:
                     words.add(notification.payload)
                 for word in words:
                     if word.startswith(_LAST):
-                        self._reached(int(word[1:]), is_due=False)
+                        self._reached(int(word[1:]))
                     else:
                         await self._heard(word)
 
     async def _look_around(self, connection: Connection) -> None:
         database = self._database
-        last, is_due = await database.row(connection, _LOOK) or (0, False)
-        self._reached(last, is_due=is_due)
+        last, is_due = await (await database.execute(connection, _LOOK)).fetchone() or (0, False)
+        self._reached(last)
+        if is_due:
+            self._due()
         now = time.monotonic()
         if now < self._beats_at:
             return
@@ -212,32 +215,16 @@ class Members:
 
     async def serve(self, cursor: SubscriberCursor) -> None:
         """Note that this process serves a subscriber, and claim what is free of it."""
-
-        async def work(connection: Connection) -> int:
-            await self._database.execute(
-                connection,
-                "UPDATE $.members SET serves = %s WHERE owner = %s",
-                (self._serves, self.owner),
-            )
-            row = await self._database.row(
-                connection,
-                "SELECT count(*) FROM $.members WHERE %s = ANY(serves)",
-                (cursor.name,),
-            )
-            return 1 if row is None else int(row[0])
-
-        serving = await self._database.run(work)
+        values = (self._serves, self.owner, cursor.name, self.owner)
+        ((others,),) = await self._database.rows(_SERVE, values)
         await self._database.run(
-            lambda connection: self.share(connection, cursor, max(1, serving), untold=False)
+            lambda connection: self.share(connection, cursor, 1 + others, untold=False)
         )
 
     async def leave(self) -> None:
         """Let others have what this process served, at once."""
         with suppress(JournalError):
-            await self._database.change(
-                "UPDATE $.cursors SET owner = NULL WHERE owner = %s", (self.owner,)
-            )
-            await self._database.change("DELETE FROM $.members WHERE owner = %s", (self.owner,))
+            await self._database.change(_LEAVE, (self.owner, self.owner))
 
     # --- what others are told ------------------------------------------------------------------
 
@@ -248,8 +235,7 @@ class Members:
 
     def announce_last(self, last: int) -> None:
         """Tell the other processes soon that there are entries up to a position."""
-        self._last = last
-        self._to_announce.set()
+        self.announce(f"{_LAST}{last}")
 
     async def run_announcing(self) -> None:
         """Tell the other processes, outside of appends: a commit that notifies blocks others."""
@@ -257,9 +243,6 @@ class Members:
             await self._to_announce.wait()
             self._to_announce.clear()
             words, self._announced = self._announced, set()
-            if self._last:
-                words.add(f"{_LAST}{self._last}")
-                self._last = 0
             if self._pooler:
                 continue
             with suppress(JournalError):  # then it is looked for

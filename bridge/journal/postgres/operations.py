@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
+from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Record, decode_record
 from bridge.journal.overlay import digest
-from bridge.journal.postgres.database import Connection, Database, Row
+from bridge.journal.postgres.appender import Appender
+from bridge.journal.postgres.database import Database, Row
 from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, lane_text, read_entry
+from bridge.journal.postgres.housekeeping import vacuum
+from bridge.journal.postgres.members import Members
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -19,7 +23,7 @@ from bridge.journal.protocol import (
     Retry,
     SubscriberState,
 )
-from bridge.journal.query import Query
+from bridge.journal.query import MOST, Query
 from bridge.journal.states import State
 
 _PAGE: Final = 1000
@@ -64,10 +68,21 @@ WHERE subscriber = %s AND entries.position = ANY(%s) AND event IS NOT NULL AND (
     entries.position <= cursors.position OR entries.position IN (SELECT position FROM letters)
 ) ON CONFLICT (subscriber, position) DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
 """
+_FORGET: Final = """
+WITH held AS (DELETE FROM $.held WHERE subscriber = %s),
+    dead AS (DELETE FROM $.dead WHERE subscriber = %s),
+    done AS (DELETE FROM $.done WHERE subscriber = %s)
+DELETE FROM $.cursors WHERE subscriber = %s
+"""
+_ERASE: Final = """
+WITH held AS (DELETE FROM $.held WHERE position = ANY(%s)),
+    dead AS (DELETE FROM $.dead WHERE position = ANY(%s))
+UPDATE $.entries SET lane = '', event = NULL WHERE position = ANY(%s)
+"""
 _UNSETTLED: Final = f"""
 SELECT {COLUMNS}, retry FROM $.entries JOIN $.cursors USING (partition)
 LEFT JOIN $.held ON held.subscriber = cursors.subscriber AND held.position = entries.position
-WHERE cursors.subscriber = %s AND entries.position > %s AND event IS NOT NULL
+WHERE entries.position > %s AND cursors.subscriber = %s AND event IS NOT NULL
 AND (retry IS NOT NULL OR entries.position > cursors.position)
 ORDER BY entries.position LIMIT %s
 """  # noqa: S608
@@ -77,10 +92,8 @@ class Operations(Journal):
     """The part of the journal that is for operators."""
 
     database: Database
-
-    @abstractmethod
-    def announce(self, subscriber: str) -> None:
-        """Tell all processes that a subscriber's held entries have changed."""
+    _appender: Appender
+    _members: Members
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
@@ -108,13 +121,8 @@ class Operations(Journal):
         ]
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
-        """See `Journal.scan`: in steps, so that no transaction is long."""
-        ((first, last),) = await self.database.rows(
-            "SELECT min(position), max(position) FROM $.entries WHERE position > %s "
-            "AND position < coalesce(%s, 9223372036854775807)",
-            (query.after, query.before),
-        )
-        conditions = ["position >= %s", "position <= %s", "event IS NOT NULL"]
+        """See `Journal.scan`."""
+        conditions: list[str] = []
         values: list[object] = []
         if query.conversation is not None:
             conditions.append("lane = %s")
@@ -123,11 +131,24 @@ class Operations(Journal):
             conditions.append("at >= %s")
             values.append(query.since.timestamp() - _CLOCKS_APART)
         for alternatives in query.needles:
-            found = " OR ".join(["position(%b IN event) > 0"] * len(alternatives))
-            conditions.append(f"({found})")
+            conditions.append(_holds_one_of(alternatives))
             values += alternatives
+        async for page in self._walk(query, conditions, values):
+            yield [each for each in page if query.matches(each.event, reparsed=each.reparsed)]
+
+    async def _walk(
+        self, query: Query, conditions: Sequence[str], values: Sequence[object]
+    ) -> AsyncGenerator[Sequence[Entry]]:
+        """Give the entries for which conditions hold, in steps, so that no transaction is long."""
+        ((first, last),) = await self.database.rows(
+            "SELECT min(position), max(position) FROM $.entries WHERE position > %s "
+            "AND position < coalesce(%s, 9223372036854775807)",
+            (query.after, query.before),
+        )
+        where = " AND ".join(
+            ("position >= %s AND position <= %s AND event IS NOT NULL", *conditions)
+        )
         order = "DESC" if query.newest_first else "ASC"
-        statement = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY position {order}"
         size = min(8 * query.limit, _STEP)
         while first is not None and first <= last:
             if query.newest_first:
@@ -136,9 +157,10 @@ class Operations(Journal):
             else:
                 low, high = first, min(last, first + size - 1)
                 first = high + 1
-            rows = await self.database.rows(statement, (low, high, *values))
-            entries = map(read_entry, rows)
-            yield [each for each in entries if query.matches(each.event, reparsed=each.reparsed)]
+            rows = await self.database.rows(
+                f"{_SELECT} WHERE {where} ORDER BY position {order}", (low, high, *values)
+            )
+            yield list(map(read_entry, rows))
             size = min(2 * size, _STEP)
 
     async def subscribers(self) -> Sequence[SubscriberState]:
@@ -184,13 +206,12 @@ class Operations(Journal):
         again = Retry(due_at=time.time(), replayed=True)
         values = (*some, *some, again.due_at, again.encode(), *some)
         count = await self.database.change(_REPLAY, values)
-        self.announce(subscriber)
+        self._members.announce(subscriber)
         return count
 
     async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
         """See `Journal.unsettled`."""
-        after = 0
-        while rows := await self.database.rows(_UNSETTLED, (subscriber, after, _PAGE)):
+        async for rows in self.database.pages(_UNSETTLED, 0, (subscriber, _PAGE)):
             yield [
                 Held(
                     entry=read_entry(row),
@@ -198,18 +219,16 @@ class Operations(Journal):
                 )
                 for row in rows
             ]
-            after = rows[-1][0]
 
     async def known(self) -> AsyncGenerator[Sequence[bytes]]:
         """See `Journal.known`."""
-        after = 0
-        while rows := await self.database.rows(
+        async for rows in self.database.pages(
             "SELECT position, key FROM $.entries WHERE position > %s AND event IS NULL "
             "ORDER BY position LIMIT %s",
-            (after, _PAGE),
+            0,
+            (_PAGE,),
         ):
             yield [key for _, key in rows]
-            after = rows[-1][0]
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
         """See `Journal.mark_reparsed`."""
@@ -239,6 +258,51 @@ class Operations(Journal):
     async def drop(self, letter: int) -> bool:
         """See `Journal.drop`."""
         return await self.database.change("DELETE FROM $.dead WHERE id = %s", (letter,)) > 0
+
+    # --- erasing somebody --------------------------------------------------------------------
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`; goes over all events, and what is appended meanwhile is left out.
+
+        The server's write-ahead log and its backups keep what they have.
+        """
+        whom = Subject.of(subject)
+        async for records in self._records():
+            whom = whom.known_from(record for _, record in records)
+        erased = await self._appender.erase_waiting(whom)
+        needles = whom.needles
+        async for page in self._walk(Query(limit=MOST), [_holds_one_of(needles)], needles):
+            gone = [each.position for each in page if whom.is_in(each.event)]
+            if gone:
+                erased += await self.database.change(_ERASE, (gone, gone, gone))
+        async for records in self._records():
+            names = [name for name, record in records if whom.is_known_by(record)]
+            if names:
+                await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (names,))
+        async for rows in self.database.pages(
+            "SELECT DISTINCT conversation FROM $.states WHERE conversation > %b "
+            "ORDER BY conversation LIMIT %s",
+            b"",
+            (_PAGE,),
+        ):
+            lanes = [each for (each,) in rows if whom.owns(lane_text(each))]
+            if lanes:
+                await self.database.change(
+                    "DELETE FROM $.states WHERE conversation = ANY(%b)", (lanes,)
+                )
+        await vacuum(self.database)
+        return erased
+
+    async def _records(self) -> AsyncGenerator[Sequence[tuple[bytes, Record]]]:
+        async for rows in self.database.pages(
+            "SELECT name, record FROM $.records WHERE name > %b AND record IS NOT NULL "
+            "ORDER BY name LIMIT %s",
+            b"",
+            (_PAGE,),
+        ):
+            yield [(name, decode_record(data)) for name, data in rows]
+
+    # --- what subscribers remember of conversations --------------------------------------------
 
     async def read_state(self, conversation: str, name: str) -> State | None:
         """See `Journal.read_state`."""
@@ -278,20 +342,12 @@ class Operations(Journal):
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
+        return await self.database.change(_FORGET, (name,) * 4) > 0
 
-        async def work(connection: Connection) -> bool:
-            for table in ("held", "dead", "done"):
-                await self.database.execute(
-                    connection,
-                    f"DELETE FROM $.{table} WHERE subscriber = %s",  # noqa: S608 - our own tables
-                    (name,),
-                )
-            gone = await self.database.execute(
-                connection, "DELETE FROM $.cursors WHERE subscriber = %s RETURNING 1", (name,)
-            )
-            return bool(await gone.fetchall())
 
-        return await self.database.run(work)
+def _holds_one_of(needles: Sequence[bytes]) -> str:
+    """Return the condition that the JSON of an event holds one of these, as parameters."""
+    return f"({' OR '.join(['position(%b IN event) > 0'] * len(needles))})"
 
 
 def _state(row: Row) -> State:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -20,99 +21,8 @@ _LOG: Final = logging.getLogger("bridge.journal")
 FORMAT: Final = 2
 _OLDEST_SERVER: Final = 140000
 
-# One process at a time appends: it holds the row of `head`, so that positions become visible in
-# their order, and a reader never skips one that commits late. Positions are even; the odd ones
-# lie between two entries. `at` and `due` are seconds since the epoch by the server's clock.
-#
-# A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
-# only the key, and `same_as` may be the key of its event. Keys and names are BLAKE2b digests of
-# 16 bytes; lanes are UTF-8, as bytes since a provider's ids may hold what no text can.
-# `records` is what correlation remembers (`tied_to`: the name of another one), `queues` what is
-# durable and not published yet, with the lanes of its keys in `waiting`.
-#
-# A process is a row in `members` for as long as its `beat` grows; `owner` in `cursors` says which
-# of them serves a partition of the lanes to a subscriber. `retry` is the JSON of a `Retry`.
-# `states` is what subscribers remember of conversations.
-# `done` has what a transaction with a subscriber's own effects has taken beyond its position.
-_TABLES: Final = """
-CREATE TABLE $.meta (format int NOT NULL, partitions int NOT NULL);
-CREATE TABLE $.head (last bigint NOT NULL) WITH (fillfactor = 10);
-CREATE TABLE $.entries (
-    position bigint PRIMARY KEY,
-    at double precision NOT NULL,
-    partition smallint NOT NULL,
-    reparsed boolean NOT NULL DEFAULT false,
-    key bytea NOT NULL UNIQUE,
-    lane bytea NOT NULL,
-    same_as bytea,
-    event bytea
-) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
-CREATE TABLE $.records (
-    name bytea PRIMARY KEY,
-    at double precision NOT NULL,
-    tied_to bytea,
-    record bytea
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE TABLE $.queues (
-    lane bytea PRIMARY KEY,
-    due double precision NOT NULL,
-    items bytea NOT NULL
-);
-CREATE INDEX queues_by_due ON $.queues (due);
-CREATE TABLE $.waiting (key bytea PRIMARY KEY, lane bytea NOT NULL);
-CREATE TABLE $.members (
-    owner text PRIMARY KEY,
-    beat bigint NOT NULL DEFAULT 0,
-    session int,
-    session_start timestamptz,
-    serves text[] NOT NULL DEFAULT '{}'
-) WITH (fillfactor = 10);
-CREATE TABLE $.cursors (
-    subscriber text NOT NULL,
-    partition smallint NOT NULL,
-    position bigint NOT NULL,
-    owner text,
-    PRIMARY KEY (subscriber, partition)
-) WITH (fillfactor = 10);
-CREATE TABLE $.held (
-    subscriber text NOT NULL,
-    position bigint NOT NULL,
-    partition smallint NOT NULL,
-    lane bytea NOT NULL,
-    due_at double precision,
-    retry bytea NOT NULL,
-    PRIMARY KEY (subscriber, position)
-);
-CREATE INDEX held_by_lane ON $.held (subscriber, partition, lane, position);
-CREATE INDEX held_by_position ON $.held (position);
-CREATE TABLE $.dead (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    subscriber text NOT NULL,
-    position bigint NOT NULL,
-    retry bytea NOT NULL
-);
-CREATE INDEX dead_by_position ON $.dead (position);
-CREATE TABLE $.done (
-    subscriber text NOT NULL,
-    partition smallint NOT NULL,
-    position bigint NOT NULL,
-    PRIMARY KEY (subscriber, partition, position)
-);
-CREATE VIEW $.events AS
-    SELECT position, to_timestamp(at) AS at, convert_from(event, 'UTF8')::json AS event
-    FROM $.entries WHERE event IS NOT NULL;
-INSERT INTO $.head VALUES (0);
-"""
-_STATES: Final = """
-CREATE TABLE $.states (
-    conversation bytea NOT NULL,
-    name text NOT NULL,
-    expires_at double precision NOT NULL,
-    value bytea NOT NULL,
-    PRIMARY KEY (conversation, name)
-) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX states_by_expiry ON $.states (expires_at);
-"""
+_TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
+_, _, _STATES = _TABLES.partition("-- since format 2\n")
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _STEPS: Final = {1: _STATES}
@@ -121,7 +31,7 @@ _STEPS: Final = {1: _STATES}
 _COLUMNS: Final = tuple(
     (table, column)
     for table, columns in re.findall(
-        r"CREATE TABLE \$\.(\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES + _STATES, re.DOTALL
+        r"CREATE TABLE (\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
 )
@@ -150,21 +60,19 @@ def prepare(settings: PostgresSettings) -> int:
         # Processes that start together make the tables once.
         name = settings.schema
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('incs-bridge'))")
+        connection.execute("SELECT set_config('search_path', %s, true)", (name,))
         if (found := _found(connection, name)) is None:
             schemas = "SELECT FROM pg_namespace WHERE nspname = %s"
             if not connection.execute(schemas, (name,)).fetchone():
                 connection.execute(f'CREATE SCHEMA "{name}"'.encode())
-            connection.execute((_TABLES + _STATES).replace("$.", f'"{name}".').encode())
+            connection.execute(_TABLES.encode())
             found = (FORMAT, settings.partitions)
-            meta = f'INSERT INTO "{name}".meta VALUES (%s, %s)'.encode()  # noqa: S608 - our own
-            connection.execute(meta, found)
+            connection.execute("INSERT INTO meta VALUES (%s, %s)", found)
         if found[0] == _MAYBE_WITHOUT_DOMAINS:
             _check_domains(connection, name)
         for step in range(found[0], FORMAT):
-            connection.execute(_STEPS[step].replace("$.", f'"{name}".').encode())
-            connection.execute(
-                f'UPDATE "{name}".meta SET format = {step + 1}'.encode()  # noqa: S608 - our own
-            )
+            connection.execute(_STEPS[step].encode())
+            connection.execute("UPDATE meta SET format = %s", (step + 1,))
         _check_whole(connection, name)
         return found[1]
 
@@ -201,8 +109,8 @@ def _check_may_make(connection: Connection, name: str) -> None:
     if connection.execute(may, (name,)).fetchone() == (False,):
         user, database = connection.info.user, connection.info.dbname
         raise JournalError(
-            f"the user {user} may not make the schema {name} in {database}; whoever may: "
-            f"CREATE SCHEMA {name} AUTHORIZATION {user}"
+            f"the user {user} may not make the schema {name} in {database}; "
+            f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
         )
 
 

@@ -85,17 +85,19 @@ class GroupLedger(Overlay[bytes]):
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
-        self._looked_up = set(made.values())
-        self._known = self._keys.positions(self._looked_up)
+        keys = set(made.values())
+        self._known = self._keys.positions(keys)
+        self.looked_up = dict.fromkeys(keys, False) | dict.fromkeys(self._known, True)
         self._missing: set[bytes] = set()
         self._expected = events  # of which no record has been looked up
 
     def has_key(self, key: bytes) -> bool:
         """See `Overlay.has_key`."""
-        if key not in self._looked_up:
-            self._looked_up.add(key)
+        is_known = self.looked_up.get(key)
+        if is_known is None:
             self._known |= self._keys.positions((key,))
-        return key in self._known
+            is_known = self.looked_up[key] = key in self._known
+        return is_known
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""

@@ -164,6 +164,7 @@ def application(
     app[_HEARTBEAT] = heartbeat
     app[_FOLLOWERS] = set()
     app.on_shutdown.append(_dismiss)
+    app.cleanup_ctx.append(_remembering)
     app.add_routes(_routes)
     sending.add_to(app, operators)
     return app
@@ -172,6 +173,11 @@ def application(
 async def _dismiss(app: web.Application) -> None:
     for task in app[_FOLLOWERS]:
         task.cancel()
+
+
+async def _remembering(app: web.Application) -> AsyncIterator[None]:
+    with app[_OPERATORS].remembering_callbacks():
+        yield
 
 
 # --- probes --------------------------------------------------------------------------------
@@ -283,10 +289,12 @@ async def _describe(request: web.Request) -> web.Response:
     described = await operators.describe(key)
     if described is None:
         return web_response(problem(404, f"the journal keeps no event {named}"))
-    return json_response(attrs.asdict(described, recurse=False), masked=masked)
+    found = attrs.asdict(described, recurse=False)
+    found["callbacks_since"] = instant(request.app[_STARTED_AT].timestamp())
+    return json_response(found, masked=masked)
 
 
-@_routes.get("/events/follow")
+@_routes.get("/events/follow", allow_head=False)
 async def _follow(request: web.Request) -> web.StreamResponse:
     """Stream entries as lines of JSON, from a position, a time, or now on.
 
@@ -357,7 +365,7 @@ async def _start(request: web.Request, query: Query) -> Start | int:
     return entries[0].position - 1 if entries else Start.END
 
 
-@_routes.get("/export")
+@_routes.get("/export", allow_head=False)
 async def _export(request: web.Request) -> web.StreamResponse:
     """Stream the journal as lines, of which the last one says that they are all."""
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
@@ -448,7 +456,7 @@ async def _replay(request: web.Request) -> web.Response:
     elif name:
         replayed = await operators.replay_found(query_of(request), name, dry_run=dry_run)
     else:
-        raise BadRequest("subscriber: who is to get what is found?")
+        raise BadRequest("subscriber: missing; it names the subscriber that gets the events again")
     return json_response(attrs.asdict(replayed))
 
 

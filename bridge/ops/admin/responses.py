@@ -16,6 +16,7 @@ from bridge.journal.protocol import DeadLetter, Entry, Held, Outcome, Retry
 from bridge.model import masking
 from bridge.model.codec import encode, to_dict
 from bridge.model.masking import mask_phones_in
+from bridge.ops.callbacks import KnownCallback
 from bridge.ops.operators import Reparsed
 
 
@@ -41,6 +42,8 @@ def _masked(value: object) -> object:
             if "trace" in known:
                 known["trace"] = [mask_phones_in(line) for line in known["trace"]]
             return known
+        case KnownCallback():
+            return _plain(value)
         case Reparsed():
             return _plain(value) | {"keys": [mask_phones_in(each.key) for each in value.events]}
     raise TypeError
@@ -64,6 +67,9 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
             return {"id": value.id, "subscriber": value.subscriber} | known
         case Held():
             return _retry(value.retry) | {"entry": value.entry}
+        case KnownCallback():
+            received_at = instant(value.received_at.timestamp())
+            return attrs.asdict(value) | {"received_at": received_at}
         case Reparsed():
             return {
                 "mended": value.is_whole,

@@ -133,6 +133,9 @@ class SimulatedProvider:
     # --- requests ----------------------------------------------------------------------------
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/files/"):
+            content = self.simulation.files.get(request.path.removeprefix("/files/"))
+            return web.Response(status=404) if content is None else web.Response(body=content)
         received = Request(
             method=request.method,
             url=f"{self.url}{request.path_qs}",

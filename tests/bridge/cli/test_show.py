@@ -1,5 +1,7 @@
 """`bridge show`: one event whole."""
 
+import re
+
 import orjson
 import pytest
 
@@ -34,8 +36,9 @@ def test_everything_about_an_event(dead, command):
         "subscribers",
         f"crm failed at {place(dead)}",
         "the message's history",
+        "callbacks that told of it",
     ]
-    event, raw, outcomes, lines, history = (part.split(" ---\n")[1] for part in parts)
+    event, raw, outcomes, lines, history, callbacks = (part.split(" ---\n")[1] for part in parts)
     assert lines == f"{place(dead)} in take\n"
     assert orjson.loads(event)["content"] == {"kind": "text", "text": "my secret"}
     assert orjson.loads(raw)["text"] == {"body": "my secret"}
@@ -47,6 +50,21 @@ def test_everything_about_an_event(dead, command):
     told = "ValueError: the database of +6281519236680 is away"
     assert error == f"dead letter {letter['id']}: {told}"
     assert history.endswith(f"{key}\n")
+    at, *headers = callbacks.splitlines()
+    assert re.fullmatch(r"20\S+Z by incs from 127\.0\.0\.0/24: published", at)
+    assert any(line.startswith("  User-Agent: Python-urllib/") for line in headers)
+
+
+@on_sqlite
+def test_a_repetition_and_another_name(operated, command):
+    """A callback that came again is listed as such, and the message's id finds the event too."""
+    operated.receive("a")
+    operated.receive("a")
+    outcome = command("show", operated.id("a"))
+    told = outcome.out.split("--- callbacks that told of it ---\n")[1]
+    (first, second) = [line for line in told.splitlines() if not line.startswith(" ")]
+    assert first.endswith(": published")
+    assert second.endswith(": a repetition, for which nothing was published")
 
 
 @on_sqlite
@@ -100,4 +118,5 @@ def test_an_event_that_nobody_wants(operated, command):
     operated.post({"event": "new_message", "message": {"messages": "none of the sort"}})
     (event,) = command("events", "--kind", "unrecognized", "--json").events
     outcome = command("show", event["key"])
-    assert outcome.out.endswith("--- subscribers ---\nnone wants it\n")
+    assert "--- subscribers ---\nnone wants it\n" in outcome.out
+    assert "history" not in outcome.out

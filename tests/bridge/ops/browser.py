@@ -93,7 +93,7 @@ class Looked:
     ) -> None:
         self.bridge = Bridge(journal=MemoryJournal())
         self.bridge.add_adapter("plain", Plain())
-        self.refused: set[str] = set()
+        self.refused: dict[str, str | Exception] = {}
         self.taken: list[str] = []
         self.metrics = Metrics()
         self.bridge.observe(self.metrics)
@@ -107,7 +107,8 @@ class Looked:
         @self.bridge.on(Message, StatusChange, name="crm", policy=policy, owned=None)
         async def crm(event: Event) -> None:
             if event.key in self.refused:
-                raise ValueError("the database is away")
+                why = self.refused[event.key]
+                raise ValueError(why) if isinstance(why, str) else why
             self.taken.append(event.key)
 
     async def listen(self) -> None:

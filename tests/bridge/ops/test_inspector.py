@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import attrs
 import orjson
@@ -17,7 +19,7 @@ from bridge.adapter import Callback
 from bridge.adapter.signing import Secret
 from bridge.errors import NotAuthentic
 from bridge.journal.query import Query
-from bridge.model import Party, Status
+from bridge.model import Origin, Party, Status
 from bridge.model.codec import to_dict
 from tests.bridge.events import ACCOUNT, created, message, notice, sent, status, unrecognized
 from tests.bridge.fakes import TOKEN as PLAIN_TOKEN
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOKEN = "a-token-that-nobody-guesses"
 VIEWS = ("events", "subscribers", "dead", "unrecognized", "outbox", "sources", "playground")
 PHONE = "+16505551234"
+AWAY = "the database is away"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -52,7 +55,7 @@ async def fill(one) -> dict[str, int]:
     """Publish something for every view; return the positions of what has a page of its own."""
     now = datetime.now(UTC)
     lost, odd = message("lost", text="where is my order?"), unrecognized("odd", received_at=now)
-    one.refused.add(lost.key)
+    one.refused[lost.key] = AWAY
     ours = sent("ours", text="On its way.")
     await one.publish(
         message("m", text="hello"),
@@ -346,6 +349,26 @@ class TestOneEvent:
         await expect(page.locator(".outcome.done h3")).to_contain_text("crm")
         assert "message/whatsapp/lost" in one.taken
 
+    async def test_letters_of_one_fault_are_one_group(self, one, tab):
+        """What one line raised is one group, however it is worded; what differs is told."""
+        for number in range(3):
+            lost = message(f"lost{number}", text=f"order {number}")
+            one.refused[lost.key] = f"no order {number}"
+        other = message("other")
+        one.refused[other.key] = KeyError("sku")
+        await one.publish(*(message(f"lost{n}", text=f"order {n}") for n in range(3)), other)
+        page = await tab.open("#/dead")
+        headings = page.locator("article.group h2")
+        await expect(headings).to_have_text(["3 letters of crm", "1 letter of crm"])
+        group = page.locator("article.group").first
+        await expect(group).to_contain_text("In 3 wordings; the oldest letter's stands here.")
+        await expect(group.locator("li p.error")).to_have_text(
+            [f"ValueError: no order {number}" for number in (1, 2)]
+        )
+        one.refused.clear()
+        await group.get_by_role("button", name="Retry all 3").click()
+        await expect(headings).to_have_text(["1 letter of crm"])
+
     async def test_dropping_asks_first(self, one, tab):
         """A letter is dropped by keyboard, and only after a question."""
         await fill(one)
@@ -407,6 +430,59 @@ class TestOneEvent:
         lost = await one.bridge.journal.find("status/whatsapp/nobody/read")
         page = await tab.open(f"#/event/{lost.position}")
         await expect(told).to_have_text("The journal keeps no message of this name.")
+
+    async def test_the_callbacks_that_told_of_it(self, one, tab):
+        """Each callback stands with its time, and with its headers, of which no secret is shown."""
+        body = orjson.dumps({"messages": [{"id": "m", "text": "hello"}]})
+        headers = {"User-Agent": "a provider", "X-Signature": "sha256=abcdef", "X-<b>": HOSTILE}
+        for _ in range(2):
+            moment = datetime.now(UTC)
+            come = Callback(body=body, tail=PLAIN_TOKEN, received_at=moment, headers=headers)
+            await one.bridge.receive("plain", come)
+        page = await tab.open(f"#/event/{await one.position('plain/message/plain/m')}")
+        told = page.get_by_role("region", name="Callbacks that told of it").locator("details")
+        await expect(told.locator("summary")).to_have_text(
+            [
+                re.compile("by plain, this event was published for it$"),
+                re.compile("by plain, a repetition: nothing was published for it$"),
+            ]
+        )
+        await told.last.locator("summary").press("Enter")
+        cells = told.last.locator("dt, dd")
+        await expect(cells).to_have_text(
+            [
+                *("User-Agent", "a provider", "X-Signature", "sha256=… (length 13)"),
+                *("X-<b>", f"… (length {len(HOSTILE)})"),
+            ]
+        )
+        assert await page.evaluate("window.hacked === undefined")
+
+    async def test_callbacks_that_nobody_remembers(self, one, tab):
+        """Of an event from before the server's start the page says that its callback is unknown."""
+        await one.publish(message("m"), sent("ours", origin=Origin.BRIDGE))
+        page = await tab.open(f"#/event/{await one.position('message/whatsapp/m')}")
+        told = page.get_by_role("region", name="Callbacks that told of it").locator("p")
+        await expect(told).to_contain_text("Not known any more: the server remembers the last 500")
+        await tab.open(f"#/event/{await one.position('message/whatsapp/ours')}")
+        await expect(told).to_have_text("None: the bridge itself made this event.")
+
+    async def test_found_by_any_of_its_names(self, one, tab):
+        """A key under another name, or a provider's id, leads to what was published first."""
+        await one.publish(created("9001", "wamid.9", text="On its way."))
+        page = await tab.open()
+        for name in ("message/incs/9001", "wamid.9"):
+            await page.get_by_label("Key or message id").fill(name)
+            await page.keyboard.press("Enter")
+            said = page.get_by_text(f"The first that was published of {name}.")
+            await expect(said).to_be_visible()
+            assert page.url.endswith(f"#/event?{urlencode({'key': name})}")
+            await page.go_back()
+        await page.get_by_label("Key or message id").fill("nothing")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text(
+            "the journal keeps no event of this key"
+        )
+        tab.allowed = ("404",)  # browsers write it into the console by themselves
 
     async def test_what_completes_what(self, one, tab):
         """A fuller account leads to the poorer one that was published before it, and back."""
@@ -473,13 +549,22 @@ class TestStanding:
     async def test_what_holds_up_a_conversation(self, browser):
         """Of a subscriber that fails, one sees the event that blocks each conversation, and why."""
         async with looked_at(browser, tries=2) as one, one.tab() as tab:
-            one.refused.add("message/whatsapp/slow")
+            one.refused["message/whatsapp/slow"] = AWAY
             await one.bridge.journal.append([message("slow", text="first"), message("behind")])
             page = await tab.open("#/subscribers")
             await page.get_by_role("link", name="2", exact=True).click()
             row = page.locator("tbody tr")
             await expect(row).to_have_count(1)
             await expect(row).to_contain_text("ValueError: the database is away")
+            await page.get_by_role("link", name="Dead letters").click()
+            await expect(page.locator("main")).to_contain_text("crm fails, and is given 2 events")
+            await page.get_by_role("link", name="2 events").click()
+            await row.get_by_role("link").click()
+            held = page.locator(".outcome.held")
+            await expect(held.locator("pre.frames")).to_contain_text("browser.py")
+            one.refused.clear()
+            await held.get_by_role("button", name="Try now").click()
+            await expect(page.locator(".outcome.done h3")).to_contain_text("crm")
 
     async def test_unrecognized_is_parsed_again(self, one, tab):
         """What the mended adapter can read now leaves the list, and its events are published."""
@@ -581,6 +666,12 @@ CONTRAST = """() => {
 }"""
 
 
+# Texts of no element of their own: what is null would be shown as such a word.
+LOOSE = """() => [...document.querySelector(".view").childNodes]
+    .filter((each) => each.nodeType === Node.TEXT_NODE)
+    .map((each) => each.data)"""
+
+
 class TestForEverybody:
     async def test_by_keyboard(self, one, tab):
         """In every view the keyboard reaches everything, visibly, and everything has a name."""
@@ -618,6 +709,7 @@ class TestForEverybody:
                 await page.get_by_label("Personal data").check()
                 assert await page.evaluate("document.documentElement.scrollWidth") <= 360, view
                 assert await page.evaluate(CONTRAST) == [], view
+                assert await page.evaluate(LOOSE) == [], view
 
 
 class TestHostile:
@@ -625,21 +717,32 @@ class TestHostile:
     async def test_a_hostile_message_harms_no_view(self, one, text):
         """Whatever somebody writes is text in every view, runs nowhere, and breaks no page."""
         harm = text[:500]
-        bad = message("bad", text=text, sender=Party(phone=PHONE, name=text), channel=harm)
-        one.refused.add(bad.key)
+        raw = {"text": text, harm: text[::-1]}  # which stands nowhere in the event
+        party = Party(phone=PHONE, name=text)
+        bad = message("bad", text=text, sender=party, channel=harm, raw=raw)
+        one.refused[bad.key] = AWAY
         odd = unrecognized("odd", reason=harm, path=harm, raw={harm: text})
         ours = status(Status.FAILED, "bad", word=harm, account=ACCOUNT)
         await one.publish(bad, odd, ours)
+        body = orjson.dumps({"messages": [{"id": "come", "text": text}]})
+        headers = {"User-Agent": text, harm: text, "X-Forwarded-For": text}
+        await one.bridge.receive(
+            "plain",
+            Callback(body=body, tail=PLAIN_TOKEN, received_at=datetime.now(UTC), headers=headers),
+        )
+        come = await one.position("plain/message/plain/come")
         async with one.tab(viewport={"width": 360, "height": 740}) as tab:
             positions = {each.key: await one.position(each.key) for each in (bad, odd, ours)}
-            for view in pages(positions):
+            for view in (*pages(positions), f"#/event/{come}"):
                 page = await tab.open(view)
                 await page.get_by_label("Personal data").check()
                 await page.locator("main h1").wait_for()
+                for told in await page.locator("section summary").all():
+                    await told.click()
                 if view == "#/events":
                     await expect(page.locator(".state")).to_have_text("live")
                     await one.publish(message("live", text=text, channel=harm))
-                    await expect(page.locator("ol.events li")).to_have_count(4)
+                    await expect(page.locator("ol.events li")).to_have_count(5)
                 if view == "#/playground":
                     body = {"messages": [{"id": "x", "text": text}]}
                     await page.get_by_label("Body").fill(orjson.dumps(body).decode())

@@ -9,6 +9,7 @@ import jsonschema
 import orjson
 import pytest
 
+from bridge.adapter import Callback
 from bridge.adapter.signing import Secret
 from bridge.journal.protocol import Entry, Held, Retry
 from bridge.ops.admin import application
@@ -18,7 +19,8 @@ from bridge.ops.metrics import Metrics
 from bridge.ops.openapi import openapi
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings
-from tests.bridge.events import message, sent, status, unrecognized
+from tests.bridge.events import NOON, message, sent, status, unrecognized
+from tests.bridge.fakes import TOKEN
 from tests.bridge.model.test_schema import closed
 from tests.bridge.ops.test_admin import operated
 
@@ -69,7 +71,10 @@ async def test_every_answer_is_as_described():
         )
         for path in ("/status", "/events", "/subscribers", "/dead", "/outbox"):
             assert faults(path, "get", await one.get(path)) == []
-        for key in (message("b").key, sent("c").key):
+        body = b'{"messages": [{"id": "d", "text": "hello"}]}'
+        come = Callback(body=body, tail=TOKEN, received_at=NOON, headers={"Accept": "*/*"})
+        await one.bridge.receive("plain", come)
+        for key in (message("b").key, sent("c").key, "plain/message/plain/d"):
             assert faults("/event", "get", await one.get("/event", key=key)) == []
         retry = Retry(tries=1, due_at=1.0, first_failed_at=1.0, failed_at=1.0, error="?")
         entry = Entry(position=1, lane="", event=message("a"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from datetime import UTC, datetime
+from io import BytesIO
 
 import orjson
 import pytest
@@ -15,15 +18,29 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.errors import Unsendable
 from bridge.journal.memory import MemoryJournal
-from bridge.model import Choice, Location, Media, Menu, Message, Option, Status, StatusChange, Text
+from bridge.model import (
+    Choice,
+    Location,
+    Media,
+    MediaKind,
+    Menu,
+    Message,
+    Option,
+    ProviderError,
+    Status,
+    StatusChange,
+    Text,
+)
 from bridge.ops.admin import listening
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings
 from bridge.testing.chat import rehearsing
-from bridge.testing.providers import SimulatedProvider
+from bridge.testing.providers import SimulatedProvider, Trouble
 from bridge.testing.samples import find
+from tests.bridge.events import status
 from tests.bridge.ops.browser import HOSTILE, PATIENCE, WORD, Tab, chromium
 from tests.bridge.serving import serving
 
@@ -150,6 +167,141 @@ async def test_a_conversation_by_hand(browser):
         await context.close()
 
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="window.hacked = 1"><script/></svg>'
+
+
+def a_bridge_that_fetches(name: str, adapter) -> Bridge:
+    """Return a bridge with a bot that fetches each file, says its digest, and sends it back."""
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter(name, adapter)
+
+    @bridge.on(Message, content=Media, direction="inbound", name="files")
+    async def files(message: Message[Media]) -> None:
+        file = await bridge.fetch(message)
+        await bridge.reply(message, f"{file.size} {file.sha256}")
+        await bridge.reply(message, message.content)
+
+    return bridge
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("whatsapp", whatsapp), ("rcs", rcs), ("incs", incs)],
+    ids=["whatsapp", "rcs", "incs"],
+)
+async def test_the_bytes_of_a_file(browser, name, make):
+    """What one attaches is the file that the bot fetches, and what the bot sends is shown."""
+    async with served(a_bridge_that_fetches(name, make())) as one:
+        context = await browser.new_context()
+        tab = Tab(await context.new_page(), one.url)
+        page = await tab.open("#/chat", heading="Chat")
+        bubbles = page.locator(".bubble")
+        picture = {"name": "dot.png", "mimeType": "image/png", "buffer": PNG}
+        await page.get_by_label("Attach").set_input_files(picture)
+        told = f"{len(PNG)} {hashlib.sha256(PNG).hexdigest()}"
+        await expect(bubbles.nth(1).locator("p")).to_have_text(told)
+        for number in (0, 2):
+            canvas = bubbles.nth(number).locator("canvas")
+            await expect(canvas).to_be_visible()
+            assert await canvas.evaluate("({width, height}) => [width, height]") == [1, 1]
+        drawing = {"name": "evil.svg", "mimeType": "image/svg+xml", "buffer": SVG}
+        await page.get_by_label("Attach").set_input_files(drawing)
+        await expect(bubbles).to_have_count(6)
+        async with page.expect_download() as saving:
+            await bubbles.nth(5).get_by_role("button", name="Save").click()
+        saved = await (await saving.value).path()
+        assert await asyncio.to_thread(saved.read_bytes) == SVG
+        assert await page.evaluate("window.hacked === undefined")
+        tab.check()
+        await context.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("whatsapp", whatsapp), ("rcs", rcs)], ids=["whatsapp", "rcs"]
+)
+async def test_a_file_of_the_bots_own(browser, name, make):
+    """A file that the bot uploads is in its bubble."""
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter(name, make())
+
+    @bridge.on(Message, content=Text, direction="inbound", name="painter")
+    async def painter(message: Message[Text]) -> None:
+        await bridge.reply(message, await bridge.upload(PNG, via=message, mime_type="image/png"))
+
+    async with served(bridge) as one:
+        context = await browser.new_context()
+        tab = Tab(await context.new_page(), one.url)
+        page = await tab.open("#/chat", heading="Chat")
+        await page.get_by_label("Message").fill("paint")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".bubble").nth(1).locator("canvas")).to_be_visible()
+        tab.check()
+        await context.close()
+
+
+async def test_no_file_where_the_provider_takes_none():
+    """Where a provider documents no way to upload, the chat's does not either."""
+    bridge = a_bridge(incs=incs())
+    async with served(bridge) as one:
+        with pytest.raises(Unsendable, match="needs a url"):
+            await bridge.upload(PNG, via="incs", mime_type="image/png")
+        with pytest.raises(Unsendable, match="send a link"):
+            one.chat.senders["incs"].upload(Media(media=MediaKind.IMAGE), "whatsapp", None)
+
+
+async def test_a_file_that_nobody_has(browser):
+    """Of a file that cannot be fetched the bubble says why, and so does a wrong request."""
+    bridge = a_bridge(whatsapp=whatsapp())
+    async with served(bridge) as one:
+        for url in ("http://127.0.0.1:1/cat.png", "http://localhost:1/cat.png"):
+            card = Menu("What next?", options=OPTIONS, media=Media(media=MediaKind.IMAGE, url=url))
+            await bridge.send(USER, card, via="whatsapp")
+        context = await browser.new_context()
+        tab = Tab(await context.new_page(), one.url)
+        tab.allowed = ("404",)  # browsers write it into the console by themselves
+        page = await tab.open("#/chat", heading="Chat")
+        said = "the file cannot be fetched: its link leads to an address that is not public"
+        await expect(page.locator(".bubble .file")).to_have_text([said, said])
+        text = {"kind": "text", "text": "hello"}
+        await one.post("/chat/say", adapter="whatsapp", user=USER, content=text)
+        for query, detail in (
+            ("position=1&card=1", None),
+            ("position=999", "position: no message is there"),
+            ("position=2", None),
+        ):
+            async with ClientSession() as session:
+                response = await session.get(f"{one.url}/chat/file?{query}")
+                told = (await response.json(content_type=None))["detail"]
+            assert response.status in (400, 404)
+            assert detail in (None, told)
+        content = {"kind": "media", "media": "image"}
+        refused = await one.post(
+            "/chat/say", 400, adapter="whatsapp", user=USER, content=content, file="1"
+        )
+        assert refused["detail"] == "file: the provider keeps none of this id"
+        tab.check()
+        await context.close()
+
+
+async def test_a_file_that_is_too_large():
+    """A file has a bound, and what goes beyond it is not kept."""
+    async with served(a_bridge(whatsapp=whatsapp())) as one, ClientSession() as session:
+        large = (16 << 20) + 1
+        address = f"{one.url}/chat/file?adapter=whatsapp"
+        async with session.post(address, data=BytesIO(bytes(large))) as response:
+            assert (await response.json(content_type=None))["detail"] == "a file may have 16 MiB"
+        files = one.chat.providers["whatsapp"].simulation.files
+        assert files == {}
+        for _ in range(5):
+            async with session.post(address, data=BytesIO(bytes(large - 1))) as response:
+                last = (await response.json())["file"]
+        assert len(files) == 4
+        assert last in files
+
+
 async def test_several_users_and_a_provider_in_a_mood(browser):
     """Each user has a conversation of their own; what cannot reach one of them fails."""
     async with served(a_bridge(whatsapp=whatsapp())) as one:
@@ -180,7 +332,7 @@ async def test_several_users_and_a_provider_in_a_mood(browser):
 
 
 async def test_hostile_words_harm_nothing(browser):
-    """Whatever a user says, a bot echoes or a menu offers is text in the chat too."""
+    """Whatever a user says, a bot echoes or a provider's failure tells is text in every view."""
     bridge = Bridge(journal=MemoryJournal())
     bridge.add_adapter("whatsapp", whatsapp())
 
@@ -198,11 +350,25 @@ async def test_hostile_words_harm_nothing(browser):
             await one.post("/chat/say", adapter="whatsapp", user=USER, content=content)
         bubbles = page.locator(".bubble")
         await expect(bubbles).to_have_count(4)
-        assert await page.locator("main :is(script, img, svg, iframe)").count() == 0
-        assert await page.evaluate("window.hacked === undefined")
-        assert "\u202e" not in await page.locator("main").inner_text()
-        assert await page.locator("main a:not([href^='#/'])").count() == 0
-        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        one.chat.providers["whatsapp"].trouble = Trouble.DOWN
+        await one.bridge.send(USER, HOSTILE, via="whatsapp")
+        error = ProviderError(code=HOSTILE, title=HOSTILE)
+        failed = status(Status.FAILED, "x", source="whatsapp", error=error)
+        await one.bridge.journal.append([failed])
+        for view in ("#/chat", "#/outbox"):
+            await tab.open(view)
+            await page.get_by_label("Personal data").check()
+            if view == "#/outbox":
+                table = page.get_by_role("region", name="Held events")
+                await expect(table.locator("tbody")).to_contain_text("<script>")
+                failures = page.get_by_role("region", name="Failures")
+                await expect(failures.locator("tbody")).to_contain_text("<script>")
+            assert await page.locator("main :is(script, img, svg, iframe)").count() == 0
+            assert await page.evaluate("window.hacked === undefined")
+            assert "\u202e" not in await page.locator("main").inner_text()
+            assert await page.locator("main a:not([href^='#/'])").count() == 0
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+            await page.get_by_label("Personal data").uncheck()
         tab.check()
         await context.close()
 

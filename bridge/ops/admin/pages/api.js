@@ -68,8 +68,14 @@ export async function post(path, body, options) {
   return (await ask(path, request)).json();
 }
 
-export async function remove(path) {
-  return (await ask(path, { method: "DELETE" })).json();
+/** Get a file, which may hold personal data. */
+export async function getFile(path, parameters, options) {
+  return (await ask(target(path, { ...parameters, masked: false }), options)).blob();
+}
+
+/** Post a file as it is. */
+export async function postFile(path, parameters, bytes) {
+  return (await ask(target(path, parameters), { method: "POST", body: bytes })).json();
 }
 
 /** Return how to ask for the same from a shell. */

@@ -1,14 +1,15 @@
 // A phone to talk to one's bot with: what one says goes to the bridge's own address as the
 // provider's callback, and what the bot sends comes back by the simulated provider.
 
-import { follow, get, post } from "./api.js";
-import { brief, button, h, json, say, time, whole } from "./dom.js";
+import { follow, get, getFile, post, postFile } from "./api.js";
+import { brief, button, h, json, say, size, time, whole } from "./dom.js";
 import { tried } from "./event.js";
 import { contentText, ticks } from "./text.js";
 
 const PAGE = 100;
 const FEW = 3; // options that channels show as buttons
 const LATE = 5; // seconds
+const WIDEST = 480; // pixels of a picture
 const ALEXANDERPLATZ = { kind: "location", latitude: 52.5219, longitude: 13.4132 };
 
 export async function chat({ root, filters, signal }) {
@@ -27,10 +28,11 @@ export async function chat({ root, filters, signal }) {
   };
   const bubbles = h("ol", { class: "bubbles", "aria-label": "The conversation", role: "log" });
   const drawer = h("div", { class: "drawer" });
-  const tell = (content) =>
+  const tell = (content, bytes = null) =>
     tried(async () => {
       const { adapter, account } = phone;
-      const { acknowledged } = await post("/chat/say", { adapter, account, user, content });
+      const { file = null } = bytes ? await postFile("/chat/file", { adapter }, bytes) : {};
+      const { acknowledged } = await post("/chat/say", { adapter, account, user, content, file });
       if (!acknowledged) throw new Error("The bridge did not acknowledge this callback.");
     });
   root.append(
@@ -66,6 +68,7 @@ export async function chat({ root, filters, signal }) {
 
 async function watch({ phone, phones, user, bubbles, drawer, tell, signal }) {
   const told = new Map(); // our own messages and the user's, by the id that statuses name
+  const shownFiles = files(signal);
   const same = new Map();
   const statuses = new Map();
   const isHere = ({ event }) => {
@@ -93,7 +96,7 @@ async function watch({ phone, phones, user, bubbles, drawer, tell, signal }) {
   };
   const draw = () => {
     bubbles.replaceChildren(
-      ...[...told.entries()].map(([id, entry]) => bubble(entry, statuses.get(id), tell)),
+      ...[...told.entries()].map(([id, entry]) => bubble(entry, statuses.get(id), tell, shownFiles)),
     );
     bubbles.lastElementChild?.scrollIntoView({ block: "nearest" });
   };
@@ -124,13 +127,13 @@ async function watch({ phone, phones, user, bubbles, drawer, tell, signal }) {
   );
 }
 
-function bubble(entry, status, tell) {
+function bubble(entry, status, tell, shownFiles) {
   const { event, position } = entry;
   const isUser = event.direction === "inbound";
   return h(
     "li",
     { class: `bubble ${isUser ? "outbound" : "inbound"}` }, // as the user sees it
-    content(event.content, tell),
+    content(event.content, tell, (media, card) => shownFiles(position, media, card)),
     h(
       "a",
       { href: `#/event/${position}` },
@@ -143,17 +146,18 @@ function bubble(entry, status, tell) {
   );
 }
 
-function content(value, tell) {
+function content(value, tell, file, card = 0) {
   if (value.kind === "carousel") {
     return [
       value.text ? whole("p", null, value.text) : null,
-      value.cards.map((each) => h("div", { class: "card" }, content(each, tell))),
+      value.cards.map((each, at) => h("div", { class: "card" }, content(each, tell, file, at))),
     ];
   }
   if (value.options) {
     const source = value.options.length > FEW ? "list" : "button";
     const pick = (option) => () => tell({ kind: "choice", source, id: option.id, title: option.title });
     return [
+      value.media ? file(value.media, card) : null,
       value.header ? h("strong", null, brief(value.header)) : null,
       value.text ? whole("p", null, value.text) : null,
       value.footer ? h("small", null, brief(value.footer)) : null,
@@ -170,7 +174,58 @@ function content(value, tell) {
     ];
   }
   const label = value.kind === "text" ? null : h("span", { class: "badge" }, value.kind);
-  return [label, whole("p", null, contentText(value))];
+  return [
+    label,
+    value.kind === "media" ? file(value, card) : null,
+    whole("p", null, contentText(value)),
+  ];
+}
+
+/** Return a function that gives the place of a file, filled once one sees it. */
+function files(signal) {
+  const places = new Map();
+  return (position, media, card) => {
+    const name = `${position}/${card}`;
+    if (!places.has(name)) {
+      const place = h("div", { class: "file" });
+      places.set(name, place);
+      const seen = new IntersectionObserver(([{ isIntersecting }]) => {
+        if (!isIntersecting) return;
+        seen.disconnect();
+        fill(place, { position, card }, media, signal);
+      });
+      seen.observe(place);
+    }
+    return places.get(name);
+  };
+}
+
+/** Show a picture, drawn and not linked to; of any other file, a button that saves it. */
+async function fill(place, where, { media, filename }, signal) {
+  const name = brief(filename ?? media, 80);
+  try {
+    const bytes = await getFile("/chat/file", where, { signal });
+    const picture = await createImageBitmap(bytes).catch(() => null); // an SVG is none to it
+    const save = () => {
+      const link = h("a", { href: URL.createObjectURL(bytes), download: name });
+      link.click();
+      URL.revokeObjectURL(link.href);
+    };
+    place.replaceChildren(
+      picture ? drawn(picture, name) : button(`Save ${name}, ${size(bytes.size)}`, save),
+    );
+  } catch (error) {
+    if (!signal.aborted) place.replaceChildren(h("p", { class: "error" }, brief(error.message, 300)));
+  }
+}
+
+function drawn(picture, name) {
+  const scale = Math.min(1, WIDEST / Math.max(picture.width, picture.height));
+  const canvas = h("canvas", { role: "img", "aria-label": name });
+  canvas.width = Math.max(1, Math.round(picture.width * scale));
+  canvas.height = Math.max(1, Math.round(picture.height * scale));
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return canvas;
 }
 
 function composer(tell) {
@@ -184,8 +239,8 @@ function composer(tell) {
       if (!chosen) return;
       const [family] = chosen.type.split("/");
       const media = ["image", "audio", "video"].includes(family) ? family : "document";
-      const { name: filename, type: mime_type, size } = chosen;
-      await tell({ kind: "media", media, filename, mime_type: mime_type || null, size });
+      const { name: filename, type: mime_type } = chosen;
+      await tell({ kind: "media", media, filename, mime_type: mime_type || null }, chosen);
       file.value = "";
     },
   });

@@ -1,4 +1,4 @@
-// Dead letters, grouped by their error: a broken subscriber has one fault and many letters.
+// Dead letters, grouped by their fault: a broken subscriber has one fault and many letters.
 
 import { get, post } from "./api.js";
 import { brief, button, confirmed, counted, h, time, whole } from "./dom.js";
@@ -10,6 +10,10 @@ const MOST = 2000;
 const FEW = 20;
 
 export async function dead({ root, filters, signal, again }) {
+  const { subscribers } = await get("/subscribers", {}, { signal });
+  const failing = subscribers.filter(
+    (each) => each.held && each.failed_tries && [undefined, each.name].includes(filters.subscriber),
+  );
   const letters = [];
   let after = 0;
   while (after !== null && letters.length < MOST) {
@@ -28,6 +32,7 @@ export async function dead({ root, filters, signal, again }) {
       ),
     );
   }
+  root.append(...failing.map(stillTried));
   if (after !== null) root.append(h("p", null, `The oldest ${letters.length} of them.`));
   if (!letters.length) root.append(h("p", null, "There are none."));
   const groups = Map.groupBy
@@ -40,8 +45,17 @@ export async function dead({ root, filters, signal, again }) {
   root.append(...sorted.map((each) => group(each, again)));
 }
 
-function nameOf(letter) {
-  return `${letter.subscriber}\n${letter.error}`;
+/** Tell of what a subscriber fails with, and is not dead yet. */
+function stillTried({ name, held }) {
+  const events = counted(held, "event");
+  const link = h("a", { href: `#/subscribers?held=${encodeURIComponent(name)}` }, events);
+  return h("p", null, `${brief(name, 60)} fails, and is given `, link, " again.");
+}
+
+/** Return what the letters of one fault have in common: the line that raised, and what it raised. */
+function nameOf({ subscriber, where, error }) {
+  const kind = where ? (error ?? "").split(":")[0] : (error ?? "").replace(/\d+/g, "0");
+  return JSON.stringify([subscriber, where ?? null, kind]);
 }
 
 function group(letters, again) {
@@ -57,6 +71,7 @@ function group(letters, again) {
     const question = `Drop ${counted(some.length, "letter")}? They are not delivered any more.`;
     if (await confirmed(question, "Drop")) await change("/dead/drop", some, "dropped")();
   };
+  const wordings = new Set(letters.map((each) => each.error)).size;
   const row = (letter) =>
     h(
       "li",
@@ -73,6 +88,7 @@ function group(letters, again) {
         "aria-label": `Retry letter ${letter.id}`,
       }),
       button("Drop", drop([letter]), { "aria-label": `Drop letter ${letter.id}` }),
+      letter.error !== first.error ? whole("p", { class: "error" }, letter.error ?? "no error") : null,
     );
   const list = h("ol", { class: "letters" }, letters.slice(0, FEW).map(row));
   return h(
@@ -80,6 +96,8 @@ function group(letters, again) {
     { class: "group", "aria-label": `${brief(first.subscriber, 60)}: ${brief(first.error, 80)}` },
     h("h2", null, `${counted(letters.length, "letter")} of ${brief(first.subscriber, 60)}`),
     whole("p", { class: "error" }, first.error ?? "no error"),
+    wordings > 1 ? h("p", null, `In ${wordings} wordings; the oldest letter's stands here.`) : null,
+    last.where ? h("p", null, `Raised at ${brief(last.where)}.`) : null,
     h("p", null, "first ", time(first.failed_at), ", last ", time(last.failed_at)),
     frames(last.trace),
     h(

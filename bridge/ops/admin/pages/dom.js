@@ -17,6 +17,11 @@ export function h(tag, attributes, ...children) {
       element.setAttribute(name, value === true ? "" : value);
     }
   }
+  return put(element, children);
+}
+
+/** Append children to an element, lists of them among these; null is none. */
+export function put(element, ...children) {
   element.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
   return element;
 }

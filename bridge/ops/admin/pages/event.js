@@ -2,18 +2,34 @@
 
 import { curl, follow, get, post, session } from "./api.js";
 import { difference } from "./difference.js";
-import { brief, button, confirmed, copy, counted, h, json, say, time, visible, whole } from "./dom.js";
+import {
+  brief,
+  button,
+  confirmed,
+  copy,
+  counted,
+  h,
+  json,
+  put,
+  say,
+  time,
+  visible,
+  whole,
+} from "./dom.js";
 import { contentText, partyName, summary, ticks } from "./text.js";
 
 const PAGE = 200;
 
-export async function event({ root, argument, signal, again }) {
-  const found = await get("/event", { position: argument }, { signal });
+export async function event({ root, argument: asked, filters, signal, again }) {
+  const { key } = filters;
+  const found = await get("/event", key ? { key } : { position: asked }, { signal });
   const { entry, outcomes, history } = found;
+  const argument = entry.position;
   const { raw, ...told } = entry.event;
   root.firstChild.textContent = brief(summary(entry.event), 120);
   const isTalk = entry.event.conversation != null;
-  root.append(
+  put(
+    root,
     h(
       "p",
       null,
@@ -23,6 +39,9 @@ export async function event({ root, argument, signal, again }) {
       isTalk ? ", " : "",
       isTalk ? h("a", { href: `#/conversation/${argument}` }, "the conversation") : "",
     ),
+    key && key !== entry.event.key
+      ? h("p", { dir: "auto" }, `The first that was published of ${brief(key)}.`)
+      : null,
     relations(entry, history),
     actions(entry, outcomes, again),
     h(
@@ -46,10 +65,46 @@ export async function event({ root, argument, signal, again }) {
         "section",
         { "aria-label": "What became of it" },
         h("h2", null, "What became of it"),
-        outcomes.length ? outcomes.map((each) => outcome(each, again)) : h("p", null, "No subscriber wants it."),
+        outcomes.length ? outcomes.map((each) => outcome(each, argument, again)) : h("p", null, "No subscriber wants it."),
       ),
     ),
     timeline(history, entry.position),
+    callbacks(found),
+  );
+}
+
+/** Return how often, when and from where the event was told, with each callback's headers. */
+function callbacks({ entry, callbacks: known, callbacks_since: since }) {
+  const told = entry.event.origin === "bridge"
+    ? "None: the bridge itself made this event."
+    : ["Not known any more: the server remembers the last 500 since its start, ", time(since), "."];
+  return h(
+    "section",
+    { "aria-label": "Callbacks that told of it" },
+    h("h2", null, "Callbacks that told of it"),
+    known.length ? known.map((each) => callback(each, entry.position)) : h("p", null, told),
+  );
+}
+
+function callback({ source, received_at: at, client, headers, position }, own) {
+  const became = position === null
+    ? "a repetition: nothing was published for it"
+    : position === own
+      ? "this event was published for it"
+      : h("a", { href: `#/event/${position}` }, "another event was published for it");
+  return h(
+    "details",
+    null,
+    h("summary", null, time(at), ` by ${brief(source, 60)}, ${client ? `from ${client}, ` : ""}`, became),
+    headers.length
+      ? h(
+          "dl",
+          { class: "headers" },
+          headers.map(([name, value]) =>
+            h("div", null, h("dt", null, brief(name, 60)), h("dd", { dir: "auto" }, brief(value, 300))),
+          ),
+        )
+      : h("p", null, "It came without headers."),
   );
 }
 
@@ -173,7 +228,7 @@ async function copyTest(position) {
   await copy(lines.join("\n"), "test");
 }
 
-function outcome(each, again) {
+function outcome(each, position, again) {
   const times = [
     ["first_failed_at", "failing since"],
     ["failed_at", "last failed"],
@@ -201,6 +256,15 @@ function outcome(each, again) {
     each.error ? whole("p", { class: "error" }, each.error) : null,
     each.where ? h("p", null, `It failed at ${brief(each.where)}.`) : null,
     frames(each.trace),
+    each.standing === "held"
+      ? button("Try now", () =>
+          tried(async () => {
+            await post("/replay", { positions: [position], subscriber: each.subscriber });
+            setTimeout(again, 300);
+            return "Tried again.";
+          }),
+        )
+      : null,
     each.letter
       ? h(
           "div",

@@ -23,7 +23,7 @@ const FIELDS = [
 
 export async function events({ root, filters, signal }) {
   const { before, ...wanted } = filters;
-  root.append(form(wanted));
+  root.append(form(wanted), lookUp());
   const list = h("ol", { class: "events", "aria-label": "Events, the newest first" });
   const empty = h("p", { hidden: true }, "Nothing is here.");
   const pages = h("nav", { class: "pages", "aria-label": "Pages" });
@@ -122,6 +122,23 @@ function form(wanted) {
         h("a", { href: "#/events" }, "Clear"),
       ),
     ),
+  );
+}
+
+function lookUp() {
+  const field = h("input", { id: "key", name: "key", size: "30", required: true, autocomplete: "off" });
+  return h(
+    "form",
+    {
+      class: "actions",
+      onsubmit: (submitted) => {
+        submitted.preventDefault();
+        location.hash = `#/event?${new URLSearchParams({ key: field.value.trim() })}`;
+      },
+    },
+    h("label", { for: "key" }, "Key or message id"),
+    field,
+    h("button", { type: "submit" }, "Find"),
   );
 }
 
