@@ -25,6 +25,7 @@ PATIENCE = 120.0  # seconds; only a test that fails ever takes that long
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # some twenty processes, one after another
     pytest.mark.skipif(
         not Path(sys.prefix, "bin", "bridge").exists(), reason="bridge is not in this environment"
     ),
