@@ -23,8 +23,12 @@ from tests.bridge.events import USER_PHONE, message, unrecognized
 from tests.bridge.serving import PATIENCE
 
 ALICES, WALLBOARDS, OWN = "alices-token", "wallboards-token", "own-token"
+SENDERS = "senders-token"
 SETTINGS = AdminSettings(
-    token=Secret(OWN), tokens={"alice": Secret(ALICES)}, readers={"wallboard": Secret(WALLBOARDS)}
+    token=Secret(OWN),
+    tokens={"alice": Secret(ALICES)},
+    readers={"wallboard": Secret(WALLBOARDS)},
+    send_token=Secret(SENDERS),
 )
 
 
@@ -141,6 +145,41 @@ async def test_readers_only_read():
         assert await ask("DELETE", "/subscribers/crm", WALLBOARDS) == 403
         assert await ask("GET", "/export", WALLBOARDS) == 403
         assert len(await ask.bridge.journal.dead_letters()) == 1
+
+
+OPEN = {"/", "/healthz", "/readyz"}  # and the page's own files, which hold no data
+LOOKING = {"/normalize"}
+
+
+async def test_every_route_asks_for_its_token():
+    """Of all routes that there are, each lets in what it should: law for those that come later.
+
+    Nobody without a token, a reader to what changes nothing, and the token for sending to send.
+    """
+    app = application(Bridge(journal=MemoryJournal()).operators, Metrics(), SETTINGS)
+    routes = {
+        (route.method, route.resource.canonical.replace("{name}", "crm"))
+        for route in app.router.routes()
+    }
+    assert {("POST", "/purge"), ("GET", "/events"), ("GET", "/export")} <= routes
+    async with served() as ask:
+        for method, path in sorted(routes):
+            is_open = path in OPEN or path.startswith("/inspector/")
+            for token in (None, SENDERS):
+                if not (token == SENDERS and path == "/send"):
+                    assert (await ask(method, path, token) == 401) is not is_open, path
+            is_reading = method in {"GET", "HEAD"} and path != "/export"
+            if path != "/events/follow":  # it would not end
+                refused = await ask(method, path, WALLBOARDS) == 403
+                assert refused is not (is_reading or path in LOOKING), path
+        assert await ask("POST", "/send", SENDERS) == 400
+
+
+async def test_a_stream_has_no_head():
+    """A stream cannot be asked for its head alone, which would have no end."""
+    async with served() as ask:
+        for path in ("/events/follow", "/export"):
+            assert await ask("HEAD", path) == 405
 
 
 async def test_on_loopback_without_a_token_the_operator_is_local(caplog):
