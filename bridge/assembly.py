@@ -222,27 +222,18 @@ def subscriber_of(entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]
 
     Raises `ConfigurationError` where its function is not there.
     """
-    owned: dict[str, Any] = {}
-    if entry.owned is not None:
-        owned["owned"] = None if entry.owned == "any" else entry.owned
-    if entry.when_paused is not None or entry.use in (CONSOLE, WEBHOOK, MEDIA):
-        owned["when_paused"] = entry.when_paused is not False  # only functions are bots
-    return Subscriber(
-        name=entry.name,
-        function=_function_of(entry, keeper),
-        events=entry.events or Event.kind,
-        channel=entry.channel,
-        account=entry.account,
-        source=entry.source,
-        domain=entry.domain,
-        completions=entry.completions,
-        transaction=entry.transaction,
-        **owned,
-        direction=entry.direction,
-        origin=entry.origin,
-        content=entry.content,
-        gather=entry.gather,
-    )
+    given: dict[str, Any] = {
+        key: getattr(entry, key)
+        for key in attrs.fields_dict(Subscriber)
+        if key != "function" and getattr(entry, key) is not None
+    }
+    if not entry.events:
+        given["events"] = Event.kind
+    if entry.owned == "any":
+        given["owned"] = None
+    if entry.use in (CONSOLE, WEBHOOK, MEDIA):
+        given.setdefault("when_paused", True)  # only functions are bots
+    return Subscriber(function=_function_of(entry, keeper), **given)
 
 
 def _function_of(

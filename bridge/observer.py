@@ -70,7 +70,7 @@ class AttemptDetails:
     result: Result | None = None
 
 
-ACTIONS: Final = ("drop", "export", "forget", "purge", "reparse", "replay", "retry")
+ACTIONS: Final = ("drop", "export", "forget", "purge", "reparse", "replay", "retry", "send")
 """What operators do that is on record; a refusal is one of a "request"."""
 
 

@@ -76,7 +76,8 @@ class IncsSettings:
     are among them, a user's message comes twice, and the latter tells less of it."""
 
     settle: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
-    """How many seconds a user's message that `message_created` told waits for `new_message`."""
+    """How many seconds a user's message that `message_created` told waits for `new_message`, and
+    one that was sent through the API for the response, which says whether it is the bridge's."""
 
     base_url: str = BASE_URL
     """Where messages are sent to."""
@@ -109,7 +110,7 @@ class Incs:
         self._token_header = settings.token_header
         both = {wire.NEW_MESSAGE, wire.MESSAGE_CREATED} <= set(settings.callbacks)
         settle = settings.settle if both and settings.settle else None
-        self._channels = Channels(settings.channels, name, settle)
+        self._channels = Channels(settings.channels, name, settle, settings.settle or None)
         self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:

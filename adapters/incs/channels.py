@@ -72,22 +72,30 @@ class Channels:
     """Finds the channel of a callback by whatever the callback names.
 
     `source` is the name of the adapter that the callbacks come in by, `settle` for how long a
-    user's message waits for a fuller account of it.
+    user's message waits for a fuller account of it, and `overtake` for how long one that was sent
+    from a channel of `senders` waits for INCS's response to whoever sent it.
     """
 
-    __slots__ = ("_by_agent", "_by_id", "_by_phone", "_remembered", "problems", "settle", "source")
+    __slots__ = (
+        *("_by_agent", "_by_id", "_by_phone", "_remembered"),
+        *("overtake", "problems", "senders", "settle", "source"),
+    )
 
     def __init__(
         self,
         channels: Iterable[Channel],
         source: str = wire.CHANNEL,
         settle: float | None = None,
+        overtake: float | None = None,
     ) -> None:
         self.source = source
         self.settle = settle
+        self.overtake = overtake
         self._by_id: dict[str, Known] = {}
         self._by_agent: dict[str, Known] = {}
         self._by_phone: dict[str, dict[str, Known]] = {}
+        channels = tuple(channels)
+        self.senders = frozenset(str(each.id) for each in channels if each.certification_code)
         problems: list[Problem] = []
         for position, channel in enumerate(channels):
             for name, message in self._add(channel):

@@ -70,7 +70,7 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
         channel_id=message.get("auth_id"),
     )
     sides = _sides(message, message_id, scope)
-    events: list[Event] = [_message(message, channel_msg_id, sides, scope, channels.settle)]
+    events: list[Event] = [_message(message, channel_msg_id, sides, scope, channels)]
     word = identifier(message.get("channel_status"))
     if sides.direction is Direction.OUTBOUND and word not in (None, wire.STATUS_CREATED):
         events.append(
@@ -94,13 +94,17 @@ def _message(
     channel_msg_id: str | None,
     sides: _Sides,
     scope: Scope,
-    settle: float | None,
+    channels: Channels,
 ) -> Message:
     content, reply_to = content_of(message)
     incs_id = identifier(message.get("id"))
     message_id = channel_msg_id or incs_id or ""
     aliases = () if channel_msg_id is None or incs_id is None else (incs_id,)
     inbound = sides.direction is Direction.INBOUND
+    origin = Origin.USER if inbound else _written_by_us(message)
+    settle = channels.settle if inbound else None
+    if origin is Origin.API and scope.account in channels.senders:
+        settle = channels.overtake  # until the response says whether it is the bridge's own
     by_sender = inbound and scope.channel == rcs.CHANNEL and channel_msg_id is not None
     return build.message(
         source=scope.source,
@@ -119,14 +123,14 @@ def _message(
         aliases=aliases,
         id_space=None if incs_id is None else wire.CHANNEL,
         direction=sides.direction,
-        origin=Origin.USER if inbound else _written_by_us(message),
+        origin=origin,
         conversation=sides.conversation,
         sender=sides.sender,
         recipient=sides.recipient,
         content=content,
         reply_to=reply_to,
         # What cannot be shown has a key of its own, so nothing fuller comes under it.
-        settle=settle if inbound and aliases and type(content) is not Unsupported else None,
+        settle=settle if aliases and type(content) is not Unsupported else None,
     )
 
 

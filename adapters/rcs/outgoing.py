@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from bridge.adapter.fitting import degrees, link_to
+from bridge.adapter.texts import degrees, link_to
 from bridge.adapters.rcs import capabilities
 from bridge.errors import Unsendable
 from bridge.model import Carousel, Content, JsonValue, Media, MediaKind, Menu, Option, Text

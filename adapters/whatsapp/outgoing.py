@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from bridge.adapter.fitting import degrees
+from bridge.adapter.texts import degrees
 from bridge.adapters.whatsapp import capabilities
 from bridge.errors import Unsendable
 from bridge.model import (

@@ -6,15 +6,14 @@ the same way and composes only what fits.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Final, TypeAlias, assert_never, final
 from uuid import UUID, uuid5
 
 import attrs
 
 from bridge.adapter.capabilities import Act, Capabilities, MediaForm, Receipts, act_of
+from bridge.adapter.texts import checked_url, link_to, menu_as_text, split_text, words_of
 from bridge.errors import Unsendable
 from bridge.model import (
     CallPermission,
@@ -32,7 +31,6 @@ from bridge.model import (
     Menu,
     Message,
     Native,
-    Option,
     Order,
     Reaction,
     Receipt,
@@ -47,14 +45,7 @@ _Fit: TypeAlias = "tuple[list[Content], list[str]]"
 
 # Of the ids of parts. Another one would send again what had been sent.
 _NAMESPACE: Final = UUID("3e2f27a2-9d0e-5f5e-8a3b-6a1c9f0f5c11")
-_MAX_URL: Final = 2048
-_MAX_JOINED: Final = 32  # code points that one character of the user's may be made of
-_ZERO_WIDTH_JOINER: Final = "\u200d"
-_REGIONS: Final = range(0x1F1E6, 0x1F200)
-_SKIN_TONES: Final = range(0x1F3FB, 0x1F400)
 _PHONE: Final = frozenset("0123456789+*#")
-_MAX_LATITUDE: Final = 90
-_MAX_LONGITUDE: Final = 180
 
 
 @final
@@ -176,49 +167,6 @@ def _need(condition: bool, otherwise: str) -> None:
 # --- text ------------------------------------------------------------------------------------
 
 
-def split_text(text: str, limit: int) -> tuple[str, ...]:
-    """Split a text into pieces of at most `limit` characters that joined give it again.
-
-    Splits after a line break in the second half of a piece, else after a space, else anywhere
-    but inside of what the user sees as one character.
-    """
-    pieces = []
-    start = 0
-    while len(text) - start > limit:
-        end = _end_of_piece(text, start, start + limit)
-        pieces.append(text[start:end])
-        start = end
-    pieces.append(text[start:])
-    return tuple(pieces)
-
-
-def _end_of_piece(text: str, start: int, limit: int) -> int:
-    line = text.rfind("\n", start + (limit - start) // 2, limit)
-    if line >= 0:
-        return line + 1
-    for end in range(limit, start, -1):
-        if text[end - 1].isspace():
-            return end
-    for end in range(limit, max(start, limit - _MAX_JOINED), -1):
-        if not _is_joined(text, end):
-            return end
-    return limit
-
-
-def _is_joined(text: str, position: int) -> bool:
-    """Return whether the code points on both sides of a position are shown as one character.
-
-    A coarse form of https://www.unicode.org/reports/tr29/#Grapheme_Cluster_Boundary_Rules.
-    """
-    before, after = text[position - 1], text[position]
-    return (
-        unicodedata.category(after).startswith("M")
-        or _ZERO_WIDTH_JOINER in (before, after)
-        or ord(after) in _SKIN_TONES
-        or (ord(before) in _REGIONS and ord(after) in _REGIONS)
-    )
-
-
 def _fit_text(text: str, capabilities: Capabilities) -> _Fit:
     _need(bool(text.strip()), "a text without words")
     pieces = [piece for piece in split_text(text, capabilities.text) if piece.strip()]
@@ -254,7 +202,7 @@ def _fit_media(media: Media, capabilities: Capabilities) -> _Fit:
     reason = misfits[0] if misfits else f"there is no {media.media}"
     if url is None:
         raise Unsendable(reason)
-    words = _words(media.caption) or _words(media.filename)
+    words = words_of(media.caption) or words_of(media.filename)
     text = "\n".join(piece for piece in (words, url) if piece)
     contents, lost = _fit_text(text, capabilities)
     return contents, [f"the {media.media} is sent as a link: {reason}", *lost]
@@ -273,7 +221,7 @@ def _media_misfit(media: Media, form: MediaForm) -> str | None:
 
 
 def _captioned(media: Media, form: MediaForm, capabilities: Capabilities) -> _Fit:
-    caption = _words(media.caption)
+    caption = words_of(media.caption)
     if caption is None:
         return [attrs.evolve(media, caption=None)], []
     if len(caption) <= form.caption:
@@ -283,20 +231,7 @@ def _captioned(media: Media, form: MediaForm, capabilities: Capabilities) -> _Fi
     return [attrs.evolve(media, caption=None), *contents], [loss, *losses]
 
 
-def checked_url(url: str) -> str:
-    """Return a URL that may be given to a provider. Raises `Unsendable`."""
-    _need(url.startswith(("https://", "http://")), "a url that is not http or https")
-    _need(len(url) <= _MAX_URL, f"a url of {len(url)} characters, and {_MAX_URL} are possible")
-    _need(url.isprintable() and " " not in url, "a url with spaces or control characters")
-    return url
-
-
 # --- places and people -------------------------------------------------------------------------
-
-
-def degrees(value: float) -> str:
-    """Write degrees as a decimal number without an exponent."""
-    return format(Decimal(repr(float(value))), "f")
 
 
 def _fit_location(location: Location, capabilities: Capabilities) -> _Fit:
@@ -306,22 +241,6 @@ def _fit_location(location: Location, capabilities: Capabilities) -> _Fit:
     words = "\n".join(piece for piece in (location.name, location.address, link) if piece)
     contents, losses = _fit_text(words, capabilities)
     return contents, ["the location is sent as a text with a link", *losses]
-
-
-def link_to(location: Location) -> str:
-    """Return a link that shows a place on a map.
-
-    https://developers.google.com/maps/documentation/urls/get-started#search-action
-    """
-    if not (
-        -_MAX_LATITUDE <= location.latitude <= _MAX_LATITUDE
-        and -_MAX_LONGITUDE <= location.longitude <= _MAX_LONGITUDE
-    ):
-        raise Unsendable("a location beyond 90 degrees of latitude or 180 of longitude")
-    if location.url is not None:
-        return checked_url(location.url)
-    point = f"{degrees(location.latitude)}%2C{degrees(location.longitude)}"
-    return f"https://www.google.com/maps/search/?api=1&query={point}"
 
 
 def _fit_contacts(contacts: Contacts, capabilities: Capabilities) -> _Fit:
@@ -380,18 +299,14 @@ def _without_blanks(menu: Menu) -> Menu:
     """Return the menu with None for each optional text that has no words."""
     return attrs.evolve(
         menu,
-        header=_words(menu.header),
-        footer=_words(menu.footer),
-        button=_words(menu.button),
+        header=words_of(menu.header),
+        footer=words_of(menu.footer),
+        button=words_of(menu.button),
         options=tuple(
-            attrs.evolve(one, description=_words(one.description), section=_words(one.section))
+            attrs.evolve(one, description=words_of(one.description), section=words_of(one.section))
             for one in menu.options
         ),
     )
-
-
-def _words(text: str | None) -> str | None:
-    return text if text is not None and text.strip() else None
 
 
 def _check_menu(menu: Menu, capabilities: Capabilities) -> None:
@@ -417,37 +332,10 @@ def _check_menu(menu: Menu, capabilities: Capabilities) -> None:
         _fit_media(menu.media, capabilities)
 
 
-def menu_as_text(menu: Menu) -> str:
-    """Return a menu in words; options that are replies are numbered from 1."""
-    lines = []
-    number = 0
-    section: str | None = None
-    for option in menu.options:
-        if option.section is not None and option.section != section:
-            section = option.section
-            lines.append(section)
-        words = option.title
-        target = _target(option)
-        if target is None:
-            number += 1
-            words = f"{number}. {words}"
-        for more in (option.description, target):
-            words = f"{words}: {more}" if more else words
-        lines.append(words)
-    pieces = (menu.header, menu.text, "\n".join(lines), menu.footer)
-    return "\n\n".join(piece for piece in pieces if piece)
-
-
-def _target(option: Option) -> str | None:
-    if option.location is not None:
-        return link_to(option.location)
-    return option.url or option.phone
-
-
 def _fit_carousel(carousel: Carousel, capabilities: Capabilities) -> _Fit:
     _need(bool(carousel.cards), "a carousel without cards")
     carousel = Carousel(
-        [_without_blanks(card) for card in carousel.cards], text=_words(carousel.text)
+        [_without_blanks(card) for card in carousel.cards], text=words_of(carousel.text)
     )
     for card in carousel.cards:
         _check_menu(card, capabilities)

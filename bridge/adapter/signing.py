@@ -1,7 +1,7 @@
 """Prove where a callback comes from: secrets, tokens and signatures, in constant time.
 
-Everything compares raw bytes; whatever is malformed simply does not match. Nothing here puts
-a secret or an expected signature into a return value, an exception or a `repr`.
+Everything compares raw bytes; a malformed secret or signature simply does not match. Nothing here
+puts a secret or an expected signature into a return value, an exception or a `repr`.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def client_address(
 
     The header's values are read from the right: each address that is a trusted proxy vouches
     for the one before it, and the first that is not is the client. An entry that is no address
-    ends the chain: who sent it is not known then, so the answer is None.
+    ends the chain: then the sender is not known, and None is returned.
     """
     address = _address(peer)
     if address is None or not trusted:

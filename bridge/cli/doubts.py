@@ -35,6 +35,7 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
         *_about_files(settings, document, path.parent),
         *_about_networks(settings),
         *_about_repetition(settings),
+        *_about_accounts(settings),
         *_told_by_settings(settings),
     ):
         yield document.problem(key, message)
@@ -108,6 +109,14 @@ def _about_repetition(settings: Settings) -> Iterator[tuple[str, str]]:
             days = adapter.repeats_for.days
             message = f"{name} repeats callbacks for {days} days: what is gone comes out twice"
             yield "journal.keep", message
+
+
+def _about_accounts(settings: Settings) -> Iterator[tuple[str, str]]:
+    domains = {entry.domain or name for name, entry in settings.adapters.items()}
+    for name, entry in settings.subscribers.items():
+        if len(domains) > 1 and entry.account and entry.domain is entry.source is None:
+            told = "another domain's callbacks may name it too: add `domain` or `source`"
+            yield f"subscribers.{name}.account", told
 
 
 def _told_by_settings(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,8 @@ from bridge.cli.terminal import Exit, UsageError, confirmed, counted, say
 from bridge.model.masking import mask_phone
 
 _PAGE: Final = 1000
-_LOCAL: Final = re.compile(r"\(?0[\d ()/.-]*", re.ASCII)  # as it is dialled within a country
+# As it is dialled within a country: with a leading zero, or in groups and without a plus.
+_LOCAL: Final = re.compile(r"\(?0[\d ()/.-]*|[\d(]+[ ()/.-][\d ()/.-]*", re.ASCII)
 _LEFT: Final = "what others have said of the person stays, such as contact cards"
 
 

@@ -111,7 +111,7 @@ def _handler(
             if name is None:
                 name, tail = _place(request.path)
                 if name is None:
-                    return web_response(await _other(request, intake))
+                    return _ending(request, web_response(await _other(request, intake)))
             client, named = connection.client, _UNNAMED
             if trusted:
                 client = client_of(request, settings)
@@ -122,7 +122,7 @@ def _handler(
                 )
             if response is ACKNOWLEDGED and acknowledgement.suits(request):
                 return acknowledgement
-            return web_response(response)
+            return _ending(request, web_response(response))
         finally:
             connection.answered()
 
@@ -164,7 +164,11 @@ class Acknowledgement(web.StreamResponse):
     @staticmethod
     def suits(request: web.BaseRequest) -> bool:
         """Return whether a request may be answered so: HTTP/1.1 on a connection that stays."""
-        return request.keep_alive and request.version == HttpVersion11
+        return (
+            request.keep_alive
+            and request.version == HttpVersion11
+            and hdrs.UPGRADE not in request.headers
+        )
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write everything."""
@@ -183,6 +187,16 @@ class Acknowledgement(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: everything has been written."""
+
+
+def _ending(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Return a response that ends the connection of a request for another protocol.
+
+    The parser reads nothing more there, and whoever goes on would wait for an answer.
+    """
+    if hdrs.UPGRADE in request.headers or request.method == hdrs.METH_CONNECT:
+        response.force_close()
+    return response
 
 
 async def _encourage(request: web.BaseRequest) -> None:

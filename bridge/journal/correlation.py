@@ -235,14 +235,15 @@ def _latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
 def _status(change: StatusChange, ledger: Ledger) -> Decision:
     if ledger.knows(change.key) and ledger.known(change.key) is None:
         return _DUPLICATE  # it has been erased, and leaves nothing behind again
-    tracks.tie(change, ledger)
+    early, before = tracks.tie(change, ledger)
+    if early is not None:
+        before = (*before, *_message(early, ledger)[1])
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
     user: User | None = None
-    before: Sequence[Published] = ()
     if conversation is not None:
         conversation, user, joined = identity.settle(change, conversation, ledger, track.user)
-        before = _join(change, joined, ledger) if joined else ()
+        before = (*before, *_join(change, joined, ledger)) if joined else before
     change, keys, track = tracks.observe(change, track, conversation, user)
     for key in keys:
         if ledger.knows(key):

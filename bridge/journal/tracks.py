@@ -16,6 +16,7 @@ from typing import Final
 
 import attrs
 
+from bridge.journal import waiting
 from bridge.journal.ledger import Ledger, Observation, Track, User
 from bridge.model import (
     Conversation,
@@ -47,6 +48,7 @@ _DIRECT: Final = ConversationKind.DIRECT
 _GROUP: Final = ConversationKind.GROUP
 _UNKNOWN: Final = Status.UNKNOWN
 _ALONE: Final = ("",)
+_NOTHING: Final[Sequence[waiting.Published]] = ()
 _UUID: Final = 36  # characters: what is sent through the bridge is called by one
 _tied: Final = changer(StatusChange, "aliases", "id_space")
 _observed: Final = changer(
@@ -75,10 +77,12 @@ def _ours_of(change: StatusChange) -> Sequence[str]:
     return [each for each in told if each is not None and len(each) == _UUID]
 
 
-def tie(change: StatusChange, ledger: Ledger) -> None:
+def tie(change: StatusChange, ledger: Ledger) -> tuple[Message | None, Sequence[waiting.Published]]:
     """Tie a status's message to the one of ours that it names, if it does so for the first time.
 
-    Every account of the message under the provider's id is from then on taken for the same.
+    Every account of the message under the provider's id is from then on taken for the same. One
+    that came before, and waits since nobody knew whose it is, waits no more: it is returned, with
+    what is published in its stead.
     """
     name = _name(change, _space(change), change.message_id)
     for ours in _ours_of(change):
@@ -86,14 +90,21 @@ def tie(change: StatusChange, ledger: Ledger) -> None:
         if not isinstance(known, Track) or known.name == name:
             continue
         key = in_domain(change, message_key(change.channel, change.message_id))
-        if not ledger.knows(key):
+        early, freed = None, _NOTHING
+        is_known = ledger.knows(key)
+        told = ledger.known(key) if is_known else None
+        if told is not None and told.lane is not None and isinstance(told.event, Message):
+            early, is_known = told.event, False
+            _, freed = waiting.take(told.lane, (early.key,), ledger)
+        if not is_known:
             ledger.claim(key, in_domain(change, message_key(OURS, ours)))
         if known.message_id != ours:  # sent twice, in doubt, and tied before: one message still
             ledger.tie(name, known)
-            return
-        named = _tied(change, (ours,), OURS)
-        learn(named, known.conversation or change.conversation, None, ledger)
-        return
+        else:
+            named = _tied(change, (ours,), OURS)
+            learn(named, known.conversation or change.conversation, None, ledger)
+        return early, freed
+    return None, _NOTHING
 
 
 def find(message: Message, ledger: Ledger) -> Track | None:

@@ -128,7 +128,7 @@ class _Handler(QueueHandler):
         with self.lock or nullcontext():
             dropped, self._dropped = self._dropped, 0
         if dropped:
-            message = "%d lines of the log were dropped here: whoever reads it did not keep up"
+            message = "%d lines of the log were dropped here: their reader did not keep up"
             lost = _log.makeRecord(_log.name, logging.ERROR, "", 0, message, (dropped,), None)
             self.queue.put(self.prepare(lost))
 

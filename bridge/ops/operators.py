@@ -17,7 +17,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
@@ -164,7 +164,7 @@ class Operators:
             self._observers.remove(self._callbacks)
 
     @contextmanager
-    def _operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
+    def operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
         """Let observers see what the caller does."""
         by = caller.get()
         details = OperationDetails(action, by.name, by.client, subject)
@@ -296,7 +296,7 @@ class Operators:
 
         Raises `StillRunning`, wherever it runs: what runs would only begin anew.
         """
-        with self._operation("forget", name) as details:
+        with self.operation("forget", name) as details:
             await self._forget(name)
             details.count = 1
 
@@ -359,7 +359,7 @@ class Operators:
         ids: Sequence[int] | None,
         subscriber: str | None,
     ) -> int:
-        with self._operation(action) as details:
+        with self.operation(action) as details:
             letters = await self._letters(ids, subscriber)
             details.count = 0
             for start in range(0, len(letters), _TOGETHER):
@@ -423,7 +423,7 @@ class Operators:
         counts = Counter({each: len(positions) for each, positions in wanted.items() if positions})
         if dry_run:
             return counts
-        with self._operation("replay", name) as details:
+        with self.operation("replay", name) as details:
             for each in counts:
                 counts[each] = await self.journal.replay(wanted[each], each)
                 await self._wake({each})
@@ -446,12 +446,18 @@ class Operators:
         marked. None stands for what is not there, is not unreadable, or whose adapter is gone.
         """
         done: dict[str, Reparsed | None] = {}
-        for key in keys:
-            done[key] = None
-            entry = await self.find(key)
-            if entry is not None and isinstance(entry.event, Unrecognized):
-                with suppress(UnknownAdapter):
-                    done[key] = await self._reparse(entry.position, entry.event, dry_run=dry_run)
+        with nullcontext() if dry_run else self.operation("reparse") as details:
+            for key in keys:
+                done[key] = None
+                entry = await self.find(key)
+                if entry is not None and isinstance(entry.event, Unrecognized):
+                    with suppress(UnknownAdapter):
+                        done[key] = await self._reparse(
+                            entry.position, entry.event, dry_run=dry_run
+                        )
+            if details is not None:
+                appended = [each.appended for each in done.values() if each is not None]
+                details.count = sum(each.published for each in appended if each is not None)
         return done
 
     async def _reparse(self, position: int, event: Unrecognized, *, dry_run: bool) -> Reparsed:
@@ -464,22 +470,20 @@ class Operators:
         readable = parsed.malformed is None and len(news) == len(parsed.events)
         if dry_run:
             return Reparsed(is_whole=readable, events=news)
-        with self._operation("reparse") as details:
-            appended = await self.journal.append(news)
-            details.count = appended.published
-            if readable:
-                await self.journal.mark_reparsed([position])
+        appended = await self.journal.append(news)
+        if readable:
+            await self.journal.mark_reparsed([position])
         return Reparsed(is_whole=readable, events=news, appended=appended)
 
     async def purge(self, subject: str) -> int:
         """Erase every event about a phone number or a user id; return how many there were."""
-        with self._operation("purge", await asyncio.to_thread(hashed, subject)) as details:
+        with self.operation("purge", await asyncio.to_thread(hashed, subject)) as details:
             details.count = await self.journal.purge(subject)
             return details.count
 
     async def export(self) -> AsyncIterator[bytes]:
         """Give the whole journal as lines (see `transfer.lines_of`)."""
-        with self._operation("export") as details:
+        with self.operation("export") as details:
             details.count = 0
             async for line in lines_of(self.journal):
                 yield line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from bridge.clock import Clock
 from bridge.delivery import Attempt
@@ -16,6 +16,7 @@ from bridge.model import Content, Media, Message, Origin, StatusChange, Text
 from bridge.model.keys import OURS
 from bridge.outbox.ways import Way
 
+_Name: TypeAlias = tuple[str | None, str]  # a trust domain, and our id in it
 _LOOK_AGAIN: Final = 1.0  # seconds
 
 
@@ -43,7 +44,7 @@ class Doubts:
 
     def begin(self) -> None:
         """Begin a life of the process: what was taken before may have been sent before."""
-        self._before: set[str] | None = None
+        self._before: set[_Name] | None = None
         self._looking = asyncio.Lock()
 
     async def has_gone(self, message: Message, attempt: Attempt) -> bool:
@@ -58,7 +59,7 @@ class Doubts:
         async with self._looking:
             if self._before is None:
                 self._before = await self._look()
-        return message.message_id in self._before
+        return (message.domain, message.message_id) in self._before
 
     async def _is_told(self, message: Message, *, failures: bool) -> bool:
         entry = await self._journal().find(message.key)
@@ -114,20 +115,21 @@ class Doubts:
             for each in await self._journal().search(about)
         )
 
-    async def _look(self) -> set[str]:
-        """Return our ids of all messages of which something is told that may come again."""
+    async def _look(self) -> set[_Name]:
+        """Return the names of all messages of which something is told that may come again."""
         states = await self._journal().subscribers()
         position = min(
             (each.position for each in states if each.name == self._subscriber), default=0
         )
         about = Query(kinds=(StatusChange.kind,), after=position, limit=MOST)
-        found: set[str] = set()
+        found: set[_Name] = set()
         async with aclosing(self._journal().scan(about)) as pages:
             async for page in pages:
                 for entry in page:
                     change = entry.event
                     if isinstance(change, StatusChange) and change.id_space is not None:
-                        found.update((change.message_id, *change.aliases))
+                        told = (change.message_id, *change.aliases)
+                        found.update((change.domain, each) for each in told)
         return found
 
     def wait(self, way: Way, message: Message) -> None:

@@ -48,9 +48,9 @@ class Keeper:
         self._fetch = fetch
         self._publish = publish
 
-    async def __call__(self, message: Message) -> None:
-        """Keep the file of a message, if it has one."""
-        if not isinstance(message.content, Media):
+    async def __call__(self, message: Event) -> None:
+        """Keep the file of a message, if it is one and has one."""
+        if not isinstance(message, Message) or not isinstance(message.content, Media):
             return
         file, path = await self._kept(message)
         notice = build.notice(

@@ -47,8 +47,8 @@ class _Gate:
     def shut(self, now: float, seconds: float | None, factor: float) -> float:
         """Let nobody in for so many seconds, or for ever longer ones; return for how many.
 
-        Whoever asks for less than a second may ask for it for ever: then the pauses are ours.
-        Those that were let in before it was shut, and are refused as well, make it no longer.
+        A provider that asks for less than a second may ask for it for ever: then the pauses are
+        ours. Those that were let in before it was shut, and are refused as well, make it no longer.
         """
         if seconds is not None and seconds < 1:
             seconds = None

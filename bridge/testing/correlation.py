@@ -149,6 +149,47 @@ class CorrelationContract(ABC):
         (completion,) = [each for each in _messages(entries) if each.completes is not None]
         assert (completion.completes, completion.origin) == (ours.key, Origin.BRIDGE)
 
+    async def test_an_echo_that_overtakes_the_response(self, tmp_path: Path) -> None:
+        """What waits until somebody knows whose it is, is ours once the response names it.
+
+        It is never published as another's, and what waited behind it is published.
+        """
+        ours = _ours("parcel")
+        echo = message(
+            "a",
+            direction=_OUT,
+            aliases=("9001",),
+            origin=Origin.API,
+            settle=30.0,
+            received_at=datetime.now(UTC),
+        )
+        behind = message("b")
+        accepted = status(
+            Status.ACCEPTED, "a", aliases=(ours.message_id,), id_space=OURS, resolved=True
+        )
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            await journal.append([ours])
+            await journal.append([echo, behind])
+        if journal.durable:
+            journal = self.make_journal(tmp_path)
+        async with journal:
+            if not journal.durable:
+                await journal.append([ours, echo, behind])
+            await journal.append([accepted])
+            again = await journal.append([attrs.evolve(echo, settle=None)])
+            await journal.append([status(Status.READ, "9001", resolved=False)])
+            entries = await self._published(journal, 5)
+        assert again.published == 0
+        told = [(each.message_id, each.origin) for each in _messages(entries)]
+        assert Origin.API not in {origin for _, origin in told}
+        assert "b" in {message_id for message_id, _ in told}
+        (completion,) = [each for each in _messages(entries) if each.completes is not None]
+        assert (completion.completes, completion.origin) == (ours.key, Origin.BRIDGE)
+        changes = [entry.event for entry in entries if isinstance(entry.event, StatusChange)]
+        assert {each.correlation for each in changes} == {"parcel"}
+        assert changes[-1].current is Status.READ
+
     async def test_what_the_bridge_could_not_send(self, tmp_path: Path) -> None:
         """A failure under our own id is the message's, and a later status overtakes it."""
         ours = _ours("parcel")

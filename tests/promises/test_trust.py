@@ -1,12 +1,13 @@
 """Nobody gets across: what comes in by one trust domain changes nothing of another.
 
-Two customers share a bridge. Acme has Meta's signed callbacks and INCS's in one domain; the other
-one has INCS alone, knows Acme's ids, and posts what it likes with its own token.
+Two customers share a bridge. Acme has Meta's and Google's signed callbacks and INCS's in one
+domain; the other one has INCS alone, knows Acme's ids, and posts what it likes with its own token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,17 +23,18 @@ from hypothesis import strategies as st
 from bridge.adapter import Callback
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
+from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Journal, lane_of
-from bridge.journal.query import Query
+from bridge.journal.query import JOINED, PAUSED, Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from bridge.runtime import Bridge
 from tests.bridge.journal.nats_servers import NatsServer
-from tests.bridge.providers import APP_SECRET, whatsapp_signature
+from tests.bridge.providers import APP_SECRET, CLIENT_TOKEN, rcs_signature, whatsapp_signature
 from tests.bridge.serving import serving
 
 ACMES, EVILS = "acmes-token", "evils-token"
@@ -61,6 +63,47 @@ def said(wamid: str, phone: str, text: str, user_id: str | None = None) -> dict[
     named = {} if user_id is None else {"from_user_id": user_id}
     item = {"id": wamid, "from": phone, "timestamp": "1793534400", "type": "text", **named}
     return value(messages=[item | {"text": {"body": text}}])
+
+
+def about(wamid: str, target: str, phone: str, kind: str) -> dict[str, Any]:
+    """Return Meta's value of what a user does with another message, whose id may be stolen."""
+    item: dict[str, Any] = {"id": wamid, "from": phone, "timestamp": "1793534400", "type": kind}
+    if kind == "reaction":
+        item["reaction"] = {"message_id": target, "emoji": "👍"}
+    elif kind == "revoke":
+        item["revoke"] = {"original_message_id": target}
+    else:
+        item |= {"type": "text", "text": {"body": "yes"}}
+        item |= {"group_id": target} if kind == "group" else {"context": {"id": target}}
+    return value(messages=[item])
+
+
+def imported(wamid: str, phone: str) -> dict[str, Any]:
+    """Return Meta's value of a chat of before, with a message that somebody else has had."""
+    (item,) = said(wamid, phone, "of before")["messages"]
+    thread = {"id": phone, "messages": [item | {"history_context": {"status": "READ"}}]}
+    return value(history=[{"metadata": {"phase": 1, "chunk_order": 1}, "threads": [thread]}])
+
+
+def beside(topic: str, phone: str) -> dict[str, Any]:
+    """Return Meta's value with a part that is named as a notice of the bridge's own."""
+    names = [f"acme/whatsapp:106540352242922:+{each}" for each in (phone, PHONES[0])]
+    told = {"from": names[0], "to": names[1], "conversation": names[0], "until": AT}
+    return value(**{topic: told})
+
+
+def by_rcs(message_id: str, phone: str, kind: str) -> dict[str, Any]:
+    """Return Google's object of a message, or of an event about one."""
+    item = {"senderPhoneNumber": f"+{phone}", "agentId": "acme@rbm.goog", "messageId": message_id}
+    if kind == "text":
+        return item | {"text": "hello", "sendTime": AT}
+    return item | {"eventType": kind, "eventId": f"e-{message_id}-{kind}", "sendTime": AT}
+
+
+def template(number: str, status: str) -> bytes:
+    """Return INCS's callback of a template's status."""
+    told = {"id": int(number), "template_id": number, "name": "offer", "language": "en"}
+    return orjson.dumps({"event": "template_status_update", "status": status, "template": told})
 
 
 def moved(wamid: str, phone: str, word: str) -> dict[str, Any]:
@@ -110,22 +153,38 @@ def status_by_number(number: str, word: int) -> bytes:
     return orjson.dumps(body | {"error": "", "updated_at": AT})
 
 
-Post = tuple[Literal["meta", "incs", "evil"], bytes]
+def by_google(item: dict[str, Any]) -> bytes:
+    data = base64.b64encode(orjson.dumps(item)).decode()
+    return orjson.dumps({"message": {"data": data}})
+
+
+Post = tuple[Literal["meta", "google", "incs", "evil"], bytes]
 
 wamids, numbers, phones = map(st.sampled_from, (WAMIDS, NUMBERS, PHONES))
 words = st.sampled_from(["sent", "delivered", "read", "failed"])
 values = st.one_of(
     st.builds(said, wamids, phones, st.sampled_from("ab"), st.sampled_from([None, USER_ID])),
     st.builds(moved, wamids, phones, words),
+    st.builds(
+        about, wamids, wamids, phones, st.sampled_from(["reaction", "revoke", "quote", "group"])
+    ),
+    st.builds(imported, wamids, phones),
+    st.builds(beside, st.sampled_from([JOINED, PAUSED]), phones),
+)
+items = st.builds(
+    by_rcs, wamids, phones, st.sampled_from(["text", "DELIVERED", "READ", "IS_TYPING"])
 )
 of_incs = st.one_of(
     values.map(by_incs),
+    items.map(by_incs),
+    st.builds(template, numbers, st.sampled_from(["APPROVED", "REJECTED"])),
     st.builds(created, numbers, st.none() | wamids, phones, inbound=st.booleans()),
     st.builds(status_by_id, wamids, words),
     st.builds(status_by_number, numbers, st.integers(1, 4)),
 )
 posts = st.one_of(
     st.tuples(st.just("meta"), values.map(by_meta)),
+    st.tuples(st.just("google"), items.map(by_google)),
     st.tuples(st.just("incs"), of_incs),
     st.tuples(st.just("evil"), of_incs),
 )
@@ -138,6 +197,8 @@ def two_customers(journal: Journal, channels: Iterable[Channel] = ()) -> Bridge:
     bridge = Bridge(journal=journal)
     meta = WhatsAppSettings(app_secrets=(Secret(APP_SECRET),))
     bridge.add_adapter("meta", WhatsApp("meta", meta), domain="acme")
+    rcs = RcsSettings(client_tokens=(Secret(CLIENT_TOKEN),))
+    bridge.add_adapter("google", Rcs("google", rcs), domain="acme")
     incs = IncsSettings(tokens=(Secret(ACMES),), settle=NEVER)
     bridge.add_adapter("incs", Incs("incs", incs), domain="acme", believe_unsigned=True)
     evil = IncsSettings(tokens=(Secret(EVILS),), settle=NEVER, channels=tuple(channels))
@@ -150,6 +211,9 @@ def callback(post: Post, at: datetime) -> Callback:
     if adapter == "meta":
         headers = {"X-Hub-Signature-256": f"sha256={whatsapp_signature(body)}"}
         return Callback(body=body, received_at=at, headers=headers)
+    if adapter == "google":
+        signature = rcs_signature(base64.b64decode(orjson.loads(body)["message"]["data"]))
+        return Callback(body=body, received_at=at, headers={"X-Goog-Signature": signature})
     return Callback(body=body, received_at=at, tail=ACMES if adapter == "incs" else EVILS)
 
 
@@ -195,7 +259,10 @@ def take_for(domain: str, take: Callable[[Event], None]) -> Callable[[Event], An
 async def check(make: Callable[[], Journal], history: Sequence[Post]) -> None:
     now = datetime.now(UTC)
     together = await given_to(make(), history, now)
-    for domain, adapters in (("acme", ("meta", "incs")), ("evil", ("evil",))):
+    for domain, adapters in (
+        ("acme", ("meta", "google", "incs")),
+        ("evil", ("evil",)),
+    ):
         own = [post if post[0] in adapters else None for post in history]
         alone = await given_to(make(), own, now)
         assert {
@@ -214,6 +281,20 @@ STOLEN: tuple[Post, ...] = (
     ("meta", by_meta(moved(WAMIDS[1], PHONES[0], "delivered"))),
     ("evil", by_incs(said(WAMIDS[2], PHONES[0], "who am I", USER_ID))),
     ("meta", by_meta(said(WAMIDS[2], PHONES[1], "me", USER_ID))),
+    ("evil", by_incs(about("wamid.e1", WAMIDS[0], PHONES[0], "reaction"))),
+    ("evil", by_incs(about("wamid.e2", WAMIDS[0], PHONES[0], "revoke"))),
+    ("evil", by_incs(about("wamid.e3", WAMIDS[0], PHONES[1], "group"))),
+    ("meta", by_meta(about("wamid.m1", WAMIDS[0], PHONES[1], "group"))),
+    ("evil", by_incs(imported(WAMIDS[1], PHONES[0]))),
+    ("evil", by_incs(beside(JOINED, PHONES[1]))),
+    ("evil", by_incs(beside(PAUSED, PHONES[0]))),
+    ("evil", by_incs(by_rcs("rcs-1", PHONES[0], "text"))),
+    ("evil", by_incs(by_rcs("rcs-2", PHONES[0], "READ"))),
+    ("google", by_google(by_rcs("rcs-1", PHONES[0], "text"))),
+    ("google", by_google(by_rcs("rcs-2", PHONES[0], "DELIVERED"))),
+    ("evil", template(NUMBERS[0], "REJECTED")),
+    ("incs", template(NUMBERS[0], "APPROVED")),
+    ("meta", by_meta(moved(WAMIDS[1], PHONES[0], "read"))),
 )
 
 

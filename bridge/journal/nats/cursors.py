@@ -48,7 +48,7 @@ class Cursors:
         self._listening: list[Listening] = []
 
     async def close(self) -> None:
-        """Read no more; whoever waits for an entry gets a `JournalError`."""
+        """Read no more; callers that wait for an entry get a `JournalError`."""
         await asyncio.gather(*(cursor.close() for cursor in self._cursors.values()))
         self._growth.close()
         await self._tasks.close()
@@ -167,7 +167,7 @@ class Cursors:
             self._listening_client = broker.clients
 
     async def grown(self) -> None:
-        """Tell all processes that events have been written; whoever misses it looks later."""
+        """Tell all processes that events have been written; one that misses it looks later."""
         self._growth.tell()
         with suppress(JournalError):
             await self._streams.broker.send(self._streams.names.grown, self._origin.encode())

@@ -183,7 +183,7 @@ class NatsJournal(Operations):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop reading and writing, and disconnect; whoever waits gets a `JournalError`."""
+        """Stop reading and writing, and disconnect; callers that wait get a `JournalError`."""
         self._open = False
         await self._resources.aclose()
 

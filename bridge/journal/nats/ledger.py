@@ -106,8 +106,9 @@ class GroupLedger(Overlay[str]):
     # --- what is stored ------------------------------------------------------------------------
 
     def has_key(self, key: str) -> bool:
-        """See `Overlay.has_key`."""
-        return self._seen(self._names.keys + key) is not None
+        """See `Overlay.has_key`; the key of what waits is stored, and not claimed yet."""
+        stored = self._seen(self._names.keys + key)
+        return stored is not None and not stored.data.startswith(_WAITS)
 
     def stored_event(self, key: str) -> Event | str | None:
         """See `Overlay.stored_event`."""

@@ -231,13 +231,7 @@ class Database:
         """Run one statement; its rows come as the server's own bytes."""
         return await connection.cursor(binary=True).execute(self.qualified(statement), values)
 
-    async def row(
-        self, connection: Connection, statement: str, values: Sequence[object] = ()
-    ) -> Row | None:
-        """Return the first row that a statement gives."""
-        return await (await self.execute(connection, statement, values)).fetchone()
-
-    async def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+    async def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Return all rows that one statement gives."""
 
         async def work(connection: Connection) -> list[Row]:

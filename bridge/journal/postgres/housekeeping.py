@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.postgres.database import Connection, Database, told
+from bridge.journal.postgres.database import Database, told
 from bridge.journal.protocol import Health
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -17,15 +17,24 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _WINDOW: Final = 4000  # positions that a step looks at
 _ANSWERS_WITHIN: Final = 3.0
 
-# Whoever waits for an entry keeps it: the furthest behind of all subscribers, whoever holds it,
-# and its dead letters. `oldest` is for those that nobody may keep any longer.
-_DELETE: Final = """
-WITH gone AS (DELETE FROM $.entries WHERE position > %s AND position <= %s
-AND at < extract(epoch FROM now()) - %s AND (%s OR (
-    position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
-    AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = entries.position)
-    AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = entries.position)
-)) RETURNING 1) SELECT count(*) FROM gone
+# A step over the oldest entries. An entry stays for whoever waits for it: the subscriber that is
+# furthest behind, those that hold it, and its dead letters; with `whatever` it goes all the same.
+_SWEEP: Final = """
+WITH few AS (
+    SELECT position, at < extract(epoch FROM now()) - %(age)s AS is_old FROM $.entries
+    WHERE position > %(after)s ORDER BY position LIMIT %(step)s
+), gone AS (
+    DELETE FROM $.entries USING few WHERE entries.position = few.position AND is_old AND (
+        %(whatever)s OR (
+            few.position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
+            AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = few.position)
+            AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = few.position)
+        )
+    ) RETURNING 1
+)
+SELECT max(position), bool_or(is_old), (SELECT count(*) FROM gone),
+    set_config('synchronous_commit', 'off', true)
+FROM few
 """
 
 
@@ -58,29 +67,15 @@ async def _delete(database: Database, age: float, *, whatever: bool) -> int:
     """Go over the oldest entries in small steps; return how many were deleted."""
     deleted, after = 0, 0
     while True:
-
-        async def work(connection: Connection, after: int = after) -> tuple[int, int | None]:
-            await database.execute(connection, "SET LOCAL synchronous_commit = off")
-            row = await database.row(
-                connection,
-                "SELECT max(position), min(at) < extract(epoch FROM now()) - %s FROM "
-                "(SELECT position, at FROM $.entries WHERE position > %s "
-                "ORDER BY position LIMIT %s) AS few",
-                (age, after, _WINDOW),
-            )
-            if row is None or not row[1]:
-                return 0, None
-            gone = await database.row(connection, _DELETE, (after, row[0], age, whatever))
-            return gone[0] if gone else 0, int(row[0])
-
-        count, upto = await database.run(work)
-        if upto is None:
+        step = {"age": age, "after": after, "step": _WINDOW, "whatever": whatever}
+        ((upto, is_old, gone, _),) = await database.rows(_SWEEP, step)
+        if not is_old:
             return deleted
-        deleted, after = deleted + count, upto
+        deleted, after = deleted + gone, upto
         await asyncio.sleep(0)
 
 
-# --- upkeep ------------------------------------------------------------
+# --- upkeep ----------------------------------------------------------------------------------
 
 
 async def vacuum(database: Database) -> None:
@@ -97,14 +92,9 @@ async def vacuum(database: Database) -> None:
 
 async def health(database: Database) -> Health:
     """Ask the server for the lock of an append, and let go of it."""
-
-    async def work() -> None:
-        async with database.transaction() as connection:
-            await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
-
     try:
-        async with asyncio.timeout(_ANSWERS_WITHIN):
-            await work()
+        async with asyncio.timeout(_ANSWERS_WITHIN), database.transaction() as connection:
+            await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
     except TimeoutError:
         return Health(ready=False, reason="PostgreSQL does not answer")
     except JournalError as error:

@@ -13,7 +13,6 @@ import attrs
 
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
-from bridge.journal.erasure import Subject
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
@@ -140,7 +139,7 @@ class PostgresJournal(Operations):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let others go on, and disconnect; whoever waits gets a `JournalError`."""
+        """Let others go on, and disconnect; callers that wait get a `JournalError`."""
         self._open = False
         await self._resources.aclose()
 
@@ -177,15 +176,7 @@ class PostgresJournal(Operations):
         self._running()
         await self._appender.learn(digests)
 
-    async def erase_waiting(self, subject: Subject) -> int:
-        """See `Operations.erase_waiting`."""
-        return await self._appender.erase_waiting(subject)
-
     # --- what others do ------------------------------------------------------------------------
-
-    def announce(self, subscriber: str) -> None:
-        """See `Operations.announce`."""
-        self._members.announce(subscriber)
 
     async def _heard(self, word: str) -> None:
         if word == _PURGED:

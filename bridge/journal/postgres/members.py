@@ -140,7 +140,7 @@ class Members:
 
     async def _look_around(self, connection: Connection) -> None:
         database = self._database
-        last, is_due = await database.row(connection, _LOOK) or (0, False)
+        last, is_due = await (await database.execute(connection, _LOOK)).fetchone() or (0, False)
         self._reached(last)
         if is_due:
             self._due()

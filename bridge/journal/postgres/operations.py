@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.overlay import digest
+from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.database import Database, Row
 from bridge.journal.postgres.entries import COLUMNS, WIDTH, lane_bytes, lane_text, read_entry
 from bridge.journal.postgres.housekeeping import vacuum
+from bridge.journal.postgres.members import Members
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -91,14 +92,8 @@ class Operations(Journal):
     """The part of the journal that is for operators."""
 
     database: Database
-
-    @abstractmethod
-    def announce(self, subscriber: str) -> None:
-        """Tell all processes that a subscriber's held entries have changed."""
-
-    @abstractmethod
-    async def erase_waiting(self, subject: Subject) -> int:
-        """Erase events about somebody that wait to be published; return how many."""
+    _appender: Appender
+    _members: Members
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
@@ -211,7 +206,7 @@ class Operations(Journal):
         again = Retry(due_at=time.time(), replayed=True)
         values = (*some, *some, again.due_at, again.encode(), *some)
         count = await self.database.change(_REPLAY, values)
-        self.announce(subscriber)
+        self._members.announce(subscriber)
         return count
 
     async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
@@ -274,7 +269,7 @@ class Operations(Journal):
         whom = Subject.of(subject)
         async for records in self._records():
             whom = whom.known_from(record for _, record in records)
-        erased = await self.erase_waiting(whom)
+        erased = await self._appender.erase_waiting(whom)
         needles = whom.needles
         async for page in self._walk(Query(limit=MOST), [_holds_one_of(needles)], needles):
             gone = [each.position for each in page if whom.is_in(each.event)]

@@ -109,8 +109,8 @@ def _check_may_make(connection: Connection, name: str) -> None:
     if connection.execute(may, (name,)).fetchone() == (False,):
         user, database = connection.info.user, connection.info.dbname
         raise JournalError(
-            f"the user {user} may not make the schema {name} in {database}; whoever may: "
-            f"CREATE SCHEMA {name} AUTHORIZATION {user}"
+            f"the user {user} may not make the schema {name} in {database}; "
+            f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
         )
 
 

@@ -80,13 +80,16 @@ class Files:
         self.path = path.absolute()
         self.database = Path(os.path.realpath(path))
         self.wal = sibling(self.database, "-wal")
-        self._named, self._wal_named = str(self.path), str(self.wal)
+        # As strings, looking for them takes half the time.
+        self._database_named, self._wal_named = str(self.database), str(self.wal)
+        self._link_named = str(self.path) if self.path != self.database else None
         self.shm = sibling(self.database, "-shm")
         self.recovered = sibling(self.database, ".recovered")
         self._lock_path = sibling(self.database, ".lock")
         self._lock = -1
         self._descriptor = -1
         self._shm_descriptor = -1
+        self._wal_descriptor = -1
         self._database_is: _Identity | None = None
         self._wal_is: _Identity | None = None
         self._size = self._wal_size = 0
@@ -195,7 +198,8 @@ class Files:
                 if time.monotonic() > until:
                     raise JournalError(f"{self.path} is locked by another program")
                 time.sleep(_PAUSE)
-        self._wal_is = _identity(self.wal.stat())
+        self._wal_descriptor = self._held_open(self.wal)
+        self._wal_is = _identity(os.fstat(self._wal_descriptor))
         if (reason := self.lost()) is not None:
             raise JournalError(reason)
 
@@ -222,17 +226,29 @@ class Files:
         if wal_size is not None:
             self._wal_size = wal_size
         try:
-            # As strings, this takes half the time.
-            database, wal = os.stat(self._named), os.stat(self._wal_named)  # noqa: PTH116
+            # A link in the file's place would lead the next start to another log.
+            database, wal = os.lstat(self._database_named), os.lstat(self._wal_named)
+            linked = database if self._link_named is None else os.stat(self._link_named)  # noqa: PTH116
         except OSError as error:
             return f"{error.filename} is gone ({error.strerror})"
-        if (database.st_dev, database.st_ino) != self._database_is:
+        is_ours = (database.st_dev, database.st_ino) == self._database_is
+        if not is_ours or (linked.st_dev, linked.st_ino) != self._database_is:
             return f"{self.path} is another file now"
         if (wal.st_dev, wal.st_ino) != self._wal_is:
             return f"{self.wal} is another file now"
         if database.st_size < self._size or wal.st_size < self._wal_size:
             return f"{self.path} has been cut short"
         self._size = database.st_size
+        return None
+
+    def cut_short(self, wal_size: int) -> str | None:
+        """Return why nothing may be written: a log that was cut short would grow to its length.
+
+        Cheaper than `lost`, which finds such a log only until something is written. `wal_size` is
+        how long the log has to be.
+        """
+        if os.lseek(self._wal_descriptor, 0, os.SEEK_END) < wal_size:
+            return f"{self.wal} has been cut short"
         return None
 
     def readable_by_others(self) -> str | None:
@@ -261,6 +277,11 @@ class Files:
             head, identity = b"", None
         except OSError as error:
             raise JournalError(f"{self.path} cannot be opened: {error.strerror}") from error
+        left = sibling(self.path, "-wal")
+        if left != self.wal and left.exists() and left.stat().st_size:
+            raise JournalError(
+                f"{self.path} has become a link without its log: move {left} to {self.wal}"
+            )
         has_wal = self.wal.exists() and self.wal.stat().st_size
         if head.startswith(MAGIC):
             application = _application(head)
@@ -289,11 +310,11 @@ class Files:
     def _close_database(self) -> None:
         if self._database_is is not None:
             _open.discard(self._database_is)
-        for descriptor in (self._shm_descriptor, self._descriptor):
+        for descriptor in (self._wal_descriptor, self._shm_descriptor, self._descriptor):
             if descriptor in _held:  # and not in a child that has been forked meanwhile
                 _held.discard(descriptor)
                 os.close(descriptor)
-        self._shm_descriptor = self._descriptor = -1
+        self._wal_descriptor = self._shm_descriptor = self._descriptor = -1
 
     def _rename(self, word: str, reason: str, *, spared: Sequence[_Identity | None] = ()) -> Path:
         stem = f"{self.database.name}.{word}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

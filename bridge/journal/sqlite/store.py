@@ -92,7 +92,7 @@ class Store:
     # --- opening and closing ---------------------------------------------------------------
 
     async def _start(self) -> None:
-        """Open; who is cancelled meanwhile leaves nothing open. Raises `JournalError`."""
+        """Open; cancelled meanwhile, it leaves nothing open. Raises `JournalError`."""
         self._loop = asyncio.get_running_loop()
         try:
             await _in_thread(self._open)
@@ -163,6 +163,7 @@ class Store:
             loop=self._loop,
             answered=self._answered,
             lost=files.lost,
+            cut=files.cut_short,
         )
         writer.start()
         return writer

@@ -117,7 +117,8 @@ class Writer:
     `put` queues an item, whose future tells what became of it.
 
     `lost` returns why the open files are not those on disk, given how long the log has to be.
-    Once it has, everything fails, and `answered` gets the reason.
+    `cut` returns it before a commit, where what is written would hide it. Once one of them
+    has, everything fails, and `answered` gets the reason.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Writer:
         loop: AbstractEventLoop,
         answered: Callable[[Sequence[Item], str | None], None],
         lost: Callable[[int], str | None],
+        cut: Callable[[int], str | None],
     ) -> None:
         self.fault: str | None = None
         self._is_at_fault = False  # and has been told so
@@ -146,7 +148,7 @@ class Writer:
         self._max_group = max_group
         self._loop = loop
         self._answered = answered
-        self._find_lost = lost
+        self._find_lost, self._find_cut = lost, cut
         self._lost: str | None = None
         self._frame_size = connection.pragma("page_size") + FRAME_HEADER
         self._wal_size = 0
@@ -214,6 +216,7 @@ class Writer:
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
                 jobs = [item for item in group if isinstance(item, Job)]
+                self._lost = self._lost or self._find_cut(self._wal_size)
                 if self._lost is not None:
                     self._fail((*appends, *jobs), self._lost)
                 elif appends or jobs:

@@ -294,7 +294,7 @@ async def _describe(request: web.Request) -> web.Response:
     return json_response(found, masked=masked)
 
 
-@_routes.get("/events/follow")
+@_routes.get("/events/follow", allow_head=False)
 async def _follow(request: web.Request) -> web.StreamResponse:
     """Stream entries as lines of JSON, from a position, a time, or now on.
 
@@ -364,7 +364,7 @@ async def _start(request: web.Request, query: Query) -> Start | int:
     return entries[0].position - 1 if entries else Start.END
 
 
-@_routes.get("/export")
+@_routes.get("/export", allow_head=False)
 async def _export(request: web.Request) -> web.StreamResponse:
     """Stream the journal as lines, of which the last one says that they are all."""
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
@@ -455,7 +455,7 @@ async def _replay(request: web.Request) -> web.Response:
     elif name:
         replayed = await operators.replay_found(query_of(request), name, dry_run=dry_run)
     else:
-        raise BadRequest("subscriber: who is to get what is found?")
+        raise BadRequest("subscriber: missing; it names the subscriber that gets the events again")
     return json_response(attrs.asdict(replayed))
 
 

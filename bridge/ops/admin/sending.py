@@ -102,7 +102,9 @@ async def _send(request: web.Request, operators: Operators) -> web.Response:
     if not (await operators.health()).ready:
         raise NotRunning("the bridge takes no messages now")
     wait, until = _wait(body), _until(body)
-    sending = await outbox.send(to, content, via=via, **options)
+    with operators.operation("send") as details:
+        sending = await outbox.send(to, content, via=via, **options)
+        details.count = len(sending.messages)
     told: dict[str, object] = {
         "message_id": sending.message_id,
         "key": sending.key,

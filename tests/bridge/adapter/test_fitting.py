@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Receipts
 from bridge.adapter.capabilities import rows
-from bridge.adapter.fitting import fit, parts, split_text
+from bridge.adapter.fitting import fit, parts
+from bridge.adapter.texts import split_text
 from bridge.errors import Unsendable
 from bridge.model import (
     Carousel,

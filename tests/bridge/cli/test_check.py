@@ -324,6 +324,26 @@ def test_a_token_that_hardly_matches(command, configured, token, word):
     assert [word in message for message in told] == [True] * (word is not None)
 
 
+@pytest.mark.parametrize(
+    ("adapters", "more", "is_told"),
+    [
+        ("incs other", "", True),
+        ("incs other", 'domain = "incs"\n', False),
+        ("incs other", 'source = "incs"\n', False),
+        ("incs", "", False),
+    ],
+)
+def test_an_account_of_any_domain(command, configured, adapters, more, is_told):
+    """A subscriber by account alone is told of where another domain could name the account."""
+    tables = "".join(
+        f'[adapters.{name}]\ntype = "incs"\ntokens = ["{SECRET}{name}"]\n'
+        for name in adapters.split()
+    )
+    subscriber = f'[subscribers.crm]\nuse = "console"\naccount = "30058"\n{more}'
+    configured(tables + subscriber)
+    assert keys(command) == ["subscribers.crm.account"] * is_told
+
+
 def test_slashes_around_other_secrets_are_nobodys_business(command, configured):
     """A secret that signs may begin and end with whatever it likes."""
     configured(f'[adapters.whatsapp]\napp_secrets = ["/{SECRET}/"]\n')

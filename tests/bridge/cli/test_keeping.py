@@ -95,10 +95,11 @@ def test_a_number_as_people_write_it(operated, command):
 
 def test_a_number_without_its_country_is_refused(operated, command):
     """A number as it is dialled within a country could be anybody's: nothing is erased."""
-    outcome = command("purge", "--subject", "0812 3456-7801", "--yes")
-    assert outcome.code == 2
-    assert "has no country's code" in outcome.err
-    assert "0812" not in outcome.err
+    for number in ("0812 3456-7801", "(0812) 34567801", "650-555-1234", "(650) 555 1234"):
+        outcome = command("purge", "--subject", number, "--yes")
+        assert outcome.code == 2
+        assert "has no country's code" in outcome.err
+        assert number[:4] not in outcome.err
 
 
 def test_reparse(operated, command):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import attrs
 import orjson
@@ -14,7 +15,7 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.errors import ConfigurationError
+from bridge.errors import ConfigurationError, NotAuthentic
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.query import Query
 from bridge.model import Origin
@@ -275,3 +276,21 @@ async def test_an_agent_that_is_not_ours_is_nobodys_account():
             await bridge.receive("rcs", callback)
         found = [(e.event.kind, e.event.account) for e in await journal.search(Query())]
     assert found == [("message", "ours@rbm.goog"), ("unrecognized", None), ("message", None)]
+
+
+@pytest.mark.parametrize("by_its_head", [True, False])
+async def test_a_refusal_is_logged_with_its_place(caplog, by_its_head):
+    """The line says which adapter refused a callback, why, and from where it came."""
+    caplog.set_level(logging.INFO)
+    bridge = Bridge(journal=MemoryJournal())
+    bridge.add_adapter("meta", SIGNED)
+    callback = attrs.evolve(meta(), headers={}, client=ip_address("203.0.113.7"))
+    async with bridge:
+        with pytest.raises(NotAuthentic):
+            if by_its_head:
+                bridge.intake.admit("meta", callback)
+            else:
+                await bridge.receive("meta", callback)
+    (record,) = [each for each in caplog.records if each.getMessage() == "callback refused"]
+    assert (record.adapter, record.client) == ("meta", "203.0.113.7")
+    assert record.reason == "X-Hub-Signature-256 is missing, repeated or of another algorithm"

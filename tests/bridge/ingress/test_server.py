@@ -200,3 +200,48 @@ async def test_what_follows_a_large_body_on_its_connection_is_answered():
         answers = await exchange(url, b"".join(requests))
     assert statuses(answers) == [200, 200, 200]
     assert sorted(got) == [5, 1_000_000, 1_000_000]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Connection: Upgrade", "Upgrade: websocket"),
+        ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ"),
+        ("Connection: keep-alive, Upgrade", "Upgrade: other"),
+        ("Upgrade: websocket",),
+    ],
+)
+@pytest.mark.parametrize("path", [URL, "/nowhere"])
+async def test_a_request_for_another_protocol_ends_the_connection(path, headers):
+    """A request with `Upgrade` is answered as any other, and nothing behind it is read.
+
+    As with Java's HTTP client, which asks for HTTP/2 with its first request.
+    """
+    async with serving(a_bridge()) as url:
+        twice = post(path, *headers, body=BODY) + post(path, body=BODY)
+        answer = await exchange(url, twice)
+    assert statuses(answer) == [200 if path == URL else 404]
+    assert b"Connection: close\r\n" in answer
+
+
+async def test_a_tunnel_ends_the_connection():
+    """What follows a CONNECT is nobody's request."""
+    async with serving(a_bridge()) as url:
+        answer = await exchange(url, b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" + post(URL))
+    assert statuses(answer) == [404]
+
+
+async def test_a_refused_body_is_read_for_a_moment():
+    """Who goes on sending a body that is refused sees the answer before the connection ends."""
+    async with serving(a_bridge(), max_body=100) as url:
+        reader, writer = await connect(url)
+        writer.write(post(URL, "Content-Length: 3000000", length=False) + b"x" * 100_000)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert statuses(answer) == [413]
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(30):
+                while True:
+                    writer.write(b"y" * 1000)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+        writer.close()

@@ -653,3 +653,15 @@ async def test_far_behind(make: Make) -> None:
             await journal.append(events[start : start + 500])
         assert ids(await read(cursor, 5001)) == ["large", *names]
         assert ids(await read(follower, 5001)) == ["large", *names]
+
+
+async def test_others_events_are_read_when_somebody_wants_them(make: Make) -> None:
+    """A process in which nobody reads begins anew with the newest, and a reader misses nothing."""
+    async with make() as one, make() as other:
+        for start in range(0, 5200, 400):  # more than are caught up with
+            await one.append([message(f"{start + n:04}") for n in range(400)])
+        await until(lambda: other.tail.last > 10_000)
+        assert other.tail.since == other.tail.last
+        beginning = await other.follow(start=Start.BEGINNING)
+        await other.append([message("5200")])
+        assert ids(await read(beginning, 5201)) == [f"{n:04}" for n in range(5201)]

@@ -324,6 +324,51 @@ async def test_what_is_cut_short_counts_as_gone(path: Path, suffix: str) -> None
         assert (await after_a_kill(path))[0] == "a"
 
 
+@pytest.mark.parametrize("part", [0, 1, 2])
+async def test_a_log_that_is_cut_short_under_load(path: Path, part: int) -> None:
+    """A log that grows again to its length before anybody looks is noticed all the same."""
+    acknowledged = ["a"]
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a", text="x" * 20_000)])
+        wal = path.with_name(f"{path.name}-wal")
+        os.truncate(wal, wal.stat().st_size * part // 3)
+        names = [f"m{number}" for number in range(100)]
+        acknowledged += [name for name in names if await append(journal, name)]
+        await until_ready(journal)
+        assert journal.losses == 1
+        assert set(acknowledged) <= set(await after_a_kill(path))
+
+
+async def test_a_link_in_the_place_of_the_journal(path: Path) -> None:
+    """A journal that was moved, with a link in its place, is written anew where its log is."""
+    elsewhere = path.with_name("elsewhere.db")
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a")])
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+        assert not await append(journal, "b")
+        await until_ready(journal)
+        assert (await after_a_kill(path))[0] == "a"
+    assert not path.is_symlink()
+
+
+async def test_a_link_without_the_log(path: Path, tmp_path: Path) -> None:
+    """A journal that was moved without its log is refused, as long as the log lies there."""
+    kept, moved = tmp_path / "kept.db", tmp_path / "moved.db"
+    log, moved_log = tmp_path / "kept.db-wal", tmp_path / "moved.db-wal"
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a")])
+        shutil.copy(path, moved)
+        shutil.copy(path.with_name(f"{path.name}-wal"), log)
+    kept.symlink_to(moved)
+    with pytest.raises(JournalError) as caught:
+        await SqliteJournal(kept).__aenter__()
+    assert f"a link without its log: move {log} to {moved_log}" in str(caught.value)
+    log.rename(moved_log)
+    async with SqliteJournal(kept) as journal:
+        assert await ids(journal) == ["a"]
+
+
 @pytest.mark.parametrize("stage", ["copied", "made room", "renamed"])
 async def test_a_recovery_that_is_cut_short(
     path: Path, stage: str, monkeypatch: pytest.MonkeyPatch

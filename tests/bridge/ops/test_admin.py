@@ -149,7 +149,11 @@ class TestGuard:
             ("/replay", b'{"keys": [1]}', "keys: expected at most 1000 strings"),
             ("/replay", b'{"keys": [], "subscriber": 1}', "subscriber: expected a string"),
             ("/replay", b'{"keys": null}', "keys: expected at most 1000 strings"),
-            ("/replay", b"{}", "subscriber: who is to get what is found?"),
+            (
+                "/replay",
+                b"{}",
+                "subscriber: missing; it names the subscriber that gets the events again",
+            ),
             ("/replay?kinds=x", b'{"subscriber": "crm"}', "unknown: kinds"),
             ("/dead/drop", b'{"ids": ["1"]}', "ids: expected numbers"),
             ("/purge", b"{}", "subject: expected a phone number or a user id"),

@@ -23,8 +23,12 @@ from tests.bridge.events import USER_PHONE, message, unrecognized
 from tests.bridge.serving import PATIENCE
 
 ALICES, WALLBOARDS, OWN = "alices-token", "wallboards-token", "own-token"
+SENDERS = "senders-token"
 SETTINGS = AdminSettings(
-    token=Secret(OWN), tokens={"alice": Secret(ALICES)}, readers={"wallboard": Secret(WALLBOARDS)}
+    token=Secret(OWN),
+    tokens={"alice": Secret(ALICES)},
+    readers={"wallboard": Secret(WALLBOARDS)},
+    send_token=Secret(SENDERS),
 )
 
 
@@ -85,14 +89,15 @@ async def test_every_change_is_recorded_as_whose_it_is(caplog):
         await ask("POST", "/dead/drop", ids=None)
         await ask("POST", "/dead/retry", ids=[])
         rendered = (await ask.metrics.render(ask.bridge.operators)).decode()
-    assert told(caplog)[:5] == [
+    assert told(caplog)[:6] == [
         ("alice", "replay", 1, "done"),
+        ("alice", "reparse", 0, "done"),
         ("alice", "forget", 1, "done"),
         ("alice", "forget", None, "failed"),
-        ("alice", "export", told(caplog)[3][2], "done"),
+        ("alice", "export", told(caplog)[4][2], "done"),
         ("token", "purge", 1, "done"),
     ]
-    assert [action for _, action, _, _ in told(caplog)[5:]] == ["drop", "retry"]
+    assert [action for _, action, _, _ in told(caplog)[6:]] == ["drop", "retry"]
     assert {r.client for r in caplog.records if r.name == "bridge.audit"} == {"127.0.0.1"}
     assert 'bridge_operations_total{action="forget",outcome="failed"} 1.0' in rendered
     assert 'bridge_operations_total{action="purge",outcome="done"} 1.0' in rendered
@@ -140,6 +145,41 @@ async def test_readers_only_read():
         assert await ask("DELETE", "/subscribers/crm", WALLBOARDS) == 403
         assert await ask("GET", "/export", WALLBOARDS) == 403
         assert len(await ask.bridge.journal.dead_letters()) == 1
+
+
+OPEN = {"/", "/healthz", "/readyz"}  # and the page's own files, which hold no data
+LOOKING = {"/normalize"}
+
+
+async def test_every_route_asks_for_its_token():
+    """Of all routes that there are, each lets in what it should: law for those that come later.
+
+    Nobody without a token, a reader to what changes nothing, and the token for sending to send.
+    """
+    app = application(Bridge(journal=MemoryJournal()).operators, Metrics(), SETTINGS)
+    routes = {
+        (route.method, route.resource.canonical.replace("{name}", "crm"))
+        for route in app.router.routes()
+    }
+    assert {("POST", "/purge"), ("GET", "/events"), ("GET", "/export")} <= routes
+    async with served() as ask:
+        for method, path in sorted(routes):
+            is_open = path in OPEN or path.startswith("/inspector/")
+            for token in (None, SENDERS):
+                if not (token == SENDERS and path == "/send"):
+                    assert (await ask(method, path, token) == 401) is not is_open, path
+            is_reading = method in {"GET", "HEAD"} and path != "/export"
+            if path != "/events/follow":  # it would not end
+                refused = await ask(method, path, WALLBOARDS) == 403
+                assert refused is not (is_reading or path in LOOKING), path
+        assert await ask("POST", "/send", SENDERS) == 400
+
+
+async def test_a_stream_has_no_head():
+    """A stream cannot be asked for its head alone, which would have no end."""
+    async with served() as ask:
+        for path in ("/events/follow", "/export"):
+            assert await ask("HEAD", path) == 405
 
 
 async def test_on_loopback_without_a_token_the_operator_is_local(caplog):

@@ -9,7 +9,7 @@ import attrs
 import orjson
 import pytest
 
-from bridge.adapter import Pace
+from bridge.adapter import Pace, Request
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.delivery import current
 from bridge.errors import (
@@ -39,6 +39,7 @@ from bridge.model import (
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.testing.providers import SimulatedProvider, Trouble
+from tests.adapters.sending import outbound
 from tests.bridge.fakes import Plain
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.outbox.trips import CHANNELS, USER, planned, under_way
@@ -512,6 +513,41 @@ class TestFallback:
                 await trip.bridge.send(USER, "hello", via="rcs", fallback=["vibre"])
 
 
+class TestEchoes:
+    """INCS tells of each message that was sent, ours among them, sooner or later."""
+
+    @pytest.mark.parametrize("early", [False, True])
+    async def test_an_echo_of_ours_is_no_message_of_its_own(self, early):
+        """Before the response or after it, it is our message, which now has INCS's number."""
+        async with planned("incs") as trip, under_way(trip):
+            trip.provider.early = early
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp")
+            await sending.outcome(10, until="read")
+            await trip.until(lambda: len(messages_of(trip)) == 2)
+            first, more = messages_of(trip)
+            assert (first.origin, more.origin) == (Origin.BRIDGE, Origin.BRIDGE)
+            assert more.completes == first.key
+            assert set(more.aliases) > set(first.aliases)
+
+    async def test_what_another_program_sends_is_its_own(self):
+        """It comes out once the time for a response of ours is over."""
+        async with planned("incs") as trip, under_way(trip):
+            answer = trip.provider.simulation.answer(others(trip), datetime.now(UTC))
+            await trip.provider.callbacks.post(answer.callbacks[0].body)
+            await trip.until(lambda: messages_of(trip))
+            assert messages_of(trip)[0].origin is Origin.API
+
+
+def messages_of(trip) -> list[Message]:
+    return [each for each in trip.events if isinstance(each, Message)]
+
+
+def others(trip) -> Request:
+    """Return a request with our code that did not go through us."""
+    message = outbound(Text(text="hello"), channel="whatsapp")
+    return trip.adapter.sender().compose(attrs.evolve(message, account="30058"))
+
+
 class TestDoubt:
     """The answer is lost after the provider took the message: nobody here knows that it did."""
 
@@ -542,8 +578,9 @@ class TestDoubt:
     async def test_the_same_words_twice_are_two_messages(self):
         """What INCS tells of the first of two like messages does not settle the second."""
         async with planned("incs", outbox=OutboxSettings(doubt=0.3)) as trip, under_way(trip):
-            trip.provider.early = True  # so that it comes before the answer, as a message
-            trip.provider.troubles.extend([None, Trouble.DOWN])
+            # It comes so long before the answer that it is told as another's message.
+            trip.provider.early, trip.provider.slowness = True, 2.5
+            trip.provider.troubles.extend([Trouble.SLOW, Trouble.DOWN])
             both = [await trip.bridge.send(USER, "ok", via="whatsapp") for _ in range(2)]
             for sending in both:
                 assert (await sending.outcome(30)).status is Status.ACCEPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 
 import jsonschema
@@ -69,6 +70,21 @@ async def test_a_message_goes_out_once_per_key():
 
 def _components():
     return {"components": openapi()["components"]}
+
+
+async def test_who_sends_is_on_record(caplog):
+    """Each message that a token sends is a line with its name, and one that is refused as well."""
+    caplog.set_level(logging.INFO, "bridge.audit")
+    async with sending() as send:
+        await send(to=USER, via="whatsapp", text="hi", key="k", wait=10, until="read")
+        await send(409, to=USER, via="whatsapp", text="bye", key="k", token=ADMIN)
+    told = [
+        (r.operator, r.action, getattr(r, "count", None), r.outcome)
+        for r in caplog.records
+        if r.name == "bridge.audit"
+    ]
+    assert told == [("send_token", "send", 1, "done"), ("token", "send", None, "failed")]
+    assert USER[1:] not in caplog.text
 
 
 async def test_contents_and_what_is_asked_of_them():
