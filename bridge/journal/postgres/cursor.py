@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -41,10 +42,24 @@ ON CONFLICT DO NOTHING RETURNING position
 
 _MINE: Final = "cursors.subscriber = %s AND cursors.owner = %s"
 _KEEP: Final = f"SELECT 1 FROM $.cursors WHERE {_MINE} FOR KEY SHARE"  # noqa: S608 - our own text
+# With the positions goes what transactions have taken up to them. What is told of no entry may be
+# lost in a crash of the server, which then gives the entries again: nobody waits for its disk.
 _ADVANCE: Final = f"""
-UPDATE $.cursors SET position = greatest(cursors.position, new.position)
-FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position)
-WHERE cursors.partition = new.partition AND {_MINE}
+WITH durably AS (
+    SELECT set_config('synchronous_commit', coalesce(%s, current_setting('synchronous_commit')),
+        true)
+), advanced AS (
+    UPDATE $.cursors SET position = greatest(cursors.position, new.position)
+    FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position), durably
+    WHERE cursors.partition = new.partition AND {_MINE}
+    RETURNING subscriber, cursors.partition, cursors.position
+)
+DELETE FROM $.done USING advanced
+WHERE done.subscriber = advanced.subscriber AND done.partition = advanced.partition
+AND done.position <= advanced.position AND NOT EXISTS (
+    SELECT 1 FROM $.held
+    WHERE held.subscriber = done.subscriber AND held.position = done.position
+)
 """  # noqa: S608
 # What has been purged meanwhile is neither held nor a dead letter.
 _HOLD: Final = f"""
@@ -65,16 +80,15 @@ WHERE event IS NOT NULL AND {_MINE} AND NOT EXISTS (
 ) ORDER BY number
 """  # noqa: S608
 _RELEASE: Final = f"""
-DELETE FROM $.held WHERE subscriber = %s AND position = ANY(%s)
-AND partition IN (SELECT partition FROM $.cursors WHERE {_MINE})
-"""  # noqa: S608
-_FORGET_TAKEN: Final = f"""
-DELETE FROM $.done USING $.cursors
-WHERE done.subscriber = cursors.subscriber AND done.partition = cursors.partition
-AND done.position <= cursors.position AND {_MINE} AND NOT EXISTS (
-    SELECT 1 FROM $.held
-    WHERE held.subscriber = done.subscriber AND held.position = done.position
+WITH mine AS (SELECT subscriber, partition, position AS settled FROM $.cursors WHERE {_MINE}),
+released AS (
+    DELETE FROM $.held USING mine WHERE held.subscriber = mine.subscriber
+    AND held.partition = mine.partition AND held.position = ANY(%s)
+    RETURNING held.subscriber, held.partition, held.position, settled
 )
+DELETE FROM $.done USING released WHERE done.subscriber = released.subscriber
+AND done.partition = released.partition AND done.position = released.position
+AND done.position <= settled
 """  # noqa: S608
 
 
@@ -104,7 +118,6 @@ class SubscriberCursor:
         self.partitions: dict[int, Partition] = {}
         self._journal = journal
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
-        self._takes = False
         self._closed = False
 
     # --- what this process serves ------------------------------------------------------------
@@ -224,11 +237,11 @@ class SubscriberCursor:
             for number, each in self.partitions.items()
             if (position := first.get(number, each.given + 1) - 1) != each.settled
         }
-
-        async def work(connection: Connection) -> None:
-            await self._write(settlement, settled, connection)
-
-        await self._journal.database.run(work)
+        if settlement.held or settlement.released or settlement.dead:
+            await self._journal.database.run(partial(self._write, settlement, settled))
+        elif settled:
+            values = self._advanced(settled, durability="off")
+            await self._journal.database.change(_ADVANCE, values)
         for position in passed:
             self._open.pop(position, None)
         for number, position in settled.items():
@@ -256,13 +269,8 @@ class SubscriberCursor:
         held = {each.entry.position: each.retry for each in settlement.held}
         dead = [(each.entry.position, each.retry.encode()) for each in settlement.dead]
         done = [*settlement.released, *(position for position, _ in dead)]
-        if not (held or dead or done):
-            await connection.execute("SET LOCAL synchronous_commit = off")
-        else:  # nobody takes these partitions over in the midst of it
-            await database.execute(connection, _KEEP, me)
-        if settled:
-            values = (list(settled), list(settled.values()), *me)
-            await database.execute(connection, _ADVANCE, values)
+        # Nobody takes these partitions over in the midst of it.
+        await database.execute(connection, _KEEP, me)
         if held:
             columns = (
                 list(held),
@@ -274,9 +282,15 @@ class SubscriberCursor:
             rows = [list(column) for column in zip(*dead, strict=True)]
             await database.execute(connection, _DIE, (*rows, *me))
         if done:
-            await database.execute(connection, _RELEASE, (self.name, done, *me))
-        if self._takes:
-            await database.execute(connection, _FORGET_TAKEN, me)
+            await database.execute(connection, _RELEASE, (*me, done))
+        if settled:
+            await database.execute(connection, _ADVANCE, self._advanced(settled))
+
+    def _advanced(
+        self, settled: Mapping[int, int], *, durability: str | None = None
+    ) -> tuple[object, ...]:
+        columns = list(settled), list(settled.values())
+        return (durability, *columns, self.name, self._journal.owner)
 
     # --- held entries ------------------------------------------------------------------------
 
@@ -315,7 +329,6 @@ class SubscriberCursor:
     @asynccontextmanager
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        self._takes = True
         values = (digest(event.key), self.name, self._journal.owner, self.name)
         async with self._journal.database.effects(_TAKE, values) as connection:
             yield connection
