@@ -6,12 +6,14 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import orjson
 
 from tests.bridge.journal.nats_servers import NatsServer
+from tests.callbacks import NOW
 from tests.promises.servers import TOKEN, Bridges, Server
 from tests.promises.test_kill_loop import body
 from tests.promises.test_nats import PATIENCE, arrived, config
@@ -20,6 +22,7 @@ MESSAGES = [(number % 12, f"wamid.{number % 12}.{number}") for number in range(2
 TIED = tuple(range(20))  # of ours: INCS tells of them by the channel's id, and by its own number
 UNTIED = tuple(range(20, 40))  # only the channel's id is ever told
 AT_ONCE = 16
+TODAY = f"{datetime.fromtimestamp(int(NOW), UTC):%Y-%m-%dT%H:%M:%S.000000Z}"
 STEPS = ("sent", "delivered", "read")
 NUMBERS = {"sent": 1, "delivered": 3, "read": 4}  # as INCS numbers them
 
@@ -47,8 +50,8 @@ def created(number: int) -> bytes:
                 "channel_status": 0,
                 "content": {"content": "Hi"},
                 "source": 0,
-                "created_at": "2026-04-07T12:02:55.000000Z",
-                "updated_at": "2026-04-07T12:02:56.000000Z",
+                "created_at": TODAY,
+                "updated_at": TODAY,
             },
         }
     )
@@ -62,7 +65,7 @@ def told_by_id(number: int, step: str) -> bytes:
             "business_phone": "6281519236680",
             "message_id": f"wamid.ours.{number}",
             "message_status": step,
-            "received_at": 1754466101,
+            "received_at": int(NOW),
         }
     )
 
@@ -74,7 +77,7 @@ def told_by_number(number: int, step: str) -> bytes:
             "message_id": 260400000000 + number,
             "message_status": NUMBERS[step],
             "error": "",
-            "updated_at": "2026-04-07T13:11:27.000000Z",
+            "updated_at": TODAY,
         }
     )
 
