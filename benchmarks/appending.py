@@ -48,13 +48,13 @@ class Appended:
     p99: float
 
 
-def messages() -> Iterator[Message]:
+def messages(users: int = 5000) -> Iterator[Message]:
     """Make WhatsApp texts without end; their ids sort as real ones do, which is not at all."""
     nonce = time.time_ns()
     for number in count():
         digits = f"{(nonce + number) * 6364136223846793005 % 2**64:020}"
         message_id = f"wamid.HBgLMTY1MDU1NTEyMzQVAgASGB{digits}"
-        phone = f"+1650{number % 5000:07}"
+        phone = f"+1650{number % users:07}"
         yield Message(
             key=message_key("whatsapp", message_id),
             source="benchmark",

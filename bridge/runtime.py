@@ -323,6 +323,15 @@ class Bridge(Subscribers, Conversations):
         """
         if self._stack is not None:
             raise ConfigurationError("the bridge runs already")
+        self._stack = AsyncExitStack()  # nothing else may start it meanwhile
+        try:
+            await self._start()
+        except BaseException:
+            self._stack = None
+            raise
+        return self
+
+    async def _start(self) -> None:
         self._deliveries.clear()
         self._is_drained = False
         async with AsyncExitStack() as stack:
@@ -367,7 +376,6 @@ class Bridge(Subscribers, Conversations):
             self.intake.open()
             self._stack = stack.pop_all()
             self._is_running = True
-        return self
 
     async def _close_deliveries(self) -> None:
         # All at once: each waits a moment for functions that do not end.

@@ -240,7 +240,7 @@ def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
 
 
 def _media(file: JsonObject, caption: str | None) -> Media | None:
-    payload = mapping(file.get("payload"))
+    payload = mapping(file.get("payload")) or file  # a gateway may leave the object out
     url = filled(payload.get("fileUri"))
     if url is None:
         return None

@@ -48,7 +48,15 @@ REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons"
 # What a gateway says of a failure.
 ERROR_CODES: Final = ("errorCode", "code")
 ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message")
-CONSENTS: Final = {"SUBSCRIBE": True, "UNSUBSCRIBE": False}
+CONSENTS: Final = {
+    "SUBSCRIBE": True,
+    "UNSUBSCRIBE": False,
+    # What gateways say for it.
+    "SUBSCRIBED": True,
+    "UNSUBSCRIBED": False,
+    "OPTED_IN": True,
+    "OPTED_OUT": False,
+}
 TYPING: Final = "IS_TYPING"
 
 # An agent launch event has no `eventType` in its data; its name stands in the attributes only,

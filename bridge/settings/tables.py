@@ -220,7 +220,8 @@ class AdapterTable:
     no signatures shares the domain of one that does only with `believe_unsigned`. What is dated
     more than `max_age` before it came is kept as unrecognized, such as a callback that somebody
     captured and posts again when the journal has forgotten it; 0 takes everything, and the default
-    is `keep`, or for how long the provider repeats its callbacks if that is longer. With
+    is `keep`, or for how long the provider repeats its callbacks if that is longer; an adapter
+    that is `insecure` takes everything. With
     `accounts`, so is what is told of another account. `pace` says how fast messages go out, by the
     name of a channel or an account.
     """

@@ -92,6 +92,17 @@ class TestAgain:
             await self.run(bridge, crm, number)
         assert crm.got == ["1", "2", "3"]
 
+    async def test_twice_at_once(self, journal):
+        """Of two that start one bridge at once, one is refused, and the other's runs."""
+        bridge, crm = bridge_of(journal)
+        starts = (bridge.__aenter__(), bridge.__aenter__())
+        first, second = await asyncio.gather(*starts, return_exceptions=True)
+        assert first is bridge
+        assert isinstance(second, ConfigurationError)
+        await bridge.receive("plain", callback("1"))
+        await crm.until(1)
+        await bridge.__aexit__(None, None, None)
+
     async def test_after_a_start_that_failed(self, tmp_path):
         """Once what was in the way is gone, the same bridge starts."""
         bridge, crm = bridge_of(SqliteJournal(tmp_path / "journal.db"))

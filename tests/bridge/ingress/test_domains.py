@@ -217,6 +217,8 @@ async def test_what_is_dated_too_far_back_comes_out_once_it_may():
         ('[journal]\nkeep = "1d"\n', "", 7),  # https://developers.facebook.com: 7 days
         ('[journal]\nkeep = "1d"\n', 'max_age = "2d"\n', 2),
         ('[journal]\nkeep = "1d"\n', "max_age = 0\n", None),
+        ("", "insecure = true\n", None),  # then anybody can date a body as they like
+        ("", 'insecure = true\nmax_age = "2d"\n', 2),
     ],
 )
 async def test_how_old_a_callback_may_be_by_default(tmp_path, journal, adapter, expected):

@@ -276,6 +276,23 @@ async def test_names_are_forgotten(path: Path) -> None:
         assert await run(journal, names) == 0
 
 
+async def test_what_is_told_after_all_was_forgotten(path: Path) -> None:
+    """Once all that was merged has been forgotten, what is told next survives a restart."""
+    clock = Clock()
+    async with journal_of(path, clock=clock) as journal:
+        for number in range(4 * FEW):
+            await journal.append([status(Status.READ, f"m{number}")])
+        clock.now += 9 * DAY
+        await journal.retain()
+        assert await run(journal, "SELECT count(*) FROM tracks") == 0
+        await journal.append([status(Status.READ, "new")])
+    async with journal_of(path, clock=clock) as journal:
+        await journal.append([status(Status.SENT, "new")])
+        change = (await everything(journal))[-1].event
+    assert isinstance(change, StatusChange)
+    assert change.current == Status.READ
+
+
 async def test_merging_goes_on_after_a_restart(path: Path) -> None:
     """However short each life of the process is, keys do not pile up in memory."""
     for life in range(60):
