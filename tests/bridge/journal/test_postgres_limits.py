@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -23,7 +24,7 @@ from tests.bridge.journal.files import read
 from tests.bridge.journal.postgres_servers import PostgresServer
 
 FULL_DISK = Path(__file__).with_name("full_disk.c")
-ROWS = 40  # more than there is room for in the files as they are
+ROWS = 40  # far more than there is room for in the files as they are
 
 
 @attrs.frozen
@@ -65,7 +66,7 @@ def journal_on(server: PostgresServer, patience: float = 2) -> PostgresJournal:
 
 
 def large(name: str) -> Message:
-    return message(name, raw={"text": name * 50_000})
+    return message(name, raw={"text": secrets.token_hex(50_000)})  # nothing compresses it much
 
 
 async def test_the_disk_is_full(server: PostgresServer, full: Fullness) -> None:
