@@ -346,6 +346,7 @@ class Bridge(Subscribers, Conversations):
                     await stack.enter_async_context(function)
             if not all(each.when_paused for each in self.bus.subscribers):
                 await stack.enter_async_context(self._pauses)
+            stack.callback(self._has_stopped)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
                 policy, start = self._policies[subscriber.name]
@@ -367,7 +368,10 @@ class Bridge(Subscribers, Conversations):
                 )
                 if subscriber.name == NAME:
                     self._outbox.delivery = delivery
-                self._deliveries[subscriber.name] = await delivery.__aenter__()
+                self._deliveries[subscriber.name] = delivery
+            self._is_running = True  # a function may use the bridge from its first event on
+            for delivery in self._deliveries.values():
+                await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
                 _log.warning("%s", doubt)
@@ -375,7 +379,9 @@ class Bridge(Subscribers, Conversations):
                 self.journal.watch(self._wake)
             self.intake.open()
             self._stack = stack.pop_all()
-            self._is_running = True
+
+    def _has_stopped(self) -> None:
+        self._is_running = False
 
     async def _close_deliveries(self) -> None:
         # All at once: each waits a moment for functions that do not end.
@@ -418,7 +424,6 @@ class Bridge(Subscribers, Conversations):
         """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
         self.intake.close()
         stack, self._stack = self._stack, None
-        self._is_running = False
         if stack is None:
             return
         try:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from asyncio.subprocess import PIPE
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,8 @@ from bridge.testing import sample
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CASES = ROOT / "tests" / "adapters" / "data" / "incs"
-TEXT = (CASES / "quirk-01-channel-id-present" / "request.json").read_bytes()
+OLD = (CASES / "quirk-01-channel-id-present" / "request.json").read_bytes()
+TEXT = OLD.replace(b'"1756109460"', b'"%d"' % time.time())  # what is old is not taken
 TEXT_ID = "wamid.HBgLODUyNjg0MTUwMjYVAgASGBQzQUY1Qjc4MUQzNjM3OTk1QUVENQA="
 
 

@@ -24,7 +24,8 @@ def tail(
     *,
     filters: Filters = Filters(),  # noqa: B008 - frozen
     config: ServerConfig = None,
-    form: Annotated[Format, Parameter(name=["--format", "-f"])] = "text",
+    json: Annotated[bool, Parameter(help="Print one line of JSON for each.")] = False,
+    raw: bool = False,
     since: str | None = None,
     beginning: bool = False,
     show_personal_data: ShowPersonalData = False,
@@ -38,8 +39,8 @@ def tail(
 
     Parameters
     ----------
-    form
-        A line for people, our JSON, or the provider's own.
+    raw
+        Print one line of JSON for each, as its provider sent it.
     since
         Start in the past: a time such as 2026-01-31T12:00:00Z, or one ago such as 1h.
     beginning
@@ -49,8 +50,10 @@ def tail(
     """
     if beginning and since is not None:
         raise UsageError("--beginning and --since contradict each other")
-    if interactive and form != "text":
-        raise UsageError("--interactive shows lines for people: leave out --format")
+    if json and raw:
+        raise UsageError("--json and --raw contradict each other")
+    if interactive and (json or raw):
+        raise UsageError("--interactive shows lines for people: leave out --json and --raw")
     if interactive and not sys.stdin.isatty():
         raise UsageError("--interactive needs a terminal")
     start: dict[str, str | int | None] = {"since": moment(since, "--since")}
@@ -63,6 +66,7 @@ def tail(
         board = Board(client, show_personal_data=show_personal_data)
         show(board, _followed(client, filters, start, board.tell), sys.stdin.fileno())
         return
+    form: Format = "json" if json else "raw" if raw else "text"
     printer = EventPrinter(form=form, show_personal_data=show_personal_data)
     for line in _followed(client, filters, start, say):
         if "event" in line:

@@ -18,7 +18,7 @@ from bridge.adapter import build
 from bridge.clock import Clock
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.protocol import Cursor, Journal, SharedJournal
-from bridge.journal.query import JOINED, PAUSED, Query, conversation_of
+from bridge.journal.query import PAUSED, Query, conversation_of, joined
 from bridge.journal.states import State
 from bridge.model import Direction, Event, JsonValue, Message, Notice, Origin
 from bridge.model.keys import OURS, event_key
@@ -186,14 +186,14 @@ class Pauses:
         """Note what an event says of pauses, if it does."""
         if isinstance(event, Notice):
             conversation = conversation_of(event)
-            match event.details:
-                case _ if conversation is None:
-                    pass
-                case {"from": str(ended)} if event.topic == JOINED and ended in self.paused:
+            match joined(event), event.details:
+                case (ended, str(goes_on)), _ if ended in self.paused:
                     pause = self.paused.pop(ended)
-                    self._set(conversation, pause)
-                    self._tasks.start("move", partial(self._move, conversation, pause))
-                case {"until": str(told)} if event.topic == PAUSED:
+                    self._set(goes_on, pause)
+                    self._tasks.start("move", partial(self._move, goes_on, pause))
+                case None, {"until": str(told)} if (
+                    event.topic == PAUSED and conversation is not None
+                ):
                     at, until = event.occurred_at, datetime.fromisoformat(told)
                     self._set(conversation, _Pause(at, at, until))
         elif (

@@ -129,16 +129,30 @@ def conversation_of(event: Event) -> str | None:
             return event.conversation.id
         case StatusChange() | ConsentChange() if event.conversation is not None:
             return event.conversation.id
-        case Notice(topic=topic, details={"to": str(goes_on)}) if topic == JOINED:
-            # A provider may use the word too, and must not reach into another domain.
-            domain = "" if event.domain is None else f"{event.domain}/"
-            return goes_on if goes_on.startswith(domain) else None
+        case Notice(topic=topic) if topic == JOINED:
+            told = joined(event)
+            return None if told is None else told[1]
         case Notice(topic=topic, channel=channel, details={"conversation": str(paused)}) if (
             topic == PAUSED and channel == OURS
         ):
             return paused
         case _:
             return None
+
+
+def joined(event: Event) -> tuple[str, str] | None:
+    """Return which conversation ended and which one goes on, if that is what an event tells.
+
+    A provider may use the word too, and must not reach into another domain.
+    """
+    match event:
+        case Notice(topic=topic, details={"from": str(ended), "to": str(goes_on)}) if (
+            topic == JOINED
+        ):
+            domain = "" if event.domain is None else f"{event.domain}/"
+            if ended.startswith(domain) and goes_on.startswith(domain):
+                return ended, goes_on
+    return None
 
 
 def _is_content(event: Event, kind: str) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import mimetypes
 import os
+import re
 from pathlib import Path
 from typing import Final, TypedDict
 
@@ -19,6 +20,7 @@ from bridge.model import Media, MediaKind
 from bridge.outbox.client import Client
 from bridge.outbox.ways import Way
 
+_MIME_TYPE: Final = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}(?:; ?[ -~]{1,200})?", re.ASCII)
 _KINDS: Final = {
     "image": MediaKind.IMAGE,
     "audio": MediaKind.AUDIO,
@@ -40,7 +42,7 @@ class Details(TypedDict, total=False):
 
 
 async def described(
-    file: Path | bytes,
+    file: object,
     *,
     mime_type: str | None = None,
     filename: str | None = None,
@@ -51,11 +53,15 @@ async def described(
 
     Raises `Unsendable` where it cannot be read, is empty, or nothing tells its type.
     """
+    if not isinstance(file, Path | bytes):
+        raise Unsendable(f"expected a file's path or bytes, found a {type(file).__name__}")
     if filename is None and isinstance(file, Path):
         filename = file.name
     mime_type = mime_type or mimetypes.guess_type(filename or "")[0]
     if mime_type is None:
         raise Unsendable("nothing tells the file's type: give its mime_type")
+    if not _MIME_TYPE.fullmatch(mime_type):  # it stands in a header
+        raise Unsendable("mime_type: expected one such as image/png")
     kind = media or _KINDS.get(mime_type.partition("/")[0].lower(), MediaKind.DOCUMENT)
     if kind not in tuple(MediaKind):
         raise Unsendable(f"media: expected one of {', '.join(MediaKind)}")

@@ -37,6 +37,15 @@ def callback(*ids: str, tail: str = TOKEN, **changes) -> Callback:
     return Callback(**{**values, **changes})
 
 
+class Slow(MemoryJournal):
+    """A journal that lets others run before it has subscribed somebody."""
+
+    async def subscribe(self, name, **options):
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return await super().subscribe(name, **options)
+
+
 def a_bridge(**options) -> Bridge:
     bridge = Bridge(journal=MemoryJournal(), **options)
     bridge.add_adapter("plain", Plain())
@@ -300,6 +309,55 @@ class TestSubscribing:
             await bridge.receive("plain", callback("1"))
             await entered.wait()
         assert [record.subscribers for record in caplog.records] == [["hanging"]]
+
+    async def test_a_function_may_use_the_bridge_from_its_first_event_on(self, caplog):
+        """What waited is given once the bridge runs, however long other subscribers take."""
+        bridge = Bridge(journal=Slow())
+        bridge.add_adapter("plain", Plain())
+        kept = []
+
+        @bridge.on(Message, name="bot", start="beginning")
+        async def remember(event: Message) -> None:
+            async with bridge.state(event) as state:
+                state["seen"] = event.key
+            kept.append(event.key)
+
+        bridge.on(Message, name="other")(lambda _: None)
+        async with bridge:
+            await bridge.receive("plain", callback("1"))
+        del kept[:]
+        await bridge.journal.forget("bot")
+        async with bridge:
+            await bridge.caught_up()
+        assert len(kept) == 1
+        assert caplog.text == ""
+
+    async def test_a_function_may_use_the_bridge_until_its_end(self, caplog):
+        """What is finished while the bridge is left may still answer."""
+        bridge, entered, going = a_bridge(), asyncio.Event(), asyncio.Event()
+        kept = []
+
+        @bridge.on(Message, name="bot")
+        async def remember(event: Message) -> None:
+            entered.set()
+            await going.wait()
+            async with bridge.state(event) as state:
+                state["seen"] = event.key
+            kept.append(event.key)
+
+        async def leave_slowly() -> None:
+            async with bridge:
+                await bridge.receive("plain", callback("1"))
+                await entered.wait()
+
+        leaving = asyncio.create_task(leave_slowly())
+        await entered.wait()
+        while (await bridge.health()).ready:
+            await asyncio.sleep(0)
+        going.set()
+        await leaving
+        assert len(kept) == 1
+        assert caplog.text == ""
 
     async def test_leaving_twice_is_harmless(self):
         """A bridge that has ended stays ended."""

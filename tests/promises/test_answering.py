@@ -56,7 +56,7 @@ async def test_every_message_is_answered(name, tmp_path, request):
     """A bot on a server that is killed at random moments answers everything that was acknowledged.
 
     In the order of the conversation; on RCS once, elsewhere what was in flight at a kill may come
-    twice: INCS has no way to tell, and a status of WhatsApp's may come too late.
+    twice, where what WhatsApp or INCS tells of it comes too late.
     """
     by_hand = request.config.getoption("--kills")
     kills = by_hand or KILLS_IN_SHORT

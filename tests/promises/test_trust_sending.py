@@ -20,7 +20,7 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Incs, IncsSettings
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Journal, Start
-from bridge.journal.query import Query
+from bridge.journal.query import JOINED, PAUSED, Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message, Status, StatusChange, Text
 from bridge.runtime import Bridge
@@ -173,3 +173,37 @@ async def test_what_is_remembered_of_a_conversation_is_its_domains(tmp_path: Pat
             remembered["step"] = 9
         async with bridge.state(ours, name="bot") as remembered:
             assert remembered == {"step": 2}
+
+
+async def test_anothers_words_end_no_pause():
+    """A conversation that a person has taken over stays theirs, whatever another calls its parts.
+
+    Also where a part is named as the notice of the bridge's own that conversations are one, or
+    that one is resumed.
+    """
+    bridge = two_senders(MemoryJournal(), nowhere())
+    ours = f"acme/whatsapp:{ACCOUNT}:{USER}"
+    heard: list[Message] = []
+    bridge.on(Message, name="bot", domain="acme")(heard.append)
+    now = datetime.now(UTC)
+    metadata = {"display_phone_number": "15550783881", "phone_number_id": ACCOUNT}
+    value = {"messaging_product": "whatsapp", "metadata": metadata}
+    item = {"from": USER[1:], "id": "wamid.1", "timestamp": f"{now.timestamp():.0f}"}
+    said = {**value, "messages": [item | {"type": "text", "text": {"body": "hello"}}]}
+    change = {"field": "messages", "value": said}
+    body = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [change]}]}
+    async with bridge:
+        await bridge.pause(ours, for_=3600.0)
+        for ended, goes_on in ((ours, f"evil/{ours}"), (ours, ours), (f"evil/{ours}", ours)):
+            told = {"from": ended, "to": goes_on, "conversation": ours, "until": now.isoformat()}
+            for topic in (JOINED, PAUSED):
+                await post(bridge, event="new_message", message={**value, topic: told})
+        signed = ADAPTERS["whatsapp"]("").authenticate(orjson.dumps(body))
+        callback = Callback(body=signed.body, headers=signed.headers, received_at=now)
+        await bridge.receive("meta", callback)
+        await bridge.caught_up()
+        notices = await bridge.journal.search(Query(kinds=("notice",)))
+        assert {JOINED, PAUSED} == {entry.event.topic for entry in notices}
+        (entry,) = await bridge.journal.search(Query(kinds=("message",)))
+        assert entry.event.conversation.id == ours
+    assert heard == []

@@ -65,7 +65,7 @@ _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
 _STARTED_AT: Final = web.AppKey("started_at", datetime)
 _HEARTBEAT: Final = web.AppKey("heartbeat", float)
-_PACE: Final = web.AppKey("pace", watching.Pace)
+_WATCH: Final = web.AppKey("watch", watching.Watch)
 _CHAT: Final = web.AppKey("chat", bool)
 _LIMITS: Final = ServerSettings(
     max_connections=128, max_connections_per_peer=128, body_timeout=30.0
@@ -155,7 +155,7 @@ def application(
     )
     if settings.own_token or developing:
         pages.add_to(app)
-    app[_PACE] = watching.QUICK if developing else watching.CALM
+    app[_WATCH] = watching.Watch(watching.QUICK if developing else watching.CALM)
     app[_CHAT] = bool(chat)
     app.add_routes(chat)
     app[_OPERATORS] = operators
@@ -322,9 +322,8 @@ async def _watch(request: web.Request, query: Query, response: web.StreamRespons
     start = await _start(request, query)
     await response.prepare(request)
     heartbeat = request.app[_HEARTBEAT]
-    pace = request.app[_PACE]
-    await watching.watch(
-        journal, query, start, response, heartbeat=heartbeat, pace=pace, masked=masked
+    await request.app[_WATCH].serve(
+        journal, query, start, response, heartbeat=heartbeat, masked=masked
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final, NoReturn
+from weakref import WeakValueDictionary
 
 import attrs
 from aiohttp import web
@@ -33,43 +35,98 @@ CALM: Final = Pace(every=1.0, rest=200.0)
 QUICK: Final = Pace(every=0.1, rest=5.0)  # one who writes a bot waits for its answers
 
 
-async def watch(
-    journal: Journal,
-    query: Query,
-    start: Start | int,
-    response: web.StreamResponse,
-    *,
-    heartbeat: float,
-    pace: Pace,
-    masked: bool,
-) -> NoReturn:
-    """Send the newest `query.limit` entries of what came since the last time, oldest first.
+@attrs.frozen
+class _Page:
+    """The newest matches beyond `after`, up to `end`, oldest first, each with its position."""
 
-    Where there may be more, a `gap` says between which positions. A `position` says from where to
-    go on, should the stream break, and comes at least every `heartbeat` seconds.
-    """
-    position = (await journal.follow(start=start)).position
-    while True:
-        await response.write(_event("position", {"position": position}))
-        end = (await journal.follow()).position
-        if end == position:
-            try:
-                async with asyncio.timeout(heartbeat):
-                    await (await journal.follow(start=position)).read(1)
-            except TimeoutError:
-                continue
-            end = (await journal.follow()).position
+    after: int
+    end: int
+    pieces: Sequence[tuple[int, bytes]]
+    found_at: float
+    took: float
+
+    def is_for(self, position: int, every: float) -> bool:
+        """Return whether a watcher who is at a position need not look again."""
+        is_new = time.monotonic() - self.found_at < every
+        return is_new and self.after <= position < self.end
+
+
+class _Shared:
+    """What several watchers of the same look at, each at its own position."""
+
+    def __init__(self, journal: Journal, query: Query, pace: Pace, *, masked: bool) -> None:
+        self._journal = journal
+        self._query = query
+        self._pace = pace
+        self._masked = masked
+        self._page: _Page | None = None
+        self._looking = asyncio.Lock()
+
+    async def beyond(self, position: int) -> _Page:
+        """Return a page for a watcher who is at a position."""
+        async with self._looking:
+            if self._page is None or not self._page.is_for(position, self._pace.every):
+                self._page = await self._look(position)
+            return self._page
+
+    async def _look(self, position: int) -> _Page:
+        end = (await self._journal.follow()).position
         began = time.monotonic()
-        found = await journal.search(
-            attrs.evolve(query, after=position, before=end + 1, newest_first=True)
+        found = await self._journal.search(
+            attrs.evolve(self._query, after=position, before=end + 1, newest_first=True)
         )
-        pieces = [_event("entry", entry, masked=masked) for entry in reversed(found)]
-        if len(found) == query.limit:
-            pieces.insert(0, _event("gap", {"after": position, "before": found[-1].position}))
-        await response.write(b"".join(pieces))
-        position = end
-        took = time.monotonic() - began
-        await asyncio.sleep(min(max(pace.every, pace.rest * took), heartbeat))
+        pieces = [
+            (entry.position, _event("entry", entry, masked=self._masked))
+            for entry in reversed(found)
+        ]
+        now = time.monotonic()
+        return _Page(position, end, pieces, now, now - began)
+
+
+class Watch:
+    """Serves the watchers of a listener, who share their searches: five cost what one does."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._shared: WeakValueDictionary[object, _Shared] = WeakValueDictionary()
+
+    async def serve(
+        self,
+        journal: Journal,
+        query: Query,
+        start: Start | int,
+        response: web.StreamResponse,
+        *,
+        heartbeat: float,
+        masked: bool,
+    ) -> NoReturn:
+        """Send the newest `query.limit` entries of what came since the last time, oldest first.
+
+        Where there may be more, a `gap` says between which positions. A `position` says from where
+        to go on, should the stream break, and comes at least every `heartbeat` seconds.
+        """
+        query = attrs.evolve(query, after=0)
+        name = (id(journal), query, masked)
+        shared = self._shared.get(name) or _Shared(journal, query, self._pace, masked=masked)
+        self._shared[name] = shared
+        position = (await journal.follow(start=start)).position
+        while True:
+            await response.write(_event("position", {"position": position}))
+            if (await journal.follow()).position == position:
+                try:
+                    async with asyncio.timeout(heartbeat):
+                        await (await journal.follow(start=position)).read(1)
+                except TimeoutError:
+                    continue
+            page = await shared.beyond(position)
+            new = [(at, piece) for at, piece in page.pieces if at > position]
+            pieces = [piece for _, piece in new]
+            if len(new) == query.limit:
+                pieces.insert(0, _event("gap", {"after": position, "before": new[0][0]}))
+            await response.write(b"".join(pieces))
+            position = page.end
+            rest = max(self._pace.every, self._pace.rest * page.took)
+            await asyncio.sleep(min(rest, heartbeat))
 
 
 def _event(name: str, value: object, *, masked: bool = False) -> bytes:

@@ -185,7 +185,7 @@ def test_in_a_terminal(operated, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [((), "--interactive needs a terminal"), (("-f", "json"), "leave out --format")],
+    [((), "--interactive needs a terminal"), (("--json",), "leave out --json")],
 )
 def test_what_it_needs(command, operated, arguments, said):
     """Without a terminal, or with a format for programs, it says so with exit code 2."""

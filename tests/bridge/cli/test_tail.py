@@ -75,7 +75,7 @@ def test_personal_data_is_shown_to_who_asks(operated, tail):
 def test_it_resumes_where_it_was(operated, tail):
     """While the server is away it waits; then it goes on with what it has not shown yet."""
     operated.receive("a")
-    following = tail("--beginning", "--format", "json", *operated.own)
+    following = tail("--beginning", "--json", *operated.own)
     operated.until(lambda: len(following.out) == 1)
     operated.stop()
     operated.until(lambda: following.err)
@@ -152,10 +152,10 @@ def test_filters_and_the_past(operated, tail):
 def test_raw_is_what_the_provider_sent(operated, command, tail):
     """The provider's own item cannot be masked, so it is shown to who asks only."""
     operated.receive("a")
-    outcome = command("tail", "--format", "raw")
+    outcome = command("tail", "--raw")
     assert outcome.code == 2
     assert "--show-personal-data" in outcome.err
-    following = tail("-f", "raw", "--beginning", "--show-personal-data", *operated.own)
+    following = tail("--raw", "--beginning", "--show-personal-data", *operated.own)
     operated.until(lambda: following.out)
     assert orjson.loads(following.out[0])["text"] == {"body": "hello"}
 
@@ -166,6 +166,7 @@ def test_raw_is_what_the_provider_sent(operated, command, tail):
         (("--beginning", "--since", "1h"), "contradict each other"),
         (("--since", "yesterday"), "--since: expected a time"),
         (("--kind", "massage"), "massage"),
+        (("--json", "--raw", "--show-personal-data"), "contradict each other"),
     ],
 )
 def test_what_makes_no_sense(command, config, arguments, said):

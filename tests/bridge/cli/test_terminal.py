@@ -8,6 +8,7 @@ import pytest
 from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.processes import ROOT, Operated
 from tests.bridge.cli.terminals import COLUMNS, lines_of
+from tests.bridge.cli.test_help import COMMANDS
 
 # As long as Meta's: base64 of a phone and an id.
 # As long as the ids of WhatsApp, and without a phone inside, so that no digest stands for it.
@@ -88,6 +89,27 @@ def test_status_is_one_screen(letters, look, command):
     assert told["crm"].split("\t")[:4] == ["running", "0", "0", "4"]
     (found,) = command("status", "--json").events
     assert (found["ready"], found["durable"], found["adapters"]) == (True, True, ["incs", "fickle"])
+
+
+def test_json_has_one_form(letters, command, monkeypatch):
+    """Whatever has `--json` prints each thing as an object on a line of its own, and no more."""
+    monkeypatch.setenv("COLUMNS", "200")
+    key, letter = letters.key("d"), str(letters.ask("/dead")["letters"][0]["id"])
+    calls = {
+        ("show",): (key,),
+        ("dead", "show"): (letter,),
+        ("replay",): (key, "--dry-run"),
+        ("subscribers", "held"): ("crm",),
+        ("reparse",): ("--all",),
+        ("trigger",): ("--list",),
+    }
+    having = [name for name in COMMANDS if "--json" in command(*name, "--help").out]
+    assert {*calls, ("events",), ("tail",), ("outbox",), ("adapters",)} <= set(having)
+    for name in having:
+        if name != ("tail",):  # which does not end
+            outcome = command(*name, *calls.get(name, ()), "--json")
+            assert outcome.code == 0, name
+            assert all(isinstance(each, dict) for each in outcome.events), name
 
 
 def test_status_of_a_server_that_is_not_ready(new_journal, workplace, command):

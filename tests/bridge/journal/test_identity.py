@@ -453,7 +453,9 @@ def test_domains_share_nothing(history) -> None:
 
 def test_a_provider_s_word_stays_in_its_domain():
     """A notice with the journal's topic is no way into another domain's conversation."""
-    details = {"from": "x", "to": f"acme/{of(ANNE)}"}
-    forged = notice("1", topic=JOINED, details=details)
-    assert lane_of(in_domain(forged, "evil")) == f"evil/whatsapp:{ACCOUNT}:notice:{JOINED}"
-    assert lane_of(in_domain(forged, "acme")) == f"acme/{of(ANNE)}"
+    for ended, is_told in (("acme/x", True), ("evil/x", False)):
+        details = {"from": ended, "to": f"acme/{of(ANNE)}"}
+        forged = notice("1", topic=JOINED, details=details)
+        assert lane_of(in_domain(forged, "evil")) == f"evil/whatsapp:{ACCOUNT}:notice:{JOINED}"
+        own = of(ANNE) if is_told else f"whatsapp:{ACCOUNT}:notice:{JOINED}"
+        assert lane_of(in_domain(forged, "acme")) == f"acme/{own}"

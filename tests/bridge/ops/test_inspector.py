@@ -379,7 +379,7 @@ class TestOneEvent:
         assert len(await one.bridge.journal.dead_letters()) == 1
         await page.keyboard.press("Enter")
         await page.get_by_role("dialog").get_by_role("button", name="Drop").press("Enter")
-        await expect(page.get_by_text("There are none.")).to_be_visible()
+        await expect(page.get_by_text("There are no dead letters.")).to_be_visible()
         assert len(await one.bridge.journal.dead_letters()) == 0
 
     async def test_raw_beside_told_beside_outcomes(self, one, tab):

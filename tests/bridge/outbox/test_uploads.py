@@ -81,6 +81,11 @@ async def test_what_the_channel_does_not_carry_is_not_uploaded(tmp_path):
             await trip.bridge.upload(b"", via="rcs", mime_type="image/png")
         with pytest.raises(Unsendable, match="mime_type"):
             await trip.bridge.upload(b"x", via="rcs")
+        for wrong in ("png", "image/png\r\nX-A: b", "image/", 'a/b"'):
+            with pytest.raises(Unsendable, match="one such as image/png"):
+                await trip.bridge.upload(b"x", via="rcs", mime_type=wrong)
+        with pytest.raises(Unsendable, match="found a int"):
+            await trip.bridge.upload(5, via="rcs", mime_type="image/png")
         with pytest.raises(Unsendable, match="No such file"):
             await trip.bridge.upload(tmp_path / "missing.png", via="rcs")
         with pytest.raises(Unsendable, match="one of image"):

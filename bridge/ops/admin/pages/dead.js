@@ -34,7 +34,7 @@ export async function dead({ root, filters, signal, again }) {
   }
   root.append(...failing.map(stillTried));
   if (after !== null) root.append(h("p", null, `The oldest ${letters.length} of them.`));
-  if (!letters.length) root.append(h("p", null, "There are none."));
+  if (!letters.length) root.append(h("p", null, "There are no dead letters."));
   const groups = Map.groupBy
     ? Map.groupBy(letters, nameOf)
     : letters.reduce((all, each) => {
