@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import attrs
 import psycopg
@@ -43,16 +44,17 @@ class Fullness:
 
 
 @pytest.fixture
-def full(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Fullness:
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fullness]:
     """Return what can take the room from a server that is started now."""
-    folder = tmp_path_factory.mktemp("full")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)  # the server may be another user
-    library = folder / "full_disk.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, FULL_DISK, "-ldl"], check=True)
-    monkeypatch.setenv("LD_PRELOAD", str(library))
-    monkeypatch.setenv("FULL_DISK", str(folder / "flag"))
-    return Fullness(folder / "flag")
+    # The server may be another user, and to pytest's own folders it has no way.
+    with TemporaryDirectory(prefix="bridge-full-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        library = folder / "full_disk.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, FULL_DISK, "-ldl"], check=True)
+        monkeypatch.setenv("LD_PRELOAD", str(library))
+        monkeypatch.setenv("FULL_DISK", str(folder / "flag"))
+        yield Fullness(folder / "flag")
 
 
 @pytest.fixture
