@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import attrs
 import psycopg
@@ -23,7 +25,7 @@ from tests.bridge.journal.files import read
 from tests.bridge.journal.postgres_servers import PostgresServer
 
 FULL_DISK = Path(__file__).with_name("full_disk.c")
-ROWS = 40  # more than there is room for in the files as they are
+ROWS = 40  # far more than there is room for in the files as they are
 
 
 @attrs.frozen
@@ -42,16 +44,17 @@ class Fullness:
 
 
 @pytest.fixture
-def full(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Fullness:
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fullness]:
     """Return what can take the room from a server that is started now."""
-    folder = tmp_path_factory.mktemp("full")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)  # the server may be another user
-    library = folder / "full_disk.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, FULL_DISK, "-ldl"], check=True)
-    monkeypatch.setenv("LD_PRELOAD", str(library))
-    monkeypatch.setenv("FULL_DISK", str(folder / "flag"))
-    return Fullness(folder / "flag")
+    # The server may be another user, and to pytest's own folders it has no way.
+    with TemporaryDirectory(prefix="bridge-full-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        library = folder / "full_disk.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, FULL_DISK, "-ldl"], check=True)
+        monkeypatch.setenv("LD_PRELOAD", str(library))
+        monkeypatch.setenv("FULL_DISK", str(folder / "flag"))
+        yield Fullness(folder / "flag")
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def journal_on(server: PostgresServer, patience: float = 2) -> PostgresJournal:
 
 
 def large(name: str) -> Message:
-    return message(name, raw={"text": name * 50_000})
+    return message(name, raw={"text": secrets.token_hex(50_000)})  # nothing compresses it much
 
 
 async def test_the_disk_is_full(server: PostgresServer, full: Fullness) -> None:
