@@ -64,6 +64,7 @@ from bridge.settings import (
     PaceSettings,
     ServerSettings,
     Settings,
+    Stale,
     load,
 )
 
@@ -151,6 +152,7 @@ class Bridge(Subscribers, Conversations):
                     domain=entry.domain,
                     believe_unsigned=entry.believe_unsigned,
                     max_age=max_age_of(entry, adapter, settings.journal.keep),
+                    stale=entry.stale,
                     accounts=entry.accounts,
                     allow_networks=entry.allow_networks,
                     pace=entry.pace,
@@ -185,6 +187,7 @@ class Bridge(Subscribers, Conversations):
         domain: str | None = None,
         believe_unsigned: bool = False,
         max_age: float | None = None,
+        stale: Stale = "mark",
         accounts: Collection[str] = (),
         allow_networks: Sequence[Network] = (),
         pace: Mapping[str, PaceSettings] = MappingProxyType({}),
@@ -193,9 +196,10 @@ class Bridge(Subscribers, Conversations):
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
         that share one may tell of the same messages and users. What is dated more than `max_age`
-        seconds before it came, imports of history apart, and with `accounts` what is told of any
-        other account, does not come out: the body is kept as `Unrecognized`. `pace` is how fast
-        messages go out, by the name of a channel or an account.
+        seconds before it came, imports of history apart, is marked (`Event.stale`), or with
+        `stale="unrecognized"` does not come out. With `accounts`, neither does what is told of any
+        other account: its body is kept as `Unrecognized`. `pace` is how fast messages go out, by
+        the name of a channel or an account.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
@@ -209,6 +213,7 @@ class Bridge(Subscribers, Conversations):
             domain=domain,
             believe_unsigned=believe_unsigned,
             max_age=max_age,
+            stale=stale,
             accounts=accounts,
         )
         self._outbox.ways.add(name, adapter, self.intake.domain_of(name), pace)

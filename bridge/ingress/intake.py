@@ -49,9 +49,11 @@ from bridge.errors import (
 from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
 from bridge.journal.protocol import Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
+from bridge.model.frozen import evolved
 from bridge.model.keys import MAX_ID, in_domain, overlong
 from bridge.observer import UNWATCHED, AppendDetails, CallbackDetails, Observers
 from bridge.raised import raised_at
+from bridge.settings import Stale
 from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
@@ -90,6 +92,7 @@ class Intake:
         domain: str | None = None,
         believe_unsigned: bool = False,
         max_age: float | None = None,
+        stale: Stale = "mark",
         accounts: Collection[str] = (),
     ) -> None:
         """Take callbacks for `name`; the rest as for `Bridge.add_adapter`.
@@ -103,6 +106,7 @@ class Intake:
         one = _Configured(name, adapter, networks, name if domain is None else domain)
         one.is_believed = one.is_signed or believe_unsigned
         one.max_age = timedelta(seconds=max_age) if max_age else timedelta.max
+        one.publishes_stale = stale == "mark"
         one.accounts = frozenset(accounts) or None
         self._check_domain(one)
         self._configured[name] = one
@@ -355,6 +359,7 @@ class _Configured:
         self.is_signed = isinstance(adapter, Signing) and adapter.signed
         self.is_believed = self.is_signed
         self.max_age = timedelta.max
+        self.publishes_stale = True
         self.accounts: frozenset[str] | None = None
         self.methods = adapter.methods
         self.admit = adapter.admit if isinstance(adapter, Admitting) else None
@@ -382,26 +387,34 @@ class _Configured:
 
         The body stands for those that must not come out.
         """
-        max_age = timedelta.max if of_any_age else self.max_age
+        publishes_stale = of_any_age or self.publishes_stale
         placed: list[Event] = []
         faults: set[str] = set()
         for event in events:
-            if (fault := self._fault(event, max_age)) is None:
-                placed.append(in_domain(event, domain, reply_until=self._window_of(event)))
-            else:
+            is_stale = self._is_stale(event)
+            fault = self._fault(event)
+            if is_stale and not publishes_stale:
+                age = self.max_age.total_seconds()
+                fault = f"stale: dated more than {age:.0f} s before it came"
+            if fault is not None:
                 faults.add(fault)
+                continue
+            moved = in_domain(event, domain, reply_until=self._window_of(event))
+            placed.append(evolved(moved, stale=True) if is_stale else moved)
         if faults:
             reason = "; ".join(sorted(faults))
             unread = self.unread(verified.payload, verified.received_at, reason)
             placed.append(in_domain(unread, domain))
         return tuple(placed)
 
-    def _fault(self, event: Event, max_age: timedelta) -> str | None:
+    def _is_stale(self, event: Event) -> bool:
+        """Return whether an event is dated too far back to be new; an import may be."""
+        return event.received_at - event.occurred_at > self.max_age and not _is_imported(event)
+
+    def _fault(self, event: Event) -> str | None:
         """Return why an event must not come out, or None."""
         if name := overlong(event):
             return f"longer than {MAX_ID} bytes: {name}"
-        if event.received_at - event.occurred_at > max_age and not _is_imported(event):
-            return f"stale: dated more than {max_age.total_seconds():.0f} s before it came"
         if self.accounts and event.account not in self.accounts and event.account is not None:
             return "of an account that is not among the configured ones"
         return None

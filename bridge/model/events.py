@@ -170,8 +170,10 @@ class Event:
     `domain` is the trust domain of its adapter: nothing of one domain is taken for, tied to or
     moved by anything of another, and `key` and the conversation's id begin with it and a slash.
     None stands for a journal that is used without a bridge.
-    `occurred_at` is the provider's time, `received_at` ours. `raw` is the provider's item; each
-    access returns a copy, so that no reader changes what others get.
+    `occurred_at` is the provider's time, `received_at` ours. `stale` is True for an event that is
+    dated so far back (`max_age` of its adapter) that it may have been published before, and
+    forgotten. `raw` is the provider's item; each access returns a copy, so that no reader changes
+    what others get.
     """
 
     kind: ClassVar[str] = "event"
@@ -183,6 +185,7 @@ class Event:
     account: str | None = None
     occurred_at: datetime
     received_at: datetime
+    stale: bool | None = None
     raw: JsonValue = attrs.field(repr=False)
 
 

@@ -37,6 +37,9 @@ else:  # the model's own words, which no type checker can follow
     EventKind = Literal[tuple(cls.kind for cls in EVENT_CLASSES)]
     ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
 
+Stale: TypeAlias = Literal["mark", "unrecognized"]
+"""What becomes of an event that is dated too far back: it is marked, or kept as unrecognized."""
+
 CONSOLE: Final = "console"
 """The subscriber that shows events in the terminal."""
 
@@ -218,12 +221,12 @@ class AdapterTable:
     outside `allow_networks` are refused; without any network, they may come from everywhere.
     `domain` is the trust domain of its events, by default one of its own. An adapter that verifies
     no signatures shares the domain of one that does only with `believe_unsigned`. What is dated
-    more than `max_age` before it came is kept as unrecognized, such as a callback that somebody
-    captured and posts again when the journal has forgotten it; 0 takes everything, and the default
-    is `keep`, or for how long the provider repeats its callbacks if that is longer; an adapter
-    that is `insecure` takes everything. With
-    `accounts`, so is what is told of another account. `pace` says how fast messages go out, by the
-    name of a channel or an account.
+    more than `max_age` before it came is stale, such as a callback that somebody captured and posts
+    again when the journal has forgotten it; with 0 nothing is. The default is `keep`, or for how
+    long the provider repeats its callbacks if that is longer, and 0 for an adapter that is
+    `insecure`. What is `stale` is marked, or kept as unrecognized. With `accounts`, what is told of
+    another account is kept as unrecognized. `pace` says how fast messages go out, by the name of a
+    channel or an account.
     """
 
     type: str | None = None
@@ -233,6 +236,7 @@ class AdapterTable:
     max_age: Duration | None = attrs.field(
         default=None, validator=attrs.validators.optional(between(0))
     )
+    stale: Stale = "mark"
     pace: Mapping[str, PaceSettings] = attrs.field(factory=dict)
     accounts: tuple[str, ...] = ()
 

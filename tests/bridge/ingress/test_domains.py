@@ -175,11 +175,26 @@ class Dated(Plain):
         return Parsed(events=(attrs.evolve(event, occurred_at=at, origin=origin),))
 
 
-async def test_what_is_dated_too_far_back_is_never_new():
-    """Past `max_age` an event does not come out: the body is kept, once; an import does."""
+async def test_what_is_dated_too_far_back_is_marked():
+    """Past `max_age` an event comes out as stale, but for an import."""
     journal = MemoryJournal()
     bridge = Bridge(journal=journal)
     bridge.add_adapter("plain", Dated(), max_age=60.0)
+    async with bridge:
+        for identity, age, history in (("a", 60, 0), ("b", 61, 0), ("c", 61, 1)):
+            item = {"id": identity, "text": "hello", "age": age, "history": history}
+            body = orjson.dumps({"messages": [item]})
+            await bridge.receive("plain", Callback(body=body, received_at=NOON, tail=TOKEN))
+        found = [entry.event for entry in await journal.search(Query())]
+    assert [event.kind for event in found] == ["message"] * 3
+    assert [event.stale for event in found] == [None, True, None]
+
+
+async def test_what_is_dated_too_far_back_can_be_kept_back():
+    """With `stale="unrecognized"` it does not come out: the body is kept, once."""
+    journal = MemoryJournal()
+    bridge = Bridge(journal=journal)
+    bridge.add_adapter("plain", Dated(), max_age=60.0, stale="unrecognized")
     async with bridge:
         for identity, age, history in (("a", 60, 0), ("b", 61, 0), ("c", 61, 1), ("b", 61, 0)):
             item = {"id": identity, "text": "hello", "age": age, "history": history}
@@ -197,7 +212,7 @@ async def test_what_is_dated_too_far_back_comes_out_once_it_may():
     body = orjson.dumps({"messages": [{"id": "a", "text": "hello", "age": 61}]})
     for max_age, known in ((60.0, ["unrecognized"]), (0, ["unrecognized", "message"])):
         bridge = Bridge(journal=journal)
-        bridge.add_adapter("plain", Dated(), max_age=max_age)
+        bridge.add_adapter("plain", Dated(), max_age=max_age, stale="unrecognized")
         async with bridge:
             if not max_age:
                 (entry,) = await journal.search(Query())
@@ -226,15 +241,14 @@ async def test_how_old_a_callback_may_be_by_default(tmp_path, journal, adapter, 
     config = tmp_path / "config.toml"
     config.write_text(f'{journal}[adapters.whatsapp]\napp_secrets = ["secret"]\n{adapter}')
     bridge = Bridge.from_toml(config)
-    for days, is_taken in ((expected or 3650, True), (expected and expected + 1, False)):
+    for days, is_stale in ((expected or 3650, None), (expected and expected + 1, True)):
         if days is None:
             continue
         callback = meta(dated=NOON - timedelta(days=days))
         async with bridge:
             await bridge.receive("whatsapp", callback)
             (*_, last) = await bridge.journal.search(Query())
-        assert last.event.kind == ("message" if is_taken else "unrecognized")
-        assert (last.event.account is None) is not is_taken
+        assert (last.event.kind, last.event.stale) == ("message", is_stale)
 
 
 ACCOUNTS = ["106540352242922", "102290129340398"]
