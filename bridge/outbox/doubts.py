@@ -40,11 +40,20 @@ class Doubts:
         self._subscriber = subscriber
         self._patience = patience
         self._waited_for: dict[str, float] = {}  # until when; at most those that are held
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin a life of the process: what was taken before may have been sent before."""
         self._before: set[_Name] | None = None
+        self._position: int | None = None
+        self._looking = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Begin a life of the process: what was taken before may have been sent before.
+
+        To be called before the subscriber is served, whose position moves on past what is under
+        way. Raises `JournalError`.
+        """
+        states = await self._journal().subscribers()
+        positions = [each.position for each in states if each.name == self._subscriber]
+        self._position = min(positions, default=None)
+        self._before = None
         self._looking = asyncio.Lock()
 
     async def has_gone(self, message: Message, attempt: Attempt) -> bool:
@@ -117,11 +126,9 @@ class Doubts:
 
     async def _look(self) -> set[_Name]:
         """Return the names of all messages of which something is told that may come again."""
-        states = await self._journal().subscribers()
-        position = min(
-            (each.position for each in states if each.name == self._subscriber), default=0
-        )
-        about = Query(kinds=(StatusChange.kind,), after=position, limit=MOST)
+        if self._position is None:  # it has never been served
+            return set()
+        about = Query(kinds=(StatusChange.kind,), after=self._position, limit=MOST)
         found: set[_Name] = set()
         async with aclosing(self._journal().scan(about)) as pages:
             async for page in pages:

@@ -108,7 +108,7 @@ class Outbox:
 
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
-        self._doubts.begin()
+        await self._doubts.begin()
         await self.client.__aenter__()
         return self
 
