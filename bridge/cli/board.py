@@ -141,7 +141,7 @@ class Board:
         raw = event.pop("raw", None)
         lines = pretty(event if self._shown else masked(event)).split("\n")
         for each in found["outcomes"]:
-            known = outcome_of(each, whole=self._shown)
+            known = outcome_of(each, hiding=None if self._shown else event)
             tries = f" after {counted(known['tries'], 'failure')}" if known["tries"] else ""
             lines += ["", f"{known['subscriber']}: {known['standing']}{tries}"]
             lines += [f"  {known['error']}"] if "error" in known else []

@@ -126,8 +126,9 @@ def show(
     if not found:
         fail(f"there is no dead letter {letter}")
         return Exit.FAILURE
-    whole = outcome_of(found[0], whole=show_personal_data)
-    event = whole.pop("entry")["event"]
+    event = found[0]["entry"]["event"]
+    whole = outcome_of(found[0], hiding=None if show_personal_data else event)
+    del whole["entry"]
     whole["event"] = event if show_personal_data else masked(event)
     if json:
         print_json(whole)
@@ -190,8 +191,9 @@ def _letters(
 
 
 def _summary(letter: dict[str, Any]) -> dict[str, Any]:
-    known = outcome_of(letter, whole=False)
-    event = known.pop("entry")["event"]
+    event = letter["entry"]["event"]
+    known = outcome_of(letter, hiding=event)
+    del known["entry"]
     return {**known, "kind": event["kind"], "key": mask_phones_in(event["key"])}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData
 from bridge.cli.rendering import Columns, EventPrinter, pretty, print_json, print_rows
-from bridge.model.masking import mask_phones_in, masked, neutralise
+from bridge.model.masking import mask_told_in, masked, neutralise
 
 
 def show(
@@ -36,7 +36,8 @@ def show(
         another of its names: they lead to what was published first.
     """
     found = connect(config).get("/event", key=key)
-    outcomes = [outcome_of(each, whole=show_personal_data) for each in found["outcomes"]]
+    told = None if show_personal_data else found["entry"]["event"]
+    outcomes = [outcome_of(each, hiding=told) for each in found["outcomes"]]
     if json:
         events = (found["entry"], *found["history"])
         entry, *history = events if show_personal_data else map(_masked, events)
@@ -83,11 +84,14 @@ def _callback(callback: Mapping[str, Any], own: int) -> str:
     return "\n".join(map(neutralise, lines))
 
 
-def outcome_of(outcome: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
-    """Return an outcome or a dead letter whose error, a subscriber's own words, shows no phone."""
+def outcome_of(outcome: Mapping[str, Any], *, hiding: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return an outcome or a dead letter whose error repeats nothing personal of this event.
+
+    The error is in a subscriber's own words; None hides nothing of them.
+    """
     known = dict(outcome)
-    if not whole and "error" in known:
-        known["error"] = mask_phones_in(known["error"])
+    if hiding is not None and "error" in known:
+        known["error"] = mask_told_in(known["error"], hiding)
     return known
 
 

@@ -141,6 +141,30 @@ def masked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
     return mask_phone(value) if name in ("phone", "user_id") else mask_text(value)
 
 
+def mask_told_in(text: str, event: Any) -> str:  # noqa: ANN401 - JSON
+    """Return a text with every phone masked, and what it repeats of an event's personal data.
+
+    `event` is the event's JSON. An error of a subscriber may quote what a user wrote.
+    """
+    hidden = {word: masked(word, name) for word, name in _personal(event) if len(word) <= len(text)}
+    if hidden:
+        words = "|".join(re.escape(word) for word in sorted(hidden, key=len, reverse=True))
+        text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", lambda match: hidden[match.group()], text)
+    return mask_phones_in(text)
+
+
+def _personal(value: Any, name: str = "") -> set[tuple[str, str]]:  # noqa: ANN401 - JSON
+    """Return the words of an event that are masked, each with the name of its field."""
+    if isinstance(value, dict):
+        parts = ((item, key) for key, item in value.items() if key not in _HIDDEN)
+    elif isinstance(value, list):
+        parts = ((item, name) for item in value)
+    else:
+        is_hidden = isinstance(value, str) and value and name not in _PLAIN | _NAMES
+        return {(value, name)} if is_hidden else set()
+    return set().union(*(_personal(item, key) for item, key in parts))
+
+
 def discreet(value: Any) -> str:  # noqa: ANN401 - an instance of an attrs class
     """Return the repr of a value of the model: what is set in it, and no personal data.
 

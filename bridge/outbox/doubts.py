@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, final
 from bridge.clock import Clock
 from bridge.delivery import Attempt
 from bridge.delivery.attempt import Later
+from bridge.errors import JournalError
 from bridge.journal.protocol import Journal
 from bridge.journal.query import MOST, Query
 from bridge.model import Content, Media, Message, Origin, StatusChange, Text
@@ -48,11 +49,15 @@ class Doubts:
         """Begin a life of the process: what was taken before may have been sent before.
 
         To be called before the subscriber is served, whose position moves on past what is under
-        way. Raises `JournalError`.
+        way. Where the journal is away, everything that it keeps will be looked through.
         """
-        states = await self._journal().subscribers()
-        positions = [each.position for each in states if each.name == self._subscriber]
-        self._position = min(positions, default=None)
+        try:
+            states = await self._journal().subscribers()
+        except JournalError:
+            self._position = 0
+        else:
+            positions = [each.position for each in states if each.name == self._subscriber]
+            self._position = min(positions, default=None)
         self._before = None
         self._looking = asyncio.Lock()
 

@@ -47,7 +47,7 @@ from bridge.ops.admin.requests import (
     query_of,
     word,
 )
-from bridge.ops.admin.responses import dumps, instant, json_response
+from bridge.ops.admin.responses import dumps, instant, json_response, masked_outcomes
 from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
@@ -290,6 +290,8 @@ async def _describe(request: web.Request) -> web.Response:
     if described is None:
         return web_response(problem(404, f"the journal keeps no event {named}"))
     found = attrs.asdict(described, recurse=False)
+    if masked:
+        found["outcomes"] = masked_outcomes(described.outcomes, described.entry.event)
     found["callbacks_since"] = instant(request.app[_STARTED_AT].timestamp())
     return json_response(found, masked=masked)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,9 @@ from aiohttp import web
 from bridge.adapter import Response
 from bridge.ingress.responses import web_response
 from bridge.journal.protocol import DeadLetter, Entry, Held, Outcome, Retry
-from bridge.model import masking
+from bridge.model import Event, masking
 from bridge.model.codec import encode, to_dict
-from bridge.model.masking import mask_phones_in
+from bridge.model.masking import mask_phones_in, mask_told_in
 from bridge.ops.callbacks import KnownCallback
 from bridge.ops.operators import Reparsed
 
@@ -35,18 +35,28 @@ def _masked(value: object) -> object:
     match value:
         case Entry():
             return _entry(value, masking.masked(to_dict(value.event)))
-        case Outcome() | DeadLetter() | Held():
-            known = dict(_plain(value))
-            if "error" in known:
-                known["error"] = mask_phones_in(known["error"])
-            if "trace" in known:
-                known["trace"] = [mask_phones_in(line) for line in known["trace"]]
-            return known
+        case DeadLetter() | Held():
+            return masked_failure(_plain(value), value.entry.event)
         case KnownCallback():
             return _plain(value)
         case Reparsed():
             return _plain(value) | {"keys": [mask_phones_in(each.key) for each in value.events]}
     raise TypeError
+
+
+def masked_failure(failure: Mapping[str, Any], event: Event) -> Mapping[str, Any]:
+    """Return what is told of a failure without personal data, nor what it repeats of its event."""
+    known = dict(failure)
+    if "error" in known:
+        known["error"] = mask_told_in(known["error"], to_dict(event))
+    if "trace" in known:
+        known["trace"] = [mask_phones_in(line) for line in known["trace"]]
+    return known
+
+
+def masked_outcomes(outcomes: Iterable[Outcome], event: Event) -> Sequence[Mapping[str, Any]]:
+    """Return what became of an event, without personal data."""
+    return [masked_failure(_plain(each), event) for each in outcomes]
 
 
 def _entry(value: Entry, event: object) -> Mapping[str, Any]:

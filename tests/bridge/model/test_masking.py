@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import model
-from bridge.model.masking import mask_phone, mask_phones_in, mask_text, masked, neutralise
+from bridge.model.masking import (
+    mask_phone,
+    mask_phones_in,
+    mask_text,
+    mask_told_in,
+    masked,
+    neutralise,
+)
 
 
 @pytest.mark.parametrize(
@@ -156,3 +163,17 @@ def test_phones_inside_a_text_are_masked(text, masked):
 def test_times_are_shown(name):
     """When something happened, or ends, is nobody's personal data."""
     assert masked({name: "2026-01-31T12:00:00Z"}) == {name: "2026-01-31T12:00:00Z"}
+
+
+def test_what_an_error_repeats_of_an_event_is_masked():
+    """An error that quotes a user's words or name shows neither; its own words stay."""
+    event = {
+        "kind": "message",
+        "sender": {"phone": "+6281519140327", "name": "Ann Lee", "role": "user"},
+        "content": {"kind": "text", "text": "my (old) card"},
+        "raw": {"type": "text"},
+    }
+    error = "KeyError: no 'my (old) card' of Ann Lee, +6281519140327, in text, nor of Ann Leeds"
+    assert mask_told_in(error, event) == (
+        "KeyError: no '(13 characters)' of (7 characters), +****27, in text, nor of Ann Leeds"
+    )
