@@ -59,7 +59,10 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if sends is None:
         yield "sends", "no adapter sends"
     else:
-        yield "sends", f"{counted(sends['waiting'], 'message')} to go out, {sends['dead']} given up"
+        # Behind the outbox's position there may be events of other kinds too.
+        most = "at most " if sends["waiting"] else ""
+        waiting = counted(sends["waiting"], "message")
+        yield "sends", f"{most}{waiting} to go out, {sends['dead']} given up"
     for name in ("lag", "held", "dead"):
         yield name, counted(sum(each[name] for each in found["subscribers"]), "event")
 

@@ -287,7 +287,7 @@ def paths() -> Schema:
                         "sends": _or_null(
                             _about(
                                 _object({"waiting": _COUNT, "dead": _COUNT}),
-                                "Messages that are yet to go out, and those given up; null where "
+                                "How many messages are to go out at most, and are given up; null if "
                                 "no adapter sends.",
                             )
                         ),
