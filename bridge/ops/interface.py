@@ -287,8 +287,8 @@ def paths() -> Schema:
                         "sends": _or_null(
                             _about(
                                 _object({"waiting": _COUNT, "dead": _COUNT}),
-                                "How many messages are to go out at most, and are given up; null if "
-                                "no adapter sends.",
+                                "How many messages are to go out at most, and are given up; null "
+                                "where no adapter sends.",
                             )
                         ),
                         "last_event": _or_null(
