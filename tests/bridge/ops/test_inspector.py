@@ -353,7 +353,7 @@ class TestOneEvent:
         """What one line raised is one group, however it is worded; what differs is told."""
         for number in range(3):
             lost = message(f"lost{number}", text=f"order {number}")
-            one.refused[lost.key] = f"no order {number}"
+            one.refused[lost.key] = f"shelf {number} has no order {number}"  # the user's own words
         other = message("other")
         one.refused[other.key] = KeyError("sku")
         await one.publish(*(message(f"lost{n}", text=f"order {n}") for n in range(3)), other)
@@ -363,7 +363,7 @@ class TestOneEvent:
         group = page.locator("article.group").first
         await expect(group).to_contain_text("In 3 wordings; the oldest letter's stands here.")
         await expect(group.locator("li p.error")).to_have_text(
-            [f"ValueError: no order {number}" for number in (1, 2)]
+            [f"ValueError: shelf {number} has no (7 characters)" for number in (1, 2)]
         )
         one.refused.clear()
         await group.get_by_role("button", name="Retry all 3").click()
