@@ -99,7 +99,7 @@ class Source:
             return
         self.refused_at = time.time()
         # Where it is malformed, the text says the place in the body, which differs each time.
-        reason = str(error) if isinstance(error, NotAuthentic) else _outcome_of(error)
+        reason = str(error) if isinstance(error, NotAuthentic) else _outcome_of(error).value
         is_new = reason not in self.refusals and len(self.refusals) >= _REASONS
         self.refusals[_OTHERS if is_new else reason] += 1
 

@@ -26,6 +26,7 @@ from bridge.ops.admin import application, listening
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, DeliverySettings
+from tests.bridge import fakes
 from tests.bridge.events import NOON, message, sent, status, unrecognized
 from tests.bridge.fakes import Plain
 
@@ -204,6 +205,22 @@ class TestProbes:
             assert response.status == 503
             assert await response.text() == "not ready: the bridge is not running\n"
             assert (await client.get("/healthz")).status == 200
+
+    @pytest.mark.parametrize(
+        ("refused", "reason"),
+        [
+            ({"body": b"{", "tail": fakes.TOKEN}, "malformed"),
+            ({"body": b"{}", "method": "PUT"}, "method_refused"),
+            ({"body": b"{}", "tail": "wrong"}, "wrong token"),
+        ],
+    )
+    async def test_why_callbacks_were_refused_is_counted(self, one, refused, reason):
+        """The status tells how many callbacks of each adapter were refused, by their reasons."""
+        for _ in range(2):
+            with pytest.raises(errors.BridgeError):
+                await one.bridge.receive("plain", Callback(received_at=NOON, **refused))
+        (source,) = (await one.get("/status"))["sources"]
+        assert source["refusals"] == {reason: 2}
 
     async def test_a_journal_that_cannot_be_read_is_told(self):
         """Where the journal fails, a question is answered with 503 and the metrics stay up."""
