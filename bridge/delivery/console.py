@@ -102,7 +102,8 @@ class Console:
         line.append(f"{event.occurred_at:%Y-%m-%d %H:%M:%S}Z  ", style="dim")
         line.append(f"{event.kind:<{_KIND_WIDTH}}  ", style=kind_style)
         line.append(f"{self._plain(_place(event)):<{_PLACE_WIDTH}}  ")
-        line.append(self._plain(self._describe.event(event)))
+        told = self._describe.event(event)
+        line.append(self._plain(_joined(told, "(stale)" if event.stale else "")))
         line.append(f"  {self._plain(self._describe.key(event.key))}", style="dim")
         return line
 

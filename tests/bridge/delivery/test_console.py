@@ -304,6 +304,7 @@ def test_a_party_without_a_phone_goes_by_its_id(party, name):
         (ConsentChange(**COMMON, party=USER, granted=True), "← +****26 opted in"),
         (Typing(**COMMON, party=USER, conversation=TALK), "← +****26 is typing"),
         (Notice(**COMMON, topic="account_alerts"), "account_alerts"),
+        (Notice(**COMMON, stale=True, topic="account_alerts"), "account_alerts (stale)"),
         (Event(**COMMON), ""),
         (
             Unrecognized(**COMMON, reason="text expected", path="message.messages[0].text"),
