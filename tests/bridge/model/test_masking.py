@@ -170,10 +170,15 @@ def test_what_an_error_repeats_of_an_event_is_masked():
     event = {
         "kind": "message",
         "sender": {"phone": "+6281519140327", "name": "Ann Lee", "role": "user"},
+        "recipient": {"user_id": "shop@rbm.goog", "role": "business"},
         "content": {"kind": "text", "text": "my (old) card"},
         "raw": {"type": "text"},
     }
-    error = "KeyError: no 'my (old) card' of Ann Lee, +6281519140327, in text, nor of Ann Leeds"
+    error = (
+        "KeyError: no 'my (old) card' of Ann Lee, +6281519140327, in text, nor of Ann Leeds, "
+        "at shop@rbm.goog"
+    )
     assert mask_told_in(error, event) == (
-        "KeyError: no '(13 characters)' of (7 characters), +****27, in text, nor of Ann Leeds"
+        "KeyError: no '(13 characters)' of (7 characters), +****27, in text, nor of Ann Leeds, "
+        "at shop@rbm.goog"
     )
