@@ -95,5 +95,7 @@ def _watching(server: Server, directory: Path) -> Iterator[None]:
             each.terminate()
             each.wait()
     told = [b"event: entry" in output.read_bytes() for output in outputs if output.exists()]
+    for output in outputs:
+        output.unlink(missing_ok=True)
     if told != [True] * _INSPECTORS:
         raise Faulty("an inspector was told nothing")
