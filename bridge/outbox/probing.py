@@ -8,9 +8,9 @@ from typing import Final, final
 
 import attrs
 
-from bridge.adapter import Accepted, Adapter, Outcome, Probe, Probing, Remedy, SenderSource
-from bridge.errors import ConfigurationError
+from bridge.adapter import Accepted, Adapter, Outcome, Probe, Probing, Remedy
 from bridge.outbox.client import Client
+from bridge.outbox.ways import sender_of
 from bridge.settings import OutboxSettings
 
 _LATER: Final = frozenset({Remedy.AGAIN, Remedy.SLOW_ACCOUNT})
@@ -43,24 +43,14 @@ class Probed:
 
 async def probed(adapters: Mapping[str, Adapter], settings: OutboxSettings) -> Sequence[Probed]:
     """Ask the providers of all adapters that have credentials and can ask, at once."""
-    wanted = [
-        (name, sender, probe)
-        for name, adapter in adapters.items()
-        if isinstance(sender := _sender_of(adapter), Probing)
-        for probe in sender.probes()
-    ]
+    wanted: list[tuple[str, Probing, Probe]] = []
+    for name, adapter in adapters.items():
+        sender: object = sender_of(adapter)  # None may be for receiving alone
+        if isinstance(sender, Probing):
+            wanted += [(name, sender, probe) for probe in sender.probes()]
     async with Client(timeout=settings.timeout, connect_timeout=settings.connect_timeout) as client:
         outcomes = await asyncio.gather(*(client.probe(each, probe) for _, each, probe in wanted))
     return [
         Probed(source=name, probe=probe, outcome=outcome)
         for (name, _, probe), outcome in zip(wanted, outcomes, strict=True)
     ]
-
-
-def _sender_of(adapter: Adapter) -> object:
-    if not isinstance(adapter, SenderSource):
-        return None
-    try:
-        return adapter.sender()
-    except ConfigurationError:
-        return None  # it lacks what sending takes, and may be for receiving alone

@@ -16,6 +16,16 @@ from bridge.settings import PaceSettings
 from bridge.settings.wording import unknown
 
 
+def sender_of(adapter: object) -> Sender | None:
+    """Return what sends for an adapter, where its settings have what that takes."""
+    if not isinstance(adapter, SenderSource):
+        return None
+    try:
+        return adapter.sender()
+    except ConfigurationError:
+        return None
+
+
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Way:

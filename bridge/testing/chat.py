@@ -50,9 +50,10 @@ from bridge.model import (
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, word
 from bridge.ops.admin.requests import number as whole_number
 from bridge.ops.admin.responses import json_response
+from bridge.outbox.ways import sender_of
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
-from bridge.testing.simulated import sender_of, unlimited
+from bridge.testing.simulated import unlimited
 
 _log: Final = logging.getLogger(__name__)
 

@@ -10,24 +10,14 @@ from typing import Any, Final, final
 
 import orjson
 
-from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender, SenderSource
+from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender
 from bridge.adapter.simulation import Simulation, SimulationSource
-from bridge.errors import ConfigurationError
 from bridge.model import JsonValue, Message
 from bridge.outbox.client import Client
+from bridge.outbox.ways import sender_of
 from bridge.testing.clock import MovableClock
 
 _NOWHERE: Final = "https://provider.invalid"
-
-
-def sender_of(adapter: object) -> Sender | None:
-    """Return what sends for an adapter, where its settings have what that takes."""
-    if not isinstance(adapter, SenderSource):
-        return None
-    try:
-        return adapter.sender()
-    except ConfigurationError:
-        return None
 
 
 def unlimited(simulation: Simulation) -> Simulation:

@@ -14,6 +14,7 @@ from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.delivery import current
 from bridge.errors import (
     ConfigurationError,
+    JournalError,
     KeyConflict,
     NotRunning,
     Unsendable,
@@ -548,6 +549,18 @@ def others(trip) -> Request:
     return trip.adapter.sender().compose(attrs.evolve(message, account="30058"))
 
 
+class SlowToCome(SqliteJournal):
+    """Does not know its subscribers when it is asked first, as where servers are away."""
+
+    asked = False
+
+    async def subscribers(self):
+        if not self.asked:
+            self.asked = True
+            raise JournalError("nobody is there yet")
+        return await super().subscribers()
+
+
 class TestDoubt:
     """The answer is lost after the provider took the message: nobody here knows that it did."""
 
@@ -614,10 +627,12 @@ class TestDoubt:
             else:
                 assert change.status is Status.ACCEPTED
 
-    async def test_what_an_earlier_life_was_done_with_is_not_sent_again(self, tmp_path):
+    @pytest.mark.parametrize("opened", [SqliteJournal, SlowToCome])
+    async def test_what_an_earlier_life_was_done_with_is_not_sent_again(self, tmp_path, opened):
         """After a kill the journal gives out again what came after a message under way.
 
-        What is told of them already has gone.
+        What is told of them already has gone; also where the journal cannot tell at the start how
+        far the outbox was.
         """
         path = tmp_path / "bridge.db"
         async with planned("incs", journal=SqliteJournal(path)) as trip, under_way(trip):
@@ -627,7 +642,7 @@ class TestDoubt:
         async with SqliteJournal(path) as journal:
             assert await journal.forget("outbox")
             await journal.subscribe("outbox", start=Start.BEGINNING)  # as if nothing was noted
-        async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
+        async with planned("incs", journal=opened(path)) as again, under_way(again):
             await again.bridge.send(USER, "3", via="whatsapp")
             await again.until(lambda: again.said)
             assert again.said == ["3"]
