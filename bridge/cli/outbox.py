@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows
-from bridge.cli.terminal import counted, print_line
+from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows, short_time
+from bridge.cli.terminal import at_most, counted, print_line
 
 
 def _standing(row: Mapping[str, Any]) -> str:
@@ -18,11 +18,15 @@ def _standing(row: Mapping[str, Any]) -> str:
     return "in doubt" if "error" in row else "under way"
 
 
+def _time(text: str) -> str:
+    return short_time(text) if is_terminal() else text
+
+
 _HELD: Final[Columns] = {
     "key": lambda row: row["entry"]["event"]["key"],
     "standing": _standing,
     "tries": lambda row: str(row["tries"]),
-    "next try": itemgetter("due_at"),
+    "next try": lambda row: _time(row["due_at"]),
     "reason": lambda row: one_line(row.get("error", "")),
 }
 _FAILURES: Final[Columns] = {
@@ -31,7 +35,7 @@ _FAILURES: Final[Columns] = {
     "code": lambda row: one_line(row["code"] or ""),
     "title": lambda row: one_line(row["title"] or ""),
     "messages": lambda row: str(row["count"]),
-    "last": itemgetter("last_at"),
+    "last": lambda row: _time(row["last_at"]),
     "what to do": lambda row: row["advice"] or "",
 }
 
@@ -55,8 +59,9 @@ def outbox(*, config: ServerConfig = None, json: AsJson = False) -> None:
             print_line(f"{name:<12}{text}")
         else:
             print_line(name, text)
-    print_rows(found["held"], _HELD)
-    print_rows(found["failures"], _FAILURES)
+    for rows, columns in ((found["held"], _HELD), (found["failures"], _FAILURES)):
+        if rows:
+            print_rows(rows, columns)
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -64,7 +69,8 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if sending is None:
         yield "sending", "nothing can be sent: no adapter has what that takes"
     else:
-        yield "waiting", counted(sending["waiting"], "message")
+        # Behind the outbox's position there may be events of other kinds too.
+        yield "waiting", at_most(sending["waiting"], "message")
         yield "put off", counted(found["put_off"], "message")
         yield "under way", counted(found["under_way"], "message")
         yield "in doubt", counted(found["in_doubt"], "message")

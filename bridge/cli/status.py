@@ -13,7 +13,7 @@ from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
 from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows
 from bridge.cli.subscribers import COLUMNS
-from bridge.cli.terminal import Exit, counted, print_line
+from bridge.cli.terminal import Exit, at_most, counted, print_line
 from bridge.model.masking import mask_phones_in
 
 _SUBSCRIBERS: Final[Columns] = {name: cell for name, cell in COLUMNS.items() if name != "position"}
@@ -60,9 +60,8 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "sends", "no adapter sends"
     else:
         # Behind the outbox's position there may be events of other kinds too.
-        most = "at most " if sends["waiting"] else ""
-        waiting = counted(sends["waiting"], "message")
-        yield "sends", f"{most}{waiting} to go out, {sends['dead']} given up"
+        waiting = at_most(sends["waiting"], "message")
+        yield "sends", f"{waiting} to go out, {sends['dead']} given up"
     for name in ("lag", "held", "dead"):
         yield name, counted(sum(each[name] for each in found["subscribers"]), "event")
 

@@ -53,6 +53,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def at_most(count: int, noun: str) -> str:
+    """Return a number of things that may be too high in words, as `at most 2 messages`."""
+    return f"{'at most ' if count else ''}{counted(count, noun)}"
+
+
 def confirmed(question: str) -> bool:
     """Ask for a confirmation. Raises `UsageError` where standard input is no terminal."""
     if not sys.stdin.isatty():

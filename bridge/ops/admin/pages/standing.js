@@ -124,7 +124,7 @@ export async function outbox({ root, signal }) {
     h(
       "dl",
       { class: "facts" },
-      fact("Waiting", String(sending.waiting)),
+      fact("Waiting at most", String(sending.waiting)),
       fact("Oldest not yet tried", sending.lag_seconds ? `${sending.lag_seconds} s` : "none"),
       fact("Put off", String(found.put_off)),
       fact("Under way", String(found.under_way)),
