@@ -195,11 +195,11 @@ class Bridge(Subscribers, Conversations):
         """Take callbacks for `name` with this adapter, from these networks only if any are given.
 
         Its events are of the trust domain `domain`, by default one of the adapter's own: adapters
-        that share one may tell of the same messages and users. What is dated more than `max_age`
-        seconds before it came, imports of history apart, is marked (`Event.stale`), or with
-        `stale="unrecognized"` does not come out. With `accounts`, neither does what is told of any
-        other account: its body is kept as `Unrecognized`. `pace` is how fast messages go out, by
-        the name of a channel or an account.
+        that share one may tell of the same messages and users. An event that is dated
+        more than `max_age` seconds before it came, imports of history apart, is marked
+        (`Event.stale`), or with `stale="unrecognized"` its body is kept as `Unrecognized`. With
+        `accounts`, so are bodies with events of other accounts. `pace` is how fast messages go out,
+        by the name of a channel or an account.
 
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.

@@ -220,13 +220,13 @@ class AdapterTable:
     `type` names the installed adapter; by default that is the table's own name. Callbacks from
     outside `allow_networks` are refused; without any network, they may come from everywhere.
     `domain` is the trust domain of its events, by default one of its own. An adapter that verifies
-    no signatures shares the domain of one that does only with `believe_unsigned`. What is dated
-    more than `max_age` before it came is stale, such as a callback that somebody captured and posts
-    again when the journal has forgotten it; with 0 nothing is. The default is `keep`, or for how
-    long the provider repeats its callbacks if that is longer, and 0 for an adapter that is
-    `insecure`. What is `stale` is marked, or kept as unrecognized. With `accounts`, what is told of
-    another account is kept as unrecognized. `pace` says how fast messages go out, by the name of a
-    channel or an account.
+    no signatures shares the domain of one that does only with `believe_unsigned`. An event
+    is stale if it is dated more than `max_age` before it came, as when somebody posts a captured
+    callback again that the journal has forgotten; with 0 no event is. The default is `keep`, or for
+    how long the provider repeats its callbacks if that is longer, and 0 for an adapter that is
+    `insecure`. `stale` says whether such events are marked or kept as unrecognized. With
+    `accounts`, events of other accounts are kept as unrecognized. `pace` says how fast messages go
+    out, by the name of a channel or an account.
     """
 
     type: str | None = None
