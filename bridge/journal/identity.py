@@ -12,7 +12,7 @@ somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -20,10 +20,12 @@ import attrs
 from bridge.journal import terms
 from bridge.journal.ledger import Ledger, User
 from bridge.model import (
+    ConsentChange,
     Conversation,
     ConversationKind,
     Direction,
     Event,
+    Handover,
     Message,
     Party,
     StatusChange,
@@ -38,9 +40,11 @@ Joined: TypeAlias = tuple[str, str, str]
 
 _DAY: Final = 86_400.0
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
+_WORDS: Final = (Handover, ConsentChange)
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
+_opened: Final[Callable[..., User]] = changer(User, "reply_until")
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
@@ -92,10 +96,22 @@ def settle(
     if not is_direct:
         if getattr(event, "reply_until", None) is not None:
             _open_group(event, conversation, account, at, ledger)
-    elif user is not None and (heard := terms.told(event, user, account)) is not user:
+    elif user is not None and (heard := _heard(event, user, account)) is not user:
         user = heard
         ledger.save(user)
     return conversation, user, joined
+
+
+def _heard(event: Event, user: User, account: str) -> User:
+    """Return a user's record with the terms on which to write after an event, if they change."""
+    until = getattr(event, "reply_until", None)
+    if until is not None:
+        seconds = until.timestamp()
+        if seconds > user.reply_until.get(account, 0.0):
+            user = _opened(user, {**user.reply_until, account: seconds})
+    if account in user.owned or not getattr(event, "owned", True) or type(event) in _WORDS:
+        user = terms.told(event, user, account)
+    return user
 
 
 def _open_group(
@@ -116,7 +132,7 @@ def _open_group(
             owned=_NEVER,
             granted=_NEVER,
         )
-    told = terms.told(event, known, account)
+    told = _heard(event, known, account)
     if told is not known:
         ledger.save(attrs.evolve(told, seen=at) if at > known.seen + _DAY else told)
 
@@ -184,7 +200,7 @@ class _Told:
             granted=_NEVER,
         )
         if direct is not None:
-            user = terms.told(self.event, user, self.account)
+            user = _heard(self.event, user, self.account)
         self._save(user, ledger)
         return user
 

@@ -14,24 +14,18 @@ from bridge.model.frozen import changer
 
 _MARKETING: Final = "marketing"
 _INBOUND: Final = Direction.INBOUND
-_opened: Final[Callable[..., User]] = changer(User, "reply_until")
 _owned: Final[Callable[..., User]] = changer(User, "owned")
 _granted: Final[Callable[..., User]] = changer(User, "granted")
 
 
 def told(event: Event, user: User, account: str) -> User:
-    """Return a user as known after an event: the same record where it tells nothing new.
+    """Return a user as known after an event: whose turn it is, and whether marketing may go.
 
-    A message that is ours to answer says nothing where none was ever another's, as is usual.
+    A message that is ours to answer need not be told where none was ever another's, as is usual.
     """
     if isinstance(event, Message):
-        until = event.reply_until
-        if until is not None:
-            seconds = until.timestamp()
-            if seconds > user.reply_until.get(account, 0.0):
-                user = _opened(user, {**user.reply_until, account: seconds})
-        if event.direction is _INBOUND and (not event.owned or account in user.owned):
-            user = _owned(user, _after(event, user.owned, account, word=event.owned))
+        if event.direction is _INBOUND:
+            return _owned(user, _after(event, user.owned, account, word=event.owned))
     elif isinstance(event, Handover):
         if event.owned is not None:
             return _owned(user, _after(event, user.owned, account, word=event.owned))
