@@ -47,8 +47,54 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
+    if type(event) is Message and (phone := _phone_alone(event)) is not None:
+        return [_name(event.domain, event.channel, phone)]
     identities = _identities(event, _user_of(event))
     return [_name(event.domain, event.channel, each) for each in identities]
+
+
+def is_settled(message: Message, ledger: Ledger) -> bool:
+    """Return whether a message belongs to the conversation that it says, as nearly all do.
+
+    It tells a phone alone, which is known there or becomes so. False leaves it to `settle`.
+    """
+    where, phone = message.conversation, _phone_alone(message)
+    if phone is None or where.kind is not _DIRECT:
+        return False
+    account = message.account or ""
+    at = message.received_at.timestamp()
+    name = _name(message.domain, message.channel, phone)
+    user = ledger.find(name)
+    if user is None:  # somebody new
+        user = _new_user(
+            name=name,
+            since=at,
+            seen=at,
+            identities=(phone,),
+            conversations={account: where.id},
+            identified=(),
+        )
+        ledger.save(user)
+        return True
+    return (
+        type(user) is User
+        and user.conversations.get(account) == where.id
+        and at <= user.seen + _DAY
+        and phone in user.identities
+    )
+
+
+def _phone_alone(message: Message) -> str | None:
+    """Return the phone of the user who sent a message, if that is all it tells of the user."""
+    user = message.sender
+    if (
+        user.user_id is None
+        and user.parent_user_id is None
+        and message.direction is _INBOUND
+        and type(message.content) is not System
+    ):
+        return user.phone or None
+    return None
 
 
 def settle(

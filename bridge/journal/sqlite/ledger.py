@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.correlation import first_keys, first_names
+from bridge.journal.correlation import first_keys, first_records
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
     Record,
@@ -85,25 +85,31 @@ class GroupLedger(Overlay[bytes]):
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
-        keys = set(made.values())
-        self._known = self._keys.positions(keys)
-        self.looked_up = dict.fromkeys(keys, False) | dict.fromkeys(self._known, True)
+        keys = made.values()
+        self._positions: dict[bytes, int | None] = dict.fromkeys(keys)  # None: there is no such key
+        self._positions.update(self._keys.positions(keys))
         self._missing: set[bytes] = set()
         self._expected = events  # of which no record has been looked up
 
     def has_key(self, key: bytes) -> bool:
         """See `Overlay.has_key`."""
-        is_known = self.looked_up.get(key)
-        if is_known is None:
-            self._known |= self._keys.positions((key,))
-            is_known = self.looked_up[key] = key in self._known
-        return is_known
+        positions = self._positions
+        if key not in positions:
+            positions[key] = self._keys.positions((key,)).get(key)
+        return positions[key] is not None
+
+    def learn(self, digests: Sequence[bytes]) -> None:
+        """Make keys known of which only the digests are told."""
+        self._positions |= dict.fromkeys(digests) | self._keys.positions(digests)
+        for key in digests:
+            if key not in self.claims and not self.has_key(key) and self._lane_of(key) is None:
+                self.claims[key] = self._claimed[key] = None
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""
-        if not self.has_key(key):
+        position = self._positions[key] if self.has_key(key) else None
+        if position is None:
             return None
-        position = self._known[key]
         row: tuple[int, str | None, bytes | None] | None = self._connection.execute(
             "SELECT at, lane, event FROM entries WHERE position = ? AND key = ?", (position, key)
         ).fetchone()
@@ -118,11 +124,10 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
         if found is None and name not in self._missing:
-            names = {name}
-            for event in self._expected:
-                names.update(self.ids[each] for each in first_names(event)[0])
+            names = [each for event in self._expected for each in first_records(event)]
             self._expected = ()
-            found = self._read(names).get(name)
+            ids = self.ids
+            found = self._read({name, *[ids[each] for each in names]}).get(name)
         return found
 
     def _read(self, names: set[bytes]) -> Mapping[bytes, _Found]:
