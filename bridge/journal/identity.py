@@ -39,6 +39,7 @@ _DAY: Final = 86_400.0
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
+_NO_IDS: Final = (None, None)
 _NOWHERE: Final[Mapping[str, str]] = {}
 _moved: Final = changer(Conversation, "id")
 _new_user: Final = builder(User)
@@ -47,8 +48,6 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
-    if type(event) is Message and (phone := _phone_alone(event)) is not None:
-        return [_name(event.domain, event.channel, phone)]
     identities = _identities(event, _user_of(event))
     return [_name(event.domain, event.channel, each) for each in identities]
 
@@ -56,21 +55,29 @@ def names_of(event: Event) -> list[str]:
 def is_settled(message: Message, ledger: Ledger) -> bool:
     """Return whether a message belongs to the conversation that it says, as nearly all do.
 
-    It tells a phone alone, which is known there or becomes so. False leaves it to `settle`.
+    Its user is known there by all names that it tells, or becomes so by a phone alone. False
+    leaves it to `settle`.
     """
-    where, phone = message.conversation, _phone_alone(message)
-    if phone is None or where.kind is not _DIRECT:
+    where, party = message.conversation, message.sender
+    first = party.phone or party.user_id
+    if (
+        not first
+        or message.direction is not _INBOUND
+        or where.kind is not _DIRECT
+        or type(message.content) is System
+    ):
         return False
     account = message.account or ""
     at = message.received_at.timestamp()
-    name = _name(message.domain, message.channel, phone)
+    name = _name(message.domain, message.channel, first)
     user = ledger.find(name)
-    if user is None:  # somebody new
+    others = (party.user_id, party.parent_user_id)
+    if user is None and others == _NO_IDS:  # somebody new
         user = _new_user(
             name=name,
             since=at,
             seen=at,
-            identities=(phone,),
+            identities=(first,),
             conversations={account: where.id},
             identified=(),
         )
@@ -80,21 +87,13 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         type(user) is User
         and user.conversations.get(account) == where.id
         and at <= user.seen + _DAY
-        and phone in user.identities
+        and first in user.identities
+        and (others == _NO_IDS or (account in user.identified and _has_all(user, others)))
     )
 
 
-def _phone_alone(message: Message) -> str | None:
-    """Return the phone of the user who sent a message, if that is all it tells of the user."""
-    user = message.sender
-    if (
-        user.user_id is None
-        and user.parent_user_id is None
-        and message.direction is _INBOUND
-        and type(message.content) is not System
-    ):
-        return user.phone or None
-    return None
+def _has_all(user: User, names: Sequence[str | None]) -> bool:
+    return all(name is None or name in user.identities for name in names)
 
 
 def settle(

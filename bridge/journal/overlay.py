@@ -86,12 +86,12 @@ class Overlay(Ledger, Generic[Id]):
 
     def __init__(
         self,
-        ids: Mapping[str, Id],
+        ids: dict[str, Id],
         *,
         stored_queue: Callable[[str], Queue | None],
         stored_lane: Callable[[Id], str | None],
     ) -> None:
-        self.ids: Mapping[str, Id] = ids
+        self.ids: dict[str, Id] = ids
         self._stored_queue = stored_queue
         self._stored_lane: Callable[[Id], str | None] = stored_lane
         self.claims: dict[Id, Id | None] = {}

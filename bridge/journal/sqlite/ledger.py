@@ -48,6 +48,10 @@ class RecordCache:
         """Return what is cached under a name."""
         return self._latest.get(name) or self._older.get(name)
 
+    def without(self, names: set[bytes]) -> set[bytes]:
+        """Return those of these names under which nothing is cached."""
+        return names.difference(self._latest).difference(self._older)
+
     def keep(self, records: Mapping[bytes, _Found]) -> None:
         """Cache what is in the file."""
         self._latest |= records
@@ -124,16 +128,20 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
         if found is None and name not in self._missing:
-            names = [each for event in self._expected for each in first_records(event)]
+            ids = {
+                each: digest_of_name(each)
+                for event in self._expected
+                for each in first_records(event)
+            }
             self._expected = ()
-            ids = self.ids
-            found = self._read({name, *[ids[each] for each in names]}).get(name)
+            self.ids |= ids
+            found = self._read({name, *ids.values()}).get(name)
         return found
 
     def _read(self, names: set[bytes]) -> Mapping[bytes, _Found]:
         """Read records into the cache, save those that are in it; return what has been read."""
         found: dict[bytes, _Found] = {}
-        wanted = [name for name in names if self._cache.get(name) is None]
+        wanted = self._cache.without(names)
         positions = tuple(self._names.positions(wanted).values())
         for some, statement in in_batches(positions, _RECORDS):
             rows: Iterable[tuple[bytes, bytes | None, bytes | None]] = self._connection.execute(
@@ -144,7 +152,7 @@ class GroupLedger(Overlay[bytes]):
                 if record is not None:
                     found[name] = record
         self._cache.keep(found)
-        self._missing.update(name for name in wanted if name not in found)
+        self._missing |= wanted.difference(found)
         return found
 
     def write(self, now: int) -> None:
@@ -164,7 +172,7 @@ class GroupLedger(Overlay[bytes]):
 
     def _write_records(self, now: int) -> None:
         """Write the records at the end of their table, in the place of what there was of them."""
-        before = self._names.positions(name for name in self.records if name not in self._missing)
+        before = self._names.positions(self.records.keys() - self._missing)
         rows = [
             (position, name, now, value, None)
             if isinstance(value, bytes)
