@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.subscriptions import held_in
@@ -46,6 +48,19 @@ async def test_group_commit(path: Path, disk: Disk) -> None:
         assert await first == Appended(published=1, duplicates=0)
         await asyncio.gather(*others)
         assert journal.commits - before <= 2
+
+
+async def test_a_key_is_learned_while_its_event_waits(path: Path) -> None:
+    """A key that another journal knew too is known once, and its event still comes out."""
+    poor = message("a", settle=60.0, received_at=datetime(2099, 1, 1, tzinfo=UTC))
+    async with SqliteJournal(path) as journal:
+        await journal.append([poor])
+        await journal.learn([digest(poor.key), digest(message("b").key)])
+        assert await ids(journal) == []
+        assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
+        assert await journal.append([message("b")]) == Appended(published=0, duplicates=1)
+        assert await ids(journal) == ["a"]
+        assert await run(journal, "SELECT count(*) = count(DISTINCT key) FROM entries") == 1
 
 
 async def test_duplicate_waits_for_its_original(path: Path, disk: Disk) -> None:
