@@ -114,7 +114,7 @@ class Retry:
 
     def encode(self) -> bytes:
         """Return the JSON that an engine keeps."""
-        return orjson.dumps(attrs.asdict(self))
+        return orjson.dumps(attrs.asdict(self, recurse=False))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

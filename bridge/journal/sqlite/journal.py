@@ -42,7 +42,7 @@ from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
 from bridge.journal.sqlite.inspection import check
-from bridge.journal.sqlite.ledger import find_record, forget_records, known_from
+from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
@@ -165,8 +165,7 @@ class SqliteJournal(Store, Journal):
 
     async def record(self, name: str) -> Record | None:
         """See `Journal.record`."""
-        writer = self.running()
-        return await self.reading(find_record, writer.indexes.names, digest(name))
+        return await self.looked_up(digest(name))
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""

@@ -214,12 +214,13 @@ class GroupLedger(Overlay[bytes]):
         self._queues.commit(self.queues, self.lanes)
 
 
-def find_record(connection: apsw.Connection, names: KeyIndex, name: bytes) -> Record | None:
-    """Return the record of a name, or of the one that it is tied to; safe beside the writer."""
-    found = _find(connection, names, name)
-    if isinstance(found, bytes):
-        found = _find(connection, names, found)
-    return None if isinstance(found, bytes) else found
+def find_records(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> Sequence[Record | None]:
+    """Return the record of each name, or of the one that it is tied to; safe beside the writer."""
+    found = [_find(connection, index, name) for name in names]
+    found = [_find(connection, index, to) if isinstance(to, bytes) else to for to in found]
+    return [None if isinstance(each, bytes) else each for each in found]
 
 
 def _find(connection: apsw.Connection, names: KeyIndex, name: bytes) -> _Found | None:
