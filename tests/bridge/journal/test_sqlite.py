@@ -24,7 +24,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.subscriptions import held_in
+from bridge.journal.sqlite.cursor import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
@@ -235,7 +235,7 @@ async def test_read_ends_with_the_journal(path: Path) -> None:
 VICTIM = """
 import asyncio, sys
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.subscriptions import held_in
+from bridge.journal.sqlite.cursor import held_in
 from tests.bridge.events import message
 
 async def provider(journal, number):
