@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -84,12 +85,18 @@ def installed() -> Mapping[str, Installed]:
 
 def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
     offers: dict[str, list[metadata.EntryPoint]] = {}
-    for entry_point in metadata.entry_points(group=group):
+    for entry_point in _entry_points(tuple(sys.path)).select(group=group):
         same_name = offers.setdefault(entry_point.name, [])
         # One distribution may be found twice, as a source tree and as what was built from it.
         if all(entry_point.value != other.value for other in same_name):
             same_name.append(entry_point)
     return {name: tuple(offers[name]) for name in sorted(offers)}
+
+
+@lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> metadata.EntryPoints:  # noqa: ARG001 - what it reads
+    """Return what is installed; a start asks six times, and to read it takes tens of ms."""
+    return metadata.entry_points()
 
 
 def load(name: str) -> AdapterClass:
