@@ -85,7 +85,7 @@ def installed() -> Mapping[str, Installed]:
 
 def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
     offers: dict[str, list[metadata.EntryPoint]] = {}
-    for entry_point in _entry_points(tuple(sys.path)).select(group=group):
+    for entry_point in _entry_points(group, tuple(sys.path)):
         same_name = offers.setdefault(entry_point.name, [])
         # One distribution may be found twice, as a source tree and as what was built from it.
         if all(entry_point.value != other.value for other in same_name):
@@ -93,10 +93,10 @@ def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
     return {name: tuple(offers[name]) for name in sorted(offers)}
 
 
-@lru_cache(maxsize=1)
-def _entry_points(path: tuple[str, ...]) -> metadata.EntryPoints:  # noqa: ARG001 - what it reads
-    """Return what is installed; a start asks six times, and to read it takes tens of ms."""
-    return metadata.entry_points()
+@lru_cache(maxsize=2)  # a start asks six times for two groups, and each look takes tens of ms
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:  # noqa: ARG001 - where it looks
+    """Return what is installed of a group."""
+    return tuple(metadata.entry_points(group=group))
 
 
 def load(name: str) -> AdapterClass:
