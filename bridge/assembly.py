@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -84,12 +85,18 @@ def installed() -> Mapping[str, Installed]:
 
 def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
     offers: dict[str, list[metadata.EntryPoint]] = {}
-    for entry_point in metadata.entry_points(group=group):
+    for entry_point in _entry_points(group, tuple(sys.path)):
         same_name = offers.setdefault(entry_point.name, [])
         # One distribution may be found twice, as a source tree and as what was built from it.
         if all(entry_point.value != other.value for other in same_name):
             same_name.append(entry_point)
     return {name: tuple(offers[name]) for name in sorted(offers)}
+
+
+@lru_cache(maxsize=2)  # a start asks six times for two groups, and each look takes tens of ms
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:  # noqa: ARG001 - where it looks
+    """Return what is installed of a group."""
+    return tuple(metadata.entry_points(group=group))
 
 
 def load(name: str) -> AdapterClass:
