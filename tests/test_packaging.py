@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "bridge").is_dir(), reason="needs th
 PROGRAM = """\
 import adapters
 import bridge.adapters.incs
-from bridge.assembly import installed, load
+from bridge.installed import adapters, load
 
 assert adapters.WORDS == "the program's own", adapters
 print(bridge.__file__)

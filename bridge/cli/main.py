@@ -35,6 +35,7 @@ def _application() -> App:
         help=_HELP,
         version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
         help_format="markdown",
+        version_format="plaintext",
         default_parameter=Parameter(negative="", show_default=False),
         suppress_keyboard_interrupt=False,  # the exit code is ours to give
         error_console=Console(stderr=True),

@@ -11,14 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, Generic, TypeVar
-
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.adapter.signing import Network, client_address
+from bridge.lazy import later
 from bridge.model import Event
 from bridge.observer import After, AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.typedefs import Handler, Middleware
+else:
+    web = later("aiohttp.web")
 
 T = TypeVar("T")
 
