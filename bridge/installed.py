@@ -7,8 +7,9 @@ Adapters are the entry points of the group `bridge.adapters`, and engines those 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -32,9 +33,17 @@ class Installed:
     """An adapter that some distribution offers; nothing of it is imported before `load`."""
 
     name: str
-    distribution: str
-    version: str
     entry_points: tuple[metadata.EntryPoint, ...] = attrs.field(repr=False)
+
+    @property
+    def distribution(self) -> str:
+        """The name of what offers it."""
+        return _distribution(self.entry_points[0]).name
+
+    @property
+    def version(self) -> str:
+        """The version of what offers it."""
+        return _distribution(self.entry_points[0]).version
 
     def load(self) -> AdapterClass:
         """Import the adapter's class.
@@ -70,17 +79,26 @@ class Installed:
 
 def adapters() -> Mapping[str, Installed]:
     """Return every adapter that is offered, by name; a broken one is listed like any other."""
-    return {name: _installed(name, entries) for name, entries in _offers(ADAPTERS).items()}
+    return {
+        name: Installed(name=name, entry_points=entries)
+        for name, entries in _offers(ADAPTERS).items()
+    }
 
 
 def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
     offers: dict[str, list[metadata.EntryPoint]] = {}
-    for entry_point in metadata.entry_points(group=group):
+    for entry_point in _entry_points(tuple(sys.path))(group=group):
         same_name = offers.setdefault(entry_point.name, [])
         # One distribution may be found twice, as a source tree and as what was built from it.
         if all(entry_point.value != other.value for other in same_name):
             same_name.append(entry_point)
     return {name: tuple(offers[name]) for name in sorted(offers)}
+
+
+@cache
+def _entry_points(_path: tuple[str, ...]) -> Callable[..., metadata.EntryPoints]:
+    """Return what selects from those of the path: each distribution has to be opened for it."""
+    return metadata.entry_points().select
 
 
 def load(name: str) -> AdapterClass:
@@ -120,16 +138,6 @@ def without_secrets(name: str) -> Adapter:
     except TypeError as error:
         raise NeedsSettings(f"adapter {name} needs settings: give --config FILE") from error
     return cls(name, settings)
-
-
-def _installed(name: str, entry_points: tuple[metadata.EntryPoint, ...]) -> Installed:
-    distribution = _distribution(entry_points[0])
-    return Installed(
-        name=name,
-        distribution=distribution.name,
-        version=distribution.version,
-        entry_points=entry_points,
-    )
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> metadata.Distribution:
