@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -19,9 +19,9 @@ import orjson
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.errors import BridgeError, ConfigurationError, Problem
-from bridge.settings import AdminSettings, load_admin
-from bridge.settings.admin import address_of
-from bridge.settings.wording import base_url
+
+if TYPE_CHECKING:
+    from bridge.settings import AdminSettings
 
 Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
 
@@ -114,6 +114,8 @@ class Client:
     @property
     def url(self) -> str:
         """Where the server is asked."""
+        from bridge.settings.wording import base_url
+
         return base_url(self._host, self._port) if self._socket is None else f"unix:{self._socket}"
 
     def _open(
@@ -152,6 +154,8 @@ class _Local(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect; raise `PermissionError` also where another user's server would be told."""
+        from bridge.settings.admin import address_of
+
         if self._path.stat().st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
             raise PermissionError
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -161,6 +165,8 @@ class _Local(http.client.HTTPConnection):
 
 def connect(config: ConfigOption) -> Client:
     """Return a client for the server of a configuration. Raises `ConfigurationError`."""
+    from bridge.settings import load_admin
+
     path = configuration.find(config, or_example=True)
     settings = load_admin(path, os.environ)
     if not settings.enabled:

@@ -10,7 +10,6 @@ from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Literal,
@@ -23,19 +22,13 @@ import attrs
 
 from bridge.adapter.signing import Network, Secret, secrets_of
 from bridge.errors import ConfigurationError, Problem
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction, Origin
+from bridge.model.content import ContentKind
+from bridge.model.events import Direction, EventKind, Origin
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
 from bridge.settings.limits import between, matching
 from bridge.settings.structure import Duration, Size
 from bridge.settings.wording import shown
-
-if TYPE_CHECKING:
-    EventKind: TypeAlias = str
-    ContentKind: TypeAlias = str
-else:  # the model's own words, which no type checker can follow
-    EventKind = Literal[tuple(cls.kind for cls in EVENT_CLASSES)]
-    ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
 
 Stale: TypeAlias = Literal["mark", "unrecognized"]
 """What becomes of an event that is dated too far back: it is marked, or kept as unrecognized."""
