@@ -26,7 +26,7 @@ from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import JournalError, Stop
 from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
 from bridge.model import Event
-from bridge.observer import AttemptDetails, Observers, Result
+from bridge.observer import Observers, Result
 from bridge.raised import described
 from bridge.settings import DeliverySettings
 from bridge.supervised import Tasks, report
@@ -74,7 +74,7 @@ class Delivery:
         self._function = function
         self._wants = wants
         self._policy = policy
-        self._observers = observers
+        self._observers = observers or Observers()
         self._clock = clock
         self._gather = gather
         self._pauses = pauses
@@ -92,8 +92,7 @@ class Delivery:
             function if self._gathered is None else self._gathered.call,
             subscriber=name,
             timeout=policy.timeout,
-            observers=observers,
-            details=partial(AttemptDetails, name),
+            observers=self._observers,
             result_of=self._result_of,
             pauses=pauses,
         )
@@ -588,8 +587,7 @@ class Delivery:
             self._call()
 
     def _died(self) -> None:
-        if self._observers is not None:
-            self._observers.died(self.name)
+        self._observers.died(self.name)
 
     def _log_error(self, what: str, error: JournalError) -> None:
         message = f"{self._who} {what}: {error}"

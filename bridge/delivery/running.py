@@ -16,6 +16,7 @@ import logging
 from asyncio import AbstractEventLoop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from functools import partial
 from sys import getrefcount
@@ -66,10 +67,9 @@ class Runner:
 
     A plain function runs in a thread. The result of a function is awaited if it can be. An
     awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
-    it does not end then. `observers` watch each attempt, of which `details` makes what they are
-    told, and `result_of` says what its end means; their context managers are entered and left in
-    the attempt's context. An event that `pauses` cover, unless an operator replays it, has ended
-    without the function. `context` is that of the attempt seen last.
+    it does not end then. `observers` watch each attempt, in its context; `result_of` says what its
+    end means. An event that `pauses` cover ends without the function, unless an operator replays
+    it. `context` is that of the attempt seen last.
     """
 
     def __init__(
@@ -79,8 +79,7 @@ class Runner:
         *,
         subscriber: str,
         timeout: float,
-        observers: Observers | None = None,
-        details: Callable[[Event, int], AttemptDetails],
+        observers: Observers,
         result_of: Callable[[BaseException | None, int], Result | None],
         pauses: Pauses | None = None,
     ) -> None:
@@ -91,7 +90,6 @@ class Runner:
         self._subscriber = subscriber
         self._timeout = timeout
         self._observers = observers
-        self._details = details
         self._result_of = result_of
         self._loop = asyncio.get_running_loop()
         self.context = self._context = copy_context()
@@ -129,13 +127,8 @@ class Runner:
         if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
         context = self.context = self._context.copy()
-        context.run(turn.set, Turn(self._subscriber, event.key))
-        if which is not FIRST:
-            context.run(attempt.set, which)
-        if self._observers is None:
-            return self._begin(context, event)
-        details = self._details(event, which.tries)
-        around = context.run(self._observers.attempt, details)
+        details = AttemptDetails(self._subscriber, event, which.tries)
+        around = context.run(self._enter, details, which)
         if around is UNWATCHED:
             return self._begin(context, event)
 
@@ -155,6 +148,13 @@ class Runner:
         else:
             running.left = left
         return running
+
+    def _enter(self, details: AttemptDetails, which: Attempt) -> AbstractContextManager[object]:
+        """Tell of an attempt in its context; return what is to be entered around it."""
+        turn.set(Turn(details.subscriber, details.event.key))
+        if which is not FIRST:
+            attempt.set(which)
+        return self._observers.attempt(details)
 
     def _begin(self, context: Context, event: Event) -> Running | None:
         if self._threads is None:

@@ -113,7 +113,9 @@ class RequestIds(Observer):
 
     def attempt(self, details: AttemptDetails, /) -> Around:
         """Make the id of an event's callback the current one, or none."""
-        _current.set(self._ids.get(details.event))
+        request_id = self._ids.get(details.event)
+        if request_id is not _current.get():  # which costs far less than to set it
+            _current.set(request_id)
         return None
 
 
