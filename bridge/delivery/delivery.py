@@ -62,6 +62,7 @@ class Delivery:
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
         observers: Observers | None = None,
+        request_id_of: Callable[[Event], int | str | None] | None = None,
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         gather: float | None = None,
@@ -74,7 +75,7 @@ class Delivery:
         self._function = function
         self._wants = wants
         self._policy = policy
-        self._observers = observers or Observers()
+        self._observers = Observers() if observers is None else observers
         self._clock = clock
         self._gather = gather
         self._pauses = pauses
@@ -93,6 +94,7 @@ class Delivery:
             subscriber=name,
             timeout=policy.timeout,
             observers=self._observers,
+            request_id_of=request_id_of,
             result_of=self._result_of,
             pauses=pauses,
         )

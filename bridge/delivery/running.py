@@ -16,7 +16,6 @@ import logging
 from asyncio import AbstractEventLoop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from functools import partial
 from sys import getrefcount
@@ -26,7 +25,7 @@ from weakref import getweakrefcount
 
 import attrs
 
-from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, turn
+from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, request_id, turn
 from bridge.delivery.functions import is_async
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
@@ -67,9 +66,10 @@ class Runner:
 
     A plain function runs in a thread. The result of a function is awaited if it can be. An
     awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
-    it does not end then. `observers` watch each attempt, in its context; `result_of` says what its
-    end means. An event that `pauses` cover ends without the function, unless an operator replays
-    it. `context` is that of the attempt seen last.
+    it does not end then. `request_id_of` names an event's callback for the log. `observers` watch
+    each attempt, in its context; `result_of` says what its end means. An event that `pauses` cover
+    ends without the function, unless an operator replays it. `context` is that of the attempt seen
+    last.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Runner:
         subscriber: str,
         timeout: float,
         observers: Observers,
+        request_id_of: Callable[[Event], int | str | None] | None,
         result_of: Callable[[BaseException | None, int], Result | None],
         pauses: Pauses | None = None,
     ) -> None:
@@ -90,6 +91,7 @@ class Runner:
         self._subscriber = subscriber
         self._timeout = timeout
         self._observers = observers
+        self._request_id_of = request_id_of
         self._result_of = result_of
         self._loop = asyncio.get_running_loop()
         self.context = self._context = copy_context()
@@ -127,8 +129,12 @@ class Runner:
         if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
         context = self.context = self._context.copy()
+        context.run(self._enter, event, which)
+        watch = self._observers.attempt
+        if not watch:
+            return self._begin(context, event)
         details = AttemptDetails(self._subscriber, event, which.tries)
-        around = context.run(self._enter, details, which)
+        around = context.run(watch, details)
         if around is UNWATCHED:
             return self._begin(context, event)
 
@@ -149,12 +155,15 @@ class Runner:
             running.left = left
         return running
 
-    def _enter(self, details: AttemptDetails, which: Attempt) -> AbstractContextManager[object]:
-        """Tell of an attempt in its context; return what is to be entered around it."""
-        turn.set(Turn(details.subscriber, details.event.key))
+    def _enter(self, event: Event, which: Attempt) -> None:
+        """Set what an attempt's context says of it; called in that context."""
+        turn.set(Turn(self._subscriber, event.key))
+        if self._request_id_of is not None:
+            called = self._request_id_of(event)
+            if called is not request_id.get():  # which costs far less than to set it
+                request_id.set(called)
         if which is not FIRST:
             attempt.set(which)
-        return self._observers.attempt(details)
 
     def _begin(self, context: Context, event: Event) -> Running | None:
         if self._threads is None:
