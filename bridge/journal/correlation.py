@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from bridge.journal import identity, tracks, untimed, waiting
+from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, User
-from bridge.journal.protocol import lane_of
 from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published

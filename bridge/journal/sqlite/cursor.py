@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import apsw
 
@@ -16,6 +16,9 @@ from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_after, read_en
 
 if TYPE_CHECKING:
     from bridge.journal.sqlite.store import Store
+
+_Page: TypeAlias = tuple[asyncio.Event, Sequence[Entry]]
+"""Entries, and what is set once there are more than these."""
 
 _TAIL_SIZE: Final = 16 << 20
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
@@ -76,11 +79,13 @@ class Cursors:
         self._grown = asyncio.Event()
         self._unsaved: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
+        self._pages: dict[tuple[int, int], asyncio.Task[_Page]] = {}
         self._saved_at = 0.0  # of the event loop's clock
 
     def begin(self, last: int) -> None:
         """Take up behind the last entry of the file."""
         self.tail = Tail(last, max_entries=self._max_entries, max_size=_TAIL_SIZE)
+        self._pages = {}
 
     def positions(self) -> dict[str, int]:
         """Return how far subscribers are, which may not have been written yet."""
@@ -109,14 +114,24 @@ class Cursors:
         while True:
             self._check_running()
             grown = self._grown
-            found = (
-                self.tail.after(position, limit)
-                if position >= self.tail.since
-                else await self.store.reading(read_after, position, limit)
-            )
+            if position >= self.tail.since:
+                found = self.tail.after(position, limit)
+            else:
+                grown, found = await asyncio.shield(self._page(position, limit))
             if found:
                 return found
             await grown.wait()
+
+    def _page(self, position: int, limit: int) -> asyncio.Task[_Page]:
+        """Read entries from the file, once for all who ask for the same ones meanwhile."""
+        place = position, limit
+        if place not in self._pages:
+            self._pages[place] = asyncio.create_task(self._read(position, limit))
+            self._pages[place].add_done_callback(lambda _: self._pages.pop(place, None))
+        return self._pages[place]
+
+    async def _read(self, position: int, limit: int) -> _Page:
+        return self._grown, await self.store.reading(read_after, position, limit)
 
     def save_soon(self, name: str, position: int) -> None:
         """Write how far a subscriber is, a little later and together with others.

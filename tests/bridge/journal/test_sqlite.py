@@ -287,6 +287,21 @@ async def test_lagging_subscriber(path: Path) -> None:
     assert got == [*(f"m{n}" for n in range(200)), "last"]
 
 
+async def test_who_catch_up_together_share_what_is_read(path: Path) -> None:
+    """Subscribers that ask for the same entries meanwhile have them read once; one may give up."""
+    async with SqliteJournal(path, tail=0) as journal:
+        await journal.append([message("a"), message("b")])
+        cursors = [await journal.subscribe(name, start=Start.BEGINNING) for name in "abc"]
+        reading = [asyncio.create_task(cursor.read(2)) for cursor in cursors]
+        await asyncio.sleep(0)
+        reading[0].cancel()
+        one, other = await reading[1], await reading[2]
+        later = await cursors[0].read(2)
+    assert [entry.position for entry in later] == [entry.position for entry in one]
+    assert all(mine is yours for mine, yours in zip(one, other, strict=True))
+    assert reading[0].cancelled()
+
+
 async def test_far_lag_is_told_by_distance(path: Path) -> None:
     """A lag too long to count is told by how far apart the positions are."""
     async with SqliteJournal(path) as journal:
