@@ -58,6 +58,10 @@ class Track:
     correlation: str | None = None
 
 
+Word: TypeAlias = Sequence[Any]
+"""What was told, true or false, and when that was so, in seconds by the provider's clock."""
+
+
 @quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class User:
@@ -68,6 +72,10 @@ class User:
     providers wrote them, the first one first. `conversations` holds the id of the user's
     conversation by account: the one under which the user was first known there. `identified`
     are the accounts to which a user id has been told that is still the user's.
+
+    By account, too: a free-form message may go until `reply_until`, in seconds. `owned` is whether
+    the conversation is ours to answer, where it ever was another's, and `granted` whether the user
+    takes marketing, each with the provider's time of that word. A group has a record for these.
     """
 
     name: str
@@ -76,6 +84,9 @@ class User:
     identities: tuple[str, ...]
     conversations: Mapping[str, str]
     identified: tuple[str, ...]
+    reply_until: Mapping[str, float]
+    owned: Mapping[str, Word]
+    granted: Mapping[str, Word]
 
 
 @attrs.frozen(kw_only=True)
@@ -173,6 +184,7 @@ class Ledger(Protocol):
 
 
 _USER: Final = "user"
+_NONE: Final[Mapping[str, Any]] = {}
 _LATEST: Final = "latest"
 
 
@@ -190,6 +202,9 @@ def encode_record(record: Record) -> bytes:
                 "identities": record.identities,
                 "conversations": record.conversations,
                 "identified": record.identified,
+                "reply_until": record.reply_until,
+                "owned": record.owned,
+                "granted": record.granted,
             }
         )
     if isinstance(record, Latest):
@@ -228,6 +243,9 @@ def decode_record(data: bytes) -> Record:
             identities=tuple(found["identities"]),
             conversations=found["conversations"],
             identified=tuple(found["identified"]),
+            reply_until=found.get("reply_until", _NONE),
+            owned=found.get("owned", _NONE),
+            granted=found.get("granted", _NONE),
         )
     if _LATEST in found:
         return Latest(

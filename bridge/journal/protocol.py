@@ -21,6 +21,7 @@ import attrs
 import orjson
 
 from bridge.errors import Problem
+from bridge.journal.ledger import Record
 from bridge.journal.query import Query, conversation_of, identities, is_one_of
 from bridge.journal.states import State
 from bridge.model import (
@@ -333,6 +334,13 @@ class Engine(Protocol):
 
     async def find(self, key: str) -> Entry | None:
         """Return the entry of the event with this key, while the journal keeps it."""
+        ...
+
+    async def record(self, name: str) -> Record | None:
+        """Return what correlation remembers under a name, or under the one that it is tied to.
+
+        It is looked up, however much the journal holds.
+        """
         ...
 
     def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:

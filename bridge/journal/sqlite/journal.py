@@ -22,6 +22,7 @@ import attrs
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Record
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import (
     Appended,
@@ -41,7 +42,7 @@ from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
 from bridge.journal.sqlite.inspection import check
-from bridge.journal.sqlite.ledger import forget_records, known_from
+from bridge.journal.sqlite.ledger import find_record, forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Append, Sweep
@@ -161,6 +162,11 @@ class SqliteJournal(Store, Journal):
         name = digest(key)
         position = self.running().indexes.keys.position(name)
         return await self.reading(entries.find, name, position)
+
+    async def record(self, name: str) -> Record | None:
+        """See `Journal.record`."""
+        writer = self.running()
+        return await self.reading(find_record, writer.indexes.names, digest(name))
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""
