@@ -19,13 +19,13 @@ import orjson
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.errors import BridgeError, ConfigurationError, Problem
+from bridge.settings.wording import base_url, reached_at
 
 if TYPE_CHECKING:
     from bridge.settings import AdminSettings
 
 Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
 
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 _PATIENCE: Final = 60.0  # seconds; a search of a large journal may take a while
 _SILENCE: Final = 30.0  # seconds; a stream says every ten that it is still there
 _PIECE: Final = 1 << 20
@@ -53,7 +53,7 @@ class Client:
 
     def __init__(self, settings: AdminSettings) -> None:
         self._socket = settings.own_socket
-        self._host = _EVERYWHERE.get(settings.host, settings.host)
+        self._host = reached_at(settings.host)
         self._port = settings.port
         self._headers = {"Accept": "application/json"}
         if settings.own_token is not None:
@@ -114,8 +114,6 @@ class Client:
     @property
     def url(self) -> str:
         """Where the server is asked."""
-        from bridge.settings.wording import base_url
-
         return base_url(self._host, self._port) if self._socket is None else f"unix:{self._socket}"
 
     def _open(

@@ -18,7 +18,7 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.rendering import print_json
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, reached_at
 
 if TYPE_CHECKING:
     from bridge.cli.planning import Plan
@@ -30,7 +30,6 @@ _MANY: Final = 10
 _AT_ONCE: Final = 16
 _MOST_AT_ONCE: Final = 1000
 _SEEDS: Final = 10_000
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 
 
 class Unreachable(BridgeError):
@@ -202,8 +201,7 @@ def _address(server: ServerSettings) -> str:
     """Return where the configured server is reached from this machine."""
     if server.port == 0:
         raise UsageError("the configured port is 0, so only the server knows it: give --url")
-    host = _EVERYWHERE.get(server.host, server.host)
-    return base_url(host, server.port)
+    return base_url(reached_at(server.host), server.port)
 
 
 def _checked(url: str) -> str:

@@ -73,3 +73,13 @@ def test_what_prints_a_text_loads_nothing_else(workplace, arguments):
 def test_what_needs_no_server_starts_without_it(workplace, arguments):
     """What works on files and on what is installed loads neither server nor client."""
     assert loaded_by(*arguments.split()).isdisjoint(SERVER | LIBRARIES)
+
+
+def test_a_configuration_is_checked_without_http(workplace):
+    """To look at adapters, subscribers and the journal takes no server and no client of HTTP."""
+    (workplace / "config.toml").write_text(
+        "[adapters.incs]\ninsecure = true\n[subscribers.console]\nuse = 'console'\n"
+    )
+    loaded = loaded_by("check")
+    assert {"bridge.runtime", "bridge.adapters.incs", "bridge.journal.sqlite"} <= loaded
+    assert loaded.isdisjoint(LIBRARIES - {"apsw", "blinker"} | {"vobject"})
