@@ -1,4 +1,4 @@
-"""Observers of a bridge: metrics, traces, request ids.
+"""Observers of a bridge: metrics, traces, the audit log.
 
 A hook is called with details of what is about to happen, and may return a context manager, within
 which it happens (as in https://stamina.hynek.me/en/stable/instrumentation.html). Results are in the

@@ -46,7 +46,6 @@ from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress import request_id
 from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
-from bridge.ingress.request_id import RequestIds
 from bridge.ingress.web import mount
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
@@ -98,9 +97,8 @@ class Bridge(Subscribers, Conversations):
         self.settings = Settings(server=self.server)
         self._deliveries: dict[str, Delivery] = {}
         self._is_drained = False
-        request_ids = RequestIds()
-        self._observers = Observers(request_ids, Audit())
-        self._unobserved = Observers(request_ids)  # plain receivers have ids, and nothing else
+        self._observers = Observers(Audit())
+        self._unobserved = Observers()  # of plain receivers, which are watched in rehearsals only
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
         self._stack: AsyncExitStack | None = None
         self._receivers = Receivers(self.bus, self._plain_delivery)
@@ -367,6 +365,7 @@ class Bridge(Subscribers, Conversations):
                     wants=subscriber.wants,
                     policy=policy,
                     observers=self._observers,
+                    request_id_of=self.intake.request_ids.get,
                     clock=self._clock,
                     gather=subscriber.gather,
                     pauses=None if subscriber.when_paused else self._pauses,
@@ -411,6 +410,7 @@ class Bridge(Subscribers, Conversations):
             wants=wants,
             policy=_PLAIN,
             observers=self._unobserved,
+            request_id_of=self.intake.request_ids.get,
             is_plain=True,
             clock=self._clock,
         )

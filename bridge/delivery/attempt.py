@@ -45,6 +45,12 @@ class Turn:
 
 turn: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
 
+request_id: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
+"""What a callback is called in the log, and so the attempts to deliver its events.
+
+A number is one that nobody has asked for yet; most are never written out.
+"""
+
 
 class Later(Exception):
     """Raised by the outbox: an event has its next turn in so many seconds.

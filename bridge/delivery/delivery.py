@@ -62,6 +62,7 @@ class Delivery:
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
         observers: Observers | None = None,
+        request_id_of: Callable[[Event], int | str | None] | None = None,
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         gather: float | None = None,
@@ -74,7 +75,7 @@ class Delivery:
         self._function = function
         self._wants = wants
         self._policy = policy
-        self._observers = observers
+        self._observers = Observers() if observers is None else observers
         self._clock = clock
         self._gather = gather
         self._pauses = pauses
@@ -92,7 +93,8 @@ class Delivery:
             function if self._gathered is None else self._gathered.call,
             subscriber=name,
             timeout=policy.timeout,
-            observers=observers,
+            observers=self._observers,
+            request_id_of=request_id_of,
             details=partial(AttemptDetails, name),
             result_of=self._result_of,
             pauses=pauses,
@@ -588,8 +590,7 @@ class Delivery:
             self._call()
 
     def _died(self) -> None:
-        if self._observers is not None:
-            self._observers.died(self.name)
+        self._observers.died(self.name)
 
     def _log_error(self, what: str, error: JournalError) -> None:
         message = f"{self._who} {what}: {error}"

@@ -25,7 +25,7 @@ from weakref import getweakrefcount
 
 import attrs
 
-from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, turn
+from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, request_id, turn
 from bridge.delivery.functions import is_async
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
@@ -66,7 +66,9 @@ class Runner:
 
     A plain function runs in a thread. The result of a function is awaited if it can be. An
     awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
-    it does not end then. `observers` watch each attempt, of which `details` makes what they are
+    it does not end then. `request_id_of` names an event's callback for the log.
+
+    `observers` watch each attempt, of which `details` makes what they are
     told, and `result_of` says what its end means; their context managers are entered and left in
     the attempt's context. An event that `pauses` cover, unless an operator replays it, has ended
     without the function. `context` is that of the attempt seen last.
@@ -79,7 +81,8 @@ class Runner:
         *,
         subscriber: str,
         timeout: float,
-        observers: Observers | None = None,
+        observers: Observers,
+        request_id_of: Callable[[Event], int | str | None] | None,
         details: Callable[[Event, int], AttemptDetails],
         result_of: Callable[[BaseException | None, int], Result | None],
         pauses: Pauses | None = None,
@@ -91,6 +94,7 @@ class Runner:
         self._subscriber = subscriber
         self._timeout = timeout
         self._observers = observers
+        self._request_id_of = request_id_of
         self._details = details
         self._result_of = result_of
         self._loop = asyncio.get_running_loop()
@@ -130,12 +134,15 @@ class Runner:
             return None
         context = self.context = self._context.copy()
         context.run(turn.set, Turn(self._subscriber, event.key))
+        if self._request_id_of is not None:
+            context.run(request_id.set, self._request_id_of(event))
         if which is not FIRST:
             context.run(attempt.set, which)
-        if self._observers is None:
+        watch = self._observers.attempt
+        if not watch:
             return self._begin(context, event)
         details = self._details(event, which.tries)
-        around = context.run(self._observers.attempt, details)
+        around = context.run(watch, details)
         if around is UNWATCHED:
             return self._begin(context, event)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 import orjson
@@ -31,6 +31,7 @@ from bridge.adapter import (
 )
 from bridge.adapter.body import read_object
 from bridge.adapter.signing import Address, Network
+from bridge.delivery import attempt
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -46,8 +47,10 @@ from bridge.errors import (
     UnknownAdapter,
     Unreadable,
 )
+from bridge.ingress import request_id
 from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
-from bridge.journal.protocol import Health, Journal
+from bridge.ingress.request_id import RecentKeys
+from bridge.journal.protocol import Appended, Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
 from bridge.model.frozen import evolved
 from bridge.model.keys import MAX_ID, in_domain, overlong
@@ -73,6 +76,7 @@ class Intake:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_mounted = False
         self.journal = journal
+        self.request_ids: RecentKeys[int | str | None] = RecentKeys()
         self._observers = observers
         self._receivers = receivers
         self._configured: dict[str, _Configured] = {}
@@ -152,7 +156,7 @@ class Intake:
         if asyncio.get_running_loop() is not self._loop:
             self._refuse_to_receive()
         one = self._find(name)
-        with self._observers.callback(one.details):
+        with request_id.ensured(), self._watched(one):
             try:
                 verified = self._verify(one, callback)
                 parsed = self._parse(one, verified, one.domain)
@@ -168,6 +172,10 @@ class Intake:
                 await self._append(one, callback, events)
             return parsed.response
 
+    def _watched(self, one: _Configured) -> AbstractContextManager[Any]:
+        watch = self._observers.callback
+        return watch(one.details) if watch else UNWATCHED
+
     def admit(self, name: str, head: Callback) -> None:
         """Refuse a callback before its body is read, where its head tells enough.
 
@@ -179,7 +187,7 @@ class Intake:
             if one.admit is not None:
                 one.admit(head)
         except (NotAuthentic, MethodRefused) as error:
-            with self._observers.callback(one.details):
+            with request_id.ensured(), self._watched(one):
                 self._tell_of_refusal(name, head, error)
                 raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
@@ -251,29 +259,35 @@ class Intake:
             await self._receivers.opened()
         try:
             try:
-                await self._append_once(one, callback, events)
+                appended = await self._append_once(one, callback, events)
             except CodecError as error:
                 # A traceback could show what the body holds.
                 _log.error("an adapter made an event that is no JSON", extra={"adapter": one.name})
                 unread = one.unread(callback.body, callback.received_at, str(error))
                 events = (in_domain(unread, one.domain),)
-                await self._append_once(one, callback, events)
+                appended = await self._append_once(one, callback, events)
         except JournalError as error:
             fields = {"adapter": one.name, "reason": str(error)}
             self._throttle.log(logging.ERROR, "callback not stored", **fields)
             raise
+        if appended.duplicates and self._is_shared(one.domain):
+            await self._log_others(one, events)
         if _log.isEnabledFor(logging.DEBUG):
             keys = [event.key for event in events]
             _log.debug("callback accepted", extra={"adapter": one.name, "keys": keys})
 
-    async def _append_once(
+    def _append_once(
         self, one: _Configured, callback: Callback, events: Sequence[Event]
-    ) -> None:
-        details = AppendDetails(one.name, events, callback=callback)
+    ) -> Awaitable[Appended]:
+        self.request_ids.add(events, attempt.request_id.get())
+        if self._observers.append:
+            return self._append_watched(AppendDetails(one.name, events, callback=callback))
+        return self.journal.append(events)
+
+    async def _append_watched(self, details: AppendDetails) -> Appended:
         with self._observers.append(details):
-            details.appended = await self.journal.append(events)
-        if details.appended.duplicates and self._is_shared(one.domain):
-            await self._log_others(one, events)
+            details.appended = await self.journal.append(details.events)
+        return details.appended
 
     def _is_shared(self, domain: str) -> bool:
         return sum(each.domain == domain for each in self._configured.values()) > 1
@@ -297,7 +311,8 @@ class Intake:
 
     def refuse(self, name: str, error: BodyRefused) -> None:
         """Let observers see a callback whose body was refused, so that it cannot be received."""
-        with suppress(BodyRefused), self._observers.callback(self._find(name).details):
+        one = self._find(name)
+        with suppress(BodyRefused), request_id.ensured(), self._watched(one):
             raise error
 
     def parse_again(self, event: Unrecognized) -> Parsed:

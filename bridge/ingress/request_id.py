@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Generic, TypeVar
 
@@ -17,8 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bridge.adapter.signing import Network, client_address
+from bridge.delivery.attempt import request_id as _current
 from bridge.model import Event
-from bridge.observer import After, AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
 
 T = TypeVar("T")
 
@@ -26,12 +25,9 @@ HEADER: Final = "X-Request-Id"
 
 _LONGEST: Final = 64
 _PUNCTUATION: Final = frozenset("-_.:")
-_BITS: Final = 40
+_BITS: Final = 40  # of a number that `current` writes out
 _KEPT: Final = 2048  # events, and as many again before they are forgotten
 
-# A number is an id of ours that nobody has asked for yet; most are never written out.
-_current: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
-_ENDING: Final = After(lambda _: _current.set(None))  # what a task does next is another request
 # Only to tell requests apart; the system's own randomness takes longer than all of the rest.
 _new_number: Final = random.Random().getrandbits  # noqa: S311
 
@@ -54,6 +50,31 @@ def using(request_id: str | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+class _Ending:
+    """The block of a request whose id ends with it: what a task does next is another request."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Forget the id."""
+        _current.set(None)
+
+
+_ENDING: Final = _Ending()
+_NAMED: Final = nullcontext()
+
+
+def ensured() -> AbstractContextManager[None]:
+    """Return a block for a request, which gets an id of its own unless it has one by now."""
+    if _current.get() is not None:
+        return _NAMED
+    _current.set(_new_number(_BITS))
+    return _ENDING
 
 
 class RecentKeys(Generic[T]):
@@ -85,36 +106,6 @@ class RecentKeys(Generic[T]):
         key = event.key
         value = self._latest.get(key)
         return self._older.get(key) if value is None else value
-
-
-class RequestIds(Observer):
-    """Gives each callback an id, and the attempts to deliver its events the same one.
-
-    A callback in a block of `using` keeps the id of that. An attempt's id stays the current one,
-    for the lines that are logged about what became of it.
-    """
-
-    def __init__(self) -> None:
-        self._ids: RecentKeys[int | str] = RecentKeys()
-
-    def callback(self, details: CallbackDetails, /) -> Around:  # noqa: ARG002 - as all callbacks
-        """Give a callback an id unless it has one."""
-        if _current.get() is not None:
-            return None
-        _current.set(_new_number(_BITS))
-        return _ENDING
-
-    def append(self, details: AppendDetails, /) -> Around:
-        """Remember the id of these events."""
-        request_id = _current.get()
-        if request_id is not None:
-            self._ids.add(details.events, request_id)
-        return None
-
-    def attempt(self, details: AttemptDetails, /) -> Around:
-        """Make the id of an event's callback the current one, or none."""
-        _current.set(self._ids.get(details.event))
-        return None
 
 
 def middleware(trusted: tuple[Network, ...]) -> Middleware:

@@ -53,7 +53,7 @@ _STATES: Final = 100  # each may be large
 _WINDOW: Final = 2000  # rows that a purge looks at in one go
 
 
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False, slots=False, on_setattr=attrs.setters.NO_OP)
 class SqliteJournal(Store, Journal):
     """Keeps events in one SQLite file; what `append` returned for survives power loss.
 

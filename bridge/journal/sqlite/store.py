@@ -55,7 +55,7 @@ class _Opened:
     connections: ExitStack
 
 
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False, slots=False, on_setattr=attrs.setters.NO_OP)  # it counts appends
 class Store:
     """The part of `SqliteJournal` that knows of the file, its connections and its threads."""
 

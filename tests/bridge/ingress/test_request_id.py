@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import logging
-from contextvars import copy_context
 from ipaddress import ip_network
 
 import pytest
@@ -13,10 +12,9 @@ from aiohttp import ClientSession
 from bridge.adapter import Callback
 from bridge.errors import NotAuthentic
 from bridge.ingress import request_id
-from bridge.ingress.request_id import RequestIds
+from bridge.ingress.request_id import RecentKeys
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Event
-from bridge.observer import AppendDetails, AttemptDetails
 from bridge.ops import log
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, LogSettings, ServerSettings
@@ -171,43 +169,49 @@ async def test_a_trusted_proxy_names_its_requests(lines, trusted, headers, is_ta
     assert lines("in a coroutine") == [one]
 
 
-def recalled(ids, event):
-    """Return the id that a delivery of this event would have."""
-
-    def recall():
-        ids.attempt(AttemptDetails("crm", event, 0))
-        return request_id.current()
-
-    return copy_context().run(recall)
-
-
 def test_what_is_remembered_is_bounded():
     """Thousands of events later an id is forgotten, and until then it stays."""
-    ids = RequestIds()
-    with request_id.using("first"):
-        ids.append(AppendDetails("plain", [message("0")]))
-    with request_id.using("later"):
-        for number in range(1, 30_000):
-            ids.append(AppendDetails("plain", [message(str(number))]))
-            if number == 2000:
-                assert recalled(ids, message("0")) == "first"
-    assert recalled(ids, message("29999")) == "later"
-    assert recalled(ids, message("0")) is None
-    assert len(ids._ids) <= 2 * 2048
+    ids = RecentKeys()
+    ids.add([message("0")], "first")
+    for number in range(1, 30_000):
+        ids.add([message(str(number))], "later")
+        if number == 2000:
+            assert ids.get(message("0")) == "first"
+    assert ids.get(message("29999")) == "later"
+    assert ids.get(message("0")) is None
+    assert len(ids) <= 2 * 2048
 
 
 def test_a_repeated_event_stays_with_its_first_request():
     """A duplicate that arrives before the delivery does not take it over."""
-    ids = RequestIds()
+    ids = RecentKeys()
     for name in ("first", "second"):
-        with request_id.using(name):
-            ids.append(AppendDetails("plain", [message()]))
-    assert recalled(ids, message()) == "first"
+        ids.add([message()], name)
+    assert ids.get(message()) == "first"
 
 
-def test_nothing_is_remembered_of_no_request():
-    """Events that come outside of a request are tied to none."""
-    ids = RequestIds()
-    ids.append(AppendDetails("plain", [message()]))
+async def test_what_is_delivered_without_a_callback_has_no_id(lines):
+    """An event that no callback of this process told has no id, whoever is named meanwhile."""
+    bot = Bot(events=1)
     with request_id.using("another"):
-        assert recalled(ids, message()) is None
+        async with bridge_of(bot.coroutine) as bridge:
+            await bridge.journal.append([message()])
+            await bot.done.wait()
+    assert bot.seen == [None]
+
+
+async def test_a_callback_that_a_subscriber_gives_on_keeps_the_id(lines):
+    """What a subscriber takes for another adapter is of the request that led to it."""
+    bot = Bot(events=2)
+    bridge = bridge_of(bot.coroutine)
+    bridge.add_adapter("other", Plain())
+
+    @bridge.on(Event, domain="plain")
+    async def give_on(_):
+        await bridge.receive("other", callback("2"))
+
+    async with bridge:
+        await bridge.receive("plain", callback("1"))
+        await bot.done.wait()
+    assert len(lines("callback accepted")) == 2
+    assert len(set(lines("callback accepted") + bot.seen)) == 1
