@@ -163,7 +163,7 @@ def test_a_signal_that_ends_the_server_is_told(start, config, workplace):
 
 def test_nobody_needs_a_token_while_developing(start, command, config):
     """The operators' commands and a browser get in whatever tokens the configuration names."""
-    names = 'tokens = { alice = "alices-token-of-the-tests" }\nreaders = { wall = "a-readers-token" }'
+    names = 'tokens = { alice = "alices-token" }\nreaders = { wall = "a-readers-token" }'
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     admin = f'port = {port}\ntoken = "the-operators-token-of-the-tests"\n{names}'
