@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from bridge.errors import CodecError
+from bridge.errors import CodecError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.protocol import Appended, Entry, Journal, Start
@@ -548,6 +548,45 @@ class CorrelationContract(ABC):
                 await journal.append([said])
                 assert await _open_until(journal, group.id) == until
             assert await _open_until(journal, conversation_id("whatsapp", ACCOUNT, ANNE)) is None
+
+    async def test_terms_while_they_change(self, tmp_path: Path) -> None:
+        """A user is known at every moment, while what is remembered of them is written anew."""
+        said = message("0", reply_until=NOON + timedelta(hours=24))
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([said])
+
+            async def go_on() -> None:
+                for day in range(1, 40):
+                    later = NOON + timedelta(days=2 * day)
+                    until = later + timedelta(hours=24)
+                    again = message(str(day), received_at=later, reply_until=until)
+                    await journal.append([again])
+
+            going_on = asyncio.create_task(go_on())
+            found = [await _open_until(journal, said.conversation.id)]
+            while not going_on.done():
+                found += await asyncio.gather(
+                    *(_open_until(journal, said.conversation.id) for _ in range(5))
+                )
+            await going_on
+            assert None not in found
+            last = NOON + timedelta(days=78, hours=24)
+            assert await _open_until(journal, said.conversation.id) == last
+
+    async def test_terms_of_a_closed_journal(self, tmp_path: Path) -> None:
+        """A journal that is not open says so."""
+        journal = self.make_journal(tmp_path)
+        if not journal.durable:
+            return
+        for _ in range(2):
+            try:
+                await journal.record("/user/whatsapp/+16505551234")
+            except JournalError:
+                pass
+            else:
+                raise AssertionError("a closed journal was read")
+            async with journal:
+                await journal.append([])
 
     async def test_terms_are_erased(self, tmp_path: Path) -> None:
         """Of somebody who is erased nothing of this is left."""

@@ -97,6 +97,7 @@ class Store:
     async def _start(self) -> None:
         """Open; cancelled meanwhile, it leaves nothing open. Raises `JournalError`."""
         self._loop = asyncio.get_running_loop()
+        self._asked = []  # what was asked on the last loop is nobody's now
         try:
             await _in_thread(self._open)
         except asyncio.CancelledError:
@@ -305,6 +306,7 @@ class Store:
 
         Raises `JournalError`.
         """
+        self.running()
         done: asyncio.Future[Record | None] = self._loop.create_future()
         self._asked.append((name, done))
         if len(self._asked) == 1:
