@@ -72,17 +72,9 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     name = _name(message.domain, message.channel, first)
     user = ledger.find(name)
     others = (party.user_id, party.parent_user_id)
-    if user is None and others == _NO_IDS:  # somebody new
-        user = _new_user(
-            name=name,
-            since=at,
-            seen=at,
-            identities=(first,),
-            conversations={account: where.id},
-            identified=(),
-        )
-        ledger.save(user)
-        return True
+    if user is None:
+        identities = (first,) if others == _NO_IDS else _identities(message, party)
+        return _is_new(message, name, identities, ledger)
     return (
         type(user) is User
         and user.conversations.get(account) == where.id
@@ -90,6 +82,30 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         and first in user.identities
         and (others == _NO_IDS or (account in user.identified and _has_all(user, others)))
     )
+
+
+def _is_new(message: Message, name: str, identities: Sequence[str], ledger: Ledger) -> bool:
+    """Remember the user of a message, by that name and others, if none of them is known."""
+    others: list[str] = []
+    for identity in identities[1:]:
+        others.append(_name(message.domain, message.channel, identity))
+        if ledger.find(others[-1]) is not None:
+            return False
+    party, account = message.sender, message.account or ""
+    at = message.received_at.timestamp()
+    user = _new_user(
+        name=name,
+        since=at,
+        seen=at,
+        identities=tuple(identities),
+        conversations={account: message.conversation.id},
+        identified=(account,) if party.user_id or party.parent_user_id else (),
+    )
+    ledger.save(user)
+    for each in others:
+        if each != name:
+            ledger.tie(each, user)
+    return True
 
 
 def _has_all(user: User, names: Sequence[str | None]) -> bool:
