@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from bridge.journal import identity, tracks, untimed, waiting
+from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, User
-from bridge.journal.protocol import lane_of
 from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
@@ -35,7 +35,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import event_key, is_untimed, message_key
+from bridge.model.keys import OURS, event_key, is_untimed, message_key
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
 """Whether an event is new to the journal, and what is published now because of it.
@@ -76,6 +76,8 @@ def first_keys(event: Event) -> Sequence[str]:
     Of an event that breaks the model nothing need be read.
     """
     try:
+        if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
+            return (event.key, tracks.key_of(event))
         return _keys_of(event)
     except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
         return ()

@@ -22,6 +22,7 @@ import attrs
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Record
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import (
     Appended,
@@ -161,6 +162,10 @@ class SqliteJournal(Store, Journal):
         name = digest(key)
         position = self.running().indexes.keys.position(name)
         return await self.reading(entries.find, name, position)
+
+    async def record(self, name: str) -> Record | None:
+        """See `Journal.record`."""
+        return await self.looked_up(digest(name))
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""

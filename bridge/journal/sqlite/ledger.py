@@ -5,6 +5,7 @@ A ledger lives for one group commit; what it has read and written is cached for 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -22,13 +23,17 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.overlay import Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
-from bridge.journal.sqlite.key_index import Indexes, batches, in_batches
+from bridge.journal.sqlite.key_index import Indexes, KeyIndex, batches, in_batches
 from bridge.journal.waiting import Queues
 from bridge.model import Event
 
+_LOOKS: Final = 5  # for a record that is being moved
+_MOVES_WITHIN: Final = 0.001  # seconds
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
 _RECORDS: Final = batches("SELECT key, tied_to, track FROM tracks WHERE position IN ({})")
+_POSITION: Final = "SELECT position FROM names WHERE key = ?"
+_UPDATE: Final = "UPDATE tracks SET track = ? WHERE position = ?"
 _INSERT: Final = "INSERT INTO tracks (position, key, at, tied_to, track) VALUES (?, ?, ?, ?, ?)"
 
 _Found: TypeAlias = Record | bytes
@@ -171,13 +176,27 @@ class GroupLedger(Overlay[bytes]):
             )
 
     def _write_records(self, now: int) -> None:
-        """Write the records at the end of their table, in the place of what there was of them."""
+        """Write the records at the end of their table, in the place of what there was of them.
+
+        Those of users who have been seen no later stay where they are, which costs half as much.
+        """
         before = self._names.positions(self.records.keys() - self._missing)
+        moving: list[tuple[bytes, _Found]] = []
+        staying: list[tuple[bytes, int]] = []
+        for name, value in self.records.items():
+            if name in before and isinstance(value, User) and self._is_as_old(name, value):
+                staying.append((encode_record(value), before.pop(name)))
+            else:
+                moving.append((name, value))
+        if staying:
+            self._connection.executemany(_UPDATE, staying)
+        if not moving:
+            return
         rows = [
             (position, name, now, value, None)
             if isinstance(value, bytes)
             else (position, name, now, None, encode_record(value))
-            for position, (name, value) in enumerate(self.records.items(), self._names.last + 1)
+            for position, (name, value) in enumerate(moving, self._names.last + 1)
         ]
         self._connection.executemany(_INSERT, rows)
         self._connection.executemany(
@@ -186,9 +205,37 @@ class GroupLedger(Overlay[bytes]):
         self._names.add(rows)
         self._names.merge()
 
+    def _is_as_old(self, name: bytes, user: User) -> bool:
+        known = self._cache.get(name)
+        return isinstance(known, User) and known.seen == user.seen
+
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
         self._queues.commit(self.queues, self.lanes)
+
+
+def find_records(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> Sequence[Record | None]:
+    """Return the record of each name, or of the one that it is tied to; safe beside the writer."""
+    found = [_find(connection, index, name) for name in names]
+    found = [_find(connection, index, to) if isinstance(to, bytes) else to for to in found]
+    return [None if isinstance(each, bytes) else each for each in found]
+
+
+def _find(connection: apsw.Connection, names: KeyIndex, name: bytes) -> _Found | None:
+    for _ in range(_LOOKS):
+        position = names.position(name) or connection.execute(_POSITION, (name,)).get
+        if position is None:
+            return None
+        row: tuple[bytes | None, bytes | None] | None = connection.execute(
+            "SELECT tied_to, track FROM tracks WHERE position = ? AND key = ?", (position, name)
+        ).fetchone()
+        if row is not None:
+            tied_to, data = row
+            return tied_to if data is None else decode_record(data)
+        time.sleep(_MOVES_WITHIN)  # it is being written anew, at another position
+    return None
 
 
 def read_queues(connection: apsw.Connection, queues: Queues) -> None:

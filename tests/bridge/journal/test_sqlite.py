@@ -24,7 +24,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.subscriptions import held_in
+from bridge.journal.sqlite.cursor import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
@@ -235,7 +235,7 @@ async def test_read_ends_with_the_journal(path: Path) -> None:
 VICTIM = """
 import asyncio, sys
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.subscriptions import held_in
+from bridge.journal.sqlite.cursor import held_in
 from tests.bridge.events import message
 
 async def provider(journal, number):
@@ -285,6 +285,21 @@ async def test_lagging_subscriber(path: Path) -> None:
         entries += await cursor.read(7)
     got = [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
     assert got == [*(f"m{n}" for n in range(200)), "last"]
+
+
+async def test_who_catch_up_together_share_what_is_read(path: Path) -> None:
+    """Subscribers that ask for the same entries meanwhile have them read once; one may give up."""
+    async with SqliteJournal(path, tail=0) as journal:
+        await journal.append([message("a"), message("b")])
+        cursors = [await journal.subscribe(name, start=Start.BEGINNING) for name in "abc"]
+        reading = [asyncio.create_task(cursor.read(2)) for cursor in cursors]
+        await asyncio.sleep(0)
+        reading[0].cancel()
+        one, other = await reading[1], await reading[2]
+        later = await cursors[0].read(2)
+    assert [entry.position for entry in later] == [entry.position for entry in one]
+    assert all(mine is yours for mine, yours in zip(one, other, strict=True))
+    assert reading[0].cancelled()
 
 
 async def test_far_lag_is_told_by_distance(path: Path) -> None:
