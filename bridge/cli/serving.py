@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -49,6 +50,7 @@ _COLLECT_AFTER: Final = (20_000, 50, 100)
 _PROGRAM: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 _HIDDEN: Final = "********"
 _TO_FLUSH: Final = 1.0  # seconds for the log's last lines
+_LOOK_EVERY: Final = 0.2  # seconds; how soon the end of what started it is seen
 
 _log: Final = logging.getLogger(__name__)
 
@@ -77,6 +79,8 @@ def run(
         secrets=[secret for _, secret in configuration.found(settings, Secret)],
         whole_tracebacks=DEVELOPING in os.environ,
     )
+    if DEVELOPING in os.environ:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for doubt in doubts(settings, settings.path) if settings.path is not None else ():
         _log.warning("%s", doubt)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -93,6 +97,13 @@ def run(
         if not log.flush(_TO_FLUSH) or bridge.at_work:
             os._exit(Exit.OK)
     return Exit.OK
+
+
+def _end_with(parent: int) -> None:
+    """Stop once the process that started this one is gone, though nothing told us to."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(loop: asyncio.AbstractEventLoop, server: Coroutine[Any, Any, None]) -> None:
@@ -197,7 +208,9 @@ async def _administered(
     is_developing = DEVELOPING in os.environ
     if is_developing and is_loopback(settings.host):
         # A browser on this machine needs none, and the commands still find the port.
-        settings = attrs.evolve(settings, token=None, socket=settings.own_socket)
+        settings = attrs.evolve(
+            settings, token=None, tokens={}, readers={}, socket=settings.own_socket
+        )
     async with admin.listening(
         bridge.operators, metrics, settings, developing=is_developing, chat=routes
     ) as url:
