@@ -59,7 +59,8 @@ def supervise(command: Sequence[str], program: str | None, config: Path | None) 
                     say("something has changed: starting again")
                 end(child)
                 child = None
-        return Exit.OK if child is None else end(child, patience=None)
+        code = Exit.OK if child is None else end(child, patience=None)
+        return code if code >= 0 else 128 - code  # as a shell tells that a signal ended it
 
 
 def watched(program: str | None, config: Path | None) -> set[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge import assembly
+from bridge import installed
 from bridge.cli.check import mistakes
 from bridge.cli.doubts import doubts
 from bridge.settings import ServerSettings, Settings, load
@@ -43,8 +43,8 @@ def configured(tmp_path, monkeypatch) -> tuple[Settings, Path]:
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "config.toml"
     path.write_text(block("toml"))
-    installed, engines = assembly.installed(), assembly.engines()
-    return load(path, assembly.settings_class, installed=installed, engines=engines), path
+    offers, engines = installed.adapters(), installed.engines()
+    return load(path, installed.settings_class, installed=offers, engines=engines), path
 
 
 def test_its_configuration_is_sound(configured):

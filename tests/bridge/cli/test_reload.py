@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -138,3 +139,37 @@ def test_a_second_signal_ends_both(start, config, workplace):
     said(process, "SIGTERM: stopping, after at most 3600 seconds")
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
+
+
+def test_a_server_ends_with_what_started_it(start, config):
+    """Where the supervisor is killed, no server stays behind with the journal and the port."""
+    process = start("serve", "--dev", "--port", "0", "--log-format", "json")
+    said(process, "listening on")
+    process.kill()
+    assert '"stopped"' in process.stderr.read().decode()  # it is read to the end of both
+
+
+def test_a_signal_that_ends_the_server_is_told(start, config, workplace):
+    """The exit code of a server that SIGTERM ends while it starts is 143, as documented."""
+    config.write_text(WITH_SHOP)
+    (workplace / "shop.py").write_text(
+        'import signal\nprint("begun", flush=True)\nsignal.pause()\n\n\ndef receive(event): ...\n'
+    )
+    process = start("serve", "--dev", "--port", "0")
+    process.stdout.readline()
+    process.terminate()
+    assert process.wait() == 143
+
+
+def test_nobody_needs_a_token_while_developing(start, command, config):
+    """The operators' commands and a browser get in whatever tokens the configuration names."""
+    names = 'tokens = { alice = "alices-token" }\nreaders = { wall = "a-readers-token" }'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    admin = f'port = {port}\ntoken = "the-operators-token-of-the-tests"\n{names}'
+    config.write_text(CONFIG.replace("port = 0", admin, 1))
+    process = start("serve", "--dev", "--port", "0", "--log-format", "json")
+    said(process, "listening on")
+    assert command("status").code == 0
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status") as response:
+        assert orjson.loads(response.read())["ready"]
