@@ -45,6 +45,7 @@ _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
 _opened: Final[Callable[..., User]] = changer(User, "reply_until")
+_NO_IDS: Final = (None, None)
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
@@ -56,6 +57,58 @@ def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
     identities = _identities(event, _user_of(event))
     return [_name(event.domain, event.channel, each) for each in identities]
+
+
+def is_settled(message: Message, ledger: Ledger) -> bool:
+    """Return whether a message belongs to the conversation that it says, as nearly all do.
+
+    Its user is known there by all names that it tells, or becomes so by a phone alone. False
+    leaves it to `settle`.
+    """
+    where, party = message.conversation, message.sender
+    first = party.phone or party.user_id
+    if (
+        not first
+        or message.direction is not _INBOUND
+        or where.kind is not _DIRECT
+        or type(message.content) is System
+    ):
+        return False
+    account = message.account or ""
+    at = message.received_at.timestamp()
+    name = _name(message.domain, message.channel, first)
+    user = ledger.find(name)
+    others = (party.user_id, party.parent_user_id)
+    if user is None and others == _NO_IDS:  # somebody new
+        begun = _new_user(
+            name=name,
+            since=at,
+            seen=at,
+            identities=(first,),
+            conversations={account: where.id},
+            identified=(),
+            reply_until=_NEVER,
+            owned=_NEVER,
+            granted=_NEVER,
+        )
+        ledger.save(_heard(message, begun, account))
+        return True
+    if not (
+        type(user) is User
+        and user.conversations.get(account) == where.id
+        and at <= user.seen + _DAY
+        and first in user.identities
+        and (others == _NO_IDS or (account in user.identified and _has_all(user, others)))
+    ):
+        return False
+    heard = _heard(message, user, account)
+    if heard is not user:
+        ledger.save(heard)
+    return True
+
+
+def _has_all(user: User, names: Sequence[str | None]) -> bool:
+    return all(name is None or name in user.identities for name in names)
 
 
 def settle(

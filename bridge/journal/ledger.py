@@ -20,6 +20,8 @@ from bridge.model import Conversation, ConversationKind, Event, Status
 from bridge.model.codec import encode
 from bridge.model.frozen import quick_init
 
+_NONE: Final[Mapping[str, Any]] = {}
+
 
 @attrs.frozen(kw_only=True)
 class Observation:
@@ -34,7 +36,8 @@ class Observation:
     key: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Track:
     """What a journal remembers of one message: where it belongs and how far it is.
 
@@ -53,7 +56,7 @@ class Track:
     user: str | None = None
     aliases: tuple[str, ...] = ()
     id_space: str | None = None
-    standing: Mapping[str, Status] = attrs.field(factory=dict)
+    standing: Mapping[str, Status] = _NONE
     observed: tuple[Observation, ...] = ()
     correlation: str | None = None
 
@@ -184,7 +187,6 @@ class Ledger(Protocol):
 
 
 _USER: Final = "user"
-_NONE: Final[Mapping[str, Any]] = {}
 _LATEST: Final = "latest"
 
 

@@ -42,10 +42,10 @@ from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
 from bridge.journal.sqlite.inspection import check
-from bridge.journal.sqlite.ledger import find_record, forget_records, known_from
+from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
-from bridge.journal.sqlite.writer import FULL, Append, Sweep
+from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
 from bridge.journal.states import State
 from bridge.settings import JournalSettings, NoSettings
 
@@ -165,8 +165,7 @@ class SqliteJournal(Store, Journal):
 
     async def record(self, name: str) -> Record | None:
         """See `Journal.record`."""
-        writer = self.running()
-        return await self.reading(find_record, writer.indexes.names, digest(name))
+        return await self.looked_up(digest(name))
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""
@@ -203,7 +202,7 @@ class SqliteJournal(Store, Journal):
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         done: asyncio.Future[Appended] = self._loop.create_future()
-        self.running().put(Append(done=done, learned=digests))
+        self.running().put(Learn(done=done, digests=digests))
         await done
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
@@ -279,7 +278,7 @@ class SqliteJournal(Store, Journal):
 
     async def _erase_waiting(self, subject: Subject) -> int:
         done: asyncio.Future[int] = self._loop.create_future()
-        self.running().put(Append(done=done, erase=subject))
+        self.running().put(Erase(done=done, subject=subject))
         return await done
 
     @property

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.correlation import first_keys, first_names
+from bridge.journal.correlation import first_keys, first_records
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
     Record,
@@ -53,6 +53,10 @@ class RecordCache:
         """Return what is cached under a name."""
         return self._latest.get(name) or self._older.get(name)
 
+    def without(self, names: set[bytes]) -> set[bytes]:
+        """Return those of these names under which nothing is cached."""
+        return names.difference(self._latest).difference(self._older)
+
     def keep(self, records: Mapping[bytes, _Found]) -> None:
         """Cache what is in the file."""
         self._latest |= records
@@ -90,25 +94,31 @@ class GroupLedger(Overlay[bytes]):
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
-        keys = set(made.values())
-        self._known = self._keys.positions(keys)
-        self.looked_up = dict.fromkeys(keys, False) | dict.fromkeys(self._known, True)
+        keys = made.values()
+        self._positions: dict[bytes, int | None] = dict.fromkeys(keys)  # None: there is no such key
+        self._positions.update(self._keys.positions(keys))
         self._missing: set[bytes] = set()
         self._expected = events  # of which no record has been looked up
 
     def has_key(self, key: bytes) -> bool:
         """See `Overlay.has_key`."""
-        is_known = self.looked_up.get(key)
-        if is_known is None:
-            self._known |= self._keys.positions((key,))
-            is_known = self.looked_up[key] = key in self._known
-        return is_known
+        positions = self._positions
+        if key not in positions:
+            positions[key] = self._keys.positions((key,)).get(key)
+        return positions[key] is not None
+
+    def learn(self, digests: Sequence[bytes]) -> None:
+        """Make keys known of which only the digests are told."""
+        self._positions |= dict.fromkeys(digests) | self._keys.positions(digests)
+        for key in digests:
+            if key not in self.claims and not self.has_key(key) and self._lane_of(key) is None:
+                self.claims[key] = self._claimed[key] = None
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""
-        if not self.has_key(key):
+        position = self._positions[key] if self.has_key(key) else None
+        if position is None:
             return None
-        position = self._known[key]
         row: tuple[int, str | None, bytes | None] | None = self._connection.execute(
             "SELECT at, lane, event FROM entries WHERE position = ? AND key = ?", (position, key)
         ).fetchone()
@@ -123,17 +133,20 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
         if found is None and name not in self._missing:
-            names = {name}
-            for event in self._expected:
-                names.update(self.ids[each] for each in first_names(event)[0])
+            ids = {
+                each: digest_of_name(each)
+                for event in self._expected
+                for each in first_records(event)
+            }
             self._expected = ()
-            found = self._read(names).get(name)
+            self.ids |= ids
+            found = self._read({name, *ids.values()}).get(name)
         return found
 
     def _read(self, names: set[bytes]) -> Mapping[bytes, _Found]:
         """Read records into the cache, save those that are in it; return what has been read."""
         found: dict[bytes, _Found] = {}
-        wanted = [name for name in names if self._cache.get(name) is None]
+        wanted = self._cache.without(names)
         positions = tuple(self._names.positions(wanted).values())
         for some, statement in in_batches(positions, _RECORDS):
             rows: Iterable[tuple[bytes, bytes | None, bytes | None]] = self._connection.execute(
@@ -144,7 +157,7 @@ class GroupLedger(Overlay[bytes]):
                 if record is not None:
                     found[name] = record
         self._cache.keep(found)
-        self._missing.update(name for name in wanted if name not in found)
+        self._missing |= wanted.difference(found)
         return found
 
     def write(self, now: int) -> None:
@@ -167,7 +180,7 @@ class GroupLedger(Overlay[bytes]):
 
         Those of users who have been seen no later stay where they are, which costs half as much.
         """
-        before = self._names.positions(name for name in self.records if name not in self._missing)
+        before = self._names.positions(self.records.keys() - self._missing)
         moving: list[tuple[bytes, _Found]] = []
         staying: list[tuple[bytes, int]] = []
         for name, value in self.records.items():
@@ -201,12 +214,13 @@ class GroupLedger(Overlay[bytes]):
         self._queues.commit(self.queues, self.lanes)
 
 
-def find_record(connection: apsw.Connection, names: KeyIndex, name: bytes) -> Record | None:
-    """Return the record of a name, or of the one that it is tied to; safe beside the writer."""
-    found = _find(connection, names, name)
-    if isinstance(found, bytes):
-        found = _find(connection, names, found)
-    return None if isinstance(found, bytes) else found
+def find_records(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> Sequence[Record | None]:
+    """Return the record of each name, or of the one that it is tied to; safe beside the writer."""
+    found = [_find(connection, index, name) for name in names]
+    found = [_find(connection, index, to) if isinstance(to, bytes) else to for to in found]
+    return [None if isinstance(each, bytes) else each for each in found]
 
 
 def _find(connection: apsw.Connection, names: KeyIndex, name: bytes) -> _Found | None:
