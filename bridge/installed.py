@@ -214,3 +214,8 @@ def journal_of(settings: tables.JournalSettings) -> Journal:
 def _local(path: Path, max_size: int) -> Journal:
     # What has been taken out of it need not stay.
     return journal_of(tables.JournalSettings(path=path, keep=0, max_size=max_size))
+
+
+def read(path: Path | str) -> tables.Settings:
+    """Read the settings from a file, with what is installed. Raises `ConfigurationError`."""
+    return tables.load(path, settings_class, installed=adapters(), engines=engines())

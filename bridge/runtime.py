@@ -62,7 +62,6 @@ from bridge.settings import (
     ServerSettings,
     Settings,
     Stale,
-    load,
 )
 
 if TYPE_CHECKING:
@@ -118,14 +117,7 @@ class Bridge(Subscribers, Conversations):
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
         """Make a bridge as a TOML file describes it. Raises `ConfigurationError`."""
-        return cls.from_settings(
-            load(
-                path,
-                installed.settings_class,
-                installed=installed.adapters(),
-                engines=installed.engines(),
-            )
-        )
+        return cls.from_settings(installed.read(path))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

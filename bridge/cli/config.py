@@ -80,14 +80,8 @@ def read(path: Path) -> Settings:
     """
     make_importable(path.parent.absolute())
     from bridge import installed
-    from bridge.settings import load
 
-    return load(
-        path,
-        installed.settings_class,
-        installed=installed.adapters(),
-        engines=installed.engines(),
-    )
+    return installed.read(path)
 
 
 def make_importable(directory: Path) -> None:

@@ -62,8 +62,8 @@ def names_of(event: Event) -> list[str]:
 def is_settled(message: Message, ledger: Ledger) -> bool:
     """Return whether a message belongs to the conversation that it says, as nearly all do.
 
-    Its user is known there by all names that it tells, or becomes so by a phone alone. False
-    leaves it to `settle`.
+    Its user is known there by all names that it tells, or by none of them until now. False leaves
+    it to `settle`.
     """
     where, party = message.conversation, message.sender
     first = party.phone or party.user_id
@@ -79,20 +79,9 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     name = _name(message.domain, message.channel, first)
     user = ledger.find(name)
     others = (party.user_id, party.parent_user_id)
-    if user is None and others == _NO_IDS:  # somebody new
-        begun = _new_user(
-            name=name,
-            since=at,
-            seen=at,
-            identities=(first,),
-            conversations={account: where.id},
-            identified=(),
-            reply_until=_NEVER,
-            owned=_NEVER,
-            granted=_NEVER,
-        )
-        ledger.save(_heard(message, begun, account))
-        return True
+    if user is None:
+        identities = (first,) if others == _NO_IDS else _identities(message, party)
+        return _is_new(message, name, identities, ledger)
     if not (
         type(user) is User
         and user.conversations.get(account) == where.id
@@ -104,6 +93,34 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     heard = _heard(message, user, account)
     if heard is not user:
         ledger.save(heard)
+    return True
+
+
+def _is_new(message: Message, name: str, identities: Sequence[str], ledger: Ledger) -> bool:
+    """Remember the user of a message, by that name and others, if none of them is known."""
+    others: list[str] = []
+    for identity in identities[1:]:
+        others.append(_name(message.domain, message.channel, identity))
+        if ledger.find(others[-1]) is not None:
+            return False
+    party, account = message.sender, message.account or ""
+    at = message.received_at.timestamp()
+    user = _new_user(
+        name=name,
+        since=at,
+        seen=at,
+        identities=tuple(identities),
+        conversations={account: message.conversation.id},
+        identified=(account,) if party.user_id or party.parent_user_id else (),
+        reply_until=_NEVER,
+        owned=_NEVER,
+        granted=_NEVER,
+    )
+    user = _heard(message, user, account)
+    ledger.save(user)
+    for each in others:
+        if each != name:
+            ledger.tie(each, user)
     return True
 
 

@@ -232,7 +232,7 @@ class Database:
     async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
-        None where the `first` statement returns no row; it shares a round trip with the begin.
+        None where the `first` statement returns false; it shares a round trip with the begin.
         These connections are others than the journal's own, so that subscribers who wait for an
         append cannot keep it from having one. Raises what psycopg does.
         """
@@ -243,7 +243,7 @@ class Database:
                 cursor = psycopg.AsyncClientCursor(connection)
                 await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
                 cursor.nextset()
-                yield connection if cursor.rowcount else None
+                yield connection if await cursor.fetchone() == (True,) else None
                 await _commit(connection)
             except BaseException:
                 with suppress(psycopg.Error):

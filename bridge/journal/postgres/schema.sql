@@ -143,3 +143,17 @@ BEGIN
     RETURN before;
 END
 $keep$;
+
+-- Take an entry for a subscriber in the transaction with its effects, once, by the process that
+-- serves its lane; return whether it may. A claim of the partition waits for the transaction.
+CREATE FUNCTION take(id bytea, whose text, process text) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $take$
+BEGIN
+    WITH mine AS (
+        SELECT entries.position, partition FROM entries JOIN cursors USING (partition)
+        WHERE key = id AND subscriber = whose AND owner = process FOR KEY SHARE OF cursors
+    )
+    INSERT INTO done SELECT whose, partition, position FROM mine ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END
+$take$;

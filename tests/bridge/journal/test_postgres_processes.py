@@ -616,6 +616,7 @@ def make_old(server: PostgresServer, schema: str) -> None:
         ALTER TABLE head DROP queued;
         ALTER TABLE records DROP position, ADD at double precision NOT NULL DEFAULT 0;
         DROP FUNCTION keep;
+        DROP FUNCTION take;
         DROP TABLE states;
         UPDATE meta SET format = 1;
         """
