@@ -1,4 +1,4 @@
-"""Packages that import a name when it is first used (PEP 562).
+"""Names that are imported when they are first used, so that commands start in a third of the time.
 
 A package's `__init__` imports its public names for type checkers alone, and says where they are::
 
@@ -7,7 +7,12 @@ A package's `__init__` imports its public names for type checkers alone, and say
     else:
         __getattr__, __dir__ = lazily(__name__, ("bridge.model.content",))
 
-So a command that needs few of the names starts in a third of the time.
+A library of which only some runs need anything is imported so (PEP 562 does it for packages)::
+
+    if TYPE_CHECKING:
+        import aiohttp
+    else:
+        aiohttp = later("aiohttp")
 """
 
 from __future__ import annotations
@@ -34,3 +39,16 @@ def lazily(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find, lambda: namespace["__all__"]
+
+
+class later:  # noqa: N801 - it is called in the place of an import
+    """A module that is imported when something of it is first used."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> object:
+        """Import the module, and return what is called so in it."""
+        value = getattr(import_module(self._module), name)
+        setattr(self, name, value)
+        return value

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -24,6 +24,9 @@ from bridge.adapter import Callback
 from bridge.journal.protocol import Appended
 from bridge.model import Event
 from bridge.throttle import Throttle
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Around: TypeAlias = AbstractContextManager[Any] | None
 _Hook: TypeAlias = Callable[[Any], Around]
@@ -153,6 +156,11 @@ class Hooks(list[_Hook]):
                 if context is not None:
                     around = _Guarded(self, hook, context, around)
         return around
+
+    def around(self, details: object, step: Callable[[T], R], value: T, /) -> R:
+        """Return what a step makes of a value, while the hooks watch."""
+        with self(details):
+            return step(value)
 
     def log(self, hook: _Hook, error: BaseException) -> None:
         """Log that a hook failed; not why, since that may quote what an event holds."""

@@ -27,15 +27,14 @@ from contextlib import (
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from aiohttp import web
 from yarl import URL
 
-from bridge import assembly
+from bridge import assembly, installed
 from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
-from bridge.assembly import journal_of, max_age_of, subscriber_of
+from bridge.assembly import max_age_of, subscriber_of
 from bridge.clock import Clock
 from bridge.delivery import Delivery
 from bridge.delivery.receivers import Receivers
@@ -44,9 +43,8 @@ from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress import request_id
-from bridge.ingress.asgi import Application, AsgiApplication
 from bridge.ingress.intake import Intake
-from bridge.ingress.web import mount
+from bridge.installed import journal_of
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event
@@ -64,8 +62,12 @@ from bridge.settings import (
     ServerSettings,
     Settings,
     Stale,
-    load,
 )
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from bridge.ingress.asgi import Application, AsgiApplication
 
 _PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
 _log: Final = logging.getLogger(__name__)
@@ -115,14 +117,7 @@ class Bridge(Subscribers, Conversations):
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
         """Make a bridge as a TOML file describes it. Raises `ConfigurationError`."""
-        return cls.from_settings(
-            load(
-                path,
-                assembly.settings_class,
-                installed=assembly.installed(),
-                engines=assembly.engines(),
-            )
-        )
+        return cls.from_settings(installed.read(path))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -143,7 +138,7 @@ class Bridge(Subscribers, Conversations):
         problems: list[Problem] = []
         for name, entry in settings.adapters.items():
             try:
-                adapter = assembly.load(entry.type)(name, entry.settings)
+                adapter = installed.load(entry.type)(name, entry.settings)
                 bridge.add_adapter(
                     name,
                     adapter,
@@ -241,6 +236,8 @@ class Bridge(Subscribers, Conversations):
 
     def mount(self, app: web.Application) -> None:
         """Take callbacks in an aiohttp application, and run while it runs."""
+        from bridge.ingress.web import mount  # noqa: PLC0415 - HTTP, which commands do without
+
         if self.server.trusted_proxies:
             app.middlewares.append(request_id.middleware(self.server.trusted_proxies))
         mount(app, self.intake, self.server)
@@ -253,6 +250,8 @@ class Bridge(Subscribers, Conversations):
         another application (Django, Quart) it takes what comes below `server.prefix`, and runs
         the bridge while that application runs.
         """
+        from bridge.ingress.asgi import AsgiApplication  # noqa: PLC0415 - as in `mount`
+
         return AsgiApplication(self.intake, self.server, self, otherwise)
 
     @asynccontextmanager

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge import assembly
+from bridge import installed
 from bridge.adapter import Callback, SampleSource
-from bridge.assembly import without_secrets
 from bridge.cli.main import app as command
+from bridge.installed import without_secrets
 from bridge.journal.memory import MemoryJournal
 from bridge.model import (
     CONTENT_CLASSES,
@@ -86,7 +86,7 @@ def prose(text: str) -> str:
 
 def sampled() -> Iterator[tuple[str, Event]]:
     """Return the events that adapters make of their samples, and of what says nothing known."""
-    for name in assembly.installed():
+    for name in installed.adapters():
         adapter = without_secrets(name)
         if not isinstance(adapter, SampleSource):
             continue
@@ -293,7 +293,7 @@ async def measured() -> str:
     bridge = Bridge(journal=MemoryJournal())
     bridge.observe(counted)
     bridge.on(Event, name="crm")(lambda _: None)
-    for name in assembly.installed():
+    for name in installed.adapters():
         bridge.add_adapter(name, without_secrets(name))
     async with bridge:
         for name, adapter in bridge.adapters.items():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import logging
 import signal
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -29,6 +33,14 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the bridge once where Python keeps no bytecode, and not in hundreds of processes."""
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        folder = Path(find_spec("bridge").origin).parent
+        for each in (folder, folder / "adapters"):  # the latter may be a link
+            compileall.compile_dir(each, quiet=2)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills",
@@ -51,6 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# What takes longest comes first, so that in the end no worker is left alone with it.
+_FIRST = ("tests/promises/", "tests/test_exactly_once.py", "tests/bridge/cli/", "tests/bridge/ops/")
+
 _SLOW = (
     "tests/promises/",
     "tests/bridge/cli/test_broker_away.py",
@@ -63,8 +78,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.nodeid.startswith(_SLOW) or "nats" in item.nodeid:
             item.add_marker(pytest.mark.slow)
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            # The same lines many times over; cases cover them, and tracing doubles what laws cost.
+            item.add_marker(pytest.mark.no_cover)
         if by_hand and item.nodeid.startswith("tests/promises/"):
             item.add_marker(pytest.mark.timeout(0))  # hundreds of kills take what they take
+    items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(not (ROOT / "bridge").is_dir(), reason="needs th
 PROGRAM = """\
 import adapters
 import bridge.adapters.incs
-from bridge.assembly import installed, load
+from bridge import installed
 
 assert adapters.WORDS == "the program's own", adapters
 print(bridge.__file__)
-print(*installed())
-print(load("whatsapp").__module__)
+print(*installed.adapters())
+print(installed.load("whatsapp").__module__)
 """
 
 

@@ -9,7 +9,6 @@ import re
 from typing import Any, Final
 
 import attrs
-import vobject
 
 from bridge.adapter import build
 from bridge.adapter.payload import filled, identifier, mapping, several
@@ -103,6 +102,8 @@ def _entries(card: JsonObject, name: str) -> list[JsonObject]:
 def _completed(card: ContactCard, text: str) -> ContactCard:
     """Return a card with what only its vCard tells; what Meta read of it stays as it is."""
     try:
+        import vobject  # noqa: PLC0415 - slow to import, and few messages have one
+
         told = _told(vobject.readOne(text).contents)
     except Exception:  # noqa: BLE001 - a reader of many forms, over what anybody may write
         return card

@@ -6,8 +6,7 @@ import inspect
 from operator import itemgetter
 from typing import Final
 
-from bridge import assembly
-from bridge.adapter import SampleSource
+from bridge import installed
 from bridge.cli.options import AsJson
 from bridge.cli.rendering import Columns, print_rows
 from bridge.errors import BridgeError
@@ -21,8 +20,10 @@ _COLUMNS: Final[Columns] = {
 }
 
 
-def _row(offer: assembly.Installed) -> dict[str, str | int | None]:
+def _row(offer: installed.Installed) -> dict[str, str | int | None]:
     """Return the row of an adapter; `samples` is None if it has none or needs settings."""
+    from bridge.adapter import SampleSource
+
     row: dict[str, str | int | None] = {
         "name": offer.name,
         "version": f"{offer.distribution} {offer.version}",
@@ -34,9 +35,9 @@ def _row(offer: assembly.Installed) -> dict[str, str | int | None]:
     try:
         cls = offer.load()
         row["summary"] = (inspect.getdoc(cls) or "").partition("\n")[0]
-        adapter = assembly.without_secrets(offer.name)
+        adapter = installed.without_secrets(offer.name)
         row["samples"] = len(adapter.samples()) if isinstance(adapter, SampleSource) else None
-    except assembly.NeedsSettings:
+    except installed.NeedsSettings:
         pass
     except BridgeError as error:
         row["fault"] = str(error)
@@ -52,4 +53,4 @@ def adapters(*, json: AsJson = False) -> None:
 
     Example: `bridge adapters`
     """
-    print_rows(map(_row, assembly.installed().values()), _COLUMNS, as_json=json)
+    print_rows(map(_row, installed.adapters().values()), _COLUMNS, as_json=json)

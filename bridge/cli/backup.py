@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, say
 from bridge.errors import ConfigurationError, Problem
-from bridge.journal.protocol import FileJournal
 
 
 def backup(file: Path, /, *, config: ConfigOption = None) -> int:
@@ -28,6 +26,9 @@ def backup(file: Path, /, *, config: ConfigOption = None) -> int:
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
+    from bridge.installed import journal_of
+    from bridge.journal.protocol import FileJournal
+
     path = configuration.find(config, or_example=False)
     settings = configuration.read(path).journal
     journal = journal_of(settings)

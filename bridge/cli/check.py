@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 from rich.console import Console
 from rich.text import Text
 
-from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.doubts import doubts
 from bridge.cli.terminal import Exit, counted, print_line, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
-from bridge.outbox.probing import probed
-from bridge.runtime import Bridge
-from bridge.settings import Settings
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
 
 
 def check(*, config: ConfigOption = None, online: bool = False) -> int:
@@ -41,6 +39,8 @@ def check(*, config: ConfigOption = None, online: bool = False) -> int:
     online
         Ask the providers whether the credentials for sending work.
     """
+    from bridge.cli.doubts import doubts
+
     path = configuration.find(config, or_example=True)
     found: tuple[Problem, ...] = ()
     try:
@@ -63,6 +63,11 @@ def check(*, config: ConfigOption = None, online: bool = False) -> int:
 
 def _ask(settings: Settings, path: Path) -> Exit:
     """Ask the providers whether the credentials work, and tell what they say."""
+    import asyncio
+
+    from bridge.outbox.probing import probed
+    from bridge.runtime import Bridge
+
     results = asyncio.run(probed(Bridge.from_settings(settings).adapters, settings.outbox))
     if not results:
         say("no adapter has credentials that a provider could be asked about", style="yellow")
@@ -85,6 +90,8 @@ def _ask(settings: Settings, path: Path) -> Exit:
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
     """Return every mistake that shows only when the bridge is made, or connects."""
+    from bridge.runtime import Bridge
+
     try:
         Bridge.from_settings(settings)
     except ConfigurationError as error:
@@ -94,6 +101,8 @@ def mistakes(settings: Settings) -> tuple[Problem, ...]:
 
 def _about_journal(settings: Settings) -> tuple[Problem, ...]:
     """Look at the journal as a start would. Raises `ConfigurationError` where that would fail."""
+    from bridge.installed import journal_of
+
     try:
         told = tuple(journal_of(settings.journal).check())
     except ConfigurationError as error:

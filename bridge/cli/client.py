@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -19,13 +19,13 @@ import orjson
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.errors import BridgeError, ConfigurationError, Problem
-from bridge.settings import AdminSettings, load_admin
-from bridge.settings.admin import address_of
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, reached_at
+
+if TYPE_CHECKING:
+    from bridge.settings import AdminSettings
 
 Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
 
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 _PATIENCE: Final = 60.0  # seconds; a search of a large journal may take a while
 _SILENCE: Final = 30.0  # seconds; a stream says every ten that it is still there
 _PIECE: Final = 1 << 20
@@ -53,7 +53,7 @@ class Client:
 
     def __init__(self, settings: AdminSettings) -> None:
         self._socket = settings.own_socket
-        self._host = _EVERYWHERE.get(settings.host, settings.host)
+        self._host = reached_at(settings.host)
         self._port = settings.port
         self._headers = {"Accept": "application/json"}
         if settings.own_token is not None:
@@ -152,6 +152,8 @@ class _Local(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect; raise `PermissionError` also where another user's server would be told."""
+        from bridge.settings.admin import address_of
+
         if self._path.stat().st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
             raise PermissionError
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -161,6 +163,8 @@ class _Local(http.client.HTTPConnection):
 
 def connect(config: ConfigOption) -> Client:
     """Return a client for the server of a configuration. Raises `ConfigurationError`."""
+    from bridge.settings import load_admin
+
     path = configuration.find(config, or_example=True)
     settings = load_admin(path, os.environ)
     if not settings.enabled:

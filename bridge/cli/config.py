@@ -79,15 +79,9 @@ def read(path: Path) -> Settings:
     Makes the modules beside the file importable, since a subscriber's often stands there.
     """
     make_importable(path.parent.absolute())
-    from bridge import assembly  # noqa: PLC0415 - see above
-    from bridge.settings import load  # noqa: PLC0415
+    from bridge import installed
 
-    return load(
-        path,
-        assembly.settings_class,
-        installed=assembly.installed(),
-        engines=assembly.engines(),
-    )
+    return installed.read(path)
 
 
 def make_importable(directory: Path) -> None:
@@ -105,11 +99,11 @@ def adapter(settings: Settings, name: str) -> Adapter:
 
     Raises `UnknownAdapter`, or `ConfigurationError` where it refuses its settings.
     """
-    from bridge import assembly  # noqa: PLC0415
+    from bridge import installed
 
     entry = entry_of(settings, name)
     try:
-        return assembly.load(entry.type)(name, entry.settings)
+        return installed.load(entry.type)(name, entry.settings)
     except ConfigurationError as error:
         raise ConfigurationError(settings.locate(f"adapters.{name}", error)) from error
 
@@ -119,7 +113,7 @@ def entry_of(settings: Settings, name: str) -> AdapterEntry:
     try:
         return settings.adapters[name]
     except KeyError:
-        from bridge.settings.wording import unknown  # noqa: PLC0415
+        from bridge.settings.wording import unknown
 
         raise UnknownAdapter(unknown("configured adapter", name, settings.adapters)) from None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bridge import assembly
+from bridge import installed
 from bridge.adapter import Repeating
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
@@ -102,7 +102,7 @@ def _about_networks(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _about_repetition(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, entry in settings.adapters.items():
-        adapter: object = assembly.load(entry.type)
+        adapter: object = installed.load(entry.type)
         if not isinstance(adapter, Repeating):
             continue
         if settings.journal.keep < adapter.repeats_for.total_seconds():

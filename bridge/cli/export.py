@@ -8,18 +8,18 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.client import NoServer, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, say
 from bridge.errors import ConfigurationError
-from bridge.journal.transfer import lines_of
-from bridge.settings import JournalSettings
+
+if TYPE_CHECKING:
+    from bridge.settings import JournalSettings
 
 _PRIVATE: Final = 0o600
 
@@ -64,6 +64,9 @@ def export(
 
 
 async def _export(settings: JournalSettings, write: Callable[[bytes], object]) -> None:
+    from bridge.installed import journal_of
+    from bridge.journal.transfer import lines_of
+
     async with journal_of(settings) as journal:
         async for line in lines_of(journal):
             write(line)

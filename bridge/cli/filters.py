@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from bridge.cli.client import Parameters
 from bridge.cli.options import refuse_masked
-from bridge.settings import ContentKind, EventKind
+from bridge.model.content import ContentKind
+from bridge.model.events import EventKind
 
 
 @Parameter(name="*")

@@ -6,17 +6,18 @@ import asyncio
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 from cyclopts import Parameter
 
-from bridge.assembly import journal_of
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, counted, say
 from bridge.errors import ConfigurationError, Problem
-from bridge.journal.protocol import Journal
-from bridge.journal.transfer import Transferred, take_in
+
+if TYPE_CHECKING:
+    from bridge.journal.protocol import Journal
+    from bridge.journal.transfer import Transferred
 
 
 def importing(
@@ -39,6 +40,8 @@ def importing(
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
+    from bridge.installed import journal_of
+
     path = configuration.find(config, or_example=False)
     journal = journal_of(configuration.read(path).journal)
     if not journal.durable:
@@ -60,5 +63,7 @@ def importing(
 
 
 async def _import(journal: Journal, lines: BinaryIO) -> Transferred:
+    from bridge.journal.transfer import take_in
+
     async with journal:
         return await take_in(journal, lines)

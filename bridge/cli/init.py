@@ -13,22 +13,24 @@ from datetime import timedelta
 from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hints
 from urllib.parse import quote, urlsplit
 
 import attrs
 from cyclopts import Parameter
 
-from bridge import assembly
-from bridge.adapter import Repeating, SampleSource
+from bridge import adapter as contract
+from bridge import installed
 from bridge.adapter.setup import Chosen, Given, Rows, Several, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.config import DEFAULT, ConfigOption
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError, ConfigurationError
-from bridge.settings import JournalSettings, Settings, loads
 from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
 
 _OURS: Final = "incs-bridge"
 _BOT: Final = Path("bot.py")
@@ -120,7 +122,7 @@ def _ask(question: str, *, hidden: bool = False) -> str:
 
 
 def _asked_adapters(*, asking: bool) -> Sequence[str]:
-    offered = assembly.installed()
+    offered = installed.adapters()
     first = next(name for name, offer in offered.items() if offer.distribution == _OURS)
     if not asking:
         return (first,)
@@ -156,7 +158,7 @@ def _asked_rows(asked: Rows) -> Sequence[Mapping[str, str]]:
 
 
 def _settings_class(name: str) -> type[Any]:
-    offers = assembly.installed()
+    offers = installed.adapters()
     if name not in offers:
         raise UsageError(unknown("installed adapter", name, offers))
     return offers[name].load().Settings
@@ -164,7 +166,7 @@ def _settings_class(name: str) -> type[Any]:
 
 def _with_rows() -> Iterator[str]:
     """Yield the installed adapters that `--channel` goes with."""
-    for name, offer in assembly.installed().items():
+    for name, offer in installed.adapters().items():
         with suppress(ConfigurationError):  # one that is broken goes with nothing
             if any(parts_of(offer.load().Settings, Rows)):
                 yield name
@@ -226,9 +228,12 @@ def _row(texts: Mapping[str, str], rows: Rows, array: Any) -> Iterator[str]:  # 
 
 def _keep(names: Sequence[str]) -> int | None:
     """Return for how many days the journal must know a callback, if that is longer than usual."""
-    adapters: list[object] = [assembly.load(name) for name in names]
+    from bridge.settings import JournalSettings
+
+    adapters: list[object] = [installed.load(name) for name in names]
     longest = max(
-        (each.repeats_for for each in adapters if isinstance(each, Repeating)), default=timedelta()
+        (each.repeats_for for each in adapters if isinstance(each, contract.Repeating)),
+        default=timedelta(),
     )
     return longest.days if longest.total_seconds() > JournalSettings().keep else None
 
@@ -269,9 +274,10 @@ def _escaped(text: str) -> str:
 
 def _checked(text: str, path: Path) -> Settings:
     """Return the settings of a document. Raises `ConfigurationError` where it is wrong."""
-    settings = loads(text, assembly.settings_class, installed=assembly.installed(), path=path)
-    from bridge.cli.check import mistakes  # noqa: PLC0415 - all that serves; not for `--help`
+    from bridge.cli.check import mistakes
+    from bridge.settings import loads
 
+    settings = loads(text, installed.settings_class, installed=installed.adapters(), path=path)
     problems = mistakes(settings)
     if problems:
         raise ConfigurationError(problems)
@@ -345,7 +351,7 @@ def _tell(
 def _tail(settings: Settings, table: _Table) -> str:
     """Return what the adapter wants at the end of its address."""
     adapter = configuration.adapter(settings, table.name)
-    if not isinstance(adapter, SampleSource):
+    if not isinstance(adapter, contract.SampleSource):
         return ""
     tail = adapter.authenticate(b"{}").tail
     return f"/{quote(tail)}" if tail else ""

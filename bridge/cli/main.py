@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import sys
 import traceback
@@ -35,6 +36,7 @@ def _application() -> App:
         help=_HELP,
         version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
         help_format="markdown",
+        version_format="plaintext",
         default_parameter=Parameter(negative="", show_default=False),
         suppress_keyboard_interrupt=False,  # the exit code is ours to give
         error_console=Console(stderr=True),
@@ -48,6 +50,7 @@ _COMMANDS: Final = (
     *("send", "outbox"),
     *("backup", "export", "import", "completion"),
 )
+_COLLECT_AFTER: Final = 50_000
 _MODULES: Final = {"import": "importing"}  # a word of Python's is no module
 for _name in _COMMANDS:
     # Named by its path, so that a command loads only what it needs itself.
@@ -126,6 +129,7 @@ def _summary(name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and end the process with its exit code."""
+    gc.set_threshold(_COLLECT_AFTER)  # what is imported stays: looking through it finds nothing
     tokens = sys.argv[1:] if arguments is None else arguments
     is_overview = not tokens or tokens[0] in app.help_flags
     try:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
 
-from bridge.adapter import Adapter, Callback, Parsed, Verified
+from bridge import adapter as contract
+from bridge import installed
 from bridge.adapter.signing import Secret
-from bridge.assembly import without_secrets
 from bridge.cli import config as configuration
-from bridge.cli.bodies import Body, bodies
 from bridge.cli.config import ConfigOption
 from bridge.cli.options import moment
 from bridge.cli.terminal import Exit, fail, say
 from bridge.errors import CodecError, NotAuthentic
-from bridge.model.codec import encode
 from bridge.raised import raised_at
+
+if TYPE_CHECKING:
+    from bridge.cli.bodies import Body
 
 STDIN: Final = "-"
 
@@ -54,12 +55,12 @@ def normalize(
     """
     text = moment(received_at, "--received-at")
     when = datetime.now(UTC) if text is None else datetime.fromisoformat(text)
-    reader = without_secrets(adapter) if config is None else _configured(config, adapter)
+    reader = installed.without_secrets(adapter) if config is None else _configured(config, adapter)
     done = [_normalize(reader, file, when) for file in files or (STDIN,)]
     return Exit.OK if all(done) else Exit.FAILURE
 
 
-def _configured(config: Path, name: str) -> Adapter:
+def _configured(config: Path, name: str) -> contract.Adapter:
     settings = configuration.read(config)
     entry = configuration.entry_of(settings, name)
     disarmed = attrs.evolve(entry, settings=_disarmed(entry.settings))
@@ -78,8 +79,10 @@ def _disarmed(settings: Any) -> Any:  # noqa: ANN401 - an adapter's own class
     return attrs.evolve(settings, **changes) if "insecure" in changes else settings
 
 
-def _normalize(adapter: Adapter, file: str, received_at: datetime) -> bool:
+def _normalize(adapter: contract.Adapter, file: str, received_at: datetime) -> bool:
     """Print the events of a file; return whether everything in it could be read."""
+    from bridge.cli.bodies import bodies
+
     try:
         content = _content(file)
     except OSError as error:
@@ -103,8 +106,10 @@ def _content(file: str) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _print_events(adapter: Adapter, body: Body, received_at: datetime) -> str | None:
+def _print_events(adapter: contract.Adapter, body: Body, received_at: datetime) -> str | None:
     """Print the events of a body; return what is wrong with it, and where in its file."""
+    from bridge.model.codec import encode
+
     try:
         parsed = _parsed(adapter, body.content, received_at)
         lines = [encode(event) + b"\n" for event in parsed.events]
@@ -120,10 +125,10 @@ def _print_events(adapter: Adapter, body: Body, received_at: datetime) -> str | 
     return f"{line}:{column}: {parsed.malformed.reason}"
 
 
-def _parsed(adapter: Adapter, content: bytes, received_at: datetime) -> Parsed:
+def _parsed(adapter: contract.Adapter, content: bytes, received_at: datetime) -> contract.Parsed:
     try:
         # A file proves nothing, but `verify` is also what opens an envelope.
-        verified = adapter.verify(Callback(body=content, received_at=received_at))
+        verified = adapter.verify(contract.Callback(body=content, received_at=received_at))
     except NotAuthentic:
-        verified = Verified(payload=content, received_at=received_at)
+        verified = contract.Verified(payload=content, received_at=received_at)
     return adapter.parse(verified)

@@ -11,7 +11,6 @@ from cyclopts.validators import Number
 
 from bridge.cli.terminal import UsageError
 from bridge.model.masking import MASK
-from bridge.settings import seconds
 
 ServerConfig: TypeAlias = Annotated[
     Path | None,
@@ -60,14 +59,15 @@ def moment(text: str | None, option: str) -> str | None:
     """Return a time that is written as one, or as how long ago. Raises `UsageError`."""
     if text is None:
         return None
+    from bridge.adapter.payload import instant
+    from bridge.settings import seconds
+
     ago = None if text.isdigit() else seconds(text)  # bare digits are a time, if anything
     if ago is not None:
         try:
             return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
         except OverflowError:
             pass
-    from bridge.adapter.payload import instant  # noqa: PLC0415 - few commands are given a time
-
     value = instant(text)
     if value is None:
         raise UsageError(

@@ -35,7 +35,7 @@ class EventPrinter:
         self._form = form
         self._shown = show_personal_data
         if form == "text":  # which needs the whole model, as no other format does
-            from bridge.delivery.console import Console  # noqa: PLC0415
+            from bridge.delivery.console import Console
 
             self._console = Console(show_personal_data=show_personal_data)
 
@@ -43,7 +43,7 @@ class EventPrinter:
         """Print an event, given as JSON, and flush."""
         match self._form:
             case "text":
-                from bridge.model.codec import from_dict  # noqa: PLC0415
+                from bridge.model.codec import from_dict
 
                 self._console(from_dict(dict(event)))
                 return

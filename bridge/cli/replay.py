@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from bridge.cli.client import Client, Parameters, connect
 from bridge.cli.filters import Filters
@@ -99,6 +98,8 @@ def _found(
     client: Client, query: Parameters, to: Mapping[str, object], rate: float | None
 ) -> Iterator[Mapping[str, Any]]:
     """Replay what a search finds; yield the answers."""
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
     size = _size(rate)
     with Progress(
         TextColumn("{task.completed:,.0f} events"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import orjson
 
-from bridge import assembly
+from bridge import installed
 from bridge.adapter import Adapter, SampleSource
 from bridge.adapter.body import read_object
 from bridge.cli import config as configuration
@@ -68,9 +68,9 @@ def listed(config: Path | None, adapter: str | None) -> Sequence[Target]:
     try:
         path = configuration.find(config, or_example=True)
     except ConfigurationError:
-        names = assembly.installed() if adapter is None else (adapter,)
+        names = installed.adapters() if adapter is None else (adapter,)
         return [
-            target for name in names for target in samples_of(name, assembly.without_secrets(name))
+            target for name in names for target in samples_of(name, installed.without_secrets(name))
         ]
     return configured(configuration.read(path), adapter)
 

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import orjson
 from cyclopts import Parameter
 
 from bridge.cli.terminal import Exit
-from bridge.model import schema as generated
-from bridge.ops.openapi import openapi
-
-_WRITERS: Final = {
-    "jsonschema": generated.json_schema,
-    "asyncapi": generated.asyncapi,
-    "openapi": openapi,
-}
 
 
 def schema(
@@ -37,9 +29,12 @@ def schema(
         JSON Schema 2020-12 or AsyncAPI 3.0 of the events, or OpenAPI 3.1 of the
         operators' interface with `POST /send`.
     """
-    document = orjson.dumps(
-        _WRITERS[form](), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    )
-    sys.stdout.buffer.write(document)
+    from bridge.model.schema import asyncapi, json_schema
+
+    write = json_schema if form == "jsonschema" else asyncapi
+    if form == "openapi":
+        from bridge.ops.openapi import openapi as write
+    indented = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.buffer.write(orjson.dumps(write(), option=indented))
     sys.stdout.buffer.flush()
     return Exit.OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from cyclopts import Parameter
@@ -13,7 +13,6 @@ from cyclopts.validators import Number
 from bridge.cli.client import connect
 from bridge.cli.options import ServerConfig
 from bridge.cli.terminal import Exit, UsageError, fail, print_line
-from bridge.outbox.composing import Adapt
 
 _LONGEST_WAIT: Final = 60
 _FAILED: Final = frozenset({"failed", "expired"})
@@ -31,7 +30,7 @@ def send(
     fallback: tuple[str, ...] = (),
     not_before: str | None = None,
     expires: str | None = None,
-    adapt: Adapt = "degrade",
+    adapt: Literal["degrade", "strict"] = "degrade",
     wait: Annotated[float, Parameter(validator=Number(gte=0, lte=_LONGEST_WAIT))] = 10,
     dry_run: bool = False,
     config: ServerConfig = None,

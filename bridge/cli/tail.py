@@ -61,7 +61,7 @@ def tail(
         start["after"] = 0
     client = connect(config)
     if interactive:
-        from bridge.cli.board import Board, show  # noqa: PLC0415 - it needs the whole model
+        from bridge.cli.board import Board, show
 
         board = Board(client, show_personal_data=show_personal_data)
         show(board, _followed(client, filters, start, board.tell), sys.stdin.fileno())

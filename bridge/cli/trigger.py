@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.progress import Progress
 
 from bridge.cli import config as configuration
-from bridge.cli import samples as sources
-from bridge.cli.changes import Change, changed, near
 from bridge.cli.config import ConfigOption
-from bridge.cli.posting import Answer, Broken, Plan, post, requests_of
 from bridge.cli.rendering import print_json
-from bridge.cli.samples import Target
 from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
 from bridge.errors import BridgeError
-from bridge.settings import ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, reached_at
+
+if TYPE_CHECKING:
+    from bridge.cli.planning import Plan
+    from bridge.cli.posting import Answer
+    from bridge.cli.samples import Target
+    from bridge.settings import ServerSettings
 
 _MANY: Final = 10
 _AT_ONCE: Final = 16
 _MOST_AT_ONCE: Final = 1000
 _SEEDS: Final = 10_000
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 
 
 class Unreachable(BridgeError):
@@ -115,6 +113,10 @@ def trigger(
     quiet
         Print no line for what went as expected.
     """
+    from bridge.cli import samples as sources
+    from bridge.cli.changes import Change
+    from bridge.cli.planning import Plan, requests_of
+
     if listing:
         _print_list(sources.listed(config, adapter), as_json=json)
         return Exit.OK
@@ -152,6 +154,10 @@ def trigger(
         for _, request in requests_of(plan):
             sys.stdout.buffer.write(request.body + b"\n")
         return Exit.OK
+    import asyncio
+
+    from bridge.cli.posting import Broken, post
+
     server = _address(settings.server) if url is None else _checked(url)
     try:
         with _watched(plan, quiet=quiet) as answered:
@@ -176,6 +182,8 @@ def _print_list(targets: Iterable[Target], *, as_json: bool) -> None:
 
 def _tell_new_paths(plan: Plan) -> None:
     """Tell of each change whose path some body does not have: it may be misspelt."""
+    from bridge.cli.changes import changed, near
+
     for number, change in enumerate(plan.changes):
         bodies = (
             (target, changed(target.value(), plan.changes[:number])) for target in plan.targets
@@ -193,8 +201,7 @@ def _address(server: ServerSettings) -> str:
     """Return where the configured server is reached from this machine."""
     if server.port == 0:
         raise UsageError("the configured port is 0, so only the server knows it: give --url")
-    host = _EVERYWHERE.get(server.host, server.host)
-    return base_url(host, server.port)
+    return base_url(reached_at(server.host), server.port)
 
 
 def _checked(url: str) -> str:
@@ -216,6 +223,8 @@ def _watched(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Answer], None]]:
     if len(plan) < _MANY or not talk.is_terminal or is_shown:
         yield show
         return
+    from rich.progress import Progress
+
     # Left to itself, rich would catch what goes to standard output.
     with Progress(console=talk, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("posting", total=len(plan))

@@ -24,9 +24,10 @@ from bridge.delivery.pauses import Pauses
 from bridge.delivery.progress import Progress
 from bridge.delivery.running import Ended, Runner, Running
 from bridge.errors import JournalError, Stop
-from bridge.journal.protocol import Cursor, Entry, Held, Retry, lane_of
+from bridge.journal.lanes import lane_of
+from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
-from bridge.observer import AttemptDetails, Observers, Result
+from bridge.observer import Observers, Result
 from bridge.raised import described
 from bridge.settings import DeliverySettings
 from bridge.supervised import Tasks, report
@@ -80,6 +81,7 @@ class Delivery:
         self._gather = gather
         self._pauses = pauses
         self._gathered = None if gather is None else Gathered(function)
+        self._at_once = _AT_ONCE if gather is None else MOST
         self._failures = Failures(
             subscriber=name,
             who=self._who,
@@ -95,7 +97,6 @@ class Delivery:
             timeout=policy.timeout,
             observers=self._observers,
             request_id_of=request_id_of,
-            details=partial(AttemptDetails, name),
             result_of=self._result_of,
             pauses=pauses,
         )
@@ -394,7 +395,7 @@ class Delivery:
         try:
             if self._pauses is not None:
                 await self._pauses.known()
-            await (self._deliver_held if self._gathered is None else self._deliver_burst)(lane)
+            await self._deliver_held(lane)
         except JournalError as error:
             self._log_error("cannot reach what is held", error)
             self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
@@ -402,55 +403,41 @@ class Delivery:
     async def _deliver_held(self, lane: Lane) -> None:
         lane.look_again = False
         await self._progress.save()
-        found = await self._cursor.held(lane.name, _AT_ONCE)
-        for held in found:
-            seconds = self._lanes.until(held.retry.due_at)
-            if seconds > 0 and not lane.is_due:
-                self._lanes.schedule(lane, seconds)
-                return
-            lane.is_due = False
-            lane.trying = held
-            error, context = await self._try(held)
-            lane.trying = None
-            begun, lane.begun = held.retry.begun or lane.begun, False
-            tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
-            if error is None:
-                self._done(held.entry)
-                self._progress.release(held.entry)
-            elif not self._fail(lane, tried, error, context):
-                return
-        await self._leave(lane, is_all=len(found) < _AT_ONCE)
-
-    async def _deliver_burst(self, lane: Lane) -> None:
-        """Deliver all that was gathered in a lane in one call."""
-        assert self._gather is not None  # noqa: S101 - this is for nobody else
-        assert self._gathered is not None  # noqa: S101
-        lane.look_again = False
-        await self._progress.save()
-        found = await self._cursor.held(lane.name, MOST)
-        if found:
-            burst = burst_of(found)
+        found = await self._cursor.held(lane.name, self._at_once)
+        bursts: list[Sequence[Held]] = [(held,) for held in found]
+        if found and self._gathered is not None:
+            bursts = [burst_of(found)]  # the rest is another, which may grow meanwhile
+        for burst in bursts:
             seconds = self._lanes.until(burst[-1].retry.due_at)
             if seconds > 0 and not lane.is_due:
-                if burst[0].retry.tries == 0:
+                if self._gather is not None and burst[0].retry.tries == 0:
                     lane.gathers_until = self._clock.monotonic() + LONGEST * self._gather
                 self._lanes.schedule(lane, seconds)
                 return
             lane.is_due = False
             lane.gathers_until = None
-            lane.trying = burst[0]
-            self._gathered.add(burst)
-            error, context = await self._try(burst[0])
-            self._gathered.drop(burst)
-            lane.trying = None
-            if error is None:
-                for held in burst:
-                    self._done(held.entry)
-                    self._progress.release(held.entry)
-            elif not self._fail(lane, burst[0], error, context, burst[1:]):
+            if not await self._deliver(lane, burst):
                 return
-            found = found[len(burst) :]
-        await self._leave(lane, is_all=not found)
+        is_all = len(found) < self._at_once and sum(map(len, bursts)) == len(found)
+        await self._leave(lane, is_all=is_all)
+
+    async def _deliver(self, lane: Lane, burst: Sequence[Held]) -> bool:
+        """Make one call with what is held of a lane; return whether the lane may go on."""
+        held = lane.trying = burst[0]
+        if self._gathered is not None:
+            self._gathered.add(burst)
+        error, context = await self._try(held)
+        if self._gathered is not None:
+            self._gathered.drop(burst)
+        lane.trying = None
+        begun, lane.begun = held.retry.begun or lane.begun, False
+        if error is not None:
+            tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
+            return self._fail(lane, tried, error, context, burst[1:])
+        for each in burst:
+            self._done(each.entry)
+            self._progress.release(each.entry)
+        return True
 
     async def _leave(self, lane: Lane, *, is_all: bool) -> None:
         """End with a lane unless there is more in it."""

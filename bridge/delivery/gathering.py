@@ -48,4 +48,4 @@ def burst_of(found: Sequence[Held]) -> Sequence[Held]:
     A burst that failed comes again as it was; messages that came since are the next one.
     """
     first = found[0].retry.tries
-    return tuple(takewhile(lambda held: held.retry.tries == first, found[:MOST]))
+    return tuple(takewhile(lambda held: held.retry.tries == first, found))

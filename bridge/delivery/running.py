@@ -66,12 +66,10 @@ class Runner:
 
     A plain function runs in a thread. The result of a function is awaited if it can be. An
     awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
-    it does not end then. `request_id_of` names an event's callback for the log.
-
-    `observers` watch each attempt, of which `details` makes what they are
-    told, and `result_of` says what its end means; their context managers are entered and left in
-    the attempt's context. An event that `pauses` cover, unless an operator replays it, has ended
-    without the function. `context` is that of the attempt seen last.
+    it does not end then. `request_id_of` names an event's callback for the log. `observers` watch
+    each attempt, in its context; `result_of` says what its end means. An event that `pauses` cover
+    ends without the function, unless an operator replays it. `context` is that of the attempt seen
+    last.
     """
 
     def __init__(
@@ -83,7 +81,6 @@ class Runner:
         timeout: float,
         observers: Observers,
         request_id_of: Callable[[Event], int | str | None] | None,
-        details: Callable[[Event, int], AttemptDetails],
         result_of: Callable[[BaseException | None, int], Result | None],
         pauses: Pauses | None = None,
     ) -> None:
@@ -95,7 +92,6 @@ class Runner:
         self._timeout = timeout
         self._observers = observers
         self._request_id_of = request_id_of
-        self._details = details
         self._result_of = result_of
         self._loop = asyncio.get_running_loop()
         self.context = self._context = copy_context()
@@ -133,15 +129,11 @@ class Runner:
         if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
         context = self.context = self._context.copy()
-        context.run(turn.set, Turn(self._subscriber, event.key))
-        if self._request_id_of is not None:
-            context.run(request_id.set, self._request_id_of(event))
-        if which is not FIRST:
-            context.run(attempt.set, which)
+        context.run(self._enter, event, which)
         watch = self._observers.attempt
         if not watch:
             return self._begin(context, event)
-        details = self._details(event, which.tries)
+        details = AttemptDetails(self._subscriber, event, which.tries)
         around = context.run(watch, details)
         if around is UNWATCHED:
             return self._begin(context, event)
@@ -162,6 +154,16 @@ class Runner:
         else:
             running.left = left
         return running
+
+    def _enter(self, event: Event, which: Attempt) -> None:
+        """Set what an attempt's context says of it; called in that context."""
+        turn.set(Turn(self._subscriber, event.key))
+        if self._request_id_of is not None:
+            called = self._request_id_of(event)
+            if called is not request_id.get():  # which costs far less than to set it
+                request_id.set(called)
+        if which is not FIRST:
+            attempt.set(which)
 
     def _begin(self, context: Context, event: Event) -> Running | None:
         if self._threads is None:

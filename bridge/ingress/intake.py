@@ -157,24 +157,30 @@ class Intake:
             self._refuse_to_receive()
         one = self._find(name)
         with request_id.ensured(), self._watched(one):
-            try:
-                verified = self._verify(one, callback)
-                parsed = self._parse(one, verified, one.domain)
-                if parsed.malformed is not None:
-                    raise parsed.malformed
-            except (NotAuthentic, MethodRefused, MalformedBody) as error:
-                self._tell_of_refusal(name, callback, error)
-                raise
-            events = parsed.events
-            if len(events) > FEW and may_grow(events, len(callback.body)):
-                events = self._bounded(one, verified, events)
-            if events:
-                await self._append(one, callback, events)
+            parsed = self._read(one, callback)
+            if parsed.events:
+                await self._append(one, callback, parsed.events)
             return parsed.response
 
     def _watched(self, one: _Configured) -> AbstractContextManager[Any]:
         watch = self._observers.callback
         return watch(one.details) if watch else UNWATCHED
+
+    def _read(self, one: _Configured, callback: Callback) -> Parsed:
+        """Return what is in a callback. Raises `NotAuthentic`, `MethodRefused`, `MalformedBody`."""
+        try:
+            verified = self._verify(one, callback)
+            parsed = self._parse(one, verified, one.domain)
+            if parsed.malformed is not None:
+                raise parsed.malformed
+        except (NotAuthentic, MethodRefused, MalformedBody) as error:
+            self._tell_of_refusal(one.name, callback, error)
+            raise
+        events = parsed.events
+        if len(events) > FEW and may_grow(events, len(callback.body)):
+            bound = self._bounded(one, verified, events)
+            parsed = build.parsed(events=bound, response=parsed.response)
+        return parsed
 
     def admit(self, name: str, head: Callback) -> None:
         """Refuse a callback before its body is read, where its head tells enough.
@@ -201,9 +207,10 @@ class Intake:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
         one.check_head(callback)
         try:
-            watch = self._observers.verify
-            with watch(one.details) if watch else UNWATCHED:
-                verified: object = one.adapter.verify(callback)
+            watch, verify = self._observers.verify, one.adapter.verify
+            verified: object = (
+                watch.around(one.details, verify, callback) if watch else verify(callback)
+            )
         except NotAuthentic:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - unverified is not authentic
@@ -219,9 +226,8 @@ class Intake:
     ) -> Parsed:
         """Return what is in an authentic body, as of a trust domain; never raises."""
         try:
-            watch = self._observers.parse
-            with watch(one.details) if watch else UNWATCHED:
-                parsed = one.adapter.parse(verified)
+            watch, parse = self._observers.parse, one.adapter.parse
+            parsed = watch.around(one.details, parse, verified) if watch else parse(verified)
             # One event can stand for many items (see `bridge.adapter.unread`).
             if len(parsed.events) >= _MANY:
                 parsed = _without_repetitions(parsed)
@@ -407,6 +413,7 @@ class _Configured:
         faults: set[str] = set()
         for event in events:
             is_stale = self._is_stale(event)
+            reply_until = self._window_of(event)
             fault = self._fault(event)
             if is_stale and not publishes_stale:
                 age = self.max_age.total_seconds()
@@ -414,7 +421,7 @@ class _Configured:
             if fault is not None:
                 faults.add(fault)
                 continue
-            moved = in_domain(event, domain, reply_until=self._window_of(event))
+            moved = in_domain(event, domain, reply_until=reply_until)
             placed.append(evolved(moved, stale=True) if is_stale else moved)
         if faults:
             reason = "; ".join(sorted(faults))

@@ -10,14 +10,18 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, Generic, TypeVar
-
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.adapter.signing import Network, client_address
 from bridge.delivery.attempt import request_id as _current
+from bridge.lazy import later
 from bridge.model import Event
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.typedefs import Handler, Middleware
+else:
+    web = later("aiohttp.web")
 
 T = TypeVar("T")
 

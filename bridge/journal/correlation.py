@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from bridge.journal import identity, tracks, untimed, waiting
+from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, User
-from bridge.journal.protocol import lane_of
 from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
@@ -31,10 +31,11 @@ from bridge.model import (
     Message,
     Notice,
     StatusChange,
+    System,
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import event_key, is_untimed, message_key
+from bridge.model.keys import OURS, event_key, is_untimed, message_key
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
 """Whether an event is new to the journal, and what is published now because of it.
@@ -45,13 +46,14 @@ Something new may have to wait, and something known may end the waiting of other
 _DUPLICATE: Final[Decision] = (False, ())
 _MOST_COMPLETIONS: Final = 8  # of one event
 _OUTBOUND: Final = Direction.OUTBOUND
+_UNUSUAL: Final = frozenset({Deletion, System, Unsupported})
 _moved: Final = changer(Message, "conversation")
 
 
 def correlate(event: Event, ledger: Ledger) -> Decision:
     """Decide what becomes of an event. Raises `CodecError`."""
-    if isinstance(event, Message):
-        return _message(event, ledger)
+    if type(event) is Message:
+        return _usual(event, ledger) or _message(event, ledger)
     if isinstance(event, StatusChange):
         return _status(event, ledger)
     if ledger.knows(event.key) and not is_untimed(event):
@@ -74,6 +76,8 @@ def first_keys(event: Event) -> Sequence[str]:
     Of an event that breaks the model nothing need be read.
     """
     try:
+        if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
+            return (event.key, tracks.key_of(event))
         return _keys_of(event)
     except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
         return ()
@@ -82,16 +86,26 @@ def first_keys(event: Event) -> Sequence[str]:
 def first_names(event: Event) -> tuple[Sequence[str], Sequence[str]]:
     """Return the names of records and the lanes that deciding on an event looks at first."""
     try:
-        names = identity.names_of(event)
-        if isinstance(event, StatusChange) or (
-            isinstance(event, Message) and (not names or _is_remembered(event))
-        ):
-            names += tracks.names_of(event)
-        if isinstance(event, StatusChange):
-            names += tracks.names_of_ours(event)
-        return names, (lane_of(event),)
+        return _names_of(event), (lane_of(event),)
     except Exception:  # noqa: BLE001 - as above
         return (), ()
+
+
+def first_records(event: Event) -> Sequence[str]:
+    """Return the names of records that deciding on an event looks at first."""
+    try:
+        return _names_of(event)
+    except Exception:  # noqa: BLE001 - as above
+        return ()
+
+
+def _names_of(event: Event) -> Sequence[str]:
+    names = identity.names_of(event)
+    if isinstance(event, StatusChange):
+        return (*names, *tracks.names_of(event), *tracks.names_of_ours(event))
+    if isinstance(event, Message) and (not names or _is_remembered(event)):
+        return (*names, *tracks.names_of(event))
+    return names
 
 
 def _keys_of(event: Event) -> tuple[str, ...]:
@@ -104,6 +118,27 @@ def _keys_of(event: Event) -> tuple[str, ...]:
 
 
 # --- messages ------------------------------------------------------------------------------
+
+
+def _usual(message: Message, ledger: Ledger) -> Decision | None:
+    """Decide on a message as nearly all are: new, of one name, with nobody in its way.
+
+    None says that there is more to look at.
+    """
+    key = message.key
+    if (
+        message.aliases
+        or message.settle
+        or message.intent is not None
+        or type(message.content) in _UNUSUAL
+        or ledger.knows(key)
+    ):
+        return None
+    lane = message.conversation.id
+    if not identity.is_settled(message, ledger) or ledger.queue(lane) is not None:
+        return None
+    ledger.claim(key)
+    return True, ((message, lane),)
 
 
 def _message(message: Message, ledger: Ledger) -> Decision:

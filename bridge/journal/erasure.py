@@ -9,9 +9,16 @@ import attrs
 import orjson
 
 from bridge.journal.ledger import Latest, Record, User
-from bridge.journal.protocol import concerns
-from bridge.journal.query import identities
-from bridge.model import Event
+from bridge.journal.query import conversation_of, identities, is_one_of
+from bridge.model import (
+    ConsentChange,
+    Event,
+    Handover,
+    JsonValue,
+    Message,
+    StatusChange,
+    Typing,
+)
 from bridge.model.phones import folded, spellings
 
 
@@ -88,3 +95,33 @@ def _spelled(names: Iterable[str]) -> tuple[str, ...]:
 
 def _domain_of(record: Record) -> str:
     return record.name.partition("/")[0]
+
+
+def concerns(event: Event, subject: str) -> bool:
+    """Return whether an event is about a phone number (E.164, also without its plus) or user id.
+
+    One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
+    """
+    names = identities(subject)
+    conversations = tuple(f":{name}" for name in names)
+    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
+        return _carries(event.raw, (*names, subject.removeprefix("+")), conversations)
+    if is_one_of(event, subject):
+        return True
+    conversation = conversation_of(event)
+    return conversation is not None and conversation.endswith(conversations)
+
+
+def _carries(value: JsonValue, words: tuple[str, ...], endings: tuple[str, ...]) -> bool:
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, str | int):
+            text = str(value)
+            if text in words or text.endswith(endings):
+                return True
+    return False

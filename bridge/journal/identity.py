@@ -12,17 +12,20 @@ somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import attrs
 
+from bridge.journal import terms
 from bridge.journal.ledger import Ledger, User
 from bridge.model import (
+    ConsentChange,
     Conversation,
     ConversationKind,
     Direction,
     Event,
+    Handover,
     Message,
     Party,
     StatusChange,
@@ -37,9 +40,14 @@ Joined: TypeAlias = tuple[str, str, str]
 
 _DAY: Final = 86_400.0
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
+_WORDS: Final = (Handover, ConsentChange)
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
+_on_terms: Final = changer(User, "reply_until", "owned", "granted")
+_opened: Final[Callable[..., User]] = changer(User, "reply_until")
+_NO_IDS: Final = (None, None)
 _NOWHERE: Final[Mapping[str, str]] = {}
+_NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
 _new_user: Final = builder(User)
 _learned: Final = changer(User, "seen", "identities", "conversations", "identified")
@@ -49,6 +57,75 @@ def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
     identities = _identities(event, _user_of(event))
     return [_name(event.domain, event.channel, each) for each in identities]
+
+
+def is_settled(message: Message, ledger: Ledger) -> bool:
+    """Return whether a message belongs to the conversation that it says, as nearly all do.
+
+    Its user is known there by all names that it tells, or by none of them until now. False leaves
+    it to `settle`.
+    """
+    where, party = message.conversation, message.sender
+    first = party.phone or party.user_id
+    if (
+        not first
+        or message.direction is not _INBOUND
+        or where.kind is not _DIRECT
+        or type(message.content) is System
+    ):
+        return False
+    account = message.account or ""
+    at = message.received_at.timestamp()
+    name = _name(message.domain, message.channel, first)
+    user = ledger.find(name)
+    others = (party.user_id, party.parent_user_id)
+    if user is None:
+        identities = (first,) if others == _NO_IDS else _identities(message, party)
+        return _is_new(message, name, identities, ledger)
+    if not (
+        type(user) is User
+        and user.conversations.get(account) == where.id
+        and at <= user.seen + _DAY
+        and first in user.identities
+        and (others == _NO_IDS or (account in user.identified and _has_all(user, others)))
+    ):
+        return False
+    heard = _heard(message, user, account)
+    if heard is not user:
+        ledger.save(heard)
+    return True
+
+
+def _is_new(message: Message, name: str, identities: Sequence[str], ledger: Ledger) -> bool:
+    """Remember the user of a message, by that name and others, if none of them is known."""
+    others: list[str] = []
+    for identity in identities[1:]:
+        others.append(_name(message.domain, message.channel, identity))
+        if ledger.find(others[-1]) is not None:
+            return False
+    party, account = message.sender, message.account or ""
+    at = message.received_at.timestamp()
+    user = _new_user(
+        name=name,
+        since=at,
+        seen=at,
+        identities=tuple(identities),
+        conversations={account: message.conversation.id},
+        identified=(account,) if party.user_id or party.parent_user_id else (),
+        reply_until=_NEVER,
+        owned=_NEVER,
+        granted=_NEVER,
+    )
+    user = _heard(message, user, account)
+    ledger.save(user)
+    for each in others:
+        if each != name:
+            ledger.tie(each, user)
+    return True
+
+
+def _has_all(user: User, names: Sequence[str | None]) -> bool:
+    return all(name is None or name in user.identities for name in names)
 
 
 def settle(
@@ -86,7 +163,59 @@ def settle(
         own = user.conversations.get(account, conversation.id)
         if own != conversation.id:
             conversation = _moved(conversation, own)
+    if not is_direct:
+        if getattr(event, "reply_until", None) is not None:
+            _open_group(event, conversation, account, at, ledger)
+    elif user is not None and (heard := _heard(event, user, account)) is not user:
+        user = heard
+        ledger.save(user)
     return conversation, user, joined
+
+
+def _heard(event: Event, user: User, account: str) -> User:
+    """Return a user's record with the terms on which to write after an event, if they change."""
+    until = getattr(event, "reply_until", None)
+    if until is not None:
+        seconds = until.timestamp()
+        if seconds > user.reply_until.get(account, 0.0):
+            user = _opened(user, {**user.reply_until, account: seconds})
+    if account in user.owned or not getattr(event, "owned", True) or type(event) in _WORDS:
+        user = terms.told(event, user, account)
+    return user
+
+
+def _open_group(
+    event: Event, conversation: Conversation, account: str, at: float, ledger: Ledger
+) -> None:
+    """Remember until when a group may be written to freely."""
+    name = name_of(conversation.id)[0]
+    known = ledger.find(name)
+    if not isinstance(known, User):
+        known = _new_user(
+            name=name,
+            since=at,
+            seen=at,
+            identities=(),
+            conversations=_NOWHERE,
+            identified=(),
+            reply_until=_NEVER,
+            owned=_NEVER,
+            granted=_NEVER,
+        )
+    told = _heard(event, known, account)
+    if told is not known:
+        ledger.save(attrs.evolve(told, seen=at) if at > known.seen + _DAY else told)
+
+
+def name_of(conversation: str) -> tuple[str, str]:
+    """Return under which name the user of a conversation is known, or its group, and the account.
+
+    `conversation` is its id, also one that ended when two were joined.
+    """
+    place, _, rest = conversation.partition(":")
+    account, _, identity = rest.partition(":")
+    domain, _, channel = place.rpartition("/")
+    return _name(domain, channel, identity), account
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
@@ -136,7 +265,12 @@ class _Told:
             identities=tuple(self.identities[:_MOST_IDENTITIES]),
             conversations=_NOWHERE if direct is None else {self.account: direct.id},
             identified=(self.account,) if is_identified else (),
+            reply_until=_NEVER,
+            owned=_NEVER,
+            granted=_NEVER,
         )
+        if direct is not None:
+            user = _heard(self.event, user, self.account)
         self._save(user, ledger)
         return user
 
@@ -157,6 +291,7 @@ class _Told:
                 conversations={**other.conversations, **user.conversations},
                 identified=_together(user.identified, other.identified),
             )
+            user = _on_terms(user, *terms.joined(user, other))
             ledger.tie(other.name, user)
         return self._keep(user, direct, ledger), joined
 

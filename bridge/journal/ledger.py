@@ -20,6 +20,8 @@ from bridge.model import Conversation, ConversationKind, Event, Status
 from bridge.model.codec import encode
 from bridge.model.frozen import quick_init
 
+_NONE: Final[Mapping[str, Any]] = {}
+
 
 @attrs.frozen(kw_only=True)
 class Observation:
@@ -34,7 +36,8 @@ class Observation:
     key: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Track:
     """What a journal remembers of one message: where it belongs and how far it is.
 
@@ -53,9 +56,13 @@ class Track:
     user: str | None = None
     aliases: tuple[str, ...] = ()
     id_space: str | None = None
-    standing: Mapping[str, Status] = attrs.field(factory=dict)
+    standing: Mapping[str, Status] = _NONE
     observed: tuple[Observation, ...] = ()
     correlation: str | None = None
+
+
+Word: TypeAlias = Sequence[Any]
+"""What was told, true or false, and when that was so, in seconds by the provider's clock."""
 
 
 @quick_init
@@ -68,6 +75,10 @@ class User:
     providers wrote them, the first one first. `conversations` holds the id of the user's
     conversation by account: the one under which the user was first known there. `identified`
     are the accounts to which a user id has been told that is still the user's.
+
+    By account, too: a free-form message may go until `reply_until`, in seconds. `owned` is whether
+    the conversation is ours to answer, where it ever was another's, and `granted` whether the user
+    takes marketing, each with the provider's time of that word. A group has a record for these.
     """
 
     name: str
@@ -76,6 +87,9 @@ class User:
     identities: tuple[str, ...]
     conversations: Mapping[str, str]
     identified: tuple[str, ...]
+    reply_until: Mapping[str, float]
+    owned: Mapping[str, Word]
+    granted: Mapping[str, Word]
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +204,9 @@ def encode_record(record: Record) -> bytes:
                 "identities": record.identities,
                 "conversations": record.conversations,
                 "identified": record.identified,
+                "reply_until": record.reply_until,
+                "owned": record.owned,
+                "granted": record.granted,
             }
         )
     if isinstance(record, Latest):
@@ -228,6 +245,9 @@ def decode_record(data: bytes) -> Record:
             identities=tuple(found["identities"]),
             conversations=found["conversations"],
             identified=tuple(found["identified"]),
+            reply_until=found.get("reply_until", _NONE),
+            owned=found.get("owned", _NONE),
+            granted=found.get("granted", _NONE),
         )
     if _LATEST in found:
         return Latest(

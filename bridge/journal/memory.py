@@ -216,6 +216,10 @@ class MemoryJournal(Journal):
         """See `Journal.find`."""
         return self._by_key.get(key)
 
+    async def record(self, name: str) -> Record | None:
+        """See `Journal.record`."""
+        return self._ledger.find(name)
+
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""
         last = self._last if query.before is None else min(self._last, query.before - 1)

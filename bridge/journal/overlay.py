@@ -31,17 +31,20 @@ _SIZE: Final = 16
 _DOMAINS: Final = 256  # whose hashes are cached
 _NAMES: Final = 8192  # whose digests are cached
 _blank: Final = blake2b(digest_size=_SIZE).copy  # in less time than a new one takes
+_number: Final = int.from_bytes
 
 
 def digest(name: str) -> bytes:
     """Return the digest of a key or a name, which begins with its domain and a slash."""
     domain, _, rest = name.partition("/")
-    return moved(hashed(rest), domain)
+    found = _blank()
+    found.update(rest.encode("utf-8", "surrogatepass"))
+    return (_number(found.digest()) ^ _hash_of_domain(domain)).to_bytes(_SIZE)
 
 
 def moved(found: bytes, domain: str) -> bytes:
     """Return the digest of a key in a domain; `found` is the hash of the key without it."""
-    return (int.from_bytes(found) ^ _hash_of_domain(domain)).to_bytes(_SIZE)
+    return (_number(found) ^ _hash_of_domain(domain)).to_bytes(_SIZE)
 
 
 def hashed(text: str) -> bytes:
@@ -77,22 +80,20 @@ class Overlay(Ledger, Generic[Id]):
 
     `Id` is what the engine keeps in the place of keys and names; `ids` returns it for each.
     `stored_queue` returns what is stored of a lane, and `stored_lane` the lane in which the event
-    of a key is stored to wait. `looked_up` is for keys of which the engine has found out before
-    whether they are stored as known. An id in the place of a record is a tie. `lanes` says where
-    the event of a key waits; None: it does not any more.
+    of a key is stored to wait. An id in the place of a record is a tie. `lanes` says where the
+    event of a key waits; None: it does not any more.
     """
 
     def __init__(
         self,
-        ids: Mapping[str, Id],
+        ids: dict[str, Id],
         *,
         stored_queue: Callable[[str], Queue | None],
         stored_lane: Callable[[Id], str | None],
     ) -> None:
-        self.ids: Mapping[str, Id] = ids
+        self.ids: dict[str, Id] = ids
         self._stored_queue = stored_queue
         self._stored_lane: Callable[[Id], str | None] = stored_lane
-        self.looked_up: dict[Id, bool] = {}
         self.claims: dict[Id, Id | None] = {}
         self.records: dict[Id, Record | Id] = {}
         self.queues: dict[str, Queue] = {}
@@ -123,12 +124,7 @@ class Overlay(Ledger, Generic[Id]):
     def knows(self, key: str) -> bool:
         """See `Ledger.knows`."""
         name = self.ids[key]
-        if name in self.claims:
-            return True
-        is_known = self.looked_up.get(name)
-        if is_known is None:
-            is_known = self.has_key(name)
-        if is_known:
+        if name in self.claims or self.has_key(name):
             return True
         lanes = self.lanes
         return (lanes[name] if name in lanes else self._stored_lane(name)) is not None

@@ -21,19 +21,10 @@ import attrs
 import orjson
 
 from bridge.errors import Problem
-from bridge.journal.query import Query, conversation_of, identities, is_one_of
+from bridge.journal.ledger import Record
+from bridge.journal.query import Query
 from bridge.journal.states import State
-from bridge.model import (
-    ConsentChange,
-    Event,
-    Handover,
-    JsonValue,
-    Message,
-    Notice,
-    StatusChange,
-    TemplateChange,
-    Typing,
-)
+from bridge.model import Event
 from bridge.model.frozen import quick_init
 from bridge.model.masking import mask_phones_in
 from bridge.settings import JournalSettings
@@ -113,7 +104,7 @@ class Retry:
 
     def encode(self) -> bytes:
         """Return the JSON that an engine keeps."""
-        return orjson.dumps(attrs.asdict(self))
+        return orjson.dumps(attrs.asdict(self, recurse=False))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -335,6 +326,13 @@ class Engine(Protocol):
         """Return the entry of the event with this key, while the journal keeps it."""
         ...
 
+    async def record(self, name: str) -> Record | None:
+        """Return what correlation remembers under a name, or under the one that it is tied to.
+
+        It is looked up, however much the journal holds.
+        """
+        ...
+
     def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """Give all entries that a query matches, page by page, in its order.
 
@@ -501,52 +499,3 @@ class TransactionalCursor(Protocol):
         now. An exception in the block rolls everything back.
         """
         ...
-
-
-def lane_of(event: Event) -> str:
-    """Return which events this one must stay in order with."""
-    conversation = conversation_of(event)
-    if conversation is not None:
-        if isinstance(event, Message) and event.intent and event.intent.not_before:
-            return f"{conversation}/later/{event.message_id}"  # it holds up nobody until then
-        return conversation
-    domain = "" if event.domain is None else f"{event.domain}/"
-    match event:
-        case StatusChange():
-            return f"{domain}{event.channel}::message:{event.message_id}"
-        case TemplateChange():
-            return f"{domain}{event.channel}::template:{event.template_id}"
-        case Notice():
-            return f"{domain}{event.channel}:{event.account or ''}:notice:{event.topic}"
-        case _:
-            return event.key
-
-
-def concerns(event: Event, subject: str) -> bool:
-    """Return whether an event is about a phone number (E.164, also without its plus) or user id.
-
-    One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
-    """
-    names = identities(subject)
-    conversations = tuple(f":{name}" for name in names)
-    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
-        return _carries(event.raw, (*names, subject.removeprefix("+")), conversations)
-    if is_one_of(event, subject):
-        return True
-    conversation = conversation_of(event)
-    return conversation is not None and conversation.endswith(conversations)
-
-
-def _carries(value: JsonValue, words: tuple[str, ...], endings: tuple[str, ...]) -> bool:
-    values = [value]
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            values += value.values()
-        elif isinstance(value, list):
-            values += value
-        elif isinstance(value, str | int):
-            text = str(value)
-            if text in words or text.endswith(endings):
-                return True
-    return False

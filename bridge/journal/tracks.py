@@ -11,7 +11,7 @@ it to the provider's id, and so does a status that repeats ours, whichever comes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -50,6 +50,11 @@ _UNKNOWN: Final = Status.UNKNOWN
 _ALONE: Final = ("",)
 _NOTHING: Final[Sequence[waiting.Published]] = ()
 _UUID: Final = 36  # characters: what is sent through the bridge is called by one
+_learned: Final[Callable[..., Track]] = changer(
+    Track, "channel", "account", "conversation", "user", "id_space", "correlation"
+)
+_named: Final[Callable[..., Track]] = changer(Track, "aliases")
+_moved_on: Final[Callable[..., Track]] = changer(Track, "user", "standing", "observed")
 _tied: Final = changer(StatusChange, "aliases", "id_space")
 _observed: Final = changer(
     StatusChange,
@@ -77,6 +82,11 @@ def _ours_of(change: StatusChange) -> Sequence[str]:
     return [each for each in told if each is not None and len(each) == _UUID]
 
 
+def key_of(change: StatusChange) -> str:
+    """Return the key of the message that a status is about, by the channel's own id."""
+    return in_domain(change, message_key(change.channel, change.message_id))
+
+
 def tie(change: StatusChange, ledger: Ledger) -> tuple[Message | None, Sequence[waiting.Published]]:
     """Tie a status's message to the one of ours that it names, if it does so for the first time.
 
@@ -89,7 +99,7 @@ def tie(change: StatusChange, ledger: Ledger) -> tuple[Message | None, Sequence[
         known = ledger.find(_name(change, OURS, ours))
         if not isinstance(known, Track) or known.name == name:
             continue
-        key = in_domain(change, message_key(change.channel, change.message_id))
+        key = key_of(change)
         early, freed = None, _NOTHING
         is_known = ledger.knows(key)
         told = ledger.known(key) if is_known else None
@@ -125,16 +135,16 @@ def learn(
     if not isinstance(known, Track):
         known = _new(message, name)
     intent = message.intent if isinstance(message, Message) else None
-    track = attrs.evolve(
+    track: Track = _learned(
         known,
-        channel=message.channel if known.name == name else known.channel,
-        account=message.account or known.account,
-        conversation=known.conversation or where,
-        user=user.name
+        message.channel if known.name == name else known.channel,
+        message.account or known.account,
+        known.conversation or where,
+        user.name
         if user is not None and where is not None and where.kind is _DIRECT
         else known.user,
-        id_space=message.id_space or known.id_space,
-        correlation=known.correlation if intent is None else intent.key,
+        message.id_space or known.id_space,
+        known.correlation if intent is None else intent.key,
     )
     for alias, other_name in zip(message.aliases, others, strict=True):
         if alias in track.aliases:
@@ -142,7 +152,7 @@ def learn(
         other = ledger.find(other_name)
         if isinstance(other, Track) and other.name != track.name:
             track = _join(message, track, other, ledger)
-        track = attrs.evolve(track, aliases=(*track.aliases, alias))
+        track = _named(track, (*track.aliases, alias))
         ledger.tie(other_name, track)
     if track != known:
         ledger.save(track)
@@ -220,10 +230,11 @@ def observe(
                 key=keys[0],
             ),
         )
+    whose = track.user
     if where is not None and where.kind is _DIRECT and user is not None:
-        track = attrs.evolve(track, user=user.name)
+        whose = user.name
     standing = track.standing if current is None else {**track.standing, participants[0]: current}
-    return observed, keys, attrs.evolve(track, standing=standing, observed=observations)
+    return observed, keys, _moved_on(track, whose, standing, observations)
 
 
 def _participants(change: StatusChange, user: User | None) -> Sequence[str]:

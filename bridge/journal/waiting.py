@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Queue, Waiting
-from bridge.journal.protocol import lane_of
 from bridge.model import Event, Message
 from bridge.model.codec import encode
 from bridge.model.frozen import evolved

@@ -80,9 +80,9 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         (
+            "bridge.model.parties",
             "bridge.model.content",
             "bridge.model.events",
-            "bridge.model.parties",
         ),
     )
 

@@ -14,8 +14,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import partial
 from types import NoneType
-from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import orjson
@@ -31,6 +32,8 @@ from bridge.model.frozen import draft_of, stored
 
 _Hint: TypeAlias = Any
 """What an annotation may be: a class, a union, a generic alias."""
+
+K = TypeVar("K")
 
 _Write: TypeAlias = Callable[[Any], Any]
 _Read: TypeAlias = Callable[[Any, _Hint], Any]
@@ -124,6 +127,16 @@ def _description(error: BaseException, _: object) -> str:
     return "missing" if isinstance(error, KeyError) else str(error)
 
 
+def _when_used(table: dict[K, Callable[..., Any]], key: K, make: Callable[[], Any]) -> None:
+    """Put into a table a function that is made at its first call, since few of them are needed."""
+
+    def first(*arguments: object) -> Any:  # noqa: ANN401 - what the function returns
+        table[key] = made = make()
+        return made(*arguments)
+
+    table[key] = first
+
+
 # --- annotations -------------------------------------------------------------------------
 
 
@@ -212,11 +225,9 @@ def _plain(value: object) -> object:
 _PUBLIC: Final = [getattr(model, name) for name in model.__all__]
 _TAGGED: Final = frozenset((*EVENT_CLASSES, *CONTENT_CLASSES))
 _WRITERS: Final[dict[type, _Write]] = {Decimal: str}
-_WRITERS.update(
-    (cls, _writer(cls))
-    for cls in _PUBLIC
-    if isinstance(cls, type) and attrs.has(cls) and cls is not Event
-)
+for _cls in _PUBLIC:
+    if isinstance(_cls, type) and attrs.has(_cls) and _cls is not Event:
+        _when_used(_WRITERS, _cls, partial(_writer, _cls))
 
 
 # --- plain values to events --------------------------------------------------------------
@@ -252,8 +263,10 @@ def _reading(*, thorough: bool) -> tuple[_Read, _Read]:
     contents: dict[str, _Read] = {}
     read_content = _by_kind(contents, "content")
     register(lambda hint: hint in (Content, ContentT_co), read_content)
-    contents.update((cls.kind, converter.get_structure_hook(cls)) for cls in CONTENT_CLASSES)
-    events = {cls.kind: converter.get_structure_hook(cls) for cls in EVENT_CLASSES}
+    events: dict[str, _Read] = {}
+    for readers, classes in ((contents, CONTENT_CLASSES), (events, EVENT_CLASSES)):
+        for cls in classes:
+            _when_used(readers, cls.kind, partial(converter.get_structure_hook, cls))
     return _by_kind(events, "event"), read_content
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar, TypeAlias, final
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, final
 
 import attrs
 from typing_extensions import TypeVar
@@ -538,3 +538,8 @@ CONTENT_CLASSES: tuple[type[Content], ...] = (
     Unsupported,
 )
 """Every kind of content there is."""
+
+if TYPE_CHECKING:
+    ContentKind: TypeAlias = str
+else:  # words that no type checker can follow
+    ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]

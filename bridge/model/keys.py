@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, Final, TypeVar, final
 from urllib.parse import unquote
 
@@ -185,19 +184,9 @@ def _part(text: str) -> str:
 
 def overlong(event: Event) -> str | None:
     """Return the name of an id in an event that is too long, or None where none is."""
-    try:
-        if max(map(len, filter(None, _ALL[type(event)](event)))) <= _SHORT:  # nearly always
-            aliases, replied_to = getattr(event, "aliases", ()), _replied_to(event)
-            if not (_is_long(replied_to) or any(map(_is_long, aliases))):
-                return None
-    except AttributeError:  # a part that is not there
-        pass
+    if _is_brief[type(event)](event):  # nearly always
+        return None
     return next((name for name, value in _ids(event) if _is_long(value)), None)
-
-
-def _replied_to(event: Event) -> str | None:
-    reply_to = getattr(event, "reply_to", None)
-    return None if reply_to is None else reply_to.message_id
 
 
 def _ids(event: Event) -> Iterator[tuple[str, str | None]]:
@@ -206,7 +195,8 @@ def _ids(event: Event) -> Iterator[tuple[str, str | None]]:
         yield "key", part.replace("%2F", "/").replace("%25", "%")
     yield from ((name, getattr(event, name, None)) for name in _NAMES[1:])
     yield from (("aliases", alias) for alias in getattr(event, "aliases", ()))
-    yield "reply_to", _replied_to(event)
+    reply_to = getattr(event, "reply_to", None)
+    yield "reply_to", None if reply_to is None else reply_to.message_id
     conversation = getattr(event, "conversation", None)
     if conversation is not None:
         identity = conversation.id.removeprefix(f"{event.channel}:{event.account or ''}:")
@@ -226,13 +216,23 @@ def _is_long(value: str | None) -> bool:
     )
 
 
-def _all(cls: type[Event]) -> Callable[[Event], tuple[str | None, ...]]:
+def _brevity(cls: type[Event]) -> Callable[[Event], bool]:
+    """Return a function that returns whether all ids of an event of this class are short."""
     fields = attrs.fields_dict(cls)
-    names: list[str] = [name for name in _NAMES if name in fields]
-    if "conversation" in fields:
-        names += ["conversation.id", "conversation.provider_id"]
-    names += [f"{who}.{each}" for who in _PARTIES if who in fields for each in _OF_A_PARTY]
-    return attrgetter(*names)
+    parts = {"conversation": ("id", "provider_id"), "reply_to": ("message_id",)}
+    parts |= dict.fromkeys(_PARTIES, _OF_A_PARTY)
+    is_short = f"((it := {{}}.{{}}) is None or len(it) <= {_SHORT})"
+    tests = [is_short.format("event", name) for name in _NAMES if name in fields]
+    if "aliases" in fields:
+        tests.append(f"(not event.aliases or max(map(len, event.aliases)) <= {_SHORT})")
+    for name, ids in parts.items():
+        if name in fields:
+            of_part = " and ".join(is_short.format("part", each) for each in ids)
+            tests.append(f"((part := event.{name}) is None or ({of_part}))")
+    function: Callable[[Event], bool] = eval(  # noqa: S307 - made of our own field names
+        f"lambda event: {' and '.join(tests)}"
+    )
+    return function
 
 
-_ALL: Final = {cls: _all(cls) for cls in EVENT_CLASSES}
+_is_brief: Final = {cls: _brevity(cls) for cls in EVENT_CLASSES}

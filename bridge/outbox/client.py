@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias, TypeVar, final
 
-import aiohttp
 import attrs
 
 from bridge.adapter import (
@@ -32,8 +31,14 @@ from bridge.adapter import (
     Uploading,
 )
 from bridge.errors import ConfigurationError, NotRunning, Unanswered
+from bridge.lazy import later
 from bridge.model import Media, Message, ProviderError
 from bridge.outbox.tokens import Tokens
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = later("aiohttp")
 
 R = TypeVar("R")
 
@@ -81,7 +86,8 @@ class Client:
         transport: Transport | None = None,
     ) -> None:
         self._transport = transport
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=connect_timeout)
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self._tokens = Tokens(self.exchange)
@@ -90,10 +96,13 @@ class Client:
         """Open the session."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE),
-            timeout=self._timeout,
+            timeout=self._within(self._timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
+
+    def _within(self, total: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=total, connect=self._connect_timeout)
 
     async def __aexit__(
         self,
@@ -182,7 +191,7 @@ class Client:
         if self._session is None:
             raise NotRunning("the client of the outbox is not open")
         data = request.body or None if body is None else body()
-        timeout = self._timeout if body is None else attrs.evolve(self._timeout, total=_UPLOAD)
+        timeout = self._within(self._timeout if body is None else _UPLOAD)
         try:
             async with self._session.request(
                 request.method,
@@ -198,19 +207,15 @@ class Client:
                     content_type=answer.headers.get("Content-Type", ""),
                     headers=dict(answer.headers),
                 )
-        except _NOT_SENT as error:
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.InvalidURL,
+            aiohttp.NonHttpUrlClientError,
+        ) as error:  # no connection, no request: nothing can have been taken
             raise Unanswered(_words(error), in_doubt=False) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unanswered(_words(error), in_doubt=True) from error
-
-
-# No connection, no request: nothing can have been taken.
-_NOT_SENT: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
 
 
 async def _refusals(asked: Awaitable[R]) -> R | Refused:

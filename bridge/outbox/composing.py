@@ -33,6 +33,7 @@ from bridge.model import (
     Text,
 )
 from bridge.model.codec import content_from_dict, content_to_dict
+from bridge.model.frozen import changer
 from bridge.model.keys import OURS, conversation_id, message_key
 from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
@@ -43,6 +44,8 @@ When: TypeAlias = datetime | timedelta | float | str
 Adapt: TypeAlias = Literal["degrade", "strict"]
 """What to do with what a channel cannot carry as it is: something close to it, or nothing."""
 
+_ADAPTS: Final = get_args(Adapt)
+_under: Final[Callable[..., Message]] = changer(Message, "key")
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
 _LONGEST_KEY: Final = 512
 _MOST_PARTS: Final = 50
@@ -216,20 +219,19 @@ def _content(given: object) -> Content:
 
 def keyed(message: Message) -> Message:
     """Return a message under the key that its id has."""
-    key = in_domain(message, message_key(OURS, message.message_id))
-    return attrs.evolve(message, key=key)
+    return _under(message, in_domain(message, message_key(OURS, message.message_id)))
 
 
 def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     """Return a message in the parts that its channel takes, each of which can be composed."""
     capabilities = way.capabilities(draft.channel)
-    if wish.adapt not in get_args(Adapt):
+    if wish.adapt not in _ADAPTS:
         raise Unsendable('adapt: expected "degrade" or "strict"')
     # The id of a part is made from that of the first one, and its key from its id.
     fitting = parts(draft, capabilities, strict=wish.adapt == "strict")
     if len(fitting) > _MOST_PARTS:
         raise Unsendable(f"it takes {len(fitting)} messages, and {_MOST_PARTS} are possible")
-    messages = list(map(keyed, fitting))
+    messages = list(map(keyed, fitting)) if len(fitting) > 1 else list(fitting)
     for number, message in enumerate(messages[1:], 1):  # one template is enough
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:

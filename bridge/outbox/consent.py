@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Final
 
 from bridge.errors import OptedOut
 from bridge.journal.protocol import Journal
-from bridge.journal.query import Query
-from bridge.model import ConsentChange, Message, Template
+from bridge.model import Message, Template
+from bridge.outbox.users import user_of
 
-_MARKETING: Final = "marketing"
-_CATEGORIES: Final = frozenset({_MARKETING, "marketing_lite", "promotion"})
-_PAGE: Final = 10
+_CATEGORIES: Final = frozenset({"marketing", "marketing_lite", "promotion"})
 
 
 async def check_consent(message: Message, journal: Journal) -> None:
@@ -24,22 +22,7 @@ async def check_consent(message: Message, journal: Journal) -> None:
     content = message.content
     if not isinstance(content, Template) or (content.category or "").lower() not in _CATEGORIES:
         return
-    choices = Query(
-        kinds=(ConsentChange.kind,),
-        conversation=message.conversation.id,
-        newest_first=True,
-        limit=_PAGE,
-    )
-    newest: ConsentChange | None = None
-    async with aclosing(journal.scan(choices)) as pages:
-        async for page in pages:
-            for change in (entry.event for entry in page):
-                if (
-                    isinstance(change, ConsentChange)
-                    and (change.scope is None or _MARKETING in change.scope.lower())
-                    and (newest is None or change.occurred_at > newest.occurred_at)
-                ):
-                    newest = change
-    if newest is None or newest.granted or await journal.find(message.key) is not None:
-        return
-    raise OptedOut(newest.occurred_at)
+    user, account = await user_of(message.conversation.id, journal)
+    granted, at = (True, 0.0) if user is None else user.granted.get(account, (True, 0.0))
+    if not granted and await journal.find(message.key) is None:
+        raise OptedOut(datetime.fromtimestamp(at, UTC))

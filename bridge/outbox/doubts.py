@@ -11,6 +11,8 @@ from bridge.clock import Clock
 from bridge.delivery import Attempt
 from bridge.delivery.attempt import Later
 from bridge.errors import JournalError
+from bridge.journal import tracks
+from bridge.journal.ledger import Track
 from bridge.journal.protocol import Journal
 from bridge.journal.query import MOST, Query
 from bridge.model import Content, Media, Message, Origin, StatusChange, Text
@@ -76,19 +78,11 @@ class Doubts:
         return (message.domain, message.message_id) in self._before
 
     async def _is_told(self, message: Message, *, failures: bool) -> bool:
-        entry = await self._journal().find(message.key)
-        about = Query(
-            kinds=(StatusChange.kind,),
-            message_id=message.message_id,
-            after=0 if entry is None else entry.position,
-            limit=MOST,
-        )
-        return any(
-            isinstance(each.event, StatusChange)
-            and (failures or each.event.resolved)
-            and each.event.domain == message.domain
-            for each in await self._journal().search(about)
-        )
+        track = await self._journal().record(tracks.names_of(message)[0])
+        if not isinstance(track, Track):
+            return False
+        is_tied = track.message_id != message.message_id  # by a status with the provider's own id
+        return is_tied or (failures and bool(track.standing))
 
     async def copy_of(self, way: Way, message: Message) -> Message | None:
         """Return the message that a provider has told of, which is the one in doubt.

@@ -11,25 +11,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeAlias, final
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias, final
 
-import aiohttp
 import attrs
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
 from bridge.adapter import MediaSource, Request
 from bridge.errors import Unanswered, Unfetchable
+from bridge.lazy import later
 from bridge.model import Media
 from bridge.outbox.client import Client
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = later("aiohttp")
 
 MAX_SIZE: Final = 100 * 1024 * 1024
 """How many bytes a file may have: as many as the largest that a provider takes."""
@@ -55,30 +57,8 @@ class File:
     path: Path | None = None
 
 
-class _NotPublic(OSError):
+class NotPublic(OSError):
     """A name leads to an address that is not public."""
-
-
-@final
-class _Public(AbstractResolver):
-    """Resolves names to public addresses, and to no others."""
-
-    def __init__(self) -> None:
-        self._resolver = DefaultResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """See `AbstractResolver.resolve`."""
-        found = await self._resolver.resolve(host, port, family)
-        for each in found:
-            if not _is_public(each["host"]):
-                raise _NotPublic
-        return found
-
-    async def close(self) -> None:
-        """See `AbstractResolver.close`."""
-        await self._resolver.close()
 
 
 @final
@@ -99,7 +79,8 @@ class Downloads:
         connections: int = 10,
     ) -> None:
         self._client = client
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=silence, sock_read=silence)
+        self._timeout = timeout
+        self._silence = silence
         self._connections = connections
         self.origins: set[URL] = set()
         self._public: aiohttp.ClientSession | None = None
@@ -107,14 +88,18 @@ class Downloads:
 
     async def __aenter__(self) -> Self:
         """Open the sessions."""
-        self._public = self._session(_Public())
-        self._own = self._session(DefaultResolver())
+        from bridge.outbox.resolving import PublicResolver  # noqa: PLC0415 - HTTP, as `later`
+
+        self._public = self._session(PublicResolver())
+        self._own = self._session(aiohttp.DefaultResolver())
         return self
 
-    def _session(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
+    def _session(self, resolver: aiohttp.abc.AbstractResolver) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, resolver=resolver),
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(
+                total=self._timeout, connect=self._silence, sock_read=self._silence
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # a small body must not become a large one
         )
@@ -181,7 +166,7 @@ class Downloads:
         url, headers = _checked(request.url), dict(request.headers)
         for _ in range(_MOST_REDIRECTS + 1):
             is_own = url.origin() in self.origins or url.origin() == provider
-            if not is_own and _literal(url) and not _is_public(url.host or ""):
+            if not is_own and _literal(url) and not is_public(url.host or ""):
                 raise Unfetchable("its link leads to an address that is not public")
             session = self._own if is_own else self._public
             try:
@@ -270,7 +255,8 @@ class _Writing:
                 Path(self._beside).unlink()
 
 
-def _is_public(address: str) -> bool:
+def is_public(address: str) -> bool:
+    """Whether an address is one of the internet's."""
     return ip_address(address.partition("%")[0]).is_global
 
 
@@ -308,7 +294,7 @@ def _failure(error: BaseException) -> Unfetchable | Unanswered:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(error, aiohttp.InvalidURL):
         return Unfetchable("its link is no URL of http or https")
-    if isinstance(cause, _NotPublic):
+    if isinstance(cause, NotPublic):
         return Unfetchable("its link leads to an address that is not public")
     if isinstance(error, TimeoutError):
         return Unanswered("the file did not come in time", in_doubt=False)

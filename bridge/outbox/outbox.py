@@ -94,7 +94,7 @@ class Outbox:
         self.refusals: Final = Counter[str]()
         """How many messages were refused at once since the start: by window, consent,
         ownership, key or content."""
-        self.windows: Final = Windows(lambda: self.journal, lambda: self._now)
+        self.windows: Final = Windows(lambda: self.journal)
         self.client: Final = Client(
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,

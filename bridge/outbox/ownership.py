@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from datetime import datetime
-from typing import Final
 from uuid import uuid4
 
 from bridge.adapter import Control
@@ -14,8 +12,7 @@ from bridge.journal.query import Query
 from bridge.journal.tracks import in_domain
 from bridge.model import Direction, Handover, Message
 from bridge.model.keys import event_key
-
-_PAGE: Final = 50
+from bridge.outbox.users import user_of
 
 
 async def check_ours(message: Message, journal: Journal) -> None:
@@ -23,23 +20,9 @@ async def check_ours(message: Message, journal: Journal) -> None:
 
     Not where the conversation has become ours since, by the provider's times.
     """
-    since = Query(
-        kinds=(Message.kind, Handover.kind),
-        conversation=message.conversation.id,
-        since=message.received_at,
-        limit=_PAGE,
-    )
-    newest, is_ours = message.occurred_at, message.owned
-    async with aclosing(journal.scan(since)) as pages:
-        async for page in pages:
-            for event in (entry.event for entry in page):
-                told = isinstance(event, Handover) or (
-                    isinstance(event, Message) and event.direction is Direction.INBOUND
-                )
-                owned = getattr(event, "owned", None)
-                if told and owned is not None and event.occurred_at >= newest:
-                    newest, is_ours = event.occurred_at, owned
-    if not is_ours:
+    user, account = await user_of(message.conversation.id, journal)
+    owned, at = (False, 0.0) if user is None else user.owned.get(account, (False, 0.0))
+    if not (owned and at >= message.occurred_at.timestamp()):
         raise NotOwner("another responder answers this conversation; only `send` may take it")
 
 

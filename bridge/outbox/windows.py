@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, final
 
 from bridge.adapter import Adapter, Window, WindowSource
 from bridge.errors import WindowClosed
 from bridge.journal.protocol import Journal
-from bridge.journal.query import Query
-from bridge.model import Conversation, Deletion, Message, Native, Receipt, Template
+from bridge.model import Deletion, Message, Native, Receipt, Template
+from bridge.outbox.users import user_of
 
-_PAGE: Final = 50
 _NOT_FREE: Final = (Template, Native, Receipt, Deletion)  # a native body may be a template
-_LATE: Final = timedelta(days=1)  # how much later than it was sent a message may reach us
 
 
 @final
 class Windows:
     """Knows until when each conversation is open."""
 
-    def __init__(self, journal: Callable[[], Journal], now: Callable[[], datetime]) -> None:
+    def __init__(self, journal: Callable[[], Journal]) -> None:
         self._journal = journal
-        self._now = now
         self._windows: dict[str, Mapping[str, Window]] = {}
 
     def add(self, source: str, adapter: Adapter) -> None:
@@ -32,32 +28,11 @@ class Windows:
         if isinstance(adapter, WindowSource):
             self._windows[source] = adapter.windows
 
-    async def until(self, conversation: Conversation | str) -> datetime | None:
+    async def until(self, conversation: str) -> datetime | None:
         """See `Bridge.window`."""
-        longest = max(
-            (max(each.open, each.referred or each.open) for each in self._each()),
-            default=None,
-        )
-        if longest is None:
-            return None
-        about = Query(
-            kinds=(Message.kind,),
-            conversation=conversation if isinstance(conversation, str) else conversation.id,
-            since=self._now() - longest - _LATE,
-            newest_first=True,
-            limit=_PAGE,
-        )
-        found: datetime | None = None
-        async with aclosing(self._journal().scan(about)) as pages:
-            async for page in pages:
-                for entry in page:
-                    event = entry.event
-                    if not isinstance(event, Message) or event.reply_until is None:
-                        continue
-                    found = max(found or event.reply_until, event.reply_until)
-                    if found >= event.occurred_at + longest:
-                        return found  # no earlier message opened a longer one
-        return found
+        user, account = await user_of(conversation, self._journal())
+        until = None if user is None else user.reply_until.get(account)
+        return None if until is None else datetime.fromtimestamp(until, UTC)
 
     async def check(self, message: Message, answered: Message | None) -> None:
         """Raise `WindowClosed` where a message comes too late.
@@ -70,9 +45,6 @@ class Windows:
             return
         until = None if answered is None else answered.reply_until
         if until is None or until <= message.occurred_at:
-            until = await self.until(message.conversation)
+            until = await self.until(message.conversation.id)
         if until is not None and until <= message.occurred_at:
             raise WindowClosed(until)
-
-    def _each(self) -> list[Window]:
-        return [window for each in self._windows.values() for window in each.values()]

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Literal,
@@ -23,19 +22,13 @@ import attrs
 
 from bridge.adapter.signing import Network, Secret, secrets_of
 from bridge.errors import ConfigurationError, Problem
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Direction, Origin
+from bridge.model.content import ContentKind
+from bridge.model.events import Direction, EventKind, Origin
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
 from bridge.settings.limits import between, matching
 from bridge.settings.structure import Duration, Size
-from bridge.settings.wording import shown
-
-if TYPE_CHECKING:
-    EventKind: TypeAlias = str
-    ContentKind: TypeAlias = str
-else:  # the model's own words, which no type checker can follow
-    EventKind = Literal[tuple(cls.kind for cls in EVENT_CLASSES)]
-    ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]
+from bridge.settings.wording import quoted, shown
 
 Stale: TypeAlias = Literal["mark", "unrecognized"]
 """What becomes of an event that is dated too far back: it is marked, or kept as unrecognized."""
@@ -46,6 +39,13 @@ CONSOLE: Final = "console"
 WEBHOOK: Final = "webhook"
 MEDIA: Final = "media"
 """The subscriber that posts events to a URL."""
+
+_ONLY_FOR: Final = {
+    "show_personal_data": (CONSOLE,),
+    "folder": (MEDIA,),
+    "url": (WEBHOOK, MEDIA),
+    "secret": (WEBHOOK,),
+}
 
 _DAY: Final = 24 * 3600.0
 _MIB: Final = 1024 * 1024
@@ -285,8 +285,8 @@ class SubscriberTable:
     content: tuple[ContentKind, ...] = ()
     start: Literal["end", "beginning"] = "end"
     gather: Duration | None = None
-    show_personal_data: bool = attrs.field(default=False)
-    folder: Path | None = attrs.field(default=None)
+    show_personal_data: bool = False
+    folder: Path | None = None
     url: str | None = attrs.field(default=None, repr=False)
     secret: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
 
@@ -303,49 +303,35 @@ class SubscriberTable:
                 "name"
             )
 
-    @show_personal_data.validator
-    def _check_show_personal_data(self, _attribute: object, value: object) -> None:
-        if value and self.use != CONSOLE:
-            raise ConfigurationError(f'show_personal_data is for use = "{CONSOLE}" only')
+    def __attrs_post_init__(self) -> None:
+        """Refuse what does not go with `use`, and what is missing for it."""
+        if problems := tuple(Problem(*mistake) for mistake in self._mistakes()):
+            raise ConfigurationError(problems)
 
-    @folder.validator
-    def _check_folder(self, _attribute: object, value: Path | None) -> None:
-        if self.use != MEDIA:
-            if value is not None:
-                raise ConfigurationError(f'folder is for use = "{MEDIA}" only')
-        elif value is None and self.url is None:
-            raise ConfigurationError("is required: where files are kept, or a url")
-        elif ":/" in str(value):
-            raise ConfigurationError("expected a path; what has a scheme is a url")
-
-    @url.validator
-    def _check_url(self, _attribute: object, value: str | None) -> None:
-        if self.use == MEDIA and value is not None:
-            if self.folder is not None:
-                raise ConfigurationError("files are kept either in a folder or at a url")
-            if "://" not in value:
-                raise ConfigurationError('expected such as "s3://bucket/files"; a path is a folder')
-        elif self.use != WEBHOOK:
-            if value is not None:
-                raise ConfigurationError(f'url is for use = "{WEBHOOK}" or "{MEDIA}" only')
-        elif value is None:
-            raise ConfigurationError("is required: where a webhook posts to")
-        elif not _URL.fullmatch(value):
-            raise ConfigurationError("expected an address such as https://crm.example.com/events")
-
-    @secret.validator
-    def _check_secret(self, _attribute: object, value: tuple[Secret, ...]) -> None:
-        if self.use != WEBHOOK:
-            if value:
-                raise ConfigurationError(f'secret is for use = "{WEBHOOK}" only')
-            return
-        if not value:
-            raise ConfigurationError("is required: what a webhook is signed with")
-        for secret in value:
-            if not _is_signing_secret(secret.reveal()):
-                raise ConfigurationError(
-                    "expected base64 of 24 to 64 random bytes, as `openssl rand -base64 32` gives"
-                )
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        for key, uses in _ONLY_FOR.items():
+            if self.use not in uses and getattr(self, key) not in (None, (), False):
+                yield key, f"{key} is for use = {' or '.join(map(quoted, uses))} only"
+        folder, url = self.folder, self.url
+        if self.use == WEBHOOK:
+            if url is None:
+                yield "url", "is required: where a webhook posts to"
+            elif not _URL.fullmatch(url):
+                yield "url", "expected an address such as https://crm.example.com/events"
+            if not self.secret:
+                yield "secret", "is required: what a webhook is signed with"
+            elif not all(_is_signing_secret(each.reveal()) for each in self.secret):
+                told = "expected base64 of 24 to 64 random bytes"
+                yield "secret", f"{told}, as `openssl rand -base64 32` gives"
+        elif self.use == MEDIA:
+            if folder is None and url is None:
+                yield "folder", "is required: where files are kept, or a url"
+            if folder is not None and ":/" in str(folder):
+                yield "folder", "expected a path; what has a scheme is a url"
+            if folder is not None and url is not None:
+                yield "url", "files are kept either in a folder or at a url"
+            elif url is not None and "://" not in url:
+                yield "url", 'expected such as "s3://bucket/files"; a path is a folder'
 
 
 def _is_signing_secret(text: str) -> bool:

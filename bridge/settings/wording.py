@@ -13,6 +13,7 @@ from typing import Final
 
 from bridge.settings.references import Referenced
 
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach it
 _LONGEST_SHOWN: Final = 7  # characters; a secret that keeps anybody out has more
 
 
@@ -58,6 +59,11 @@ def shown(value: object, *, is_secret: bool = False) -> str:
 def base_url(host: str, port: int) -> str:
     """Return the address of a server that listens there."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def reached_at(host: str) -> str:
+    """Return the host at which this machine reaches a server that listens on `host`."""
+    return _EVERYWHERE.get(host, host)
 
 
 def no_listener(host: str, port: int, error: OSError) -> str:

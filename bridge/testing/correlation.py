@@ -17,9 +17,13 @@ from typing import Final
 import attrs
 
 from bridge.errors import CodecError
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import User
 from bridge.journal.protocol import Appended, Entry, Journal, Start
 from bridge.journal.query import JOINED
 from bridge.model import (
+    Conversation,
+    ConversationKind,
     Deletion,
     Direction,
     Event,
@@ -33,7 +37,13 @@ from bridge.model import (
     TemplateChange,
     Text,
 )
-from bridge.model.keys import OURS, conversation_id, in_domain, message_key
+from bridge.model.keys import (
+    OURS,
+    conversation_id,
+    group_conversation_id,
+    in_domain,
+    message_key,
+)
 from bridge.testing.sample_events import (
     ACCOUNT,
     ANNE,
@@ -504,6 +514,56 @@ class CorrelationContract(ABC):
         assert len(told["acme"]) == 4
         lanes = [{e.lane for e in entries if e.event.domain == name} for name in told]
         assert not lanes[0] & lanes[1]
+
+    # --- on what terms a user may be written to ----------------------------------------------
+
+    async def test_terms(self, tmp_path: Path) -> None:
+        """The furthest end of the window is found by any name of the user, after a restart too."""
+        advertised = message("a", reply_until=NOON + timedelta(hours=72))
+        later = message("b", user_id=ANNES_ID, reply_until=NOON + timedelta(hours=25))
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            await journal.append([advertised])
+            await journal.append([later])
+            by_id = conversation_id("whatsapp", ACCOUNT, ANNES_ID)
+            assert await _open_until(journal, by_id) == NOON + timedelta(hours=72)
+        journal = self.make_journal(tmp_path) if journal.durable else journal
+        async with journal:
+            again = message("c", reply_until=NOON + timedelta(hours=73))
+            for conversation in (by_id, again.conversation.id):
+                assert await _open_until(journal, conversation) == NOON + timedelta(hours=72)
+            await journal.append([again])
+            assert await _open_until(journal, by_id) == NOON + timedelta(hours=73)
+            assert await _open_until(journal, conversation_id("whatsapp", ACCOUNT, BERT)) is None
+
+    async def test_terms_of_a_group(self, tmp_path: Path) -> None:
+        """Whoever writes in a group opens the group's window, and not a window of their own."""
+        group = Conversation(
+            id=group_conversation_id("whatsapp", ACCOUNT, "G1"), kind=ConversationKind.GROUP
+        )
+        async with self.make_journal(tmp_path) as journal:
+            for number, who in enumerate((ANNE, BERT)):
+                until = NOON + timedelta(hours=24 + number)
+                said = message(who, phone=who, conversation=group, reply_until=until)
+                await journal.append([said])
+                assert await _open_until(journal, group.id) == until
+            assert await _open_until(journal, conversation_id("whatsapp", ACCOUNT, ANNE)) is None
+
+    async def test_terms_are_erased(self, tmp_path: Path) -> None:
+        """Of somebody who is erased nothing of this is left."""
+        said = message("a", reply_until=NOON + timedelta(hours=24))
+        async with self.make_journal(tmp_path) as journal:
+            await journal.append([said])
+            await journal.purge(ANNE)
+            assert await _open_until(journal, said.conversation.id) is None
+
+
+async def _open_until(journal: Journal, conversation: str) -> datetime | None:
+    name, account = name_of(conversation)
+    user = await journal.record(name)
+    if not isinstance(user, User) or account not in user.reply_until:
+        return None
+    return datetime.fromtimestamp(user.reply_until[account], UTC)
 
 
 def _messages(entries: Sequence[Entry]) -> list[Message]:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 import attrs
 import orjson
 
-from bridge import assembly
+from bridge import installed
 from bridge.adapter import Adapter, Callback, SampleSource
 from bridge.model import Content, Direction, Event, JsonValue, Message
 
@@ -49,7 +49,7 @@ def sample(name: str, /, **fields: object) -> Any:  # noqa: ANN401 - whichever e
     Raises LookupError where there is no such sample, and ValueError where it has no such field.
     """
     adapter = name.partition("/")[0]
-    found = find(name, {adapter: assembly.without_secrets(adapter)})
+    found = find(name, {adapter: installed.without_secrets(adapter)})
     return events_of(found.source, found.made(fields, datetime.now(UTC)))[0]
 
 

@@ -213,7 +213,7 @@ def test_the_contract_is_kept():
         assert isinstance(adapter, SimulationSource)
 
 
-@settings(untimed, max_examples=250)
+@settings(untimed, max_examples=3 * untimed.max_examples)
 @given(content=sent)
 def test_what_goes_out_is_within_the_documented_limits(route, content):
     """Whatever is sent, each part is one that the provider takes, or it is refused before."""

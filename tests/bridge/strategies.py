@@ -14,6 +14,8 @@ from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, E
 
 # How fast a busy machine draws an example proves nothing.
 untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For a law that is tried for each of many small classes.
+few = settings(untimed, max_examples=untimed.max_examples // 3)
 
 _JSON = get_type_hints(Event)["raw"]
 

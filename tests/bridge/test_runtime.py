@@ -374,7 +374,7 @@ class TestFromSettings:
     @pytest.fixture(autouse=True)
     def plain_is_installed(self, monkeypatch):
         """The adapter comes through the registry, as anyone's does."""
-        monkeypatch.setattr("bridge.assembly.load", {"plain": Plain}.__getitem__)
+        monkeypatch.setattr("bridge.installed.load", {"plain": Plain}.__getitem__)
 
     async def test_everything_named_is_loaded(self):
         """Adapter, subscriber and journal are those that the settings name."""

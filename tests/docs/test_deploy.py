@@ -12,10 +12,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge import assembly
+from bridge import installed
 from bridge.cli.check import mistakes
 from bridge.cli.doubts import doubts
-from bridge.settings import ServerSettings, Settings, load
+from bridge.settings import ServerSettings, Settings
 from tests.bridge.settings.test_config_example import uncommented
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
@@ -43,8 +43,7 @@ def configured(tmp_path, monkeypatch) -> tuple[Settings, Path]:
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "config.toml"
     path.write_text(block("toml"))
-    installed, engines = assembly.installed(), assembly.engines()
-    return load(path, assembly.settings_class, installed=installed, engines=engines), path
+    return installed.read(path), path
 
 
 def test_its_configuration_is_sound(configured):

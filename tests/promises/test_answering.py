@@ -34,7 +34,7 @@ path = "journal.db"
 format = "json"
 [outbox]
 concurrency = {CONCURRENCY}
-doubt = "60s"
+doubt = "10s"
 [subscribers.bot]
 use = "tests.promises.answering:answer"
 events = ["message"]

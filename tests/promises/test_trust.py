@@ -25,10 +25,11 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.journal.lanes import lane_of
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
-from bridge.journal.protocol import Journal, lane_of
+from bridge.journal.protocol import Journal
 from bridge.journal.query import JOINED, PAUSED, Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized

@@ -10,9 +10,10 @@ from datetime import UTC
 from typing import Final
 from urllib.parse import quote
 
+from bridge.journal.lanes import lane_of
 from bridge.journal.nats.broker import Draft, Stored
 from bridge.journal.nats.subjects import Names
-from bridge.journal.protocol import Entry, lane_of
+from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
 from bridge.model import Event
 

@@ -9,11 +9,12 @@ from contextlib import suppress
 from datetime import UTC
 from typing import Any, Final
 
+from bridge.journal.ledger import Record as Remembered
 from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.cursors import Cursors
 from bridge.journal.nats.entries import entry_of, is_event, position_of, sequence_of
 from bridge.journal.nats.holding import Record
-from bridge.journal.nats.ledger import BEFORE_ITS_EVENT
+from bridge.journal.nats.ledger import BEFORE_ITS_EVENT, decode_found
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import digest, digest_in, name_of, token, written
@@ -118,6 +119,18 @@ class Operations(Journal):
     async def _recorded_at(self, subject: str) -> Stored | None:
         stored = await self._streams.broker.stored(self._streams.names.state, last_by_subj=subject)
         return stored if stored is not None and stored.data else None
+
+    async def record(self, name: str) -> Remembered | None:
+        """See `Journal.record`."""
+        found: Remembered | str | None = digest(name)
+        for _ in range(2):  # a tie leads to a record
+            if isinstance(found, str):
+                subject = self._streams.names.tracks + found
+                stored = await self._streams.broker.stored(
+                    self._streams.names.stream, last_by_subj=subject
+                )
+                found = decode_found(stored.data) if stored is not None and stored.data else None
+        return None if isinstance(found, str) else found
 
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""

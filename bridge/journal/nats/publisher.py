@@ -20,12 +20,13 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
+from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Queue
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
 from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, read_queue
 from bridge.journal.nats.subjects import Names, digest
-from bridge.journal.protocol import Appended, lane_of
+from bridge.journal.protocol import Appended
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode

@@ -1,7 +1,7 @@
-"""Appending: the events of many callers become one transaction, and one process commits at a time.
+"""Appending: the events of many callers become one transaction.
 
-The row of `head` is the lock. Its holder sees all that was appended before, so that every process
-decides as one; positions become visible in their order.
+What a group is decided on is read without a lock. Where another process has changed some of it
+before the group is written, the group is decided on anew, and after a few times under the lock.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -17,15 +18,16 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
-from bridge.journal.postgres.database import Connection, Database, Row
+from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.entries import lane_bytes, partition_of
-from bridge.journal.postgres.ledger import GroupLedger, NotRead
+from bridge.journal.postgres.ledger import Changed, GroupLedger, NotRead
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 
 _GROUP: Final = 256  # events in one transaction
+_WITHOUT_LOCK: Final = 3  # times that a group is decided on before it takes the lock
 _ANSWERS_WITHIN: Final = 2  # times the patience: a group may wait for the one before it
 _NO_ANSWER: Final = "PostgreSQL does not answer"
 _SOONEST: Final = 0.02  # seconds until what waits is looked at again
@@ -124,7 +126,7 @@ class Appender:
 
     async def _commit(self, group: Sequence[_Append]) -> None:
         try:
-            before, entries, last = await self._database.run(partial(self._write, group))
+            before, entries, last = await self._keep(group)
         except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
             self._answer(group, error)
         except BaseException:
@@ -132,7 +134,7 @@ class Appender:
             raise
         else:
             self._answer(group, None)
-            if entries:
+            if last > before:
                 self._committed(before, entries, last)
 
     def _answer(self, group: Sequence[_Append], error: Exception | None) -> None:
@@ -158,19 +160,31 @@ class Appender:
 
     # --- the transaction ---------------------------------------------------------------------
 
+    async def _keep(self, group: Sequence[_Append]) -> tuple[int, list[Entry], int]:
+        """Write a group; return the entries after a position, up to another."""
+        for _ in range(_WITHOUT_LOCK):
+            with suppress(Changed):
+                return await self._database.run(partial(self._write, group), alone=True)
+        return await self._database.run(partial(self._write_locked, group))
+
+    async def _write_locked(
+        self, group: Sequence[_Append], connection: Connection
+    ) -> tuple[int, list[Entry], int]:
+        await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
+        return await self._write(group, connection)
+
     async def _write(
         self, group: Sequence[_Append], connection: Connection
     ) -> tuple[int, list[Entry], int]:
-        """Decide what is new, and write it; return the entries after a position, up to another."""
+        """Decide what is new, and write it. Raises `Changed`."""
         for item in group:
             item.new, item.erased, item.error = 0, 0, None
         ledger = GroupLedger(self._database, connection)
-        await ledger.lock()
         await ledger.read(_needed(group, ledger))
-        before = last = ledger.last
         partitions = self.partitions
-        rows: list[Row] = []
-        entries: list[Entry] = []
+        rows: list[Sequence[bytes]] = []
+        numbers = bytearray()  # of the rows' partitions
+        publications: list[tuple[int, str, Event, int]] = []
         for item in group:
             try:
                 published, lines = await _decide(item, ledger)
@@ -181,27 +195,28 @@ class Appender:
             claims = ledger.accept()
             ledger.due.clear()
             for (event, lane), data in zip(published, lines, strict=True):
-                last += 2
                 key = ledger.ids[event.key]
                 del claims[key]
-                rows.append(
-                    (last, partition_of(lane, partitions), key, lane_bytes(lane), b"", data)
-                )
-                entries.append(Entry(position=last, lane=lane, event=event, size=len(data)))
+                numbers.append(partition_of(lane, partitions))
+                rows.append((key, lane_bytes(lane), b"", data))
+                publications.append((len(rows), lane, event, len(data)))
             # Known from now on, and not published under this key.
             if item.learned:
-                known = {row[2] for row in rows}
+                known = {row[0] for row in rows}
                 claims |= {
                     key: None
                     for key in item.learned
                     if key not in known and not ledger.has_key(key)
                 }
-            for key, of in claims.items():
-                last += 2
-                rows.append((last, 0, key, b"", of or b"", b""))
-        waits = [*ledger.waits, *await ledger.write(last, rows)]
+            rows += [(key, b"", of or b"", b"") for key, of in claims.items()]
+            numbers += bytes(len(claims))
+        before, last = await ledger.keep(rows, bytes(numbers))
         now = asyncio.get_running_loop().time()
-        self._due_at = now + max(min(waits), _SOONEST) if waits else None
+        self._due_at = now + max(min(ledger.waits), _SOONEST) if ledger.waits else None
+        entries = [
+            Entry(position=before + 2 * number, lane=lane, event=event, size=size)
+            for number, lane, event, size in publications
+        ]
         return before, entries, last
 
 
@@ -224,7 +239,7 @@ async def _decide(
 ) -> tuple[Sequence[Published], Sequence[bytes]]:
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
     if item.erase is not None:
-        await ledger.read_waiting()
+        await ledger.read(NotRead(), all_queues=True)
     while True:
         try:
             return _decided(item, ledger)

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 
 _QUIET: Final = 5.0  # seconds without a try before a partition with held entries is handed over
 
-# Taken once, by the process that serves the lane; a claim of the partition waits for its end.
-_TAKE: Final = """
-WITH entry AS (SELECT position, partition FROM $.entries WHERE key = %b),
-    mine AS (
-        SELECT 1 FROM $.cursors JOIN entry USING (partition)
-        WHERE subscriber = %s AND owner = %s FOR KEY SHARE OF cursors
-    )
-INSERT INTO $.done SELECT %s, partition, position FROM entry, mine
-ON CONFLICT DO NOTHING RETURNING position
-"""
-
 _MINE: Final = "cursors.subscriber = %s AND cursors.owner = %s"
 _KEEP: Final = f"SELECT 1 FROM $.cursors WHERE {_MINE} FOR KEY SHARE"  # noqa: S608 - our own text
 # With the positions goes what transactions have taken up to them. What is told of no entry may be
@@ -329,6 +318,8 @@ class SubscriberCursor:
     @asynccontextmanager
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        values = (digest(event.key), self.name, self._journal.owner, self.name)
-        async with self._journal.database.effects(_TAKE, values) as connection:
+        values = (digest(event.key), self.name, self._journal.owner)
+        async with self._journal.database.effects(
+            "SELECT $.take(%s, %s, %s)", values
+        ) as connection:
             yield connection

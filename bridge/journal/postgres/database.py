@@ -7,11 +7,14 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
+from struct import Struct
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Dumper
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.settings import PostgresSettings
@@ -24,6 +27,9 @@ Cursor: TypeAlias = psycopg.AsyncCursor[Row]
 Values: TypeAlias = Sequence[object] | Mapping[str, object]
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
 
+_BYTEA: Final = psycopg.adapters.types["bytea"].oid
+_ARRAY: Final = Struct("!5i")
+_EMPTY: Final = Struct("!3i").pack(0, 0, _BYTEA)
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
@@ -35,9 +41,41 @@ _LIMITS: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', '10s', true),
     set_config('lock_timeout', '10s', true)
 """
-_OPTIONS: Final = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=10s"
+# A plan that was made while a table was empty, and is kept while it grows, must use its index.
+_OPTIONS: Final = (
+    "-c idle_in_transaction_session_timeout=10s -c lock_timeout=10s "
+    "-c enable_seqscan=off -c jit=off"
+)
 # It warns of each connection that was lost; what that means is said here.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
+
+
+class Column(list[bytes]):
+    """The values of a parameter `bytea[]`, of which there are many: written in a few steps."""
+
+
+class _ColumnDumper(Dumper):
+    """Writes an array as https://github.com/postgres/postgres `array_recv` reads it."""
+
+    format = psycopg.pq.Format.BINARY
+    oid = psycopg.adapters.types["bytea"].array_oid
+
+    def dump(self, obj: Column) -> Buffer:
+        """Return dimensions, flags, the type and the length, and each value after its length."""
+        parts = [_ARRAY.pack(1, 0, _BYTEA, len(obj), 1) if obj else _EMPTY]
+        for each in obj:
+            parts += (len(each).to_bytes(4), each)
+        return b"".join(parts)
+
+
+class _Context:
+    """What psycopg asks for how to write parameters."""
+
+    adapters = AdaptersMap(psycopg.adapters)
+    connection = None
+
+
+_Context.adapters.register_dumper(Column, _ColumnDumper)
 
 
 class Away(JournalError):
@@ -155,7 +193,9 @@ class Database:
         arguments = self._arguments
         if not self._settings.pooler:  # which may take no options
             arguments = arguments | {"options": f"{arguments.get('options', '')} {_OPTIONS}"}
-        return await psycopg.AsyncConnection.connect(autocommit=True, **arguments)
+        return await psycopg.AsyncConnection.connect(
+            autocommit=True, context=_Context(), **arguments
+        )
 
     async def _lend(self) -> Connection:
         return await _Lent.connect(autocommit=True, **self._arguments)
@@ -192,7 +232,7 @@ class Database:
     async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
-        None where the `first` statement returns no row; it shares a round trip with the begin.
+        None where the `first` statement returns false; it shares a round trip with the begin.
         These connections are others than the journal's own, so that subscribers who wait for an
         append cannot keep it from having one. Raises what psycopg does.
         """
@@ -203,7 +243,7 @@ class Database:
                 cursor = psycopg.AsyncClientCursor(connection)
                 await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
                 cursor.nextset()
-                yield connection if cursor.rowcount else None
+                yield connection if await cursor.fetchone() == (True,) else None
                 await _commit(connection)
             except BaseException:
                 with suppress(psycopg.Error):

@@ -58,7 +58,8 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
         )
     await _delete(database, keep, whatever=False)
     await database.change(
-        "DELETE FROM $.records WHERE at < extract(epoch FROM now()) - %s", (keep,)
+        "DELETE FROM $.records "
+        "WHERE position < coalesce((SELECT min(position) FROM $.entries), 9223372036854775807)"
     )
     await database.change("DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())")
 

@@ -1,7 +1,8 @@
-"""What correlation remembers, as rows: read under the lock of `head`, written before it is let go.
+"""What correlation remembers, as rows: read without a lock, and written if it is still the same.
 
 The rows that a group of appends is sure to need are read together; where deciding on an append
-turns out to need another one, that is read and the append decided on anew.
+turns out to need another one, that is read and the append decided on anew. `keep` of the schema
+refuses to write what was decided on rows that another process has changed since.
 """
 
 from __future__ import annotations
@@ -20,43 +21,32 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
-from bridge.journal.postgres.database import Connection, Cursor, Database, Row, Values
+from bridge.journal.postgres.database import Column, Connection, Database, Row
 from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.reading import read_event
 from bridge.model import Event
 
 _Found: TypeAlias = Record | bytes
 
-# A statement of its own: the next one sees what was committed before the lock was free.
-_LOCK: Final = "SELECT FROM $.head FOR UPDATE"
 # Each statement costs the client more than the server; so there is one to read and one to write.
 _READ: Final = """
-SELECT 'key', key, same_as, event, position, at FROM $.entries WHERE key = ANY(%(keys)b)
+SELECT 'key', key, same_as, event, position, at FROM $.entries WHERE key = ANY(%(keys)s)
 UNION ALL SELECT 'record', name, tied_to, record, NULL, NULL FROM $.records
-    WHERE name = ANY(%(names)b)
+    WHERE name = ANY(%(names)s)
 UNION ALL SELECT 'record', other.name, other.tied_to, other.record, NULL, NULL
     FROM $.records AS tie JOIN $.records AS other ON other.name = tie.tied_to
-    WHERE tie.name = ANY(%(names)b)
+    WHERE tie.name = ANY(%(names)s)
 UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM clock_timestamp())
-    FROM $.queues WHERE lane = ANY(%(lanes)b) OR due <= extract(epoch FROM clock_timestamp())
-    OR lane IN (SELECT lane FROM $.waiting WHERE key = ANY(%(keys)b))
+    FROM $.queues WHERE %(all)s OR lane = ANY(%(lanes)s) OR keys && %(keys)s
+    OR due <= extract(epoch FROM clock_timestamp())
 UNION ALL SELECT 'head', NULL, NULL, NULL, last,
     (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()) FROM $.head
 """
-_WRITE: Final = """
-WITH head AS (UPDATE $.head SET last = %s), records AS (
-    INSERT INTO $.records
-    SELECT name, extract(epoch FROM now()), nullif(tied_to, ''), nullif(record, '')
-    FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[]) AS new (name, tied_to, record)
-    ON CONFLICT (name) DO UPDATE
-    SET at = excluded.at, tied_to = excluded.tied_to, record = excluded.record
-)
-INSERT INTO $.entries (position, at, partition, key, lane, same_as, event)
-SELECT position, extract(epoch FROM clock_timestamp()), partition, key, lane,
-    nullif(same_as, ''), nullif(event, '')
-FROM unnest(%b::bigint[], %b::smallint[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[])
-    AS new (position, partition, key, lane, same_as, event)
-"""
+_KEEP: Final = f"SELECT $.keep({', '.join(['%s'] * 16)})"
+
+
+class Changed(Exception):
+    """Another process has changed what was read since; nothing is written."""
 
 
 class NotRead(Exception):
@@ -72,8 +62,8 @@ class NotRead(Exception):
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group of appends. Any of its calls may raise `NotRead`.
 
-    `last` is the position of the last entry. `due` are the lanes with an event whose time to wait
-    is over, and `waits` says in how many seconds the first of all that wait is due.
+    `due` are the lanes with an event whose time to wait is over, and `waits` says in how many
+    seconds the first of all that wait is due.
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
@@ -82,7 +72,7 @@ class GroupLedger(Overlay[bytes]):
             stored_queue=self._stored_queue_of,
             stored_lane=self._stored_lane_of,
         )
-        self.last = -1
+        self._base: int | None = None  # the last position when reading began
         self.due: dict[str, float] = {}
         self.waits: list[float] = []
         self._database = database
@@ -92,18 +82,16 @@ class GroupLedger(Overlay[bytes]):
         self._lanes: dict[str, Queue | None] = {}
         self._lane_of_key: dict[bytes, str] = {}
 
-    async def lock(self) -> None:
-        """Wait until no other process appends; nobody else does until the transaction ends."""
-        await self._run(_LOCK)
-
-    async def read(self, need: NotRead) -> None:
+    async def read(self, need: NotRead, *, all_queues: bool = False) -> None:
         """Read some rows, and what is due. Raises `JournalError`."""
-        keys, names = list(need.keys), list(need.names)
-        lanes = list(map(lane_bytes, need.lanes))
-        cursor = await self._run(_READ, {"keys": keys, "names": names, "lanes": lanes})
+        keys, names = Column(need.keys), Column(need.names)
+        lanes = Column(map(lane_bytes, need.lanes))
+        values = {"keys": keys, "names": names, "lanes": lanes, "all": all_queues}
+        cursor = await self._database.execute(self._connection, _READ, values)
         self._keys |= dict.fromkeys(keys)
         self._names |= dict.fromkeys(names)
         self._lanes |= dict.fromkeys(need.lanes)
+        base = None
         for kind, name, one, other, position, at in await cursor.fetchall():
             if kind == "key":
                 self._keys[name] = position, at, one, other
@@ -112,9 +100,10 @@ class GroupLedger(Overlay[bytes]):
             elif kind == "queue":
                 self._read_queue(decode_queue(lane_text(name), one), is_due=at <= 0)
             else:
-                self.last, self.waits = position, [] if at is None else [at]
-        if self.last < 0:
+                base, self.waits = position, [] if at is None else [at]
+        if base is None:
             raise JournalError("the journal's tables are damaged: head is empty")
+        self._base = base if self._base is None else self._base
 
     def _read_queue(self, queue: Queue, *, is_due: bool) -> None:
         self._lanes[queue.lane] = queue
@@ -123,19 +112,10 @@ class GroupLedger(Overlay[bytes]):
         if is_due and queue.due is not None:
             self.due[queue.lane] = queue.due
 
-    async def read_waiting(self) -> None:
-        """Read all that waits to be published."""
-        cursor = await self._run("SELECT lane FROM $.queues")
-        lanes = {lane_text(data) for (data,) in await cursor.fetchall()}
-        await self.read(NotRead(lanes=lanes - self._lanes.keys()))
-
     @property
     def all_lanes(self) -> Sequence[str]:
         """Return the lanes that have been read."""
         return tuple(self._lanes)
-
-    async def _run(self, statement: str, values: Values = ()) -> Cursor:
-        return await self._database.execute(self._connection, statement, values)
 
     # --- what is stored ------------------------------------------------------------------------
 
@@ -172,50 +152,52 @@ class GroupLedger(Overlay[bytes]):
 
     # --- what is written -----------------------------------------------------------------------
 
-    async def write(self, last: int, rows: Sequence[Row]) -> Sequence[float]:
-        """Write entries up to a position, the records and the queues.
+    async def keep(self, rows: Sequence[Sequence[bytes]], partitions: bytes) -> tuple[int, int]:
+        """Write entries, the records and the queues; return the last position before and after.
 
-        Return in how many seconds each of these queues is due.
+        Afterwards `waits` counts what waits now. Raises `Changed`.
         """
-        run = self._run
         records = [
             (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
             for name, found in self.records.items()
         ]
-        if rows or records:
-            await run(_WRITE, (last, *_columns(records, 3), *_columns(rows, 6)))
-        if not self.queues:
-            return ()
-        gone = [lane_bytes(lane) for lane in self.queues]
-        await run("DELETE FROM $.queues WHERE lane = ANY(%b)", (gone,))
-        await run("DELETE FROM $.waiting WHERE key = ANY(%b)", (list(self.lanes),))
-        queues = [queue for queue in self.queues.values() if queue.items]
-        if not queues:
-            return ()
-        due = [_seconds(queue) for queue in queues]
-        await run(
-            "INSERT INTO $.queues SELECT lane, extract(epoch FROM clock_timestamp()) + due, items "
-            "FROM unnest(%b::bytea[], %s::float8[], %b::bytea[]) AS new (lane, due, items)",
-            (
-                [lane_bytes(queue.lane) for queue in queues],
-                due,
-                [encode_waiting(queue.items) for queue in queues],
-            ),
+        queues = [
+            (lane_bytes(lane), encode_waiting(queue.items) if queue.items else b"")
+            for lane, queue in self.queues.items()
+        ]
+        dues = [_seconds(queue) for queue in self.queues.values()]
+        waiting = [(key, lane_bytes(lane)) for key, lane in self.lanes.items() if lane is not None]
+        values = (
+            self._base,
+            Column(self._keys),
+            Column(self._names),
+            partitions,
+            *_columns(rows, 4),
+            *_columns(records, 3),
+            *_columns(queues, 2),
+            dues,
+            *_columns(waiting, 2),
         )
-        waits = {key: lane_bytes(lane) for key, lane in self.lanes.items() if lane is not None}
-        await run(
-            "INSERT INTO $.waiting SELECT * FROM unnest(%b::bytea[], %b::bytea[])",
-            (list(waits), list(waits.values())),
-        )
-        return due
+        if rows or records or queues:
+            kept = await self._database.execute(self._connection, _KEEP, values)
+            before: int | None = (await kept.fetchall())[0][0]
+            if before is None:
+                raise Changed
+            self.waits += [
+                due for due, queue in zip(dues, self.queues.values(), strict=True) if queue.items
+            ]
+            return before, before + 2 * max(1, len(rows))
+        return self._base or 0, self._base or 0
 
 
-def _columns(rows: Sequence[Row], width: int) -> list[list[object]]:
-    return list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in range(width)]
+def _columns(rows: Sequence[Sequence[bytes]], width: int) -> Sequence[Column]:
+    return list(map(Column, zip(*rows, strict=True))) if rows else [Column()] * width
 
 
 def _seconds(queue: Queue) -> float:
     """Return how long a queue's first event has still to wait, whatever the clock says."""
+    if not queue.items:
+        return 0.0
     first = queue.items[0]
     longest = (first.due or 0.0) - first.event.received_at.timestamp()
     return max(0.0, min(longest, (first.due or 0.0) - time.time()))

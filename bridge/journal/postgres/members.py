@@ -234,8 +234,9 @@ class Members:
         self._to_announce.set()
 
     def announce_last(self, last: int) -> None:
-        """Tell the other processes soon that there are entries up to a position."""
-        self.announce(f"{_LAST}{last}")
+        """Tell the other processes, if any, soon that there are entries up to a position."""
+        if len(self._seen) > 1:
+            self.announce(f"{_LAST}{last}")
 
     async def run_announcing(self) -> None:
         """Tell the other processes, outside of appends: a commit that notifies blocks others."""

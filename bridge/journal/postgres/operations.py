@@ -102,6 +102,15 @@ class Operations(Journal):
         )
         return read_entry(rows[0]) if rows else None
 
+    async def record(self, name: str) -> Record | None:
+        """See `Journal.record`."""
+        rows = await self.database.rows(
+            "SELECT coalesce(own.record, other.record) FROM $.records AS own "
+            "LEFT JOIN $.records AS other ON other.name = own.tied_to WHERE own.name = %b",
+            (digest(name),),
+        )
+        return decode_record(rows[0][0]) if rows and rows[0][0] is not None else None
+
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
     ) -> list[Entry]:

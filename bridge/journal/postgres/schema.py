@@ -18,15 +18,26 @@ from bridge.journal.postgres.settings import PostgresSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _OLDEST_SERVER: Final = 140000
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _, _STATES = _TABLES.partition("-- since format 2\n")
+_, _STATES, _KEEP = re.split("-- since format .*\n", _TABLES)
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
-_STEPS: Final = {1: _STATES}
-"""What leads from each format to the next; processes of the earlier version may run meanwhile."""
+_QUEUES_WITH_KEYS: Final = """
+ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
+ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
+UPDATE records SET position = last FROM head;
+ALTER TABLE records ALTER position DROP DEFAULT, DROP at;
+ALTER TABLE queues ADD keys bytea[] NOT NULL DEFAULT '{}';
+UPDATE queues SET keys = ARRAY(SELECT key FROM waiting WHERE waiting.lane = queues.lane);
+ALTER TABLE queues ALTER keys DROP DEFAULT;
+DROP TABLE waiting;
+CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
+"""
+_STEPS: Final = {1: _STATES, 2: _QUEUES_WITH_KEYS + _KEEP}
+"""What leads from each format to the next; processes of an earlier version answer 503 from then."""
 
 _COLUMNS: Final = tuple(
     (table, column)

@@ -1,14 +1,15 @@
 -- The tables of the journal, in the schema that the search path names.
 --
--- One process at a time appends: it holds the row of `head`, so that positions become visible in
+-- `keep` appends. It holds the row of `head` until it commits, so that positions become visible in
 -- their order, and a reader never skips one that commits late. Positions are even; the odd ones
 -- lie between two entries. `at` and `due` are seconds since the epoch by the server's clock.
 --
 -- A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
 -- only the key, and `same_as` may be the key of its event. Keys and names are BLAKE2b digests of
 -- 16 bytes; lanes are UTF-8, as bytes since a provider's ids may hold what no text can.
--- `records` is what correlation remembers (`tied_to`: the name of another one), `queues` what is
--- durable and not published yet, with the lanes of its keys in `waiting`.
+-- `records` is what correlation remembers (`tied_to`: the name of another one; `position`: the last
+-- one when it was written), `queues` what is durable and not published yet, with its `keys`;
+-- `head.queued` is the last position when any queue was written.
 --
 -- A process is a row in `members` for as long as its `beat` grows; `owner` in `cursors` says which
 -- of them serves a partition of the lanes to a subscriber. `retry` is the JSON of a `Retry`.
@@ -16,7 +17,7 @@
 -- `done` has what a transaction with a subscriber's own effects has taken beyond its position.
 
 CREATE TABLE meta (format int NOT NULL, partitions int NOT NULL);
-CREATE TABLE head (last bigint NOT NULL) WITH (fillfactor = 10);
+CREATE TABLE head (last bigint NOT NULL, queued bigint NOT NULL DEFAULT 0) WITH (fillfactor = 10);
 CREATE TABLE entries (
     position bigint PRIMARY KEY,
     at double precision NOT NULL,
@@ -29,17 +30,18 @@ CREATE TABLE entries (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE TABLE records (
     name bytea PRIMARY KEY,
-    at double precision NOT NULL,
+    position bigint NOT NULL,
     tied_to bytea,
     record bytea
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE TABLE queues (
     lane bytea PRIMARY KEY,
     due double precision NOT NULL,
-    items bytea NOT NULL
+    items bytea NOT NULL,
+    keys bytea[] NOT NULL
 );
 CREATE INDEX queues_by_due ON queues (due);
-CREATE TABLE waiting (key bytea PRIMARY KEY, lane bytea NOT NULL);
+CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
 CREATE TABLE members (
     owner text PRIMARY KEY,
     beat bigint NOT NULL DEFAULT 0,
@@ -93,3 +95,65 @@ CREATE TABLE states (
     PRIMARY KEY (conversation, name)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX states_by_expiry ON states (expires_at);
+
+-- since format 3
+
+-- Append what was decided after reading all of `keys_read` and `names_read`, and the queues, no
+-- later than when `base` was the last position. Return the last position before it; null, and
+-- nothing is written, where some of what was read has changed since.
+CREATE FUNCTION keep(
+    base bigint, keys_read bytea[], names_read bytea[],
+    partitions bytea, keys bytea[], lanes bytea[], others bytea[], events bytea[],
+    names bytea[], ties bytea[], contents bytea[],
+    queue_lanes bytea[], items bytea[], dues float8[], waiting bytea[], waiting_in bytea[]
+) RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $keep$
+#variable_conflict use_variable
+DECLARE
+    before bigint;
+    changed bigint;
+BEGIN
+    SELECT head.last, head.queued INTO before, changed FROM head FOR UPDATE;
+    -- Each statement from here on sees what was committed before the lock was free.
+    IF before <> base AND (
+        changed > base
+        OR EXISTS (SELECT FROM entries WHERE key = ANY(keys_read) AND position > base)
+        OR EXISTS (SELECT FROM records WHERE name = ANY(names_read) AND position > base)
+    ) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE head SET last = before + 2 * greatest(1, cardinality(keys)),
+        queued = CASE cardinality(queue_lanes) WHEN 0 THEN changed ELSE before + 2 END;
+    INSERT INTO entries (position, at, partition, key, lane, same_as, event)
+    SELECT before + 2 * number, extract(epoch FROM clock_timestamp()),
+        get_byte(partitions, number::int - 1), id, lane, nullif(other, ''), nullif(event, '')
+    FROM unnest(keys, lanes, others, events)
+        WITH ORDINALITY AS new (id, lane, other, event, number);
+    INSERT INTO records (name, position, tied_to, record)
+    SELECT name, before + 2, nullif(tie, ''), nullif(content, '')
+    FROM unnest(names, ties, contents) AS new (name, tie, content)
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position,
+        tied_to = excluded.tied_to, record = excluded.record;
+    IF cardinality(queue_lanes) > 0 THEN
+        DELETE FROM queues WHERE lane = ANY(queue_lanes);
+        INSERT INTO queues (lane, due, items, keys)
+        SELECT new.lane, extract(epoch FROM clock_timestamp()) + due, content,
+            ARRAY(SELECT id FROM unnest(waiting, waiting_in) AS each (id, at) WHERE at = new.lane)
+        FROM unnest(queue_lanes, items, dues) AS new (lane, content, due) WHERE content <> '';
+    END IF;
+    RETURN before;
+END
+$keep$;
+
+-- Take an entry for a subscriber in the transaction with its effects, once, by the process that
+-- serves its lane; return whether it may. A claim of the partition waits for the transaction.
+CREATE FUNCTION take(id bytea, whose text, process text) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $take$
+BEGIN
+    WITH mine AS (
+        SELECT entries.position, partition FROM entries JOIN cursors USING (partition)
+        WHERE key = id AND subscriber = whose AND owner = process FOR KEY SHARE OF cursors
+    )
+    INSERT INTO done SELECT whose, partition, position FROM mine ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END
+$take$;

@@ -22,6 +22,7 @@ import attrs
 from bridge.errors import JournalError, Problem
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Record
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import (
     Appended,
@@ -44,7 +45,7 @@ from bridge.journal.sqlite.inspection import check
 from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
-from bridge.journal.sqlite.writer import FULL, Append, Sweep
+from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
 from bridge.journal.states import State
 from bridge.settings import JournalSettings, NoSettings
 
@@ -162,6 +163,10 @@ class SqliteJournal(Store, Journal):
         position = self.running().indexes.keys.position(name)
         return await self.reading(entries.find, name, position)
 
+    async def record(self, name: str) -> Record | None:
+        """See `Journal.record`."""
+        return await self.looked_up(digest(name))
+
     async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
         """See `Journal.scan`."""
         span = await self.reading(search.span_of, query)
@@ -197,7 +202,7 @@ class SqliteJournal(Store, Journal):
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         done: asyncio.Future[Appended] = self._loop.create_future()
-        self.running().put(Append(done=done, learned=digests))
+        self.running().put(Learn(done=done, digests=digests))
         await done
 
     async def mark_reparsed(self, positions: Sequence[int]) -> None:
@@ -273,7 +278,7 @@ class SqliteJournal(Store, Journal):
 
     async def _erase_waiting(self, subject: Subject) -> int:
         done: asyncio.Future[int] = self._loop.create_future()
-        self.running().put(Append(done=done, erase=subject))
+        self.running().put(Erase(done=done, subject=subject))
         return await done
 
     @property

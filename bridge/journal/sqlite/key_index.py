@@ -4,7 +4,8 @@ Keys are digests, so a plain index is written at random places: a page for each 
 a third of an append's cost. Here the keys of the newest rows are in memory only; the rows are on
 disk, so that opening reads their keys back. Once they are many they are merged into the table,
 part by part in the order of keys, so that a page takes several of them: each part belongs to the
-transaction of a group that is written anyway.
+transaction of a group that is written anyway. They are sorted into parts before, some at each
+group.
 
 The writer alone changes the index. Any thread may ask for a `position`.
 """
@@ -19,11 +20,12 @@ import attrs
 
 _PARTS: Final = 256  # by the first byte of a key
 _PACE: Final = 2  # keys merged for each that is new, so that those in memory stay bounded
+_SORTING_PACE: Final = 8  # keys sorted into parts for each that is new
 # Few statements, so that SQLite has each of them compiled; a lone caller need not wait for the
 # longest.
 _COUNTS: Final = (1, 8, 64)
 
-_Parts: TypeAlias = list[dict[bytes, int]]
+_Parts: TypeAlias = list[list[bytes]]
 
 
 def batches(statement: str) -> Mapping[int, str]:
@@ -47,8 +49,8 @@ class KeyIndex:
     A table has one row of a key. The row may be put in the place of another one at a later
     position, and positions only grow: whoever adds a row gives it one beyond `last`.
 
-    A merge begins when `in_memory` keys wait for it; half as many come while it runs. How far it
-    is stands on disk beside what it wrote, so that a restart goes on with it.
+    A merge begins when `in_memory` keys wait for it; some two thirds as many come while it runs.
+    How far it is stands on disk beside what it wrote, so that a restart goes on with it.
 
     Call `add`, `merge` and `delete` inside a transaction, and `commit` or `roll_back` after it.
     Raises `apsw.Error` where the keys cannot be read back.
@@ -61,9 +63,8 @@ class KeyIndex:
         self._insert = f"REPLACE INTO {index} (key, position) VALUES (?, ?)"  # noqa: S608 - our own words
         self._delete = f"DELETE FROM {index} WHERE key = ?"  # noqa: S608 - our own words
         self._in_memory = in_memory
-        self._latest: _Parts = _empty()
-        self._merging: _Parts = _empty()
-        self._count = 0  # of the latest
+        self._latest: dict[bytes, int] = {}
+        self._merging: dict[bytes, int] = {}
         self._added: list[tuple[bytes, int]] = []
         self._deleted: list[tuple[bytes]] = []
         self._merged_parts = 0  # in this transaction
@@ -71,6 +72,7 @@ class KeyIndex:
         self._merged_up_to, self._merging_up_to, self._part = self._read_progress()
         self.last = self._merging_up_to
         self._read_back(of)
+        self._unsorted, self._parts = list(self._merging), _empty()  # of those to be merged
 
     def _read_progress(self) -> tuple[int, int, int]:
         progress: tuple[int, int, int] | None = self._connection.execute(
@@ -85,14 +87,9 @@ class KeyIndex:
         )
         for key, position in rows:
             if position > self._merging_up_to:
-                self._keep(key, position)
+                self._latest[key] = self.last = position
             elif key[0] >= self._part:
-                self._merging[key[0]][key] = position
-
-    def _keep(self, key: bytes, position: int) -> None:
-        part = self._latest[key[0]]
-        self._count += key not in part
-        part[key] = self.last = position
+                self._merging[key] = position
 
     def position(self, key: bytes) -> int | None:
         """Return where a row is whose key is not in the index's table yet. Safe in any thread.
@@ -100,16 +97,15 @@ class KeyIndex:
         A key of that table may be found here too, and no key is ever in neither of them as long
         as this is asked first.
         """
-        part = key[0]
-        return self._latest[part].get(key) or self._merging[part].get(key)
+        return self._latest.get(key) or self._merging.get(key)
 
     def positions(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """Return where the rows of those of these keys are that are known."""
         known: dict[bytes, int] = {}
         others: list[bytes] = []
+        latest, merging = self._latest, self._merging
         for key in keys:
-            part = key[0]
-            position = self._latest[part].get(key) or self._merging[part].get(key)
+            position = latest.get(key) or merging.get(key)
             if position is None:
                 others.append(key)
             else:
@@ -126,16 +122,20 @@ class KeyIndex:
     def merge(self) -> None:
         """If the keys in memory are many, write twice as many into the table as were added."""
         if self._part == _PARTS:
-            if self._count < self._in_memory:
+            if len(self._latest) < self._in_memory:
                 return
             # In this order: at no moment is a key in neither.
             self._merging, self._merging_up_to = self._latest, self.last
-            self._latest, self._count = _empty(), 0
-            self._part = 0
+            self._latest, self._part = {}, 0
+            self._unsorted, self._parts = list(self._merging), _empty()
+        if self._unsorted:
+            self._sort(_SORTING_PACE * len(self._added))
+            return
         part = self._part
         rows: list[tuple[bytes, int]] = []
         while part < _PARTS and len(rows) <= _PACE * len(self._added):
-            rows += sorted(self._merging[part].items())
+            keys = sorted(self._parts[part])
+            rows += [(key, self._merging[key]) for key in keys if key in self._merging]
             part += 1
         self._connection.executemany(self._insert, rows)
         merged_up_to = self._merging_up_to if part == _PARTS else self._merged_up_to
@@ -145,6 +145,13 @@ class KeyIndex:
         )
         self._merged_parts = part - self._part
 
+    def _sort(self, count: int) -> None:
+        """Sort so many keys into parts."""
+        parts = self._parts
+        for key in self._unsorted[-count:]:
+            parts[key[0]].append(key)
+        del self._unsorted[-count:]
+
     def delete(self, keys: Sequence[tuple[bytes]]) -> None:
         """Forget keys; as rows, since a statement that deletes what has them returns them so."""
         self._connection.executemany(self._delete, keys)
@@ -152,18 +159,16 @@ class KeyIndex:
 
     def commit(self) -> None:
         """Take note that the transaction is on disk."""
-        for key, position in self._added:
-            self._keep(key, position)
-        for _ in range(self._merged_parts):
-            self._merging[self._part] = {}  # now that the table has them
-            self._part += 1
-        if self._part == _PARTS:
+        if self._added:
+            self._latest.update(self._added)
+            _, self.last = self._added[-1]
+        self._part += self._merged_parts
+        if self._part == _PARTS and self._merged_parts:
             self._merged_up_to = self._merging_up_to
+            self._merging, self._parts = {}, []  # now that the table has them
         for (key,) in self._deleted:
-            part = key[0]
-            if self._latest[part].pop(key, None) is not None:
-                self._count -= 1
-            self._merging[part].pop(key, None)
+            self._latest.pop(key, None)
+            self._merging.pop(key, None)
         self.roll_back()
 
     def roll_back(self) -> None:
@@ -198,4 +203,4 @@ class Indexes:
 
 
 def _empty() -> _Parts:
-    return [{} for _ in range(_PARTS)]
+    return [[] for _ in range(_PARTS)]

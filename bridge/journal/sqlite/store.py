@@ -21,6 +21,7 @@ import apsw
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.ledger import Record
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.checkpointer import Checkpointer
@@ -28,6 +29,7 @@ from bridge.journal.sqlite.cursor import Cursors
 from bridge.journal.sqlite.entries import newest_at
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import Indexes
+from bridge.journal.sqlite.ledger import find_records
 from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
@@ -88,6 +90,7 @@ class Store:
         self._where = self._path  # from when it opens on, wherever the program goes
         self._cursors = Cursors(self, self._tail_entries)
         self._waiting = 0
+        self._asked: list[tuple[bytes, asyncio.Future[Record | None]]] = []
 
     # --- opening and closing ---------------------------------------------------------------
 
@@ -296,6 +299,40 @@ class Store:
             return await self._loop.run_in_executor(self._readers, run)
         except apsw.Error as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
+
+    async def looked_up(self, name: bytes) -> Record | None:
+        """Return the record of a name; those asked for in one turn of the loop are read as one.
+
+        Raises `JournalError`.
+        """
+        done: asyncio.Future[Record | None] = self._loop.create_future()
+        self._asked.append((name, done))
+        if len(self._asked) == 1:
+            self._loop.call_soon(self._look_up)
+        return await done
+
+    def _look_up(self) -> None:
+        asked, self._asked = self._asked, []
+
+        def answer(found: asyncio.Future[Sequence[Record | None]]) -> None:
+            error = found.exception()
+            for number, (_, done) in enumerate(asked):
+                if done.done():  # whoever asked has gone away
+                    continue
+                if error is None:
+                    done.set_result(found.result()[number])
+                else:
+                    done.set_exception(JournalError(f"the journal cannot be read: {error}"))
+
+        names = [name for name, _ in asked]
+        try:
+            index = self.running().indexes.names
+            find = partial(find_records, self._reader, index, names)
+            self._loop.run_in_executor(self._readers, find).add_done_callback(answer)
+        except (JournalError, RuntimeError) as error:  # closed meanwhile
+            for _, done in asked:
+                if not done.done():
+                    done.set_exception(JournalError(str(error)))
 
     def writing(self, work: Callable[[apsw.Connection, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Make a change with the next group commit. The future raises `JournalError`."""

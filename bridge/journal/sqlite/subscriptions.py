@@ -1,4 +1,4 @@
-"""What the file keeps of subscribers: how far each is, what it holds, and its dead letters.
+"""What operators ask of subscribers, and change: how far each is, what it holds, its dead letters.
 
 Functions that change something run inside the writer's transaction, the others on the reader.
 """
@@ -15,14 +15,12 @@ from bridge.journal.protocol import (
     Held,
     Outcome,
     Retry,
-    Settlement,
     SubscriberState,
 )
 from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_entry
 
 _LAG_COUNTED: Final = 10_000
 
-_HeldRow: TypeAlias = tuple[*EntryRow, bytes]
 _DeadRow: TypeAlias = tuple[*EntryRow, int, str, bytes]
 
 
@@ -38,64 +36,6 @@ def forget(connection: apsw.Connection, name: str) -> bool:
     connection.execute("DELETE FROM dead WHERE subscriber = ?", (name,))
     connection.execute("DELETE FROM subscribers WHERE name = ?", (name,))
     return connection.changes() > 0
-
-
-def advance(connection: apsw.Connection, positions: Mapping[str, int]) -> bool:
-    """Note how far subscribers are; return False where the last one has been forgotten."""
-    for name, position in positions.items():
-        connection.execute(
-            "UPDATE subscribers SET position = max(position, ?) WHERE name = ?", (position, name)
-        )
-    return connection.changes() > 0
-
-
-def settle(connection: apsw.Connection, name: str, settlement: Settlement) -> None:
-    """Apply a settlement; what has been purged meanwhile is neither held nor a dead letter."""
-    if not advance(connection, {name: settlement.position}):
-        return
-    connection.executemany(
-        "REPLACE INTO held (subscriber, position, lane, due_at, retry) "
-        "SELECT ?, position, lane, ?, ? FROM entries WHERE position = ? AND event IS NOT NULL",
-        [
-            (name, held.retry.due_at, held.retry.encode(), held.entry.position)
-            for held in settlement.held
-        ],
-    )
-    connection.executemany(
-        # One that is told again, since nobody could know that it was kept, is the same.
-        "INSERT INTO dead (subscriber, position, retry) "
-        "SELECT ?1, position, ?2 FROM entries WHERE position = ?3 AND event IS NOT NULL AND NOT "
-        "EXISTS (SELECT 1 FROM dead WHERE subscriber = ?1 AND position = ?3 AND retry = ?2)",
-        [(name, dead.retry.encode(), dead.entry.position) for dead in settlement.dead],
-    )
-    done = (*settlement.released, *(dead.entry.position for dead in settlement.dead))
-    connection.executemany(
-        "DELETE FROM held WHERE subscriber = ? AND position = ?",
-        [(name, position) for position in done],
-    )
-
-
-def waiting(connection: apsw.Connection, name: str) -> Mapping[str, float]:
-    """Return the lanes that hold entries, and when the first entry of each is due."""
-    # SQLite gives bare columns the values of the row that holds the minimum.
-    rows: Iterable[tuple[str, float | None, int]] = connection.execute(
-        "SELECT lane, due_at, min(position) FROM held WHERE subscriber = ? "
-        "GROUP BY lane ORDER BY min(position)",
-        (name,),
-    )
-    return {lane: due_at or 0.0 for lane, due_at, _ in rows}
-
-
-def held_in(connection: apsw.Connection, name: str, lane: str, limit: int) -> Sequence[Held]:
-    """Return a lane's held entries in journal order."""
-    # Left to itself, SQLite goes over everything that the subscriber holds, as that is in order.
-    rows: Iterable[_HeldRow] = connection.execute(
-        f"SELECT {COLUMNS}, retry "  # noqa: S608 - our own columns
-        "FROM held INDEXED BY held_by_lane JOIN entries USING (position) "
-        "WHERE subscriber = ? AND held.lane = ? ORDER BY position LIMIT ?",
-        (name, lane, limit),
-    )
-    return tuple(Held(entry=read_entry(row[:5]), retry=Retry.decode(row[5])) for row in rows)
 
 
 def unsettled(

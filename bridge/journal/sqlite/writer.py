@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -50,26 +50,86 @@ _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
 _new_entry: Final = builder(Entry)
 
 _Row: TypeAlias = tuple[int, bytes, int, str | None, bytes | None]
+_Written: TypeAlias = tuple[Event, str, bytes]
+"""An event to publish, its lane, and its JSON."""
+
 Work: TypeAlias = Callable[[apsw.Connection], Any]
 
 
 @attrs.define(eq=False)
 class Append:
-    """Events to be made durable, and who waits for it.
-
-    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits; or
-    the digests of keys to be made known, `learned` from elsewhere.
-    """
+    """Events to be made durable, and who waits for it."""
 
     events: Sequence[Event] = ()
     done: Future[Any] | None = None
-    due: Sequence[tuple[str, float]] = ()
-    erase: Subject | None = None
-    learned: Sequence[bytes] = ()
     entries: Sequence[Entry] = ()
     size: int = 0
     result: Appended | int = _ONE  # how many of the events are new, or how many were erased
     error: JournalError | CodecError | None = None
+
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+        """Return what this publishes, and its JSON. Raises `CodecError`."""
+        new = 0
+        published: list[_Written] = []
+        for event in self.events:
+            try:
+                is_new, found = correlate(event, ledger)
+                for each, lane in found:
+                    published.append((each, lane, encode(each)))
+            except (apsw.Error, JournalError, CodecError):
+                raise
+            except Exception as error:
+                # A third party's event that breaks the model must not fail its neighbours.
+                raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
+            ledger.publish(found)
+            new += is_new
+        if not new == 1 == len(self.events):
+            self.result = Appended(published=new, duplicates=len(self.events) - new)
+        return published
+
+
+@attrs.define(eq=False, kw_only=True)
+class Release(Append):
+    """Lanes that are `due`, with the times for which they were."""
+
+    due: Sequence[tuple[str, float]]
+
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+        """See `Append.decide`."""
+        return _with_json(each for lane, due in self.due for each in release(lane, due, ledger))
+
+
+@attrs.define(eq=False, kw_only=True)
+class Erase(Append):
+    """Somebody whose events wait no more; what waited behind them may be published for it."""
+
+    subject: Subject
+
+    def decide(self, ledger: GroupLedger, queues: Queues) -> Sequence[_Written]:
+        """See `Append.decide`."""
+        published: list[Published] = []
+        self.result = 0
+        for waiting in queues.all():
+            erased, freed = withdraw(waiting.lane, self.subject.is_in, ledger)
+            self.result += erased
+            published += freed
+        return _with_json(published)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Learn(Append):
+    """The digests of keys to be made known, from elsewhere."""
+
+    digests: Sequence[bytes]
+
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+        """See `Append.decide`."""
+        ledger.learn(self.digests)
+        return ()
+
+
+def _with_json(published: Iterable[Published]) -> Sequence[_Written]:
+    return [(event, lane, encode(event)) for event, lane in published]
 
 
 @attrs.define(eq=False)
@@ -212,7 +272,7 @@ class Writer:
             group, self._running = self._next_group()
             self._group = group
             if self._queues.deadline is not None and (due := self._queues.due()):
-                group.insert(0, Append(due=due))
+                group.insert(0, Release(due=due))
             if group:
                 appends = [item for item in group if isinstance(item, Append)]
                 jobs = [item for item in group if isinstance(item, Job)]
@@ -315,6 +375,7 @@ class Writer:
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger, *, now: int) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
         last = self.last
+        ids = ledger.ids
         rows: list[_Row] = []
         full = self._is_full()
         for append in appends:
@@ -322,25 +383,21 @@ class Writer:
                 append.error = full
                 continue
             try:
-                published, lines = _decide(append, ledger, self._queues)
+                published = append.decide(ledger, self._queues)
             except CodecError as error:
                 append.error = error
                 ledger.undo()
                 continue
             claims = ledger.accept()
             entries = append.entries = []
-            for (event, lane), data in zip(published, lines, strict=True):
+            for event, lane, data in published:
                 last += 1
-                name = ledger.ids[event.key]
+                name = ids[event.key]
                 del claims[name]
+                size = len(data)
                 rows.append((last, name, now, lane, data))
-                entries.append(_new_entry(position=last, lane=lane, event=event, size=len(data)))
-                append.size += len(data)
-            if append.learned:
-                known = self.indexes.keys.positions(append.learned).keys() | {
-                    row[1] for row in rows
-                }
-                claims |= dict.fromkeys(name for name in append.learned if name not in known)
+                entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
+                append.size += size
             # Known from now on, and not published under this key.
             for name, of in claims.items():
                 last += 1
@@ -414,36 +471,3 @@ class Writer:
         if items or self._lost:
             with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 self._loop.call_soon_threadsafe(self._answered, items, self._lost)
-
-
-def _decide(
-    append: Append, ledger: GroupLedger, queues: Queues
-) -> tuple[Sequence[Published], Sequence[bytes]]:
-    """Return what an append publishes, and its JSON. Raises `CodecError`."""
-    published: list[Published] = []
-    for lane, due in append.due:
-        published += release(lane, due, ledger)
-    if append.erase is not None:
-        append.result = 0
-        for queue in queues.all():
-            erased, freed = withdraw(queue.lane, append.erase.is_in, ledger)
-            append.result += erased
-            published += freed
-    lines = [encode(event) for event, _ in published]
-    new = 0
-    for event in append.events:
-        try:
-            is_new, found = correlate(event, ledger)
-            for each, _ in found:
-                lines.append(encode(each))
-            ledger.publish(found)
-        except (apsw.Error, JournalError, CodecError):
-            raise
-        except Exception as error:
-            # A third party's event that breaks the model must not fail its neighbours.
-            raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
-        new += is_new
-        published += found
-    if append.erase is None and not new == 1 == len(append.events):
-        append.result = Appended(published=new, duplicates=len(append.events) - new)
-    return published, lines

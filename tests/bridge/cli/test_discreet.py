@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from bridge.adapter import Verified
-from bridge.assembly import without_secrets
+from bridge.installed import without_secrets
 from bridge.model import Event, Location, Message, Party, ReplyTo, Role, Template
 from bridge.model.masking import mask_phones_in
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bridge import assembly
+from bridge import installed
 from bridge.settings import loads
 from tests.bridge.cli.processes import ROOT
 
@@ -114,7 +114,7 @@ def test_a_person_is_asked(command, workplace):
     assert re.fullmatch(
         rf"incs\thttps://bridge\.example\.com/callbacks/incs/{TOKEN}\n", outcome.out
     )
-    settings = loads((workplace / "config.toml").read_text(), assembly.settings_class)
+    settings = loads((workplace / "config.toml").read_text(), installed.settings_class)
     [channel] = settings.adapters["incs"].settings.channels
     assert (channel.id, channel.kind) == (30058, "whatsapp")
     assert channel.business_phone == "6281519236680"

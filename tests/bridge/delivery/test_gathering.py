@@ -66,6 +66,17 @@ class TestWhichBelongTogether:
             await test.sleep("3s")
         assert got == [["hi"], ["hello?"]]
 
+    async def test_more_than_one_call_takes(self, bridge, got):
+        """Of a flood each call gets a hundred, and all of it comes."""
+        texts = [str(number) for number in range(250)]
+        async with TestBridge(bridge) as test:
+            for text in texts:
+                await test.say(text)
+            for _ in range(3):
+                await test.sleep("3s")
+        assert [len(burst) for burst in got] == [100, 100, 50]
+        assert [text for burst in got for text in burst] == texts
+
     async def test_conversations_have_nothing_in_common(self, bridge, got):
         """Two users who write at the same time get an answer each, in their own time."""
         async with TestBridge(bridge) as test:

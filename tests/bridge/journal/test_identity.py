@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import User
-from bridge.journal.protocol import lane_of
 from bridge.journal.query import JOINED
 from bridge.model import (
     Conversation,

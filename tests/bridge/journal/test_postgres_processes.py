@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import attrs
 import psycopg
@@ -137,6 +137,38 @@ async def test_a_late_commit_is_not_skipped(make: Make, postgres: PostgresServer
         await asyncio.gather(*appending)
         entries = await reading
     assert sorted(ids(entries)) == ["a", "b"]
+
+
+async def test_what_is_decided_at_once_is_decided_anew(
+    make: Make, postgres: PostgresServer
+) -> None:
+    """Of two processes that find the same events new at once, the later one finds them known."""
+    events = [message("a"), message("b", user=PHONES[1])]
+    async with make() as one, make() as two:
+        with psycopg.connect(postgres.dsn) as slow:
+            slow.execute(one.database.qualified("SELECT last FROM $.head FOR UPDATE").encode())
+            appending = [asyncio.create_task(each.append(events)) for each in (one, two)]
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            await until(lambda: int(postgres.sql(waiting)) >= 2)
+        appended = await asyncio.gather(*appending)
+        assert ids(await read(await one.follow(start=Start.BEGINNING), 2)) == ["a", "b"]
+    assert sorted(each.published for each in appended) == [0, 2]
+
+
+async def test_many_change_what_waits(make: Make) -> None:
+    """However many processes change what waits, each is served, and each event comes out once."""
+    async with AsyncExitStack() as stack:
+        journals = [await stack.enter_async_context(make()) for _ in range(5)]
+        events = [message(f"{n}", user=PHONES[n]) for n in range(10)]
+
+        async def tell(journal: PostgresJournal) -> None:
+            for number, event in enumerate(events):
+                await journal.append([poorly(event, f"90{number}", settle=0.2)])
+
+        await asyncio.gather(*map(tell, journals))
+        entries = await read(await journals[0].follow(start=Start.BEGINNING), len(events))
+        assert len(await journals[0].search(Query())) == len(events)
+    assert sorted(ids(entries)) == sorted(each.message_id for each in events)
 
 
 async def test_what_waits_is_released_by_another(make: Make) -> None:
@@ -573,15 +605,33 @@ async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
             pass
 
 
+def make_old(server: PostgresServer, schema: str) -> None:
+    """Make tables what they were in their first format."""
+    server.sql(
+        f"""
+        SET search_path = {schema};
+        CREATE TABLE waiting (key bytea PRIMARY KEY, lane bytea NOT NULL);
+        INSERT INTO waiting SELECT unnest(keys), lane FROM queues;
+        ALTER TABLE queues DROP keys;
+        ALTER TABLE head DROP queued;
+        ALTER TABLE records DROP position, ADD at double precision NOT NULL DEFAULT 0;
+        DROP FUNCTION keep;
+        DROP FUNCTION take;
+        DROP TABLE states;
+        UPDATE meta SET format = 1;
+        """
+    )
+
+
 async def test_an_older_schema_is_upgraded(
     make: Make, postgres: PostgresServer, schema: str
 ) -> None:
-    """Tables of the format before there were states are brought up to date, and keep what is in."""
+    """Tables of the first format are brought up to date, and keep what is in them."""
     event = in_domain(message("a"), "test")
+    poor = poorly(in_domain(message("b", user=PHONES[1]), "test"), settle=60)
     async with make() as journal:
-        await journal.append([event])
-    postgres.sql(f"DROP TABLE {schema}.states")
-    postgres.sql(f"UPDATE {schema}.meta SET format = 1")
+        await journal.append([event, poor])
+    make_old(postgres, schema)
     make().check()
     state = State(
         conversation=message("a").conversation.id,
@@ -591,7 +641,7 @@ async def test_an_older_schema_is_upgraded(
     )
     for _ in range(2):
         async with make() as journal:
-            assert await journal.append([event]) == Appended(published=0, duplicates=1)
+            assert await journal.append([event, poor]) == Appended(published=0, duplicates=2)
             await journal.write_state(state)
             assert await journal.read_state(state.conversation, "bot") == state
 
@@ -602,8 +652,7 @@ async def test_events_without_a_domain_are_not_served(
     """Tables of before trust domains are refused, and the error says what to do."""
     async with make() as journal:
         await journal.append([message("a")])
-    postgres.sql(f"DROP TABLE {schema}.states")
-    postgres.sql(f"UPDATE {schema}.meta SET format = 1")
+    make_old(postgres, schema)
     with pytest.raises(JournalError, match=r"before trust domains: .*`bridge import` into a new"):
         async with make():
             pass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bridge.journal.protocol import concerns, lane_of
+from bridge.journal.erasure import concerns
+from bridge.journal.lanes import lane_of
 from bridge.model import (
     ConsentChange,
     Conversation,

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.subscriptions import held_in
+from bridge.journal.sqlite.cursor import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
@@ -46,6 +48,19 @@ async def test_group_commit(path: Path, disk: Disk) -> None:
         assert await first == Appended(published=1, duplicates=0)
         await asyncio.gather(*others)
         assert journal.commits - before <= 2
+
+
+async def test_a_key_is_learned_while_its_event_waits(path: Path) -> None:
+    """A key that another journal knew too is known once, and its event still comes out."""
+    poor = message("a", settle=60.0, received_at=datetime(2099, 1, 1, tzinfo=UTC))
+    async with SqliteJournal(path) as journal:
+        await journal.append([poor])
+        await journal.learn([digest(poor.key), digest(message("b").key)])
+        assert await ids(journal) == []
+        assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
+        assert await journal.append([message("b")]) == Appended(published=0, duplicates=1)
+        assert await ids(journal) == ["a"]
+        assert await run(journal, "SELECT count(*) = count(DISTINCT key) FROM entries") == 1
 
 
 async def test_duplicate_waits_for_its_original(path: Path, disk: Disk) -> None:
@@ -220,7 +235,7 @@ async def test_read_ends_with_the_journal(path: Path) -> None:
 VICTIM = """
 import asyncio, sys
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.subscriptions import held_in
+from bridge.journal.sqlite.cursor import held_in
 from tests.bridge.events import message
 
 async def provider(journal, number):
@@ -270,6 +285,21 @@ async def test_lagging_subscriber(path: Path) -> None:
         entries += await cursor.read(7)
     got = [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
     assert got == [*(f"m{n}" for n in range(200)), "last"]
+
+
+async def test_who_catch_up_together_share_what_is_read(path: Path) -> None:
+    """Subscribers that ask for the same entries meanwhile have them read once; one may give up."""
+    async with SqliteJournal(path, tail=0) as journal:
+        await journal.append([message("a"), message("b")])
+        cursors = [await journal.subscribe(name, start=Start.BEGINNING) for name in "abc"]
+        reading = [asyncio.create_task(cursor.read(2)) for cursor in cursors]
+        await asyncio.sleep(0)
+        reading[0].cancel()
+        one, other = await reading[1], await reading[2]
+        later = await cursors[0].read(2)
+    assert [entry.position for entry in later] == [entry.position for entry in one]
+    assert all(mine is yours for mine, yours in zip(one, other, strict=True))
+    assert reading[0].cancelled()
 
 
 async def test_far_lag_is_told_by_distance(path: Path) -> None:

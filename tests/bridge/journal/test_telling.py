@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.journal.protocol import lane_of
+from bridge.journal.lanes import lane_of
 from bridge.model import (
     Event,
     Location,

@@ -55,7 +55,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.codec import decode, encode, from_dict, to_dict
-from tests.bridge.strategies import events, instances, json_values, untimed
+from tests.bridge.strategies import events, few, instances, json_values, untimed
 
 OCCURRED = datetime(2025, 6, 8, 20, 59, 43, tzinfo=UTC)
 RECEIVED = datetime(2025, 6, 8, 20, 59, 44, 123_456, tzinfo=UTC)
@@ -311,7 +311,7 @@ def test_every_event_round_trips(cls, data):
 
 
 @pytest.mark.parametrize("cls", CONTENT_CLASSES, ids=lambda cls: cls.kind)
-@untimed
+@few
 @given(data=st.data())
 def test_every_content_round_trips(cls, data):
     """`decode(encode(event)) == event` for a message of every content there can be."""

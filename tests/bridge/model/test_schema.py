@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from bridge.adapter import Verified
-from bridge.assembly import without_secrets
+from bridge.installed import without_secrets
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES
 from bridge.model.codec import encode, to_dict
 from bridge.model.schema import asyncapi, json_schema

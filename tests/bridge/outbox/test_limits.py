@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import Bridge, assembly
+from bridge import Bridge, installed
 from bridge.adapter import Pace
 from bridge.errors import ConfigurationError
 from bridge.outbox.limits import Limits
@@ -173,7 +173,7 @@ def test_less_than_one_a_second(clock):
 def ways_of(adapter: str, text: str = "") -> Ways:
     """Return the ways out of a bridge that a document describes."""
     return Bridge.from_settings(
-        loads(DOCUMENTS[adapter] + text, assembly.settings_class, {})
+        loads(DOCUMENTS[adapter] + text, installed.settings_class, {})
     ).operators.outbox.ways
 
 

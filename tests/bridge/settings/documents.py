@@ -12,7 +12,7 @@ from typing import Literal
 import attrs
 import pytest
 
-from bridge import assembly, settings
+from bridge import installed, settings
 from bridge.adapter.signing import Network, Secret
 from bridge.errors import ConfigurationError, UnknownAdapter
 from bridge.settings.structure import Duration, Size
@@ -70,7 +70,7 @@ def adapter_settings(name):
 
 
 def read(text, **environ):
-    engines = assembly.engines()
+    engines = installed.engines()
     return settings.loads(
         text, adapter_settings, environ, installed=["acme", "incs"], engines=engines
     )

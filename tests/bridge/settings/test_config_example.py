@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import attrs
 
-from bridge import assembly, settings
+from bridge import installed, settings
 from bridge.adapter.signing import Secret
 from bridge.journal.nats.settings import NatsSettings
 from bridge.settings import (
@@ -70,7 +70,7 @@ def test_example_takes_the_token_from_the_environment():
 
 def test_example_holds_when_uncommented():
     """Every setting that is commented out is a valid one; sections show the defaults."""
-    engines = assembly.engines()
+    engines = installed.engines()
     result = settings.loads(uncommented(), built_in_settings, {}, engines=engines)
     assert set(result.adapters) == set(BUILT_IN)
     assert list(result.subscribers) == ["console", "shop", "files", "crm"]

@@ -309,8 +309,8 @@ def test_content_may_name_several_kinds():
         ),
         (
             "[subscribers.crm]\nuse = 'shop:receive'\nshow_personal_data = true",
-            1,
-            "subscribers.crm",
+            3,
+            "subscribers.crm.show_personal_data",
             'show_personal_data is for use = "console" only',
         ),
         (
@@ -324,6 +324,18 @@ def test_content_may_name_several_kinds():
 def test_each_mistake(text, line, key, message):
     """A mistake is told with its line, its key, what was found and what would do."""
     assert problems(text) == [(line, key, message)]
+
+
+def test_all_that_does_not_go_with_a_use_at_once():
+    """Every key that does not go with the subscriber's use is told, and every one it lacks."""
+    text = "[subscribers.crm]\nuse = 'webhook'\nfolder = 'files'\nshow_personal_data = true"
+    crm = "subscribers.crm"
+    assert problems(text) == [
+        (1, f"{crm}.secret", "is required: what a webhook is signed with"),
+        (1, f"{crm}.url", "is required: where a webhook posts to"),
+        (3, f"{crm}.folder", 'folder is for use = "media" only'),
+        (4, f"{crm}.show_personal_data", 'show_personal_data is for use = "console" only'),
+    ]
 
 
 def test_all_mistakes_at_once():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import assembly, settings
+from bridge import installed, settings
 from bridge.errors import ConfigurationError, UnknownAdapter
 
 MODULE = """
@@ -78,7 +78,7 @@ def install(tmp_path, monkeypatch):
 def test_installed_adapters_are_listed_unseen(install):
     """The list names each adapter and its distribution, and imports none of them."""
     install(acme="acme_adapters:Good", broken="acme_broken:Adapter")
-    found = assembly.installed()
+    found = installed.adapters()
     assert {"acme", "broken"} <= found.keys()
     acme = found["acme"]
     assert (acme.name, acme.distribution, acme.version) == ("acme", "acme-adapters", "1.2")
@@ -88,11 +88,11 @@ def test_installed_adapters_are_listed_unseen(install):
 def test_load(install):
     """An installed adapter's class is loaded by its name; a function that makes one will do."""
     install(acme="acme_adapters:Good", made="acme_adapters:factory")
-    adapter_class = assembly.load("acme")
+    adapter_class = installed.load("acme")
     adapter = adapter_class("shop", adapter_class.Settings(token="t"))
     assert type(adapter).__name__ == "Good"
-    assert assembly.load("made").Settings is adapter_class.Settings
-    assert assembly.installed()["acme"].fault() is None
+    assert installed.load("made").Settings is adapter_class.Settings
+    assert installed.adapters()["acme"].fault() is None
 
 
 def test_unknown_adapter(install):
@@ -101,7 +101,7 @@ def test_unknown_adapter(install):
     with pytest.raises(
         UnknownAdapter, match=r'unknown adapter "acne"; did you mean "acme"\?'
     ) as it:
-        assembly.load("acne")
+        installed.load("acne")
     assert "acme" in str(it.value).partition("Allowed: ")[2].split(", ")
 
 
@@ -125,9 +125,9 @@ def test_broken_adapter(install, value, reason):
     """What cannot be imported or is no adapter is listed, and told when it is asked for."""
     install(acme=value)
     told = f"adapter acme cannot be used ({value} of acme-adapters 1.2): {reason}"
-    assert assembly.installed()["acme"].fault() == told
+    assert installed.adapters()["acme"].fault() == told
     with pytest.raises(ConfigurationError) as caught:
-        assembly.load("acme")
+        installed.load("acme")
     assert str(caught.value) == told
 
 
@@ -136,7 +136,7 @@ def test_two_distributions_with_one_name(install):
     install(acme="acme_adapters:Good")
     install("rival", "0.1", acme="acme_adapters:Other")
     with pytest.raises(ConfigurationError, match="offered more than once") as caught:
-        assembly.load("acme")
+        installed.load("acme")
     assert "acme_adapters:Good of acme-adapters 1.2" in str(caught.value)
     assert "acme_adapters:Other of rival 0.1" in str(caught.value)
 
@@ -145,19 +145,19 @@ def test_the_same_offer_twice_is_one(install):
     """An adapter that is found twice, installed and as a source tree, is one."""
     install(acme="acme_adapters:Good")
     install("acme-fork", acme="acme_adapters:Good")
-    assert assembly.installed()["acme"].fault() is None
+    assert installed.adapters()["acme"].fault() is None
 
 
 def test_settings_are_read_through_the_registry(install):
     """The settings reader finds the classes of installed adapters, and tells broken ones."""
     install(acme="acme_adapters:Good", broken="acme_broken:Adapter")
     document = "[adapters.acme]\ntoken = 'x'\n"
-    result = settings.loads(document, assembly.settings_class)
+    result = settings.loads(document, installed.settings_class)
     assert result.adapters["acme"].settings.token == "x"
     with pytest.raises(ConfigurationError) as caught:
         settings.loads(
             f"{document}[adapters.broken]\n[adapters.missing]\n",
-            assembly.settings_class,
+            installed.settings_class,
             installed=["acme", "broken"],
         )
     assert [(problem.line, problem.key) for problem in caught.value.problems] == [
@@ -170,8 +170,8 @@ def test_settings_are_read_through_the_registry(install):
 
 def journal(text):
     """Return the journal that a document describes."""
-    return assembly.journal_of(
-        settings.loads(text, assembly.settings_class, engines=assembly.engines()).journal
+    return installed.journal_of(
+        settings.loads(text, installed.settings_class, engines=installed.engines()).journal
     )
 
 

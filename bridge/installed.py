@@ -1,0 +1,221 @@
+"""What is installed: adapters, and the engines of journals.
+
+Adapters are the entry points of the group `bridge.adapters`, and engines those of
+`bridge.journals`; the built-in ones are found in the same way as anyone else's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from bridge import settings as tables
+from bridge.errors import ConfigurationError, Problem, UnknownAdapter
+from bridge.settings.wording import unknown
+
+if TYPE_CHECKING:
+    from bridge.adapter import Adapter, AdapterClass
+    from bridge.journal.protocol import Journal, JournalClass
+
+ADAPTERS: Final = "bridge.adapters"
+JOURNALS: Final = "bridge.journals"
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """An adapter that some distribution offers; nothing of it is imported before `load`."""
+
+    name: str
+    entry_points: tuple[metadata.EntryPoint, ...] = attrs.field(repr=False)
+
+    @property
+    def distribution(self) -> str:
+        """The name of what offers it."""
+        return _distribution(self.entry_points[0]).name
+
+    @property
+    def version(self) -> str:
+        """The version of what offers it."""
+        return _distribution(self.entry_points[0]).version
+
+    def load(self) -> AdapterClass:
+        """Import the adapter's class.
+
+        Raises `ConfigurationError` where it cannot be imported, is no adapter, or is offered by
+        several distributions that differ: which one is meant nobody could tell.
+        """
+        if len(self.entry_points) > 1:
+            values = ", ".join(_origin(entry_point) for entry_point in self.entry_points)
+            raise ConfigurationError(f"adapter {self.name} is offered more than once: {values}")
+        (entry_point,) = self.entry_points
+        try:
+            candidate = entry_point.load()
+        except Exception as error:  # a broken package may raise anything as it is imported
+            raise self._unusable(f"{type(error).__name__}: {error}") from error
+        fault = _fault(candidate)
+        if fault is not None:
+            raise self._unusable(fault)
+        return cast("AdapterClass", candidate)
+
+    def fault(self) -> str | None:
+        """Return why the adapter cannot be used, or None where it can; this imports it."""
+        try:
+            self.load()
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    def _unusable(self, reason: str) -> ConfigurationError:
+        origin = _origin(self.entry_points[0])
+        return ConfigurationError(f"adapter {self.name} cannot be used ({origin}): {reason}")
+
+
+def adapters() -> Mapping[str, Installed]:
+    """Return every adapter that is offered, by name; a broken one is listed like any other."""
+    return {
+        name: Installed(name=name, entry_points=entries)
+        for name, entries in _offers(ADAPTERS).items()
+    }
+
+
+def _offers(group: str) -> Mapping[str, tuple[metadata.EntryPoint, ...]]:
+    offers: dict[str, list[metadata.EntryPoint]] = {}
+    for entry_point in _entry_points(tuple(sys.path))(group=group):
+        same_name = offers.setdefault(entry_point.name, [])
+        # One distribution may be found twice, as a source tree and as what was built from it.
+        if all(entry_point.value != other.value for other in same_name):
+            same_name.append(entry_point)
+    return {name: tuple(offers[name]) for name in sorted(offers)}
+
+
+@cache
+def _entry_points(_path: tuple[str, ...]) -> Callable[..., metadata.EntryPoints]:
+    """Return what selects from those of the path: each distribution has to be opened for it."""
+    return metadata.entry_points().select
+
+
+def load(name: str) -> AdapterClass:
+    """Return the class of an installed adapter.
+
+    Raises `UnknownAdapter` where there is none of this name, and `ConfigurationError` where it
+    is there but cannot be used.
+    """
+    offers = adapters()
+    if name not in offers:
+        raise UnknownAdapter(unknown("adapter", name, offers))
+    return offers[name].load()
+
+
+def settings_class(name: str) -> type[Any] | None:
+    """Return the settings class of an adapter, or None where none of this name is installed.
+
+    This is what `settings.load` asks for. Raises `ConfigurationError` as `load` does.
+    """
+    offer = adapters().get(name)
+    return None if offer is None else offer.load().Settings
+
+
+class NeedsSettings(ConfigurationError):
+    """An adapter cannot be made without a configuration."""
+
+
+def without_secrets(name: str) -> Adapter:
+    """Make an installed adapter that verifies nothing, to translate without a configuration.
+
+    Raises `UnknownAdapter`, `NeedsSettings`, or another `ConfigurationError` where it is broken.
+    """
+    cls = load(name)
+    fields = {field.name for field in attrs.fields(cls.Settings)}
+    try:
+        settings = cls.Settings(**({"insecure": True} if "insecure" in fields else {}))
+    except TypeError as error:
+        raise NeedsSettings(f"adapter {name} needs settings: give --config FILE") from error
+    return cls(name, settings)
+
+
+def _distribution(entry_point: metadata.EntryPoint) -> metadata.Distribution:
+    assert entry_point.dist is not None  # noqa: S101 - it was found through its distribution
+    return entry_point.dist
+
+
+def _origin(entry_point: metadata.EntryPoint) -> str:
+    distribution = _distribution(entry_point)
+    return f"{entry_point.value} of {distribution.name} {distribution.version}"
+
+
+def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry point names
+    """Return why something is not an `AdapterClass`, or None where it looks like one."""
+    if not callable(candidate):
+        return "it is not a class"
+    settings = getattr(candidate, "Settings", None)
+    if not (isinstance(settings, type) and attrs.has(settings)):
+        return "its Settings is not an attrs class"
+    try:
+        inspect.signature(candidate).bind("name", settings)
+    except (TypeError, ValueError):
+        return "it is not made from a name and its settings"
+    # A function that makes adapters is as good; what it makes shows only when it is called.
+    if isinstance(candidate, type):
+        missing = [name for name in ("verify", "parse") if not hasattr(candidate, name)]
+        if missing:
+            return f"it has no method {' and no method '.join(missing)}"
+    return None
+
+
+def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
+    """Return what `settings.load` asks for: the engines of journals that are installed."""
+    return {
+        name: partial(_settings_of_engine, entry_points)
+        for name, entry_points in _offers(JOURNALS).items()
+    }
+
+
+def _settings_of_engine(entry_points: Sequence[metadata.EntryPoint]) -> type[attrs.AttrsInstance]:
+    return _journal_class(entry_points).Settings
+
+
+def _journal_class(entry_points: Sequence[metadata.EntryPoint]) -> JournalClass:
+    """Import an engine. Raises `ConfigurationError`."""
+    if len(entry_points) > 1:
+        values = ", ".join(map(_origin, entry_points))
+        raise ConfigurationError(f"this engine is offered more than once: {values}")
+    (entry_point,) = entry_points
+    try:
+        return cast("JournalClass", entry_point.load())
+    except Exception as error:  # a broken package may raise anything as it is imported
+        told = f"cannot be used ({_origin(entry_point)}): {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and entry_point.extras:
+            offer = f"{_distribution(entry_point).name}[{','.join(entry_point.extras)}]"
+            told = f"needs the extra: pip install {offer}"
+        raise ConfigurationError(told) from error
+
+
+def journal_of(settings: tables.JournalSettings) -> Journal:
+    """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
+    offers = _offers(JOURNALS)
+    told = unknown("engine", settings.engine, offers)
+    if settings.engine in offers:
+        try:
+            cls = _journal_class(offers[settings.engine])
+        except ConfigurationError as error:
+            told = str(error)
+        else:
+            return cls.from_settings(settings, local=_local)
+    raise ConfigurationError((Problem("journal.engine", told),))
+
+
+def _local(path: Path, max_size: int) -> Journal:
+    # What has been taken out of it need not stay.
+    return journal_of(tables.JournalSettings(path=path, keep=0, max_size=max_size))
+
+
+def read(path: Path | str) -> tables.Settings:
+    """Read the settings from a file, with what is installed. Raises `ConfigurationError`."""
+    return tables.load(path, settings_class, installed=adapters(), engines=engines())

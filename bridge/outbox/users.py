@@ -1,0 +1,17 @@
+"""What the journal remembers of the user of a conversation."""
+
+from __future__ import annotations
+
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import User
+from bridge.journal.protocol import Journal
+
+
+async def user_of(conversation: str, journal: Journal) -> tuple[User | None, str]:
+    """Return a conversation's user, or its group, if known, and its account.
+
+    `conversation` is its id. Raises `JournalError`.
+    """
+    name, account = name_of(conversation)
+    user = await journal.record(name)
+    return (user if isinstance(user, User) else None), account
