@@ -321,7 +321,12 @@ class SqliteJournal(Store, Journal):
     def _health(
         self, trouble: str | None, size: int | None = None, free: int | None = None
     ) -> Health:
-        aside = () if self._opened is None else self._opened.files.aside()
+        aside: Sequence[Path] = ()
+        try:
+            if self._opened is not None:
+                aside = self._opened.files.aside()
+        except OSError as error:  # for example where no file descriptor is left
+            trouble = trouble or f"the journal's folder cannot be listed: {error.strerror}"
         names = ", ".join(path.name for path in aside)
         return Health(
             ready=trouble is None,

@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import random
+import resource
 import shutil
 from pathlib import Path
 
@@ -365,6 +366,22 @@ async def test_damage_beyond_the_check(path: Path, monkeypatch: pytest.MonkeyPat
     async with SqliteJournal(path, check_for=0.0) as journal:
         assert journal.set_aside is not None
         assert await journal.append([message("m1")]) == Appended(published=1, duplicates=0)
+
+
+async def test_no_file_descriptor_left(path: Path) -> None:
+    """Where a subscriber has used up the process's files, readiness says so, until it has not."""
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("m1")])
+        before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            health = await journal.health()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+        assert not health.ready
+        assert "Too many open files" in str(health.reason)
+        assert (await journal.health()).ready
+        assert await ids(journal) == ["m1"]
 
 
 async def test_foreign_database(path: Path) -> None:
