@@ -141,8 +141,7 @@ def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) ->
     """Return the cards of a value that no other item of its arrays names."""
     names = {
         _spelled(other[name])
-        for other in _objects_in([value.get(array) for array in arrays])
-        if other is not item
+        for other in _objects_beside(item, [value.get(array) for array in arrays])
         for name in _NAMES & other.keys()
     }
     mine = {_spelled(mapping(item).get(name)) for name in _NAMED_BY}
@@ -158,10 +157,13 @@ def _ids(card: JsonValue) -> set[str]:
     return {key for name in _CARD_IDS if (key := _spelled(told.get(name))) is not None}
 
 
-def _objects_in(value: JsonValue) -> Iterator[Mapping[str, JsonValue]]:
+def _objects_beside(item: JsonValue, value: JsonValue) -> Iterator[Mapping[str, JsonValue]]:
+    """Return the objects at any level of a value, but for an item's own."""
     left = [value]
     while left:
         part = left.pop()
+        if part is item:
+            continue
         if type(part) is list:
             left += part
         elif type(part) is dict:

@@ -37,6 +37,7 @@ from bridge.ingress.server import Listener
 from bridge.model import Event
 from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
+from bridge.raised import raised_at
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
 from bridge.settings.admin import is_loopback
@@ -107,7 +108,7 @@ def _end_with(parent: int) -> None:
 
 
 def _run(loop: asyncio.AbstractEventLoop, server: Coroutine[Any, Any, None]) -> None:
-    """Run the server to its end, also where a subscriber stops the event loop."""
+    """Run the server to its end, also where a subscriber's own task ends the event loop."""
     task = loop.create_task(server)
     while not task.done():
         try:
@@ -116,6 +117,14 @@ def _run(loop: asyncio.AbstractEventLoop, server: Coroutine[Any, Any, None]) -> 
             if task.done():
                 raise
             _log.critical("the event loop was stopped from within, and goes on")
+        except (SystemExit, KeyboardInterrupt) as error:  # of somebody's own task or callback
+            if task.done():
+                raise
+            _log.critical(
+                "%s at %s would have ended the server, which goes on",
+                type(error).__name__,
+                raised_at(error),
+            )
 
 
 async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> None:

@@ -123,6 +123,11 @@ async def stops(event):
     begun()
 
 
+async def leaves(event):
+    asyncio.get_running_loop().call_soon(exit, 7)
+    begun()
+
+
 async def floods(event):
     if event.message_id != "wamid.A":
         return
@@ -304,10 +309,11 @@ def test_an_interrupt_works_where_it_was_ignored(shop):
     [
         ("cancels", "the server's task was cancelled without a signal, and goes on"),
         ("stops", "the event loop was stopped from within, and goes on"),
+        ("leaves", "would have ended the server, which goes on"),
     ],
 )
 def test_only_a_signal_ends_it(shop, use, told):
-    """Who cancels every task, or stops the event loop, is told of and changes nothing."""
+    """Who cancels every task, stops the loop or exits within it is told of and changes nothing."""
     one = shop(use)
     process = one.begin()
     one.until(lambda: one.logged(told))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.journal.lanes import lane_of
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import (
@@ -21,7 +22,6 @@ from bridge.journal.protocol import (
     Retry,
     Settlement,
     Start,
-    lane_of,
 )
 from bridge.model import Message
 from bridge.ops.operators import StillRunning, UnknownSubscriber, lag_seconds
