@@ -22,7 +22,7 @@ from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
 from bridge.delivery.lanes import QUEUE, Lane, Lanes
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.progress import Progress
-from bridge.delivery.running import Ended, Runner, Running
+from bridge.delivery.running import Runner, Running
 from bridge.errors import JournalError, Stop
 from bridge.journal.lanes import lane_of
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
@@ -426,7 +426,8 @@ class Delivery:
         held = lane.trying = burst[0]
         if self._gathered is not None:
             self._gathered.add(burst)
-        error, context = await self._try(held)
+        which = Attempt(held.retry.tries, held.retry.replayed, held.retry.begun)
+        error, context = await self._runner.run(held.entry.event, which)
         if self._gathered is not None:
             self._gathered.drop(burst)
         lane.trying = None
@@ -457,35 +458,6 @@ class Delivery:
             held, lane.trying = lane.trying, None
             if held is None or self._fail(lane, held, error):
                 self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
-
-    async def _try(self, held: Held) -> tuple[BaseException | None, Context]:
-        """Give the subscriber an event that is held; return what went wrong, whatever it was.
-
-        With the context in which the function ran.
-        """
-        outcome: asyncio.Future[tuple[BaseException | None, Context]]
-        outcome = self._loop.create_future()
-
-        def ended(error: BaseException | None) -> None:
-            if not outcome.done():
-                outcome.set_result((error, self._runner.context))
-
-        # Not from within this task: the function is to see a task of its own.
-        self._loop.call_soon(self._begin_held, held, ended)
-        return await outcome
-
-    def _begin_held(self, held: Held, ended: Ended) -> None:
-        try:
-            retry = held.retry
-            which = Attempt(retry.tries, retry.replayed, retry.begun)
-            running = self._runner.begin(held.entry.event, which)
-        except BaseException as error:  # noqa: BLE001 - as in _take
-            ended(error)
-        else:
-            if running is None:
-                ended(None)
-            else:
-                running.ended = ended
 
     def _result_of(self, error: BaseException | None, tries: int) -> Result | None:
         """Return what an attempt means after so many tries; None where our own end cut it off."""

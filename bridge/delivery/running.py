@@ -155,6 +155,28 @@ class Runner:
             running.left = left
         return running
 
+    async def run(self, event: Event, which: Attempt) -> tuple[BaseException | None, Context]:
+        """Run the function to its end; return what it raised, and the context of the attempt."""
+        outcome: asyncio.Future[tuple[BaseException | None, Context]] = self._loop.create_future()
+
+        def ended(error: BaseException | None) -> None:
+            if not outcome.done():
+                outcome.set_result((error, self.context))
+
+        def begin() -> None:
+            try:
+                running = self.begin(event, which)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the function's
+                ended(error)
+            else:
+                if running is None:
+                    ended(None)
+                else:
+                    running.ended = ended
+
+        self._loop.call_soon(begin)  # not from within this task: the function sees one of its own
+        return await outcome
+
     def _enter(self, event: Event, which: Attempt) -> None:
         """Set what an attempt's context says of it; called in that context."""
         turn.set(Turn(self._subscriber, event.key))
