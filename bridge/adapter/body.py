@@ -171,6 +171,3 @@ def _integer(text: str) -> int | float | str:
         return text
     number = int(text)
     return number if INTEGER_MIN <= number <= INTEGER_MAX else _float(text)
-
-
-# --- readers of single values ------------------------------------------------------------

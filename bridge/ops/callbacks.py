@@ -20,7 +20,7 @@ from multidict import CIMultiDictProxy
 from bridge.adapter.signing import Address
 from bridge.journal.protocol import Entry
 from bridge.model import Event, Message, StatusChange
-from bridge.model.frozen import quick_init
+from bridge.model.frozen import builder
 from bridge.model.keys import happening_of
 from bridge.observer import AppendDetails, Observer
 
@@ -77,7 +77,6 @@ class KnownCallback:
 
 
 @final
-@quick_init
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class _Heard:
     source: str
@@ -85,6 +84,9 @@ class _Heard:
     client: Address | None
     headers: CIMultiDictProxy[str]
     keys: Sequence[str]
+
+
+_heard: Final = builder(_Heard)
 
 
 class LatestCallbacks(Observer):
@@ -99,7 +101,7 @@ class LatestCallbacks(Observer):
         if callback is not None:
             keys = [event.key for event in details.events[:_MOST_KEYS]]
             self._heard.append(
-                _Heard(
+                _heard(
                     source=details.adapter,
                     received_at=callback.received_at,
                     client=callback.client,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
@@ -118,7 +118,7 @@ class Metrics(Observer):
         self._appends = [0] * (len(_BUCKETS) + 1)
         self._append_seconds = 0.0
         self._channels: set[str] = set()
-        self._sources: dict[str, Source] = {}
+        self._sources: defaultdict[str, Source] = defaultdict(Source)
 
     def callback(self, details: CallbackDetails, /) -> Around:
         """Count a callback in the end, by what became of it."""
@@ -127,7 +127,7 @@ class Metrics(Observer):
     def _taken(self, adapter: str, error: BaseException | None) -> None:
         outcome = _ACCEPTED if error is None else _outcome_of(error)
         self._requests[adapter, outcome] += 1
-        self._sources.setdefault(adapter, Source()).note(error)
+        self._sources[adapter].note(error)
 
     def append(self, details: AppendDetails, /) -> Around:
         """Count what is appended, and how long it takes."""
