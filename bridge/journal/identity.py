@@ -184,6 +184,21 @@ def _heard(event: Event, user: User, account: str) -> User:
     return user
 
 
+def note_terms(event: Event, ledger: Ledger) -> None:
+    """Note the terms that an event tells, which was published before they were remembered."""
+    conversation: Conversation | None = getattr(event, "conversation", None)
+    if conversation is None:
+        return
+    account = event.account or ""
+    if conversation.kind is not _DIRECT:
+        if getattr(event, "reply_until", None) is not None:
+            _open_group(event, conversation, account, event.received_at.timestamp(), ledger)
+        return
+    user = ledger.find(name_of(conversation.id)[0])
+    if isinstance(user, User) and (heard := _heard(event, user, account)) is not user:
+        ledger.save(heard)
+
+
 def _open_group(
     event: Event, conversation: Conversation, account: str, at: float, ledger: Ledger
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
@@ -13,8 +13,12 @@ import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.domains import TO_BE_MOVED
+from bridge.journal.hindsight import PAGE, note_terms
+from bridge.journal.ledger import decode_queue, encode_record
 from bridge.journal.postgres.database import told
 from bridge.journal.postgres.settings import PostgresSettings
+from bridge.journal.reading import read_event
+from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -25,6 +29,7 @@ _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
 _, _STATES, _KEEP = re.split("-- since format .*\n", _TABLES)
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
+_WITH_TERMS: Final = 3
 _QUEUES_WITH_KEYS: Final = """
 ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
 ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
@@ -84,8 +89,45 @@ def prepare(settings: PostgresSettings) -> int:
         for step in range(found[0], FORMAT):
             connection.execute(_STEPS[step].encode())
             connection.execute("UPDATE meta SET format = %s", (step + 1,))
+        if found[0] < _WITH_TERMS:
+            _note_terms(connection)
         _check_whole(connection, name)
         return found[1]
+
+
+def _note_terms(connection: Connection) -> None:
+    """Note in the records of users on what terms to write to them."""
+
+    def read(name: bytes) -> tuple[bytes | None, bytes | None] | None:
+        return connection.execute(
+            "SELECT tied_to, record FROM records WHERE name = %s", (name,), binary=True
+        ).fetchone()
+
+    for last, events in _pages(connection):
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO records (name, position, record) VALUES (%s, %s, %s)"
+                " ON CONFLICT (name) DO UPDATE SET record = excluded.record",
+                [
+                    (name, last, encode_record(record))
+                    for name, record in note_terms(events, read).items()
+                ],
+            )
+
+
+def _pages(connection: Connection) -> Iterator[tuple[int, Iterable[Event]]]:
+    """Yield all events, and up to which position; those that wait come last."""
+    last = 0
+    while rows := connection.execute(
+        "SELECT position, event FROM entries WHERE position > %s AND event IS NOT NULL"
+        " ORDER BY position LIMIT %s",
+        (last, PAGE),
+        binary=True,
+    ).fetchall():
+        last = rows[-1][0]
+        yield last, (read_event(data, position) for position, data in rows)
+    for (items,) in connection.execute("SELECT items FROM queues", binary=True).fetchall():
+        yield last, (item.event for item in decode_queue("", items).items)
 
 
 def _check_domains(connection: Connection, name: str) -> None:

@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 
 import attrs
 import psycopg
@@ -18,6 +19,8 @@ import pytest
 
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, JournalError
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import User
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
@@ -618,6 +621,9 @@ def make_old(server: PostgresServer, schema: str) -> None:
         DROP FUNCTION keep;
         DROP FUNCTION take;
         DROP TABLE states;
+        UPDATE records SET record = convert_to((
+            convert_from(record, 'UTF8')::jsonb - 'reply_until' - 'owned' - 'granted'
+        )::text, 'UTF8');
         UPDATE meta SET format = 1;
         """
     )
@@ -627,8 +633,10 @@ async def test_an_older_schema_is_upgraded(
     make: Make, postgres: PostgresServer, schema: str
 ) -> None:
     """Tables of the first format are brought up to date, and keep what is in them."""
-    event = in_domain(message("a"), "test")
-    poor = poorly(in_domain(message("b", user=PHONES[1]), "test"), settle=60)
+    until = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    event = in_domain(message("a"), "test", reply_until=until)
+    waits = in_domain(message("b", user=PHONES[1]), "test", reply_until=until)
+    poor = poorly(waits, settle=60)
     async with make() as journal:
         await journal.append([event, poor])
     make_old(postgres, schema)
@@ -641,6 +649,10 @@ async def test_an_older_schema_is_upgraded(
     )
     for _ in range(2):
         async with make() as journal:
+            for each in (event, waits):
+                user = await journal.record(name_of(each.conversation.id)[0])
+                assert isinstance(user, User)
+                assert user.reply_until == {each.account: until.timestamp()}
             assert await journal.append([event, poor]) == Appended(published=0, duplicates=2)
             await journal.write_state(state)
             assert await journal.read_state(state.conversation, "bot") == state

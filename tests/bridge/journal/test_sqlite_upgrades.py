@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
 from bridge.errors import ConfigurationError, JournalError
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import User
 from bridge.journal.overlay import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
 from bridge.journal.sqlite import SqliteJournal, upgrades
@@ -17,10 +20,12 @@ from bridge.journal.states import State
 from bridge.model import Status, StatusChange
 from bridge.model.codec import encode
 from bridge.model.keys import in_domain
-from tests.bridge.events import message, numbered_status, status
+from tests.bridge.events import ACCOUNT, NOON, USER_PHONE, message, numbered_status, status
 from tests.bridge.journal.files import everything, read, run
 
-FORMAT_5, FORMAT_6 = (Path(__file__).parent / "data" / f"format-{n}.sql" for n in (5, 6))
+FORMAT_5, FORMAT_6, FORMAT_7 = (
+    Path(__file__).parent / "data" / f"format-{n}.sql" for n in (5, 6, 7)
+)
 # As version 3 of the format made its tables.
 FORMAT_3 = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY, key BLOB NOT NULL, at INTEGER NOT NULL,
@@ -141,6 +146,37 @@ async def test_a_journal_with_another_index_of_names_is_upgraded(path: Path) -> 
         assert isinstance(change, StatusChange)
         assert (change.message_id, change.current) == ("wamid.1", Status.READ)
         assert change.aliases == ("9001",)
+
+
+async def test_on_what_terms_to_write_is_known_after_an_upgrade(path: Path) -> None:
+    """What users of a journal of format 7 told is asked of their records from then on.
+
+    One wrote, then opted out and was handed over; one wrote in a group; what one wrote waits.
+    """
+    connection = apsw.Connection(str(path))
+    connection.execute(FORMAT_7.read_text())
+    connection.close()
+
+    def hours(number: int) -> dict[str, float]:
+        return {ACCOUNT: (NOON + timedelta(hours=number)).timestamp()}
+
+    at = NOON.timestamp()
+    for _ in range(2):
+        async with SqliteJournal(path) as journal:
+            users = [
+                await journal.record(name_of(f"test/whatsapp:{ACCOUNT}:{identity}")[0])
+                for identity in (USER_PHONE, "G1", "+16505551111", "+16505550000")
+            ]
+            found = [
+                (user.reply_until, user.owned, user.granted) if isinstance(user, User) else None
+                for user in users
+            ]
+            assert found == [
+                (hours(24), {ACCOUNT: [False, at]}, {ACCOUNT: [False, at]}),
+                (hours(23), {}, {}),
+                (hours(22), {}, {}),
+                ({}, {}, {}),
+            ]
 
 
 async def test_an_upgraded_journal_is_like_a_new_one(path: Path) -> None:
