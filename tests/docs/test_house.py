@@ -54,9 +54,19 @@ def body(message_id: str) -> bytes:
     return orjson.dumps({"object": "whatsapp_business_account", "entry": [entry]})
 
 
+def moves_in(threads: list[list[str]]) -> int:
+    """Return how often the way goes from one file to another."""
+    return sum(one != other for calls in threads for one, other in itertools.pairwise(calls))
+
+
 async def way_of_a_callback(folder: Path) -> list[list[str]]:
-    """Return the files whose functions are called for one callback, thread by thread."""
+    """Return the files whose functions are called for one callback, thread by thread.
+
+    What the bridge does once in a while, such as saving progress, may come in between: so it is
+    the usual way, the median of several callbacks.
+    """
     calls: dict[int, list[str]] = {}
+    ways: list[list[list[str]]] = []
     is_on = False
 
     def note(frame: object, event: str, _: object) -> None:
@@ -77,29 +87,32 @@ async def way_of_a_callback(folder: Path) -> list[list[str]]:
         await bridge.receive("whatsapp", callback)
         await arrived.get()
 
-    first, second = (
-        Callback(body=body(message_id), received_at=datetime.now(UTC))
-        for message_id in ("wamid.first", "wamid.second")
+    first, *others = (
+        Callback(body=body(f"wamid.{number}"), received_at=datetime.now(UTC))
+        for number in range(11)
     )
     threading.setprofile(note)
     try:
         async with bridge:
             await receive(first)  # what is made once is made now
             sys.setprofile(note)
-            is_on = True
-            await receive(second)
-            is_on = False
+            for callback in others:
+                is_on = True
+                await receive(callback)
+                is_on = False
+                ways.append(list(calls.values()))
+                calls.clear()
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return list(calls.values())
+    return sorted(ways, key=moves_in)[len(ways) // 2]
 
 
 async def test_the_way_of_a_callback_is_short(tmp_path):
     """From `receive` to the subscriber, a callback goes no further than the page says."""
     threads = await way_of_a_callback(tmp_path)
     files = {name for calls in threads for name in calls}
-    moves = sum(one != other for calls in threads for one, other in itertools.pairwise(calls))
+    moves = moves_in(threads)
     most_files, most_moves = map(
         int, re.search(r"at most (\d+) files and (\d+) moves", PAGE.read_text("utf-8")).groups()
     )
