@@ -189,13 +189,19 @@ def note_terms(event: Event, ledger: Ledger) -> None:
     conversation: Conversation | None = getattr(event, "conversation", None)
     if conversation is None:
         return
-    account = event.account or ""
+    account, at = event.account or "", event.received_at.timestamp()
     if conversation.kind is not _DIRECT:
         if getattr(event, "reply_until", None) is not None:
-            _open_group(event, conversation, account, event.received_at.timestamp(), ledger)
+            _open_group(event, conversation, account, at, ledger)
         return
-    user = ledger.find(name_of(conversation.id)[0])
-    if isinstance(user, User) and (heard := _heard(event, user, account)) is not user:
+    own = ledger.find(name_of(conversation.id)[0])
+    found = [own, *map(ledger.find, names_of(event))]
+    users = [user for user in found if isinstance(user, User)]
+    theirs = [user for user in users if user.conversations.get(account) == conversation.id]
+    # The conversation may have been joined to another; or the phone is somebody else's by now.
+    if not theirs and isinstance(own, User) and own.since <= at:
+        theirs = [own]
+    if theirs and (heard := _heard(event, theirs[0], account)) is not theirs[0]:
         ledger.save(heard)
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import apsw
+import attrs
 import pytest
 
 from bridge.errors import ConfigurationError, JournalError
@@ -17,7 +18,7 @@ from bridge.journal.overlay import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
 from bridge.journal.sqlite import SqliteJournal, upgrades
 from bridge.journal.states import State
-from bridge.model import Status, StatusChange
+from bridge.model import ConsentChange, Party, Role, Status, StatusChange
 from bridge.model.codec import encode
 from bridge.model.keys import in_domain
 from tests.bridge.events import ACCOUNT, NOON, USER_PHONE, message, numbered_status, status
@@ -177,6 +178,48 @@ async def test_on_what_terms_to_write_is_known_after_an_upgrade(path: Path) -> N
                 (hours(22), {}, {}),
                 ({}, {}, {}),
             ]
+
+
+async def test_who_has_a_phone_by_now_has_not_said_what_its_owner_before_said(path: Path) -> None:
+    """An opt-out stays with the user who opted out, though somebody else has the phone since."""
+    old, new = (
+        attrs.evolve(
+            message(user_id, user=USER_PHONE, received_at=NOON + timedelta(hours=hour)),
+            sender=Party(phone=USER_PHONE, user_id=user_id, role=Role.USER),
+        )
+        for hour, user_id in ((0, "US.1"), (5, "US.2"))
+    )
+    choice = ConsentChange(
+        key="consent/whatsapp/1",
+        source="test",
+        channel="whatsapp",
+        account=ACCOUNT,
+        occurred_at=NOON,
+        received_at=NOON,
+        raw={},
+        party=old.sender,
+        granted=False,
+        conversation=old.conversation,
+    )
+    async with SqliteJournal(path) as journal:
+        for event in (old, choice, new):
+            await journal.append([in_domain(event, "test")])
+    with apsw.Connection(str(path)) as connection:
+        connection.execute(
+            "UPDATE tracks SET track = CAST(json_remove(CAST(track AS TEXT),"
+            " '$.reply_until', '$.owned', '$.granted') AS BLOB) WHERE track IS NOT NULL;"
+            "PRAGMA user_version = 7"
+        )
+    connection.close()
+    async with SqliteJournal(path) as journal:
+        for identity, granted in (
+            ("US.1", {ACCOUNT: [False, NOON.timestamp()]}),
+            ("US.2", {}),
+            (USER_PHONE, {}),
+        ):
+            user = await journal.record(name_of(f"test/whatsapp:{ACCOUNT}:{identity}")[0])
+            assert isinstance(user, User)
+            assert user.granted == granted
 
 
 async def test_an_upgraded_journal_is_like_a_new_one(path: Path) -> None:
