@@ -25,7 +25,6 @@ from bridge.cli.options import (
 )
 from bridge.cli.rendering import (
     Columns,
-    is_terminal,
     one_line,
     pretty,
     print_json,
@@ -33,7 +32,7 @@ from bridge.cli.rendering import (
     short_time,
 )
 from bridge.cli.show import outcome_of
-from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, say
+from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, is_terminal, say
 from bridge.model.masking import mask_phones_in, masked
 
 dead = App(

@@ -75,11 +75,26 @@ def test_what_needs_no_server_starts_without_it(workplace, arguments):
     assert loaded_by(*arguments.split()).isdisjoint(SERVER | LIBRARIES)
 
 
-def test_a_configuration_is_checked_without_http(workplace):
-    """To look at adapters, subscribers and the journal takes no server and no client of HTTP."""
+@pytest.mark.parametrize("engine", ["memory", "nats", "sqlite"])
+def test_a_configuration_is_checked_without_the_bridge(workplace, engine):
+    """To look at adapters, subscribers and the journal takes neither a server nor an engine."""
     (workplace / "config.toml").write_text(
         "[adapters.incs]\ninsecure = true\n[subscribers.console]\nuse = 'console'\n"
+        f"[journal]\nengine = '{engine}'\n"
     )
     loaded = loaded_by("check")
-    assert {"bridge.runtime", "bridge.adapters.incs", "bridge.journal.sqlite"} <= loaded
-    assert loaded.isdisjoint(LIBRARIES - {"apsw", "blinker"} | {"vobject"})
+    assert {"bridge.assembly", "bridge.adapters.incs", f"bridge.journal.{engine}"} <= loaded
+    assert loaded.isdisjoint(LIBRARIES - {"blinker"} | SERVER - {"bridge.ingress"})
+    assert loaded.isdisjoint({"bridge.ingress.intake", "bridge.journal.protocol", "asyncio"})
+    assert loaded.isdisjoint({"rich.console", "vobject"})
+    assert not any(name.startswith(f"bridge.journal.{engine}.journal") for name in loaded)
+
+
+@pytest.mark.parametrize("arguments", ["--list", "--list --json", "incs/whatsapp-text --print"])
+def test_samples_are_told_without_a_journal(workplace, arguments):
+    """To list and to print samples takes their adapter alone, and nothing that draws."""
+    (workplace / "config.toml").write_text("[adapters.incs]\ninsecure = true\n")
+    loaded = loaded_by("trigger", *arguments.split())
+    assert "bridge.adapters.incs" in loaded
+    assert loaded.isdisjoint(LIBRARIES | SERVER | {"bridge.assembly", "rich.console"})
+    assert loaded.isdisjoint({"bridge.journal.protocol", "bridge.journal.sqlite.journal"})
