@@ -10,9 +10,8 @@ from bridge.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.settings.admin import AdminSettings, is_loopback, load_admin
-    from bridge.settings.limits import between, matching
     from bridge.settings.loading import load, loads
-    from bridge.settings.structure import Duration, Size, seconds
+    from bridge.settings.structure import Duration, Size, between, matching, seconds
     from bridge.settings.tables import (
         CONSOLE,
         MEDIA,
@@ -39,7 +38,6 @@ else:
         __name__,
         (
             "bridge.settings.admin",
-            "bridge.settings.limits",
             "bridge.settings.structure",
             "bridge.settings.tables",
             "bridge.settings.loading",

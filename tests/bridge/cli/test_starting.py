@@ -50,7 +50,7 @@ def test_each_starts_without_the_server(workplace, arguments):
     """A command that asks a server loads neither the server nor a journal."""
     loaded = loaded_by(*arguments)
     assert "bridge.cli.client" in loaded
-    assert loaded.isdisjoint(SERVER | LIBRARIES | {"bridge.assembly", "bridge.journal"})
+    assert loaded.isdisjoint(SERVER | LIBRARIES | {"bridge.assembly", "bridge.journal", "cattrs"})
 
 
 @pytest.mark.parametrize("command", EVERY_COMMAND)
