@@ -180,9 +180,7 @@ class Downloads:
             try:
                 async with session.get(url, headers=headers, allow_redirects=False) as answer:
                     if answer.status not in _REDIRECTS:
-                        _check_status(answer.status)
-                        if answer.headers.get("Content-Encoding", "identity") != "identity":
-                            raise Unfetchable("it comes compressed, though it was asked for as it is")
+                        _check(answer)
                         yield answer
                         return
                     beyond = _checked(answer.headers.get("Location", "none:"), url)
@@ -296,8 +294,12 @@ def _checked(link: str, seen_from: URL | None = None) -> URL:
     return url
 
 
-def _check_status(status: int) -> None:
+def _check(answer: aiohttp.ClientResponse) -> None:
+    """Raise `Unfetchable` or `Unanswered` where a response does not hold a file as it is."""
+    status = answer.status
     if status == _SUCCESS:
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise Unfetchable("it comes compressed, though it was asked for as it is")
         return
     if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004 - the server's own trouble
         raise Unanswered(f"HTTP {status} instead of the file", in_doubt=False)
