@@ -59,7 +59,7 @@ from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
-from bridge.outbox.uploads import Details, described, uploaded
+from bridge.outbox.uploads import Details, accepting, described, uploaded
 from bridge.outbox.ways import Way, Ways
 from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
@@ -129,11 +129,39 @@ class Outbox:
         """See `Bridge.send`."""
         with self._counting():
             wish = Wish(content=content, now=self._now, **options)
-            way, route = self.ways.find(via)
-            messages = first(way, route, to, wish)
-            for each in wish.fallback:
-                self.ways.find(each)
+            return await self._take(self._first(to, via, wish), wish)
+
+    async def send_file(
+        self, to: str | Party, file: Path, details: Details, *, via: str, **options: Unpack[Asking]
+    ) -> Sending:
+        """Send a file as `send` sends a content, once the provider has it.
+
+        One that was sent under its key before is not uploaded again. Raises `Unanswered` too.
+        """
+        with self._counting():
+            media = await self.described(file, via=via, **details)
+            wish = Wish(content=media, now=self._now, **options)
+            messages = self._first(to, via, wish)
+            intent = messages[0].intent
+            if intent is not None and await self.journal.find(messages[0].key) is None:
+                media = await uploaded(self.client, *self.ways.find(via), media, file)
+                messages = self._first(to, via, attrs.evolve(wish, content=media, key=intent.key))
             return await self._take(messages, wish)
+
+    async def described(self, file: Path, *, via: str, **details: Unpack[Details]) -> Media:
+        """Return a file as a content that goes out this way; its checksum stands for its id.
+
+        Raises `Unsendable` where the channel does not carry it, or its provider takes no files.
+        """
+        media = await described(file, **details)
+        accepting(*self.ways.find(via), media)
+        return attrs.evolve(media, media_id=media.sha256)
+
+    def _first(self, to: str | Party, via: str, wish: Wish) -> tuple[Message, ...]:
+        messages = first(*self.ways.find(via), to, wish)
+        for each in wish.fallback:
+            self.ways.find(each)
+        return messages
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]
