@@ -95,6 +95,9 @@ def list_letters(
         {"letters": count, "subscriber": name, "error": error}
         for (name, error), count in groups.most_common()
     ]
+    if not letters and is_terminal() and not json:
+        say("no dead letters")
+        return
     if not summary:
         is_narrow = is_terminal() and not wide
         columns = _NARROW if is_narrow else _WIDE

@@ -332,7 +332,7 @@ def _base(host: str | None) -> str:
 def _tell(
     path: Path, settings: Settings, tables: Sequence[_Table], base: str, *, has_bot: bool
 ) -> None:
-    say(f"{path} is written; only you can read it. Enter at each provider this address:")
+    say(f"{path} is written, and only you can read it. What to enter at each provider:")
     for table in tables:
         print_line(
             table.name, f"{base}{settings.server.prefix}/{table.name}{_tail(settings, table)}"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from enum import IntEnum
 from functools import cache
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from bridge.errors import BridgeError
 from bridge.model.masking import neutralise
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_COLUMNS: Final = 80  # of a terminal that does not tell
 
 
 class Exit(IntEnum):
@@ -46,13 +50,28 @@ def talk() -> Console:
 
 
 def say(text: str, *, style: str | None = None) -> None:
-    """Tell people a line, or several, in colour on a terminal alone."""
-    safe = "\n".join(neutralise(line) for line in text.split("\n"))
+    """Tell people a line, or several: on a terminal in colour, and wrapped between words."""
+    fit = _wrapped if sys.stderr.isatty() else neutralise
+    safe = "\n".join(fit(line) for line in text.split("\n"))
     if style is not None and is_terminal(sys.stderr):
         talk().print(safe, style=style)
     else:
         sys.stderr.write(f"{safe}\n")
         sys.stderr.flush()
+
+
+def _wrapped(line: str) -> str:
+    safe = neutralise(line)
+    indent = safe[: len(safe) - len(safe.lstrip())]
+    return textwrap.fill(
+        safe,
+        os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS,
+        subsequent_indent=f"{indent}  ",
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,  # a key or an address is copied whole
+        break_on_hyphens=False,
+    )
 
 
 def fail(text: str) -> None:
