@@ -131,3 +131,18 @@ def test_samples_are_told_without_a_journal(loaded_by, arguments):
     assert "bridge.adapters.incs" in loaded
     assert loaded.isdisjoint(LIBRARIES | SERVER | {"bridge.assembly", "cattrs", "rich.console"})
     assert loaded.isdisjoint({"bridge.journal.protocol", "bridge.journal.sqlite.journal"})
+
+
+def test_a_program_of_a_bridge_is_imported_without_http():
+    """Whoever imports a bot, to test it or to check its configuration, waits for no HTTP."""
+    names = "Bridge, Choice, Menu, Message, Option, StatusChange, Text, decode"
+    listing = f"from bridge import {names}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", listing],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    loaded = set(done.stdout.decode().split())
+    assert "bridge.runtime" in loaded
+    assert loaded.isdisjoint({"aiohttp", "hypothesis", "prometheus_client", "rich.console"})
