@@ -115,6 +115,7 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
             print_line(str(attrs.evolve(problem, message=f"{mark}{problem.message}")))
         return
     from rich.console import Console
+    from rich.padding import Padding
     from rich.text import Text
 
     out = Console(highlight=False, markup=False, emoji=False)
@@ -126,8 +127,8 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
                 (neutralise(problem.key), "bold"),
                 ("  " if problem.key and place else ""),
                 (neutralise(place), "dim"),
-                ("\n        " if problem.key or place else ""),
-                neutralise(problem.message),
             ),
             soft_wrap=True,
         )
+        message = Text(neutralise(problem.message), overflow="ignore")  # a path is copied whole
+        out.print(Padding(message, (0, 0, 0, 8), expand=False))

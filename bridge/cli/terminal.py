@@ -51,8 +51,11 @@ def talk() -> Console:
 
 def say(text: str, *, style: str | None = None) -> None:
     """Tell people a line, or several: on a terminal in colour, and wrapped between words."""
-    fit = _wrapped if sys.stderr.isatty() else neutralise
-    safe = "\n".join(fit(line) for line in text.split("\n"))
+    lines = text.split("\n")
+    if sys.stderr.isatty():
+        safe = "\n".join(_wrapped(line, sys.stderr) for line in lines)
+    else:
+        safe = "\n".join(map(neutralise, lines))
     if style is not None and is_terminal(sys.stderr):
         talk().print(safe, style=style)
     else:
@@ -60,12 +63,18 @@ def say(text: str, *, style: str | None = None) -> None:
         sys.stderr.flush()
 
 
-def _wrapped(line: str) -> str:
+def print_wrapped(text: str) -> None:
+    """Write a line of data for people, if it is not empty, wrapped between words."""
+    if text:
+        sys.stdout.write(f"{_wrapped(text, sys.stdout)}\n")
+
+
+def _wrapped(line: str, stream: TextIO) -> str:
     safe = neutralise(line)
     indent = safe[: len(safe) - len(safe.lstrip())]
     return textwrap.fill(
         safe,
-        os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS,
+        (os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0) or _COLUMNS,
         subsequent_indent=f"{indent}  ",
         expand_tabs=False,
         replace_whitespace=False,
