@@ -81,6 +81,7 @@ _FIRST = (
     "tests/bridge/cli/",
     "tests/bridge/ops/",
     "tests/bridge/journal/test_postgres",
+    "tests/bridge/journal/test_nats",
     "tests/bridge/testing/test_chat.py",
     "tests/docs/test_tutorial.py",
     "tests/docs/test_write_an_adapter.py",
