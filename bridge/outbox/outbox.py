@@ -60,16 +60,10 @@ from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
 from bridge.outbox.uploads import Details, accepting, described, uploaded
-from bridge.outbox.ways import Way, Ways
+from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
 from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.throttle import Throttle
-
-NAME: Final = "outbox"
-"""The subscriber that sends."""
-
-FOLLOWER: Final = "outbox.next"
-"""The subscriber that sends what is next after a failure."""
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
@@ -201,7 +195,10 @@ class Outbox:
     async def mark_read(self, message: Message, *, typing: bool = False) -> Sending | None:
         """See `Bridge.mark_read`."""
         capabilities = self.ways.of(message.source).capabilities(message.channel)
-        if capabilities.receipts is Receipts.NONE:
+        is_group = message.conversation.kind is ConversationKind.GROUP
+        if capabilities.receipts is Receipts.NONE or (
+            is_group and Receipt.kind not in capabilities.groups
+        ):
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
@@ -346,7 +343,7 @@ class Outbox:
                 return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
-            raise Later(pause, "its limit", counted=False, begun=attempt.begun)
+            raise Later(min(pause, left), "its limit", counted=False, begun=attempt.begun)
         self._doubts.end(message)
         if not is_repeatable and self.delivery is not None:
             await asyncio.sleep(0)  # the delivery knows what has waited
@@ -358,7 +355,7 @@ class Outbox:
             told = ProviderError(code=UNSENDABLE, title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
             return
-        await self._conclude(way, message, outcome)
+        await self._conclude(way, message, outcome, left)
 
     def _time_left(self, message: Message, now: datetime) -> float:
         intent = message.intent
@@ -369,7 +366,7 @@ class Outbox:
             begun = max(begun, intent.not_before)
         return self._settings.expires - (now - begun).total_seconds()
 
-    async def _conclude(self, way: Way, message: Message, outcome: Outcome) -> None:
+    async def _conclude(self, way: Way, message: Message, outcome: Outcome, left: float) -> None:
         limits = way.limits[message.channel]
         if isinstance(outcome, Accepted):
             limits.accepted(message.account, message.conversation.id)
@@ -377,7 +374,7 @@ class Outbox:
         elif outcome.remedy.is_final:
             await self._tell(message, Status.FAILED, error=outcome.error)
         else:
-            pause = self._pause(way, message, outcome)
+            pause = min(self._pause(way, message, outcome), left)  # then it expires, in time
             raise Later(pause, outcome.reason, begun=outcome.in_doubt)
 
     def _pause(self, way: Way, message: Message, refused: Refused) -> float:
