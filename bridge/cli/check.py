@@ -10,7 +10,7 @@ import attrs
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, counted, is_terminal, print_line, say
+from bridge.cli.terminal import Exit, counted, is_terminal, print_line, print_wrapped, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 
@@ -115,7 +115,6 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
             print_line(str(attrs.evolve(problem, message=f"{mark}{problem.message}")))
         return
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     out = Console(highlight=False, markup=False, emoji=False)
@@ -130,5 +129,4 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
             ),
             soft_wrap=True,
         )
-        message = Text(neutralise(problem.message), overflow="ignore")  # a path is copied whole
-        out.print(Padding(message, (0, 0, 0, 8), expand=False))
+        print_wrapped(f"        {problem.message}")

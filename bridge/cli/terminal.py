@@ -51,11 +51,7 @@ def talk() -> Console:
 
 def say(text: str, *, style: str | None = None) -> None:
     """Tell people a line, or several: on a terminal in colour, and wrapped between words."""
-    lines = text.split("\n")
-    if sys.stderr.isatty():
-        safe = "\n".join(_wrapped(line, sys.stderr) for line in lines)
-    else:
-        safe = "\n".join(map(neutralise, lines))
+    safe = "\n".join(_fitting(line, sys.stderr) for line in text.split("\n"))
     if style is not None and is_terminal(sys.stderr):
         talk().print(safe, style=style)
     else:
@@ -64,17 +60,19 @@ def say(text: str, *, style: str | None = None) -> None:
 
 
 def print_wrapped(text: str) -> None:
-    """Write a line of data for people, if it is not empty, wrapped between words."""
+    """Write a line of data for people, if it is not empty: on a terminal wrapped between words."""
     if text:
-        sys.stdout.write(f"{_wrapped(text, sys.stdout)}\n")
+        sys.stdout.write(f"{_fitting(text, sys.stdout)}\n")
 
 
-def _wrapped(line: str, stream: TextIO) -> str:
+def _fitting(line: str, stream: TextIO) -> str:
     safe = neutralise(line)
+    if not stream.isatty():
+        return safe
     indent = safe[: len(safe) - len(safe.lstrip())]
     return textwrap.fill(
         safe,
-        (os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0) or _COLUMNS,
+        os.get_terminal_size(stream.fileno()).columns or _COLUMNS,
         subsequent_indent=f"{indent}  ",
         expand_tabs=False,
         replace_whitespace=False,
