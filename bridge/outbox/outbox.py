@@ -209,7 +209,10 @@ class Outbox:
     async def mark_read(self, message: Message, *, typing: bool = False) -> Sending | None:
         """See `Bridge.mark_read`."""
         capabilities = self.ways.of(message.source).capabilities(message.channel)
-        if capabilities.receipts is Receipts.NONE:
+        is_group = message.conversation.kind is ConversationKind.GROUP
+        if capabilities.receipts is Receipts.NONE or (
+            is_group and Receipt.kind not in capabilities.groups
+        ):
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
@@ -377,7 +380,7 @@ class Outbox:
                 return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
-            raise Later(pause, "its limit", counted=False, begun=attempt.begun)
+            raise Later(min(pause, left), "its limit", counted=False, begun=attempt.begun)
         self._doubts.end(message)
         if self.delivery is not None and begun_by == self._run:
             self.delivery.has_begun(message)
@@ -391,7 +394,7 @@ class Outbox:
             told = ProviderError(code=UNSENDABLE, title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
             return
-        await self._conclude(way, message, outcome)
+        await self._conclude(way, message, outcome, left)
 
     def _time_left(self, message: Message, now: datetime) -> float:
         intent = message.intent
@@ -402,7 +405,7 @@ class Outbox:
             begun = max(begun, intent.not_before)
         return self._settings.expires - (now - begun).total_seconds()
 
-    async def _conclude(self, way: Way, message: Message, outcome: Outcome) -> None:
+    async def _conclude(self, way: Way, message: Message, outcome: Outcome, left: float) -> None:
         limits = way.limits[message.channel]
         if isinstance(outcome, Accepted):
             limits.accepted(message.account, message.conversation.id)
@@ -410,7 +413,7 @@ class Outbox:
         elif outcome.remedy.is_final:
             await self._tell(message, Status.FAILED, error=outcome.error)
         else:
-            pause = self._pause(way, message, outcome)
+            pause = min(self._pause(way, message, outcome), left)  # then it expires, in time
             raise Later(pause, outcome.reason, begun=outcome.in_doubt)
 
     def _pause(self, way: Way, message: Message, refused: Refused) -> float:

@@ -21,6 +21,7 @@ import attrs
 from bridge.errors import JournalError, Problem
 from bridge.journal.nats.broker import Away, Broker
 from bridge.journal.nats.cursors import Changed, Cursors
+from bridge.journal.nats.hindsight import note_terms
 from bridge.journal.nats.operations import Operations, subscribers
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.purging import purge
@@ -153,6 +154,7 @@ class NatsJournal(Operations):
             resources.push_async_callback(self._stop, tasks)
             for run in runs:
                 tasks.start(run.__qualname__, run)
+            tasks.start("note_terms", partial(note_terms, self._streams, self._publisher))
             self._open = True
             self._resources = resources.pop_all()
         return self

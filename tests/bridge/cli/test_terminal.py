@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 
-from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.processes import ROOT, Operated
 from tests.bridge.cli.terminals import COLUMNS, lines_of
 from tests.bridge.cli.test_help import COMMANDS
@@ -13,9 +12,6 @@ from tests.bridge.cli.test_help import COMMANDS
 # As long as Meta's: base64 of a phone and an id.
 # As long as the ids of WhatsApp, and without a phone inside, so that no digest stands for it.
 LONG = "wamid." + "an-id-that-is-as-long-as-those-of-a-provider-are".ljust(62, "-")
-
-
-pytestmark = on_sqlite
 
 
 @pytest.fixture
