@@ -60,9 +60,9 @@ class ProviderError:
 
 @final
 @quick_init
-@attrs.frozen(kw_only=True, weakref_slot=False)
+@attrs.frozen(weakref_slot=False)
 class Text:
-    """Words."""
+    """Words: `Text("hello")`."""
 
     kind: ClassVar[str] = "text"
 
