@@ -40,8 +40,10 @@ class Checkpointer:
 
     def _run(self) -> None:
         due = self._writer.checkpoint_due
-        while not self._stopping:
+        while True:
             due.wait()
+            if self._stopping:
+                break  # SQLite does the rest when it closes, where it may
             self._copy(self._connection)
             rest_copied = threading.Event()
             self._writer.put(Chore(partial(self._copy_rest, done=rest_copied)))
