@@ -31,7 +31,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import builder
-from bridge.model.phones import folded
+from bridge.model.keys import folded
 
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2

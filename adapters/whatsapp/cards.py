@@ -13,7 +13,7 @@ from typing import Final
 from bridge.adapter.payload import identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
 from bridge.model import JsonValue, Party
-from bridge.model.phones import folded
+from bridge.model.keys import folded
 
 NAME: Final = "contact"
 """Where a card stands in an event's `raw` if it says more than the event does.

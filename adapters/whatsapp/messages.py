@@ -29,7 +29,7 @@ from bridge.model import (
     Status,
     System,
 )
-from bridge.model.phones import folded
+from bridge.model.keys import folded
 
 _FROM: Final = ("from", "from_user_id", "from_parent_user_id")
 _TO: Final = ("to", "to_user_id", "to_parent_user_id")

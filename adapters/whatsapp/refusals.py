@@ -2,6 +2,7 @@
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
 https://developers.facebook.com/docs/graph-api/guides/error-handling
+https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _AGAIN: Final = Remedy.AGAIN
 CODES: Final[Mapping[int, tuple[Remedy, str]]] = {
     # Throttling
     4: (_SLOW, "too many calls of the app"),
+    17: (_SLOW, "too many calls of the user"),
+    341: (_SLOW, "the app's limit of calls"),
+    613: (_SLOW, "too many calls of this kind"),
+    80008: (_SLOW, "too many calls of the business account"),
     80007: (_SLOW, "the business account's rate limit"),
     130429: (_SLOW, "the number's throughput"),
     133016: (_SLOW, "too many registrations"),
@@ -38,6 +43,7 @@ CODES: Final[Mapping[int, tuple[Remedy, str]]] = {
     3: (_STOP, "the app lacks a capability or permission"),
     10: (_STOP, "the permission is missing"),
     33: (_STOP, "the business phone number was deleted"),
+    102: (_STOP, "the session of the access token has ended"),
     190: (_STOP, "the access token has expired"),
     368: (_STOP, "blocked for a violation of a policy"),
     130497: (_STOP, "restricted from messaging users in this country"),

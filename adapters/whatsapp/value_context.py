@@ -15,7 +15,7 @@ from bridge.adapters.whatsapp.cards import Cards
 from bridge.adapters.whatsapp.wire import identity_of
 from bridge.model import Conversation, JsonValue, Origin, Party, Role
 from bridge.model.frozen import builder
-from bridge.model.phones import folded
+from bridge.model.keys import folded
 
 _MAX_REMEMBERED: Final = 64  # letters of a name; Meta's ids and numbers have some fifteen digits
 _BUSINESS: Final = Role.BUSINESS

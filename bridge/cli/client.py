@@ -8,16 +8,21 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import orjson
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
+from bridge.cli.terminal import UsageError
 from bridge.errors import BridgeError, ConfigurationError, Problem
 from bridge.settings.wording import base_url, reached_at
 
@@ -28,7 +33,9 @@ Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...] | None]
 
 _PATIENCE: Final = 60.0  # seconds; a search of a large journal may take a while
 _SILENCE: Final = 30.0  # seconds; a stream says every ten that it is still there
+_UPLOAD: Final = 400.0  # seconds; the server gives the file to a provider before it answers
 _PIECE: Final = 1 << 20
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _FAULTS: Final = (OSError, http.client.HTTPException)
 
 
@@ -75,6 +82,27 @@ class Client:
         """Ask for something to be done."""
         return self._ask("POST", _target(path, parameters or {}), orjson.dumps(body))
 
+    def post_file(
+        self, path: str, message: Mapping[str, object], file: BinaryIO, mime_type: str | None
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Ask for something to be done with a file, which goes as multipart/form-data."""
+        boundary, size = uuid4().hex, os.fstat(file.fileno()).st_size
+        name = quote(os.fsencode(Path(file.name).name).decode(errors="replace"), safe="")
+        part = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        head = (
+            f"{part}message\r\n"
+            f"Content-Type: application/json\r\n\r\n{orjson.dumps(message).decode()}\r\n"
+            f"{part}file; filename*=utf-8''{name}\r\n"
+            f"Content-Type: {mime_type or 'application/octet-stream'}\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + size + len(tail)),
+        }
+        body = chain((head,), _pieces(file, size), (tail,))
+        return self._ask("POST", path, body, headers, _UPLOAD)
+
     def delete(self, path: str, name: str) -> Any:  # noqa: ANN401 - JSON
         """Ask for something to be gone."""
         return self._ask("DELETE", f"{path}/{quote(name, safe='')}")
@@ -102,8 +130,15 @@ class Client:
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str, body: bytes | None = None) -> Any:  # noqa: ANN401
-        connection, response = self._open(method, target, body, _PATIENCE)
+    def _ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout: float = _PATIENCE,
+    ) -> Any:  # noqa: ANN401 - JSON
+        connection, response = self._open(method, target, body, timeout, headers)
         try:
             return orjson.loads(response.read())
         except (*_FAULTS, orjson.JSONDecodeError) as error:
@@ -117,7 +152,12 @@ class Client:
         return base_url(self._host, self._port) if self._socket is None else f"unix:{self._socket}"
 
     def _open(
-        self, method: str, target: str, body: bytes | None, timeout: float
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterable[bytes] | None,
+        timeout: float,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = (
             http.client.HTTPConnection(self._host, self._port, timeout=timeout)
@@ -125,7 +165,10 @@ class Client:
             else _Local(self._socket, timeout=timeout)
         )
         try:
-            connection.request(method, target, body, self._headers)
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # it may answer before all is sent
+                connection.request(method, target, body, {**self._headers, **headers})
             response = connection.getresponse()
             if response.status == HTTPStatus.OK:
                 return connection, response
@@ -171,6 +214,15 @@ def connect(config: ConfigOption) -> Client:
         problem = Problem("admin.enabled", "is false, so no command can ask it", file=str(path))
         raise ConfigurationError((problem,))
     return Client(settings)
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size:
+        piece = file.read(min(size, _PIECE))
+        if not piece:
+            raise UsageError(f"{file.name} became shorter while it was sent")
+        size -= len(piece)
+        yield piece
 
 
 def _target(path: str, parameters: Parameters) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final, Literal
 
 import orjson
 from cyclopts import Parameter
@@ -13,6 +14,7 @@ from cyclopts.validators import Number
 from bridge.cli.client import connect
 from bridge.cli.options import ServerConfig
 from bridge.cli.terminal import Exit, UsageError, fail, print_line
+from bridge.model import MediaKind
 
 _LONGEST_WAIT: Final = 60
 _FAILED: Final = frozenset({"failed", "expired"})
@@ -26,6 +28,10 @@ def send(
     content: str | None = None,
     template: str | None = None,
     language: str | None = None,
+    file: Path | None = None,
+    caption: str | None = None,
+    mime_type: str | None = None,
+    media: MediaKind | None = None,
     key: str | None = None,
     fallback: tuple[str, ...] = (),
     not_before: str | None = None,
@@ -55,6 +61,14 @@ def send(
         The name of a template to send instead of a text.
     language
         The template's language.
+    file
+        The path of a file to send instead of a text, of up to 100 MiB.
+    caption
+        What to say with the file.
+    mime_type
+        The file's type, where its name does not tell.
+    media
+        As what to show the file, by default as its type says.
     key
         Names what is meant: the same again under this key is not sent twice.
     fallback
@@ -70,11 +84,19 @@ def send(
     dry_run
         Print the requests that would go out, without their secrets, and send nothing.
     """
-    what = _what(text, content, template, language)
+    what = _what(text, content, template, language, file)
+    if file is None and (caption or media or mime_type):
+        raise UsageError("--caption, --media and --mime-type are for a --file")
     given = {"key": key, "not_before": not_before, "expires": expires, "adapt": adapt}
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked = {"to": to, "via": via, "fallback": list(fallback), "wait": wait, **what, **body}
-    answer = connect(config).post("/send", **asked, dry_run=dry_run)
+    client = connect(config)
+    if file is None:
+        answer = client.post("/send", **asked, dry_run=dry_run)
+    else:
+        message = {**asked, "caption": caption, "media": media, "dry_run": dry_run}
+        with _opened(file) as opened:
+            answer = client.post_file("/send", message, opened, mime_type)
     if dry_run:
         for request in answer["requests"]:
             sys.stdout.write(orjson.dumps(request, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -83,10 +105,16 @@ def send(
 
 
 def _what(
-    text: str | None, content: str | None, template: str | None, language: str | None
+    text: str | None,
+    content: str | None,
+    template: str | None,
+    language: str | None,
+    file: Path | None,
 ) -> Mapping[str, object]:
-    if sum(each is not None for each in (text, content, template)) != 1:
-        raise UsageError("give either a text, --content or --template")
+    if sum(each is not None for each in (text, content, template, file)) != 1:
+        raise UsageError("give either a text, --content, --template or --file")
+    if file is not None:
+        return {}
     if template is not None:
         named = {"kind": "template", "name": template, "language": language}
         return {"content": {name: value for name, value in named.items() if value is not None}}
@@ -96,6 +124,15 @@ def _what(
         return {"content": orjson.loads(content)}
     except orjson.JSONDecodeError as error:
         raise UsageError(f"--content is not JSON: {error.msg}") from None
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        if file.is_file():
+            return file.open("rb")
+    except OSError as error:
+        raise UsageError(f"--file: {file} cannot be read: {error.strerror}") from None
+    raise UsageError(f"--file: {'no regular file' if file.exists() else 'nothing'} is at {file}")
 
 
 def _told(answer: Mapping[str, Any]) -> int:

@@ -63,7 +63,7 @@ class Delivery:
         wants: Callable[[Event], bool],
         policy: DeliverySettings,
         observers: Observers | None = None,
-        request_id_of: Callable[[Event], int | str | None] | None = None,
+        request_id_of: Callable[[str], int | str | None] | None = None,
         is_plain: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         gather: float | None = None,

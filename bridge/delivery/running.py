@@ -68,10 +68,10 @@ class Runner:
 
     A plain function runs in a thread. The result of a function is awaited if it can be. An
     awaitable is cancelled after `timeout` seconds, which counts as a TimeoutError, and abandoned if
-    it does not end then. `request_id_of` names an event's callback for the log. `observers` watch
-    each attempt, in its context; `result_of` says what its end means. An event that `pauses` cover
-    ends without the function, unless an operator replays it. `context` is that of the attempt seen
-    last.
+    it does not end then. `request_id_of` names the callback of an event's key for the log.
+    `observers` watch each attempt, in its context; `result_of` says what its end means. An event
+    that `pauses` cover ends without the function, unless an operator replays it. `context` is that
+    of the attempt seen last.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Runner:
         subscriber: str,
         timeout: float,
         observers: Observers,
-        request_id_of: Callable[[Event], int | str | None] | None,
+        request_id_of: Callable[[str], int | str | None] | None,
         result_of: Callable[[BaseException | None, int], Result | None],
         pauses: Pauses | None = None,
     ) -> None:
@@ -186,7 +186,7 @@ class Runner:
         """Set what an attempt's context says of it; called in that context."""
         turn.set(Turn(self._subscriber, event.key))
         if self._request_id_of is not None:
-            called = self._request_id_of(event)
+            called = self._request_id_of(event.key)
             if called is not request_id.get():  # which costs far less than to set it
                 request_id.set(called)
         if which is not FIRST:

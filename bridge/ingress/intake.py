@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
@@ -24,14 +25,13 @@ from bridge.adapter import (
     Parsed,
     Response,
     Scope,
-    Signing,
     Verified,
     WindowSource,
     build,
 )
 from bridge.adapter.body import read_object
 from bridge.adapter.signing import Address, Network
-from bridge.delivery import attempt
+from bridge.delivery.attempt import request_id
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -43,13 +43,12 @@ from bridge.errors import (
     MethodRefused,
     NotAuthentic,
     NotRunning,
-    Problem,
     UnknownAdapter,
     Unreadable,
 )
-from bridge.ingress import request_id
+from bridge.ingress.domains import Member
 from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
-from bridge.ingress.request_id import RecentKeys
+from bridge.ingress.request_id import RECENT, forget_older
 from bridge.journal.protocol import Appended, Health, Journal
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
 from bridge.model.frozen import evolved
@@ -63,6 +62,11 @@ _MANY: Final = 100  # events of one body
 
 _SILENT: Final = (Deletion, System)  # of a user who says nothing
 _USER: Final = Origin.USER
+_BITS: Final = 40  # of a number that names a callback
+
+# Only to tell callbacks apart; the system's own randomness takes longer than all of the rest.
+_new_number: Final = random.Random().getrandbits  # noqa: S311
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -76,7 +80,7 @@ class Intake:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_mounted = False
         self.journal = journal
-        self.request_ids: RecentKeys[int | str | None] = RecentKeys()
+        self.request_ids: dict[str, int | str | None] = {}
         self._observers = observers
         self._receivers = receivers
         self._configured: dict[str, _Configured] = {}
@@ -107,28 +111,12 @@ class Intake:
             raise ConfigurationError(f"add adapter {name!r} before the callbacks are mounted")
         if name in self._configured:
             raise ConfigurationError(f"two adapters are called {name!r}")
-        one = _Configured(name, adapter, networks, name if domain is None else domain)
-        one.is_believed = one.is_signed or believe_unsigned
+        one = _Configured(name, adapter, networks, domain, believe_unsigned=believe_unsigned)
         one.max_age = timedelta(seconds=max_age) if max_age else timedelta.max
         one.publishes_stale = stale == "mark"
         one.accounts = frozenset(accounts) or None
-        self._check_domain(one)
+        one.check(self._configured.values())
         self._configured[name] = one
-
-    def _check_domain(self, one: _Configured) -> None:
-        """Raise `ConfigurationError` where the domain of an adapter cannot be what it is."""
-        if not one.domain or "/" in one.domain:
-            message = f"expected a name without a slash for the domain of adapter {one.name!r}"
-            raise ConfigurationError((Problem("domain", message),))
-        sharing = [one, *(each for each in self._configured.values() if each.domain == one.domain)]
-        for each in sharing:
-            if not each.is_believed and any(other.is_signed for other in sharing):
-                message = (
-                    f"{each.name!r} verifies no signatures, and the domain {one.domain!r} holds "
-                    "adapters that do: what it is told counts as theirs. Give it a domain of its "
-                    "own, or set believe_unsigned = true for it"
-                )
-                raise ConfigurationError((Problem("domain", message),))
 
     def domain_of(self, name: str) -> str:
         """Return the trust domain of an adapter's events. Raises `UnknownAdapter`."""
@@ -156,7 +144,7 @@ class Intake:
         if asyncio.get_running_loop() is not self._loop:
             self._refuse_to_receive()
         one = self._find(name)
-        with request_id.ensured(), self._watched(one):
+        with _named(), self._watched(one):
             parsed = self._read(one, callback)
             if parsed.events:
                 await self._append(one, callback, parsed.events)
@@ -193,7 +181,7 @@ class Intake:
             if one.admit is not None:
                 one.admit(head)
         except (NotAuthentic, MethodRefused) as error:
-            with request_id.ensured(), self._watched(one):
+            with _named(), self._watched(one):
                 self._tell_of_refusal(name, head, error)
                 raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
@@ -285,7 +273,11 @@ class Intake:
     def _append_once(
         self, one: _Configured, callback: Callback, events: Sequence[Event]
     ) -> Awaitable[Appended]:
-        self.request_ids.add(events, attempt.request_id.get())
+        called, names = request_id.get(), self.request_ids
+        for event in events:
+            names.setdefault(event.key, called)
+        if len(names) > RECENT:
+            forget_older(names)
         if self._observers.append:
             return self._append_watched(AppendDetails(one.name, events, callback=callback))
         return self.journal.append(events)
@@ -318,7 +310,7 @@ class Intake:
     def refuse(self, name: str, error: BodyRefused) -> None:
         """Let observers see a callback whose body was refused, so that it cannot be received."""
         one = self._find(name)
-        with suppress(BodyRefused), request_id.ensured(), self._watched(one):
+        with suppress(BodyRefused), _named(), self._watched(one):
             raise error
 
     def parse_again(self, event: Unrecognized) -> Parsed:
@@ -359,6 +351,28 @@ class Intake:
         return one
 
 
+class _Naming:
+    """The block of a callback whose id ends with it: what a task takes next is another one."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Give the callback an id; most are never written out."""
+        request_id.set(_new_number(_BITS))
+
+    def __exit__(self, *_: object) -> None:
+        """Forget the id."""
+        request_id.set(None)
+
+
+_NAMING: Final = _Naming()
+
+
+def _named() -> AbstractContextManager[Any]:
+    """Return a block for a callback, which gets an id unless the request has one by now."""
+    return _NAMING if request_id.get() is None else UNWATCHED
+
+
 def _is_imported(event: Event) -> bool:
     return isinstance(event, Message) and event.origin is Origin.HISTORY
 
@@ -368,17 +382,20 @@ def _without_repetitions(parsed: Parsed) -> Parsed:
     return attrs.evolve(parsed, events=tuple(distinct.values()))
 
 
-class _Configured:
+class _Configured(Member):
     """An adapter, the networks that its callbacks may come from, and what observers are told."""
 
     def __init__(
-        self, name: str, adapter: Adapter, networks: Sequence[Network], domain: str
+        self,
+        name: str,
+        adapter: Adapter,
+        networks: Sequence[Network],
+        domain: str | None,
+        *,
+        believe_unsigned: bool,
     ) -> None:
-        self.name = name
+        super().__init__(name, adapter, domain, believe_unsigned=believe_unsigned)
         self.adapter = adapter
-        self.domain = domain
-        self.is_signed = isinstance(adapter, Signing) and adapter.signed
-        self.is_believed = self.is_signed
         self.max_age = timedelta.max
         self.publishes_stale = True
         self.accounts: frozenset[str] | None = None

@@ -6,16 +6,15 @@ it. It is no part of an event: what was delivered long after, or by another proc
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.adapter.signing import Network, client_address
 from bridge.delivery.attempt import request_id as _current
 from bridge.lazy import later
-from bridge.model import Event
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -23,17 +22,12 @@ if TYPE_CHECKING:
 else:
     web = later("aiohttp.web")
 
-T = TypeVar("T")
-
 HEADER: Final = "X-Request-Id"
+RECENT: Final = 4096
+"""Of how many events it is remembered which callback told them."""
 
 _LONGEST: Final = 64
 _PUNCTUATION: Final = frozenset("-_.:")
-_BITS: Final = 40  # of a number that `current` writes out
-_KEPT: Final = 2048  # events, and as many again before they are forgotten
-
-# Only to tell requests apart; the system's own randomness takes longer than all of the rest.
-_new_number: Final = random.Random().getrandbits  # noqa: S311
 
 
 def current() -> str | None:
@@ -56,60 +50,10 @@ def using(request_id: str | None) -> Iterator[None]:
         _current.reset(token)
 
 
-class _Ending:
-    """The block of a request whose id ends with it: what a task does next is another request."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, *_: object) -> None:
-        """Forget the id."""
-        _current.set(None)
-
-
-_ENDING: Final = _Ending()
-_NAMED: Final = nullcontext()
-
-
-def ensured() -> AbstractContextManager[None]:
-    """Return a block for a request, which gets an id of its own unless it has one by now."""
-    if _current.get() is not None:
-        return _NAMED
-    _current.set(_new_number(_BITS))
-    return _ENDING
-
-
-class RecentKeys(Generic[T]):
-    """A bounded map from the keys of recent events; the first value of a key stays for a while.
-
-    Two dictionaries take turns, since removing the oldest of one by one costs more than all else.
-    """
-
-    __slots__ = ("_latest", "_older")
-
-    def __init__(self) -> None:
-        self._latest: dict[str, T] = {}
-        self._older: dict[str, T] = {}
-
-    def __len__(self) -> int:
-        """Return how many keys have a value."""
-        return len(self._latest) + len(self._older)
-
-    def add(self, events: Sequence[Event], value: T) -> None:
-        """Give these events a value, as far as they have none."""
-        latest = self._latest
-        for event in events:
-            latest.setdefault(event.key, value)
-        if len(latest) >= _KEPT:
-            self._older, self._latest = latest, {}
-
-    def get(self, event: Event) -> T | None:
-        """Return the value of an event, or None."""
-        key = event.key
-        value = self._latest.get(key)
-        return self._older.get(key) if value is None else value
+def forget_older(recent: dict[str, Any]) -> None:
+    """Forget the older half of `RECENT` keys; one by one would cost more than all else."""
+    for key in tuple(islice(recent, RECENT // 2)):
+        del recent[key]
 
 
 def middleware(trusted: tuple[Network, ...]) -> Middleware:

@@ -19,7 +19,7 @@ from bridge.model import (
     StatusChange,
     Typing,
 )
-from bridge.model.phones import folded, spellings
+from bridge.model.keys import folded, spellings
 
 
 @attrs.frozen

@@ -33,7 +33,7 @@ from bridge.model import (
     SystemKind,
 )
 from bridge.model.frozen import builder, changer
-from bridge.model.phones import folded
+from bridge.model.keys import folded
 
 Joined: TypeAlias = tuple[str, str, str]
 """An account, a conversation of it that ends, and the one that goes on in its place."""

@@ -11,7 +11,8 @@ def lane_of(event: Event) -> str:
     conversation = conversation_of(event)
     if conversation is not None:
         if isinstance(event, Message) and event.intent and event.intent.not_before:
-            return f"{conversation}/later/{event.message_id}"  # it holds up nobody until then
+            # It holds up nobody until then; the parts of a long text have the same time.
+            return f"{conversation}/later/{event.intent.not_before.timestamp()}"
         return conversation
     domain = "" if event.domain is None else f"{event.domain}/"
     match event:

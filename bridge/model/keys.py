@@ -9,10 +9,14 @@ our own time. It leaves the account out, because one message is told under sever
 the account (a phone number, a channel number, a provider's own id). "/" separates its parts, and
 is escaped inside of them, so that no id can be taken for another's. The trust domain comes
 first: `in_domain` puts it there.
+
+A phone number that is written in two ways is compared as `folded`; what a provider told is never
+changed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final, TypeVar, final
@@ -54,6 +58,22 @@ _NAMES: Final = (
 )
 _PARTIES: Final = ("sender", "recipient", "party")
 _OF_A_PARTY: Final = ("user_id", "parent_user_id", "username")
+
+# A digit that comes and goes in three countries, so that one user comes in two spellings:
+# +55 DD 9XXXX-XXXX for +55 DD XXXX-XXXX, +52 1 … for +52 …, +54 9 … for +54 …
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/phone-numbers
+_SPELLINGS: Final = tuple(
+    (
+        re.compile(f"({before}){digit}({after})", re.ASCII),
+        re.compile(f"({before})({after})", re.ASCII),
+        digit,
+    )
+    for before, digit, after in (
+        (r"\+55\d\d", "9", r"[6-9]\d{7}"),
+        (r"\+52", "1", r"\d{10}"),
+        (r"\+54", "9", r"\d{10}"),
+    )
+)
 
 
 def message_key(channel: str, message_id: str, sender: str | None = None) -> str:
@@ -236,3 +256,21 @@ def _brevity(cls: type[Event]) -> Callable[[Event], bool]:
 
 
 _is_brief: Final = {cls: _brevity(cls) for cls in EVENT_CLASSES}
+
+
+def folded(phone: str) -> str:
+    """Return a number in E.164 without the digit that comes and goes; others as they are."""
+    if phone.startswith("+5"):  # few do
+        for long, _, _ in _SPELLINGS:
+            match = long.fullmatch(phone)
+            if match is not None:
+                return match[1] + match[2]
+    return phone
+
+
+def spellings(phone: str) -> tuple[str, ...]:
+    """Return a number in every way that it may be written; others alone."""
+    short = folded(phone)
+    matches = ((pattern.fullmatch(short), digit) for _, pattern, digit in _SPELLINGS)
+    longer = (f"{match[1]}{digit}{match[2]}" for match, digit in matches if match is not None)
+    return tuple(dict.fromkeys((phone, short, *longer)))

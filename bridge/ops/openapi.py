@@ -8,13 +8,45 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Final, get_args
 
-from bridge.model import EVENT_CLASSES, Status
+from bridge.model import EVENT_CLASSES, MediaKind, Status
 from bridge.model.schema import DIALECT, Schema, definitions
 from bridge.ops.interface import PREFIX, SCHEMAS, paths, problem
 from bridge.outbox.composing import Adapt
 
 OPENAPI: Final = "3.1.0"
 _WHEN: Final = 'A time in RFC 3339, or how long from now, such as "1h".'
+_TEXT: Final[Schema] = {"type": "string"}
+_PROPERTIES: Final[Schema] = {
+    "to": {**_TEXT, "description": "A phone with its country's code, or a user id."},
+    "via": {
+        **_TEXT,
+        "description": "An adapter, an account, a channel, or ADAPTER:ACCOUNT.",
+    },
+    "key": {**_TEXT, "maxLength": 512},
+    "otherwise": {"$ref": f"{PREFIX}Template"},
+    "fallback": {"type": "array", "maxItems": 8, "items": _TEXT},
+    "not_before": {**_TEXT, "description": _WHEN},
+    "expires": {**_TEXT, "description": _WHEN},
+    "adapt": {
+        "type": "string",
+        "enum": [*get_args(Adapt)],
+        "description": "strict: refuse what the channel carries only degraded or in parts.",
+    },
+    "force": {
+        "type": "boolean",
+        "description": "Send a marketing template also to a user who has opted out.",
+    },
+    "wait": {
+        "type": ["number", "string"],
+        "maximum": 60,
+        "description": "For how many seconds to wait for a status.",
+    },
+    "until": {"type": "string", "enum": [status.value for status in Status]},
+    "dry_run": {
+        "type": "boolean",
+        "description": "Return the `requests` that would go out, and send nothing.",
+    },
+}
 
 
 def openapi() -> Schema:
@@ -40,6 +72,7 @@ def openapi() -> Schema:
             },
             "schemas": {
                 "Send": _request(),
+                "SendFile": _file_request(),
                 "Sending": _response(),
                 **SCHEMAS,
                 "Event": {"oneOf": [{"$ref": f"{PREFIX}{cls.__name__}"} for cls in EVENT_CLASSES]},
@@ -63,7 +96,13 @@ def _operation() -> Schema:
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"{PREFIX}Send"}}},
+            "content": {
+                "application/json": {"schema": {"$ref": f"{PREFIX}Send"}},
+                "multipart/form-data": {
+                    "schema": _form(),
+                    "encoding": {"message": {"contentType": "application/json"}},
+                },
+            },
         },
         "responses": {
             "200": {
@@ -72,51 +111,56 @@ def _operation() -> Schema:
             },
             "400": problem("The request makes no sense."),
             "401": problem("The token is missing or wrong."),
+            "408": problem("The file did not come in time."),
             "409": problem("Something else was sent under this key."),
+            "413": problem("The request is larger than it may be."),
             "422": problem("The message cannot go out as it is."),
-            "503": problem("The message could not be made durable."),
+            "503": problem("The message could not be made durable, or its file not be uploaded."),
+            "507": problem("There is no room for the file on the server's disk."),
+        },
+    }
+
+
+def _form() -> Schema:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["message", "file"],
+        "properties": {
+            "message": {"$ref": f"{PREFIX}SendFile"},
+            "file": {
+                "contentMediaType": "application/octet-stream",
+                "description": "Up to 100 MiB; its type is as it says, or as its name does.",
+            },
         },
     }
 
 
 def _request() -> Schema:
-    text: Schema = {"type": "string"}
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["to", "via"],
         "oneOf": [{"required": ["text"]}, {"required": ["content"]}],
         "properties": {
-            "to": {**text, "description": "A phone with its country's code, or a user id."},
-            "via": {
-                **text,
-                "description": "An adapter, an account, a channel, or ADAPTER:ACCOUNT.",
-            },
-            "text": text,
+            **_PROPERTIES,
+            "text": _TEXT,
             "content": {"$ref": f"{PREFIX}Content"},
-            "key": {**text, "maxLength": 512},
-            "otherwise": {"$ref": f"{PREFIX}Template"},
-            "fallback": {"type": "array", "maxItems": 8, "items": text},
-            "not_before": {**text, "description": _WHEN},
-            "expires": {**text, "description": _WHEN},
-            "adapt": {
-                "type": "string",
-                "enum": [*get_args(Adapt)],
-                "description": "strict: refuse what the channel carries only degraded or in parts.",
-            },
-            "force": {
-                "type": "boolean",
-                "description": "Send a marketing template also to a user who has opted out.",
-            },
-            "wait": {
-                "type": ["number", "string"],
-                "maximum": 60,
-                "description": "For how many seconds to wait for a status.",
-            },
-            "until": {"type": "string", "enum": [status.value for status in Status]},
-            "dry_run": {
-                "type": "boolean",
-                "description": "Return the `requests` that would go out, and send nothing.",
+        },
+    }
+
+
+def _file_request() -> Schema:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["to", "via"],
+        "properties": {
+            **_PROPERTIES,
+            "caption": {"type": ["string", "null"], "description": "What to say with the file."},
+            "media": {
+                "enum": [*(each.value for each in MediaKind), None],
+                "description": "As what to show the file, by default as its type says.",
             },
         },
     }

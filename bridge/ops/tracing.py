@@ -25,7 +25,6 @@ from typing import Any, Final, Self, TypeAlias
 
 from bridge.errors import ConfigurationError
 from bridge.ingress import request_id
-from bridge.ingress.request_id import RecentKeys
 from bridge.model.masking import mask_phones_in
 from bridge.observer import AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
 from bridge.threads import in_thread
@@ -51,7 +50,7 @@ class Tracing(Observer):
         self._provider: Any = provider
         self._exporter: Any = None
         self._tracer: Any = None
-        self._parents: RecentKeys[Any] = RecentKeys()
+        self._parents: dict[str, Any] = {}
 
     @classmethod
     def exporting(cls) -> Self:
@@ -106,14 +105,17 @@ class Tracing(Observer):
     def append(self, details: AppendDetails, /) -> Around:
         """Trace the appending; the attempts to deliver these events join this trace."""
         parent = self._trace.get_current_span().get_span_context()
-        self._parents.add(details.events, parent)
+        for event in details.events:
+            self._parents.setdefault(event.key, parent)
+        if len(self._parents) > request_id.RECENT:
+            request_id.forget_older(self._parents)
         attributes = {"bridge.events": len(details.events)}
         return self._span("append", self._trace.SpanKind.INTERNAL, attributes)
 
     def attempt(self, details: AttemptDetails, /) -> Around:
         """Trace an attempt in the trace of the event's callback."""
         event = details.event
-        parent = self._parents.get(event)
+        parent = self._parents.get(event.key)
         context = None
         if parent is not None:
             context = self._trace.set_span_in_context(self._trace.NonRecordingSpan(parent))

@@ -104,10 +104,14 @@ class Wish:
             raise Unsendable("otherwise: expected a template")
         if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
             raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
+        not_before = _instant("not_before", self.not_before, self.now)
+        expires_at = _instant("expires", self.expires, self.now)
+        if not_before is not None and expires_at is not None and expires_at <= not_before:
+            raise Unsendable("expires: it would expire before it may go (not_before)")
         return Intent(
             key=key,
-            not_before=_instant("not_before", self.not_before, self.now),
-            expires_at=_instant("expires", self.expires, self.now),
+            not_before=not_before,
+            expires_at=expires_at,
             otherwise=self.otherwise,
             fallback=tuple(self.fallback),
         )

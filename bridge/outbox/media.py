@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias, final
@@ -43,6 +43,13 @@ _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SUCCESS: Final = 200
 _PIECE: Final = 1024 * 1024
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # https://www.rfc-editor.org/rfc/rfc6052
+_INSIDE: Final = (
+    IPv6Network("::/96"),  # IPv4-compatible: https://www.rfc-editor.org/rfc/rfc4291#section-2.5.5.1
+    IPv6Network("64:ff9b:1::/48"),  # https://www.rfc-editor.org/rfc/rfc8215
+    IPv6Network("fec0::/10"),  # https://www.rfc-editor.org/rfc/rfc3879
+)
+"""What Python takes for addresses of the internet's, and is inside of a network."""
 
 
 @final
@@ -101,6 +108,7 @@ class Downloads:
                 total=self._timeout, connect=self._silence, sock_read=self._silence
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity"},
             auto_decompress=False,  # a small body must not become a large one
         )
 
@@ -172,7 +180,7 @@ class Downloads:
             try:
                 async with session.get(url, headers=headers, allow_redirects=False) as answer:
                     if answer.status not in _REDIRECTS:
-                        _check_status(answer.status)
+                        _check(answer)
                         yield answer
                         return
                     beyond = _checked(answer.headers.get("Location", "none:"), url)
@@ -256,8 +264,12 @@ class _Writing:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the internet's."""
-    return ip_address(address.partition("%")[0]).is_global
+    """Whether an address is one of the internet's, as is any IPv4 address that it stands for."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        translated = IPv4Address(int(found) & 0xFFFFFFFF) if found in _TRANSLATED else None
+        found = found.sixtofour or translated or found
+    return found.is_global and not (found.is_multicast or any(found in each for each in _INSIDE))
 
 
 def _literal(url: URL) -> bool:
@@ -282,8 +294,12 @@ def _checked(link: str, seen_from: URL | None = None) -> URL:
     return url
 
 
-def _check_status(status: int) -> None:
+def _check(answer: aiohttp.ClientResponse) -> None:
+    """Raise `Unfetchable` or `Unanswered` where a response does not hold a file as it is."""
+    status = answer.status
     if status == _SUCCESS:
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise Unfetchable("it comes compressed, though it was asked for as it is")
         return
     if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004 - the server's own trouble
         raise Unanswered(f"HTTP {status} instead of the file", in_doubt=False)

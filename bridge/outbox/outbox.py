@@ -59,17 +59,11 @@ from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
-from bridge.outbox.uploads import Details, described, uploaded
-from bridge.outbox.ways import Way, Ways
+from bridge.outbox.uploads import Details, accepting, described, uploaded
+from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
 from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.throttle import Throttle
-
-NAME: Final = "outbox"
-"""The subscriber that sends."""
-
-FOLLOWER: Final = "outbox.next"
-"""The subscriber that sends what is next after a failure."""
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
@@ -129,11 +123,39 @@ class Outbox:
         """See `Bridge.send`."""
         with self._counting():
             wish = Wish(content=content, now=self._now, **options)
-            way, route = self.ways.find(via)
-            messages = first(way, route, to, wish)
-            for each in wish.fallback:
-                self.ways.find(each)
+            return await self._take(self._first(to, via, wish), wish)
+
+    async def send_file(
+        self, to: str | Party, file: Path, details: Details, *, via: str, **options: Unpack[Asking]
+    ) -> Sending:
+        """Send a file as `send` sends a content, once the provider has it.
+
+        One that was sent under its key before is not uploaded again. Raises `Unanswered` too.
+        """
+        with self._counting():
+            media = await self.described(file, via=via, **details)
+            wish = Wish(content=media, now=self._now, **options)
+            messages = self._first(to, via, wish)
+            intent = messages[0].intent
+            if intent is not None and await self.journal.find(messages[0].key) is None:
+                media = await uploaded(self.client, *self.ways.find(via), media, file)
+                messages = self._first(to, via, attrs.evolve(wish, content=media, key=intent.key))
             return await self._take(messages, wish)
+
+    async def described(self, file: Path, *, via: str, **details: Unpack[Details]) -> Media:
+        """Return a file as a content that goes out this way; its checksum stands for its id.
+
+        Raises `Unsendable` where the channel does not carry it, or its provider takes no files.
+        """
+        media = await described(file, **details)
+        accepting(*self.ways.find(via), media)
+        return attrs.evolve(media, media_id=media.sha256)
+
+    def _first(self, to: str | Party, via: str, wish: Wish) -> tuple[Message, ...]:
+        messages = first(*self.ways.find(via), to, wish)
+        for each in wish.fallback:
+            self.ways.find(each)
+        return messages
 
     async def reply(
         self, message: Message, content: Content | str, **options: Unpack[Answering]
@@ -173,7 +195,10 @@ class Outbox:
     async def mark_read(self, message: Message, *, typing: bool = False) -> Sending | None:
         """See `Bridge.mark_read`."""
         capabilities = self.ways.of(message.source).capabilities(message.channel)
-        if capabilities.receipts is Receipts.NONE:
+        is_group = message.conversation.kind is ConversationKind.GROUP
+        if capabilities.receipts is Receipts.NONE or (
+            is_group and Receipt.kind not in capabilities.groups
+        ):
             return None
         return await self.reply(message, Receipt(message_id=message.message_id, typing=typing))
 
@@ -318,7 +343,7 @@ class Outbox:
                 return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
-            raise Later(pause, "its limit", counted=False, begun=attempt.begun)
+            raise Later(min(pause, left), "its limit", counted=False, begun=attempt.begun)
         self._doubts.end(message)
         if not is_repeatable and self.delivery is not None:
             await asyncio.sleep(0)  # the delivery knows what has waited
@@ -330,7 +355,7 @@ class Outbox:
             told = ProviderError(code=UNSENDABLE, title=error.reason)
             await self._tell(message, Status.FAILED, error=told)
             return
-        await self._conclude(way, message, outcome)
+        await self._conclude(way, message, outcome, left)
 
     def _time_left(self, message: Message, now: datetime) -> float:
         intent = message.intent
@@ -341,7 +366,7 @@ class Outbox:
             begun = max(begun, intent.not_before)
         return self._settings.expires - (now - begun).total_seconds()
 
-    async def _conclude(self, way: Way, message: Message, outcome: Outcome) -> None:
+    async def _conclude(self, way: Way, message: Message, outcome: Outcome, left: float) -> None:
         limits = way.limits[message.channel]
         if isinstance(outcome, Accepted):
             limits.accepted(message.account, message.conversation.id)
@@ -349,7 +374,7 @@ class Outbox:
         elif outcome.remedy.is_final:
             await self._tell(message, Status.FAILED, error=outcome.error)
         else:
-            pause = self._pause(way, message, outcome)
+            pause = min(self._pause(way, message, outcome), left)  # then it expires, in time
             raise Later(pause, outcome.reason, begun=outcome.in_doubt)
 
     def _pause(self, way: Way, message: Message, refused: Refused) -> float:

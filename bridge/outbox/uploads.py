@@ -87,6 +87,17 @@ def _measured(file: Path | bytes) -> tuple[int, str]:
         return content.seek(0, os.SEEK_END), sha256
 
 
+def accepting(way: Way, route: Route, media: Media) -> Uploading:
+    """Return what uploads a file. Raises `Unsendable` where the channel does not carry it."""
+    sender = way.sender
+    if not isinstance(sender, Uploading):
+        raise Unsendable(
+            f"adapter {way.source} takes no files: its provider documents no way to; send a link"
+        )
+    fit(attrs.evolve(media, media_id="new"), way.capabilities(route.channel))
+    return sender
+
+
 async def uploaded(
     client: Client, way: Way, route: Route, media: Media, file: Path | bytes
 ) -> Media:
@@ -95,12 +106,7 @@ async def uploaded(
     Raises `Unsendable` where the channel does not carry it or the provider refuses it, and
     `Unanswered` where trying again may help.
     """
-    sender = way.sender
-    if not isinstance(sender, Uploading):
-        raise Unsendable(
-            f"adapter {way.source} takes no files: its provider documents no way to; send a link"
-        )
-    fit(attrs.evolve(media, media_id="new"), way.capabilities(route.channel))
+    sender = accepting(way, route, media)
     upload = sender.upload(media, route.channel, route.account)
     try:
         told = await client.upload(sender, upload, media, file)

@@ -12,8 +12,8 @@ import attrs
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
 from bridge.settings import toml
-from bridge.settings.limits import between
 from bridge.settings.reader import Reader, text_of
+from bridge.settings.structure import between
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -11,7 +12,6 @@ import attrs
 
 from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings import toml
-from bridge.settings.admin import AdminSettings
 from bridge.settings.reader import Reader, keys_of, text_of
 from bridge.settings.tables import (
     AdapterEntry,
@@ -19,28 +19,17 @@ from bridge.settings.tables import (
     DeliverySettings,
     JournalSettings,
     JournalTable,
-    LogSettings,
     NoSettings,
-    OutboxSettings,
-    ServerSettings,
     Settings,
     SubscriberEntry,
     SubscriberTable,
-    TracingSettings,
 )
 from bridge.settings.wording import unknown
 
 Engine: TypeAlias = Callable[[], type[attrs.AttrsInstance]]
 """Imports an engine and returns its settings class. Raises `ConfigurationError`."""
 
-_SECTIONS: Final[Mapping[str, type[Any]]] = {
-    "server": ServerSettings,
-    "admin": AdminSettings,
-    "log": LogSettings,
-    "tracing": TracingSettings,
-    "delivery": DeliverySettings,
-    "outbox": OutboxSettings,
-}
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def load(
@@ -76,10 +65,14 @@ def loads(
     """Read the settings from a text, as `load` does; `path` is the file that it came from."""
     directory = Path() if path is None else path.parent
     reader = Reader(toml.parse(text, None if path is None else str(path)), environ, directory)
-    tables = {*_SECTIONS, "journal", "adapters", "subscribers"}
+    tables = keys_of(Settings).keys() - {"path", "document"}
     for key in reader.values.keys() - tables:
         reader.report((key,), unknown("key", key, tables))
-    sections: dict[str, Any] = {name: reader.section(name, cls) for name, cls in _SECTIONS.items()}
+    sections: dict[str, Any] = {
+        name: reader.section(name, field.type)
+        for name, field in keys_of(Settings).items()
+        if field.type is not None and attrs.has(field.type) and name != "journal"
+    }
     settings = Settings(
         **sections,
         journal=_journal(reader, engines),
@@ -113,14 +106,13 @@ def _journal(reader: Reader, engines: Mapping[str, Engine] | None) -> JournalSet
         else:
             settings = reader.read(tables.get(name, {}), cls, (*path, name))
             own = settings if is_chosen and settings is not None else own
-    values = attrs.asdict(reader.placed(common), recurse=False)
-    return JournalSettings(**values, own=reader.placed(own))
+    return JournalSettings(**attrs.asdict(common, recurse=False), own=own)
 
 
 def _adapters(
     reader: Reader, adapter_settings: Callable[[str], type | None], installed: tuple[str, ...]
 ) -> Iterator[tuple[str, AdapterEntry]]:
-    for path, common, own in reader.tables("adapters", AdapterTable):
+    for path, common, own in _tables(reader, "adapters", AdapterTable):
         table = reader.read(common, AdapterTable, path)
         if table is None:
             continue
@@ -131,11 +123,10 @@ def _adapters(
             reader.report(path, str(error))
             continue
         if cls is None:
-            reader.report(
-                (*path, "type") if table.type else path, unknown("adapter", kind, installed)
-            )
+            key = (*path, "type") if table.type else path
+            reader.report(key, unknown("adapter", kind, installed))
             continue
-        settings = reader.read(own, cls, path, keys_of(AdapterTable))
+        settings = reader.read(own, cls, path, tuple(keys_of(AdapterTable)))
         values = attrs.asdict(table, recurse=False) | {"type": kind}
         yield path[1], AdapterEntry(**values, name=path[1], settings=settings)
 
@@ -143,11 +134,24 @@ def _adapters(
 def _subscribers(
     reader: Reader, defaults: DeliverySettings
 ) -> Iterator[tuple[str, SubscriberEntry]]:
-    for path, overrides, own in reader.tables("subscribers", DeliverySettings):
-        table = reader.read(own, SubscriberTable, path, keys_of(DeliverySettings))
+    for path, overrides, own in _tables(reader, "subscribers", DeliverySettings):
+        table = reader.read(own, SubscriberTable, path, tuple(keys_of(DeliverySettings)))
         delivery = reader.read(overrides, DeliverySettings, path)
         if table is not None and delivery is not None:
-            values = attrs.asdict(reader.placed(table), recurse=False)
             changed = {key: getattr(delivery, key) for key in overrides}
             delivery = attrs.evolve(defaults, **changed)
+            values = attrs.asdict(table, recurse=False)
             yield path[1], SubscriberEntry(**values, name=path[1], delivery=delivery)
+
+
+def _tables(
+    reader: Reader, name: str, common: type[attrs.AttrsInstance]
+) -> Iterator[tuple[tuple[str, str], dict[str, Any], dict[str, Any]]]:
+    """Yield each table within a table of the root: its path, its `common` keys and the rest."""
+    for key, value in reader.table(reader.values.get(name, {}), (name,)).items():
+        # A name stands in a URL's path, in metrics and in the journal.
+        if not _NAME.fullmatch(key):
+            told = 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9'
+            reader.report((name, key), told)
+        rest = dict(reader.table(value, (name, key)))
+        yield (name, key), {k: rest.pop(k) for k in keys_of(common) if k in rest}, rest

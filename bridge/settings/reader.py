@@ -1,24 +1,21 @@
-"""Reads one document of settings, and gathers everything that is wrong with it."""
+"""Reads a document's tables into attrs classes, and gathers everything that is wrong with them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
-from cattrs.errors import BaseValidationError
 
-from bridge.errors import ConfigurationError, Problem
+from bridge.adapter.signing import Secret
+from bridge.errors import BridgeError, ConfigurationError, Problem
 from bridge.settings import toml
-from bridge.settings.references import referenced, resolve
-from bridge.settings.structure import faults, structure
-from bridge.settings.wording import mismatch
+from bridge.settings.references import UNUSABLE, referenced, resolve
+from bridge.settings.structure import ARRAYS, TABLES, arms, expected, kind_of, misfit, read
+from bridge.settings.wording import mismatch, unknown
 
 T = TypeVar("T")
-
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def text_of(path: Path) -> str:
@@ -32,13 +29,18 @@ def text_of(path: Path) -> str:
     raise ConfigurationError((Problem("", f"cannot be read: {reason}", file=str(path)),))
 
 
-def keys_of(cls: type[attrs.AttrsInstance]) -> tuple[str, ...]:
-    """Return the keys of a class's table."""
-    return tuple(field.name for field in attrs.fields(cls))
+def keys_of(cls: type[attrs.AttrsInstance]) -> dict[str, attrs.Attribute[Any]]:
+    """Return the fields of a class by their keys in a table."""
+    attrs.resolve_types(cls)
+    return {field.alias or field.name: field for field in attrs.fields(cls) if field.init}
 
 
 class Reader:
-    """Reads one document into attrs classes, and gathers everything that is wrong with it."""
+    """Reads one document; `finish` raises everything that was wrong, in the document's order.
+
+    Where a value is wrong, that is noted and `UNUSABLE` is read in its place, so that reading goes
+    on. Paths, defaults too, are relative to `directory`, where the document lies.
+    """
 
     def __init__(
         self, document: toml.Document, environ: Mapping[str, str], directory: Path
@@ -48,17 +50,17 @@ class Reader:
         self.values, self._unusable = resolve(document, environ, directory)
         self._problems = [document.problem(*fault) for fault in self._unusable.items()]
 
-    def report(self, path: toml.Path, message: str, below: str = "") -> None:
-        """Note what is wrong with a key, or with one `below` it.
+    def report(self, path: toml.Path, message: str, below: str = "") -> object:
+        """Note what is wrong with a key, or with one `below` it, and return `UNUSABLE`.
 
         Values from outside the document are not shown: a class's own check may quote them.
         """
-        if toml.dotted(path) in self._unusable:
-            return
-        for text in sorted(referenced(toml.at(self.values, path)), key=len, reverse=True):
-            message = message.replace(text, "********") if text else message
-        key = ".".join(filter(None, (toml.dotted(path), below)))
-        self._problems.append(self.document.problem(key, message))
+        if toml.dotted(path) not in self._unusable:
+            for text in sorted(referenced(toml.at(self.values, path)), key=len, reverse=True):
+                message = message.replace(text, "********") if text else message
+            key = ".".join(filter(None, (toml.dotted(path), below)))
+            self._problems.append(self.document.problem(key, message))
+        return UNUSABLE
 
     def finish(self) -> None:
         """Raise `ConfigurationError` if anything was wrong, in the order of the document."""
@@ -66,17 +68,9 @@ class Reader:
             problems = sorted(self._problems, key=lambda problem: (problem.line or 0, problem.key))
             raise ConfigurationError(tuple(problems))
 
-    def tables(
-        self, name: str, common: type[attrs.AttrsInstance]
-    ) -> Iterator[tuple[tuple[str, str], dict[str, Any], dict[str, Any]]]:
-        """Yield each table within a table of the root: its path, its `common` keys and the rest."""
-        for key, value in self.table(self.values.get(name, {}), (name,)).items():
-            # A name stands in a URL's path, in metrics and in the journal.
-            if not _NAME.fullmatch(key):
-                told = 'expected a name of a-z, 0-9, "_" and "-", beginning with a-z or 0-9'
-                self.report((name, key), told)
-            rest = dict(self.table(value, (name, key)))
-            yield (name, key), {k: rest.pop(k) for k in keys_of(common) if k in rest}, rest
+    def section(self, name: str, cls: type[T]) -> T:
+        """Read a table of the root; where it is wrong, reading goes on with the defaults."""
+        return self.read(self.values.get(name, {}), cls, (name,)) or cls()
 
     def table(self, value: object, path: toml.Path) -> dict[str, Any]:
         """Return a value that has to be a table, or report it and return an empty one."""
@@ -85,26 +79,108 @@ class Reader:
         self.report(path, mismatch(value, "a table"))
         return {}
 
-    def section(self, name: str, cls: type[T]) -> T:
-        """Read a table of the root; where it is wrong, reading goes on with the defaults."""
-        return self.placed(self.read(self.values.get(name, {}), cls, (name,)) or cls())
-
-    def placed(self, settings: T) -> T:
-        """Return the settings with their paths as seen from the directory of the document."""
-        values = attrs.asdict(settings, recurse=False)  # type: ignore[arg-type]  # attrs classes
-        paths = {k: self.directory / v for k, v in values.items() if isinstance(v, Path)}
-        return attrs.evolve(settings, **paths) if paths else settings  # type: ignore[misc]
-
     def read(
         self, table: object, cls: type[T], path: toml.Path, beside: Sequence[str] = ()
     ) -> T | None:
-        """Structure the table at a path, or report what is wrong with it and return None.
+        """Read the table at a path, or report everything that is wrong with it and return None.
 
         `beside` names the keys that the same table may hold for other classes.
         """
         try:
-            return structure(table, cls)
-        except (BaseValidationError, ConfigurationError) as error:
-            for fault in faults(error, path, beside):
-                self.report(*fault)
-            return None
+            result = self._instance(table, cls, path, beside)
+        except (NameError, TypeError) as error:
+            told = f"{cls.__qualname__} has fields that no settings can be: {error}"
+            result = self.report(path, told)
+        return result if isinstance(result, cls) else None
+
+    def _instance(
+        self, table: object, cls: type[Any], path: toml.Path, beside: Sequence[str] = ()
+    ) -> object:
+        if not isinstance(table, dict):
+            return self._refuse(path, misfit(table, cls))
+        fields, values = keys_of(cls), {}
+        for key, field in fields.items():
+            if key in table:
+                values[key] = self._field(table[key], cls, field, (*path, key))
+            elif isinstance(field.default, Path):
+                values[key] = self.directory / field.default
+            elif field.default is attrs.NOTHING:
+                told = f"is required: {expected(field.type)}"
+                values[key] = self.report((*path, key), told)
+        for key in table.keys() - fields.keys():
+            told = unknown("key", key, (*fields, *beside))
+            values[key] = self.report((*path, key), told)
+        if UNUSABLE in values.values():
+            return UNUSABLE
+        try:
+            return cls(**values)
+        except Exception as error:  # noqa: BLE001 - whatever the class's own checks raise
+            return self._refuse(path, error)
+
+    def _field(
+        self, value: object, cls: type[Any], field: attrs.Attribute[Any], path: toml.Path
+    ) -> object:
+        """Read a field's value and validate it: the class would stop at the first refusal."""
+        result = self._value(value, field.type, path)
+        if result is not UNUSABLE and field.validator and not field.converter:
+            try:
+                field.validator(object.__new__(cls), field, result)
+            except AttributeError:
+                pass  # it looks at other fields: the class asks again when all are known
+            except Exception as error:  # noqa: BLE001 - as above
+                return self._refuse(path, error)
+        return result
+
+    def _value(self, value: object, hint: Any, path: toml.Path) -> object:  # noqa: ANN401
+        members = arms(hint)
+        parts = get_origin(members[0]), get_args(members[0])[1:]
+        if value is UNUSABLE or hint is Any:
+            return value
+        if kind_of(hint):
+            try:
+                result = read(value, hint)
+            except ConfigurationError as error:
+                return self._refuse(path, error)
+            return self.directory / result if isinstance(result, Path) else result
+        if all(map(attrs.has, members)):
+            keys = value if isinstance(value, dict) else {}
+            cls = max(members, key=lambda cls: len(keys & keys_of(cls).keys()))
+            return self._instance(value, cls, path)
+        if len(members) == 1 and parts[0] in ARRAYS and parts[1] in ((), (...,)):
+            return self._array(value, members[0], path)
+        if len(members) == 1 and parts[0] in TABLES:
+            return self._mapping(value, members[0], path)
+        raise TypeError(hint)
+
+    def _array(self, value: object, hint: Any, path: toml.Path) -> object:  # noqa: ANN401
+        origin, item = get_origin(hint), get_args(hint)[0]
+        if isinstance(value, list):
+            items = [self._value(each, item, (*path, index)) for index, each in enumerate(value)]
+        elif isinstance(value, str) and (item is Secret or get_origin(item) is Literal):
+            items = [self._value(value, item, path)]  # a single one needs no brackets
+        else:
+            return self._refuse(path, misfit(value, hint))
+        collect = tuple if origin is Sequence else origin
+        return UNUSABLE if UNUSABLE in items else collect(items)
+
+    def _mapping(self, value: object, hint: Any, path: toml.Path) -> object:  # noqa: ANN401
+        if not isinstance(value, dict):
+            return self._refuse(path, misfit(value, hint))
+        item = get_args(hint)[1]
+        items = {key: self._value(each, item, (*path, key)) for key, each in value.items()}
+        return UNUSABLE if UNUSABLE in items.values() else items
+
+    def _refuse(self, path: toml.Path, error: Exception) -> object:
+        """Report what an error says, without the value that it may quote."""
+        if isinstance(error, ConfigurationError):
+            for problem in error.problems:
+                self.report(path, problem.message, problem.key)
+        elif isinstance(error, ValueError | TypeError | BridgeError) and error.args:
+            message = str(error.args[0])
+            if error.args[1:] and isinstance(error.args[-1], str):
+                # attrs puts the value behind the message
+                message = message.replace(error.args[-1], "********")
+            self.report(path, message)
+        else:
+            self.report(path, f"its check failed with {type(error).__name__}")
+        return UNUSABLE

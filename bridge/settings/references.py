@@ -31,8 +31,8 @@ class Referenced(str):
     __slots__ = ()
 
 
-class Unusable:
-    """Replaces a value that cannot be used; it fits no setting."""
+UNUSABLE: Final = object()
+"""Replaces a value that cannot be used; it fits no setting."""
 
 
 class _Fault(Exception):
@@ -62,7 +62,7 @@ def resolve(
             return _follow(value, environ, directory) if isinstance(value, str) else value
         except _Fault as fault:
             faults[toml.dotted(path)] = str(fault)
-            return Unusable()
+            return UNUSABLE
 
     return {key: follow(value, (key,)) for key, value in document.value.items()}, faults
 

@@ -1,6 +1,7 @@
 """The settings: their defaults and their limits.
 
-Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"4MiB"`).
+What each one means stands in `config.example.toml`, which the reference shows and `bridge config`
+prints. Durations are seconds and sizes bytes; in TOML both may have a unit (`"30s"`, `"4MiB"`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import (
-    Any,
-    Final,
-    Literal,
-    Protocol,
-    TypeAlias,
-    runtime_checkable,
-)
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -26,8 +20,7 @@ from bridge.model.content import ContentKind
 from bridge.model.events import Direction, EventKind, Origin
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
-from bridge.settings.limits import between, matching
-from bridge.settings.structure import Duration, Size
+from bridge.settings.structure import Duration, Size, between, matching
 from bridge.settings.wording import quoted, shown
 
 Stale: TypeAlias = Literal["mark", "unrecognized"]
@@ -37,8 +30,10 @@ CONSOLE: Final = "console"
 """The subscriber that shows events in the terminal."""
 
 WEBHOOK: Final = "webhook"
-MEDIA: Final = "media"
 """The subscriber that posts events to a URL."""
+
+MEDIA: Final = "media"
+"""The subscriber that keeps the files of messages."""
 
 _ONLY_FOR: Final = {
     "show_personal_data": (CONSOLE,),
@@ -69,13 +64,9 @@ class SelfCritical(Protocol):
 class ServerSettings:
     """The HTTP server of `bridge serve`.
 
-    An adapter's callbacks arrive below `prefix`, at its table's name. `X-Forwarded-For` is
-    believed from `trusted_proxies` only. A request's head must arrive within `header_timeout`,
-    and then its body within `body_timeout`; otherwise the connection is closed. So is one whose
-    client does not read its answers for `body_timeout`, and where there are too many, the one
-    that has been idle longest. Trusted proxies may have more than `max_connections_per_peer`.
-    All bodies that arrive may take `max_bodies`, beside 64 kB each. On shutdown,
-    requests and deliveries in progress have `drain_timeout` to finish.
+    A client that does not read its responses for `body_timeout` is disconnected; where there are
+    too many connections, the one that has been idle longest is. Every body may take 64 kB beside
+    what `max_bodies` bounds.
     """
 
     host: str = "127.0.0.1"
@@ -97,14 +88,7 @@ class ServerSettings:
 
 @attrs.frozen(kw_only=True)
 class JournalTable:
-    """What `[journal]` may hold beside the tables of its engines.
-
-    `engine` names an installed engine. `path` is relative to the directory of the settings' file.
-    Events that every subscriber has had are dropped after `keep`, or earlier where `max_size` (0:
-    no limit) is reached; those that one of them has not had stay until `absolute_limit`. With less
-    than `min_free_space` on the disk the bridge reports that it is not ready. Not every engine
-    needs all of them.
-    """
+    """What `[journal]` may hold beside its engines' tables; not each engine needs all of it."""
 
     engine: str = "sqlite"
     path: Path = Path("bridge.db")
@@ -151,12 +135,7 @@ class TracingSettings:
 
 @attrs.frozen(kw_only=True)
 class DeliverySettings:
-    """How events reach a subscriber.
-
-    `concurrency` is how many conversations it works on at once, `timeout` how long one try may
-    take. After a failure come up to `tries` in all, the first pause being `first_delay`, each
-    one after it twice as long up to `max_delay`, and each varied by the share `jitter`.
-    """
+    """How events reach a subscriber."""
 
     concurrency: int = attrs.field(default=16, validator=between(1))
     timeout: Duration = attrs.field(default=60.0, validator=between(0.001))
@@ -168,19 +147,7 @@ class DeliverySettings:
 
 @attrs.frozen(kw_only=True)
 class OutboxSettings:
-    """How messages go out to the providers.
-
-    `concurrency` is how many requests are under way at once. A provider has `connect_timeout` to be
-    reached and `timeout` to respond. A message that could not be sent within `expires` is given up,
-    unless it says otherwise itself.
-
-    Where nobody knows whether a provider took a message, and it would arrive twice if it were sent
-    again, it waits for `doubt` for a callback that tells, if the provider's can. Then it is
-    sent again, or counts as failed, as `in_doubt` says.
-
-    With `pause_for_agents`, a message that a person wrote (an agent, or in the business's app)
-    pauses its conversation for so long.
-    """
+    """How messages go out to the providers."""
 
     concurrency: int = attrs.field(default=64, validator=between(1))
     connect_timeout: Duration = attrs.field(default=10.0, validator=between(0.001))
@@ -188,54 +155,30 @@ class OutboxSettings:
     expires: Duration = attrs.field(default=_DAY, validator=between(0))
     in_doubt: Literal["send", "fail"] = "send"
     doubt: Duration = attrs.field(default=20.0, validator=between(0))
-    pause_for_agents: Duration | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(1, 7 * _DAY))
-    )
+    pause_for_agents: Duration | None = attrs.field(default=None, validator=between(1, 7 * _DAY))
 
 
 @attrs.frozen(kw_only=True)
 class PaceSettings:
-    """How fast messages go out, where the provider lets you send at another pace than others.
+    """How fast messages go out, where a provider lets you send at another pace than others.
 
-    `rate` is how many messages a second an account may send, `pair_every` after how many seconds
-    there may be another one to the same user, `pair_burst` how many of those may go at once. A
-    value that is not given is as the provider documents it; `inf` and 0 lift a limit.
+    What is not given is as the provider documents it; `inf` and 0 lift a limit.
     """
 
-    rate: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(0.001))
-    )
-    pair_every: Duration | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(0))
-    )
-    pair_burst: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(1))
-    )
+    rate: float | None = attrs.field(default=None, validator=between(0.001))
+    pair_every: Duration | None = attrs.field(default=None, validator=between(0))
+    pair_burst: float | None = attrs.field(default=None, validator=between(1))
 
 
 @attrs.frozen(kw_only=True)
 class AdapterTable:
-    """What every adapter's table may hold beside the adapter's own settings.
-
-    `type` names the installed adapter; by default that is the table's own name. Callbacks from
-    outside `allow_networks` are refused; without any network, they may come from everywhere.
-    `domain` is the trust domain of its events, by default one of its own. An adapter that verifies
-    no signatures shares the domain of one that does only with `believe_unsigned`. An event
-    is stale if it is dated more than `max_age` before it came, as when somebody posts a captured
-    callback again that the journal has forgotten; with 0 no event is. The default is `keep`, or for
-    how long the provider repeats its callbacks if that is longer, and 0 for an adapter that is
-    `insecure`. `stale` says whether such events are marked or kept as unrecognized. With
-    `accounts`, events of other accounts are kept as unrecognized. `pace` says how fast messages go
-    out, by the name of a channel or an account.
-    """
+    """What every adapter's table may hold beside the adapter's own settings."""
 
     type: str | None = None
     allow_networks: tuple[Network, ...] = ()
     domain: str | None = None
     believe_unsigned: bool = False
-    max_age: Duration | None = attrs.field(
-        default=None, validator=attrs.validators.optional(between(0))
-    )
+    max_age: Duration | None = attrs.field(default=None, validator=between(0))
     stale: Stale = "mark"
     pace: Mapping[str, PaceSettings] = attrs.field(factory=dict)
     accounts: tuple[str, ...] = ()
@@ -258,16 +201,8 @@ class AdapterEntry(AdapterTable):
 class SubscriberTable:
     """What a subscriber's table may hold beside the settings of its delivery.
 
-    `use` is `console`, `webhook`, `media` or the function that receives the events. It gets those
-    that all the filters let through; `events` and `content` name one kind or several, and none
-    means all of them. Where it has never run before, `start` says whether it begins with what
-    comes from now on or with the oldest event of the journal. `transaction`, `owned` and
-    `when_paused` are as for `Subscriber`, and "any" means both.
-
-    With `gather`, a function gets a list of the messages that follow each other in no longer time.
-    A webhook posts to `url`, signed with each `secret`: base64 of 24 to 64 random bytes, with
-    `whsec_` before it or not. `media` keeps the files of messages in `folder`, or
-    in the one that `url` names ("s3://bucket/files", whatever fsspec knows).
+    It gets the events that all filters let through; an empty one lets everything through. A secret
+    is base64 of 24 to 64 random bytes, with `whsec_` before it or not.
     """
 
     use: str = attrs.field()
@@ -372,9 +307,9 @@ class Settings:
     document: toml.Document | None = attrs.field(default=None, eq=False, repr=False)
 
     def locate(self, table: str, error: ConfigurationError) -> tuple[Problem, ...]:
-        """Return the problems of a table (`adapters.incs`) with the line of each key.
+        """Return the problems that a table's object found, which names its own keys only.
 
-        An adapter or a subscriber that is made from a table later on names its own keys only.
+        They have the keys and lines of the document; the table is written as `adapters.incs`.
         """
         document = self.document or toml.Document(value={}, text="")
         return tuple(

@@ -18,9 +18,10 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.nats.broker import Away, Broker
 from bridge.journal.nats.cursors import Changed, Cursors
+from bridge.journal.nats.hindsight import note_terms
 from bridge.journal.nats.operations import Operations, subscribers
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.purging import purge
@@ -54,7 +55,6 @@ class NatsJournal(Operations):
     elections or restarts.
     """
 
-    Settings = NatsSettings
     durable = True
 
     @classmethod
@@ -119,11 +119,6 @@ class NatsJournal(Operations):
 
     # --- opening and closing ---------------------------------------------------------------
 
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`; the servers are not asked."""
-        self._broker.check()
-        return () if self._spool is None else self._spool.check()
-
     async def __aenter__(self) -> Self:
         """Open. Without a spool the servers have to be there; with one, they may come later."""
         if self._broker.connection or self._tasks:  # it was open before
@@ -153,6 +148,7 @@ class NatsJournal(Operations):
             resources.push_async_callback(self._stop, tasks)
             for run in runs:
                 tasks.start(run.__qualname__, run)
+            tasks.start("note_terms", partial(note_terms, self._streams, self._publisher))
             self._open = True
             self._resources = resources.pop_all()
         return self

@@ -20,6 +20,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.erasure import Subject
+from bridge.journal.identity import note_terms
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Queue
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
@@ -48,7 +49,7 @@ class _Append:
     """Events that wait to be written, and who waits for them.
 
     Or `due` lanes with the times for which they were; or somebody to `erase` from what waits in
-    some lanes.
+    some lanes; or events that were published in the `past`, before their terms were noted.
     """
 
     events: Sequence[Event] = ()
@@ -56,6 +57,7 @@ class _Append:
     due: Sequence[tuple[str, float]] = ()
     erase: Subject | None = None
     lanes: Sequence[str] = ()
+    past: Sequence[Event] = ()
     published: int = 0
     erased: int = 0
     error: JournalError | CodecError | None = None
@@ -63,7 +65,7 @@ class _Append:
     @property
     def size(self) -> int:
         """How much there is to decide."""
-        return max(len(self.events), len(self.due), len(self.lanes))
+        return max(len(self.events), len(self.due), len(self.lanes), len(self.past))
 
     def part(self, which: slice) -> _Append:
         """Return a part of what is to be written."""
@@ -72,6 +74,7 @@ class _Append:
             due=self.due[which],
             erase=self.erase,
             lanes=self.lanes[which],
+            past=self.past[which],
         )
 
 
@@ -124,6 +127,11 @@ class Publisher:
     async def erase_waiting(self, subject: Subject, lanes: Sequence[str]) -> int:
         """Let nothing about a subject wait in these lanes any more; return how much did."""
         return (await self._put(erase=subject, lanes=lanes)).erased
+
+    async def note_terms(self, events: Sequence[Event]) -> None:
+        """Note on what terms users may be written to, as events tell that are in the stream."""
+        for start in range(0, len(events), _GROUP):
+            await self._put(past=events[start : start + _GROUP])
 
     async def _put(self, **fields: Any) -> _Append:  # noqa: ANN401 - of `_Append`
         append = _Append(done=asyncio.get_running_loop().create_future(), **fields)
@@ -389,6 +397,9 @@ class _Decision:
                     erased, freed = withdraw(lane, append.erase.is_in, self._ledger)
                     append.erased += erased
                     published += freed
+        for event in append.past:
+            with self._reading():
+                note_terms(event, self._ledger)
         for event in append.events:
             try:
                 with self._reading():

@@ -76,9 +76,9 @@ class Names:
         partition = self.partition_of(lane)
         return f"{self.stream}.events.{partition}.{event.kind}.{token(event.channel)}"
 
-    def events(self, partition: int | None = None) -> str:
-        """Return what matches the events of one partition, or of all."""
-        return f"{self.stream}.events.{'*' if partition is None else partition}.*.*"
+    def events(self, partition: int | None = None, kind: str = "*") -> str:
+        """Return what matches the events of one partition, or of all, and of one kind."""
+        return f"{self.stream}.events.{'*' if partition is None else partition}.{kind}.*"
 
     def call(self, partition: int, subscriber: str) -> str:
         """Return where a process asks to be given a partition that nobody reads."""
@@ -102,6 +102,11 @@ class Names:
     def consumer(self, subscriber: str, partition: int) -> str:
         """Return the consumer that keeps how far a subscriber is in a partition."""
         return f"{token(subscriber)}-{partition}"
+
+    @property
+    def terms(self) -> str:
+        """Return where it is noted that records say on what terms users may be written to."""
+        return f"{self.state}.terms"
 
     def subscriber(self, name: str = "*") -> str:
         """Return where a subscriber is noted, or what matches all."""

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
@@ -43,7 +43,6 @@ class PostgresJournal(Operations):
     `settings.patience`. `sweep_every` is in seconds.
     """
 
-    Settings = PostgresSettings
     durable = True
 
     @classmethod
@@ -105,10 +104,6 @@ class PostgresJournal(Operations):
         return self.database.where
 
     # --- opening and closing ---------------------------------------------------------------
-
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`: asks the server."""
-        return schema.check(self.settings)
 
     async def __aenter__(self) -> Self:
         """Open; makes the tables where they are missing. The server has to be there."""

@@ -40,7 +40,7 @@ class Checkpointer:
 
     def _run(self) -> None:
         due = self._writer.checkpoint_due
-        while True:
+        while not self._stopping:
             due.wait()
             if self._stopping:
                 break  # SQLite does the rest when it closes, where it may

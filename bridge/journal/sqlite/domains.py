@@ -30,7 +30,7 @@ from bridge.journal.ledger import (
 from bridge.journal.overlay import digest, hashed, moved
 from bridge.journal.reading import read_event
 from bridge.model import Message, StatusChange
-from bridge.model.phones import folded
+from bridge.model.keys import folded
 
 _CHUNK: Final = 500
 _MERGED: Final = 256  # all parts of the keys are in the table

@@ -19,7 +19,7 @@ from typing import Final, Self
 import apsw
 import attrs
 
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record
@@ -41,13 +41,12 @@ from bridge.journal.sqlite import entries, search, states, subscriptions
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
-from bridge.journal.sqlite.inspection import check
 from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
 from bridge.journal.states import State
-from bridge.settings import JournalSettings, NoSettings
+from bridge.settings import JournalSettings
 
 _PAGE: Final = 1000
 _STATES: Final = 100  # each may be large
@@ -73,7 +72,6 @@ class SqliteJournal(Store, Journal):
     `set_aside` names the damaged file, if one was found on opening and set aside.
     """
 
-    Settings = NoSettings
     durable = True
 
     @classmethod
@@ -93,10 +91,6 @@ class SqliteJournal(Store, Journal):
         return f"sqlite in {self._path}"
 
     # --- opening and closing ---------------------------------------------------------------
-
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`."""
-        return check(self._path, self._min_free_space)
 
     def backup(self, target: Path) -> None:
         """See `FileJournal.backup`."""

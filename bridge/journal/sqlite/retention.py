@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, TypeAlias
 
 import apsw
@@ -275,9 +276,10 @@ def _delete(connection: apsw.Connection, table: str, span: tuple[int, int]) -> i
 # --- a wall clock that may be wrong for a while, and makes nothing old ---------------------------
 
 
-def monotonic() -> float:
-    """Return seconds that nobody sets, with those during which the machine was suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+monotonic: Final[Callable[[], float]] = partial(
+    time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+)
+"""Return seconds that nobody sets, with those during which the machine was suspended."""
 
 
 class SteadyClock:

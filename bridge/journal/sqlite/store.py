@@ -165,6 +165,7 @@ class Store:
             indexes,
             retention=retention,
             clock=clock.latest,
+            monotonic=self._monotonic,
             max_group=self._max_group,
             loop=self._loop,
             answered=self._answered,

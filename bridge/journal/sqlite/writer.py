@@ -10,6 +10,7 @@ disk does.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -188,6 +189,7 @@ class Writer:
         *,
         retention: Retention,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         max_group: int,
         loop: AbstractEventLoop,
         answered: Callable[[Sequence[Item], str | None], None],
@@ -205,6 +207,9 @@ class Writer:
         self._connection = connection
         self._retention = retention
         self._clock = clock
+        self._monotonic = monotonic
+        self._now = 0  # as it is until the clock is asked again
+        self._asked_at = -math.inf
         self._max_group = max_group
         self._loop = loop
         self._answered = answered
@@ -328,7 +333,7 @@ class Writer:
             last = self.last
             if appends:
                 ledger = self._ledger(appends)
-                last = self._write_appends(appends, ledger, now=int(self._clock()))
+                last = self._write_appends(appends, ledger, now=self._seconds())
             for job in jobs:
                 self._work(job)
             connection.execute("COMMIT")
@@ -354,6 +359,12 @@ class Writer:
             if self._lost is not None:  # committed to files that are not those on disk any more
                 self._fail((*appends, *jobs), self._lost)
                 self._answer(())
+
+    def _seconds(self) -> int:
+        """Return the time to the second, for which `clock` is asked once a second."""
+        if (monotonic := self._monotonic()) - self._asked_at >= 1:
+            self._now, self._asked_at = int(self._clock()), monotonic
+        return self._now
 
     def _fail(self, items: Sequence[Item], reason: str) -> None:
         for item in items:

@@ -21,6 +21,7 @@ from bridge.errors import (
     JournalError,
     KeyConflict,
     NotRunning,
+    Unanswered,
     UnknownAdapter,
     Unsendable,
 )
@@ -137,6 +138,6 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = problem(404, str(error))
     except StillRunning as error:
         refusal = problem(409, str(error))
-    except (JournalError, NotRunning) as error:
+    except (JournalError, NotRunning, Unanswered) as error:
         refusal = problem(503, str(error))
     return web_response(refusal)

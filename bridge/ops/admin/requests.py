@@ -94,8 +94,13 @@ async def letters_of(request: web.Request) -> tuple[Sequence[int] | None, str | 
 
 async def body_of(request: web.Request, allowed: set[str]) -> dict[str, Any]:
     """Return a request's JSON object, which may have these names only."""
+    return object_of(await request.read(), allowed)
+
+
+def object_of(text: bytes, allowed: set[str]) -> dict[str, Any]:
+    """Return a JSON object, which may have these names only."""
     try:
-        body = orjson.loads(await request.read())
+        body = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise BadRequest("the body is not JSON") from None
     if not isinstance(body, dict) or body.keys() - allowed:

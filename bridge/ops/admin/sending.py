@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import attrs
@@ -18,19 +19,23 @@ from bridge.errors import CodecError, NotRunning
 from bridge.journal.query import MOST
 from bridge.model import Content, Status, StatusChange, Template
 from bridge.model.codec import content_from_dict, encode
+from bridge.ops.admin.forms import FORM, Form, Forms
 from bridge.ops.admin.guard import SEND
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, limit_of, word
 from bridge.ops.admin.responses import json_response
 from bridge.ops.operators import Operators, Served
 from bridge.outbox.composing import Adapt, Asking
 from bridge.outbox.failures import failures
-from bridge.outbox.outbox import NAME as OUTBOX
+from bridge.outbox.sending import Sending
+from bridge.outbox.uploads import Details
+from bridge.outbox.ways import NAME as OUTBOX
 from bridge.settings import seconds
 
 NAMES: Final = frozenset(
     {"to", "via", "text", "content", "key", "otherwise", "fallback", "not_before", "expires"}
     | {"adapt", "force", "wait", "until", "dry_run"}
 )
+FILE_NAMES: Final = NAMES - {"text", "content"} | {"caption", "media"}
 KEY_HEADER: Final = "Idempotency-Key"
 """https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/"""
 
@@ -40,11 +45,24 @@ _SHOWN: Final = frozenset({"content-type"})
 _HIDDEN: Final = "********"
 
 
+@attrs.frozen(kw_only=True)
+class _Asked:
+    to: str
+    via: str
+    content: Content | str
+    details: Details
+    options: Asking
+    dry_run: bool
+    wait: float
+    until: Status
+
+
 def add_to(app: web.Application, operators: Operators) -> None:
     """Take messages to send, and say how sending stands."""
+    forms = Forms()
 
     async def send(request: web.Request) -> web.Response:
-        return await _send(request, operators)
+        return await _send(request, operators, forms)
 
     async def outbox(request: web.Request) -> web.Response:
         return await _outbox(request, operators)
@@ -88,37 +106,82 @@ def _standing(served: Served) -> Mapping[str, object]:
     }
 
 
-async def _send(request: web.Request, operators: Operators) -> web.Response:
+async def _send(request: web.Request, operators: Operators, forms: Forms) -> web.Response:
     """Make a message durable and return its names, or what would go out for it.
 
     With `wait`, also the status that came of it within so many seconds.
     """
-    body = await body_of(request, set(NAMES))
-    to, via = _needed(body, "to"), _needed(body, "via")
-    content, options, outbox = _content(body), _options(request, body), operators.outbox
-    if body.get("dry_run") is True:
-        requests = outbox.compose(to, content, via=via, **options)
-        return json_response({"requests": [_shown(each) for each in requests]})
+    if request.content_type == FORM:
+        async with forms.read(request, set(FILE_NAMES)) as form:
+            asked = _asked(request, form.body, _details(form))
+            taken = await _take(asked, operators, form.path)
+    else:
+        asked = _asked(request, await body_of(request, set(NAMES)))
+        taken = await _take(asked, operators)
+    if isinstance(taken, Sending):
+        return json_response(await _told(taken, asked))
+    return json_response({"requests": [_shown(each) for each in taken]})
+
+
+async def _take(
+    asked: _Asked, operators: Operators, path: Path | None = None
+) -> Sending | Sequence[Request]:
+    """Make a message durable, or return the requests of a dry run.
+
+    The file at a path is what it says: the provider has it before the message is durable.
+    """
+    to, via, content, outbox = asked.to, asked.via, asked.content, operators.outbox
+    if asked.dry_run:
+        if path is not None:
+            content = await outbox.described(path, via=via, **asked.details)
+        return outbox.compose(to, content, via=via, **asked.options)
     if not (await operators.health()).ready:
         raise NotRunning("the bridge takes no messages now")
-    wait, until = _wait(body), _until(body)
     with operators.operation("send") as details:
-        sending = await outbox.send(to, content, via=via, **options)
+        if path is None:
+            sending = await outbox.send(to, content, via=via, **asked.options)
+        else:
+            sending = await outbox.send_file(to, path, asked.details, via=via, **asked.options)
         details.count = len(sending.messages)
+    return sending
+
+
+async def _told(sending: Sending, asked: _Asked) -> Mapping[str, object]:
     told: dict[str, object] = {
         "message_id": sending.message_id,
         "key": sending.key,
         "is_new": sending.is_new,
         "events": [message.key for message in sending.messages],
     }
-    if wait:
+    if asked.wait:
         change: StatusChange | None
         try:
-            change = await sending.outcome(wait, until=until)
+            change = await sending.outcome(asked.wait, until=asked.until)
         except TimeoutError:
             change = None
         told["outcome"] = None if change is None else orjson.Fragment(encode(change))
-    return json_response(told)
+    return told
+
+
+def _asked(request: web.Request, body: Mapping[str, Any], details: Details | None = None) -> _Asked:
+    """Return what a request asks for; `details` are those of the file that is its content."""
+    return _Asked(
+        to=_needed(body, "to"),
+        via=_needed(body, "via"),
+        content=_content(body) if details is None else "",
+        details=details or Details(),
+        options=_options(request, body),
+        dry_run=body.get("dry_run") is True,
+        wait=_wait(body),
+        until=_until(body),
+    )
+
+
+def _details(form: Form) -> Details:
+    details = form.details
+    details["caption"] = word(form.body.get("caption"), "caption")
+    details["media"] = word(form.body.get("media"), "media")
+    return details
 
 
 def _needed(body: Mapping[str, Any], name: str) -> str:

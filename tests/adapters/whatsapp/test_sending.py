@@ -297,13 +297,15 @@ def error(code, status=400, **more):
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+# https://developers.facebook.com/docs/graph-api/guides/error-handling
+# https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 REMEDIES = {
-    Remedy.SLOW_ACCOUNT: [4, 80007, 130429, 133016],
+    Remedy.SLOW_ACCOUNT: [4, 17, 341, 613, 80007, 80008, 130429, 133016],
     Remedy.HOLD_CONVERSATION: [131056],
     Remedy.AGAIN: [1, 2, 131000, 131016, 131053, 131057],
     Remedy.STOP_ACCOUNT: [
         *(131048, 368, 131031, 131042, 131044, 131045, 130497, 0, 3, 10, 190, 131005, 131064),
-        *(200, 230, 299, 33, 131037, 133010),
+        *(200, 230, 299, 33, 102, 131037, 133010),
     ],
     Remedy.USE_TEMPLATE: [131047],
     Remedy.OPTED_OUT: [131050],

@@ -12,7 +12,6 @@ from aiohttp import ClientSession
 from bridge.adapter import Callback
 from bridge.errors import NotAuthentic
 from bridge.ingress import request_id
-from bridge.ingress.request_id import RecentKeys
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Event
 from bridge.ops import log
@@ -169,25 +168,28 @@ async def test_a_trusted_proxy_names_its_requests(lines, trusted, headers, is_ta
     assert lines("in a coroutine") == [one]
 
 
-def test_what_is_remembered_is_bounded():
-    """Thousands of events later an id is forgotten, and until then it stays."""
-    ids = RecentKeys()
-    ids.add([message("0")], "first")
-    for number in range(1, 30_000):
-        ids.add([message(str(number))], "later")
-        if number == 2000:
-            assert ids.get(message("0")) == "first"
-    assert ids.get(message("29999")) == "later"
-    assert ids.get(message("0")) is None
-    assert len(ids) <= 2 * 2048
+async def test_what_is_remembered_is_bounded(lines):
+    """However many events come, of so many is it remembered which callback told them."""
+    bot = Bot(events=1)
+    bridge = bridge_of(bot.coroutine)
+    async with bridge:
+        for number in range(3 * request_id.RECENT):
+            await bridge.receive("plain", callback(str(number)))
+        remembered = bridge.intake.request_ids
+        assert request_id.RECENT // 2 <= len(remembered) <= request_id.RECENT
+        assert next(reversed(remembered)).endswith(f"/{number}")
 
 
-def test_a_repeated_event_stays_with_its_first_request():
+async def test_a_repeated_event_stays_with_its_first_request(lines):
     """A duplicate that arrives before the delivery does not take it over."""
-    ids = RecentKeys()
-    for name in ("first", "second"):
-        ids.add([message()], name)
-    assert ids.get(message()) == "first"
+    bot = Bot(events=1)
+    bridge = bridge_of(bot.coroutine)
+    async with bridge:
+        for name in ("first", "second"):
+            with request_id.using(name):
+                await bridge.receive("plain", callback())
+        await bot.done.wait()
+    assert bot.seen == ["first"]
 
 
 async def test_what_is_delivered_without_a_callback_has_no_id(lines):

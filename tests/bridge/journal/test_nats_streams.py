@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
@@ -13,18 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.ledger import Track
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import Track, User
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.ledger import decode_found, encode_found
 from bridge.journal.nats.settings import NatsSettings
-from bridge.journal.nats.subjects import digest, name_of, token
+from bridge.journal.nats.subjects import digest, token
+from bridge.journal.nats.subjects import name_of as subscriber_of
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
 from bridge.model.keys import in_domain
+from bridge.testing.sample_events import poorly
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.nats_servers import NatsServer
+
+PHONES = [f"+1650555{number:04}" for number in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +103,7 @@ def test_tokens(name):
     assert written.isascii()
     assert written
     assert not set(written) & set(" .*>\t\r\n")
-    assert name_of(written) == name.encode("utf-8", "replace").decode()
+    assert subscriber_of(written) == name.encode("utf-8", "replace").decode()
 
 
 async def test_partitions_stay(make):
@@ -358,3 +364,52 @@ async def test_a_doubt_that_comes_while_the_streams_are_prepared_is_answered(mak
         await streams.until_ready()
         assert not streams._doubted.is_set()
         await journal.append([message("wamid.1")])
+
+
+async def forget_terms(journal: NatsJournal) -> None:
+    """Make the records those of a version that did not remember on what terms to write."""
+    names, broker = journal._names, journal._broker
+    last = await journal._streams.last()
+    async for page in journal._streams.between(f"{names.tracks}*", 1, last):
+        for each in page:
+            found = decode_found(each.data)
+            if isinstance(found, User):
+                bare = attrs.evolve(found, reply_until={}, owned={}, granted={})
+                await broker.write(Draft(each.subject, encode_found(bare)))
+    await broker.empty(names.state, names.terms)
+
+
+async def test_on_what_terms_to_write_is_known_of_an_older_stream(make):
+    """What users told before it was remembered is noted once, also where it still waits."""
+    until = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    event = in_domain(message("a", owned=False), "test", reply_until=until)
+    waits = in_domain(message("b", user=PHONES[1]), "test", reply_until=until)
+    many = [in_domain(message(f"c{n}", user=PHONES[2]), "test") for n in range(300)]
+    async with make() as journal:
+        await journal.append([event, poorly(waits, settle=60), *many])
+        await until_noted(journal)
+        await forget_terms(journal)
+        for each in (event, waits):
+            assert (await journal.record(name_of(each.conversation.id)[0])).reply_until == {}
+    for _ in range(2):
+        async with make() as journal:
+            await until_noted(journal)
+            for each in (event, waits):
+                user = await journal.record(name_of(each.conversation.id)[0])
+                assert isinstance(user, User)
+                assert user.reply_until == {each.account: until.timestamp()}
+            first = await journal.record(name_of(event.conversation.id)[0])
+            assert first.owned == {event.account: [False, event.occurred_at.timestamp()]}
+            last = await journal._streams.last()
+    async with make() as journal:
+        await until_noted(journal)
+        assert await journal._streams.last() == last
+
+
+async def until_noted(journal: NatsJournal) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            names = journal._names
+            if await journal._broker.stored(names.state, last_by_subj=names.terms) is not None:
+                return
+            await asyncio.sleep(0.01)

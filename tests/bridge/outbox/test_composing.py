@@ -59,6 +59,7 @@ async def test_words_do_as_well_as_members():
             for when in ("soon", "", float("nan"), float("inf"), 1e300, True, [], timedelta.max)
         ),
         ({"expires": datetime(2026, 1, 1)}, "a time without its zone"),  # noqa: DTZ001
+        ({"not_before": "2h", "expires": "1h"}, "it would expire before it may go"),
     ],
 )
 async def test_what_cannot_be_asked(options, said):

@@ -93,6 +93,18 @@ async def test_a_file_is_fetched_by_its_id(provider, downloads):
     assert provider.tokens == [f"Bearer {TOKEN}"] * 2
 
 
+async def test_a_file_comes_as_it_is(provider, downloads):
+    """A server that would compress it is asked not to: what is kept would be another file."""
+
+    async def compressing(request):
+        response = web.Response(body=CONTENT)
+        response.enable_compression()
+        return response
+
+    provider.answer = compressing
+    assert (await downloads.fetch(picture(), provider.adapter())).content == CONTENT
+
+
 async def test_a_file_goes_to_its_path_whole(provider, downloads, tmp_path):
     """With a path the file stands there, readable by its owner alone, and progress was told."""
     told = []
@@ -140,6 +152,7 @@ def answered(status: int, **headers: str):
         ({"found": 503}, Unanswered, "gone"),
         ({"answer": answered(404)}, Unfetchable, "HTTP 404"),
         ({"answer": answered(503)}, Unanswered, "HTTP 503"),
+        ({"answer": answered(200, **{"Content-Encoding": "gzip"})}, Unfetchable, "compressed"),
         ({"answer": broken_off}, Unanswered, "connection failed"),
         ({"answer": silent}, Unanswered, "in time"),
         ({"answer": answered(302)}, Unfetchable, "no URL"),
@@ -189,6 +202,15 @@ async def test_a_file_without_a_length_is_bounded(provider, downloads):
         "http://169.254.169.254/latest/meta-data",
         "http://10.0.0.1/file",
         "http://0.0.0.0:{port}/file",
+        "http://127.1:{port}/file",
+        "http://0x7f000001:{port}/file",
+        "http://[::127.0.0.1]:{port}/file",  # an IPv4 address in IPv6, by RFC 4291
+        "http://[64:ff9b::7f00:1]:{port}/file",  # and by RFC 6052, which gateways translate
+        "http://[64:ff9b:1::1]:{port}/file",  # and by RFC 8215, inside of a network
+        "http://[2002:7f00:1::1]:{port}/file",  # and by RFC 3056
+        "http://[fec0::1]:{port}/file",
+        "http://[ff02::1]:{port}/file",
+        "http://224.0.0.1:{port}/file",
     ],
 )
 async def test_a_link_to_an_address_inside_is_not_followed(provider, downloads, link):

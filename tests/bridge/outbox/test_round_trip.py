@@ -43,7 +43,7 @@ from bridge.testing.providers import SimulatedProvider, Trouble
 from tests.adapters.sending import outbound
 from tests.bridge.fakes import Plain
 from tests.bridge.outbox.providers import ADAPTERS
-from tests.bridge.outbox.trips import CHANNELS, USER, planned, under_way
+from tests.bridge.outbox.trips import CHANNELS, USER, planned, told, under_way
 from tests.bridge.serving import PATIENCE
 
 NAMES = tuple(ADAPTERS)
@@ -259,6 +259,17 @@ class TestWhatGoesOut:
             await trip.until(lambda: trip.events)
             assert await trip.bridge.mark_read(trip.events[0]) is None
 
+    async def test_no_receipt_is_shown_to_a_group(self):
+        """A bot that marks each message as read does not fail at those of a group."""
+        async with told() as one:
+            text = {"type": "text", "text": {"body": "hi"}, "group_id": "Y2FwaV9ncm91cDox"}
+            item = {"from": USER[1:], "id": "wamid.G", "timestamp": "1790000000", **text}
+            card = {"profile": {"name": "Maya"}, "wa_id": USER[1:]}
+            await one.tell("messages", {"contacts": [card], "messages": [item]})
+            for typing in (False, True):
+                message = one.trip.events[-1]
+                assert await one.trip.bridge.mark_read(message, typing=typing) is None
+
     async def test_a_long_text_goes_in_parts_and_is_taken_up_at_the_one_that_failed(self):
         """Parts arrive in order, once each, though the second one is refused at first."""
         words = " ".join(f"word{number}" for number in range(1200))
@@ -273,6 +284,18 @@ class TestWhatGoesOut:
             assert len(trip.provider.requests) == 4
             again = await trip.bridge.send(USER, words, via="whatsapp", key="long")
             assert not again.is_new
+
+    @pytest.mark.parametrize("name", NAMES)
+    async def test_a_long_text_for_later_goes_in_parts_and_in_order(self, name):
+        """Also what is sent after it for the same moment comes after it."""
+        words = " ".join(f"word{number:05}" for number in range(2400))
+        later = datetime.now(UTC) + timedelta(seconds=0.3)
+        async with planned(name) as trip, under_way(trip):
+            trip.provider.rules.window = None
+            for text in (words, "end"):
+                await trip.bridge.send(USER, text, via=CHANNELS[name], not_before=later)
+            await trip.until(lambda: "end" in trip.said)
+            assert "".join(trip.said) == f"{words}end"
 
     async def test_what_the_channel_cannot_carry_is_refused_before_it_is_kept(self):
         """The error names the limit, and nothing was made durable."""
@@ -354,6 +377,16 @@ class TestTrouble:
             sending = await trip.bridge.send(USER, "hello", via="whatsapp", expires=0.5)
             change = await sending.outcome(30)
             assert (change.status, change.error.code) == (Status.EXPIRED, "expired")
+
+    @pytest.mark.parametrize("error", ["131031", "130429"])
+    async def test_a_pause_is_no_longer_than_a_message_is_worth(self, error):
+        """A message expires on time where its account, its user or the provider has to wait."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.errors.extend([error] * 50)
+            await trip.bridge.send(USER, "first", via="whatsapp", expires="1ms")
+            for words in ("second", "third"):
+                sending = await trip.bridge.send(USER, words, via="whatsapp", expires="800ms")
+                assert (await sending.outcome(5)).status is Status.EXPIRED
 
     async def test_one_who_is_too_fast_is_slowed_down_and_keeps_the_order(self):
         """Refused as too fast, and asked to wait, messages of a conversation keep their order."""

@@ -9,8 +9,32 @@ import attrs
 import pytest
 
 from bridge import settings
+from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
 from tests.bridge.settings.documents import Acme, Channel, Colour, acme, problems, read
+
+
+@attrs.frozen
+class Password:
+    user: str
+    password: Secret
+
+
+@attrs.frozen
+class Key:
+    user: str
+    file: Path = Path("key.pem")
+
+
+@attrs.frozen
+class Account:
+    login: Password | Key | None = None
+    home: Path = Path("home")
+    roots: tuple[Path | int, ...] = ()
+
+
+def account(text):
+    return settings.loads(f"[adapters.x]\n{text}", lambda _: Account).adapters["x"].settings
 
 
 def test_every_type_of_an_adapters_settings():
@@ -247,6 +271,25 @@ def test_unusable_settings_class():
 
     with pytest.raises(ConfigurationError, match=r"Odd has fields that no settings can be"):
         settings.loads("[adapters.odd]\ncallback = 1", lambda _: Odd)
+
+
+def test_paths_start_where_the_document_lies(tmp_path):
+    """A relative path of an adapter's settings is relative to the file, wherever it stands."""
+    config = tmp_path / "config.toml"
+    config.write_text('[adapters.x]\nroots = ["a", 1, "/b"]\nlogin.user = "jo"\nlogin.file = "c"')
+    assert settings.load(config, lambda _: Account).adapters["x"].settings == Account(
+        Key("jo", tmp_path / "c"), tmp_path / "home", (tmp_path / "a", 1, Path("/b"))
+    )
+
+
+def test_a_table_may_be_one_of_several_classes():
+    """Where several classes may be meant, a table is the one that knows most of its keys."""
+    assert account("login = { user = 'jo', file = 'k' }") == Account(Key("jo", Path("k")))
+    assert account("login.password = 'p'\nlogin.user = 'jo'").login == Password("jo", Secret("p"))
+    with pytest.raises(ConfigurationError, match=r"login.user: is required: a string"):
+        account("login.password = 'p'")
+    with pytest.raises(ConfigurationError, match=r"login: expected a table, found integer 1"):
+        account("login = 1")
 
 
 def test_deep_nesting_is_refused():
