@@ -34,14 +34,13 @@ from yarl import URL
 from bridge import assembly, installed
 from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
-from bridge.assembly import max_age_of, subscriber_of
 from bridge.clock import Clock
 from bridge.delivery import Delivery
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
-from bridge.errors import ConfigurationError, NotRunning, Problem
+from bridge.errors import ConfigurationError, NotRunning
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
@@ -51,10 +50,9 @@ from bridge.model import Event
 from bridge.observer import Observer, Observers
 from bridge.ops.audit import Audit
 from bridge.ops.operators import Operators
-from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
 from bridge.outbox.conversations import Conversations
-from bridge.outbox.outbox import NAME
+from bridge.outbox.ways import NAME
 from bridge.settings import (
     DeliverySettings,
     OutboxSettings,
@@ -133,36 +131,7 @@ class Bridge(Subscribers, Conversations):
             outbox=settings.outbox,
         )
         bridge.settings = settings
-        if settings.tracing.enabled:
-            bridge.observe(Tracing.exporting())
-        problems: list[Problem] = []
-        for name, entry in settings.adapters.items():
-            try:
-                adapter = installed.load(entry.type)(name, entry.settings)
-                bridge.add_adapter(
-                    name,
-                    adapter,
-                    domain=entry.domain,
-                    believe_unsigned=entry.believe_unsigned,
-                    max_age=max_age_of(entry, adapter, settings.journal.keep),
-                    stale=entry.stale,
-                    accounts=entry.accounts,
-                    allow_networks=entry.allow_networks,
-                    pace=entry.pace,
-                )
-            except ConfigurationError as error:
-                problems += settings.locate(f"adapters.{name}", error)
-        for name, wanted in settings.subscribers.items():
-            try:
-                bridge.subscribe(
-                    subscriber_of(wanted, bridge.media_keeper),
-                    start=Start(wanted.start),
-                    policy=wanted.delivery,
-                )
-            except ConfigurationError as error:
-                problems += settings.locate(f"subscribers.{name}", error)
-        if problems:
-            raise ConfigurationError(tuple(problems))
+        assembly.assemble(settings, bridge)
         return bridge
 
     # --- who takes part ------------------------------------------------------------------
@@ -197,8 +166,6 @@ class Bridge(Subscribers, Conversations):
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
         """
-        if isinstance(adapter, type) or not isinstance(adapter, Adapter):
-            raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(
             name,
             adapter,

@@ -10,50 +10,11 @@ from typing import TYPE_CHECKING
 from bridge.lazy import lazily
 
 if TYPE_CHECKING:
-    from bridge.adapter.build import Scope
-    from bridge.adapter.capabilities import (
-        Act,
-        Capabilities,
-        CarouselForm,
-        MediaForm,
-        MenuForm,
-        Pace,
-        Receipts,
-    )
-    from bridge.adapter.contract import (
-        ACKNOWLEDGED,
-        Adapter,
-        AdapterClass,
-        Admitting,
-        Callback,
-        ChannelSource,
-        Parsed,
-        Repeating,
-        Response,
-        Sample,
-        SampleSource,
-        SignedRequest,
-        Signing,
-        Verified,
-        Window,
-        WindowSource,
-    )
-    from bridge.adapter.media import MediaSource, Upload, Uploading
-    from bridge.adapter.sending import (
-        Accepted,
-        Control,
-        Controlling,
-        Outcome,
-        Probe,
-        Probing,
-        Refused,
-        Remedy,
-        Request,
-        Route,
-        Sender,
-        SenderSource,
-        ServiceAccount,
-    )
+    from bridge.adapter.build import *
+    from bridge.adapter.capabilities import *
+    from bridge.adapter.contract import *
+    from bridge.adapter.media import *
+    from bridge.adapter.sending import *
 else:
     __getattr__, __dir__ = lazily(
         __name__,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows, short_time
-from bridge.cli.terminal import at_most, counted, print_line
+from bridge.cli.rendering import Columns, one_line, print_json, print_rows, short_time
+from bridge.cli.terminal import at_most, counted, is_terminal, print_line
 
 
 def _standing(row: Mapping[str, Any]) -> str:

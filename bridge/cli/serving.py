@@ -37,6 +37,7 @@ from bridge.ingress.server import Listener
 from bridge.model import Event
 from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
+from bridge.outbox.ways import FOLLOWER, NAME
 from bridge.raised import raised_at
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
@@ -297,6 +298,8 @@ def _announce(
         say(f"  adapter     {name}: {address}")
     say(f"  journal     {journal}")
     for each in bridge.bus.subscribers:
+        if each.name in (NAME, FOLLOWER) and each.name not in waiting:
+            continue  # the bridge's own
         entry = settings.subscribers.get(each.name)
         function = name_of(each.function) if entry is None else entry.use
         words = f"{_wanted(each)} → {function}{waiting.get(each.name, '')}"
@@ -314,7 +317,7 @@ def _inspector(settings: Settings) -> str:
     if not settings.admin.enabled:
         return ""
     if DEVELOPING in os.environ:
-        return " (open it in a browser, and chat with your bot)"
+        return " (open it in a browser to chat with the bot)"
     return " (open it in a browser, with the token)" if settings.admin.own_token else ""
 
 

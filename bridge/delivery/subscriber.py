@@ -11,7 +11,7 @@ import attrs
 
 from bridge.delivery.functions import is_async, plain
 from bridge.errors import ConfigurationError, Problem
-from bridge.journal.protocol import Start
+from bridge.journal.start import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
 from bridge.raised import writable
 from bridge.settings import DeliverySettings, seconds

@@ -9,73 +9,9 @@ from typing import TYPE_CHECKING
 from bridge.lazy import lazily
 
 if TYPE_CHECKING:
-    from bridge.model.content import (
-        CONTENT_CLASSES,
-        CallPermission,
-        Carousel,
-        Choice,
-        ChoiceSource,
-        ContactAddress,
-        ContactCard,
-        ContactEmail,
-        ContactPhone,
-        Contacts,
-        ContactUrl,
-        Content,
-        ContentT_co,
-        Deletion,
-        Edit,
-        Form,
-        Location,
-        Media,
-        MediaKind,
-        Menu,
-        Native,
-        Option,
-        Order,
-        OrderItem,
-        Organisation,
-        ProviderError,
-        Reaction,
-        Receipt,
-        System,
-        SystemKind,
-        Template,
-        TemplateParameter,
-        Text,
-        Thumbnail,
-        Unsupported,
-    )
-    from bridge.model.events import (
-        EVENT_CLASSES,
-        ConsentChange,
-        Direction,
-        Event,
-        Forwarded,
-        Handover,
-        Intent,
-        Message,
-        Notice,
-        Origin,
-        Owner,
-        Pricing,
-        Product,
-        Referral,
-        ReplyTo,
-        Status,
-        StatusChange,
-        TemplateAspect,
-        TemplateChange,
-        Typing,
-        Unrecognized,
-    )
-    from bridge.model.parties import (
-        Conversation,
-        ConversationKind,
-        JsonValue,
-        Party,
-        Role,
-    )
+    from bridge.model.content import *
+    from bridge.model.events import *
+    from bridge.model.parties import *
 else:
     __getattr__, __dir__ = lazily(
         __name__,

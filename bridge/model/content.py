@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, final, get_args
 
 import attrs
 from typing_extensions import TypeVar
@@ -60,9 +60,9 @@ class ProviderError:
 
 @final
 @quick_init
-@attrs.frozen(kw_only=True, weakref_slot=False)
+@attrs.frozen(weakref_slot=False)
 class Text:
-    """Words."""
+    """Words: `Text("hello")`."""
 
     kind: ClassVar[str] = "text"
 
@@ -517,26 +517,7 @@ ContentT_co = TypeVar("ContentT_co", bound=Content, covariant=True, default=Cont
 """What one message holds, to a type checker: `Message[Text]` is a message that holds a text."""
 
 
-CONTENT_CLASSES: tuple[type[Content], ...] = (
-    Text,
-    Media,
-    Location,
-    Contacts,
-    Choice,
-    Form,
-    Reaction,
-    Order,
-    Template,
-    Menu,
-    Carousel,
-    Native,
-    Receipt,
-    Edit,
-    Deletion,
-    System,
-    CallPermission,
-    Unsupported,
-)
+CONTENT_CLASSES: tuple[type[Content], ...] = get_args(Content)
 """Every kind of content there is."""
 
 if TYPE_CHECKING:

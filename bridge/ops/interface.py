@@ -193,6 +193,7 @@ def _operation(
     body: Mapping[str, Schema] | None = None,
     errors: tuple[int, ...] = (),
     path: str | None = None,
+    is_public: bool = False,
 ) -> Schema:
     """Describe an operation, of which `answer` is the JSON or the media type."""
     content: Schema = (
@@ -205,7 +206,7 @@ def _operation(
     ]
     if path is not None:
         parameters.insert(0, {"name": path, "in": "path", "required": True, "schema": _TEXT})
-    made: Schema = {"summary": summary}
+    made: Schema = {"summary": summary, **({"security": []} if is_public else {})}
     if parameters:
         made["parameters"] = [*parameters]
     if body is not None:
@@ -241,255 +242,209 @@ _ASKED: Final = (400, *_READ)
 _CHANGE: Final = (400, 401, 403, 503)
 
 
+_OPERATIONS: Final[Mapping[str, Schema]] = {
+    "GET /healthz": _operation(
+        "Whether the process lives; needs no token.", "text/plain", is_public=True
+    ),
+    "GET /readyz": _operation(
+        "Whether a callback would be taken now, and why not; needs no token.",
+        "text/plain",
+        is_public=True,
+    ),
+    "GET /metrics": _operation("What Prometheus is told.", "text/plain", errors=(401,)),
+    "GET /status": _operation(
+        "What an operator looks at first.",
+        _object(
+            {
+                "version": _TEXT,
+                "started_at": _TIME,
+                "ready": _YES,
+                "reason": _or_null(_about(_TEXT, "Why not, or what needs attention.")),
+                "spooled": _or_null(_about(_COUNT, "Events in the spool.")),
+                "set_aside": _about(_COUNT, "Damaged files that nobody has moved away."),
+                "losses": _about(_COUNT, "How often the journal's files were gone."),
+                "deaths": _about(_COUNT, "Tasks of the journal that failed and were replaced."),
+                "size": _or_null(_about(_COUNT, "Of the journal, in bytes.")),
+                "free": _or_null(_about(_COUNT, "Bytes on its disk.")),
+                "durable": _YES,
+                "chat": _about(_YES, "Whether the inspector offers a chat."),
+                "adapters": _list(_TEXT),
+                "sources": _list(_ref("Source")),
+                "subscribers": _list(_ref("Subscriber")),
+                "sends": _or_null(
+                    _about(
+                        _object({"waiting": _COUNT, "dead": _COUNT}),
+                        "How many messages are to go out at most, and are given up; null "
+                        "where no adapter sends.",
+                    )
+                ),
+                "last_event": _or_null(
+                    _object({"key": _TEXT, "position": _COUNT, "kind": _TEXT, "received_at": _TIME})
+                ),
+            }
+        ),
+        query=_MASKED,
+        errors=_ASKED,
+    ),
+    "GET /events": _operation(
+        "Search events; a page of them.",
+        _object({"entries": _list(_ref("Entry")), "next": _NEXT}),
+        query=SEARCH,
+        errors=_ASKED,
+    ),
+    "GET /event": _operation(
+        "One event with all that is known about it.",
+        _object(
+            {
+                "entry": _ref("Entry"),
+                "outcomes": _list(_ref("Outcome")),
+                "history": _about(
+                    _list(_ref("Entry")), "Entries about the same message, in order."
+                ),
+                "callbacks": _about(
+                    _list(_ref("Callback")), "The latest callbacks that told of it."
+                ),
+                "callbacks_since": _about(_TIME, "The server's start."),
+            }
+        ),
+        query={
+            "key": _about(
+                _TEXT, "As the log and the commands print it, or whole; or a provider's id."
+            ),
+            "position": _about(_COUNT, "In place of `key`."),
+            **_MASKED,
+        },
+        errors=(*_ASKED, 404),
+    ),
+    "GET /events/follow": _operation(
+        "Follow events, one JSON object a line: entries, and from time to time a "
+        "`position` from which to go on; as server-sent events where these are accepted.",
+        "application/x-ndjson",
+        query=SEARCH,
+        errors=_ASKED,
+    ),
+    "GET /export": _operation(
+        "The whole journal, as `bridge import` reads it; not for a reader's token.",
+        "application/x-ndjson",
+        errors=(401, 403, 503),
+    ),
+    "GET /subscribers": _operation(
+        "Every subscriber that the journal knows.",
+        _object({"subscribers": _list(_ref("Subscriber"))}),
+        errors=_READ,
+    ),
+    "GET /subscribers/{name}/held": _operation(
+        "The events that a subscriber tries again, each of which blocks its conversation.",
+        _object({"held": _list(_ref("Held"))}),
+        path=_NAME,
+        query={**_LIMIT, **_MASKED},
+        errors=(*_ASKED, 404),
+    ),
+    "DELETE /subscribers/{name}": _operation(
+        "Forget a subscriber that does not run, with all that it held.",
+        _object({"forgotten": _TEXT}),
+        path=_NAME,
+        errors=(401, 403, 404, 409, 503),
+    ),
+    "GET /dead": _operation(
+        "Dead letters, oldest first; a page of them.",
+        _object({"letters": _list(_ref("DeadLetter")), "next": _NEXT}),
+        query={
+            "id": _about(_COUNT, "This one only."),
+            "subscriber": _TEXT,
+            "after": _about(_COUNT, "Beyond this id."),
+            **_LIMIT,
+            **_MASKED,
+        },
+        errors=_ASKED,
+    ),
+    "POST /dead/retry": _operation(
+        "Give dead letters to their subscribers again.",
+        _object({"retried": _COUNT}),
+        body=_LETTERS,
+        errors=(*_CHANGE, 404),
+    ),
+    "POST /dead/drop": _operation(
+        "Drop dead letters.", _object({"dropped": _COUNT}), body=_LETTERS, errors=(*_CHANGE, 404)
+    ),
+    "POST /replay": _operation(
+        "Give subscribers events again: those named, or a page of those that the search "
+        "in the query finds.",
+        _object(
+            {
+                "subscribers": _counts("How many each subscriber gets."),
+                "unknown": _about(_list(_TEXT), "Keys that the journal does not know."),
+                "next": _NEXT,
+            }
+        ),
+        query=SEARCH,
+        body={**_KEYS, "subscriber": _TEXT, **_DRY},
+        errors=(*_CHANGE, 404),
+    ),
+    "POST /reparse": _operation(
+        "Parse unreadable bodies again, as after an update.",
+        _object(
+            {
+                "reparsed": {
+                    "type": "object",
+                    "description": "By key; null for what is not there or was readable.",
+                    "additionalProperties": _or_null(_ref("Reparsed")),
+                }
+            }
+        ),
+        body={**_KEYS, **_DRY},
+        errors=_CHANGE,
+    ),
+    "POST /normalize": _operation(
+        "The events that an adapter makes of a body; nothing is kept.",
+        _object(
+            {
+                "events": _list(_ref("Event")),
+                "malformed": _or_null(_about(_TEXT, "Why the body is no JSON.")),
+            }
+        ),
+        body={"adapter": _TEXT, "body": _about(_TEXT, "A callback's body, as text.")},
+        errors=(*_ASKED, 404),
+    ),
+    "POST /purge": _operation(
+        "Erase every event about one person, for good.",
+        _object({"erased": _COUNT}),
+        body={"subject": _about(_TEXT, "A phone with + or a user id.")},
+        errors=_CHANGE,
+    ),
+    "GET /outbox": _operation(
+        "How sending stands, and what failed of late.",
+        _object(
+            {
+                "sending": _or_null(
+                    _object(
+                        {
+                            "running": _YES,
+                            "waiting": _COUNT,
+                            "lag_seconds": _SECONDS,
+                            "held_lanes": _COUNT,
+                            "dead": _COUNT,
+                        }
+                    )
+                ),
+                "put_off": _about(_COUNT, "Messages that wait for a try, up to 1,000."),
+                "under_way": _about(_COUNT, "Of which a request has begun."),
+                "in_doubt": _about(_COUNT, "Of which nobody knows whether they went."),
+                "held": _list(_ref("Held")),
+                "refusals": _counts("What was refused since the start, by reason."),
+                "failures": _list(_ref("Failure")),
+            }
+        ),
+        query={**_LIMIT, **_MASKED},
+        errors=_ASKED,
+    ),
+}
+
+
 def paths() -> Schema:
     """Return every operation but `POST /send`, by path and method."""
-    return {
-        "/healthz": {
-            "get": {
-                **_operation("Whether the process lives; needs no token.", "text/plain"),
-                "security": [],
-            }
-        },
-        "/readyz": {
-            "get": {
-                **_operation(
-                    "Whether a callback would be taken now, and why not; needs no token.",
-                    "text/plain",
-                ),
-                "security": [],
-            }
-        },
-        "/metrics": {
-            "get": _operation("What Prometheus is told.", "text/plain", errors=(401,)),
-        },
-        "/status": {
-            "get": _operation(
-                "What an operator looks at first.",
-                _object(
-                    {
-                        "version": _TEXT,
-                        "started_at": _TIME,
-                        "ready": _YES,
-                        "reason": _or_null(_about(_TEXT, "Why not, or what needs attention.")),
-                        "spooled": _or_null(_about(_COUNT, "Events in the spool.")),
-                        "set_aside": _about(_COUNT, "Damaged files that nobody has moved away."),
-                        "losses": _about(_COUNT, "How often the journal's files were gone."),
-                        "deaths": _about(
-                            _COUNT, "Tasks of the journal that failed and were replaced."
-                        ),
-                        "size": _or_null(_about(_COUNT, "Of the journal, in bytes.")),
-                        "free": _or_null(_about(_COUNT, "Bytes on its disk.")),
-                        "durable": _YES,
-                        "chat": _about(_YES, "Whether the inspector offers a chat."),
-                        "adapters": _list(_TEXT),
-                        "sources": _list(_ref("Source")),
-                        "subscribers": _list(_ref("Subscriber")),
-                        "sends": _or_null(
-                            _about(
-                                _object({"waiting": _COUNT, "dead": _COUNT}),
-                                "How many messages are to go out at most, and are given up; null "
-                                "where no adapter sends.",
-                            )
-                        ),
-                        "last_event": _or_null(
-                            _object(
-                                {
-                                    "key": _TEXT,
-                                    "position": _COUNT,
-                                    "kind": _TEXT,
-                                    "received_at": _TIME,
-                                }
-                            )
-                        ),
-                    }
-                ),
-                query=_MASKED,
-                errors=_ASKED,
-            )
-        },
-        "/events": {
-            "get": _operation(
-                "Search events; a page of them.",
-                _object({"entries": _list(_ref("Entry")), "next": _NEXT}),
-                query=SEARCH,
-                errors=_ASKED,
-            )
-        },
-        "/event": {
-            "get": _operation(
-                "One event with all that is known about it.",
-                _object(
-                    {
-                        "entry": _ref("Entry"),
-                        "outcomes": _list(_ref("Outcome")),
-                        "history": _about(
-                            _list(_ref("Entry")), "Entries about the same message, in order."
-                        ),
-                        "callbacks": _about(
-                            _list(_ref("Callback")), "The latest callbacks that told of it."
-                        ),
-                        "callbacks_since": _about(_TIME, "The server's start."),
-                    }
-                ),
-                query={
-                    "key": _about(
-                        _TEXT, "As the log and the commands print it, or whole; or a provider's id."
-                    ),
-                    "position": _about(_COUNT, "In place of `key`."),
-                    **_MASKED,
-                },
-                errors=(*_ASKED, 404),
-            )
-        },
-        "/events/follow": {
-            "get": _operation(
-                "Follow events, one JSON object a line: entries, and from time to time a "
-                "`position` from which to go on; as server-sent events where these are accepted.",
-                "application/x-ndjson",
-                query=SEARCH,
-                errors=_ASKED,
-            )
-        },
-        "/export": {
-            "get": _operation(
-                "The whole journal, as `bridge import` reads it; not for a reader's token.",
-                "application/x-ndjson",
-                errors=(401, 403, 503),
-            )
-        },
-        "/subscribers": {
-            "get": _operation(
-                "Every subscriber that the journal knows.",
-                _object({"subscribers": _list(_ref("Subscriber"))}),
-                errors=_READ,
-            )
-        },
-        "/subscribers/{name}/held": {
-            "get": _operation(
-                "The events that a subscriber tries again, each of which blocks its conversation.",
-                _object({"held": _list(_ref("Held"))}),
-                path=_NAME,
-                query={**_LIMIT, **_MASKED},
-                errors=(*_ASKED, 404),
-            )
-        },
-        "/subscribers/{name}": {
-            "delete": _operation(
-                "Forget a subscriber that does not run, with all that it held.",
-                _object({"forgotten": _TEXT}),
-                path=_NAME,
-                errors=(401, 403, 404, 409, 503),
-            )
-        },
-        "/dead": {
-            "get": _operation(
-                "Dead letters, oldest first; a page of them.",
-                _object({"letters": _list(_ref("DeadLetter")), "next": _NEXT}),
-                query={
-                    "id": _about(_COUNT, "This one only."),
-                    "subscriber": _TEXT,
-                    "after": _about(_COUNT, "Beyond this id."),
-                    **_LIMIT,
-                    **_MASKED,
-                },
-                errors=_ASKED,
-            )
-        },
-        "/dead/retry": {
-            "post": _operation(
-                "Give dead letters to their subscribers again.",
-                _object({"retried": _COUNT}),
-                body=_LETTERS,
-                errors=(*_CHANGE, 404),
-            )
-        },
-        "/dead/drop": {
-            "post": _operation(
-                "Drop dead letters.",
-                _object({"dropped": _COUNT}),
-                body=_LETTERS,
-                errors=(*_CHANGE, 404),
-            )
-        },
-        "/replay": {
-            "post": _operation(
-                "Give subscribers events again: those named, or a page of those that the search "
-                "in the query finds.",
-                _object(
-                    {
-                        "subscribers": _counts("How many each subscriber gets."),
-                        "unknown": _about(_list(_TEXT), "Keys that the journal does not know."),
-                        "next": _NEXT,
-                    }
-                ),
-                query=SEARCH,
-                body={**_KEYS, "subscriber": _TEXT, **_DRY},
-                errors=(*_CHANGE, 404),
-            )
-        },
-        "/reparse": {
-            "post": _operation(
-                "Parse unreadable bodies again, as after an update.",
-                _object(
-                    {
-                        "reparsed": {
-                            "type": "object",
-                            "description": "By key; null for what is not there or was readable.",
-                            "additionalProperties": _or_null(_ref("Reparsed")),
-                        }
-                    }
-                ),
-                body={**_KEYS, **_DRY},
-                errors=_CHANGE,
-            )
-        },
-        "/normalize": {
-            "post": _operation(
-                "The events that an adapter makes of a body; nothing is kept.",
-                _object(
-                    {
-                        "events": _list(_ref("Event")),
-                        "malformed": _or_null(_about(_TEXT, "Why the body is no JSON.")),
-                    }
-                ),
-                body={"adapter": _TEXT, "body": _about(_TEXT, "A callback's body, as text.")},
-                errors=(*_ASKED, 404),
-            )
-        },
-        "/purge": {
-            "post": _operation(
-                "Erase every event about one person, for good.",
-                _object({"erased": _COUNT}),
-                body={"subject": _about(_TEXT, "A phone with + or a user id.")},
-                errors=_CHANGE,
-            )
-        },
-        "/outbox": {
-            "get": _operation(
-                "How sending stands, and what failed of late.",
-                _object(
-                    {
-                        "sending": _or_null(
-                            _object(
-                                {
-                                    "running": _YES,
-                                    "waiting": _COUNT,
-                                    "lag_seconds": _SECONDS,
-                                    "held_lanes": _COUNT,
-                                    "dead": _COUNT,
-                                }
-                            )
-                        ),
-                        "put_off": _about(_COUNT, "Messages that wait for a try, up to 1,000."),
-                        "under_way": _about(_COUNT, "Of which a request has begun."),
-                        "in_doubt": _about(_COUNT, "Of which nobody knows whether they went."),
-                        "held": _list(_ref("Held")),
-                        "refusals": _counts("What was refused since the start, by reason."),
-                        "failures": _list(_ref("Failure")),
-                    }
-                ),
-                query={**_LIMIT, **_MASKED},
-                errors=_ASKED,
-            )
-        },
-    }
+    made: dict[str, Schema] = {}
+    for name, operation in _OPERATIONS.items():
+        method, _, path = name.partition(" ")
+        made.setdefault(path, {})[method.lower()] = operation
+    return {**made}

@@ -11,11 +11,12 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from importlib import metadata
 from itertools import accumulate
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -273,59 +274,44 @@ def _standing(health: Health, subscribers: Sequence[Served]) -> Iterator[Metric]
     )
     build.add_metric((metadata.version("incs-bridge"), platform.python_version()), 1)
     yield build
-    yield GaugeMetricFamily(
-        "bridge_ready", "1 where a callback would be taken now, else 0.", value=int(health.ready)
-    )
-    yield GaugeMetricFamily(
-        "bridge_spool_active",
-        "1 where events go into the spool, as the journal's servers are or were away, else 0.",
-        value=int(health.spooled is not None),
-    )
-    yield GaugeMetricFamily(
-        "bridge_spool_events", "Events that wait in the spool.", value=health.spooled or 0
-    )
-    yield GaugeMetricFamily(
-        "bridge_journal_set_aside_files",
-        "Damaged or replaced journals that lie beside the journal, and that nobody moved away.",
-        value=health.set_aside,
-    )
+    for name, documentation, value in (
+        ("ready", "1 where a callback would be taken now, else 0.", health.ready),
+        (
+            "spool_active",
+            "1 where events go into the spool, as the journal's servers are or were away, else 0.",
+            health.spooled is not None,
+        ),
+        ("spool_events", "Events that wait in the spool.", health.spooled or 0),
+        (
+            "journal_set_aside_files",
+            "Damaged or replaced journals that lie beside the journal, and that nobody moved away.",
+            health.set_aside,
+        ),
+    ):
+        yield GaugeMetricFamily(f"bridge_{name}", documentation, value=int(value))
     yield CounterMetricFamily(
         "bridge_journal_losses",
         "How often the journal's files were moved, deleted or replaced while they were open.",
         value=health.losses,
     )
-    for name, documentation, read in _GAUGES:
-        gauge = GaugeMetricFamily(name, documentation, labels=("subscriber",))
+    for name, attribute, documentation in _GAUGES:
+        gauge = GaugeMetricFamily(
+            f"bridge_subscriber_{name}", documentation, labels=("subscriber",)
+        )
         for subscriber in subscribers:
-            gauge.add_metric((subscriber.state.name,), read(subscriber))
+            gauge.add_metric((subscriber.state.name,), attrgetter(attribute)(subscriber))
         yield gauge
 
 
-_GAUGES: Final[Sequence[tuple[str, str, Callable[[Served], float]]]] = (
+_GAUGES: Final[Sequence[tuple[str, str, str]]] = (
+    ("lag_events", "state.lag", "Events that a subscriber has yet to look at."),
+    ("lag_seconds", "lag_seconds", "For how long the oldest of these has waited."),
+    ("held_events", "state.held", "Events that wait for their next try, or behind one that does."),
+    ("held_lanes", "held_lanes", "Conversations in which events are held."),
     (
-        "bridge_subscriber_lag_events",
-        "Events that a subscriber has yet to look at.",
-        lambda subscriber: subscriber.state.lag,
-    ),
-    (
-        "bridge_subscriber_lag_seconds",
-        "For how long the oldest of these has waited.",
-        lambda subscriber: subscriber.lag_seconds,
-    ),
-    (
-        "bridge_subscriber_held_events",
-        "Events that wait for their next try, or behind one that does.",
-        lambda subscriber: subscriber.state.held,
-    ),
-    (
-        "bridge_subscriber_held_lanes",
-        "Conversations in which events are held.",
-        lambda subscriber: subscriber.held_lanes,
-    ),
-    (
-        "bridge_subscriber_dead_letters",
+        "dead_letters",
+        "state.dead",
         "Events that a subscriber could not take, after the last of its tries.",
-        lambda subscriber: subscriber.state.dead,
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID, uuid4, uuid5
 
@@ -207,6 +208,7 @@ def _draft(
     return keyed(message)
 
 
+@lru_cache(1024)  # made as a message is taken, and asked for as it is sent
 def _id_of(domain: str | None, key: str) -> str:
     return str(uuid5(_NAMESPACE, f"{domain or ''}/{key}"))
 

@@ -40,11 +40,12 @@ class Keeper:
 
     def __init__(
         self,
-        folder: Path | str,
+        folder: str | Path,
         fetch: Fetch,
         publish: Callable[[Sequence[Event]], Awaitable[object]],
     ) -> None:
-        self._folder = folder if isinstance(folder, Path) else _Remote(folder)
+        is_url = isinstance(folder, str) and "://" in folder
+        self._folder = _Remote(str(folder)) if is_url else Path(folder)
         self._fetch = fetch
         self._publish = publish
 

@@ -70,16 +70,10 @@ from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
 from bridge.outbox.uploads import Details, accepting, described, uploaded
-from bridge.outbox.ways import Way, Ways
+from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
 from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.throttle import Throttle
-
-NAME: Final = "outbox"
-"""The subscriber that sends."""
-
-FOLLOWER: Final = "outbox.next"
-"""The subscriber that sends what is next after a failure."""
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0

@@ -9,30 +9,10 @@ from typing import TYPE_CHECKING
 from bridge.lazy import lazily
 
 if TYPE_CHECKING:
-    from bridge.settings.admin import AdminSettings, is_loopback, load_admin
-    from bridge.settings.loading import load, loads
-    from bridge.settings.structure import Duration, Size, between, matching, seconds
-    from bridge.settings.tables import (
-        CONSOLE,
-        MEDIA,
-        WEBHOOK,
-        AdapterEntry,
-        AdapterTable,
-        DeliverySettings,
-        JournalSettings,
-        JournalTable,
-        LogSettings,
-        NoSettings,
-        OutboxSettings,
-        PaceSettings,
-        SelfCritical,
-        ServerSettings,
-        Settings,
-        Stale,
-        SubscriberEntry,
-        SubscriberTable,
-        TracingSettings,
-    )
+    from bridge.settings.admin import *
+    from bridge.settings.loading import *
+    from bridge.settings.structure import *
+    from bridge.settings.tables import *
 else:
     __getattr__, __dir__ = lazily(
         __name__,

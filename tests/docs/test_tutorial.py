@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -93,25 +94,27 @@ class Evening:
             process.terminate()
             process.wait()
 
-    def say(self, **content: str) -> None:
-        """Write in the browser's chat."""
-        body = {"adapter": "whatsapp", "user": "+16505557777", "content": content}
+    def ask(self, path: str, body: Any = None) -> Any:
+        """Ask the server."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/chat/say",
-            data=orjson.dumps(body),
+            f"http://127.0.0.1:{self.port}{path}",
+            data=None if body is None else orjson.dumps(body),
             headers={"Authorization": f"Bearer {self.token}"},
         )
         with urllib.request.urlopen(request) as answer:
-            assert answer.status == 200
+            return orjson.loads(answer.read())
 
-    def events(self) -> list[dict[str, Any]]:
-        """Return what has happened, as the command tells it where the server is not away."""
-        told = self.run(".venv/bin/bridge events --json --show-personal-data", codes=(0, 1))
-        return [orjson.loads(line) for line in told.splitlines()]
+    def say(self, **content: str) -> None:
+        """Write in the browser's chat."""
+        self.ask("/chat/say", {"adapter": "whatsapp", "user": "+16505557777", "content": content})
 
     def answers(self) -> list[str]:
-        """Return what the bot has said."""
-        said = [each for each in self.events() if each.get("direction") == "outbound"]
+        """Return what the bot has said, or nothing while the server starts again."""
+        try:
+            entries = self.ask("/events?kind=message&masked=false")["entries"]
+        except (urllib.error.URLError, ConnectionError):
+            return []
+        said = [each["event"] for each in entries if each["event"]["direction"] == "outbound"]
         return [each["content"]["text"] for each in said]
 
     def until(self, is_so: Any) -> None:

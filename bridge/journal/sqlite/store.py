@@ -178,7 +178,7 @@ class Store:
         self._cursors.save()
         self.writer = None
         self._trouble = "the journal is not open"
-        self._cursors.wake()
+        self._cursors.tail.wake()
         recovering, self._recovering = self._recovering, None
         if recovering is not None:
             await recovering.close()
@@ -237,7 +237,7 @@ class Store:
         self._recovering = None
         _LOG.warning("the journal takes events again")
         self._recovered.set()
-        self._cursors.wake()
+        self._cursors.tail.wake()
 
     async def _trouble_now(self) -> str | None:
         """Return why the journal takes nothing, after another attempt where it recovers."""
@@ -263,13 +263,11 @@ class Store:
     def _answered(self, items: Sequence[Item], lost: str | None) -> None:
         """Tell everyone of a group what became of it; the writer calls this on the loop."""
         fresh: list[Entry] = []
-        size = 0
         for item in items:
             if isinstance(item, Append):
                 self._waiting -= len(item.events)
                 if item.error is None:
                     fresh += item.entries
-                    size += item.size
             if item.done is None or item.done.done():  # nobody asked, or has gone away
                 continue
             if item.error is not None:
@@ -277,7 +275,8 @@ class Store:
             else:
                 item.done.set_result(item.result)
         if fresh:  # last, so that answers go out before subscribers begin
-            self._cursors.extend(fresh, size)
+            tail = self._cursors.tail
+            tail.add(tail.last, fresh, fresh[-1].position)
         if lost is not None:
             self._look_after(lost)
 

@@ -51,7 +51,7 @@ from bridge.ops.admin.responses import dumps, instant, json_response, masked_out
 from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
-from bridge.outbox.outbox import NAME as OUTBOX
+from bridge.outbox.ways import NAME as OUTBOX
 from bridge.settings import AdminSettings, ServerSettings
 from bridge.settings.wording import base_url, no_listener
 

@@ -165,20 +165,23 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["sqlite", "nats", "postgres"])
+@pytest.fixture(scope="module")
 def new_journal(request) -> Callable[[], str]:
-    """Return what gives the settings of an empty journal, for each durable engine."""
-    if request.param == "sqlite":
+    """Return what gives the settings of an empty journal, in SQLite unless a test asks for more."""
+    engine = getattr(request, "param", "sqlite")
+    if engine == "sqlite":
         return lambda: SQLITE
-    if request.param == "postgres":
+    if engine == "postgres":
         dsn = request.getfixturevalue("postgres").dsn
         return lambda: POSTGRES.format(dsn=dsn, schema=f"of_{secrets.token_hex(4)}")
     url = request.getfixturevalue("nats").url
     return lambda: NATS.format(url=url, stream=f"of-{secrets.token_hex(4)}")
 
 
-on_sqlite = pytest.mark.parametrize("new_journal", ["sqlite"], indirect=True)
-"""For what shows the same whichever journal there is."""
+on_every_engine = pytest.mark.parametrize(
+    "new_journal", ["sqlite", "nats", "postgres"], indirect=True
+)
+"""For what may differ between journals; what each does for operators its own suite proves."""
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 import orjson
 import pytest
 
-from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.conftest import on_every_engine
 from tests.bridge.cli.processes import Operated
 
 OTHER = """\
@@ -36,7 +36,6 @@ def keys(lines: list[dict]) -> list[str]:
     return [line["event"]["key"] for line in lines if "event" in line]
 
 
-@on_sqlite
 def test_a_backup_is_a_journal(alone, command, workplace):
     """A copy that is made while the server runs holds everything, and can be served from."""
     alone.receive("a", "b")
@@ -55,7 +54,6 @@ def test_a_backup_is_a_journal(alone, command, workplace):
     assert [line.split("\t")[3] for line in command("subscribers").lines] == ["0"]
 
 
-@on_sqlite
 def test_a_backup_overwrites_nothing(alone, command, workplace):
     """A file that exists is left alone, and a folder that does not is told."""
     (workplace / "mine.db").write_text("mine")
@@ -85,6 +83,7 @@ def test_a_journal_that_is_not_there(command, workplace):
     assert [each.name for each in workplace.iterdir()] == ["config.toml"]
 
 
+@on_every_engine
 def test_an_export_is_the_same_with_and_without_a_server(alone, command, workplace):
     """A running server is asked, and without one the journal is opened; both tell everything."""
     alone.receive("a", "b")
@@ -107,6 +106,7 @@ def test_an_export_is_the_same_with_and_without_a_server(alone, command, workpla
     assert outcome.err.startswith("error: export.ndjson cannot be made: File exists")
 
 
+@on_every_engine
 def test_a_move_to_another_journal(alone, command, workplace):
     """After a move everything is there, nothing comes twice, and what was dead can be retried."""
     alone.receive("a")
@@ -132,7 +132,6 @@ def test_a_move_to_another_journal(alone, command, workplace):
     assert [each["dead"] for each in outcome.events if "dead" in each] == [alone.key("b")]
 
 
-@on_sqlite
 def test_an_import_needs_a_journal_of_its_own(alone, command, workplace):
     """While a server has the journal, nothing can be imported into it; nor into memory."""
     (workplace / "export.ndjson").write_text('{"bridge_export":2}\n{"end":{}}\n')

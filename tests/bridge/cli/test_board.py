@@ -16,10 +16,7 @@ from bridge.cli.board import Board, keys_in
 from bridge.cli.client import Client
 from bridge.cli.main import main
 from bridge.settings import AdminSettings
-from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.processes import ADMIN, PATIENCE
-
-pytestmark = on_sqlite
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import orjson
 import pytest
 
-from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.test_show import place
 
 
@@ -48,7 +47,6 @@ def test_a_subscriber_that_is_not_known(operated, command, verb):
     assert outcome.err == said
 
 
-@on_sqlite
 def test_they_are_listed_as_json(letters, ids, command):
     """With --json each is an object with the event's kind and key."""
     first, *_ = command("dead", "list", "--json").events

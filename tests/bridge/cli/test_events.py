@@ -1,7 +1,5 @@
 """`bridge events`: a search of what a server keeps."""
 
-from tests.bridge.cli.conftest import on_sqlite
-
 
 def test_the_newest_come_last(operated, command):
     """Events are shown in the order in which they came, however few of the newest are asked for."""
@@ -29,7 +27,6 @@ def test_who_what_and_when(operated, command):
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "nothing found\n")
 
 
-@on_sqlite
 def test_json_is_masked_unless_asked(operated, command):
     """As JSON each event is one object, whole only with --show-personal-data."""
     operated.receive("a", text="my secret")
@@ -50,7 +47,6 @@ def test_more_than_a_page(operated, command):
     assert [event["message_id"] for event in outcome.events] == list(map(operated.id, names))
 
 
-@on_sqlite
 def test_what_a_user_wrote_cannot_act_on_the_terminal(operated, command):
     """Control characters in a text are escapes, as a line and as JSON."""
     operated.receive("a", text="\x1b[2J\u202eevil\nforged")
@@ -60,7 +56,6 @@ def test_what_a_user_wrote_cannot_act_on_the_terminal(operated, command):
         assert outcome.lines[0].isprintable()
 
 
-@on_sqlite
 def test_in_a_terminal_of_80_columns(operated, start):
     """In a narrow terminal each event stays one line."""
     operated.receive("wamid." + "x" * 60)

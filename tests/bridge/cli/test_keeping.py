@@ -2,11 +2,13 @@
 
 import pytest
 
+from tests.bridge.cli.conftest import on_every_engine
 from tests.bridge.cli.processes import Operated
 
 LEFT = "what others have said of the person stays, such as contact cards"
 
 
+@on_every_engine
 def test_subscribers_are_listed(operated, command):
     """Each subscriber is a line with its state, position, lag and failures."""
     (before,) = operated.subscribers()
@@ -31,6 +33,7 @@ def alone(new_journal, workplace):
     server.stop()
 
 
+@on_every_engine
 def test_a_former_subscriber_lags_and_is_forgotten(alone, command):
     """One that is configured no longer is shown with its lag, and can be forgotten then."""
     outcome = command("subscribers", "forget", "crm")
@@ -55,6 +58,7 @@ def test_a_former_subscriber_lags_and_is_forgotten(alone, command):
     )
 
 
+@on_every_engine
 def test_purge_asks_and_erases(operated, command):
     """Only after a yes everything about one number is gone, and nothing else."""
     operated.receive("a", "b")
@@ -102,6 +106,7 @@ def test_a_number_without_its_country_is_refused(operated, command):
         assert number[:4] not in outcome.err
 
 
+@on_every_engine
 def test_reparse(operated, command):
     """What cannot be read stays until its adapter is mended, and then comes out once."""
     nothing = "there is nothing that could not be read\n"

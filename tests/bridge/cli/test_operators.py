@@ -12,7 +12,6 @@ from bridge.cli.terminal import UsageError
 from bridge.model import ContactCard, ContactPhone, Contacts, System, SystemKind
 from bridge.model.codec import to_dict
 from bridge.model.masking import masked
-from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.processes import ADMIN, TOKEN
 from tests.bridge.events import message, status
 
@@ -50,7 +49,6 @@ def test_without_a_server_each_says_so(command, workplace, free_port, arguments)
     assert outcome.out == ""
 
 
-@on_sqlite
 def test_no_other_secret_is_needed(operated, command):
     """A command needs nothing but `[admin]`: variables of the adapters may be missing."""
     text = operated.config.read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.conftest import on_every_engine
 
 
 @pytest.fixture
@@ -14,6 +14,7 @@ def served(operated):
     return operated
 
 
+@on_every_engine
 def test_by_key(served, command):
     """A named event comes once more, with the same key and marked; an unknown one is told."""
     outcome = command("replay", served.key("b"), "message/whatsapp/none")
@@ -32,7 +33,6 @@ def test_by_time(served, command):
     assert [name for name, *_ in served.taken()[3:]] == ["a", "b", "c"]
 
 
-@on_sqlite
 def test_many(operated, command):
     """What is found comes page by page, all of it, once and in order."""
     names = [f"m{number:04}" for number in range(1100)]

@@ -27,6 +27,20 @@ def test_the_banner_tells_what_runs_and_no_secret(server, config):
     assert last == f"Next, in another terminal: bridge trigger whatsapp-text --url {url}\n"
 
 
+def test_a_subscriber_of_several_contents(server, config, start):
+    """`content` of a subscriber in TOML may name several: it gets these, and no others."""
+    config.write_text(CONFIG + 'content = ["text", "location"]\n')
+    process, url, _ = server()
+    samples = ("whatsapp-text", "whatsapp-image", "whatsapp-location")
+    assert start("trigger", *samples, "--url", url).wait() == 0
+    process.terminate()
+    lines = process.stdout.read().decode().splitlines()
+    assert process.wait() == 0
+    assert [word in line for line, word in zip(lines, ("text", "location"), strict=True)] == [
+        True
+    ] * 2
+
+
 def test_a_log_for_machines_stays_json(server, config):
     """In a pipe each line of standard error is an object, the start and the doubts included."""
     config.write_text(

@@ -5,7 +5,6 @@ import re
 import orjson
 import pytest
 
-from tests.bridge.cli.conftest import on_sqlite
 from tests.bridge.cli.processes import CRM
 
 
@@ -55,7 +54,6 @@ def test_everything_about_an_event(dead, command):
     assert any(line.startswith("  User-Agent: Python-urllib/") for line in headers)
 
 
-@on_sqlite
 def test_a_repetition_and_another_name(operated, command):
     """A callback that came again is listed as such, and the message's id finds the event too."""
     operated.receive("a")
@@ -67,7 +65,6 @@ def test_a_repetition_and_another_name(operated, command):
     assert second.endswith(": a repetition, for which nothing was published")
 
 
-@on_sqlite
 def test_nothing_personal_unless_asked(dead, command):
     """Without --show-personal-data no part of it, the error included, tells of anybody."""
     for arguments in ((), ("--json",)):
@@ -77,7 +74,6 @@ def test_nothing_personal_unless_asked(dead, command):
     assert command("show", dead.key("a")).out.count("hidden: --show-personal-data shows it") == 1
 
 
-@on_sqlite
 def test_as_json(dead, command):
     """As JSON it is one object, with the times in RFC 3339."""
     found = orjson.loads(command("show", dead.key("a"), "--json", "--show-personal-data").out)
@@ -96,7 +92,6 @@ def test_an_unknown_key(operated, command):
     assert outcome.err == "error: the journal keeps no event of this key\n"
 
 
-@on_sqlite
 def test_in_a_terminal_of_80_columns(dead, start):
     """In a narrow terminal the outcomes are a table that fits."""
     process = start("show", dead.key("a"), COLUMNS="80", FORCE_COLOR="1", TERM="dumb")

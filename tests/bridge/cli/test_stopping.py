@@ -31,8 +31,12 @@ format = "json"
 [adapters.incs]
 tokens = ["{TOKEN}"]
 
-[subscribers.crm]
-use = "shop:USE"
+"""
+
+SUBSCRIBER = """\
+
+[subscribers.{name}]
+use = "shop:{use}"
 events = ["message"]
 """
 
@@ -43,7 +47,7 @@ log = logging.getLogger("shop")
 
 
 def begun():
-    open("begun", "w").close()
+    open("begun", "a").write(".")  # one letter for each
 
 
 async def waits(event):
@@ -138,17 +142,23 @@ async def floods(event):
 
 
 class Shop(Served):
-    """A server with a subscriber of one kind, and one message on its way to it."""
+    """A server with subscribers of some kinds, of which the first is `crm`."""
 
-    def __init__(self, folder: Path, use: str, drain: str = "0.2s") -> None:
-        super().__init__(folder, CONFIG.replace("USE", use).replace("DRAIN", drain))
+    def __init__(self, folder: Path, *uses: str, drain: str = "0.2s") -> None:
+        names = ["crm", *uses[1:]]
+        subscribers = [
+            SUBSCRIBER.format(name=name, use=use) for name, use in zip(names, uses, strict=True)
+        ]
+        super().__init__(folder, CONFIG.replace("DRAIN", drain) + "".join(subscribers))
         (folder / "shop.py").write_text(SHOP)
+        (folder / "begun").touch()
+        self._begin = sum(use != "leaves_a_task" for use in uses)
 
     def begin(self) -> subprocess.Popen:
-        """Start, post a message, and return the process once the subscriber has it."""
+        """Start, post a message, and return the process once each subscriber has it."""
         self.start()
         self.post(new_message("wamid.A", "6281519000001"))
-        self.until((self.folder / "begun").exists)
+        self.until(lambda: (self.folder / "begun").stat().st_size >= self._begin)
         return self.process
 
     def ended(self) -> int:
@@ -167,8 +177,8 @@ def shop(tmp_path):
     """Make a server, which is killed in the end if it still runs."""
     shops = []
 
-    def make(use: str, drain: str = "0.2s") -> Shop:
-        shops.append(Shop(tmp_path, use, drain))
+    def make(*uses: str, drain: str = "0.2s") -> Shop:
+        shops.append(Shop(tmp_path, *uses, drain=drain))
         return shops[-1]
 
     yield make
@@ -177,24 +187,17 @@ def shop(tmp_path):
         end(one.process)
 
 
-ENDING = [
-    *("waits", "swallows", "converts", "returns"),
-    *("plain", "prints", "in_executor", "leaves_a_task"),
-]
-
-
-@pytest.mark.parametrize("use", ENDING)
-def test_it_ends_after_the_drain_whatever_is_at_work(shop, use):
+def test_it_ends_after_the_drain_whatever_is_at_work(shop):
     """Cancellation swallowed, turned into something else, a thread that never returns: it ends."""
-    one = shop(use)
+    at_work = ["waits", "swallows", "converts", "returns", "plain", "prints", "in_executor"]
+    one = shop("leaves_a_task", *at_work)
     one.begin().send_signal(signal.SIGTERM)
     assert one.ended() == 0
     said = one.said()
     assert any(line.startswith("SIGTERM: stopping") for line in said)
-    if use != "leaves_a_task":
-        late = [line for line in said if line.startswith("not finished after 0.2 seconds: crm")]
-        assert len(late) == 1
-        assert "wamid.A" in late[0]
+    (late,) = [line for line in said if line.startswith("not finished after 0.2 seconds: ")]
+    assert all(name in late for name in at_work)
+    assert "wamid.A" in late
 
 
 @pytest.mark.parametrize("use", ["blocks", "spins"])
@@ -209,7 +212,7 @@ def test_it_ends_although_the_event_loop_is_blocked(shop, use):
 
 def test_what_is_awaited_is_told_and_then_finished(shop):
     """The first signal names what the end waits for and how long, and the end waits for it."""
-    one = shop("waits", "3600s")
+    one = shop("waits", drain="3600s")
     one.begin().send_signal(signal.SIGTERM)
     one.until(lambda: one.logged("SIGTERM: stopping"))
     (one.folder / "go").touch()
@@ -222,7 +225,7 @@ def test_what_is_awaited_is_told_and_then_finished(shop):
 
 def test_where_nothing_is_awaited_it_just_stops(shop):
     """Without anything under way the first signal's line says no more than that."""
-    one = shop("waits", "3600s")
+    one = shop("waits", drain="3600s")
     one.start()
     one.process.send_signal(signal.SIGINT)
     assert one.ended() == 0
@@ -230,22 +233,22 @@ def test_where_nothing_is_awaited_it_just_stops(shop):
 
 
 @pytest.mark.parametrize(("second", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("use", ["waits", "swallows", "plain"])
-def test_a_second_signal_ends_it_at_once(shop, use, second, code):
+def test_a_second_signal_ends_it_at_once(shop, second, code):
     """Whoever signals twice waits no longer; one line says what was cut off."""
-    one = shop(use, "3600s")
+    one = shop("waits", "swallows", "plain", drain="3600s")
     one.begin().send_signal(signal.SIGTERM)
     one.until(lambda: one.logged("SIGTERM: stopping"))
     one.process.send_signal(second)
     assert one.ended() == code
     (last,) = [line for line in one.said() if line.startswith("ended at once")]
-    assert last.startswith(f"ended at once by a second signal, {second.name}: crm at work on ")
+    assert last.startswith(f"ended at once by a second signal, {second.name}: ")
+    assert all(f"{name} at work on " in last for name in ("crm", "swallows", "plain"))
 
 
 @pytest.mark.parametrize("use", ["blocks", "spins"])
 def test_a_second_signal_reaches_a_blocked_event_loop(shop, use):
     """Even where nothing of the server runs any more, the second signal ends it."""
-    one = shop(use, "3600s")
+    one = shop(use, drain="3600s")
     process = one.begin()
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -255,7 +258,7 @@ def test_a_second_signal_reaches_a_blocked_event_loop(shop, use):
 
 def test_two_signals_at_once_are_one(shop):
     """A terminal and a parent that both pass on a Ctrl-C do not cut anything off."""
-    one = shop("waits", "3600s")
+    one = shop("waits", drain="3600s")
     process = one.begin()
     process.send_signal(signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
@@ -269,7 +272,7 @@ def test_two_signals_at_once_are_one(shop):
 
 def test_a_hangup_is_a_graceful_stop_and_says_so(shop):
     """SIGHUP finishes what is under way, and nobody takes it for a reload."""
-    one = shop("waits", "3600s")
+    one = shop("waits", drain="3600s")
     one.begin().send_signal(signal.SIGHUP)
     expected = "SIGHUP (which does not read the configuration again): stopping, after at most"
     one.until(lambda: one.logged(expected))
@@ -279,7 +282,7 @@ def test_a_hangup_is_a_graceful_stop_and_says_so(shop):
 
 def test_who_ignores_hangups_is_not_stopped_by_one(shop):
     """With `nohup`, a terminal that closes stops nothing; SIGTERM does."""
-    one = shop("waits", "3600s")
+    one = shop("waits", drain="3600s")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         one.start()
@@ -294,7 +297,7 @@ def test_who_ignores_hangups_is_not_stopped_by_one(shop):
 
 def test_an_interrupt_works_where_it_was_ignored(shop):
     """A shell without job control starts background jobs with SIGINT ignored."""
-    one = shop("waits", "3600s")
+    one = shop("waits", drain="3600s")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         one.start()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import orjson
 import pytest
 
-from tests.bridge.cli.conftest import on_sqlite
+from tests.bridge.cli.conftest import on_every_engine
 from tests.bridge.cli.processes import ADMIN
 
 
@@ -50,6 +50,7 @@ def tail(start, operated):
         one.stop()
 
 
+@on_every_engine
 def test_it_follows_and_masks(operated, tail):
     """New events come as lines without names, numbers or texts; Ctrl-C ends it with 130."""
     operated.receive("before")
@@ -63,7 +64,6 @@ def test_it_follows_and_masks(operated, tail):
     assert following.err == []
 
 
-@on_sqlite
 def test_personal_data_is_shown_to_who_asks(operated, tail):
     """With --show-personal-data the line holds the number, the name and the text."""
     operated.receive("a", text="my secret")
@@ -148,7 +148,6 @@ def test_filters_and_the_past(operated, tail):
     assert some.out[-2].endswith(f"{operated.key('a')}\n")
 
 
-@on_sqlite
 def test_raw_is_what_the_provider_sent(operated, command, tail):
     """The provider's own item cannot be masked, so it is shown to who asks only."""
     operated.receive("a")
@@ -176,7 +175,6 @@ def test_what_makes_no_sense(command, config, arguments, said):
     assert said in outcome.err
 
 
-@on_sqlite
 def test_in_a_terminal_of_80_columns(operated, tail):
     """A narrow terminal gets each event as one line, which it may wrap itself."""
     operated.receive("wamid." + "x" * 60)

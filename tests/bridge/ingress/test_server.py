@@ -51,7 +51,7 @@ async def test_it_tells_whether_it_lives_and_whether_it_is_ready():
 
 async def test_answers_that_nobody_reads_do_not_pile_up():
     """A client that asks on and on and reads no answer is not read from until it does."""
-    count, most = 60_000, 0  # answers of more bytes than the system's own buffers take
+    count, most = 8_000, 0  # answers of more bytes than the system's own buffers take
     acknowledgement = Acknowledgement()
 
     async def handle(request):
@@ -62,7 +62,9 @@ async def test_answers_that_nobody_reads_do_not_pile_up():
     loop = asyncio.get_running_loop()
     runner = web.ServerRunner(web.Server(handle))
     await runner.setup()
-    server = await loop.create_server(runner.server, "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    server = await loop.create_server(runner.server, sock=listener)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.setblocking(False)
@@ -84,17 +86,6 @@ async def test_answers_that_nobody_reads_do_not_pile_up():
     await runner.cleanup()
     assert answers.count(b"HTTP/1.1 200 OK") == count
     assert most < 128 << 10  # twice where asyncio pauses
-
-
-async def test_a_connection_too_many_is_turned_away():
-    """Beyond the limit a connection is closed unread; the others go on."""
-    async with serving(a_bridge(), max_connections=1) as url, ClientSession(url) as client:
-        assert (await client.get("/healthz")).status == 200
-        port = int(url.rsplit(":", 1)[1])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await reader.read() == b""
-        writer.close()
-        assert (await client.get("/healthz")).status == 200
 
 
 async def test_an_address_that_is_taken_is_an_error():
