@@ -82,6 +82,7 @@ _FIRST = (
     "tests/bridge/ops/",
     "tests/bridge/journal/test_postgres",
     "tests/bridge/journal/test_nats",
+    "tests/bridge/outbox/test_round_trip.py",
     "tests/bridge/testing/test_chat.py",
     "tests/docs/test_tutorial.py",
     "tests/docs/test_write_an_adapter.py",

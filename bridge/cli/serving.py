@@ -310,7 +310,8 @@ def _announce(
         is_default = settings.path.absolute() == configuration.DEFAULT.absolute()
         config = "" if is_default else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
-        say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
+        say("Next, in another terminal:")
+        say(f"  bridge trigger {sample}{config}{elsewhere}")
 
 
 def _inspector(settings: Settings) -> str:
