@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from struct import Struct
@@ -278,14 +278,6 @@ class Database:
             return await (await self.execute(connection, statement, values)).fetchall()
 
         return await self.run(work, alone=True)
-
-    async def pages(
-        self, statement: str, after: object, values: Sequence[object] = ()
-    ) -> AsyncGenerator[list[Row]]:
-        """Give rows, page by page: each begins after the first column of the last row."""
-        while rows := await self.rows(statement, (after, *values)):
-            yield rows
-            after = rows[-1][0]
 
     async def change(self, statement: str, values: Sequence[object] = ()) -> int:
         """Run one statement; return how many rows it concerned."""

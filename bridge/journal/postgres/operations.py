@@ -138,13 +138,14 @@ class Operations(SqlJournal):
                 await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (names,))
 
     async def _records(self) -> AsyncGenerator[Sequence[tuple[bytes, Record]]]:
-        async for rows in self.database.pages(
+        after = b""
+        while rows := await self.database.rows(
             "SELECT name, record FROM $.records WHERE name > %b AND record IS NOT NULL "
             "ORDER BY name LIMIT %s",
-            b"",
-            (_PAGE,),
+            (after, _PAGE),
         ):
             yield [(name, decode_record(data)) for name, data in rows]
+            after = rows[-1][0]
 
     async def _overwrite(self, whom: Subject) -> None:  # noqa: ARG002 - others have it in memory
         """See `SqlJournal`; the server's write-ahead log and its backups keep what they have."""
