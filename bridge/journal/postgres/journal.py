@@ -13,6 +13,7 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.grouping import Append
 from bridge.journal.newest import Newest
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
@@ -160,7 +161,8 @@ class PostgresJournal(Operations):
         those that were committed count as duplicates.
         """
         self._running()
-        return await self._appender.append(events)
+        new = (await self._appender.put(Append(events=events))).published
+        return Appended(published=new, duplicates=len(events) - new)
 
     def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         if not self.tail.add(before, entries, last):
@@ -170,7 +172,7 @@ class PostgresJournal(Operations):
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         self._running()
-        await self._appender.learn(digests)
+        await self._appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
 

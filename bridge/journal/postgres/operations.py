@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from bridge.journal.erasure import Subject
+from bridge.journal.grouping import Append
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.appender import Appender
@@ -129,7 +130,7 @@ class Operations(SqlJournal):
         return subject
 
     async def _erase_waiting(self, whom: Subject) -> int:
-        return await self._appender.erase_waiting(whom)
+        return (await self._appender.put(Append(erase=whom))).erased
 
     async def _forget_records(self, whom: Subject) -> None:
         async for records in self._records():
