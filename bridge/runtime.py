@@ -1,7 +1,7 @@
 """The bridge itself: it owns the journal, the bus, the adapters and the deliveries.
 
-A callback's way is told by `Bridge.receive`: verify, parse, make durable, and only then reply.
-Subscribers are served from the journal, on their own time.
+`Bridge.receive` verifies and parses a callback, makes its events durable, and only then responds.
+Subscribers read the journal at their own speed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from contextlib import (
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from yarl import URL
 
-from bridge import assembly, installed
+from bridge import assembly, installed, logs
 from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.clock import Clock
@@ -41,6 +42,7 @@ from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning
+from bridge.forked import end_child, forks
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
@@ -182,12 +184,12 @@ class Bridge(Subscribers, Conversations):
         self._serve_outbox()
 
     def send_through(self, name: str, sender: Sender) -> None:
-        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        """Send an adapter's messages through another sender than its own, as in a rehearsal."""
         self._outbox.ways.put(name, sender, self.intake.domain_of(name))
         self._serve_outbox()
 
     def fetch_through(self, name: str, source: MediaSource | None, origin: str) -> None:
-        """Fetch files of an adapter's messages by this, in the place of the adapter.
+        """Fetch the files of an adapter's messages through another source than the adapter.
 
         `origin` is where a simulated provider keeps files, which need not be a public address.
         """
@@ -252,11 +254,10 @@ class Bridge(Subscribers, Conversations):
         observer: Observer,
         senders: Mapping[str, Sender],
     ) -> Iterator[None]:
-        """Use another journal, clock and way out in the block, watched by one more observer.
+        """Use another journal, clock and HTTP client in the block, and one more observer.
 
         `senders` are for adapters that have none of their own. The observer sees the attempts of
-        plain receivers too. Raises `ConfigurationError` where
-        the bridge runs.
+        plain receivers too. Raises `ConfigurationError` where the bridge runs.
         """
         if self._is_running:
             raise ConfigurationError("the bridge runs already: test it while it does not")
@@ -301,6 +302,7 @@ class Bridge(Subscribers, Conversations):
         return self
 
     async def _start(self) -> None:
+        logs.guard()
         self._deliveries.clear()
         self._is_drained = False
         async with AsyncExitStack() as stack:
@@ -315,6 +317,10 @@ class Bridge(Subscribers, Conversations):
                     await stack.enter_async_context(function)
             if not all(each.when_paused for each in self.bus.subscribers):
                 await stack.enter_async_context(self._pauses)
+            loop = asyncio.get_running_loop()
+            stack.enter_context(
+                forks.letting_go(partial(loop.call_soon, end_child, "the event loop"))
+            )
             stack.callback(self._has_stopped)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:

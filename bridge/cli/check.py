@@ -10,7 +10,7 @@ import attrs
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, counted, is_terminal, print_line, say
+from bridge.cli.terminal import Exit, counted, is_terminal, print_line, print_wrapped, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 
@@ -126,8 +126,7 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
                 (neutralise(problem.key), "bold"),
                 ("  " if problem.key and place else ""),
                 (neutralise(place), "dim"),
-                ("\n        " if problem.key or place else ""),
-                neutralise(problem.message),
             ),
             soft_wrap=True,
         )
+        print_wrapped(f"        {problem.message}")

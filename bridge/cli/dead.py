@@ -207,5 +207,6 @@ def _chosen(letters: tuple[int, ...], *, every: bool, subscriber: str | None) ->
 
 
 def _reported(done: int, asked: int, verb: str) -> int:
-    say(f"{counted(done, 'dead letter')} {verb}")
+    missing = f", and {asked - done} not there" if done < asked else ""
+    say(f"{counted(done, 'dead letter')} {verb}{missing}")
     return Exit.OK if done >= asked else Exit.FAILURE

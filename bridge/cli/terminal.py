@@ -51,8 +51,7 @@ def talk() -> Console:
 
 def say(text: str, *, style: str | None = None) -> None:
     """Tell people a line, or several: on a terminal in colour, and wrapped between words."""
-    fit = _wrapped if sys.stderr.isatty() else neutralise
-    safe = "\n".join(fit(line) for line in text.split("\n"))
+    safe = "\n".join(_fitting(line, sys.stderr) for line in text.split("\n"))
     if style is not None and is_terminal(sys.stderr):
         talk().print(safe, style=style)
     else:
@@ -60,12 +59,20 @@ def say(text: str, *, style: str | None = None) -> None:
         sys.stderr.flush()
 
 
-def _wrapped(line: str) -> str:
+def print_wrapped(text: str) -> None:
+    """Write a line of data for people, if it is not empty: on a terminal wrapped between words."""
+    if text:
+        sys.stdout.write(f"{_fitting(text, sys.stdout)}\n")
+
+
+def _fitting(line: str, stream: TextIO) -> str:
     safe = neutralise(line)
+    if not stream.isatty():
+        return safe
     indent = safe[: len(safe) - len(safe.lstrip())]
     return textwrap.fill(
         safe,
-        os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS,
+        os.get_terminal_size(stream.fileno()).columns or _COLUMNS,
         subsequent_indent=f"{indent}  ",
         expand_tabs=False,
         replace_whitespace=False,

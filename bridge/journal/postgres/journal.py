@@ -26,6 +26,7 @@ from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
 from bridge.supervised import Deaths, Tasks
+from bridge.threads import in_thread
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -111,7 +112,7 @@ class PostgresJournal(Operations):
         self._make()
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.database)
-            self.partitions = await asyncio.to_thread(schema.prepare, self.settings)
+            self.partitions = await in_thread(schema.prepare, self.settings)
             self._members.partitions = self._appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)

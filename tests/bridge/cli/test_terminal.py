@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from importlib.metadata import version
 
 import orjson
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.bridge.cli.processes import ROOT, Operated
 from tests.bridge.cli.terminals import COLUMNS, lines_of
 from tests.bridge.cli.test_help import COMMANDS
+from tests.callbacks import NOW
 
 # As long as Meta's: base64 of a phone and an id.
 # As long as the ids of WhatsApp, and without a phone inside, so that no digest stands for it.
@@ -68,6 +70,39 @@ def test_what_is_told_breaks_between_words(look, workplace):
     assert len(note) > 1
     assert max(map(len, note)) <= COLUMNS
     assert "no such path in incs/whatsapp-text, so it is added" in " ".join(map(str.strip, note))
+
+
+def test_failures_of_sending_fit(operated, look, command):
+    """Each failure is a line that fits, and below them stands what to do about each code."""
+    operated.post(
+        {
+            "event": "message_status_update",
+            "channel_id": 30058,
+            "business_phone": "6281519236680",
+            "message_id": operated.id("late"),
+            "message_status": "failed",
+            "error": {"code": "expired", "title": "it could not be sent in time " * 5},
+            "received_at": int(NOW),
+        }
+    )
+    lines = look("outbox")
+    assert max(map(len, lines)) <= COLUMNS
+    (row,) = [line for line in lines if line.split()[:3] == ["incs", "failed", "expired"]]
+    assert "it could not" in row
+    assert "expired: See why it waited, and send it anew if it is still wanted." in lines
+    told = [line.split("\t") for line in command("outbox").lines]
+    assert ["sending", "nothing can be sent: no adapter has what that takes"] in told
+    assert [row[6] for row in told if row[:3] == ["incs", "failed", "expired"]] == [
+        "See why it waited, and send it anew if it is still wanted."
+    ]
+
+
+def test_installed_adapters_fit(look):
+    """The list of adapters wraps between words, whatever they say of themselves."""
+    lines = look("adapters")
+    assert max(map(len, lines)) <= COLUMNS
+    (row,) = [line for line in lines if line.split()[:1] == ["whatsapp"]]
+    assert row.split()[1:4] == ["incs-bridge", version("incs-bridge"), "53"]
 
 
 @pytest.mark.parametrize("verb", ["events", "tail"])
