@@ -94,18 +94,14 @@ class Appender:
         for _ in range(_WITHOUT_LOCK):
             with suppress(Changed):
                 return await self._database.run(partial(self._write, group), alone=True)
-        return await self._database.run(partial(self._write_locked, group))
-
-    async def _write_locked(
-        self, group: Sequence[Append], connection: Connection
-    ) -> tuple[int, list[Entry], int]:
-        await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
-        return await self._write(group, connection)
+        return await self._database.run(partial(self._write, group, locked=True))
 
     async def _write(
-        self, group: Sequence[Append], connection: Connection
+        self, group: Sequence[Append], connection: Connection, *, locked: bool = False
     ) -> tuple[int, list[Entry], int]:
-        """Decide what is new, and write it. Raises `Changed`."""
+        """Decide what is new, and write it. Raises `Changed`, unless it is `locked` meanwhile."""
+        if locked:
+            await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
         for item in group:
             item.error = None
         ledger = GroupLedger(self._database, connection)

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
@@ -23,7 +23,6 @@ from bridge.journal.sql import Dialect, SqlJournal
 T = TypeVar("T")
 
 _PAGE: Final = 1000
-_LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _SELECT: Final = f"SELECT {COLUMNS} FROM $.entries"  # noqa: S608 - our own columns
 _VALUE: Final = re.compile(r":([a-z]\w*)")
 
@@ -88,24 +87,6 @@ class Operations(SqlJournal):
             (digest(name),),
         )
         return decode_record(rows[0][0]) if rows and rows[0][0] is not None else None
-
-    async def read_after(
-        self, position: int, limit: int, partitions: Sequence[int] | None = None
-    ) -> list[Entry]:
-        """Return entries beyond a position, of some partitions or of all: fewer of large ones."""
-        chosen = "" if partitions is None else " AND partition = ANY(%s)"
-        values: tuple[Any, ...] = () if partitions is None else (list(partitions),)
-        return [
-            read_entry(row)
-            for row in await self.database.rows(
-                f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
-                "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
-                f"({_SELECT} WHERE position > %s AND event IS NOT NULL{chosen} "
-                "ORDER BY position LIMIT %s) AS page) AS page "
-                "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
-                (position, *values, limit, _LARGEST_PAGE),
-            )
-        ]
 
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`."""
