@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import instant, phone
+from bridge.adapter.payload import MAX_PHONE_DIGITS, MIN_PHONE_DIGITS, instant, times
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.value_context import remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, MESSAGES, OBJECT
@@ -77,12 +77,14 @@ def plain_message(
             return None
         if "phone_number_id" not in metadata or "display_phone_number" not in metadata:
             return None
-        occurred_at = instant(item["timestamp"])
+        told_at = item["timestamp"]
+        occurred_at = times.get(told_at) or instant(told_at)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # a part is missing, or is not what the lines above take it for
-    user_phone = phone(number)
     if (
-        user_phone is None
+        not (MIN_PHONE_DIGITS <= len(number) <= MAX_PHONE_DIGITS and number.isdigit())
+        or not number.isascii()
+        or number[0] == "0"
         or occurred_at is None
         or type(body) is not str
         or type(name) is not str
@@ -91,6 +93,7 @@ def plain_message(
         or not (user_id is None or (type(user_id) is str and user_id))
     ):
         return None
+    user_phone = f"+{number}"
     return build.message(
         source=source,
         channel=CHANNEL,

@@ -42,8 +42,8 @@ _TIME_NAME: Final = re.compile("(?i)time|date|_at$|(?-i:At)$")
 _PUNCTUATION_OF_UTC: Final = ("--T::Z", "--T::.")  # of 2026-11-01T12:00:00Z, and of a fraction
 _LENGTHS_OF_UTC: Final = (20, 22, 23, 24, 25, 26, 27)  # with up to six digits of a second
 _PHONE_PUNCTUATION: Final = str.maketrans("", "", " -().\u00a0\u2011")
-_MIN_PHONE_DIGITS: Final = 5
-_MAX_PHONE_DIGITS: Final = 15  # E.164
+MIN_PHONE_DIGITS: Final = 5
+MAX_PHONE_DIGITS: Final = 15  # E.164
 _SHA256_BYTES: Final = 32
 
 
@@ -164,7 +164,7 @@ def instant(value: JsonValue) -> datetime | None:
     """
     if type(value) is str:
         if len(value) == _UNIX_DIGITS:
-            told = _times.get(value) or _unix_time(value)  # as most providers tell the time
+            told = times.get(value) or _unix_time(value)  # as most providers tell the time
             if told is not None:
                 return told
         elif value[4:20:3] in _PUNCTUATION_OF_UTC:
@@ -172,7 +172,7 @@ def instant(value: JsonValue) -> datetime | None:
         if "-" in value[1:]:
             return _rfc3339(value)
     elif type(value) is int and _FIRST_SECOND <= value < _MILLISECONDS_FROM:
-        return _times.get(value) or _unix_time(value)
+        return times.get(value) or _unix_time(value)
     seconds = number(value)
     if seconds is None:
         return None
@@ -186,7 +186,8 @@ def instant(value: JsonValue) -> datetime | None:
         return None
 
 
-_times: Final[dict[int | str, datetime]] = {}
+times: Final[dict[int | str, datetime]] = {}
+"""Those that `instant` has read of late, by their seconds."""
 
 
 def _unix_time(seconds: int | str) -> datetime | None:
@@ -197,9 +198,9 @@ def _unix_time(seconds: int | str) -> datetime | None:
     """
     if type(seconds) is str and not (seconds.isdigit() and seconds.isascii() and seconds[0] > "0"):
         return None
-    if len(_times) >= _MAX_TIMES:
-        _times.clear()
-    time = _times[seconds] = _from_timestamp(int(seconds), UTC)
+    if len(times) >= _MAX_TIMES:
+        times.clear()
+    time = times[seconds] = _from_timestamp(int(seconds), UTC)
     return time
 
 
@@ -256,7 +257,7 @@ def phone(value: JsonValue) -> str | None:
             if not digits.isdigit():
                 return None
     if (
-        _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS
+        MIN_PHONE_DIGITS <= len(digits) <= MAX_PHONE_DIGITS
         and digits[0] != "0"
         and digits.isascii()
     ):
