@@ -51,8 +51,8 @@ else:
             "bridge.journal.sqlite",
             "bridge.delivery.subscriber",
             "bridge.delivery.bus",
-            "bridge.ingress.responses",
             "bridge.runtime",
+            "bridge.ingress.responses",
         ),
     )
 

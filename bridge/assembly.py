@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import attrs
 
+from bridge import installed
 from bridge.adapter import Adapter, ChannelSource, Repeating
 from bridge.delivery.console import Console
 from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import Subscriber
-from bridge.errors import ConfigurationError, Problem
+from bridge.delivery.subscribers import Subscribers
+from bridge.errors import ConfigurationError, NotRunning, Problem
+from bridge.ingress.domains import Member
+from bridge.journal.start import Start
 from bridge.model import Event
+from bridge.outbox.ways import FOLLOWER, NAME, Ways
 from bridge.raised import described
-from bridge.settings import CONSOLE, MEDIA, WEBHOOK, AdapterEntry, SubscriberEntry
+from bridge.settings import (
+    CONSOLE,
+    MEDIA,
+    WEBHOOK,
+    AdapterEntry,
+    DeliverySettings,
+    PaceSettings,
+    Settings,
+    SubscriberEntry,
+)
 from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
+    from bridge.observer import Observer
     from bridge.outbox.keeping import Keeper
 
 _REPEATED: Final = timedelta(days=8)
@@ -61,6 +77,112 @@ def _function_of(
         module, _, path = entry.use.partition(":")
         raise ConfigurationError((Problem("use", f"{module!r} has no function {path!r}"),))
     return found
+
+
+class Assembled(Protocol):
+    """What is made of settings: a `Bridge`, or a `Draft` of one."""
+
+    @property
+    def observe(self) -> Callable[[Observer], None]:
+        """See `Bridge.observe`."""
+        ...
+
+    @property
+    def add_adapter(self) -> Callable[..., None]:
+        """See `Bridge.add_adapter`."""
+        ...
+
+    @property
+    def subscribe(self) -> Callable[..., None]:
+        """See `Bridge.subscribe`."""
+        ...
+
+    @property
+    def media_keeper(self) -> Callable[[str | Path], Keeper]:
+        """See `Bridge.media_keeper`."""
+        ...
+
+
+def assemble(settings: Settings, bridge: Assembled) -> None:
+    """Give a bridge everything that the settings name.
+
+    Raises `ConfigurationError` with every adapter that refuses its settings and every subscriber
+    whose function cannot be imported.
+    """
+    if settings.tracing.enabled:
+        from bridge.ops.tracing import Tracing  # noqa: PLC0415 - an extra, which few have
+
+        bridge.observe(Tracing.exporting())
+    problems: list[Problem] = []
+    for name, entry in settings.adapters.items():
+        try:
+            adapter = installed.load(entry.type)(name, entry.settings)
+            bridge.add_adapter(
+                name,
+                adapter,
+                domain=entry.domain,
+                believe_unsigned=entry.believe_unsigned,
+                max_age=max_age_of(entry, adapter, settings.journal.keep),
+                stale=entry.stale,
+                accounts=entry.accounts,
+                allow_networks=entry.allow_networks,
+                pace=entry.pace,
+            )
+        except ConfigurationError as error:
+            problems += settings.locate(f"adapters.{name}", error)
+    for name, wanted in settings.subscribers.items():
+        try:
+            bridge.subscribe(
+                subscriber_of(wanted, bridge.media_keeper),
+                start=Start(wanted.start),
+                policy=wanted.delivery,
+            )
+        except ConfigurationError as error:
+            problems += settings.locate(f"subscribers.{name}", error)
+    if problems:
+        raise ConfigurationError(tuple(problems))
+
+
+class Draft(Subscribers):
+    """What a bridge would refuse, without one: for commands that start nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(DeliverySettings())
+        self._members: list[Member] = []
+        self._ways = Ways(time.monotonic)
+
+    def observe(self, _: Observer, /) -> None:
+        """Take an observer, which will have nothing to observe."""
+
+    def add_adapter(
+        self,
+        name: str,
+        adapter: Adapter,
+        /,
+        *,
+        domain: str | None,
+        believe_unsigned: bool,
+        pace: Mapping[str, PaceSettings],
+        **_: object,
+    ) -> None:
+        """See `Bridge.add_adapter`."""
+        member = Member(name, adapter, domain, believe_unsigned=believe_unsigned)
+        member.check(self._members)
+        self._members.append(member)
+        self._ways.add(name, adapter, member.domain, pace)
+        if self._ways and NAME not in self._policies:
+            for reserved in (NAME, FOLLOWER):
+                self.subscribe(Subscriber(name=reserved, function=print))
+
+    def media_keeper(self, folder: str | Path, /) -> Keeper:
+        """See `Bridge.media_keeper`; what it returns is never called."""
+        from bridge.outbox.keeping import Keeper  # noqa: PLC0415 - HTTP, as in `_function_of`
+
+        return Keeper(folder, _never, _never)
+
+
+async def _never(*_: object, **__: object) -> NoReturn:
+    raise NotRunning("a draft of a bridge does nothing")
 
 
 def max_age_of(entry: AdapterEntry, adapter: object, keep: float) -> float:

@@ -10,8 +10,9 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -22,7 +23,7 @@ from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
     from bridge.adapter import Adapter, AdapterClass
-    from bridge.journal.protocol import Journal, JournalClass
+    from bridge.journal.protocol import EngineModule, Journal, JournalClass
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
@@ -178,17 +179,24 @@ def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
 
 
 def _settings_of_engine(entry_points: Sequence[metadata.EntryPoint]) -> type[attrs.AttrsInstance]:
-    return _journal_class(entry_points).Settings
+    engine: EngineModule = _imported(entry_points, _module_of)
+    return engine.Settings
 
 
-def _journal_class(entry_points: Sequence[metadata.EntryPoint]) -> JournalClass:
-    """Import an engine. Raises `ConfigurationError`."""
+def _module_of(entry_point: metadata.EntryPoint) -> ModuleType:
+    return import_module(entry_point.module)
+
+
+def _imported(
+    entry_points: Sequence[metadata.EntryPoint], load: Callable[[metadata.EntryPoint], Any]
+) -> Any:  # noqa: ANN401 - whatever an entry point names
+    """Import something of an engine. Raises `ConfigurationError`."""
     if len(entry_points) > 1:
         values = ", ".join(map(_origin, entry_points))
         raise ConfigurationError(f"this engine is offered more than once: {values}")
     (entry_point,) = entry_points
     try:
-        return cast("JournalClass", entry_point.load())
+        return load(entry_point)
     except Exception as error:  # a broken package may raise anything as it is imported
         told = f"cannot be used ({_origin(entry_point)}): {type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError) and entry_point.extras:
@@ -199,21 +207,39 @@ def _journal_class(entry_points: Sequence[metadata.EntryPoint]) -> JournalClass:
 
 def journal_of(settings: tables.JournalSettings) -> Journal:
     """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
+    cls: JournalClass = _engine(settings.engine, metadata.EntryPoint.load)
+    return cls.from_settings(settings, local=_local)
+
+
+def check_journal(settings: tables.JournalSettings) -> Sequence[Problem]:
+    """Return what needs attention, as `EngineModule.check` does."""
+    engine: EngineModule = _engine(settings.engine, _module_of)
+    return engine.check(settings, local=_check_local)
+
+
+def _engine(name: str, load: Callable[[metadata.EntryPoint], Any]) -> Any:  # noqa: ANN401
+    """Import something of the engine of this name. Raises `ConfigurationError`."""
     offers = _offers(JOURNALS)
-    told = unknown("engine", settings.engine, offers)
-    if settings.engine in offers:
+    told = unknown("engine", name, offers)
+    if name in offers:
         try:
-            cls = _journal_class(offers[settings.engine])
+            return _imported(offers[name], load)
         except ConfigurationError as error:
             told = str(error)
-        else:
-            return cls.from_settings(settings, local=_local)
     raise ConfigurationError((Problem("journal.engine", told),))
 
 
 def _local(path: Path, max_size: int) -> Journal:
+    return journal_of(_local_settings(path, max_size))
+
+
+def _check_local(path: Path, max_size: int) -> Sequence[Problem]:
+    return check_journal(_local_settings(path, max_size))
+
+
+def _local_settings(path: Path, max_size: int) -> tables.JournalSettings:
     # What has been taken out of it need not stay.
-    return journal_of(tables.JournalSettings(path=path, keep=0, max_size=max_size))
+    return tables.JournalSettings(path=path, keep=0, max_size=max_size)
 
 
 def read(path: Path | str) -> tables.Settings:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 
 
 def lazily(
@@ -52,3 +53,9 @@ class later:  # noqa: N801 - it is called in the place of an import
         value = getattr(import_module(self._module), name)
         setattr(self, name, value)
         return value
+
+
+def required(module: str) -> None:
+    """Raise `ModuleNotFoundError` where a module is not installed; it is not imported."""
+    if find_spec(module) is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)

@@ -1,7 +1,7 @@
 """The bridge itself: it owns the journal, the bus, the adapters and the deliveries.
 
-A callback's way is told by `Bridge.receive`: verify, parse, make durable, and only then reply.
-Subscribers are served from the journal, on their own time.
+`Bridge.receive` verifies and parses a callback, makes its events durable, and only then responds.
+Subscribers read the journal at their own speed.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from contextlib import (
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from yarl import URL
 
-from bridge import assembly, installed
+from bridge import assembly, installed, logs
 from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
-from bridge.assembly import max_age_of, subscriber_of
 from bridge.clock import Clock
 from bridge.delivery import Delivery
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
-from bridge.errors import ConfigurationError, NotRunning, Problem
+from bridge.errors import ConfigurationError, NotRunning
+from bridge.forked import end_child, forks
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
@@ -51,10 +52,9 @@ from bridge.model import Event
 from bridge.observer import Observer, Observers
 from bridge.ops.audit import Audit
 from bridge.ops.operators import Operators
-from bridge.ops.tracing import Tracing
 from bridge.outbox.client import Sends
 from bridge.outbox.conversations import Conversations
-from bridge.outbox.outbox import NAME
+from bridge.outbox.ways import NAME
 from bridge.settings import (
     DeliverySettings,
     OutboxSettings,
@@ -133,36 +133,7 @@ class Bridge(Subscribers, Conversations):
             outbox=settings.outbox,
         )
         bridge.settings = settings
-        if settings.tracing.enabled:
-            bridge.observe(Tracing.exporting())
-        problems: list[Problem] = []
-        for name, entry in settings.adapters.items():
-            try:
-                adapter = installed.load(entry.type)(name, entry.settings)
-                bridge.add_adapter(
-                    name,
-                    adapter,
-                    domain=entry.domain,
-                    believe_unsigned=entry.believe_unsigned,
-                    max_age=max_age_of(entry, adapter, settings.journal.keep),
-                    stale=entry.stale,
-                    accounts=entry.accounts,
-                    allow_networks=entry.allow_networks,
-                    pace=entry.pace,
-                )
-            except ConfigurationError as error:
-                problems += settings.locate(f"adapters.{name}", error)
-        for name, wanted in settings.subscribers.items():
-            try:
-                bridge.subscribe(
-                    subscriber_of(wanted, bridge.media_keeper),
-                    start=Start(wanted.start),
-                    policy=wanted.delivery,
-                )
-            except ConfigurationError as error:
-                problems += settings.locate(f"subscribers.{name}", error)
-        if problems:
-            raise ConfigurationError(tuple(problems))
+        assembly.assemble(settings, bridge)
         return bridge
 
     # --- who takes part ------------------------------------------------------------------
@@ -197,8 +168,6 @@ class Bridge(Subscribers, Conversations):
         Raises `ConfigurationError` where the name is taken, and where an adapter that verifies no
         signatures shares the domain of one that does without `believe_unsigned`.
         """
-        if isinstance(adapter, type) or not isinstance(adapter, Adapter):
-            raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
         self.intake.add(
             name,
             adapter,
@@ -215,12 +184,12 @@ class Bridge(Subscribers, Conversations):
         self._serve_outbox()
 
     def send_through(self, name: str, sender: Sender) -> None:
-        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        """Send an adapter's messages through another sender than its own, as in a rehearsal."""
         self._outbox.ways.put(name, sender, self.intake.domain_of(name))
         self._serve_outbox()
 
     def fetch_through(self, name: str, source: MediaSource | None, origin: str) -> None:
-        """Fetch files of an adapter's messages by this, in the place of the adapter.
+        """Fetch the files of an adapter's messages through another source than the adapter.
 
         `origin` is where a simulated provider keeps files, which need not be a public address.
         """
@@ -285,11 +254,10 @@ class Bridge(Subscribers, Conversations):
         observer: Observer,
         senders: Mapping[str, Sender],
     ) -> Iterator[None]:
-        """Use another journal, clock and way out in the block, watched by one more observer.
+        """Use another journal, clock and HTTP client in the block, and one more observer.
 
         `senders` are for adapters that have none of their own. The observer sees the attempts of
-        plain receivers too. Raises `ConfigurationError` where
-        the bridge runs.
+        plain receivers too. Raises `ConfigurationError` where the bridge runs.
         """
         if self._is_running:
             raise ConfigurationError("the bridge runs already: test it while it does not")
@@ -334,6 +302,7 @@ class Bridge(Subscribers, Conversations):
         return self
 
     async def _start(self) -> None:
+        logs.guard()
         self._deliveries.clear()
         self._is_drained = False
         async with AsyncExitStack() as stack:
@@ -348,6 +317,10 @@ class Bridge(Subscribers, Conversations):
                     await stack.enter_async_context(function)
             if not all(each.when_paused for each in self.bus.subscribers):
                 await stack.enter_async_context(self._pauses)
+            loop = asyncio.get_running_loop()
+            stack.enter_context(
+                forks.letting_go(partial(loop.call_soon, end_child, "the event loop"))
+            )
             stack.callback(self._has_stopped)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import compileall
 import logging
+import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +37,16 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the bridge once where Python keeps no bytecode, and not in hundreds of processes."""
-    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+    """Prepare what all processes of a run share: a folder, and the bytecode of the bridge.
+
+    It is compiled once where Python keeps no bytecode, and not in hundreds of processes.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    shared = tempfile.mkdtemp(prefix="bridge-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(shared))
+    os.environ["BRIDGE_TESTS_SHARED"] = shared
+    if sys.dont_write_bytecode:
         folder = Path(find_spec("bridge").origin).parent
         for each in (folder, folder / "adapters"):  # the latter may be a link
             compileall.compile_dir(each, quiet=2)
@@ -64,7 +75,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # What takes longest comes first, so that in the end no worker is left alone with it.
-_FIRST = ("tests/promises/", "tests/test_exactly_once.py", "tests/bridge/cli/", "tests/bridge/ops/")
+_FIRST = (
+    "tests/promises/",
+    "tests/test_exactly_once.py",
+    "tests/bridge/cli/",
+    "tests/bridge/ops/",
+    "tests/bridge/journal/test_postgres",
+    "tests/bridge/journal/test_nats",
+    "tests/bridge/outbox/test_round_trip.py",
+    "tests/bridge/testing/test_chat.py",
+    "tests/docs/test_tutorial.py",
+    "tests/docs/test_write_an_adapter.py",
+    "tests/test_packaging.py",
+)
 
 _SLOW = (
     "tests/promises/",

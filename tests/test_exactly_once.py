@@ -118,7 +118,10 @@ def test_each_event_counts_once(database, tmp_path):
     until = time.monotonic() + PATIENCE
     while sum(counted(ask).values()) < EVENTS:
         moment = chance.choice(["before the next", "before it is known", "later"])
-        command = [sys.executable, str(script), str(chance.randint(10, 20)), moment]
+        # Each may begin with all that the last ones counted, if none of that was known when they
+        # were killed: so each lives longer.
+        enough = chance.randint(10, 20) + 5 * kills
+        command = [sys.executable, str(script), str(enough), moment]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE)
         while sum(counted(ask).values()) < EVENTS and worker.poll() is None:
             assert time.monotonic() < until

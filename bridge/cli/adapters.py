@@ -9,6 +9,7 @@ from typing import Final
 from bridge import installed
 from bridge.cli.options import AsJson
 from bridge.cli.rendering import Columns, print_rows
+from bridge.cli.terminal import is_terminal
 from bridge.errors import BridgeError
 
 _COLUMNS: Final[Columns] = {
@@ -18,6 +19,7 @@ _COLUMNS: Final[Columns] = {
     "samples": lambda row: "-" if row["samples"] is None else str(row["samples"]),
     "summary": lambda row: f"broken: {row['fault']}" if row["fault"] else row["summary"],
 }
+_NARROW: Final[Columns] = {name: cell for name, cell in _COLUMNS.items() if name != "class"}
 
 
 def _row(offer: installed.Installed) -> dict[str, str | int | None]:
@@ -53,4 +55,5 @@ def adapters(*, json: AsJson = False) -> None:
 
     Example: `bridge adapters`
     """
-    print_rows(map(_row, installed.adapters().values()), _COLUMNS, as_json=json)
+    columns = _NARROW if is_terminal() else _COLUMNS
+    print_rows(map(_row, installed.adapters().values()), columns, as_json=json)

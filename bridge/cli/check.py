@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from rich.console import Console
-from rich.text import Text
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, counted, print_line, say
+from bridge.cli.terminal import Exit, counted, is_terminal, print_line, print_wrapped, say
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 
@@ -89,11 +87,11 @@ def _ask(settings: Settings, path: Path) -> Exit:
 
 
 def mistakes(settings: Settings) -> tuple[Problem, ...]:
-    """Return every mistake that shows only when the bridge is made, or connects."""
-    from bridge.runtime import Bridge
+    """Return every mistake that shows only when the bridge is made."""
+    from bridge.assembly import Draft, assemble
 
     try:
-        Bridge.from_settings(settings)
+        assemble(settings, Draft())
     except ConfigurationError as error:
         return error.problems
     return ()
@@ -101,23 +99,26 @@ def mistakes(settings: Settings) -> tuple[Problem, ...]:
 
 def _about_journal(settings: Settings) -> tuple[Problem, ...]:
     """Look at the journal as a start would. Raises `ConfigurationError` where that would fail."""
-    from bridge.installed import journal_of
+    from bridge.installed import check_journal
 
     try:
-        told = tuple(journal_of(settings.journal).check())
+        told = tuple(check_journal(settings.journal))
     except ConfigurationError as error:
         raise ConfigurationError(settings.locate("journal", error)) from error
     return settings.locate("journal", ConfigurationError(told)) if told else ()
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:
+    if not is_terminal():
+        mark = "warning: " if label == "warning" else ""
+        for problem in problems:
+            print_line(str(attrs.evolve(problem, message=f"{mark}{problem.message}")))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
     out = Console(highlight=False, markup=False, emoji=False)
     for problem in problems:
-        if not out.is_terminal:
-            is_warning = label == "warning"
-            message = f"warning: {problem.message}" if is_warning else problem.message
-            print_line(str(attrs.evolve(problem, message=message)))
-            continue
         place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
         out.print(
             Text.assemble(
@@ -125,8 +126,7 @@ def _show(problems: Iterable[Problem], label: str, style: str) -> None:
                 (neutralise(problem.key), "bold"),
                 ("  " if problem.key and place else ""),
                 (neutralise(place), "dim"),
-                ("\n        " if problem.key or place else ""),
-                neutralise(problem.message),
             ),
             soft_wrap=True,
         )
+        print_wrapped(f"        {problem.message}")

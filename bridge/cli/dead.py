@@ -25,7 +25,6 @@ from bridge.cli.options import (
 )
 from bridge.cli.rendering import (
     Columns,
-    is_terminal,
     one_line,
     pretty,
     print_json,
@@ -33,7 +32,7 @@ from bridge.cli.rendering import (
     short_time,
 )
 from bridge.cli.show import outcome_of
-from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, say
+from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, is_terminal, say
 from bridge.model.masking import mask_phones_in, masked
 
 dead = App(
@@ -96,6 +95,9 @@ def list_letters(
         {"letters": count, "subscriber": name, "error": error}
         for (name, error), count in groups.most_common()
     ]
+    if not letters and is_terminal() and not json:
+        say("no dead letters")
+        return
     if not summary:
         is_narrow = is_terminal() and not wide
         columns = _NARROW if is_narrow else _WIDE
@@ -205,5 +207,6 @@ def _chosen(letters: tuple[int, ...], *, every: bool, subscriber: str | None) ->
 
 
 def _reported(done: int, asked: int, verb: str) -> int:
-    say(f"{counted(done, 'dead letter')} {verb}")
+    missing = f", and {asked - done} not there" if done < asked else ""
+    say(f"{counted(done, 'dead letter')} {verb}{missing}")
     return Exit.OK if done >= asked else Exit.FAILURE

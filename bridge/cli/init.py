@@ -25,7 +25,7 @@ from bridge.adapter.setup import Chosen, Given, Rows, Several, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.config import DEFAULT, ConfigOption
-from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
+from bridge.cli.terminal import Exit, UsageError, ask, print_line, say
 from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings.wording import unknown
 
@@ -115,7 +115,7 @@ def _ask(question: str, *, hidden: bool = False) -> str:
         if hidden:
             # It prompts by itself once nothing shows any more: what is typed earlier is lost.
             return getpass.getpass("> ").strip()
-        talk.print("> ", end="")  # `input` would write it to standard output, which is for data
+        ask("> ")
         return input().strip()
     except EOFError:  # Ctrl-D: nothing more will be said
         return ""
@@ -332,7 +332,7 @@ def _base(host: str | None) -> str:
 def _tell(
     path: Path, settings: Settings, tables: Sequence[_Table], base: str, *, has_bot: bool
 ) -> None:
-    say(f"{path} is written; only you can read it. Enter at each provider this address:")
+    say(f"{path} is written, and only you can read it. What to enter at each provider:")
     for table in tables:
         print_line(
             table.name, f"{base}{settings.server.prefix}/{table.name}{_tail(settings, table)}"

@@ -8,12 +8,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from importlib.resources import files
 from typing import Annotated, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
 from bridge.cli.terminal import Exit, UsageError, fail, say
 from bridge.errors import BridgeError, ConfigurationError, UnknownAdapter
@@ -30,16 +28,22 @@ _HELP: Final = """\
     Ctrl-C, 143 ended by SIGTERM."""
 
 
+def _version() -> str:
+    from importlib import metadata
+
+    return f"incs-bridge {metadata.version('incs-bridge')}"
+
+
 def _application() -> App:
     return App(
         name="bridge",
         help=_HELP,
-        version=lambda: f"incs-bridge {metadata.version('incs-bridge')}",
+        version=_version,
         help_format="markdown",
         version_format="plaintext",
         default_parameter=Parameter(negative="", show_default=False),
         suppress_keyboard_interrupt=False,  # the exit code is ours to give
-        error_console=Console(stderr=True),
+        print_error=False,  # `_misused` does
     )
 
 
@@ -73,8 +77,8 @@ def launch(
     try:
         code = app(tokens, exit_on_error=False, result_action="return_value")
         sys.stdout.flush()
-    except CycloptsError:
-        return Exit.USAGE  # it has been explained already
+    except CycloptsError as error:
+        return _misused(error)
     except BrokenPipeError:
         # The reader has seen enough (`bridge … | head`). What is still buffered goes nowhere,
         # or the interpreter would complain about it as it ends.
@@ -85,6 +89,14 @@ def launch(
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         return _explained(error, debug=debug)
     return code or Exit.OK
+
+
+def _misused(error: CycloptsError) -> Exit:
+    from cyclopts import CycloptsPanel
+    from rich.console import Console
+
+    Console(stderr=True).print(CycloptsPanel(error))
+    return Exit.USAGE
 
 
 def _explained(error: Exception, *, debug: bool) -> Exit:
@@ -136,6 +148,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = (_overview() if is_overview else app).meta(
             tokens, exit_on_error=False, result_action="return_value"
         )
-    except CycloptsError:
-        code = Exit.USAGE  # it has been explained already
+    except CycloptsError as error:
+        code = _misused(error)
     sys.exit(code or Exit.OK)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows, short_time
-from bridge.cli.terminal import at_most, counted, print_line
+from bridge.cli.rendering import Columns, one_line, print_json, print_rows, short_time
+from bridge.cli.terminal import at_most, counted, is_terminal, print_line, print_wrapped
 
 
 def _standing(row: Mapping[str, Any]) -> str:
@@ -38,6 +38,9 @@ _FAILURES: Final[Columns] = {
     "last": lambda row: _time(row["last_at"]),
     "what to do": lambda row: row["advice"] or "",
 }
+_NARROW: Final[Columns] = {
+    name: _FAILURES[name] for name in ("adapter", "status", "code", "messages", "last", "title")
+}
 
 
 def outbox(*, config: ServerConfig = None, json: AsJson = False) -> None:
@@ -59,9 +62,19 @@ def outbox(*, config: ServerConfig = None, json: AsJson = False) -> None:
             print_line(f"{name:<12}{text}")
         else:
             print_line(name, text)
-    for rows, columns in ((found["held"], _HELD), (found["failures"], _FAILURES)):
-        if rows:
-            print_rows(rows, columns)
+    if found["held"]:
+        print_rows(found["held"], _HELD)
+    if found["failures"] and is_terminal():
+        print_rows(found["failures"], _NARROW, cut="title")
+        for told in dict.fromkeys(map(_advice, found["failures"])):
+            print_wrapped(told)
+    elif found["failures"]:
+        print_rows(found["failures"], _FAILURES)
+
+
+def _advice(row: Mapping[str, Any]) -> str:
+    what = one_line(row["code"] or row["title"] or row["status"])
+    return f"{what}: {row['advice']}" if row["advice"] else ""
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

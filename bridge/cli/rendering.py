@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
-import rich.console
-from rich.box import SIMPLE
-from rich.table import Table
 
-from bridge.cli.terminal import UsageError, print_line
+from bridge.cli.terminal import UsageError, is_terminal, print_line
 from bridge.model.masking import masked, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
@@ -81,11 +78,6 @@ def _safe(line: str) -> str:
     )
 
 
-def is_terminal() -> bool:
-    """Return whether a person reads what is printed."""
-    return rich.console.Console().is_terminal
-
-
 def print_rows(
     rows: Iterable[Mapping[str, Any]],
     columns: Columns,
@@ -99,22 +91,32 @@ def print_rows(
     In a table the column `cut` is shortened to what fits; a wide one may be wider than the
     terminal.
     """
-    out = rich.console.Console(highlight=False, markup=False, emoji=False)
-    if is_wide:
-        out.width = _WIDEST
+    if not as_json and is_terminal():
+        _print_table(rows, columns, cut=cut, is_wide=is_wide)
+        return
+    for row in rows:
+        if as_json:
+            print_json(row)
+        else:
+            print_line(*(cell(row) for cell in columns.values()))
+
+
+def _print_table(
+    rows: Iterable[Mapping[str, Any]], columns: Columns, *, cut: str | None, is_wide: bool
+) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=SIMPLE, expand=cut is not None)
     for name in columns:
         table.add_column(name, no_wrap=name == cut, ratio=1 if name == cut else None)
     for row in rows:
-        cells = [cell(row) for cell in columns.values()]
-        if as_json:
-            print_json(row)
-        elif out.is_terminal:
-            table.add_row(*map(neutralise, cells))
-        else:
-            print_line(*cells)
-    if out.is_terminal and not as_json:
-        out.print(table)
+        table.add_row(*(neutralise(cell(row)) for cell in columns.values()))
+    out = Console(highlight=False, markup=False, emoji=False)
+    if is_wide:
+        out.width = _WIDEST
+    out.print(table)
 
 
 def one_line(text: str) -> str:

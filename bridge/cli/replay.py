@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from bridge.cli.client import Client, Parameters, connect
 from bridge.cli.filters import Filters
 from bridge.cli.options import AsJson, ServerConfig, Until, moment
 from bridge.cli.rendering import Columns, print_rows
-from bridge.cli.terminal import Exit, UsageError, fail, talk
+from bridge.cli.terminal import Exit, UsageError, fail, is_terminal, talk
 
 _TOGETHER: Final = 500
 _COLUMNS: Final[Columns] = {
@@ -104,10 +105,10 @@ def _found(
     with Progress(
         TextColumn("{task.completed:,.0f} events"),
         TimeElapsedColumn(),
-        console=talk,
+        console=talk(),
         transient=True,
         redirect_stdout=False,
-        disable=not talk.is_terminal,
+        disable=not is_terminal(sys.stderr),
     ) as progress:
         task = progress.add_task("", total=None)
         after: int | None = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import importlib
 import logging
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,7 @@ from bridge.ingress.server import Listener
 from bridge.model import Event
 from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
+from bridge.outbox.ways import FOLLOWER, NAME
 from bridge.raised import raised_at
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
@@ -80,6 +82,8 @@ def run(
         secrets=[secret for _, secret in configuration.found(settings, Secret)],
         whole_tracebacks=DEVELOPING in os.environ,
     )
+    with suppress(AttributeError, OSError, ValueError):  # without standard error there is nobody
+        faulthandler.enable()  # what ends the process from within C, as a bad descriptor may
     if DEVELOPING in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for doubt in doubts(settings, settings.path) if settings.path is not None else ():
@@ -94,10 +98,20 @@ def run(
             return Exit.FAILURE
         else:
             _log.info("stopped")
+        _mend_streams()
         # The interpreter would wait for some of what is left behind, and fail over the rest.
         if not log.flush(_TO_FLUSH) or bridge.at_work:
             os._exit(Exit.OK)
     return Exit.OK
+
+
+def _mend_streams() -> None:
+    """Let the command end as it should though somebody has closed standard output or error."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
 
 
 def _end_with(parent: int) -> None:
@@ -297,6 +311,8 @@ def _announce(
         say(f"  adapter     {name}: {address}")
     say(f"  journal     {journal}")
     for each in bridge.bus.subscribers:
+        if each.name in (NAME, FOLLOWER) and each.name not in waiting:
+            continue  # the bridge's own
         entry = settings.subscribers.get(each.name)
         function = name_of(each.function) if entry is None else entry.use
         words = f"{_wanted(each)} → {function}{waiting.get(each.name, '')}"
@@ -307,14 +323,15 @@ def _announce(
         is_default = settings.path.absolute() == configuration.DEFAULT.absolute()
         config = "" if is_default else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
-        say(f"Next, in another terminal: bridge trigger {sample}{config}{elsewhere}")
+        say("Next, in another terminal:")
+        say(f"  bridge trigger {sample}{config}{elsewhere}")
 
 
 def _inspector(settings: Settings) -> str:
     if not settings.admin.enabled:
         return ""
     if DEVELOPING in os.environ:
-        return " (open it in a browser, and chat with your bot)"
+        return " (open it in a browser to chat with the bot)"
     return " (open it in a browser, with the token)" if settings.admin.own_token else ""
 
 

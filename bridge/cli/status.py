@@ -11,9 +11,9 @@ from rich.filesize import decimal
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, is_terminal, one_line, print_json, print_rows
+from bridge.cli.rendering import Columns, one_line, print_json, print_rows
 from bridge.cli.subscribers import COLUMNS
-from bridge.cli.terminal import Exit, at_most, counted, print_line
+from bridge.cli.terminal import Exit, at_most, counted, is_terminal, print_line
 from bridge.model.masking import mask_phones_in
 
 _SUBSCRIBERS: Final[Columns] = {name: cell for name, cell in COLUMNS.items() if name != "position"}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import textwrap
 from enum import IntEnum
-from typing import Final
-
-from rich.console import Console
+from functools import cache
+from typing import TYPE_CHECKING, Final, TextIO
 
 from bridge.errors import BridgeError
 from bridge.model.masking import neutralise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_COLUMNS: Final = 80  # of a terminal that does not tell
 
 
 class Exit(IntEnum):
@@ -29,13 +36,49 @@ class UsageError(BridgeError):
     """The command was called in a way that cannot work; the text says what would."""
 
 
-talk: Final = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
-"""Standard error. It knows `NO_COLOR` and `FORCE_COLOR`, and uses no colours in a pipe."""
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Return whether a person reads standard output or the stream, or wants it as if one did."""
+    return (stream or sys.stdout).isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+@cache
+def talk() -> Console:
+    """Return standard error for what is drawn; it knows `NO_COLOR` and `FORCE_COLOR`."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str, *, style: str | None = None) -> None:
-    """Tell people a line, or several."""
-    talk.print("\n".join(neutralise(line) for line in text.split("\n")), style=style)
+    """Tell people a line, or several: on a terminal in colour, and wrapped between words."""
+    safe = "\n".join(_fitting(line, sys.stderr) for line in text.split("\n"))
+    if style is not None and is_terminal(sys.stderr):
+        talk().print(safe, style=style)
+    else:
+        sys.stderr.write(f"{safe}\n")
+        sys.stderr.flush()
+
+
+def print_wrapped(text: str) -> None:
+    """Write a line of data for people, if it is not empty: on a terminal wrapped between words."""
+    if text:
+        sys.stdout.write(f"{_fitting(text, sys.stdout)}\n")
+
+
+def _fitting(line: str, stream: TextIO) -> str:
+    safe = neutralise(line)
+    if not stream.isatty():
+        return safe
+    indent = safe[: len(safe) - len(safe.lstrip())]
+    return textwrap.fill(
+        safe,
+        os.get_terminal_size(stream.fileno()).columns or _COLUMNS,
+        subsequent_indent=f"{indent}  ",
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,  # a key or an address is copied whole
+        break_on_hyphens=False,
+    )
 
 
 def fail(text: str) -> None:
@@ -58,9 +101,15 @@ def at_most(count: int, noun: str) -> str:
     return f"{'at most ' if count else ''}{counted(count, noun)}"
 
 
+def ask(prompt: str) -> None:
+    """Write a prompt: `input` would write it to standard output, which is for data."""
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+
+
 def confirmed(question: str) -> bool:
     """Ask for a confirmation. Raises `UsageError` where standard input is no terminal."""
     if not sys.stdin.isatty():
         raise UsageError("standard input is no terminal to confirm on: add --yes")
-    talk.print(f"{neutralise(question)} [y/N] ", end="")
+    ask(f"{neutralise(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.rendering import print_json
-from bridge.cli.terminal import Exit, UsageError, print_line, say, talk
+from bridge.cli.terminal import Exit, UsageError, is_terminal, print_line, say, talk
 from bridge.errors import BridgeError
 from bridge.settings.wording import base_url, reached_at
 
@@ -220,13 +220,13 @@ def _watched(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Answer], None]]:
 
     # With the lines on the terminal too, they themselves show how far it is.
     is_shown = sys.stdout.isatty() and not quiet
-    if len(plan) < _MANY or not talk.is_terminal or is_shown:
+    if len(plan) < _MANY or not is_terminal(sys.stderr) or is_shown:
         yield show
         return
     from rich.progress import Progress
 
     # Left to itself, rich would catch what goes to standard output.
-    with Progress(console=talk, transient=True, redirect_stdout=False) as progress:
+    with Progress(console=talk(), transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("posting", total=len(plan))
 
         def show_and_advance(answer: Answer) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Final, TextIO, assert_never
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TextIO, assert_never
 
-import rich.console
-from rich.text import Text as Styled
-
+from bridge.lazy import later
 from bridge.model import (
     CallPermission,
     Carousel,
@@ -52,6 +51,12 @@ from bridge.model import (
 )
 from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
 
+if TYPE_CHECKING:
+    import rich.console as rich_console
+    import rich.text as rich_text
+else:  # whoever only checks a configuration prints no event
+    rich_console, rich_text = later("rich.console"), later("rich.text")
+
 _KIND_WIDTH: Final = 15  # the longest kind, template_change
 _PLACE_WIDTH: Final = 14
 _LONGEST: Final = 200  # of one piece of a line; a message may have four thousand characters
@@ -75,14 +80,18 @@ class Console:
 
     def __init__(self, *, show_personal_data: bool = False, stream: TextIO | None = None) -> None:
         self._describe = _Describer(show_personal_data)
-        self._out = rich.console.Console(
-            file=sys.stdout if stream is None else stream,
+        self._stream = stream
+        # The delivery calls plain functions from several threads.
+        self._writing = threading.Lock()
+
+    @cached_property
+    def _out(self) -> rich_console.Console:
+        return rich_console.Console(
+            file=sys.stdout if self._stream is None else self._stream,
             soft_wrap=True,
             highlight=False,
             emoji=False,
         )
-        # The delivery calls plain functions from several threads.
-        self._writing = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Print the event and flush, so that a reader at the other end of a pipe sees it now."""
@@ -94,11 +103,11 @@ class Console:
                 self._out.file.write(f"{line.plain}\n")
             self._out.file.flush()
 
-    def line(self, event: Event) -> Styled:
+    def line(self, event: Event) -> rich_text.Text:
         """Return an event's line with its colours."""
         trouble = isinstance(event, StatusChange) and event.status in _TROUBLE
         kind_style = "red" if trouble else _STYLES.get(event.kind, "blue")
-        line = Styled()
+        line = rich_text.Text()
         line.append(f"{event.occurred_at:%Y-%m-%d %H:%M:%S}Z  ", style="dim")
         line.append(f"{event.kind:<{_KIND_WIDTH}}  ", style=kind_style)
         line.append(f"{self._plain(_place(event)):<{_PLACE_WIDTH}}  ")

@@ -28,7 +28,7 @@ from bridge.journal.lanes import lane_of
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import Observers, Result
-from bridge.raised import described
+from bridge.raised import described, is_a
 from bridge.settings import DeliverySettings
 from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
@@ -40,6 +40,7 @@ _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing ne
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
 _SLICE: Final = 0.0005  # seconds in which entries are begun with before others have their turn
 _SAVE_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
+_SAVE_SKIPPED: Final = 0.1  # seconds; what is only passed over may be so again
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
 
@@ -107,6 +108,8 @@ class Delivery:
         self._is_closing = False
         self._is_stopped = False
         self._is_verbose = False
+        self._skipped: asyncio.TimerHandle | None = None
+        self._begun: dict[str, bool] = {}  # keys under way, and whether that is held for them
 
         self._batch: deque[Entry] = deque()
         self._reader: asyncio.Task[None] | None = None
@@ -207,10 +210,19 @@ class Delivery:
         """
         lane = self._lanes.by_name[lane_of(event)]
         held = lane.trying or Held(entry=lane.entries[0])
-        lane.begun = True
+        self._begun[event.key] = True
         retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
         self._progress.hold(Held(entry=held.entry, retry=retry))
         await self._progress.save()
+
+    def has_begun(self, event: Event) -> None:
+        """Note the same of an event that says so itself, which is durable already."""
+        self._begun[event.key] = False
+
+    def is_free(self, lane: str) -> bool:
+        """Return whether an event of a conversation that is appended now has its turn at once."""
+        few = len(self._progress.under_way) < 2 * self._policy.concurrency
+        return few and lane not in self._lanes.by_name and not self._draining.is_set()
 
     async def wake(self, *, at_once: bool = False) -> None:
         """Look for held entries again, as after a dead letter was given back.
@@ -282,8 +294,13 @@ class Delivery:
             if time.monotonic() > until:
                 self._call()  # a function that never waits must not hold up others
                 break
-        self._progress.changed.set()
+        if not self._progress.changed.is_set() and self._skipped is None:
+            self._skipped = self._loop.call_later(_SAVE_SKIPPED, self._save_skipped)
         self._moved_on()
+
+    def _save_skipped(self) -> None:
+        self._skipped = None
+        self._progress.changed.set()
 
     def _take(self, entry: Entry) -> None:
         """Begin with an entry, or put it behind what its lane is busy with."""
@@ -303,7 +320,9 @@ class Delivery:
             else:
                 if running is not None:
                     self._follow(self._lanes.busy_with(entry), entry, running)
-                elif self._is_verbose:
+                else:
+                    self._begun.pop(entry.event.key, None)
+                    self._progress.changed.set()
                     self._done(entry)
         elif lane.held or len(lane.entries) >= QUEUE:
             self._lanes.hold(lane, Held(entry=entry))
@@ -366,18 +385,20 @@ class Delivery:
         if self._is_closing:
             return  # it was cut off, and comes again
         if (
-            isinstance(error, Later)
+            is_a(error, Later)
+            and entry.event.key not in self._begun
             and not self._draining.is_set()
             and self._lanes.park(lane, error)
         ):
             return
         lane.entries.popleft()
-        begun, lane.begun = lane.begun, False
+        is_held = self._begun.pop(entry.event.key, None)
+        retry = Retry(begun=is_held is not None)
         if error is None:
             self._done(entry)
-            if begun:
+            if is_held:
                 self._progress.release(entry)
-        elif not self._fail(lane, Held(entry=entry, retry=Retry(begun=begun)), error):
+        elif not self._fail(lane, Held(entry=entry, retry=retry), error):
             # What waited behind it now waits in the journal.
             for later in lane.entries:
                 self._lanes.hold(lane, Held(entry=later))
@@ -431,7 +452,7 @@ class Delivery:
         if self._gathered is not None:
             self._gathered.drop(burst)
         lane.trying = None
-        begun, lane.begun = held.retry.begun or lane.begun, False
+        begun = self._begun.pop(held.entry.event.key, None) is not None or held.retry.begun
         if error is not None:
             tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
             return self._fail(lane, tried, error, context, burst[1:])
@@ -483,13 +504,13 @@ class Delivery:
         It is logged in the context in which the function ran, by default that of the last one.
         The others of its burst share its fate.
         """
-        if isinstance(error, Stop):
+        if is_a(error, Stop):
             self._stop(error)
             for each in (held, *others):
                 self._lanes.hold(lane, each)
             lane.queued = False
             return False
-        if isinstance(error, Later):
+        if is_a(error, Later):
             retry = self._failures.put_off(held, error)
             self._lanes.hold(lane, Held(entry=held.entry, retry=retry))
             self._lanes.schedule(lane, error.seconds)

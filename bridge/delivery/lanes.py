@@ -32,7 +32,6 @@ class Lane:
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
     is_parked: bool = False  # its first entry in memory has its turn in a moment
-    begun: bool = False  # what is tried now may have had effect, and the journal knows
     trying: Held | None = None
     timer: Timer | None = None
     gathers_until: float | None = None  # on the monotonic clock; None where nothing is gathered
@@ -125,13 +124,7 @@ class Lanes:
 
     def park(self, lane: Lane, later: Later) -> bool:
         """Let a lane wait in memory, if that is short; return whether it does."""
-        if (
-            later.counted
-            or lane.begun
-            or later.begun
-            or later.seconds > _PARKED
-            or self._parked >= _MOST_PARKED
-        ):
+        if later.counted or later.begun or later.seconds > _PARKED or self._parked >= _MOST_PARKED:
             return False
         self._parked += 1
         lane.is_parked = True

@@ -11,7 +11,7 @@ import attrs
 
 from bridge.delivery.functions import is_async, plain
 from bridge.errors import ConfigurationError, Problem
-from bridge.journal.protocol import Start
+from bridge.journal.start import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
 from bridge.raised import writable
 from bridge.settings import DeliverySettings, seconds
@@ -241,7 +241,8 @@ def fault_of(function: object, *, in_transaction: bool = False) -> str | None:
     if in_transaction and not is_async(function):
         return "with transaction=True it has to be async: the connection is"
     try:
-        signature = inspect.signature(function)
+        # What a decorator wraps may take more, which the decorator gives to it.
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # as some functions in C have none
         return None
     try:

@@ -9,7 +9,7 @@ from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
 from bridge.delivery.subscriber import Subscriber, check_options, serving_problems
 from bridge.errors import ConfigurationError
-from bridge.journal.protocol import Start
+from bridge.journal.start import Start
 from bridge.model import Content, Direction, Event, Message, Origin
 from bridge.settings import DeliverySettings
 

@@ -25,7 +25,6 @@ from bridge.adapter import (
     Parsed,
     Response,
     Scope,
-    Signing,
     Verified,
     WindowSource,
     build,
@@ -44,10 +43,10 @@ from bridge.errors import (
     MethodRefused,
     NotAuthentic,
     NotRunning,
-    Problem,
     UnknownAdapter,
     Unreadable,
 )
+from bridge.ingress.domains import Member
 from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
 from bridge.ingress.request_id import RECENT, forget_older
 from bridge.journal.protocol import Appended, Health, Journal
@@ -112,28 +111,12 @@ class Intake:
             raise ConfigurationError(f"add adapter {name!r} before the callbacks are mounted")
         if name in self._configured:
             raise ConfigurationError(f"two adapters are called {name!r}")
-        one = _Configured(name, adapter, networks, name if domain is None else domain)
-        one.is_believed = one.is_signed or believe_unsigned
+        one = _Configured(name, adapter, networks, domain, believe_unsigned=believe_unsigned)
         one.max_age = timedelta(seconds=max_age) if max_age else timedelta.max
         one.publishes_stale = stale == "mark"
         one.accounts = frozenset(accounts) or None
-        self._check_domain(one)
+        one.check(self._configured.values())
         self._configured[name] = one
-
-    def _check_domain(self, one: _Configured) -> None:
-        """Raise `ConfigurationError` where the domain of an adapter cannot be what it is."""
-        if not one.domain or "/" in one.domain:
-            message = f"expected a name without a slash for the domain of adapter {one.name!r}"
-            raise ConfigurationError((Problem("domain", message),))
-        sharing = [one, *(each for each in self._configured.values() if each.domain == one.domain)]
-        for each in sharing:
-            if not each.is_believed and any(other.is_signed for other in sharing):
-                message = (
-                    f"{each.name!r} verifies no signatures, and the domain {one.domain!r} holds "
-                    "adapters that do: what it is told counts as theirs. Give it a domain of its "
-                    "own, or set believe_unsigned = true for it"
-                )
-                raise ConfigurationError((Problem("domain", message),))
 
     def domain_of(self, name: str) -> str:
         """Return the trust domain of an adapter's events. Raises `UnknownAdapter`."""
@@ -308,7 +291,7 @@ class Intake:
         return sum(each.domain == domain for each in self._configured.values()) > 1
 
     async def _log_others(self, one: _Configured, events: Sequence[Event]) -> None:
-        """Log that another adapter of the domain had told of one of these events before."""
+        """Log that one of these events came through another adapter of the domain before."""
         for event in events:
             entry = None
             with suppress(JournalError):  # the events are durable all the same
@@ -399,17 +382,20 @@ def _without_repetitions(parsed: Parsed) -> Parsed:
     return attrs.evolve(parsed, events=tuple(distinct.values()))
 
 
-class _Configured:
+class _Configured(Member):
     """An adapter, the networks that its callbacks may come from, and what observers are told."""
 
     def __init__(
-        self, name: str, adapter: Adapter, networks: Sequence[Network], domain: str
+        self,
+        name: str,
+        adapter: Adapter,
+        networks: Sequence[Network],
+        domain: str | None,
+        *,
+        believe_unsigned: bool,
     ) -> None:
-        self.name = name
+        super().__init__(name, adapter, domain, believe_unsigned=believe_unsigned)
         self.adapter = adapter
-        self.domain = domain
-        self.is_signed = isinstance(adapter, Signing) and adapter.signed
-        self.is_believed = self.is_signed
         self.max_age = timedelta.max
         self.publishes_stale = True
         self.accounts: frozenset[str] | None = None

@@ -23,18 +23,12 @@ import orjson
 from bridge.errors import Problem
 from bridge.journal.ledger import Record
 from bridge.journal.query import Query
+from bridge.journal.start import Start as Start  # noqa: PLC0414 - a part of the protocol
 from bridge.journal.states import State
 from bridge.model import Event
 from bridge.model.frozen import quick_init
 from bridge.model.masking import mask_phones_in
 from bridge.settings import JournalSettings
-
-
-class Start(StrEnum):
-    """Where a subscriber begins that the journal does not know yet."""
-
-    END = "end"
-    BEGINNING = "beginning"
 
 
 @final
@@ -266,14 +260,6 @@ class Engine(Protocol):
         """Where the events are kept, in words."""
         ...
 
-    def check(self) -> Sequence[Problem]:
-        """Look, without opening or changing anything, whether opening would succeed.
-
-        Return what needs attention all the same. Raises `ConfigurationError` with the keys of
-        `[journal]` that are to blame.
-        """
-        ...
-
     async def __aenter__(self) -> Self:
         """Open. Raises `JournalError` where the journal cannot be used."""
         ...
@@ -436,14 +422,35 @@ class Journal(Engine, Protocol):
         return await self.replay((found.entry.position,), found.subscriber) == 1
 
 
-class JournalClass(Protocol):
-    """What an entry point of the group `bridge.journals` names; its name is the engine's.
+class EngineModule(Protocol):
+    """The module in which an entry point of the group `bridge.journals` finds its `JournalClass`.
 
-    `Settings` is an attrs class of the keys in `[journal.NAME]`, beside those that all engines
-    share.
+    To import it must not import the client of a database: a journal is configured and checked
+    more often than it is made. Where that client is missing, to import it raises
+    `ModuleNotFoundError`. `Settings` is an attrs class of the keys in `[journal.NAME]`, beside
+    those that all engines share.
     """
 
     Settings: type[attrs.AttrsInstance]
+
+    def check(
+        self,
+        settings: JournalSettings,
+        /,
+        *,
+        local: Callable[[Path, int], Sequence[Problem]],
+    ) -> Sequence[Problem]:
+        """Look, without opening or changing anything, whether opening would succeed.
+
+        Return what needs attention all the same. Raises `ConfigurationError` with the keys of
+        `[journal]` that are to blame. `local` checks the journal that `JournalClass.from_settings`
+        makes with its own `local`.
+        """
+        ...
+
+
+class JournalClass(Protocol):
+    """What an entry point of the group `bridge.journals` names; its name is the engine's."""
 
     def from_settings(
         self, settings: JournalSettings, /, *, local: Callable[[Path, int], Journal]

@@ -149,7 +149,8 @@ class Intent:
     `key` names the intent: what is sent again under the same key is not sent twice. The message
     goes out at `not_before` at the earliest, and is given up at `expires_at`. `otherwise` goes in
     its place where the provider takes a template only. `fallback` names the ways out that are tried
-    next, in this order, where the user cannot be reached.
+    next, in this order, where the user cannot be reached. `begun_by` names the run of a bridge that
+    sends the message as soon as it is durable; no other one knows whether it has gone.
     """
 
     key: str
@@ -157,6 +158,7 @@ class Intent:
     expires_at: datetime | None = None
     otherwise: Template | None = None
     fallback: tuple[str, ...] = ()
+    begun_by: str | None = None
 
 
 @own_copies("raw")
@@ -292,7 +294,7 @@ class TemplateChange(Event):
 class ConsentChange(Event):
     """The user opted in or out; `scope` says of what, None meaning everything.
 
-    `reason` is what the provider tells of why, in its words.
+    `reason` is the provider's own word for why.
     """
 
     kind: ClassVar[str] = "consent_change"
@@ -313,7 +315,7 @@ class Handover(Event):
 
     `owned` says whether it is ours to answer from then on, None where that is not told.
     `reason` is the provider's word for what happened, `metadata` what the other responder
-    passed on, and `context` what the provider tells of the conversation so far.
+    passed on, and `context` the provider's account of the conversation so far.
     """
 
     kind: ClassVar[str] = "handover"

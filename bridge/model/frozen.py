@@ -83,9 +83,11 @@ def quick_init(cls: type[A]) -> type[A]:
     """
     slow = cls.__init__
     fields = _fields(cls)
+    plain = [_parameter(field) for field in fields if not field.kw_only]
+    named = [_parameter(field) for field in fields if field.kw_only]
     quick = _compiled(
         cls,
-        ["self", "*", *map(_parameter, fields)],
+        ["self", *plain, *(["*", *named] if named else [])],
         [
             "become(self, '__class__', draft)",
             *(f"self.{field.name} = {field.name}" for field in fields),

@@ -1,6 +1,6 @@
-"""What an operator does to a running bridge: look closely, give again, drop, parse once more.
+"""What operators do with a running bridge: inspect, replay, drop, parse once more.
 
-The journal keeps what is changed here, and the deliveries are told, so that it takes effect now.
+Changes are made in the journal, and the deliveries are woken, so that they take effect at once.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from bridge.ops.audit import hashed
 from bridge.ops.callbacks import KnownCallback, LatestCallbacks
 from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
+from bridge.threads import in_thread
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100
@@ -82,8 +83,8 @@ class Described:
     """An entry with all that is known about it.
 
     `outcomes` leaves out subscribers that run and do not want the event. `history` holds the
-    entries about the same message, this one among them, in journal order. `callbacks` are those
-    of the latest that told of the event, repetitions among them.
+    entries about the same message, this one among them, in journal order. `callbacks` are the
+    latest that contained the event, repetitions among them.
     """
 
     entry: Entry
@@ -477,7 +478,7 @@ class Operators:
 
     async def purge(self, subject: str) -> int:
         """Erase every event about a phone number or a user id; return how many there were."""
-        with self.operation("purge", await asyncio.to_thread(hashed, subject)) as details:
+        with self.operation("purge", await in_thread(hashed, subject)) as details:
             details.count = await self.journal.purge(subject)
             return details.count
 

@@ -123,8 +123,7 @@ class Conversations:
         `folder` is a path, or a URL that fsspec knows ("s3://bucket/files"). Each file that is
         kept is told by a `Notice` with the topic "media_kept". Raises `ConfigurationError`.
         """
-        is_url = isinstance(folder, str) and "://" in folder
-        return Keeper(folder if is_url else Path(folder), self.fetch, self._publish)
+        return Keeper(folder, self.fetch, self._publish)
 
     async def _publish(self, events: Sequence[Event]) -> None:
         await self.journal.append(events)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, Unpack, final
+from uuid import uuid4
 
 import attrs
 
@@ -23,7 +24,7 @@ from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Rem
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
-from bridge.delivery.attempt import Later, current
+from bridge.delivery.attempt import FIRST, Later, current
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import (
     ConfigurationError,
@@ -34,12 +35,14 @@ from bridge.errors import (
     Unsendable,
     WindowClosed,
 )
-from bridge.journal.protocol import Entry, Journal
+from bridge.journal.lanes import lane_of
+from bridge.journal.protocol import Entry, Journal, SharedJournal
 from bridge.journal.tracks import in_domain
 from bridge.model import (
     Content,
     ConversationKind,
     Direction,
+    Intent,
     Media,
     Message,
     Origin,
@@ -50,6 +53,7 @@ from bridge.model import (
     Status,
     StatusChange,
 )
+from bridge.model.frozen import changer
 from bridge.model.keys import OURS, message_key, status_key
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
@@ -60,16 +64,10 @@ from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
 from bridge.outbox.uploads import Details, accepting, described, uploaded
-from bridge.outbox.ways import Way, Ways
+from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
 from bridge.outbox.windows import Windows
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.throttle import Throttle
-
-NAME: Final = "outbox"
-"""The subscriber that sends."""
-
-FOLLOWER: Final = "outbox.next"
-"""The subscriber that sends what is next after a failure."""
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0
@@ -77,6 +75,8 @@ _STOPPED: Final = 60.0  # seconds until an account is tried again that a person 
 _TO_BE_SURE: Final = 10.0  # seconds beside those of a request
 
 _log: Final = logging.getLogger(__name__)
+_begun: Final = changer(Intent, "begun_by")
+_meant: Final = changer(Message, "intent")
 
 
 @final
@@ -91,6 +91,7 @@ class Outbox:
         self.ways: Final = Ways(lambda: self.clock.monotonic())  # noqa: PLW0108 - of the clock at that time
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
+        self._run = ""
         self.refusals: Final = Counter[str]()
         """How many messages were refused at once since the start: by window, consent,
         ownership, key or content."""
@@ -108,6 +109,7 @@ class Outbox:
 
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
+        self._run = uuid4().hex
         await self._doubts.begin()
         await self.client.__aenter__()
         return self
@@ -271,12 +273,32 @@ class Outbox:
                 known = await self.journal.find(messages[0].key)
         if not wish.force:
             await check_consent(messages[0], self.journal)
+        if known is None and len(messages) == 1:
+            messages = (self._at_once(messages[0]),)
         is_new = known is None and (await self.journal.append(messages)).duplicates == 0
         if not is_new and wish.key is not None:
             known = known or await self.journal.find(messages[0].key)
             if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
         return Sending(messages=messages, is_new=is_new, journal=self.journal, ways=self.ways)
+
+    def _at_once(self, message: Message) -> Message:
+        """Let a message say that it is begun with as soon as it is durable, where it will be.
+
+        So that needs no note of its own. Which process of several sends it is not known yet.
+        """
+        intent, delivery = message.intent, self.delivery
+        if (
+            intent is None
+            or intent.not_before is not None
+            or delivery is None
+            or self._settings.in_doubt == "fail"
+            or isinstance(self.journal, SharedJournal)
+            or not delivery.is_free(lane_of(message))
+        ):
+            return message
+        said: Message = _meant(message, intent=_begun(intent, begun_by=self._run))
+        return said
 
     # --- sending -------------------------------------------------------------------------
 
@@ -325,6 +347,9 @@ class Outbox:
             wait = (intent.not_before - now).total_seconds()
             raise Later(wait, "it is not time yet", counted=False)
         attempt = current()
+        begun_by = None if intent is None or attempt is not FIRST else intent.begun_by
+        if begun_by not in (None, self._run):
+            attempt = attrs.evolve(attempt, begun=True)
         if await self._doubts.has_gone(message, attempt):
             return
         left = self._time_left(message, now)
@@ -351,7 +376,9 @@ class Outbox:
         if pause:
             raise Later(min(pause, left), "its limit", counted=False, begun=attempt.begun)
         self._doubts.end(message)
-        if not is_repeatable and self.delivery is not None:
+        if self.delivery is not None and begun_by == self._run:
+            self.delivery.has_begun(message)
+        elif self.delivery is not None and not is_repeatable:
             await asyncio.sleep(0)  # the delivery knows what has waited
             await self.delivery.note_begun(message)
         ttl = left if intent is not None and intent.expires_at is not None else None

@@ -15,6 +15,12 @@ from bridge.outbox.limits import Limits
 from bridge.settings import PaceSettings
 from bridge.settings.wording import unknown
 
+NAME: Final = "outbox"
+"""The subscriber that sends."""
+
+FOLLOWER: Final = "outbox.next"
+"""The subscriber that sends what is next after a failure."""
+
 
 def sender_of(adapter: object) -> Sender | None:
     """Return what sends for an adapter, where its settings have what that takes."""

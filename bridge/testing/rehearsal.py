@@ -14,6 +14,7 @@ from bridge.delivery.attempt import Later
 from bridge.errors import ConfigurationError
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Choice, ChoiceSource, Content, Event, Message, Option, Text
+from bridge.model.masking import whole_reprs
 from bridge.observer import After, Around, AttemptDetails, Observer
 from bridge.outbox.webhook import Webhook
 from bridge.runtime import Bridge
@@ -62,6 +63,7 @@ class TestBridge:
                 function: object = subscriber.function
                 if isinstance(function, Webhook):
                     stack.enter_context(function.posting_to(self._providers.take_post))
+            stack.enter_context(whole_reprs())
             await self.bridge.__aenter__()
             self._stack = stack.pop_all()
         return self

@@ -42,8 +42,10 @@ class NoMethods:
     Settings = Settings
     def __init__(self, name, settings): ...
 
+def check(settings, /, *, local):
+    return [settings.own.token, *local(settings.path, 10)]
+
 class Journal:
-    Settings = Settings
     @classmethod
     def from_settings(cls, settings, *, local):
         journal = cls()
@@ -182,6 +184,19 @@ def test_an_engine_of_a_third_party(install):
     path, token, local = journal(text).made_from
     assert (path, token) == ("x.db", "t")
     assert type(local(Path("spool.db"), 10)).__name__ == "SqliteJournal"
+
+
+def test_an_engine_is_checked_without_a_journal(install, tmp_path):
+    """Its module says what needs attention, there and in the journal that it keeps beside it."""
+    install(group="bridge.journals", acme="acme_adapters:Missing")
+    (tmp_path / "x.db").touch(0o644)
+    text = '[journal]\nengine = "acme"\npath = "x.db"\n[journal.acme]\ntoken = "t"\n'
+    (tmp_path / "config.toml").write_text(text)
+    token, about_the_local_one = installed.check_journal(
+        installed.read(tmp_path / "config.toml").journal
+    )
+    assert token == "t"
+    assert about_the_local_one.key == "path"
 
 
 @pytest.mark.parametrize(

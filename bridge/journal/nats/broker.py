@@ -19,7 +19,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.nats.settings import NatsSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -162,15 +162,6 @@ class Broker:
         """Return the server's version."""
         found = self._client.connected_server_version
         return found.major, found.minor
-
-    def check(self) -> None:
-        """Raise `ConfigurationError` where the file of the credentials cannot be read."""
-        try:
-            if self._credentials is not None:
-                self._credentials.open("rb").close()
-        except OSError as error:
-            told = f"the file cannot be read: {error.strerror}"
-            raise ConfigurationError((Problem("nats.credentials", told),)) from error
 
     async def connect(self) -> None:
         """Connect to one of the servers, anew where a server closed the last connection.

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.nats.broker import Away, Broker
 from bridge.journal.nats.cursors import Changed, Cursors
 from bridge.journal.nats.hindsight import note_terms
@@ -55,7 +55,6 @@ class NatsJournal(Operations):
     elections or restarts.
     """
 
-    Settings = NatsSettings
     durable = True
 
     @classmethod
@@ -119,11 +118,6 @@ class NatsJournal(Operations):
         return f"{self._names.stream} on {', '.join(self._broker.servers)}"
 
     # --- opening and closing ---------------------------------------------------------------
-
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`; the servers are not asked."""
-        self._broker.check()
-        return () if self._spool is None else self._spool.check()
 
     async def __aenter__(self) -> Self:
         """Open. Without a spool the servers have to be there; with one, they may come later."""

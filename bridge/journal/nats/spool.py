@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from bridge.errors import CodecError, ConfigurationError, JournalError, Problem
+from bridge.errors import CodecError, JournalError
 from bridge.journal.nats.broker import CutOff, Unfit
 from bridge.journal.protocol import (
     Appended,
@@ -69,13 +69,6 @@ class Spool:
         self._open = asyncio.Event()
         self._open.set()
         self._resources = AsyncExitStack()
-
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`."""
-        try:
-            return _about_spool(self._journal.check())
-        except ConfigurationError as error:
-            raise ConfigurationError(_about_spool(error.problems)) from error
 
     async def open(self) -> None:
         """Open, with what an earlier process may have left."""
@@ -239,7 +232,3 @@ def _unwrapped(event: Event) -> Event:
     if isinstance(event, Notice) and event.channel == _SPOOLED:
         return from_dict(event.raw)
     return event
-
-
-def _about_spool(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    return tuple(attrs.evolve(problem, key="nats.spool_path") for problem in problems)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import (
     COLUMNS,
     WIDTH,
-    Newest,
     lane_bytes,
     partition_of,
     read_entry,
@@ -187,7 +187,8 @@ class SubscriberCursor:
         first = min(each.given for each in serving.values())
         count = self._journal.partitions
         if first >= tail.since:
-            found, upto = tail.up_to(first, limit)
+            found = tail.after(first, limit)
+            upto = found[-1].position if len(found) == limit else max(tail.last, first)
         else:
             serving = {n: each for n, each in serving.items() if each.given < tail.since}
             numbers = None if len(serving) == count else tuple(serving)

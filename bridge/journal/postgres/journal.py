@@ -11,13 +11,13 @@ from typing import Final, Self
 
 import attrs
 
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.newest import Newest
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
-from bridge.journal.postgres.entries import Newest
 from bridge.journal.postgres.members import Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -25,11 +25,13 @@ from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
 from bridge.supervised import Deaths, Tasks
+from bridge.threads import in_thread
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _PAGE: Final = 1000
+_NEWEST: Final = 4096  # entries in memory
 _FAR: Final = 10_000  # positions behind others, where the newest entries begin anew
 _PURGED: Final = "\r"  # no subscriber is called that
 
@@ -42,7 +44,6 @@ class PostgresJournal(Operations):
     `settings.patience`. `sweep_every` is in seconds.
     """
 
-    Settings = PostgresSettings
     durable = True
 
     @classmethod
@@ -72,7 +73,7 @@ class PostgresJournal(Operations):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.tail = Newest()
+        self.tail = Newest(_NEWEST)
         self.partitions = self.settings.partitions
         self._cursors: dict[str, SubscriberCursor] = {}
         self._appender = Appender(
@@ -105,16 +106,12 @@ class PostgresJournal(Operations):
 
     # --- opening and closing ---------------------------------------------------------------
 
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`: asks the server."""
-        return schema.check(self.settings)
-
     async def __aenter__(self) -> Self:
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.database)
-            self.partitions = await asyncio.to_thread(schema.prepare, self.settings)
+            self.partitions = await in_thread(schema.prepare, self.settings)
             self._members.partitions = self._appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
@@ -181,6 +178,7 @@ class PostgresJournal(Operations):
     async def _heard(self, word: str) -> None:
         if word == _PURGED:
             self.tail.begin(max(self._reach, self.tail.last))
+            self.tail.wake()
         elif word and self._changed is not None and word in self._cursors:
             try:
                 await self._changed(word)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import apsw
 
-from bridge.journal.erasure import Subject
+from bridge.journal.newest import Newest
 from bridge.journal.protocol import Entry, Held, Retry, Settlement
 from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_after, read_entry
 
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
 _Page: TypeAlias = tuple[asyncio.Event, Sequence[Entry]]
 """Entries, and what is set once there are more than these."""
 
-_TAIL_SIZE: Final = 16 << 20
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
-_position: Final = attrgetter("position")
 
 
 class SubscriberCursor:
@@ -68,15 +64,13 @@ class SubscriberCursor:
 class Cursors:
     """What the cursors of a journal share: the newest entries, and the positions to be written.
 
-    `begin` it before anybody reads, and `wake` those who wait when the journal has closed.
+    `begin` it before anybody reads, and wake those who wait when the journal has closed.
     """
 
     def __init__(self, store: Store, max_entries: int) -> None:
         self.store = store
         self.by_name: dict[str, SubscriberCursor] = {}
-        self.tail = Tail(0, max_entries=max_entries, max_size=_TAIL_SIZE)
-        self._max_entries = max_entries
-        self._grown = asyncio.Event()
+        self.tail = Newest(max_entries)
         self._unsaved: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
         self._pages: dict[tuple[int, int], asyncio.Task[_Page]] = {}
@@ -84,7 +78,7 @@ class Cursors:
 
     def begin(self, last: int) -> None:
         """Take up behind the last entry of the file."""
-        self.tail = Tail(last, max_entries=self._max_entries, max_size=_TAIL_SIZE)
+        self.tail.begin(last)
         self._pages = {}
 
     def positions(self) -> dict[str, int]:
@@ -96,16 +90,6 @@ class Cursors:
         self.by_name.pop(name, None)
         self._unsaved.pop(name, None)
 
-    def extend(self, entries: Sequence[Entry], size: int) -> None:
-        """Let everybody read what has been appended; `size` is that of its JSON."""
-        self.tail.extend(entries, size)
-        self.wake()
-
-    def wake(self) -> None:
-        """Let those who wait for an entry look again."""
-        self._grown.set()
-        self._grown = asyncio.Event()
-
     async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
         """Return the entries beyond a position, waiting for at least one.
 
@@ -113,7 +97,7 @@ class Cursors:
         """
         while True:
             self._check_running()
-            grown = self._grown
+            grown = self.tail.changed
             if position >= self.tail.since:
                 found = self.tail.after(position, limit)
             else:
@@ -131,7 +115,7 @@ class Cursors:
         return self._pages[place]
 
     async def _read(self, position: int, limit: int) -> _Page:
-        return self._grown, await self.store.reading(read_after, position, limit)
+        return self.tail.changed, await self.store.reading(read_after, position, limit)
 
     def save_soon(self, name: str, position: int) -> None:
         """Write how far a subscriber is, a little later and together with others.
@@ -167,46 +151,6 @@ class Cursors:
                 self._unsaved = positions | self._unsaved
 
         self.store.writing(advance, positions).add_done_callback(saved)
-
-
-class Tail:
-    """The newest entries in memory, for subscribers that keep up.
-
-    Holds every entry after `since`; their number and the size of their JSON are bounded.
-    """
-
-    def __init__(self, since: int, *, max_entries: int, max_size: int) -> None:
-        self.since = since
-        self.last = since
-        self._max_entries = max_entries
-        self._max_size = max_size
-        self._entries: list[Entry] = []
-        self._size = 0
-
-    def extend(self, entries: Sequence[Entry], size: int) -> None:
-        """Add what has been appended; `size` is that of its JSON."""
-        self._entries += entries
-        self._size += size
-        self.last = entries[-1].position
-        # Halved rather than trimmed at each append: cutting a list's head moves all of it.
-        while len(self._entries) > self._max_entries or self._size > self._max_size:
-            kept = len(self._entries) // 2
-            self._size = self._size * kept // len(self._entries)
-            self._keep(self._entries[len(self._entries) - kept :])
-
-    def _keep(self, entries: list[Entry]) -> None:
-        gone = self._entries[len(self._entries) - len(entries) - 1]
-        self.since = gone.position
-        self._entries = entries
-
-    def after(self, position: int, limit: int) -> Sequence[Entry]:
-        """Return entries beyond a position, which must not lie before `since`."""
-        first = bisect_right(self._entries, position, key=_position)
-        return self._entries[first : first + limit]
-
-    def erase(self, subject: Subject) -> None:
-        """Let go of entries about one subject."""
-        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]
 
 
 # --- what the file keeps of cursors: the first two run inside the writer's transaction -----------

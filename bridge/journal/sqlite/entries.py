@@ -7,7 +7,6 @@ from typing import Final, TypeAlias
 
 import apsw
 
-from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
 from bridge.model.frozen import builder
@@ -56,23 +55,6 @@ def newest_at(connection: apsw.Connection) -> int | None:
     return found
 
 
-def without_event(
-    connection: apsw.Connection, after: int, limit: int
-) -> Sequence[tuple[int, bytes]]:
-    """Return the positions and keys of rows that have no event."""
-    rows: Iterable[tuple[int, bytes]] = connection.execute(
-        "SELECT position, key FROM entries WHERE position > ? AND event IS NULL "
-        "ORDER BY position LIMIT ?",
-        (after, limit),
-    )
-    return list(rows)
-
-
-def first(connection: apsw.Connection) -> int:
-    """Return the first position that there is."""
-    return int(connection.execute("SELECT ifnull(min(position), 1) FROM entries").get)
-
-
 def find(connection: apsw.Connection, name: bytes, position: int | None) -> Entry | None:
     """Return the entry with this key, by its position where that is known."""
     row: EntryRow | None = connection.execute(
@@ -82,34 +64,3 @@ def find(connection: apsw.Connection, name: bytes, position: int | None) -> Entr
         (position, name),
     ).fetchone()
     return None if row is None else read_entry(row)
-
-
-def about(
-    connection: apsw.Connection, subject: Subject, span: tuple[int, int]
-) -> Sequence[tuple[int]]:
-    """Return the positions of entries about a subject, as rows, from within a span."""
-    needles = subject.needles
-    rows: Iterable[EntryRow] = connection.execute(
-        f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
-        "WHERE position > ? AND position <= ? "
-        f"AND ({' OR '.join(['instr(event, ?)'] * len(needles))})",
-        (*span, *needles),
-    )
-    found = map(read_entry, rows)
-    return [(entry.position,) for entry in found if subject.is_in(entry.event)]
-
-
-def mark_reparsed(connection: apsw.Connection, positions: Sequence[int]) -> None:
-    """Note of events that could not be read that their bodies have been read since."""
-    connection.executemany(
-        "UPDATE entries SET mended = 1 WHERE position = ?", [(position,) for position in positions]
-    )
-
-
-def erase(connection: apsw.Connection, positions: Sequence[tuple[int]]) -> None:
-    """Erase entries wherever they wait; their keys stay known."""
-    connection.executemany(
-        "UPDATE entries SET lane = NULL, event = NULL WHERE position = ?", positions
-    )
-    connection.executemany("DELETE FROM held WHERE position = ?", positions)
-    connection.executemany("DELETE FROM dead WHERE position = ?", positions)

@@ -10,7 +10,7 @@ from typing import Final
 
 from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.sqlite.files import Damaged, Files
-from bridge.journal.sqlite.upgrades import FORMAT, check_format
+from bridge.journal.sqlite.formats import FORMAT, check_format
 
 _KEY: Final = "path"
 

@@ -9,53 +9,59 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import apsw
 import attrs
+import orjson
 
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record
 from bridge.journal.overlay import digest
-from bridge.journal.protocol import (
-    Appended,
-    Cursor,
-    DeadLetter,
-    Entry,
-    Health,
-    Held,
-    Journal,
-    Outcome,
-    Start,
-    SubscriberState,
-)
-from bridge.journal.query import Query
-from bridge.journal.sqlite import entries, search, states, subscriptions
+from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
+from bridge.journal.sql import Dialect, Row, SqlJournal
+from bridge.journal.sqlite import entries
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
-from bridge.journal.sqlite.inspection import check
 from bridge.journal.sqlite.ledger import forget_records, known_from
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
 from bridge.journal.states import State
-from bridge.settings import JournalSettings, NoSettings
+from bridge.settings import JournalSettings
 
-_PAGE: Final = 1000
-_STATES: Final = 100  # each may be large
-_WINDOW: Final = 2000  # rows that a purge looks at in one go
+T = TypeVar("T")
+
+_WINDOW: Final = 2000  # records that a purge looks at in one go
+_DIALECT: Final = Dialect(
+    columns=entries.COLUMNS,
+    read_entry=entries.read_entry,
+    cursors=(
+        "(SELECT name AS subscriber, max(position, ifnull("
+        "(SELECT value FROM json_each(:progress) WHERE key = name), 0)) AS position "
+        "FROM subscribers)"
+    ),
+    serves="true",
+    forget="DELETE FROM subscribers WHERE name = :subscriber",
+    copied=("lane",),
+    notes=("dead",),
+    reparsed="mended",
+    among="IN (SELECT value FROM json_each(:positions))",
+    holds="instr(event, {})",
+    no_lane="NULL",
+)
 
 
 @attrs.define(eq=False, slots=False, on_setattr=attrs.setters.NO_OP)
-class SqliteJournal(Store, Journal):
+class SqliteJournal(Store, SqlJournal):
     """Keeps events in one SQLite file; what `append` returned for survives power loss.
 
     Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
@@ -73,8 +79,8 @@ class SqliteJournal(Store, Journal):
     `set_aside` names the damaged file, if one was found on opening and set aside.
     """
 
-    Settings = NoSettings
     durable = True
+    _dialect = _DIALECT
 
     @classmethod
     def from_settings(cls, settings: JournalSettings, **_local: object) -> Self:
@@ -93,10 +99,6 @@ class SqliteJournal(Store, Journal):
         return f"sqlite in {self._path}"
 
     # --- opening and closing ---------------------------------------------------------------
-
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`."""
-        return check(self._path, self._min_free_space)
 
     def backup(self, target: Path) -> None:
         """See `FileJournal.backup`."""
@@ -131,7 +133,7 @@ class SqliteJournal(Store, Journal):
         cursors = self._cursors
         cursor = cursors.by_name.get(name)
         if cursor is None:
-            position = await self.writing(subscriptions.join, name, self._begin(start))
+            position = await self.writing(_join, name, self._begin(start))
             # Somebody else may have asked for the same name meanwhile.
             cursor = cursors.by_name.setdefault(name, SubscriberCursor(cursors, name, position))
         cursor.rewind()
@@ -151,11 +153,7 @@ class SqliteJournal(Store, Journal):
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         self._cursors.forget(name)
-        return await self.writing(subscriptions.forget, name)
-
-    async def subscribers(self) -> Sequence[SubscriberState]:
-        """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
-        return await self.reading(subscriptions.states, self._cursors.positions())
+        return await super().forget(name)
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
@@ -167,119 +165,66 @@ class SqliteJournal(Store, Journal):
         """See `Journal.record`."""
         return await self.looked_up(digest(name))
 
-    async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
-        """See `Journal.scan`."""
-        span = await self.reading(search.span_of, query)
-        for piece in search.steps(span, query):
-            yield await self.reading(search.step, query, piece)
-
-    async def outcomes(self, position: int) -> Sequence[Outcome]:
-        """See `Journal.outcomes`."""
-        return await self.reading(subscriptions.outcomes, position, self._cursors.positions())
-
-    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
-        """See `Journal.replay`."""
-        return await self.writing(
-            subscriptions.replay, positions, subscriber, self._cursors.positions(), self._clock()
-        )
-
-    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
-        """See `Journal.unsettled`."""
-        after = 0
-        while page := await self.reading(
-            subscriptions.unsettled, subscriber, self._cursors.positions(), after, _PAGE
-        ):
-            yield page
-            after = page[-1].entry.position
-
-    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
-        """See `Journal.known`."""
-        after = 0
-        while page := await self.reading(entries.without_event, after, _PAGE):
-            yield [key for _, key in page]
-            after, _ = page[-1]
-
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         done: asyncio.Future[Appended] = self._loop.create_future()
         self.running().put(Learn(done=done, digests=digests))
         await done
 
-    async def mark_reparsed(self, positions: Sequence[int]) -> None:
-        """See `Journal.mark_reparsed`."""
-        await self.writing(entries.mark_reparsed, positions)
-
-    async def dead_letters(
-        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
-    ) -> Sequence[DeadLetter]:
-        """See `Journal.dead_letters`."""
-        return await self.reading(subscriptions.dead_letters, subscriber, after, limit)
-
-    async def drop(self, letter: int) -> bool:
-        """See `Journal.drop`."""
-        return await self.writing(subscriptions.drop, letter)
-
-    # --- what subscribers remember -----------------------------------------------------------
-
-    async def read_state(self, conversation: str, name: str) -> State | None:
-        """See `Journal.read_state`."""
-        return await self.reading(states.read, conversation, name)
-
     async def write_state(self, state: State) -> None:
         """See `Journal.write_state`; a journal over `max_size` takes none."""
-        if not await self.writing(states.write, state, self._max_size):
+        if self._max_size and await self.reading(used_size) > self._max_size:
             raise JournalError(FULL.format(self._max_size))
+        await super().write_state(state)
 
-    async def erase_state(self, conversation: str, name: str) -> None:
-        """See `Journal.erase_state`."""
-        await self.writing(states.erase, conversation, name)
+    # --- statements ------------------------------------------------------------------------
 
-    async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
-        """See `Journal.states`."""
-        after = 0
-        while page := await self.reading(states.page, name, after, _STATES):
-            yield [state for _, state in page]
-            after, _ = page[-1]
+    async def _rows(
+        self, statement: str, make: Callable[[Row], T], **values: object
+    ) -> tuple[T, ...]:
+        return await self.reading(_rows, statement, make, self._bound(statement, values))
+
+    async def _change(self, *statements: str, **values: object) -> int:
+        values = self._bound(statements[0], values)
+        return await self.writing(_change, statements, values)
+
+    def _bound(self, statement: str, values: Mapping[str, object]) -> dict[str, object]:
+        """Return values as SQLite takes them, and how far subscribers are where it is asked."""
+        if ":progress" in statement:  # which may not have been written yet
+            values = {**values, "progress": self._cursors.positions()}
+        return {
+            name: orjson.dumps(value).decode() if isinstance(value, list | dict) else value
+            for name, value in values.items()
+        }
+
+    def _now(self) -> float:
+        return self._clock()
 
     # --- keeping house -------------------------------------------------------------------
 
-    async def purge(self, subject: str) -> int:
-        """See `Journal.purge`; goes over the whole journal, a little at a time.
-
-        Events that are appended while it runs are not looked at. When it returns, nothing of what
-        it erased is left in the file or in its WAL.
-        """
-        whom = await self._known_from(Subject.of(subject))
-        erased = await self._erase_waiting(whom)
-        first, last = await self.reading(entries.first), self._cursors.tail.last
-        for start in range(first - 1, last, _WINDOW):
-            span = (start, min(start + _WINDOW, last))
-            found = await self.reading(entries.about, whom, span)
-            if found:
-                await self.writing(entries.erase, found)
-                erased += len(found)
-        forget = partial(forget_records, limit=_WINDOW)
-        record: int | None = 0
-        while record is not None:
-            writer = self.running()
-            record = await self.writing(forget, writer.indexes, writer.records, whom, record)
-        await self.writing(states.purge, whom)
-        self._cursors.tail.erase(whom)
-        await self._chore(_truncate_wal)
-        return erased
-
     async def _known_from(self, subject: Subject) -> Subject:
-        """Return the subject with all names of the users who go by it."""
         record: int | None = 0
         whole = subject
         while record is not None:
             record, whole = await self.reading(known_from, whole, record, _WINDOW)
         return whole
 
-    async def _erase_waiting(self, subject: Subject) -> int:
+    async def _erase_waiting(self, whom: Subject) -> int:
         done: asyncio.Future[int] = self._loop.create_future()
-        self.running().put(Erase(done=done, subject=subject))
+        self.running().put(Erase(done=done, subject=whom))
         return await done
+
+    async def _forget_records(self, whom: Subject) -> None:
+        forget = partial(forget_records, limit=_WINDOW)
+        record: int | None = 0
+        while record is not None:
+            writer = self.running()
+            record = await self.writing(forget, writer.indexes, writer.records, whom, record)
+
+    async def _overwrite(self, whom: Subject) -> None:
+        """Leave nothing of what was erased in the file or in its WAL."""
+        self._cursors.tail.erase(whom)
+        await self._chore(_truncate_wal)
 
     @property
     def commits(self) -> int:
@@ -341,3 +286,28 @@ class SqliteJournal(Store, Journal):
 
 def _truncate_wal(connection: apsw.Connection) -> None:
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+
+def _rows(
+    connection: apsw.Connection,
+    statement: str,
+    make: Callable[[Row], T],
+    values: Mapping[str, Any],
+) -> tuple[T, ...]:
+    return tuple(make(row) for row in connection.execute(statement.replace("$.", ""), values))
+
+
+def _change(
+    connection: apsw.Connection, statements: Sequence[str], values: Mapping[str, Any]
+) -> int:
+    counts = []
+    for statement in statements:
+        connection.execute(statement.replace("$.", ""), values)
+        counts.append(connection.changes())
+    return counts[0]
+
+
+def _join(connection: apsw.Connection, name: str, position: int) -> int:
+    """Remember a subscriber, at this position if it is new; return where it is."""
+    connection.execute("INSERT OR IGNORE INTO subscribers VALUES (?, ?)", (name, position))
+    return int(connection.execute("SELECT position FROM subscribers WHERE name = ?", (name,)).get)

@@ -12,7 +12,8 @@ import apsw
 
 from bridge.errors import JournalError
 from bridge.journal.sqlite.files import APPLICATION_ID, Damaged, Files
-from bridge.journal.sqlite.upgrades import FORMAT, check_format, upgrade
+from bridge.journal.sqlite.formats import FORMAT, check_format
+from bridge.journal.sqlite.upgrades import upgrade
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 

@@ -35,6 +35,7 @@ from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
 from bridge.supervised import Deaths, Tasks
+from bridge.threads import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _DAY: Final = 86400.0
 _RECOVERS_EVERY: Final = 1.0  # seconds between attempts
 _RECOVERS_WITHIN: Final = 0.5  # seconds for which `health` waits for one
+_LEFT: Final[list[object]] = []
 
 
 @attrs.frozen
@@ -178,7 +180,7 @@ class Store:
         self._cursors.save()
         self.writer = None
         self._trouble = "the journal is not open"
-        self._cursors.wake()
+        self._cursors.tail.wake()
         recovering, self._recovering = self._recovering, None
         if recovering is not None:
             await recovering.close()
@@ -219,7 +221,20 @@ class Store:
             self._recovering = Tasks("journal", self.deaths)
             self._recovering.start("recovery", self._recover)
 
+    def _leave_alone(self, opened: _Opened) -> None:
+        """Do nothing more with descriptors that may lead to the files of others by now."""
+        opened.threads.close()
+        for connection in apsw.connections():
+            if connection.filename == str(opened.files.database):
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        _LEFT.append(opened)
+
     async def _recover(self) -> None:
+        opened = self._opened
+        if opened is not None and opened.files.are_closed:
+            self._opened = self._recovering = None
+            await in_thread(self._leave_alone, opened)
+            return
         while True:
             try:
                 await _in_thread(self._close)
@@ -237,7 +252,7 @@ class Store:
         self._recovering = None
         _LOG.warning("the journal takes events again")
         self._recovered.set()
-        self._cursors.wake()
+        self._cursors.tail.wake()
 
     async def _trouble_now(self) -> str | None:
         """Return why the journal takes nothing, after another attempt where it recovers."""
@@ -263,13 +278,11 @@ class Store:
     def _answered(self, items: Sequence[Item], lost: str | None) -> None:
         """Tell everyone of a group what became of it; the writer calls this on the loop."""
         fresh: list[Entry] = []
-        size = 0
         for item in items:
             if isinstance(item, Append):
                 self._waiting -= len(item.events)
                 if item.error is None:
                     fresh += item.entries
-                    size += item.size
             if item.done is None or item.done.done():  # nobody asked, or has gone away
                 continue
             if item.error is not None:
@@ -277,7 +290,8 @@ class Store:
             else:
                 item.done.set_result(item.result)
         if fresh:  # last, so that answers go out before subscribers begin
-            self._cursors.extend(fresh, size)
+            tail = self._cursors.tail
+            tail.add(tail.last, fresh, fresh[-1].position)
         if lost is not None:
             self._look_after(lost)
 
@@ -353,7 +367,7 @@ class Store:
 
 async def _in_thread(work: Callable[[], None]) -> None:
     """Run something in a thread, and wait for its end even where the caller is cancelled."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
+    working = asyncio.ensure_future(in_thread(work))
     cancelled: asyncio.CancelledError | None = None
     while not working.done():
         try:

@@ -1,7 +1,7 @@
 """From one format of the file to the next, at the start, in a transaction and after a backup.
 
-A new format is one more step here, and the tables in `schema.py` as a new file has them. Formats
-before 3 were never released.
+A new format is one more step here, its number in `formats.py`, and the tables in `schema.py` as
+a new file has them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import apsw
 
-from bridge.errors import JournalError
 from bridge.journal.hindsight import PAGE, note_terms
 from bridge.journal.ledger import decode_queue, encode_record
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.domains import into_domains
 from bridge.journal.sqlite.files import Files, sibling
+from bridge.journal.sqlite.formats import FORMAT
 from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -128,22 +128,6 @@ STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {
     7: _note_terms,
 }
 """What leads from each format to the next."""
-
-FORMAT: Final = max(STEPS) + 1
-
-
-def check_format(path: object, found: int) -> None:
-    """Raise `JournalError` where this version of bridge cannot read a file of that format."""
-    if found > FORMAT:
-        raise JournalError(
-            f"{path} has format {found}, and this version of bridge knows up to {FORMAT}: "
-            "install the version that wrote it, or restore a backup from before the upgrade"
-        )
-    if found < min(STEPS):
-        raise JournalError(
-            f"{path} has format {found}, of an unreleased version of bridge, and this one reads "
-            f"{min(STEPS)} to {FORMAT}: move the file away, and a new journal begins"
-        )
 
 
 def upgrade(connection: apsw.Connection, files: Files, found: int) -> None:

@@ -64,7 +64,6 @@ class Append:
     events: Sequence[Event] = ()
     done: Future[Any] | None = None
     entries: Sequence[Entry] = ()
-    size: int = 0
     result: Appended | int = _ONE  # how many of the events are new, or how many were erased
     error: JournalError | CodecError | None = None
 
@@ -408,7 +407,6 @@ class Writer:
                 size = len(data)
                 rows.append((last, name, now, lane, data))
                 entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
-                append.size += size
             # Known from now on, and not published under this key.
             for name, of in claims.items():
                 last += 1

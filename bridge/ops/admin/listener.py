@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -20,7 +20,7 @@ from aiohttp import web
 
 from bridge.adapter import Response
 from bridge.errors import ConfigurationError, JournalError, Problem
-from bridge.ingress.connection import Connection, connections
+from bridge.ingress.connection import Connection, connections, forgotten_in_children
 from bridge.ingress.responses import (
     ALIVE,
     HEADERS,
@@ -28,11 +28,11 @@ from bridge.ingress.responses import (
     readiness,
     web_response,
 )
-from bridge.journal.protocol import Start
 from bridge.journal.query import Query, conversation_of
 from bridge.model.codec import encode
 from bridge.model.masking import mask_phones_in
 from bridge.ops.admin import pages, sending, watching
+from bridge.ops.admin.following import LINES, Followers
 from bridge.ops.admin.guard import Handler, explain, guard
 from bridge.ops.admin.requests import (
     BadRequest,
@@ -47,32 +47,28 @@ from bridge.ops.admin.requests import (
     query_of,
     word,
 )
-from bridge.ops.admin.responses import dumps, instant, json_response, masked_outcomes
+from bridge.ops.admin.responses import instant, json_response, masked_outcomes
 from bridge.ops.admin.socket import bound
 from bridge.ops.metrics import CONTENT_TYPE, Metrics
 from bridge.ops.operators import Operators
-from bridge.outbox.outbox import NAME as OUTBOX
+from bridge.outbox.ways import NAME as OUTBOX
 from bridge.settings import AdminSettings, ServerSettings
 from bridge.settings.wording import base_url, no_listener
 
 _MAX_BODY: Final = 1 << 20
-_MAX_FOLLOWERS: Final = 32
-_BATCH: Final = 256
 _QUIET: Final = 1200.0
 """After how many seconds without a callback an operator is told that a source is quiet."""
 
 _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
 _STARTED_AT: Final = web.AppKey("started_at", datetime)
-_HEARTBEAT: Final = web.AppKey("heartbeat", float)
-_WATCH: Final = web.AppKey("watch", watching.Watch)
 _CHAT: Final = web.AppKey("chat", bool)
 _LIMITS: Final = ServerSettings(
     max_connections=128, max_connections_per_peer=128, body_timeout=30.0
 )
 """Of connections, and how slow each may be: as for callbacks, and fewer, for nothing of an
 operator's may take what callbacks need."""
-_FOLLOWERS: Final = web.AppKey("followers", set[asyncio.Task[Any]])
+_FOLLOWERS: Final = web.AppKey("followers", Followers)
 _routes: Final = web.RouteTableDef()
 
 
@@ -99,13 +95,17 @@ async def listening(
     path = settings.own_socket
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
+        servers: list[asyncio.Server] = []
+        stack.enter_context(forgotten_in_children(servers, runner.server))
         place = f"unix:{path}"
         if path is not None:
             listener = stack.enter_context(bound(path))
             server = await asyncio.get_running_loop().create_unix_server(connect, sock=listener)
+            servers.append(server)
             stack.callback(server.close)
         if path is None or developing:
             server = await _at_port(connect, settings)
+            servers.append(server)
             stack.callback(server.close)
             place = base_url(*server.sockets[0].getsockname()[:2])
         yield place
@@ -155,24 +155,18 @@ def application(
     )
     if settings.own_token or developing:
         pages.add_to(app)
-    app[_WATCH] = watching.Watch(watching.QUICK if developing else watching.CALM)
     app[_CHAT] = bool(chat)
     app.add_routes(chat)
     app[_OPERATORS] = operators
     app[_METRICS] = metrics
     app[_STARTED_AT] = datetime.now(UTC)
-    app[_HEARTBEAT] = heartbeat
-    app[_FOLLOWERS] = set()
-    app.on_shutdown.append(_dismiss)
+    pace = watching.QUICK if developing else watching.CALM
+    app[_FOLLOWERS] = Followers(operators, pace, heartbeat)
+    app.on_shutdown.append(app[_FOLLOWERS].dismiss)
     app.cleanup_ctx.append(_remembering)
     app.add_routes(_routes)
     sending.add_to(app, operators)
     return app
-
-
-async def _dismiss(app: web.Application) -> None:
-    for task in app[_FOLLOWERS]:
-        task.cancel()
 
 
 async def _remembering(app: web.Application) -> AsyncIterator[None]:
@@ -298,78 +292,13 @@ async def _describe(request: web.Request) -> web.Response:
 
 @_routes.get("/events/follow", allow_head=False)
 async def _follow(request: web.Request) -> web.StreamResponse:
-    """Stream entries as lines of JSON, from a position, a time, or now on.
-
-    A line without an event tells the position from which to go on, should the stream break.
-    Server-sent events, where they are accepted, are for people: see `watching`.
-    """
-    followers, task = request.app[_FOLLOWERS], asyncio.current_task()
-    if len(followers) >= _MAX_FOLLOWERS or task is None:
-        return web_response(problem(503, f"{_MAX_FOLLOWERS} followers are being served already"))
-    followers.add(task)
-    is_watched = watching.CONTENT_TYPE in request.headers.get("Accept", "")
-    kind = watching.CONTENT_TYPE if is_watched else "application/x-ndjson"
-    response = web.StreamResponse(headers={**HEADERS, "Content-Type": kind})
-    try:
-        await (_watch if is_watched else _stream)(request, await _query(request), response)
-    except ConnectionError:
-        pass  # the follower has seen enough
-    finally:
-        followers.discard(task)
-    return response
-
-
-async def _watch(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
-    journal, masked = request.app[_OPERATORS].journal, is_masked(request)
-    start = await _start(request, query)
-    await response.prepare(request)
-    heartbeat = request.app[_HEARTBEAT]
-    await request.app[_WATCH].serve(
-        journal, query, start, response, heartbeat=heartbeat, masked=masked
-    )
-
-
-async def _stream(request: web.Request, query: Query, response: web.StreamResponse) -> NoReturn:
-    journal, masked = request.app[_OPERATORS].journal, is_masked(request)
-    cursor = await journal.follow(start=await _start(request, query))
-    await response.prepare(request)
-    position = cursor.position
-    while True:
-        await response.write(dumps({"position": position}) + b"\n")
-        try:
-            async with asyncio.timeout(request.app[_HEARTBEAT]):
-                entries = await cursor.read(_BATCH)
-        except TimeoutError:
-            continue
-        lines = [
-            dumps(entry, masked=masked) + b"\n"
-            for entry in entries
-            if query.matches(entry.event, reparsed=entry.reparsed)
-        ]
-        if lines:
-            await response.write(b"".join(lines))
-        position = entries[-1].position
-
-
-async def _start(request: web.Request, query: Query) -> Start | int:
-    """Return where a follower begins: beyond a position, at a time, or with what is to come."""
-    journal = request.app[_OPERATORS].journal
-    # Where an engine's servers are away there are no positions: this says so, instead of waiting.
-    await journal.search(Query(limit=1))
-    if "after" in request.query:
-        last = (await journal.follow()).position
-        # A position that is yet to come is one of another journal's, which was in memory or lost.
-        return query.after if query.after <= last else Start.BEGINNING
-    if query.since is None:
-        return Start.END
-    entries = await journal.search(attrs.evolve(query, limit=1))
-    return entries[0].position - 1 if entries else Start.END
+    return await request.app[_FOLLOWERS].serve(request, await _query(request))
 
 
 @_routes.get("/export", allow_head=False)
 async def _export(request: web.Request) -> web.StreamResponse:
     """Stream the journal as lines, of which the last one says that they are all."""
-    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
+    response = web.StreamResponse(headers={**HEADERS, "Content-Type": LINES})
     await response.prepare(request)
     async for line in request.app[_OPERATORS].export():
         await response.write(line)

@@ -26,9 +26,9 @@ from bridge.ops.admin.responses import json_response
 from bridge.ops.operators import Operators, Served
 from bridge.outbox.composing import Adapt, Asking
 from bridge.outbox.failures import failures
-from bridge.outbox.outbox import NAME as OUTBOX
 from bridge.outbox.sending import Sending
 from bridge.outbox.uploads import Details
+from bridge.outbox.ways import NAME as OUTBOX
 from bridge.settings import seconds
 
 NAMES: Final = frozenset(

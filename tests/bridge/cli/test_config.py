@@ -81,10 +81,11 @@ def test_a_file_called_bridge(command, config, workplace, arguments):
     assert told in outcome.out + outcome.err
 
 
-def test_the_example_comes_with_the_command(command, workplace):
+def test_the_example_comes_with_the_command(start, command, workplace):
     """`bridge config` prints the example, whole, and `bridge check` finds no mistake in it."""
-    outcome = command("config")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == EXAMPLE.read_text()
-    (workplace / "config.toml").write_text(outcome.out)
+    process = start("config")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out == EXAMPLE.read_bytes()
+    (workplace / "config.toml").write_bytes(out)
     assert command("check").code == 0

@@ -70,7 +70,7 @@ def test_one_is_shown(letters, ids, command):
 def test_retried_by_id_and_all(letters, ids, command):
     """A retried letter reaches its subscriber with its mark; one that is not there is missed."""
     outcome = command("dead", "retry", ids[0], "999999")
-    assert (outcome.code, outcome.err) == (1, "1 dead letter given back\n")
+    assert (outcome.code, outcome.err) == (1, "1 dead letter given back, and 1 not there\n")
     letters.until(lambda: letters.taken() == [["a", "0", "True"]])
     outcome = command("dead", "retry", "--all", "--subscriber", "crm")
     assert (outcome.code, outcome.err) == (0, "2 dead letters given back\n")

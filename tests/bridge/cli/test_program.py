@@ -134,7 +134,7 @@ class TestTheFirstBot:
         config = workplace / "config.toml"
         config.write_text(config.read_text().replace("[admin]\n", "[admin]\nport = 0\n"))
         process = start("serve", "bot:bridge", "--dev", "--port", "0")
-        url = said(process, r"admin       (http://127\.0\.0\.1:\d+) \(.*chat with your bot\)")[1]
+        url = said(process, r"admin       (http://127\.0\.0\.1:\d+) \(.*chat with the bot\)")[1]
         said(process, "^Next")
         with urllib.request.urlopen(f"{url}/chat") as response:
             phone = orjson.loads(response.read())["phones"][0]

@@ -17,14 +17,29 @@ def test_the_banner_tells_what_runs_and_no_secret(server, config):
         + 'events = ["message", "status_change"]\nchannel = "whatsapp"\n'
     )
     process, url, told = server("--host", "127.0.0.1")
-    *more, last = [process.stderr.readline().decode() for _ in range(5)]
+    *more, last = [process.stderr.readline().decode() for _ in range(6)]
     banner = "".join([*told, *more])
     assert re.search(r"^incs-bridge \S+ is listening on ", banner, re.MULTILINE)
     assert f"  adapter     incs: {url}/callbacks/incs/********\n" in banner
     assert "  journal     memory\n" in banner
     assert "  subscriber  console: message, status_change whatsapp → console\n" in banner
     assert TOKEN not in banner
-    assert last == f"Next, in another terminal: bridge trigger whatsapp-text --url {url}\n"
+    assert banner.endswith("Next, in another terminal:\n")
+    assert last == f"  bridge trigger whatsapp-text --url {url}\n"
+
+
+def test_a_subscriber_of_several_contents(server, config, start):
+    """`content` of a subscriber in TOML may name several: it gets these, and no others."""
+    config.write_text(CONFIG + 'content = ["text", "location"]\n')
+    process, url, _ = server()
+    samples = ("whatsapp-text", "whatsapp-image", "whatsapp-location")
+    assert start("trigger", *samples, "--url", url).wait() == 0
+    process.terminate()
+    lines = process.stdout.read().decode().splitlines()
+    assert process.wait() == 0
+    assert [word in line for line, word in zip(lines, ("text", "location"), strict=True)] == [
+        True
+    ] * 2
 
 
 def test_a_log_for_machines_stays_json(server, config):

@@ -33,7 +33,12 @@ OF_FILES = [
     ("normalize", "incs", "nothing.json"),
     ("trigger", "--list"),
 ]
-CHECK = ("check", "--config", "checked.toml")
+ENGINES = ("memory", "nats", "sqlite")
+CHECKED = [("check", "--config", f"{engine}.toml") for engine in ENGINES]
+SAMPLES = [
+    ("trigger", *arguments, "--config", "sqlite.toml")
+    for arguments in (("--list",), ("--list", "--json"), ("incs/whatsapp-text", "--print"))
+]
 
 # What is the same for all is loaded once, and each command runs in a copy of the process.
 LISTING = """
@@ -59,15 +64,17 @@ for arguments in json.load(sys.stdin):
 def loaded_by(tmp_path_factory) -> Callable[..., set[str]]:
     """Return what tells which modules are there when a command ends."""
     folder = tmp_path_factory.mktemp("commands")
-    (folder / "checked.toml").write_text(
-        "[adapters.incs]\ninsecure = true\n[subscribers.console]\nuse = 'console'\n"
-    )
-    (folder / "checked.toml").chmod(0o600)
+    for engine in ENGINES:
+        (folder / f"{engine}.toml").write_text(
+            "[adapters.incs]\ninsecure = true\n[subscribers.console]\nuse = 'console'\n"
+            f"[journal]\nengine = '{engine}'\n"
+        )
+        (folder / f"{engine}.toml").chmod(0o600)
     done = subprocess.run(
         [sys.executable, "-c", LISTING],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        input=orjson.dumps([*COMMANDS, *EXPLAINED, *TEXTS, *OF_FILES, CHECK]),
+        input=orjson.dumps([*COMMANDS, *EXPLAINED, *TEXTS, *OF_FILES, *CHECKED, *SAMPLES]),
         capture_output=True,
         check=True,
     )
@@ -106,8 +113,36 @@ def test_what_needs_no_server_starts_without_it(loaded_by, arguments):
     assert loaded_by(*arguments).isdisjoint(SERVER | LIBRARIES)
 
 
-def test_a_configuration_is_checked_without_http(loaded_by):
-    """To look at adapters, subscribers and the journal takes no server and no client of HTTP."""
-    loaded = loaded_by(*CHECK)
-    assert {"bridge.runtime", "bridge.adapters.incs", "bridge.journal.sqlite"} <= loaded
-    assert loaded.isdisjoint(LIBRARIES - {"apsw", "blinker"} | {"vobject"})
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_configuration_is_checked_without_the_bridge(loaded_by, engine):
+    """To look at adapters, subscribers and the journal takes neither a server nor an engine."""
+    loaded = loaded_by("check", "--config", f"{engine}.toml")
+    assert {"bridge.assembly", "bridge.adapters.incs", f"bridge.journal.{engine}"} <= loaded
+    assert loaded.isdisjoint(LIBRARIES - {"blinker"} | SERVER - {"bridge.ingress"})
+    assert loaded.isdisjoint({"bridge.ingress.intake", "bridge.journal.protocol", "asyncio"})
+    assert loaded.isdisjoint({"cattrs", "rich.console", "vobject"})
+    assert f"bridge.journal.{engine}.journal" not in loaded
+
+
+@pytest.mark.parametrize("arguments", SAMPLES, ids=" ".join)
+def test_samples_are_told_without_a_journal(loaded_by, arguments):
+    """To list and to print samples takes their adapter alone, and nothing that draws."""
+    loaded = loaded_by(*arguments)
+    assert "bridge.adapters.incs" in loaded
+    assert loaded.isdisjoint(LIBRARIES | SERVER | {"bridge.assembly", "cattrs", "rich.console"})
+    assert loaded.isdisjoint({"bridge.journal.protocol", "bridge.journal.sqlite.journal"})
+
+
+def test_a_program_of_a_bridge_is_imported_without_http():
+    """Whoever imports a bot, to test it or to check its configuration, waits for no HTTP."""
+    names = "Bridge, Choice, Menu, Message, Option, StatusChange, Text, decode"
+    listing = f"from bridge import {names}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", listing],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    loaded = set(done.stdout.decode().split())
+    assert "bridge.runtime" in loaded
+    assert loaded.isdisjoint({"aiohttp", "hypothesis", "prometheus_client", "rich.console"})

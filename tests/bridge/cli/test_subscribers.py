@@ -64,8 +64,18 @@ def test_what_is_tried_again(failing, command):
     assert row["key"] == "message/whatsapp/slow"
 
 
-def test_a_subscriber_that_nobody_knows(failing, command):
-    """A name that nobody goes by is told as such."""
-    done = command("subscribers", "held", "cmr")
-    assert done.code == 1
-    assert 'did you mean "crm"' in done.err
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("subscribers", "held", "cmr"),
+        ("dead", "list", "--subscriber", "cmr"),
+        ("replay", "message/whatsapp/slow", "--subscriber", "cmr"),
+    ],
+    ids=" ".join,
+)
+def test_a_subscriber_that_nobody_knows(failing, start, arguments):
+    """A name that nobody goes by is told as such, with the one that was probably meant."""
+    process = start(*arguments)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert b'did you mean "crm"' in err

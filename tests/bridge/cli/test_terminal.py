@@ -2,12 +2,15 @@
 
 import re
 from functools import partial
+from importlib.metadata import version
 
+import orjson
 import pytest
 
 from tests.bridge.cli.processes import ROOT, Operated
 from tests.bridge.cli.terminals import COLUMNS, lines_of
 from tests.bridge.cli.test_help import COMMANDS
+from tests.callbacks import NOW
 
 # As long as Meta's: base64 of a phone and an id.
 # As long as the ids of WhatsApp, and without a phone inside, so that no digest stands for it.
@@ -60,6 +63,48 @@ def test_a_part_of_the_dead_letters(letters, command):
     assert groups[1]["error"] == "ValueError: no"
 
 
+def test_what_is_told_breaks_between_words(look, workplace):
+    """A sentence that is longer than the terminal is wide has its line ends between words."""
+    told = look("trigger", "whatsapp-text", "--print", "--set", "message.text.bdoy=hello")
+    note = [line for line in told if not line.startswith("{")]
+    assert len(note) > 1
+    assert max(map(len, note)) <= COLUMNS
+    assert "no such path in incs/whatsapp-text, so it is added" in " ".join(map(str.strip, note))
+
+
+def test_failures_of_sending_fit(operated, look, command):
+    """Each failure is a line that fits, and below them stands what to do about each code."""
+    operated.post(
+        {
+            "event": "message_status_update",
+            "channel_id": 30058,
+            "business_phone": "6281519236680",
+            "message_id": operated.id("late"),
+            "message_status": "failed",
+            "error": {"code": "expired", "title": "it could not be sent in time " * 5},
+            "received_at": int(NOW),
+        }
+    )
+    lines = look("outbox")
+    assert max(map(len, lines)) <= COLUMNS
+    (row,) = [line for line in lines if line.split()[:3] == ["incs", "failed", "expired"]]
+    assert "it could not" in row
+    assert "expired: See why it waited, and send it anew if it is still wanted." in lines
+    told = [line.split("\t") for line in command("outbox").lines]
+    assert ["sending", "nothing can be sent: no adapter has what that takes"] in told
+    assert [row[6] for row in told if row[:3] == ["incs", "failed", "expired"]] == [
+        "See why it waited, and send it anew if it is still wanted."
+    ]
+
+
+def test_installed_adapters_fit(look):
+    """The list of adapters wraps between words, whatever they say of themselves."""
+    lines = look("adapters")
+    assert max(map(len, lines)) <= COLUMNS
+    (row,) = [line for line in lines if line.split()[:1] == ["whatsapp"]]
+    assert row.split()[1:4] == ["incs-bridge", version("incs-bridge"), "53"]
+
+
 @pytest.mark.parametrize("verb", ["events", "tail"])
 def test_a_key_is_never_broken(operated, look, verb):
     """However narrow the terminal, the program breaks no line within a key."""
@@ -87,7 +132,7 @@ def test_status_is_one_screen(letters, look, command):
     assert (found["ready"], found["durable"], found["adapters"]) == (True, True, ["incs", "fickle"])
 
 
-def test_json_has_one_form(letters, command, monkeypatch):
+def test_json_has_one_form(letters, command, start, monkeypatch):
     """Whatever has `--json` prints each thing as an object on a line of its own, and no more."""
     monkeypatch.setenv("COLUMNS", "200")
     key, letter = letters.key("d"), str(letters.ask("/dead")["letters"][0]["id"])
@@ -101,11 +146,15 @@ def test_json_has_one_form(letters, command, monkeypatch):
     }
     having = [name for name in COMMANDS if "--json" in command(*name, "--help").out]
     assert {*calls, ("events",), ("tail",), ("outbox",), ("adapters",)} <= set(having)
-    for name in having:
-        if name != ("tail",):  # which does not end
-            outcome = command(*name, *calls.get(name, ()), "--json")
-            assert outcome.code == 0, name
-            assert all(isinstance(each, dict) for each in outcome.events), name
+    started = {
+        name: start(*name, *calls.get(name, ()), "--json")
+        for name in having
+        if name != ("tail",)  # which does not end
+    }
+    for name, process in started.items():
+        out, _ = process.communicate()
+        assert process.returncode == 0, name
+        assert all(isinstance(orjson.loads(line), dict) for line in out.splitlines()), name
 
 
 def test_status_of_a_server_that_is_not_ready(new_journal, workplace, command):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -53,13 +54,26 @@ class PostgresServer:
         if os.geteuid() == 0:
             shutil.chown(self.folder, _USER)
         sync = "on" if synced else "off"
-        self.run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8")
+        self._make_cluster()
         with (self._data / "postgresql.conf").open("a") as config:
             config.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
                 f"unix_socket_directories = '{self.folder}'\nmax_connections = 60\n"
                 f"fsync = {sync}\nfull_page_writes = {sync}\nrestart_after_crash = on\n"
             )
+
+    def _make_cluster(self) -> None:
+        """Copy the first cluster of a run of tests: `initdb` works for a second."""
+        shared = Path(os.environ.get("BRIDGE_TESTS_SHARED", self.folder))
+        with (shared / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (shared / "data").exists():
+                subprocess.run(["cp", "-a", shared / "data", self._data], check=True)
+                return
+            rest = ("-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8")
+            self.run("initdb", "-D", self._data, *rest)
+            if shared != self.folder:
+                subprocess.run(["cp", "-a", self._data, shared / "data"], check=True)
 
     @classmethod
     def standby(cls, primary: PostgresServer) -> Self:

@@ -202,7 +202,7 @@ async def test_nothing_overtakes_what_a_dead_reader_held(make):
         partition = second.partitions[two._names.partition_of(a.lane)]
         async with asyncio.timeout(TAKES_OVER_WITHIN):
             while not partition.owned:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
         for _ in range(100):
             await asyncio.sleep(0)
         assert not reading.done()

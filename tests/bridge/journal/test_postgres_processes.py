@@ -22,6 +22,7 @@ from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.schema import check
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
@@ -578,31 +579,31 @@ async def test_retention(make: Make, caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
     """What keeps the journal from opening, or makes it unsafe, is told before."""
-    told = [problem.message for problem in make().check()]
+    told = [problem.message for problem in check(make().settings)]
     assert any("fsync = off" in each for each in told)
     async with make():
         pass
-    assert any("keeps them" in problem.message for problem in make(partitions=9).check())
+    assert any("keeps them" in problem.message for problem in check(make(partitions=9).settings))
     postgres.sql("CREATE ROLE nobody LOGIN")
     settings = PostgresSettings(
         dsn=Secret(postgres.dsn.replace("user=postgres", "user=nobody")), schema="elsewhere"
     )
     with pytest.raises(ConfigurationError, match="may not make the schema"):
-        PostgresJournal(settings).check()
+        check(settings)
     postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO nobody")
     postgres.sql(f"GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {schema} TO nobody")
     settings = attrs.evolve(settings, schema=schema)
     with pytest.raises(ConfigurationError, match=r"entries\.event, .*nobody may not"):
-        PostgresJournal(settings).check()
+        check(settings)
     postgres.sql(f"ALTER TABLE {schema}.entries DROP COLUMN reparsed")
     with pytest.raises(ConfigurationError, match=r"lacks entries\.reparsed, or"):
-        make().check()
+        check(make().settings)
     with pytest.raises(JournalError, match=r"lacks entries\.reparsed, or"):
         async with make():
             pass
     postgres.sql(f"UPDATE {schema}.meta SET format = 99")
     with pytest.raises(ConfigurationError, match="format 99"):
-        make().check()
+        check(make().settings)
     with pytest.raises(JournalError, match="format 99"):
         async with make():
             pass
@@ -640,7 +641,7 @@ async def test_an_older_schema_is_upgraded(
     async with make() as journal:
         await journal.append([event, poor])
     make_old(postgres, schema)
-    make().check()
+    check(make().settings)
     state = State(
         conversation=message("a").conversation.id,
         name="bot",

@@ -12,7 +12,8 @@ import apsw
 import pytest
 
 from bridge.errors import ConfigurationError
-from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.sqlite import SqliteJournal, check
+from bridge.settings import JournalSettings
 from tests.bridge.events import message
 from tests.bridge.journal.files import run
 from tests.bridge.journal.test_sqlite_upgrades import make
@@ -21,7 +22,7 @@ from tests.bridge.journal.test_sqlite_upgrades import make
 def found(path: Path, **options: int) -> list[str]:
     """Return what needs attention, and see that looking changed nothing."""
     before = contents(path.parent)
-    problems = SqliteJournal(path, **options).check()
+    problems = check(JournalSettings(path=path, **options))
     assert contents(path.parent) == before
     assert {problem.key for problem in problems} <= {"path"}
     return [problem.message for problem in problems]
@@ -34,7 +35,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def refused(path: Path) -> str:
     before = contents(path.parent) if path.parent.exists() else {}
     with pytest.raises(ConfigurationError) as caught:
-        SqliteJournal(path).check()
+        check(JournalSettings(path=path))
     (problem,) = caught.value.problems
     assert problem.key == "path"
     assert (contents(path.parent) if path.parent.exists() else {}) == before
@@ -53,7 +54,7 @@ async def test_what_a_kill_left(path: Path) -> None:
     """A log that a killed process left is no reason for anything."""
     code = """if True:
         import asyncio, os, sys
-        from bridge.journal.sqlite import SqliteJournal
+        from bridge.journal.sqlite import SqliteJournal, check
         async def main():
             async with SqliteJournal(sys.argv[1]):
                 os.kill(os.getpid(), 9)
@@ -68,7 +69,7 @@ async def test_where_it_is_open(path: Path) -> None:
     """A journal that is open is said to be, and by whom; it goes on undisturbed."""
     code = """if True:
         import asyncio, sys
-        from bridge.journal.sqlite import SqliteJournal
+        from bridge.journal.sqlite import SqliteJournal, check
         async def main():
             async with SqliteJournal(sys.argv[1]):
                 print("open", flush=True)

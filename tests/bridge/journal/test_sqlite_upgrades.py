@@ -16,11 +16,12 @@ from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.overlay import hashed
 from bridge.journal.protocol import Appended, Held, Retry, Start
-from bridge.journal.sqlite import SqliteJournal, upgrades
+from bridge.journal.sqlite import SqliteJournal, check, upgrades
 from bridge.journal.states import State
 from bridge.model import ConsentChange, Party, Role, Status, StatusChange
 from bridge.model.codec import encode
 from bridge.model.keys import in_domain
+from bridge.settings import JournalSettings
 from tests.bridge.events import ACCOUNT, NOON, USER_PHONE, message, numbered_status, status
 from tests.bridge.journal.files import everything, read, run
 
@@ -285,5 +286,5 @@ async def test_other_formats_are_refused(path: Path, version: int) -> None:
     assert str(upgrades.FORMAT) in told
     assert ("install the version that wrote it" in told) == (version == 99)
     with pytest.raises(ConfigurationError, match=f"has format {version}"):
-        SqliteJournal(path).check()
+        check(JournalSettings(path=path))
     assert path.read_bytes() == content

@@ -7,7 +7,7 @@ from typing import final
 import attrs
 import pytest
 
-from bridge.model import Form
+from bridge.model import Form, Text
 from bridge.model.codec import encode
 from bridge.model.frozen import builder, changer, quick_init
 from tests.bridge.events import message, notice
@@ -63,6 +63,22 @@ def test_what_an_assignment_cannot_do_is_refused(field):
     cls = attrs.make_class("Broken", {"part": field}, frozen=True, kw_only=True, slots=True)
     with pytest.raises(TypeError, match=r"Broken\.part"):
         quick_init(cls)
+
+
+def test_arguments_are_those_of_the_class():
+    """What a class takes without a name stays so, and what it takes by name alone, too."""
+
+    @final
+    @quick_init
+    @attrs.frozen(weakref_slot=False)
+    class Word:
+        letters: str
+        language: str = attrs.field(default="en", kw_only=True)
+
+    assert (Word("hello").letters, Word("hello").language) == ("hello", "en")
+    with pytest.raises(TypeError, match="positional"):
+        Word("hello", "en")
+    assert Text("hello") == Text(text="hello")
 
 
 def test_a_builder_may_leave_converting_to_its_caller():

@@ -699,6 +699,32 @@ class TestDoubt:
             await again.until(lambda: again.said)
             assert again.said == ["3"]
 
+    @pytest.mark.parametrize("in_doubt", ["send", "fail"])
+    async def test_what_a_killed_life_had_begun_with_is_in_doubt(self, tmp_path, in_doubt):
+        """The next life knows what was under way, and that what waited behind it has not gone."""
+        path, killed = tmp_path / "bridge.db", tmp_path / "killed.db"
+        settings = OutboxSettings(in_doubt=in_doubt)
+        journal = SqliteJournal(path)
+        async with (
+            planned("whatsapp", journal=journal, outbox=settings, patience=0.1) as trip,
+            under_way(trip),
+        ):
+            trip.provider.rules.window = None
+            trip.provider.callbacks.loss = 1.0
+            trip.provider.slowness = 600.0
+            trip.provider.troubles.append(Trouble.SLOW)
+            sending = [await trip.bridge.send(USER, each, via="whatsapp") for each in "ab"]
+            await trip.until(lambda: trip.provider.requests)
+            await asyncio.to_thread(journal.backup, killed)  # as a kill now would leave it
+        settings = OutboxSettings(in_doubt="fail", doubt=0.1)
+        async with planned("whatsapp", journal=SqliteJournal(killed), outbox=settings) as again:
+            again.provider.rules.window = None
+            async with under_way(again):
+                await again.until(lambda: all(again.statuses(each.message_id) for each in sending))
+                first, second = (again.statuses(each.message_id)[0] for each in sending)
+            assert (first.status, first.error.code) == (Status.FAILED, "in_doubt")
+            assert (second.status, again.said) == (Status.ACCEPTED, ["b"])
+
     async def test_what_goes_on_after_a_doubt_is_no_doubt(self):
         """A refusal that is none in doubt is followed by an ordinary retry."""
         settings = OutboxSettings(in_doubt="fail")

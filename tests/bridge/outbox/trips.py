@@ -16,7 +16,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Journal
 from bridge.model import Event, StatusChange, Text
 from bridge.runtime import Bridge
-from bridge.settings import OutboxSettings
+from bridge.settings import OutboxSettings, ServerSettings
 from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.serving import PATIENCE, serving
@@ -77,11 +77,16 @@ async def planned(
     *,
     journal: Journal | None = None,
     outbox: OutboxSettings | None = None,
+    patience: float = PATIENCE,
 ) -> AsyncIterator[Trip]:
-    """Make a provider and a bridge that does not run yet, so that subscribers can come."""
+    """Make a provider and a bridge that does not run yet, so that subscribers can come.
+
+    The bridge waits for so long for what is under way when it stops.
+    """
     async with SimulatedProvider() as provider:
         adapter = ADAPTERS[name](provider.url)
-        bridge = Bridge(journal=journal or MemoryJournal(), outbox=outbox)
+        server = ServerSettings(drain_timeout=patience)
+        bridge = Bridge(journal=journal or MemoryJournal(), outbox=outbox, server=server)
         bridge.add_adapter(name, adapter)
         trip = Trip(name, provider, bridge, adapter)
         bridge.on(Event, name="witness", completions=True)(trip.note)

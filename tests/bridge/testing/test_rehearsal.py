@@ -380,6 +380,15 @@ class TestAround:
         assert bridge.journal is own
         assert list(tmp_path.iterdir()) == []
 
+    async def test_what_a_failed_comparison_shows(self, bridge, got):
+        """Within a test reprs are whole, since its data is nobody's; and after it they mask."""
+        async with TestBridge(bridge) as test:
+            await test.say("hello", name="Maya")
+            assert repr(got[0].content) == "Text(text='hello')"
+            assert "name='Maya'" in repr(got[0])
+        assert repr(got[0].content) == "Text(text='(5 characters)')"
+        assert "Maya" not in repr(got[0])
+
     async def test_each_test_begins_with_nothing(self, bridge, got):
         """The same bridge is tried as often as one likes, and nothing is left of the last time."""
         for _ in range(3):

@@ -15,7 +15,7 @@ from typing import Self
 import attrs
 
 from bridge.clock import SYSTEM_CLOCK, Clock, Timer
-from bridge.errors import JournalError, Problem
+from bridge.errors import JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
@@ -40,7 +40,7 @@ from bridge.journal.states import State
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
-from bridge.settings import JournalSettings, NoSettings
+from bridge.settings import JournalSettings
 
 _REMEMBERED_PER_EVENT = 4
 """How many keys and tracks are remembered for each event that may be kept."""
@@ -53,7 +53,6 @@ class MemoryJournal(Journal):
     to come again rather than an acknowledged event being lost.
     """
 
-    Settings = NoSettings
     durable = False
     location = "memory"
 
@@ -78,10 +77,6 @@ class MemoryJournal(Journal):
         self._letter_ids = itertools.count(1)
         self._states: dict[tuple[str, str], State] = {}
         self._open = False
-
-    def check(self) -> Sequence[Problem]:
-        """See `Journal.check`; opening always succeeds."""
-        return ()
 
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""

@@ -1,0 +1,472 @@
+"""What operators and subscribers ask of a journal in SQL tables, once for SQLite and PostgreSQL.
+
+Both engines keep entries, held entries, dead letters and states in tables of the same names. The
+statements here are in the SQL that they share; what is not is in the engine's `Dialect`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+import attrs
+
+from bridge.journal.erasure import Subject
+from bridge.journal.protocol import (
+    DeadLetter,
+    Entry,
+    Held,
+    Journal,
+    Outcome,
+    Retry,
+    SubscriberState,
+)
+from bridge.journal.query import MOST, Query
+from bridge.journal.states import State
+
+T = TypeVar("T")
+
+Row: TypeAlias = tuple[Any, ...]
+
+_WIDTH: Final = 5  # of `Dialect.columns`
+_PAGE: Final = 1000
+_STATES_PAGE: Final = 100  # each may be large
+_STEP: Final = 5000  # positions at most that a search looks at in one go
+_ROWS_PER_MATCH: Final = 4  # in the first step of a filter; each one after it is twice as long
+_CLOCK_SET_BACK: Final = 3600  # seconds by which a clock may have been, or be apart from another
+_LAG_COUNTED: Final = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class Dialect:
+    """What is an engine's own in its SQL.
+
+    `columns` of `entries` are five, of which `read_entry` makes an entry. `cursors` is a table
+    with the `subscriber` and `position` of each cursor, which serves the entries for which `serves`
+    holds; `forget` deletes a subscriber's. `copied` are the columns of `entries` that `held` has
+    too. `notes` are the tables of what became of a subscriber's entries otherwise. `among` is the
+    condition that a column is one of the `positions`, and `holds` that an event holds a string.
+    A lane is stored as `write_lane` returns it, `no_lane` where it is erased. Of `stride` positions
+    one is an entry's.
+    """
+
+    columns: str
+    read_entry: Callable[[Row], Entry]
+    cursors: str
+    serves: str
+    forget: str
+    copied: Sequence[str]
+    notes: Sequence[str]
+    reparsed: str
+    among: str
+    holds: str
+    no_lane: str
+    write_lane: Callable[[str], str | bytes] = str
+    read_lane: Callable[[Any], str] = str
+    stride: int = 1
+
+
+@attrs.frozen
+class Span:
+    """Positions beyond `after`, up to and including `last`."""
+
+    after: int
+    last: int
+
+
+def steps(span: Span, query: Query, stride: int = 1) -> Iterator[Span]:
+    """Cut a span into pieces, in the query's order; whoever wants few reads little."""
+    after, last = span.after, span.last
+    size = min(stride * query.limit * (_ROWS_PER_MATCH if query.is_filtered else 1), _STEP)
+    while after < last:
+        if query.newest_first:
+            piece = Span(max(after, last - size), last)
+            last = piece.after
+        else:
+            piece = Span(after, min(after + size, last))
+            after = piece.last
+        yield piece
+        size = min(size * 2, _STEP)
+
+
+class SqlJournal(Journal):
+    """The part of a journal that asks its tables.
+
+    A statement names its values as `:name`, and tables as `$.table`.
+    """
+
+    _dialect: Dialect
+
+    @abstractmethod
+    async def _rows(
+        self, statement: str, make: Callable[[Row], T], **values: object
+    ) -> Sequence[T]:
+        """Return what is made of each row. Raises `JournalError`."""
+
+    @abstractmethod
+    async def _change(self, *statements: str, **values: object) -> int:
+        """Run statements as one; return how many rows the first one concerns; raises likewise."""
+
+    @abstractmethod
+    async def _known_from(self, subject: Subject) -> Subject:
+        """Return a subject with all names of the users who go by it."""
+
+    @abstractmethod
+    async def _erase_waiting(self, whom: Subject) -> int:
+        """Let nothing about somebody wait to be published; return how much did."""
+
+    @abstractmethod
+    async def _forget_records(self, whom: Subject) -> None:
+        """Forget the records that tell of somebody."""
+
+    @abstractmethod
+    async def _overwrite(self, whom: Subject) -> None:
+        """Let nothing be left of what was erased, in memory or in free space."""
+
+    # --- entries -----------------------------------------------------------------------------
+
+    async def scan(self, query: Query) -> AsyncGenerator[Sequence[Entry]]:
+        """See `Journal.scan`.
+
+        The database looks for the strings that a match holds, which is a hundred times faster than
+        decoding; only what is left is decoded and matched. `since` narrows the walk first, as
+        positions are in the order of time.
+        """
+
+        def is_match(entry: Entry) -> bool:
+            return query.matches(entry.event, reparsed=entry.reparsed)
+
+        async for page in self._walk(query, query.needles, is_match):
+            yield page
+
+    async def _walk(
+        self, query: Query, needles: Sequence[Sequence[bytes]], is_match: Callable[[Entry], bool]
+    ) -> AsyncGenerator[Sequence[Entry]]:
+        """Give the entries of a query's span and conversation that match, in short steps."""
+        dialect = self._dialect
+        values: dict[str, object] = {}
+        conditions = ["position > :first", "position <= :last", "event IS NOT NULL"]
+        if query.conversation is not None:
+            conditions.append("lane = :lane")
+            values["lane"] = dialect.write_lane(query.conversation)
+        for alternatives in needles:
+            names = [
+                f"needle{number}" for number in range(len(values), len(values) + len(alternatives))
+            ]
+            values |= zip(names, alternatives, strict=True)
+            conditions.append(f"({' OR '.join(dialect.holds.format(f':{n}') for n in names)})")
+        statement = (
+            f"SELECT {dialect.columns} FROM $.entries WHERE {' AND '.join(conditions)} "  # noqa: S608
+            f"ORDER BY position {'DESC' if query.newest_first else 'ASC'}"
+        )
+
+        def make(row: Row) -> Entry | None:
+            entry = dialect.read_entry(row)
+            return entry if is_match(entry) else None
+
+        for span in steps(await self._span_of(query), query, dialect.stride):
+            found = await self._rows(statement, make, first=span.after, last=span.last, **values)
+            yield [entry for entry in found if entry is not None]
+
+    async def _span_of(self, query: Query) -> Span:
+        """Return where a query's entries can be."""
+        ((first, last),) = await self._rows(
+            # Each by itself is a look at one end of the table; both at once may walk over it.
+            "SELECT (SELECT min(position) FROM $.entries), (SELECT max(position) FROM $.entries)",
+            tuple,
+        )
+        if first is None:
+            return Span(0, 0)
+        after = max(query.after, first - 1)
+        if query.before is not None:
+            last = min(last, query.before - 1)
+        if query.since is not None:
+            oldest, high = int(query.since.timestamp()) - _CLOCK_SET_BACK, last
+            while after < high:  # halving, for the first that was appended then or later
+                middle = (after + high) // 2 + 1
+                found = await self._rows(
+                    "SELECT at FROM $.entries WHERE position >= :at ORDER BY position LIMIT 1",
+                    tuple,
+                    at=middle,
+                )
+                if not found or found[0][0] >= oldest:
+                    high = middle - 1
+                else:
+                    after = middle
+        return Span(after, last)
+
+    async def known(self) -> AsyncGenerator[Sequence[bytes]]:
+        """See `Journal.known`."""
+        after = 0
+        while page := await self._rows(
+            "SELECT position, key FROM $.entries WHERE position > :after AND event IS NULL "
+            "ORDER BY position LIMIT :page",
+            tuple,
+            after=after,
+            page=_PAGE,
+        ):
+            yield [key for _, key in page]
+            after = page[-1][0]
+
+    async def mark_reparsed(self, positions: Sequence[int]) -> None:
+        """See `Journal.mark_reparsed`."""
+        dialect = self._dialect
+        await self._change(
+            f"UPDATE $.entries SET {dialect.reparsed} = true WHERE position {dialect.among}",  # noqa: S608
+            positions=list(positions),
+        )
+
+    # --- subscribers -------------------------------------------------------------------------
+
+    async def subscribers(self) -> Sequence[SubscriberState]:
+        """See `Journal.subscribers`; a lag beyond 10,000 is an estimate from above."""
+        dialect = self._dialect
+
+        def state(row: Row) -> SubscriberState:
+            name, position, held, dead, lag, last = row
+            if lag > _LAG_COUNTED:  # counting it would read all those entries
+                lag = (last - position) // dialect.stride
+            return SubscriberState(name=name, position=position, lag=lag, held=held, dead=dead)
+
+        return await self._rows(
+            f"""
+            SELECT subscriber, position,
+                (SELECT count(*) FROM $.held WHERE held.subscriber = own.subscriber),
+                (SELECT count(*) FROM $.dead WHERE dead.subscriber = own.subscriber),
+                (SELECT count(*) FROM (
+                    SELECT 1 FROM $.entries JOIN {dialect.cursors} AS cursors ON {dialect.serves}
+                    WHERE cursors.subscriber = own.subscriber AND event IS NOT NULL
+                    AND entries.position > cursors.position AND entries.position > own.position
+                    LIMIT :counted
+                ) AS few),
+                (SELECT max(position) FROM $.entries)
+            FROM (
+                SELECT subscriber, min(position) AS position FROM {dialect.cursors} AS cursors
+                GROUP BY subscriber
+            ) AS own ORDER BY subscriber
+            """,  # noqa: S608 - the engine's own text, here and below
+            state,
+            counted=_LAG_COUNTED + 1,
+        )
+
+    async def forget(self, name: str) -> bool:
+        """See `Journal.forget`."""
+        tables = ("held", *self._dialect.notes)
+        return bool(
+            await self._change(
+                self._dialect.forget,
+                *(f"DELETE FROM $.{table} WHERE subscriber = :subscriber" for table in tables),  # noqa: S608
+                subscriber=name,
+            )
+        )
+
+    async def unsettled(self, subscriber: str) -> AsyncGenerator[Sequence[Held]]:
+        """See `Journal.unsettled`."""
+        dialect, after = self._dialect, 0
+        while page := await self._rows(
+            f"""
+            SELECT {dialect.columns}, retry FROM $.entries
+            JOIN {dialect.cursors} AS cursors ON {dialect.serves} LEFT JOIN $.held AS held
+            ON held.subscriber = cursors.subscriber AND held.position = entries.position
+            WHERE entries.position > :after AND cursors.subscriber = :subscriber
+            AND event IS NOT NULL AND (retry IS NOT NULL OR entries.position > cursors.position)
+            ORDER BY entries.position LIMIT :page
+            """,  # noqa: S608
+            self._held,
+            after=after,
+            subscriber=subscriber,
+            page=_PAGE,
+        ):
+            yield page
+            after = page[-1].entry.position
+
+    def _held(self, row: Row) -> Held:
+        retry = row[_WIDTH]
+        return Held(
+            entry=self._dialect.read_entry(row[:_WIDTH]),
+            retry=Retry() if retry is None else Retry.decode(retry),
+        )
+
+    async def outcomes(self, position: int) -> Sequence[Outcome]:
+        """See `Journal.outcomes`."""
+        dialect = self._dialect
+        letters = await self._letters("position = :position ORDER BY id", position=position)
+        # A subscriber that failed with a replay again may have several: the newest counts.
+        dead = {letter.subscriber: letter for letter in letters}
+
+        def outcome(row: Row) -> Outcome:
+            name, done, retry = row
+            held = None if retry is None else Retry.decode(retry)
+            return Outcome.of(name, held=held, dead=dead.get(name), done=bool(done))
+
+        return await self._rows(
+            f"""
+            SELECT cursors.subscriber, entries.position <= cursors.position, retry FROM $.entries
+            JOIN {dialect.cursors} AS cursors ON {dialect.serves} LEFT JOIN $.held AS held
+            ON held.subscriber = cursors.subscriber AND held.position = entries.position
+            WHERE entries.position = :position ORDER BY cursors.subscriber
+            """,  # noqa: S608
+            outcome,
+            position=position,
+        )
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """See `Journal.replay`."""
+        dialect, again = self._dialect, Retry(due_at=self._now(), replayed=True)
+        copied = ", ".join(dialect.copied)
+        return await self._change(
+            f"""
+            INSERT INTO $.held (subscriber, position, {copied}, due_at, retry)
+            SELECT cursors.subscriber, entries.position,
+                {", ".join(f"entries.{column}" for column in dialect.copied)}, :due_at, :retry
+            FROM $.entries JOIN {dialect.cursors} AS cursors ON {dialect.serves}
+            WHERE cursors.subscriber = :subscriber AND entries.position {dialect.among}
+            AND event IS NOT NULL AND (entries.position <= cursors.position OR EXISTS (
+                SELECT 1 FROM $.dead
+                WHERE dead.subscriber = :subscriber AND dead.position = entries.position
+            ))
+            ON CONFLICT (subscriber, position)
+            DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
+            """,  # noqa: S608
+            *(
+                f"DELETE FROM $.{table} WHERE subscriber = :subscriber AND position {dialect.among}"  # noqa: S608
+                for table in dialect.notes
+            ),
+            subscriber=subscriber,
+            positions=list(positions),
+            due_at=again.due_at,
+            retry=again.encode(),
+        )
+
+    def _now(self) -> float:
+        return time.time()
+
+    async def dead_letters(
+        self, subscriber: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """See `Journal.dead_letters`."""
+        return await self._letters(
+            "id > :after AND (CAST(:subscriber AS text) IS NULL OR subscriber = :subscriber) "
+            "ORDER BY id LIMIT :limit",
+            after=after,
+            subscriber=subscriber,
+            limit=limit,
+        )
+
+    async def _letters(self, condition: str, **values: object) -> Sequence[DeadLetter]:
+        def letter(row: Row) -> DeadLetter:
+            number, name, retry = row[_WIDTH:]
+            entry = self._dialect.read_entry(row[:_WIDTH])
+            return DeadLetter(id=number, subscriber=name, entry=entry, retry=Retry.decode(retry))
+
+        return await self._rows(
+            f"SELECT {self._dialect.columns}, id, subscriber, retry "  # noqa: S608
+            f"FROM $.dead JOIN $.entries USING (position) WHERE event IS NOT NULL AND {condition}",
+            letter,
+            **values,
+        )
+
+    async def drop(self, letter: int) -> bool:
+        """See `Journal.drop`."""
+        return await self._change("DELETE FROM $.dead WHERE id = :id", id=letter) > 0
+
+    # --- what subscribers remember of conversations ------------------------------------------
+
+    async def read_state(self, conversation: str, name: str) -> State | None:
+        """See `Journal.read_state`."""
+        found = await self._states(
+            "conversation = :conversation AND name = :name",
+            conversation=self._dialect.write_lane(conversation),
+            name=name,
+        )
+        return found[0] if found else None
+
+    async def write_state(self, state: State) -> None:
+        """See `Journal.write_state`."""
+        await self._change(
+            "INSERT INTO $.states (conversation, name, expires_at, value) "
+            "VALUES (:conversation, :name, :expires_at, :value) ON CONFLICT (conversation, name) "
+            "DO UPDATE SET expires_at = excluded.expires_at, value = excluded.value",
+            conversation=self._dialect.write_lane(state.conversation),
+            name=state.name,
+            expires_at=state.expires_at,
+            value=state.value,
+        )
+
+    async def erase_state(self, conversation: str, name: str) -> None:
+        """See `Journal.erase_state`."""
+        await self._change(
+            "DELETE FROM $.states WHERE conversation = :conversation AND name = :name",
+            conversation=self._dialect.write_lane(conversation),
+            name=name,
+        )
+
+    async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
+        """See `Journal.states`."""
+        conversation = last = ""
+        while page := await self._states(
+            "(conversation, name) > (:conversation, :last) "
+            f"{'' if name is None else 'AND name = :name '}"
+            "ORDER BY conversation, name LIMIT :page",
+            conversation=self._dialect.write_lane(conversation),
+            last=last,
+            name=name,
+            page=_STATES_PAGE,
+        ):
+            yield page
+            conversation, last = page[-1].conversation, page[-1].name
+
+    async def _states(self, condition: str, **values: object) -> Sequence[State]:
+        def state(row: Row) -> State:
+            lane, name, expires_at, value = row
+            conversation = self._dialect.read_lane(lane)
+            return State(conversation=conversation, name=name, expires_at=expires_at, value=value)
+
+        return await self._rows(
+            f"SELECT conversation, name, expires_at, value FROM $.states WHERE {condition}",  # noqa: S608
+            state,
+            **values,
+        )
+
+    # --- erasing somebody --------------------------------------------------------------------
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`; goes over the whole journal, a little at a time.
+
+        Events that are appended while it runs are not looked at.
+        """
+        dialect = self._dialect
+        whom = await self._known_from(Subject.of(subject))
+        erased = await self._erase_waiting(whom)
+
+        def is_about(entry: Entry) -> bool:
+            return whom.is_in(entry.event)
+
+        async for page in self._walk(Query(limit=MOST), [whom.needles], is_about):
+            if page:
+                erased += await self._change(
+                    f"UPDATE $.entries SET lane = {dialect.no_lane}, event = NULL "  # noqa: S608
+                    f"WHERE position {dialect.among}",
+                    f"DELETE FROM $.held WHERE position {dialect.among}",  # noqa: S608
+                    f"DELETE FROM $.dead WHERE position {dialect.among}",  # noqa: S608
+                    positions=[entry.position for entry in page],
+                )
+        await self._forget_records(whom)
+        after = ""
+        while lanes := await self._rows(  # alone: whatever is remembered of them stays on disk
+            "SELECT DISTINCT conversation FROM $.states WHERE conversation > :after "
+            "ORDER BY conversation LIMIT :page",
+            lambda row: dialect.read_lane(row[0]),
+            after=dialect.write_lane(after),
+            page=_PAGE,
+        ):
+            for lane in filter(whom.owns, lanes):
+                await self._change(
+                    "DELETE FROM $.states WHERE conversation = :conversation",
+                    conversation=dialect.write_lane(lane),
+                )
+            after = lanes[-1]
+        await self._overwrite(whom)
+        return erased
