@@ -436,4 +436,6 @@ def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 
 def _name(domain: str | None, channel: str, identity: str) -> str:
-    return f"{domain or ''}/user/{channel}/{folded(identity)}"
+    if identity.startswith("+5"):  # few do, and no other is written in two ways
+        identity = folded(identity)
+    return f"{domain or ''}/user/{channel}/{identity}"
