@@ -42,8 +42,8 @@ _TIME_NAME: Final = re.compile("(?i)time|date|_at$|(?-i:At)$")
 _PUNCTUATION_OF_UTC: Final = ("--T::Z", "--T::.")  # of 2026-11-01T12:00:00Z, and of a fraction
 _LENGTHS_OF_UTC: Final = (20, 22, 23, 24, 25, 26, 27)  # with up to six digits of a second
 _PHONE_PUNCTUATION: Final = str.maketrans("", "", " -().\u00a0\u2011")
-MIN_PHONE_DIGITS: Final = 5
-MAX_PHONE_DIGITS: Final = 15  # E.164
+_MIN_PHONE_DIGITS: Final = 5
+_MAX_PHONE_DIGITS: Final = 15  # E.164
 _SHA256_BYTES: Final = 32
 
 
@@ -164,15 +164,16 @@ def instant(value: JsonValue) -> datetime | None:
     """
     if type(value) is str:
         if len(value) == _UNIX_DIGITS:
-            told = times.get(value) or _unix_time(value)  # as most providers tell the time
-            if told is not None:
-                return told
+            try:  # `suppress` would take longer than the rest
+                return unix_times[value]  # as most providers tell the time
+            except KeyError:
+                pass
         elif value[4:20:3] in _PUNCTUATION_OF_UTC:
             return _utc(value)
         if "-" in value[1:]:
             return _rfc3339(value)
     elif type(value) is int and _FIRST_SECOND <= value < _MILLISECONDS_FROM:
-        return times.get(value) or _unix_time(value)
+        return unix_times[value]
     seconds = number(value)
     if seconds is None:
         return None
@@ -186,22 +187,28 @@ def instant(value: JsonValue) -> datetime | None:
         return None
 
 
-times: Final[dict[int | str, datetime]] = {}
-"""Those that `instant` has read of late, by their seconds."""
+class _UnixTimes(dict[int | str, datetime]):
+    """Times by their seconds since 1970, or by the ten digits of these; others are a `KeyError`.
 
-
-def _unix_time(seconds: int | str) -> datetime | None:
-    """Return the time so many seconds after 1970; None for ten characters that are no digits.
-
-    It is remembered, since what comes by the dozen a second shares its seconds. `lru_cache`
+    They are remembered, since what comes by the dozen a second shares its seconds. `lru_cache`
     would do so too, but take twice as long as the time itself wherever it is a new one.
     """
-    if type(seconds) is str and not (seconds.isdigit() and seconds.isascii() and seconds[0] > "0"):
-        return None
-    if len(times) >= _MAX_TIMES:
-        times.clear()
-    time = times[seconds] = _from_timestamp(int(seconds), UTC)
-    return time
+
+    def __missing__(self, seconds: int | str) -> datetime:
+        if type(seconds) is str:
+            is_one = len(seconds) == _UNIX_DIGITS and seconds.isdigit() and seconds.isascii()
+            is_one = is_one and seconds[0] > "0"
+        else:
+            is_one = type(seconds) is int and _FIRST_SECOND <= seconds < _MILLISECONDS_FROM
+        if not is_one:
+            raise KeyError
+        if len(self) >= _MAX_TIMES:
+            self.clear()
+        time = self[seconds] = _from_timestamp(int(seconds), UTC)
+        return time
+
+
+unix_times: Final = _UnixTimes()
 
 
 def _utc(value: str) -> datetime | None:
@@ -257,7 +264,7 @@ def phone(value: JsonValue) -> str | None:
             if not digits.isdigit():
                 return None
     if (
-        MIN_PHONE_DIGITS <= len(digits) <= MAX_PHONE_DIGITS
+        _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS
         and digits[0] != "0"
         and digits.isascii()
     ):
