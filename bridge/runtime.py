@@ -25,13 +25,14 @@ from contextlib import (
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from yarl import URL
 
-from bridge import assembly, installed
+from bridge import assembly, installed, logs
 from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.clock import Clock
@@ -41,6 +42,7 @@ from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning
+from bridge.forked import end_child, forks
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
@@ -300,6 +302,7 @@ class Bridge(Subscribers, Conversations):
         return self
 
     async def _start(self) -> None:
+        logs.guard()
         self._deliveries.clear()
         self._is_drained = False
         async with AsyncExitStack() as stack:
@@ -314,6 +317,10 @@ class Bridge(Subscribers, Conversations):
                     await stack.enter_async_context(function)
             if not all(each.when_paused for each in self.bus.subscribers):
                 await stack.enter_async_context(self._pauses)
+            loop = asyncio.get_running_loop()
+            stack.enter_context(
+                forks.letting_go(partial(loop.call_soon, end_child, "the event loop"))
+            )
             stack.callback(self._has_stopped)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import importlib
 import logging
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -81,6 +82,8 @@ def run(
         secrets=[secret for _, secret in configuration.found(settings, Secret)],
         whole_tracebacks=DEVELOPING in os.environ,
     )
+    with suppress(AttributeError, OSError, ValueError):  # without standard error there is nobody
+        faulthandler.enable()  # what ends the process from within C, as a bad descriptor may
     if DEVELOPING in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for doubt in doubts(settings, settings.path) if settings.path is not None else ():
@@ -95,10 +98,20 @@ def run(
             return Exit.FAILURE
         else:
             _log.info("stopped")
+        _mend_streams()
         # The interpreter would wait for some of what is left behind, and fail over the rest.
         if not log.flush(_TO_FLUSH) or bridge.at_work:
             os._exit(Exit.OK)
     return Exit.OK
+
+
+def _mend_streams() -> None:
+    """Let the command end as it should though somebody has closed standard output or error."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
 
 
 def _end_with(parent: int) -> None:

@@ -14,13 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from bridge.cli.terminal import Exit
+from bridge.delivery.functions import name_of, place_of
 from bridge.errors import BridgeError
+from bridge.forked import forks
 from bridge.ops import log
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -28,6 +30,8 @@ _ONE: Final = 0.01  # seconds within which signals are one: a terminal and a par
 _TO_CLOSE: Final = 1.8  # seconds after the drain's, to cancel what is left and close the journal
 _TO_EXIT: Final = 2.0  # seconds, once all is closed
 _TO_SAY: Final = 0.3  # seconds
+_LOOK_EVERY: Final = 0.2  # seconds; how long the signals may be somebody else's
+_HELD_UP: Final = 1.0  # seconds in which the event loop did not come round
 
 _log: Final = logging.getLogger(__name__)
 
@@ -47,17 +51,21 @@ class Stopping:
         self._before: dict[signal.Signals, Any] = {}
         self._told: SimpleQueue[float | signal.Signals] = SimpleQueue()
         self._code = Exit.FAILURE
+        self._handler = self._handle  # the same object each time
+        self._stack = ExitStack()
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._starting = asyncio.current_task()
+        self._came_round = time.monotonic()
         self.signal: signal.Signals | None = None
 
     def __enter__(self) -> Self:
         """Handle the signals, also SIGINT where it was ignored; `nohup` keeps its SIGHUP."""
         for number in SIGNALS:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+                self._before[number] = signal.signal(number, self._handler)
         threading.Thread(target=self._watch, name="stopping", daemon=True).start()
+        self._stack.enter_context(forks.letting_go(self._give_back))
         return self
 
     def __exit__(
@@ -67,14 +75,29 @@ class Stopping:
         traceback: TracebackType | None,
     ) -> None:
         """Leave the process a moment to end by itself; a signal still ends it at once."""
+        self._stack.close()
         if self._told_at is None:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+            self._give_back()
             return
         self._code = Exit.OK
         until = self._told_at + self._drain_timeout + _TO_CLOSE
         now = time.monotonic()
         self._told.put(min(now + _TO_EXIT, max(until, now + _TO_EXIT / 4)))
+
+    def _give_back(self) -> None:
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def _keep_signals(self) -> None:
+        """Handle the signals again where a subscriber or a library took them."""
+        for number in self._before:
+            found = signal.getsignal(number)
+            if found is not self._handler:
+                signal.signal(number, self._handler)
+                told = "%s was taken by %s, and stops the server all the same"
+                _log.critical(told, number.name, _named(found))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
 
     @contextmanager
     def only_by_signals(self) -> Iterator[None]:
@@ -96,8 +119,13 @@ class Stopping:
         """
         server, self._starting = self._starting, None
         while not self._stop.is_set():
+            self._came_round = time.monotonic()
+            self._keep_signals()
             try:
-                await self._stop.wait()
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
             except asyncio.CancelledError:
                 if server is not None:
                     server.uncancel()
@@ -123,16 +151,31 @@ class Stopping:
 
     def _watch(self) -> None:
         until: float | None = None
+        held_up = 0.0
         while True:
+            patience = _LOOK_EVERY if until is None else max(0.0, until - time.monotonic())
             try:
-                told = self._told.get(
-                    timeout=None if until is None else max(0.0, until - time.monotonic())
-                )
+                told = self._told.get(timeout=patience)
             except Empty:
+                if until is None:
+                    held_up = self._tell_held_up(held_up)
+                    continue
                 self._end(self._code, "ended without waiting any longer")
             if isinstance(told, signal.Signals):
                 self._end(128 + told, f"ended at once by a second signal, {told.name}")
             until = told
+
+    def _tell_held_up(self, told: float) -> float:
+        """Log once who holds up the event loop; return since when it is."""
+        since = self._came_round
+        if self._starting is None and time.monotonic() - since > _HELD_UP and told != since:
+            _log.critical(
+                "the event loop is held up at %s: nothing is taken, and nothing delivered; what "
+                "blocks belongs into a plain function",
+                place_of(_main_frame()),
+            )
+            return since
+        return told
 
     def _end(self, code: int, why: str) -> NoReturn:
         # In a thread, as whoever should take the line may take for ever.
@@ -142,8 +185,17 @@ class Stopping:
         os._exit(code)
 
     def _say(self, why: str) -> None:
-        frame = sys._current_frames()[threading.main_thread().ident or 0]  # noqa: SLF001
-        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         who = self._at_work() or "no subscriber was at work"
-        _log.error("%s: %s; the main thread was at %s", why, who, place)
+        _log.error("%s: %s; the main thread was at %s", why, who, place_of(_main_frame()))
         log.flush(_TO_SAY)
+
+
+def _main_frame() -> FrameType:
+    return sys._current_frames()[threading.main_thread().ident or 0]  # noqa: SLF001
+
+
+def _named(handler: object) -> str:
+    """Describe a handler of signals."""
+    if isinstance(handler, signal.Handlers):
+        return handler.name
+    return name_of(handler) if callable(handler) else "a library"

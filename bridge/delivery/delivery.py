@@ -28,7 +28,7 @@ from bridge.journal.lanes import lane_of
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import Observers, Result
-from bridge.raised import described
+from bridge.raised import described, is_a
 from bridge.settings import DeliverySettings
 from bridge.supervised import Tasks, report
 from bridge.throttle import Throttle
@@ -385,7 +385,7 @@ class Delivery:
         if self._is_closing:
             return  # it was cut off, and comes again
         if (
-            isinstance(error, Later)
+            is_a(error, Later)
             and entry.event.key not in self._begun
             and not self._draining.is_set()
             and self._lanes.park(lane, error)
@@ -504,13 +504,13 @@ class Delivery:
         It is logged in the context in which the function ran, by default that of the last one.
         The others of its burst share its fate.
         """
-        if isinstance(error, Stop):
+        if is_a(error, Stop):
             self._stop(error)
             for each in (held, *others):
                 self._lanes.hold(lane, each)
             lane.queued = False
             return False
-        if isinstance(error, Later):
+        if is_a(error, Later):
             retry = self._failures.put_off(held, error)
             self._lanes.hold(lane, Held(entry=held.entry, retry=retry))
             self._lanes.schedule(lane, error.seconds)

@@ -16,7 +16,7 @@ from bridge.errors import Drop, RetryIn, Stop, Unfetchable, Unsendable
 from bridge.journal.protocol import Held, Retry
 from bridge.model import Event
 from bridge.observer import Result
-from bridge.raised import described, kind_of
+from bridge.raised import described, is_a, kind_of
 from bridge.settings import DeliverySettings
 
 _HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
@@ -43,13 +43,13 @@ class Failures:
         """Return what an attempt means after so many tries; None: it has not come to an end."""
         if error is None:
             return Result.DONE
-        if isinstance(error, Stop) or (isinstance(error, Later) and not error.counted):
+        if is_a(error, Stop) or (is_a(error, Later) and not error.counted):
             return None
-        is_last = not isinstance(error, Later) and self._is_last(error, tries + 1)
+        is_last = not is_a(error, Later) and self._is_last(error, tries + 1)
         return Result.DEAD if is_last else Result.FAILED
 
     def _is_last(self, error: BaseException, tries: int) -> bool:
-        return isinstance(error, _HOPELESS) or tries >= self.policy.tries
+        return is_a(error, _HOPELESS) or tries >= self.policy.tries
 
     def failed(self, held: Held, error: BaseException, context: Context) -> tuple[Retry, float]:
         """Log a failure in the context of its attempt; return its record, and when to try again.
@@ -59,7 +59,7 @@ class Failures:
         now = self.clock.time()
         tries = held.retry.tries + 1
         is_last = self._is_last(error, tries)
-        seconds = error.seconds if isinstance(error, RetryIn) else delay(self.policy, tries)
+        seconds = error.seconds if is_a(error, RetryIn) else delay(self.policy, tries)
         where = where_of(error, self.function) or name_of(self.function)
         key = held.entry.event.key
         context.run(

@@ -9,10 +9,10 @@ import sysconfig
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
-from bridge.raised import frames_of, kind_of
+from bridge.raised import cause_of, frames_of, is_a, kind_of, trace_of
 
 _MOST_LINES: Final = 50
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
@@ -51,7 +51,7 @@ def exc_info_of(error: BaseException) -> tuple[type[BaseException], BaseExceptio
 
 
 def _trace_of(error: BaseException) -> TracebackType | None:
-    trace = error.__traceback__
+    trace = trace_of(error)
     while trace is not None and trace.tb_next and trace.tb_frame.f_code.co_filename in _CALLERS:
         trace = trace.tb_next
     return trace
@@ -72,7 +72,7 @@ def chain_of(error: BaseException) -> tuple[str, ...]:
         lines += [
             f"{file}:{line} in {name}" for file, line, name in frames_of(cause, _trace_of(cause))
         ]
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        cause = cause_of(cause)
     return tuple(lines[:_MOST_LINES])
 
 
@@ -83,11 +83,11 @@ def where_of(error: BaseException, function: Callable[..., object] | None = None
     neither ours nor a library. If no such line is known, it is where the function begins, and
     None if it is not written in Python.
     """
-    if isinstance(error, SyntaxError) and error.filename:
+    if is_a(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     code = _code_of(function)
     root = None if code is None else _root_of(code, function)
-    for cause in (error, error.__cause__):
+    for cause in (error, cause_of(error)):
         lines = [(file, line) for file, line, _ in (() if cause is None else frames_of(cause))]
         own = [each for each in lines if root is not None and _is_below(root, each[0])]
         own = own or [each for each in lines if not _is_others(each[0])]
@@ -122,6 +122,15 @@ def _is_below(root: str, file: str) -> bool:
 
 def _is_library(file: str) -> bool:
     return file.startswith((_STDLIB, "<frozen ")) or any(name in file for name in _PACKAGES)
+
+
+def place_of(frame: FrameType | None) -> str:
+    """Return the innermost line of the user's own code that a frame is in, or else its own line."""
+    each = frame
+    while each is not None and _is_others(each.f_code.co_filename):
+        each = each.f_back
+    found = each or frame
+    return "?" if found is None else f"{found.f_code.co_filename}:{found.f_lineno}"
 
 
 def _is_others(file: str) -> bool:

@@ -29,8 +29,10 @@ from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, request_id, t
 from bridge.delivery.functions import is_async
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
+from bridge.forked import end_child, forks
 from bridge.model import Event
 from bridge.observer import UNWATCHED, AttemptDetails, Observers, Result
+from bridge.raised import trace_of
 
 Ended: TypeAlias = Callable[[BaseException | None], None]
 """Called once, with what a function raised or with None; it must not raise."""
@@ -87,6 +89,7 @@ class Runner:
         self._pauses = pauses
         self.under_way: dict[Running, None] = {}
         self._name = name
+        self._forks = forks.count
         self._function = function
         self._subscriber = subscriber
         self._timeout = timeout
@@ -125,6 +128,8 @@ class Runner:
 
         The caller sets `ended` on what is returned. Raises whatever the function raises.
         """
+        if forks.count != self._forks:  # forked by a callback of somebody's, before this one
+            end_child(self._name)
         pauses = self._pauses
         if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
@@ -226,6 +231,8 @@ class Runner:
         try:
             waits_for = context.run(spare.begin, call, event)
         finally:
+            if forks.count != self._forks:
+                end_child(self._name)
             _leave_task(loop, task)
             if waits_for is not _NOTHING:
                 self._spare = None
@@ -310,7 +317,7 @@ class Runner:
 
 
 def _about(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
-    return type(error), error, error.__traceback__
+    return type(error), error, trace_of(error)
 
 
 class _Coroutine(Coroutine[Any, Any, None]):
@@ -320,6 +327,8 @@ class _Coroutine(Coroutine[Any, Any, None]):
         self.is_over = False
         self._coroutine: Coroutine[Any, Any, object] | None = None
         self._waits_for: object = _NOTHING
+        self._name = name
+        self._forks = forks.count
         self._spare: asyncio.Future[None] = loop.create_future()
         self._until_called = self._spare.__await__()
         self.task = asyncio.Task(self, loop=loop, name=name)
@@ -396,10 +405,11 @@ class _Coroutine(Coroutine[Any, Any, None]):
         try:
             waits_for = self._context.run(self._resume, resume, value)
         except BaseException as raised:  # noqa: BLE001 - it is the function's
-            error = raised
-        else:
-            if waits_for is not _NOTHING:
-                return waits_for
+            waits_for, error = _NOTHING, raised
+        if forks.count != self._forks:
+            end_child(self._name)
+        if waits_for is not _NOTHING:
+            return waits_for
         self._ended(error)
         raise StopIteration
 

@@ -241,7 +241,8 @@ def fault_of(function: object, *, in_transaction: bool = False) -> str | None:
     if in_transaction and not is_async(function):
         return "with transaction=True it has to be async: the connection is"
     try:
-        signature = inspect.signature(function)
+        # What a decorator wraps may take more, which the decorator gives to it.
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # as some functions in C have none
         return None
     try:

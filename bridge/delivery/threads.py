@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
+from bridge.forked import end_child, forks
+
 Returned: TypeAlias = Callable[[Any, BaseException | None], None]
 """Called on the event loop with what a function returned, or with what it raised."""
 
@@ -22,6 +24,7 @@ class Threads:
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._name = name
+        self._forks = forks.count
         self._loop = loop
         self._calls: SimpleQueue[tuple[Callable[[], object], Returned] | None] = SimpleQueue()
         self._threads = 0
@@ -49,6 +52,8 @@ class Threads:
                 result = call()
             except BaseException as raised:  # noqa: BLE001 - whatever it is, it is the caller's
                 error = raised
+            if forks.count != self._forks:
+                end_child(self._name)
             try:
                 self._loop.call_soon_threadsafe(self._hand_over, returned, result, error)
             except RuntimeError:  # the loop is closed, so nobody waits

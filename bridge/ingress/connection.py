@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Final, final
 
@@ -18,6 +19,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from bridge.adapter.signing import Address, client_address
 from bridge.errors import BridgeError
+from bridge.forked import forks, let_go_of
 from bridge.ingress.responses import problem, response_to, web_response
 from bridge.raised import raised_at
 from bridge.settings import ServerSettings
@@ -50,6 +52,20 @@ def connections(server: web.Server, settings: ServerSettings) -> Callable[[], as
         return Connection(server, settings, idle)
 
     return connect
+
+
+def forgotten_in_children(
+    listeners: Sequence[asyncio.Server], handlers: web.Server
+) -> AbstractContextManager[None]:
+    """Let a child that is forked until the block ends have no part in what a server has open."""
+
+    def let_go() -> None:
+        transports = (connection.transport for connection in handlers.connections)
+        connected = [each.get_extra_info("socket") for each in transports if each is not None]
+        sockets = [*connected, *(each for server in listeners for each in server.sockets)]
+        let_go_of(each.fileno() for each in sockets)
+
+    return forks.letting_go(let_go)
 
 
 @final

@@ -19,7 +19,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from bridge.adapter import ACKNOWLEDGED, Response
 from bridge.errors import UnknownAdapter
 from bridge.ingress import request_id
-from bridge.ingress.connection import Connection, check_parser, connections
+from bridge.ingress.connection import Connection, check_parser, connections, forgotten_in_children
 from bridge.ingress.intake import Intake
 from bridge.ingress.memory import Memory
 from bridge.ingress.responses import (
@@ -84,10 +84,11 @@ async def listening(intake: Intake, settings: ServerSettings) -> AsyncIterator[L
         connections(handlers, settings), settings.host, settings.port
     )
     listener = Listener(base_url(*server.sockets[0].getsockname()[:2]), server, handlers)
-    try:
-        yield listener
-    finally:
-        await listener.drain(settings.drain_timeout)
+    with forgotten_in_children([server], handlers):
+        try:
+            yield listener
+        finally:
+            await listener.drain(settings.drain_timeout)
 
 
 def _handler(

@@ -65,8 +65,8 @@ def configure(
     raised, only the lines of code are written, since its text may quote a message; with
     `whole_tracebacks`, everything.
     """
-    target = sys.stderr if stream is None else stream
-    handler = _Handler(target)
+    target = _own(sys.stderr) if stream is None else stream
+    handler = _Handler(target, is_own=target not in (stream, sys.stderr))
     handler.setLevel(settings.level.upper())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -89,7 +89,7 @@ def configure(
     root = logging.getLogger()
     for earlier in _ours():
         root.removeHandler(earlier)
-        earlier.close()
+        earlier.end()
     for theirs in root.handlers:  # what the root logger kept from them, it keeps no longer
         theirs.setLevel(max(theirs.level, root.level))
     root.addHandler(handler)
@@ -104,8 +104,9 @@ def configure(
 class _Handler(QueueHandler):
     """Hands the lines to a thread, as far as it keeps up: the handler that `configure` replaces."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, is_own: bool) -> None:
         self._stream = stream
+        self._is_own = is_own
         self._dropped = 0
         self.start()
         super().__init__(self.queue)
@@ -137,11 +138,17 @@ class _Handler(QueueHandler):
             if isinstance(record, threading.Event):
                 record.set()
                 continue
-            with suppress(OSError, ValueError):  # a line that cannot be written is lost
+            try:
                 self._stream.write(f"{record.msg}\n")
                 self._stream.flush()
+            except (OSError, ValueError):
+                self._dropped += 1
+                continue  # the next line may meet a stream that takes it
             if self._dropped and self.queue.empty():  # the next line may be hours away
                 self._tell_dropped()
+        if self._is_own:
+            with suppress(OSError):
+                self._stream.close()
 
     def is_written(self, within: float) -> bool:
         """Return whether all lines so far are written, waiting at most so many seconds."""
@@ -153,10 +160,19 @@ class _Handler(QueueHandler):
         """Wait a moment for all lines to be written, as at the end of the program."""
         self.is_written(_MOMENT)
 
-    def close(self) -> None:
-        """End the thread once all is written."""
+    def end(self) -> None:
+        """End the thread once all is written; `close`, which anybody may call, does not."""
         self.queue.put(None)
-        super().close()
+        self.close()
+
+
+def _own(stream: TextIO) -> TextIO:
+    """Return a file of our own that leads to the same place: others may close theirs."""
+    try:
+        copy = os.dup(stream.fileno())
+    except (AttributeError, OSError, ValueError):  # not a file, or none
+        return stream
+    return open(copy, "w", encoding=stream.encoding, errors="backslashreplace")  # noqa: PTH123 - ours
 
 
 def flush(within: float) -> bool:

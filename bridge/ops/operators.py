@@ -51,6 +51,7 @@ from bridge.ops.audit import hashed
 from bridge.ops.callbacks import KnownCallback, LatestCallbacks
 from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
+from bridge.threads import in_thread
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100
@@ -477,7 +478,7 @@ class Operators:
 
     async def purge(self, subject: str) -> int:
         """Erase every event about a phone number or a user id; return how many there were."""
-        with self.operation("purge", await asyncio.to_thread(hashed, subject)) as details:
+        with self.operation("purge", await in_thread(hashed, subject)) as details:
             details.count = await self.journal.purge(subject)
             return details.count
 

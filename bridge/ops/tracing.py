@@ -15,7 +15,6 @@ https://opentelemetry.io/docs/specs/otel/trace/api/
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ from bridge.errors import ConfigurationError
 from bridge.ingress import request_id
 from bridge.model.masking import mask_phones_in
 from bridge.observer import AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
+from bridge.threads import in_thread
 
 _Attributes: TypeAlias = Mapping[str, str | int]
 
@@ -81,7 +81,7 @@ class Tracing(Observer):
     ) -> None:
         """Send what has not been sent yet; it may take as long as the exporter's timeout."""
         if self._exporter is not None:
-            await asyncio.to_thread(self._provider.shutdown)
+            await in_thread(self._provider.shutdown)
 
     # --- what is traced --------------------------------------------------------------------
 

@@ -191,14 +191,14 @@ class Client:
         if self._session is None:
             raise NotRunning("the client of the outbox is not open")
         data = request.body or None if body is None else body()
-        timeout = self._within(self._timeout if body is None else _UPLOAD)
+        timeout = None if body is None else self._within(_UPLOAD)
         try:
             async with self._session.request(
                 request.method,
                 request.url,
                 headers=headers,
                 data=data,
-                timeout=timeout,
+                timeout=timeout,  # None: as the session has it
                 allow_redirects=False,
             ) as answer:
                 return Response(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import mimetypes
 import tempfile
@@ -15,6 +14,7 @@ from bridge.errors import ConfigurationError, Problem, Unanswered
 from bridge.model import Event, Media, Message
 from bridge.model.keys import event_key, in_domain
 from bridge.outbox.media import File
+from bridge.threads import in_thread
 
 TOPIC: Final = "media_kept"
 """The topic of the `Notice` that tells where a file is kept."""
@@ -82,9 +82,7 @@ class Keeper:
         if isinstance(self._folder, _Remote):
             with tempfile.TemporaryDirectory() as here:
                 file = await self._fetch(message, to=Path(here) / name)
-                return file, await asyncio.to_thread(
-                    self._folder.put, Path(here) / name, f"{day}/{name}"
-                )
+                return file, await in_thread(self._folder.put, Path(here) / name, f"{day}/{name}")
         folder = self._folder / day
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ except from where the adapter's own settings say that the provider is.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import tempfile
@@ -27,6 +26,7 @@ from bridge.errors import Unanswered, Unfetchable
 from bridge.lazy import later
 from bridge.model import Media
 from bridge.outbox.client import Client
+from bridge.threads import in_thread
 
 if TYPE_CHECKING:
     import aiohttp
@@ -245,7 +245,7 @@ class _Writing:
 
     async def _on_disk(self, do: Callable[..., object], *arguments: object) -> None:
         try:
-            await asyncio.to_thread(do, *arguments)
+            await in_thread(do, *arguments)
         except OSError as error:
             reason = f"the file cannot be written: {error.strerror}"
             raise Unanswered(reason, in_doubt=False) from error

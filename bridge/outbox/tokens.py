@@ -18,6 +18,7 @@ from bridge.adapter import Request, Response, ServiceAccount
 from bridge.adapter.body import read_object
 from bridge.adapter.payload import filled, number
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unanswered
+from bridge.threads import in_thread
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME: Final = 3600.0
@@ -59,7 +60,7 @@ class Tokens:
             del self._known[account]
 
     async def _fetch(self, account: ServiceAccount) -> tuple[str, float]:
-        url, assertion = await asyncio.to_thread(_assertion, account, self._clock())
+        url, assertion = await in_thread(_assertion, account, self._clock())
         body = urlencode({"grant_type": _GRANT, "assertion": assertion}).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import mimetypes
@@ -19,6 +18,7 @@ from bridge.errors import Unsendable
 from bridge.model import Media, MediaKind
 from bridge.outbox.client import Client
 from bridge.outbox.ways import Way
+from bridge.threads import in_thread
 
 _MIME_TYPE: Final = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}(?:; ?[ -~]{1,200})?", re.ASCII)
 _KINDS: Final = {
@@ -66,7 +66,7 @@ async def described(
     if kind not in tuple(MediaKind):
         raise Unsendable(f"media: expected one of {', '.join(MediaKind)}")
     try:
-        size, sha256 = await asyncio.to_thread(_measured, file)
+        size, sha256 = await in_thread(_measured, file)
     except OSError as error:
         raise Unsendable(f"the file cannot be read: {error.strerror}") from error
     if size == 0:

@@ -13,11 +13,13 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.grouping import Append
 from bridge.journal.newest import Newest
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
+from bridge.journal.postgres.entries import COLUMNS, read_entry
 from bridge.journal.postgres.members import Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -25,11 +27,13 @@ from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.model import Event
 from bridge.settings import JournalSettings
 from bridge.supervised import Deaths, Tasks
+from bridge.threads import in_thread
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _PAGE: Final = 1000
+_LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _NEWEST: Final = 4096  # entries in memory
 _FAR: Final = 10_000  # positions behind others, where the newest entries begin anew
 _PURGED: Final = "\r"  # no subscriber is called that
@@ -110,7 +114,7 @@ class PostgresJournal(Operations):
         self._make()
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.database)
-            self.partitions = await asyncio.to_thread(schema.prepare, self.settings)
+            self.partitions = await in_thread(schema.prepare, self.settings)
             self._members.partitions = self._appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
@@ -160,7 +164,8 @@ class PostgresJournal(Operations):
         those that were committed count as duplicates.
         """
         self._running()
-        return await self._appender.append(events)
+        new = (await self._appender.put(Append(events=events))).published
+        return Appended(published=new, duplicates=len(events) - new)
 
     def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         if not self.tail.add(before, entries, last):
@@ -170,7 +175,7 @@ class PostgresJournal(Operations):
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         self._running()
-        await self._appender.learn(digests)
+        await self._appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
 
@@ -273,10 +278,21 @@ class PostgresJournal(Operations):
     ) -> tuple[Sequence[Entry], int]:
         """Return entries beyond a position, and up to where these are all there are.
 
-        Every entry up to `at_least` has been committed.
+        They are of some partitions or of all, and fewer where they are large. Every entry up to
+        `at_least` has been committed.
         """
         last = max(self.tail.last, at_least, position)
-        entries = await self.read_after(position, limit, partitions)
+        chosen = "" if partitions is None else " AND partition = ANY(%s)"
+        values: Sequence[object] = () if partitions is None else (list(partitions),)
+        rows = await self.database.rows(
+            f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
+            "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
+            f"(SELECT {COLUMNS} FROM $.entries WHERE position > %s AND event IS NOT NULL{chosen} "
+            "ORDER BY position LIMIT %s) AS page) AS page "
+            "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
+            (position, *values, limit, _LARGEST_PAGE),
+        )
+        entries = list(map(read_entry, rows))
         return entries, entries[-1].position if entries else last
 
     # --- keeping house -----------------------------------------------------------------------

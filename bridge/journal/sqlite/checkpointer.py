@@ -25,7 +25,7 @@ class Checkpointer:
     def __init__(self, connection: apsw.Connection, writer: Writer) -> None:
         self._connection = connection
         self._writer = writer
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal-checkpoint", daemon=True)
 
     def start(self) -> None:
@@ -34,14 +34,16 @@ class Checkpointer:
 
     def stop(self) -> None:
         """Return when the thread has ended, which needs the writer; blocks."""
-        self._stopping = True
+        self._stopping.set()
         self._writer.checkpoint_due.set()
         self._thread.join()
 
     def _run(self) -> None:
         due = self._writer.checkpoint_due
-        while not self._stopping:
+        while not self._stopping.is_set():
             due.wait()
+            if self._stopping.is_set():
+                break  # SQLite does the rest when it closes, where it may
             self._copy(self._connection)
             rest_copied = threading.Event()
             self._writer.put(Chore(partial(self._copy_rest, done=rest_copied)))

@@ -24,6 +24,10 @@ from bridge.errors import JournalError
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
+CLOSED: Final = (
+    "other code of this process has closed the files of {}: nothing more can be written or saved, "
+    "so start the process again"
+)
 PRIVATE: Final = 0o600  # what a journal holds is personal data
 APPLICATION_ID: Final = 0x494E4353  # "INCS"
 MAGIC: Final = b"SQLite format 3\x00"
@@ -93,6 +97,7 @@ class Files:
         self._database_is: _Identity | None = None
         self._wal_is: _Identity | None = None
         self._size = self._wal_size = 0
+        self.are_closed = False  # by others, so that nothing may be written any more
 
     # --- who may use them --------------------------------------------------------------------
 
@@ -242,12 +247,20 @@ class Files:
         return None
 
     def cut_short(self, wal_size: int) -> str | None:
-        """Return why nothing may be written: a log that was cut short would grow to its length.
+        """Return why nothing may be written, or None.
 
-        Cheaper than `lost`, which finds such a log only until something is written. `wal_size` is
-        how long the log has to be.
+        A log that was cut short would grow to its length; `lost` finds it only until then. A
+        descriptor that was closed may lead to another file by now. `wal_size` is how long the log
+        has to be.
         """
-        if os.lseek(self._wal_descriptor, 0, os.SEEK_END) < wal_size:
+        try:
+            wal = os.fstat(self._wal_descriptor)
+            self.are_closed = (wal.st_dev, wal.st_ino) != self._wal_is
+        except OSError:
+            self.are_closed = True
+        if self.are_closed:
+            return CLOSED.format(self.path)
+        if wal.st_size < wal_size:
             return f"{self.wal} has been cut short"
         return None
 

@@ -35,6 +35,7 @@ from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
 from bridge.supervised import Deaths, Tasks
+from bridge.threads import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _DAY: Final = 86400.0
 _RECOVERS_EVERY: Final = 1.0  # seconds between attempts
 _RECOVERS_WITHIN: Final = 0.5  # seconds for which `health` waits for one
+_LEFT: Final[list[object]] = []
 
 
 @attrs.frozen
@@ -219,7 +221,20 @@ class Store:
             self._recovering = Tasks("journal", self.deaths)
             self._recovering.start("recovery", self._recover)
 
+    def _leave_alone(self, opened: _Opened) -> None:
+        """Do nothing more with descriptors that may lead to the files of others by now."""
+        opened.threads.close()
+        for connection in apsw.connections():
+            if connection.filename == str(opened.files.database):
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        _LEFT.append(opened)
+
     async def _recover(self) -> None:
+        opened = self._opened
+        if opened is not None and opened.files.are_closed:
+            self._opened = self._recovering = None
+            await in_thread(self._leave_alone, opened)
+            return
         while True:
             try:
                 await _in_thread(self._close)
@@ -352,7 +367,7 @@ class Store:
 
 async def _in_thread(work: Callable[[], None]) -> None:
     """Run something in a thread, and wait for its end even where the caller is cancelled."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
+    working = asyncio.ensure_future(in_thread(work))
     cancelled: asyncio.CancelledError | None = None
     while not working.done():
         try:

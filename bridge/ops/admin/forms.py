@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bridge.ops.admin.requests import BadRequest, object_of
 from bridge.outbox.media import MAX_SIZE
 from bridge.outbox.uploads import Details
+from bridge.threads import in_thread
 
 FORM: Final = "multipart/form-data"
 MESSAGE: Final = "message"
@@ -119,10 +120,10 @@ async def _copy(part: BodyPartReader, spool: IO[bytes]) -> None:
         if size > MAX_SIZE:
             raise _too_large()
         try:
-            await asyncio.to_thread(spool.write, piece)
+            await in_thread(spool.write, piece)
         except OSError as error:
             raise _no_room(error) from None
-    await asyncio.to_thread(spool.flush)
+    await in_thread(spool.flush)
 
 
 def _too_large() -> web.HTTPRequestEntityTooLarge:

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from bridge.adapter import Response
 from bridge.errors import ConfigurationError, JournalError, Problem
-from bridge.ingress.connection import Connection, connections
+from bridge.ingress.connection import Connection, connections, forgotten_in_children
 from bridge.ingress.responses import (
     ALIVE,
     HEADERS,
@@ -95,13 +95,17 @@ async def listening(
     path = settings.own_socket
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
+        servers: list[asyncio.Server] = []
+        stack.enter_context(forgotten_in_children(servers, runner.server))
         place = f"unix:{path}"
         if path is not None:
             listener = stack.enter_context(bound(path))
             server = await asyncio.get_running_loop().create_unix_server(connect, sock=listener)
+            servers.append(server)
             stack.callback(server.close)
         if path is None or developing:
             server = await _at_port(connect, settings)
+            servers.append(server)
             stack.callback(server.close)
             place = base_url(*server.sockets[0].getsockname()[:2])
         yield place

@@ -20,6 +20,81 @@ class Unprintable(Exception):
         return f"{self.response.status}"
 
 
+class LyingOfItsClass(Exception):
+    """Its class cannot be asked for, as of some proxies."""
+
+    __class__ = property(lambda _: 1 / 0)
+
+
+class LyingOfItsCause(Exception):
+    __cause__ = __context__ = __traceback__ = property(lambda _: 1 / 0)
+
+
+class Closed(Exception):
+    """Nothing of it can be had."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class _Nameless(type):
+    __name__ = property(lambda _: 1 / 0)
+
+
+class Nameless(Exception, metaclass=_Nameless):
+    """Its class has no name."""
+
+
+class _Text(str):
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        raise RuntimeError("no bytes")
+
+    __format__ = __getitem__ = encode
+
+
+class OddlyPrinted(Exception):
+    """Its text is a string of another class."""
+
+    def __str__(self) -> str:
+        return _Text("text")
+
+
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+def circular() -> ValueError:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def circular_group() -> ExceptionGroup:
+    group = ExceptionGroup("group", [ValueError("one")])
+    group.exceptions[0].__cause__ = group
+    return group
+
+
+def deep_group() -> ExceptionGroup:
+    group = ExceptionGroup("innermost", [ValueError("one")])
+    for _ in range(2000):
+        group = ExceptionGroup("outer", [group])
+    return group
+
+
+def long_chain() -> ValueError:
+    error = ValueError("innermost")
+    for _ in range(10_000):
+        outer = ValueError("outer")
+        outer.__cause__, error = error, outer
+    return error
+
+
 class Released:
     """What hangs does so until this is set, so that no test leaves anything behind."""
 
@@ -168,6 +243,19 @@ KINDS: dict[str, Callable[..., Any]] = {
             "a group": lambda: BaseExceptionGroup("both", [KeyboardInterrupt(), SystemExit()]),
             "Drop": lambda: Drop("not ours"),
             "RetryIn": lambda: RetryIn(0.01),
+            "what lies of its class": LyingOfItsClass,
+            "what lies of its cause": LyingOfItsCause,
+            "what can be asked nothing": Closed,
+            "what has no name": Nameless,
+            "a text of another class": OddlyPrinted,
+            "what exits when printed": Exiting,
+            "a large text": lambda: ValueError("x" * 20_000_000),
+            "MemoryError": MemoryError,
+            "RecursionError": RecursionError,
+            "what caused itself": circular,
+            "a group that caused itself": circular_group,
+            "a deep group": deep_group,
+            "a long chain": long_chain,
         }.items()
         for how, function in zip(("plain", "async"), raising(error), strict=True)
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, wraps
 
 import pytest
 
@@ -196,9 +196,17 @@ def test_a_coroutine_is_refused():
         a_bridge().on(Message)(take(None))
 
 
-@pytest.mark.parametrize("function", [print, [].append, partial(two, None), lambda event: None])
+@wraps(two)
+def given_another(event):
+    """As a decorator makes of `two`, that gives it a connection."""
+    return two(event, None)
+
+
+@pytest.mark.parametrize(
+    "function", [print, [].append, partial(two, None), lambda event: None, given_another]
+)
 def test_whatever_can_take_an_event_is_accepted(function):
-    """Also functions in C, methods, partials and lambdas."""
+    """Also functions in C, methods, partials, lambdas, and what a decorator gives more to."""
     a_bridge().on(Message, name="crm")(function)
 
 

@@ -170,6 +170,7 @@ async def test_locked_by_another_program(path: Path) -> None:
     """A file that another program keeps locked fails appends, until it lets go."""
     async with SqliteJournal(path, busy_timeout=0.01) as journal:
         other = apsw.Connection(str(path))
+        other.set_busy_timeout(10_000)  # the journal may be writing just now
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalError, match="locked"):
             await journal.append([message("a")])

@@ -592,3 +592,34 @@ async def test_a_commit_that_writes_nothing_is_no_loss(path: Path) -> None:
         await run(journal, "PRAGMA wal_checkpoint(TRUNCATE)")
         assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
         assert (await journal.health()).losses == 0
+
+
+@pytest.mark.parametrize("instead", [None, os.devnull, __file__])
+async def test_files_that_others_have_closed_are_left_alone(path: Path, instead) -> None:
+    """Descriptors that somebody closed, or that lead elsewhere by now, are used no more.
+
+    Nothing is acknowledged, the reason says what to do, and the next process finds everything.
+    """
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a")])
+        names = {str(path), f"{path}-wal"}
+        links = Path("/proc/self/fd")
+        opened = [int(each.name) for each in links.iterdir() if os.path.realpath(each) in names]
+        copies = {each: os.dup(each) for each in opened}
+        if instead is not None:
+            other = os.open(instead, os.O_RDWR)
+        for each in opened:
+            os.close(each) if instead is None else os.dup2(other, each)
+        assert not await append(journal, "b")
+        health = await journal.health()
+        assert (health.ready, health.losses) == (False, 1)
+        assert "other code of this process has closed the files" in health.reason
+        assert not await append(journal, "c")
+        if instead == __file__:
+            assert Path(__file__).read_text().startswith("# ruff")
+    for each, copy in copies.items():  # or this process could not close them well
+        os.dup2(copy, each)
+        os.close(copy)
+    if instead is not None:
+        os.close(other)
+    assert await after_a_kill(path) == ["a"]

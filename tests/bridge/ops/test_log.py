@@ -1,11 +1,14 @@
 """The log is readable by people or machines, discreet, and cannot be forged."""
 
+import errno
 import io
 import json
 import logging
+import os
 import threading
 import time
 import warnings
+from contextlib import redirect_stderr
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -212,6 +215,42 @@ def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
         logging.getLogger("bridge.ingress.web").exception("it failed")
     log.flush(PATIENCE)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_log_outlives_what_others_close(own_log, capfd):
+    """Lines come though somebody has shut the log down, or closed standard error."""
+    with os.fdopen(os.dup(2), "w") as theirs:
+        with redirect_stderr(theirs):
+            log.configure(LogSettings(format="json"))
+        logging.getLogger("bridge").warning("a")
+        logging.shutdown()
+    logging.getLogger("bridge").warning("b")
+    assert log.flush(PATIENCE)
+    log.configure(LogSettings(), stream=Stream())  # which ends the one before
+    told = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
+    assert told == ["a", "b"]
+
+
+def test_what_cannot_be_written_is_counted(written):
+    """Lines for a stream that refuses them are told of once it takes some again."""
+
+    class Full(Stream):
+        is_full = True
+
+        def write(self, text):
+            if self.is_full:
+                raise OSError(errno.ENOSPC, "no space")
+            return super().write(text)
+
+    stream = written(stream=Full())
+    logging.getLogger("bridge").info("a")
+    logging.getLogger("bridge").info("b")
+    assert log.flush(PATIENCE)
+    stream.is_full = False
+    logging.getLogger("bridge").info("c")
+    first, second = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert first.startswith("2 lines of the log were dropped here")
+    assert second == "c"
 
 
 def test_handlers_of_the_program_stay(written):
