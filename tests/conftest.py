@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     shared = tempfile.mkdtemp(prefix="bridge-tests-")
-    config.add_cleanup(lambda: shutil.rmtree(shared))
+    config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
     os.environ["BRIDGE_TESTS_SHARED"] = shared
     if config.getoption("numprocesses", None):
         _rewrite_assertions(config.args)
