@@ -1,9 +1,10 @@
 """What durability costs where messages go out: the outbox, and its HTTP client without a journal.
 
 `python -m benchmarks.sending` alternates turns of both against one simulated provider, which has
-a process of its own; the sender is held to one core. Then one caller answers alone: how much later
-the provider's response is there than after a call of the bare client, and how much later the
-caller knows, in fdatasyncs of the same turn.
+a process and a core of its own, and no address to post callbacks to; the sender is held to another
+core. Both have sent before the first turn, and each turn is begun by the other one. Then one caller
+answers alone: how much later the provider's response is there than after a call of the bare client,
+and how much later the caller knows, in fdatasyncs of the same turn.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from bridge.settings import OutboxSettings, PaceSettings
 from bridge.testing.providers import SimulatedProvider
 
 MESSAGES = 2000
+WARM_UP = 300
 TURNS = 5
 ANSWERS = 200
 CONCURRENCY = 64
@@ -62,10 +64,26 @@ def provide(told: Connection) -> None:
     asyncio.run(run())
 
 
-async def bare(url: str, template: Message) -> float:
-    """Send with the client alone; return messages a second."""
+@attrs.frozen
+class Speed:
+    """Messages a second, and the processor time of each in microseconds, of all threads."""
+
+    rate: float
+    processor: float
+
+    @classmethod
+    def since(cls, began: float, used: float, messages: int) -> Speed:
+        """Return the speed since `time.perf_counter` and `time.process_time` said so."""
+        return cls(
+            rate=messages / (time.perf_counter() - began),
+            processor=(time.process_time() - used) / messages * 1e6,
+        )
+
+
+async def bare(url: str, template: Message, messages: int = MESSAGES) -> Speed:
+    """Send with the client alone."""
     sender = adapter(url).sender()
-    waiting = iter(range(MESSAGES))
+    waiting = iter(range(messages))
 
     async def work(client: Client) -> None:
         for number in waiting:
@@ -74,20 +92,20 @@ async def bare(url: str, template: Message) -> float:
             await client.send(sender, message)
 
     async with Client(connections=CONCURRENCY) as client:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         await asyncio.gather(*(work(client) for _ in range(CONCURRENCY)))
-        return MESSAGES / (time.perf_counter() - began)
+        return Speed.since(began, used, messages)
 
 
-async def durable(url: str) -> tuple[float, Message]:
-    """Send through the outbox; return messages a second, and one of them."""
+async def durable(url: str, messages: int = MESSAGES) -> tuple[Speed, Message]:
+    """Send through the outbox; return how fast that was, and one of the messages."""
     with tempfile.TemporaryDirectory() as folder:
         bridge = Bridge(
             journal=SqliteJournal(Path(folder) / "bridge.db"),
             outbox=OutboxSettings(concurrency=CONCURRENCY),
         )
         bridge.add_adapter("whatsapp", adapter(url), pace=PACE)
-        waiting = iter(range(MESSAGES))
+        waiting = iter(range(messages))
         last = []
 
         async def work() -> None:
@@ -95,7 +113,7 @@ async def durable(url: str) -> tuple[float, Message]:
                 last[:] = [await bridge.send(f"+1650{number:07}", "hello", via="whatsapp")]
 
         async with bridge:
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
             while any(  # noqa: ASYNC110 - until the journal says so, which takes time as well
                 each.lag or each.held
@@ -103,8 +121,8 @@ async def durable(url: str) -> tuple[float, Message]:
                 if each.name == NAME
             ):
                 await asyncio.sleep(0.05)
-            rate = MESSAGES / (time.perf_counter() - began)
-        return rate, last[0].messages[0]
+            speed = Speed.since(began, used, messages)
+        return speed, last[0].messages[0]
 
 
 @attrs.frozen
@@ -192,14 +210,31 @@ def main() -> None:
     )
     process.start()
     url = theirs.recv()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    shares = []
+    cores = os.sched_getaffinity(0)
+    mine = {min(cores)}
+    os.sched_setaffinity(0, mine)
+    os.sched_setaffinity(process.pid or 0, cores - mine or cores)  # else it takes turns with both
+    _, message = asyncio.run(durable(url, WARM_UP))
+    asyncio.run(bare(url, message, WARM_UP))
+    shares, by_processor = [], []
     for turn in range(int(sys.argv[1]) if sys.argv[1:] else TURNS):
-        rate, message = asyncio.run(durable(url))
-        without = asyncio.run(bare(url, message))
-        shares.append(rate / without)
-        print(f"turn {turn}: outbox {rate:,.0f}/s, client alone {without:,.0f}/s, {shares[-1]:.2f}")
-    print(f"the outbox reaches {statistics.median(shares):.2f} of its client")
+        if turn % 2:
+            without = asyncio.run(bare(url, message))
+            outbox, message = asyncio.run(durable(url))
+        else:
+            outbox, message = asyncio.run(durable(url))
+            without = asyncio.run(bare(url, message))
+        shares.append(outbox.rate / without.rate)
+        by_processor.append(without.processor / outbox.processor)
+        print(
+            f"turn {turn}: outbox {outbox.rate:,.0f}/s and {outbox.processor:,.0f} µs each,"
+            f" client alone {without.rate:,.0f}/s and {without.processor:,.0f} µs each,"
+            f" {shares[-1]:.2f} and {by_processor[-1]:.2f} by processor time"
+        )
+    print(
+        f"the outbox reaches {statistics.median(shares):.2f} of its client,"
+        f" {statistics.median(by_processor):.2f} by processor time"
+    )
     for turn in range(len(shares)):
         print(f"turn {turn}: an answer takes longer by {asyncio.run(alone(url)).in_syncs()}")
     process.terminate()
