@@ -78,22 +78,14 @@ class PostgresJournal(Operations):
         self.database = Database(self.settings)
         self.tail = Newest(_NEWEST)
         self.partitions = self.settings.partitions
-        self._cursors: dict[str, SubscriberCursor] = {}
-        self._appender = Appender(
+        self.cursors: dict[str, SubscriberCursor] = {}
+        self.appender = Appender(
             self.database,
             partitions=self.partitions,
             committed=self._committed,
             max_waiting=self._max_waiting,
         )
-        self._members = Members(
-            self.database,
-            poll=self.settings.poll,
-            pooler=self.settings.pooler,
-            cursors=self._cursors.values,
-            heard=self._heard,
-            reached=self._heard_of,
-            due=self._appender.look_for_due,
-        )
+        self._members = Members(self)
         self._reach = 0  # the last position that this process has heard of
         self._catching_up = asyncio.Lock()
 
@@ -115,14 +107,14 @@ class PostgresJournal(Operations):
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.database)
             self.partitions = await in_thread(schema.prepare, self.settings)
-            self._members.partitions = self._appender.partitions = self.partitions
+            self.appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._reach = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
-                self._appender.run,
+                self.appender.run,
                 self._members.run,
                 self._members.run_announcing,
                 self._sweep,
@@ -144,11 +136,11 @@ class PostgresJournal(Operations):
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        for cursor in self._cursors.values():
+        for cursor in self.cursors.values():
             cursor.close()
         self.tail.wake()
         await self._tasks.close()
-        self._appender.fail("the journal was closed")
+        self.appender.fail("the journal was closed")
         await self._members.leave()
 
     def _running(self) -> None:
@@ -164,35 +156,37 @@ class PostgresJournal(Operations):
         those that were committed count as duplicates.
         """
         self._running()
-        new = (await self._appender.put(Append(events=events))).published
+        new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
 
     def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         if not self.tail.add(before, entries, last):
-            self._heard_of(last)
+            self.heard_of(last)
         self._members.announce_last(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         self._running()
-        await self._appender.put(Append(learned=digests))
+        await self.appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
 
-    async def _heard(self, word: str) -> None:
+    async def heard(self, word: str) -> None:
+        """Take note of what another process announces."""
         if word == _PURGED:
             self.tail.begin(max(self._reach, self.tail.last))
             self.tail.wake()
-        elif word and self._changed is not None and word in self._cursors:
+        elif word and self._changed is not None and word in self.cursors:
             try:
                 await self._changed(word)
             except JournalError as error:
                 _LOG.warning("%s has to look again for what it holds: %s", word, error)
                 self._members.announce(word)
-        elif word in self._cursors:
-            await self._cursors[word].waiting()
+        elif word in self.cursors:
+            await self.cursors[word].waiting()
 
-    def _heard_of(self, last: int) -> None:
+    def heard_of(self, last: int) -> None:
+        """Take note that there are entries up to a position."""
         if last > max(self._reach, self.tail.last):
             self._reach = last
             if last - self.tail.last > _FAR:  # nobody here reads
@@ -223,7 +217,7 @@ class PostgresJournal(Operations):
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
         self._running()
-        cursor = self._cursors.get(name)
+        cursor = self.cursors.get(name)
         if cursor is not None:
             await cursor.rewind()
             return cursor
@@ -233,7 +227,7 @@ class PostgresJournal(Operations):
             "FROM generate_series(0, %s - 1) AS partition ON CONFLICT DO NOTHING",
             (name, self.partitions),
         )
-        cursor = self._cursors.setdefault(name, SubscriberCursor(self, name))
+        cursor = self.cursors.setdefault(name, SubscriberCursor(self, name))
         await self._members.serve(cursor)
         self._members.announce("")
         return cursor
@@ -241,7 +235,7 @@ class PostgresJournal(Operations):
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         self._running()
-        if (cursor := self._cursors.pop(name, None)) is not None:
+        if (cursor := self.cursors.pop(name, None)) is not None:
             cursor.drop(tuple(cursor.partitions))
         return await super().forget(name)
 
@@ -303,7 +297,7 @@ class PostgresJournal(Operations):
         erased = await super().purge(subject)
         self.tail.begin(self.tail.last)
         self._members.announce(_PURGED)
-        for name in self._cursors:
+        for name in self.cursors:
             self._members.announce(name)
         return erased
 

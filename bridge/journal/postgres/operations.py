@@ -37,7 +37,7 @@ class Operations(SqlJournal):
     """The part of the journal that is for operators."""
 
     database: Database
-    _appender: Appender
+    appender: Appender
     _members: Members
     _dialect = Dialect(
         columns=COLUMNS,
@@ -111,7 +111,7 @@ class Operations(SqlJournal):
         return subject
 
     async def _erase_waiting(self, whom: Subject) -> int:
-        return (await self._appender.put(Append(erase=whom))).erased
+        return (await self.appender.put(Append(erase=whom))).erased
 
     async def _forget_records(self, whom: Subject) -> None:
         async for records in self._records():
