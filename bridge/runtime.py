@@ -1,7 +1,7 @@
 """The bridge itself: it owns the journal, the bus, the adapters and the deliveries.
 
-A callback's way is told by `Bridge.receive`: verify, parse, make durable, and only then reply.
-Subscribers are served from the journal, on their own time.
+`Bridge.receive` verifies and parses a callback, makes its events durable, and only then responds.
+Subscribers read the journal at their own speed.
 """
 
 from __future__ import annotations
@@ -184,12 +184,12 @@ class Bridge(Subscribers, Conversations):
         self._serve_outbox()
 
     def send_through(self, name: str, sender: Sender) -> None:
-        """Send for an adapter through this, in the place of its own sender, as in a rehearsal."""
+        """Send an adapter's messages through another sender than its own, as in a rehearsal."""
         self._outbox.ways.put(name, sender, self.intake.domain_of(name))
         self._serve_outbox()
 
     def fetch_through(self, name: str, source: MediaSource | None, origin: str) -> None:
-        """Fetch files of an adapter's messages by this, in the place of the adapter.
+        """Fetch the files of an adapter's messages through another source than the adapter.
 
         `origin` is where a simulated provider keeps files, which need not be a public address.
         """
@@ -254,11 +254,10 @@ class Bridge(Subscribers, Conversations):
         observer: Observer,
         senders: Mapping[str, Sender],
     ) -> Iterator[None]:
-        """Use another journal, clock and way out in the block, watched by one more observer.
+        """Use another journal, clock and HTTP client in the block, and one more observer.
 
         `senders` are for adapters that have none of their own. The observer sees the attempts of
-        plain receivers too. Raises `ConfigurationError` where
-        the bridge runs.
+        plain receivers too. Raises `ConfigurationError` where the bridge runs.
         """
         if self._is_running:
             raise ConfigurationError("the bridge runs already: test it while it does not")

@@ -7,9 +7,10 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,12 +45,47 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     shared = tempfile.mkdtemp(prefix="bridge-tests-")
-    config.add_cleanup(lambda: shutil.rmtree(shared))
+    config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
     os.environ["BRIDGE_TESTS_SHARED"] = shared
+    if config.getoption("numprocesses", None):
+        _rewrite_assertions(config.args)
     if sys.dont_write_bytecode:
         folder = Path(find_spec("bridge").origin).parent
         for each in (folder, folder / "adapters"):  # the latter may be a link
             compileall.compile_dir(each, quiet=2)
+
+
+def _rewrite_assertions(arguments: Iterable[str]) -> None:
+    """Let two processes rewrite the assertions of new test files, and keep that for all workers.
+
+    Each worker would rewrite all of them by itself, which took a twelfth of the whole run.
+    """
+    given = [Path(argument.partition("::")[0]) for argument in arguments]
+    found = [file for each in given for file in ([each] if each.is_file() else each.rglob("*.py"))]
+    new = [file for file in found if file.stem.startswith("test_") and not _is_rewritten(file)]
+    command = (
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-qq",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+    )
+    environ = {key: os.environ[key] for key in os.environ if key != "PYTHONDONTWRITEBYTECODE"}
+    collecting = [
+        subprocess.Popen([*command, *some], env=environ, stdout=subprocess.DEVNULL)
+        for some in (new[0::2], new[1::2])
+        if some
+    ]
+    for process in collecting:
+        process.wait()
+
+
+def _is_rewritten(file: Path) -> bool:
+    kept = file.parent.glob(f"__pycache__/{file.stem}.{sys.implementation.cache_tag}-pytest-*.pyc")
+    return any(each.stat().st_mtime > file.stat().st_mtime for each in kept)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

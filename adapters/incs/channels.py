@@ -53,9 +53,9 @@ class Channel:
 
 @attrs.frozen(kw_only=True)
 class Known:
-    """A channel in the words of events: one of the settings, or what a callback told of one.
+    """A channel as events name it: one of the settings, or one that only a callback named.
 
-    A stranger is named by a callback as one of the settings would be, and is none of them.
+    A stranger is a channel that a callback names and the settings do not.
     """
 
     channel: str

@@ -33,7 +33,7 @@ _NO_ERROR: Final = ProviderError()
 def message_status_update(
     body: JsonObject, channels: Channels, received_at: datetime
 ) -> list[StatusChange | Message]:
-    """Translate a status told by the channel's own message id. Raises `Unreadable`.
+    """Translate a status that names the channel's message id. Raises `Unreadable`.
 
     A user's deletion of a message of theirs is told so too, and is a message.
     """
@@ -65,7 +65,7 @@ def message_status_update(
 def message_status_updated(
     body: JsonObject, channels: Channels, received_at: datetime
 ) -> list[StatusChange]:
-    """Translate a status told by INCS's own number of a message. Raises `Unreadable`.
+    """Translate a status that names INCS's own number of a message. Raises `Unreadable`.
 
     It names neither channel nor account: only `message_created` ties the number to them.
     """

@@ -169,7 +169,7 @@ class WhatsApp:
         return lookup(media, self._access_token("fetching a file"), self._settings.base_url)
 
     def located(self, media: Media, response: Response, /) -> tuple[Media, Request]:
-        """Return what Meta tells of the file, and the request that fetches it."""
+        """Return the file as Meta describes it, and the request that fetches it."""
         return located(media, response, self._access_token("fetching a file"))
 
     def _access_token(self, purpose: str) -> Secret:

@@ -83,7 +83,7 @@ def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange
 def translate_user_id(item: JsonObject, value: ValueContext) -> Message:
     """Translate a user's change of id: a message of the channel's, in the user's conversation.
 
-    It has no id but what is told of it.
+    It has no id, so that a digest of its content identifies it.
     """
     scope = value.scope
     ids, parents = mapping(item.get("user_id")), mapping(item.get("parent_user_id"))

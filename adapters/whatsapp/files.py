@@ -27,7 +27,7 @@ def lookup(media: Media, token: Secret, base_url: str) -> Request:
 
 
 def located(media: Media, response: Response, token: Secret) -> tuple[Media, Request]:
-    """Return what Meta tells of a file, and the request for it, which takes the token as well."""
+    """Return a file as Meta describes it, and the request for it, which needs the token too."""
     try:
         body = read_object(response.body)
     except MalformedBody:

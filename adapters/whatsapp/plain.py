@@ -9,11 +9,12 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import instant, phone
+from bridge.adapter.payload import unix_times
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.value_context import remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, MESSAGES, OBJECT
@@ -24,6 +25,8 @@ from bridge.model.keys import conversation_id, message_key
 _ITEM: Final = 5  # from, id, timestamp, type, text
 _VALUE: Final = 4  # messaging_product, metadata, contacts, messages
 _PAIR: Final = 2
+
+_is_phone: Final = re.compile(r"[1-9]\d{4,14}", re.ASCII).fullmatch  # as Meta writes E.164
 
 # Members of an enum are looked up once: each look-up takes as long as a call.
 _BY_USER: Final = Origin.USER
@@ -65,7 +68,7 @@ def plain_message(
             return None
         number, message_id, profile = item["from"], item["id"], card["profile"]
         body, name = item["text"]["body"], profile["name"]
-        if type(number) is not str or card["wa_id"] != number or len(profile) != 1:
+        if not _is_phone(number) or card["wa_id"] != number or len(profile) != 1:
             return None
         if len(card) != _PAIR:
             told = card["user_id"]  # and nothing more, of which the event would not tell
@@ -77,14 +80,12 @@ def plain_message(
             return None
         if "phone_number_id" not in metadata or "display_phone_number" not in metadata:
             return None
-        occurred_at = instant(item["timestamp"])
+        occurred_at = unix_times[item["timestamp"]]
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # a part is missing, or is not what the lines above take it for
-    user_phone = phone(number)
+    user_phone = f"+{number}"
     if (
-        user_phone is None
-        or occurred_at is None
-        or type(body) is not str
+        type(body) is not str
         or type(name) is not str
         or type(message_id) is not str
         or not message_id

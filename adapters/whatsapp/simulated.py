@@ -114,7 +114,7 @@ class SimulatedWhatsApp:
         return self._accept(body, user, now)
 
     def _node(self, node: str, request: Request) -> Response:
-        """Return what is known of the number, or of a file, with the place where it is.
+        """Describe the number, or a file with its URL.
 
         https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
         """
@@ -213,7 +213,7 @@ class SimulatedWhatsApp:
                 "messages": [{"id": wamid, "message_status": "accepted"}],
             }
         )
-        # What is about the user is told by a status, after the message was accepted.
+        # Faults of the user come in a status, after the message was accepted.
         code: str | None = None
         if self.rules.cannot_reach(user):
             code = "131026"

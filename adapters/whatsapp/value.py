@@ -186,7 +186,7 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
 
 
 def _beside(topic: str, told: JsonValue, scope: Scope) -> Notice:
-    """Return a notice of what a value tells of no message."""
+    """Return a notice of a part of a value that belongs to no message."""
     first = told[0] if type(told) is list and told else told
     when = instant(mapping(first).get("timestamp"))
     return scope.notice(topic, told, scope.identity(topic, told), occurred_at=when)

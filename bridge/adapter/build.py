@@ -115,7 +115,7 @@ class Scope:
     unread: Unread | None = attrs.field(default=None, eq=False, repr=False)
 
     def identity(self, *parts: JsonValue) -> str:
-        """Return what tells an item apart that has no id: a digest of what is told of it.
+        """Return an identity for an item without an id: a digest of the item.
 
         Where nothing in it says when it was, the hour of receipt counts too: the same item
         twice within an hour is taken for a repetition, and is new later on.

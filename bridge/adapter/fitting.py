@@ -91,10 +91,25 @@ def _part(message: Message, position: int, content: Content) -> Message:
     return attrs.evolve(
         message,
         key=f"{message.key}/{number}",
-        message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/{number}")),
+        message_id=_id_of_part(message.message_id, number),
         content=content,
         reply_to=None,
     )
+
+
+def _id_of_part(first: str, number: int) -> str:
+    return str(uuid5(_NAMESPACE, f"{first}/{number}"))
+
+
+def part_before(message_id: str, first: str, most: int) -> str | None:
+    """Return the id of the part before one of `most`; None where it is no later part of `first`."""
+    before = first
+    for number in range(2, most + 1):
+        own = _id_of_part(first, number)
+        if own == message_id:
+            return before
+        before = own
+    return None
 
 
 def single(content: Content, capabilities: Capabilities) -> Content:

@@ -28,7 +28,7 @@ class MediaSource(Protocol):
         ...
 
     def located(self, media: Media, response: Response, /) -> tuple[Media, Request]:
-        """Return what that response tells of the file, and the request that fetches it.
+        """Return the file as that response describes it, and the request that fetches it.
 
         Raises `Unfetchable` where the response is an error, `Unanswered` where that may pass.
         """

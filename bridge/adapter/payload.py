@@ -164,15 +164,16 @@ def instant(value: JsonValue) -> datetime | None:
     """
     if type(value) is str:
         if len(value) == _UNIX_DIGITS:
-            told = _times.get(value) or _unix_time(value)  # as most providers tell the time
-            if told is not None:
-                return told
+            try:  # `suppress` would take longer than the rest
+                return unix_times[value]  # as most providers tell the time
+            except KeyError:
+                pass
         elif value[4:20:3] in _PUNCTUATION_OF_UTC:
             return _utc(value)
         if "-" in value[1:]:
             return _rfc3339(value)
     elif type(value) is int and _FIRST_SECOND <= value < _MILLISECONDS_FROM:
-        return _times.get(value) or _unix_time(value)
+        return unix_times[value]
     seconds = number(value)
     if seconds is None:
         return None
@@ -186,21 +187,28 @@ def instant(value: JsonValue) -> datetime | None:
         return None
 
 
-_times: Final[dict[int | str, datetime]] = {}
+class _UnixTimes(dict[int | str, datetime]):
+    """Times by their seconds since 1970, or by the ten digits of these; others are a `KeyError`.
 
-
-def _unix_time(seconds: int | str) -> datetime | None:
-    """Return the time so many seconds after 1970; None for ten characters that are no digits.
-
-    It is remembered, since what comes by the dozen a second shares its seconds. `lru_cache`
+    They are remembered, since what comes by the dozen a second shares its seconds. `lru_cache`
     would do so too, but take twice as long as the time itself wherever it is a new one.
     """
-    if type(seconds) is str and not (seconds.isdigit() and seconds.isascii() and seconds[0] > "0"):
-        return None
-    if len(_times) >= _MAX_TIMES:
-        _times.clear()
-    time = _times[seconds] = _from_timestamp(int(seconds), UTC)
-    return time
+
+    def __missing__(self, seconds: int | str) -> datetime:
+        if type(seconds) is str:
+            is_one = len(seconds) == _UNIX_DIGITS and seconds.isdigit() and seconds.isascii()
+            is_one = is_one and seconds[0] > "0"
+        else:
+            is_one = type(seconds) is int and _FIRST_SECOND <= seconds < _MILLISECONDS_FROM
+        if not is_one:
+            raise KeyError
+        if len(self) >= _MAX_TIMES:
+            self.clear()
+        time = self[seconds] = _from_timestamp(int(seconds), UTC)
+        return time
+
+
+unix_times: Final = _UnixTimes()
 
 
 def _utc(value: str) -> datetime | None:

@@ -193,7 +193,7 @@ class Sender(Protocol):
         ...
 
     def remedy(self, error: ProviderError, /) -> Remedy:
-        """Say what to do about an error that a callback tells of a message sent before."""
+        """Return what to do about an error that a callback reports for a message sent before."""
         ...
 
 
@@ -214,8 +214,8 @@ class SenderSource(Protocol):
 class Probe:
     """A request that shows whether credentials work, and that changes nothing.
 
-    `setting` is where they stand in the adapter's settings, `account` whose they are. A service
-    account in the place of a request works where a token can be had for it.
+    `setting` names them in the adapter's settings, and `account` the business's account. With a
+    service account instead of a request, the probe asks for a token.
     """
 
     setting: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import attrs
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, counted, is_terminal, print_line, print_wrapped, say
+from bridge.cli.terminal import Exit, counted, is_terminal, print_line, print_wrapped, say, styled
 from bridge.errors import ConfigurationError, Problem
 from bridge.model.masking import neutralise
 
@@ -109,24 +110,13 @@ def _about_journal(settings: Settings) -> tuple[Problem, ...]:
 
 
 def _show(problems: Iterable[Problem], label: str, style: str) -> None:
-    if not is_terminal():
-        mark = "warning: " if label == "warning" else ""
-        for problem in problems:
-            print_line(str(attrs.evolve(problem, message=f"{mark}{problem.message}")))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    out = Console(highlight=False, markup=False, emoji=False)
+    mark = "warning: " if label == "warning" else ""
     for problem in problems:
+        if not is_terminal():
+            print_line(str(attrs.evolve(problem, message=f"{mark}{problem.message}")))
+            continue
         place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
-        out.print(
-            Text.assemble(
-                (f"{label:<7} ", f"bold {style}"),
-                (neutralise(problem.key), "bold"),
-                ("  " if problem.key and place else ""),
-                (neutralise(place), "dim"),
-            ),
-            soft_wrap=True,
-        )
+        key = styled(neutralise(problem.key), "bold")
+        told = "  ".join(filter(None, (key, styled(neutralise(place), "dim"))))
+        sys.stdout.write(f"{styled(f'{label:<7}', f'bold {style}')} {told}\n")
         print_wrapped(f"        {problem.message}")

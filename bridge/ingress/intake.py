@@ -291,7 +291,7 @@ class Intake:
         return sum(each.domain == domain for each in self._configured.values()) > 1
 
     async def _log_others(self, one: _Configured, events: Sequence[Event]) -> None:
-        """Log that another adapter of the domain had told of one of these events before."""
+        """Log that one of these events came through another adapter of the domain before."""
         for event in events:
             entry = None
             with suppress(JournalError):  # the events are durable all the same

@@ -76,6 +76,8 @@ def first_keys(event: Event) -> Sequence[str]:
     Of an event that breaks the model nothing need be read.
     """
     try:
+        if type(event) is Message and not event.aliases:  # as nearly all
+            return (event.key,)
         if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
             return (event.key, tracks.key_of(event))
         return _keys_of(event)
@@ -101,10 +103,10 @@ def first_records(event: Event) -> Sequence[str]:
 
 def _names_of(event: Event) -> Sequence[str]:
     names = identity.names_of(event)
+    if type(event) is Message:
+        return names if names and not _is_remembered(event) else (*names, *tracks.names_of(event))
     if isinstance(event, StatusChange):
         return (*names, *tracks.names_of(event), *tracks.names_of_ours(event))
-    if isinstance(event, Message) and (not names or _is_remembered(event)):
-        return (*names, *tracks.names_of(event))
     return names
 
 

@@ -56,6 +56,8 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
     identities = _identities(event, _user_of(event))
+    if len(identities) == 1:  # in half the time
+        return [_name(event.domain, event.channel, identities[0])]
     return [_name(event.domain, event.channel, each) for each in identities]
 
 
@@ -81,13 +83,13 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     others = (party.user_id, party.parent_user_id)
     if user is None:
         identities = (first,) if others == _NO_IDS else _identities(message, party)
-        return _is_new(message, name, identities, ledger)
+        return _is_new(message, name, identities, at, ledger)
     if not (
         type(user) is User
         and user.conversations.get(account) == where.id
         and at <= user.seen + _DAY
         and first in user.identities
-        and (others == _NO_IDS or (account in user.identified and _has_all(user, others)))
+        and (others == _NO_IDS or (account in user.identified and _has_both(user, *others)))
     ):
         return False
     heard = _heard(message, user, account)
@@ -96,27 +98,29 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     return True
 
 
-def _is_new(message: Message, name: str, identities: Sequence[str], ledger: Ledger) -> bool:
+def _is_new(
+    message: Message, name: str, identities: tuple[str, ...], at: float, ledger: Ledger
+) -> bool:
     """Remember the user of a message, by that name and others, if none of them is known."""
     others: list[str] = []
     for identity in identities[1:]:
         others.append(_name(message.domain, message.channel, identity))
         if ledger.find(others[-1]) is not None:
             return False
-    party, account = message.sender, message.account or ""
-    at = message.received_at.timestamp()
+    party, account, until = message.sender, message.account or "", message.reply_until
     user = _new_user(
         name=name,
         since=at,
         seen=at,
-        identities=tuple(identities),
+        identities=identities,
         conversations={account: message.conversation.id},
         identified=(account,) if party.user_id or party.parent_user_id else (),
-        reply_until=_NEVER,
+        reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
     )
-    user = _heard(message, user, account)
+    if not message.owned:
+        user = terms.told(message, user, account)
     ledger.save(user)
     for each in others:
         if each != name:
@@ -124,8 +128,11 @@ def _is_new(message: Message, name: str, identities: Sequence[str], ledger: Ledg
     return True
 
 
-def _has_all(user: User, names: Sequence[str | None]) -> bool:
-    return all(name is None or name in user.identities for name in names)
+def _has_both(user: User, user_id: str | None, parent_user_id: str | None) -> bool:
+    known = user.identities
+    return (user_id is None or user_id in known) and (
+        parent_user_id is None or parent_user_id in known
+    )
 
 
 def settle(
@@ -378,7 +385,7 @@ _told: Final = builder(_Told)
 
 def _user_of(event: Event) -> Party | None:
     """Return the party of an event that is not the business, if it names one."""
-    if isinstance(event, Message):
+    if type(event) is Message:
         if event.direction is _INBOUND:
             return event.sender
         return event.recipient if event.conversation.kind is _DIRECT else None  # not the group
@@ -390,14 +397,14 @@ def _identities(event: Event, party: Party | None) -> tuple[str, ...]:
     """Return all names that an event tells of its user: a phone, ids, and what they were."""
     if party is None:
         return ()
-    if (
-        party.user_id is None
-        and party.parent_user_id is None
-        and type(getattr(event, "content", None)) is not System
-    ):  # as mostly
-        return (party.phone,) if party.phone else ()
+    phone, user_id = party.phone, party.user_id
+    if party.parent_user_id is None and type(getattr(event, "content", None)) is not System:
+        if user_id is None:  # as mostly
+            return (phone,) if phone else ()
+        if phone and user_id and phone != user_id:
+            return (phone, user_id)
     change = _change_of(event)
-    found = [party.phone, party.user_id, party.parent_user_id]
+    found = [phone, user_id, party.parent_user_id]
     if change is not None:
         found += (_identity(word) for word in (change.previous, change.current))
         for each in (change.before, change.after):
@@ -429,4 +436,6 @@ def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 
 def _name(domain: str | None, channel: str, identity: str) -> str:
-    return f"{domain or ''}/user/{channel}/{folded(identity)}"
+    if identity.startswith("+5"):  # few do, and no other is written in two ways
+        identity = folded(identity)
+    return f"{domain or ''}/user/{channel}/{identity}"

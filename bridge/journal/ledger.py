@@ -196,19 +196,21 @@ _LATEST: Final = "latest"
 def encode_record(record: Record) -> bytes:
     """Write a record as one line of JSON."""
     if isinstance(record, User):
-        return orjson.dumps(
-            {
-                _USER: record.name,
-                "since": record.since,
-                "seen": record.seen,
-                "identities": record.identities,
-                "conversations": record.conversations,
-                "identified": record.identified,
-                "reply_until": record.reply_until,
-                "owned": record.owned,
-                "granted": record.granted,
-            }
-        )
+        fields: dict[str, object] = {
+            _USER: record.name,
+            "since": record.since,
+            "seen": record.seen,
+            "identities": record.identities,
+            "conversations": record.conversations,
+            "identified": record.identified,
+        }
+        if record.reply_until:  # what nothing is known of is left out: few have all of these
+            fields["reply_until"] = record.reply_until
+        if record.owned:
+            fields["owned"] = record.owned
+        if record.granted:
+            fields["granted"] = record.granted
+        return orjson.dumps(fields)
     if isinstance(record, Latest):
         return orjson.dumps(
             {_LATEST: record.name, "at": record.at, "key": record.key, "told": record.told}

@@ -78,7 +78,8 @@ digest_of_name: Final = lru_cache(_NAMES)(digest)  # of the same users again and
 class Overlay(Ledger, Generic[Id]):
     """The `Ledger` of one group of appends: after each of them either `accept` or `undo` it.
 
-    `Id` is what the engine keeps in the place of keys and names; `ids` returns it for each.
+    `Id` is what the engine keeps in the place of keys and names; `ids` returns it for each, and
+    `id_of_name` for a record's name alone, where that is quicker.
     `stored_queue` returns what is stored of a lane, and `stored_lane` the lane in which the event
     of a key is stored to wait. An id in the place of a record is a tie. `lanes` says where the
     event of a key waits; None: it does not any more.
@@ -90,8 +91,10 @@ class Overlay(Ledger, Generic[Id]):
         *,
         stored_queue: Callable[[str], Queue | None],
         stored_lane: Callable[[Id], str | None],
+        id_of_name: Callable[[str], Id] | None = None,
     ) -> None:
         self.ids: dict[str, Id] = ids
+        self._id_of_name: Callable[[str], Id] = id_of_name or ids.__getitem__
         self._stored_queue = stored_queue
         self._stored_lane: Callable[[Id], str | None] = stored_lane
         self.claims: dict[Id, Id | None] = {}
@@ -164,19 +167,20 @@ class Overlay(Ledger, Generic[Id]):
 
     def find(self, name: str) -> Record | None:
         """See `Ledger.find`."""
-        own = self.ids[name]
+        own = self._id_of_name(name)
         found = self.records.get(own) or self.stored_record(own)
-        if found is not None and not isinstance(found, _RECORDS):
-            found = self.records.get(found) or self.stored_record(found)
+        if found is None or isinstance(found, _RECORDS):
+            return found
+        found = self.records.get(found) or self.stored_record(found)
         return found if isinstance(found, _RECORDS) else None
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
-        self._change(self.records, self.ids[record.name], record)
+        self._change(self.records, self._id_of_name(record.name), record)
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
-        self._change(self.records, self.ids[name], self.ids[to.name])
+        self._change(self.records, self._id_of_name(name), self._id_of_name(to.name))
 
     def queue(self, lane: str) -> Queue | None:
         """See `Ledger.queue`."""

@@ -165,10 +165,9 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
     not of its field's class is left to orjson, which refuses most of them.
     """
     hints = get_type_hints(cls)
-    source = ["def write(value):", "    result = {}"]
     names: dict[str, Any] = {"UTC": UTC, "in_utc": _in_utc, "finite": _finite, "of": _WRITERS}
-    if cls in _TAGGED:
-        source.append("    result['kind'] = value.kind")
+    source = ["def write(value):"]
+    first = [f"'kind': {cls.kind!r}"] if cls in _TAGGED else []
     for field in sorted(attrs.fields(cls), key=lambda field: field.name == "raw"):
         name, hint = field.name, hints[field.name]
         wanted = _present(hint) if _is_optional(hint) else hint
@@ -176,12 +175,16 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
         access = f"value.{name}"
         if (read := stored(cls, name)) is not None:
             names[f"read_{name}"], access = read, f"read_{name}(value)"
+        if len(source) == 1 and change is None and field.default is not None:
+            first.append(f"{name!r}: {access}")  # with others at once, in half the time
+            continue
         lines = [f"result[{name!r}] = {access}"]
         if change is not None:
             lines = [f"item = {access}", change, f"result[{name!r}] = item"]
         if field.default is None:
             lines = [f"if {access} is not None:", *(f"    {line}" for line in lines)]
         source += [f"    {line}" for line in lines]
+    source.insert(1, f"    result = {{{', '.join(first)}}}")
     source.append("    return result")
     exec("\n".join(source), names)  # noqa: S102 - made of nothing but our own field names
     write: _Write = names["write"]

@@ -302,7 +302,7 @@ class TemplateParameter:
     """One value filled into a template; `index` counts buttons from 0.
 
     `name` is set where the template names its parameters; otherwise their order counts.
-    `media` is the file in the place of a header.
+    `media` is the file that fills a header.
     """
 
     component: str | None = None
@@ -450,7 +450,7 @@ class System:
     """The channel reports a change of the user's number, id or identity.
 
     `previous` and `current` are the two values of what changed. `before` and `after` hold all
-    that is told of the user's identities: a new number may come with a new id.
+    identities of the user that the callback names: a new number may come with a new id.
     """
 
     kind: ClassVar[str] = "system"

@@ -294,7 +294,7 @@ class TemplateChange(Event):
 class ConsentChange(Event):
     """The user opted in or out; `scope` says of what, None meaning everything.
 
-    `reason` is what the provider tells of why, in its words.
+    `reason` is the provider's own word for why.
     """
 
     kind: ClassVar[str] = "consent_change"
@@ -315,7 +315,7 @@ class Handover(Event):
 
     `owned` says whether it is ours to answer from then on, None where that is not told.
     `reason` is the provider's word for what happened, `metadata` what the other responder
-    passed on, and `context` what the provider tells of the conversation so far.
+    passed on, and `context` the provider's account of the conversation so far.
     """
 
     kind: ClassVar[str] = "handover"

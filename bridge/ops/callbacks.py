@@ -1,8 +1,8 @@
-"""The latest callbacks: when each came and from where, its headers, and which events it told.
+"""The latest callbacks: when and from where each came, its headers, and the events in it.
 
-The journal keeps what a callback tells, once. What it was wrapped in, and that it came again, is
-kept here, in memory alone: it is wanted while a webhook is set up, and would make every entry
-larger for good.
+The journal keeps an event once. The headers of its callbacks, and how often they came, are kept
+here, in memory only: they are needed while a webhook is set up, and would make every entry larger
+for good.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ _PREFIXES: Final = {4: 24, 6: 48}  # bits of an address that say whose network i
 @final
 @attrs.frozen(kw_only=True)
 class KnownCallback:
-    """A callback that told of an event, with its headers as they may be shown.
+    """A callback that contained an event, with its headers as they may be shown.
 
-    `position` is that of the entry that was published for it. None: what it told was known, or
-    was added to an account that waited, or was not stored.
+    `position` is that of the entry that was published for it. None: the event was known, or
+    completed one that waited, or was not stored.
     """
 
     source: str
@@ -111,7 +111,7 @@ class LatestCallbacks(Observer):
             )
 
     def of(self, entry: Entry, history: Sequence[Entry]) -> Sequence[KnownCallback]:
-        """Return the callbacks that told of an entry's event, in the order in which they came.
+        """Return the callbacks that contained an entry's event, in the order in which they came.
 
         `history` holds the entries about the same message: it goes by all of their names.
         """

@@ -302,7 +302,7 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                     _list(_ref("Entry")), "Entries about the same message, in order."
                 ),
                 "callbacks": _about(
-                    _list(_ref("Callback")), "The latest callbacks that told of it."
+                    _list(_ref("Callback")), "The latest callbacks that contained it."
                 ),
                 "callbacks_since": _about(_TIME, "The server's start."),
             }

@@ -2,8 +2,8 @@
 
 The library itself only calls `logging.getLogger("bridge.…")` with fields in `extra`; an application
 that embeds it keeps its own set-up and never needs this module. Secrets and personal data are
-masked in these lines, and no text can forge a line. A thread writes the lines, so that nobody waits
-for who reads them; what it cannot write is dropped.
+masked in these lines, and no text can forge a line. A thread writes the lines, so that a slow
+reader delays nothing; lines that it cannot write are dropped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What an operator does to a running bridge: look closely, give again, drop, parse once more.
+"""What operators do with a running bridge: inspect, replay, drop, parse once more.
 
-The journal keeps what is changed here, and the deliveries are told, so that it takes effect now.
+Changes are made in the journal, and the deliveries are woken, so that they take effect at once.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Described:
     """An entry with all that is known about it.
 
     `outcomes` leaves out subscribers that run and do not want the event. `history` holds the
-    entries about the same message, this one among them, in journal order. `callbacks` are those
-    of the latest that told of the event, repetitions among them.
+    entries about the same message, this one among them, in journal order. `callbacks` are the
+    latest that contained the event, repetitions among them.
     """
 
     entry: Entry

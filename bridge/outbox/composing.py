@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID, uuid4, uuid5
 
 import attrs
 
-from bridge.adapter import Route
-from bridge.adapter.fitting import parts
+from bridge.adapter import Route, fitting
 from bridge.adapter.payload import phone
 from bridge.delivery.attempt import turn
 from bridge.errors import CodecError, Unsendable
@@ -185,7 +185,6 @@ def _draft(
     reply_to: ReplyTo | None,
 ) -> Message:
     intent = wish.intent()
-    message_id = str(uuid5(_NAMESPACE, f"{domain or ''}/{intent.key}"))
     message: Message = Message(
         key="",
         source=way.source,
@@ -195,7 +194,7 @@ def _draft(
         occurred_at=wish.now,
         received_at=wish.now,
         raw={},
-        message_id=message_id,
+        message_id=_id_of(domain, intent.key),
         id_space=OURS,
         direction=Direction.OUTBOUND,
         origin=Origin.BRIDGE,
@@ -207,6 +206,22 @@ def _draft(
         intent=intent,
     )
     return keyed(message)
+
+
+@lru_cache(1024)  # made as a message is taken, and asked for as it is sent
+def _id_of(domain: str | None, key: str) -> str:
+    return str(uuid5(_NAMESPACE, f"{domain or ''}/{key}"))
+
+
+def part_before(message: Message) -> Message | None:
+    """Return what names the part before one of a long text; None where it is no later part."""
+    if message.intent is None:
+        return None
+    first = _id_of(message.domain, message.intent.key)
+    if message.message_id == first:
+        return None
+    before = fitting.part_before(message.message_id, first, _MOST_PARTS)
+    return None if before is None else attrs.evolve(message, message_id=before)
 
 
 def _content(given: object) -> Content:
@@ -232,10 +247,10 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     if wish.adapt not in _ADAPTS:
         raise Unsendable('adapt: expected "degrade" or "strict"')
     # The id of a part is made from that of the first one, and its key from its id.
-    fitting = parts(draft, capabilities, strict=wish.adapt == "strict")
-    if len(fitting) > _MOST_PARTS:
-        raise Unsendable(f"it takes {len(fitting)} messages, and {_MOST_PARTS} are possible")
-    messages = list(map(keyed, fitting)) if len(fitting) > 1 else list(fitting)
+    parts = fitting.parts(draft, capabilities, strict=wish.adapt == "strict")
+    if len(parts) > _MOST_PARTS:
+        raise Unsendable(f"it takes {len(parts)} messages, and {_MOST_PARTS} are possible")
+    messages = list(map(keyed, parts)) if len(parts) > 1 else list(parts)
     for number, message in enumerate(messages[1:], 1):  # one template is enough
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:

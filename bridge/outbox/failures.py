@@ -21,12 +21,14 @@ IN_DOUBT: Final = ProviderError(
     code="in_doubt", title="nobody knows whether the provider took it; it was not sent again"
 )
 EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
+CUT_OFF: Final = ProviderError(code="cut_off", title="an earlier part of the text has failed")
 UNSENDABLE: Final = "unsendable"
 
-_FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED})
+FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED})
 _OURS: Final[Mapping[str | None, str]] = {
     IN_DOUBT.code: "Find out whether the user has it; replay it to the outbox if not.",
     EXPIRED.code: "See why it waited, and send it anew if it is still wanted.",
+    CUT_OFF.code: "See why an earlier part has failed, and send the text anew.",
     UNSENDABLE: "The channel cannot carry this content: correct it and send it anew.",
 }
 
@@ -60,7 +62,7 @@ async def failures(journal: Journal, ways: Ways) -> Sequence[Failure]:
     groups: defaultdict[object, list[tuple[int, StatusChange]]] = defaultdict(list)
     for entry in await journal.search(about):
         change = entry.event
-        if isinstance(change, StatusChange) and change.status in _FAILED:
+        if isinstance(change, StatusChange) and change.status in FAILED:
             code = None if change.error is None else change.error.code
             groups[change.source, change.status, code].append((entry.position, change))
     return [_failure(some, ways) for some in groups.values()]

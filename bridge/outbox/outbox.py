@@ -36,8 +36,9 @@ from bridge.errors import (
     WindowClosed,
 )
 from bridge.journal.lanes import lane_of
+from bridge.journal.ledger import Track
 from bridge.journal.protocol import Entry, Journal, SharedJournal
-from bridge.journal.tracks import in_domain
+from bridge.journal.tracks import in_domain, names_of
 from bridge.model import (
     Content,
     ConversationKind,
@@ -56,10 +57,19 @@ from bridge.model import (
 from bridge.model.frozen import changer
 from bridge.model.keys import OURS, message_key, status_key
 from bridge.outbox.client import Client, Sends
-from bridge.outbox.composing import Answering, Asking, Wish, answer, first, in_its_place, is_same
+from bridge.outbox.composing import (
+    Answering,
+    Asking,
+    Wish,
+    answer,
+    first,
+    in_its_place,
+    is_same,
+    part_before,
+)
 from bridge.outbox.consent import check_consent
 from bridge.outbox.doubts import Doubts
-from bridge.outbox.failures import EXPIRED, IN_DOUBT, UNSENDABLE
+from bridge.outbox.failures import CUT_OFF, EXPIRED, FAILED, IN_DOUBT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
@@ -361,6 +371,9 @@ class Outbox:
             limits = way.limits[message.channel]
         except (ConfigurationError, KeyError) as error:
             raise Later(_STOPPED, f"nothing can be sent: {error}", begun=attempt.begun) from error
+        if not (attempt.begun or attempt.replayed) and await self._is_cut_off(message):
+            await self._tell(message, Status.FAILED, error=CUT_OFF)
+            return
         is_repeatable = way.is_repeatable(message)
         if attempt.begun and not is_repeatable:
             copy = await self._doubts.copy_of(way, message)
@@ -389,6 +402,14 @@ class Outbox:
             await self._tell(message, Status.FAILED, error=told)
             return
         await self._conclude(way, message, outcome, left)
+
+    async def _is_cut_off(self, message: Message) -> bool:
+        """Return whether the part of a text before this one has failed. Raises `JournalError`."""
+        before = part_before(message)
+        if before is None:
+            return False
+        track = await self.journal.record(names_of(before)[0])
+        return isinstance(track, Track) and not FAILED.isdisjoint(track.standing.values())
 
     def _time_left(self, message: Message, now: datetime) -> float:
         intent = message.intent

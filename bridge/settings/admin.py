@@ -20,12 +20,9 @@ from bridge.settings.structure import between
 class AdminSettings:
     """The listener for operators: commands, probes and metrics; never the callbacks' own port.
 
-    A client can read every event, so it listens at `host` and `port` only with a token, and else
-    on the Unix `socket`, to which the server's own user alone can connect; without a socket, on
-    loopback for every user of the machine. `tokens` are further ones by the names of who has
-    them, as the record tells them; who has one of `readers` may look at everything and change
-    nothing. The commands use `token`, else the first of the others. With `send_token`, a client
-    may send messages (`POST /send`) and nothing else.
+    Its clients can read every event. With a token it listens at `host` and `port`; without one on
+    the Unix `socket`, to which only the server's own user can connect; without a socket either,
+    on loopback, for every user of the machine.
     """
 
     enabled: bool = True
@@ -39,7 +36,7 @@ class AdminSettings:
 
     @property
     def own_token(self) -> Secret | None:
-        """Return what the commands present."""
+        """Return the token that the commands present: `token`, or the first of the others."""
         return self.token or next(iter((*self.tokens.values(), *self.readers.values())), None)
 
     def __attrs_post_init__(self) -> None:

@@ -169,7 +169,7 @@ def _leaves(body: JsonValue, place: _Place = ()) -> Iterator[tuple[_Place, JsonV
 
 
 def _is_same(leaf: JsonValue, told: object) -> bool:
-    """Return whether a place holds what is told: a phone without its plus, a number as text."""
+    """Return whether a leaf of a body is this value: a phone without its plus, a number as text."""
     if isinstance(leaf, str):
         return leaf in (str(told), str(told).removeprefix("+")) and leaf != ""
     return type(leaf) in (int, float) and not isinstance(told, bool) and leaf == told

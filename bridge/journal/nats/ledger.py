@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from bridge.journal.grouping import Unread
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -77,8 +78,8 @@ def read_queue(data: bytes) -> Queue | None:
     return decode_queue(found["lane"], orjson.dumps(found["items"]))
 
 
-class NotSeen(Exception):
-    """Subjects are not in the view: they have to be read, and everything decided again."""
+class NotSeen(Unread):
+    """Subjects are not in the view."""
 
     def __init__(self, subjects: Iterable[str]) -> None:
         self.subjects = frozenset(subjects)

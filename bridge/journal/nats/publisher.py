@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
-
-import attrs
+from typing import Final
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate, first_keys, first_names
+from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.erasure import Subject
-from bridge.journal.identity import note_terms
+from bridge.journal.grouping import Append, Appends, decide
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Queue
 from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
@@ -28,7 +26,7 @@ from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, read_queue
 from bridge.journal.nats.subjects import Names, digest
 from bridge.journal.protocol import Appended
-from bridge.journal.waiting import Published, Queues, release, withdraw
+from bridge.journal.waiting import Published, Queues
 from bridge.model import Event
 from bridge.model.codec import encode
 
@@ -42,40 +40,6 @@ _KNOWN: Final = Stored(subject="", sequence=0, data=b"")  # written by this proc
 _LONGEST_SLEEP: Final = 60.0  # seconds
 _LOOK_EVERY: Final = 5.0  # seconds
 _REMEMBERED: Final = 100_000  # keys written by this process, which need not be looked up
-
-
-@attrs.define(eq=False)
-class _Append:
-    """Events that wait to be written, and who waits for them.
-
-    Or `due` lanes with the times for which they were; or somebody to `erase` from what waits in
-    some lanes; or events that were published in the `past`, before their terms were noted.
-    """
-
-    events: Sequence[Event] = ()
-    done: asyncio.Future[_Append] | None = None
-    due: Sequence[tuple[str, float]] = ()
-    erase: Subject | None = None
-    lanes: Sequence[str] = ()
-    past: Sequence[Event] = ()
-    published: int = 0
-    erased: int = 0
-    error: JournalError | CodecError | None = None
-
-    @property
-    def size(self) -> int:
-        """How much there is to decide."""
-        return max(len(self.events), len(self.due), len(self.lanes), len(self.past))
-
-    def part(self, which: slice) -> _Append:
-        """Return a part of what is to be written."""
-        return _Append(
-            events=self.events[which],
-            due=self.due[which],
-            erase=self.erase,
-            lanes=self.lanes[which],
-            past=self.past[which],
-        )
 
 
 class Publisher:
@@ -101,13 +65,10 @@ class Publisher:
         self._broker = broker
         self._names = names
         self._ttl = ttl
-        self._max_waiting = max_waiting
         self._largest = largest
         self._lost = lost
         self._written = written
-        self._queue: deque[_Append] = deque()
-        self._waiting = 0
-        self._filled = asyncio.Event()
+        self._appends = Appends("NATS", max_waiting)
         self._known: OrderedDict[str, None] = OrderedDict()
         self._waits = Queues()
 
@@ -117,29 +78,20 @@ class Publisher:
         Those of one call are written as one, as far as a batch of 1000 messages goes; a call with
         more is several batches, and one that fails in between is completed by its repetition.
         """
-        if self._waiting >= self._max_waiting:
-            raise JournalError(f"{self._waiting} events wait for NATS")
         published = 0
         for start in range(0, len(events), _GROUP):
-            published += (await self._put(events=events[start : start + _GROUP])).published
+            part = Append(events=events[start : start + _GROUP])
+            published += (await self._appends.put(part)).published
         return Appended(published=published, duplicates=len(events) - published)
 
     async def erase_waiting(self, subject: Subject, lanes: Sequence[str]) -> int:
         """Let nothing about a subject wait in these lanes any more; return how much did."""
-        return (await self._put(erase=subject, lanes=lanes)).erased
+        return (await self._appends.put(Append(erase=subject, lanes=lanes))).erased
 
     async def note_terms(self, events: Sequence[Event]) -> None:
         """Note on what terms users may be written to, as events tell that are in the stream."""
         for start in range(0, len(events), _GROUP):
-            await self._put(past=events[start : start + _GROUP])
-
-    async def _put(self, **fields: Any) -> _Append:  # noqa: ANN401 - of `_Append`
-        append = _Append(done=asyncio.get_running_loop().create_future(), **fields)
-        self._queue.append(append)
-        self._waiting += len(append.events)
-        self._filled.set()
-        assert append.done is not None  # noqa: S101 - as it was made
-        return await append.done
+            await self._appends.put(Append(past=events[start : start + _GROUP]))
 
     def refuse_too_large(self, events: Sequence[Event]) -> None:
         """Raise `Unfit` where an event is larger than the servers take."""
@@ -154,14 +106,13 @@ class Publisher:
 
     def fail(self, reason: str) -> None:
         """Let everyone who waits know that nothing more is written."""
-        self._answer(list(self._queue), JournalError(reason))
-        self._queue.clear()
+        self._appends.fail(JournalError(reason))
 
     async def run(self) -> None:
         """Write groups, one after the other."""
         while True:
             await self._until_something_is_to_be_written()
-            group = self._next_group()
+            group = self._appends.take(_GROUP)
             if not group:
                 continue
             try:
@@ -169,17 +120,16 @@ class Publisher:
             except Away as error:
                 # Those behind it must not overtake this group on its way into the spool.
                 self._lost()
-                group += self._queue
-                self._queue.clear()
-                self._answer(group, error)
+                self._appends.answer(group, error)
+                self._appends.fail(error)
             except JournalError as error:
-                self._answer(group, error)
+                self._appends.answer(group, error)
             except BaseException:
                 self._lost()  # nobody knows what of it has been written
-                self._answer(group, JournalError("the write was cut off"))
+                self._appends.answer(group, JournalError("the write was cut off"))
                 raise
             else:
-                self._answer(group, None)
+                self._appends.answer(group)
                 await self._written()
 
     async def _until_something_is_to_be_written(self) -> None:
@@ -188,10 +138,10 @@ class Publisher:
         delay = _LONGEST_SLEEP if deadline is None else deadline - time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(delay):
-                await self._filled.wait()
+                await self._appends.filled.wait()
         due = self._waits.due()
         for start in range(0, len(due), _GROUP):
-            self._queue.append(_Append(due=due[start : start + _GROUP]))
+            self._appends.add(Append(due=due[start : start + _GROUP]))
 
     async def look_for_waiting(self) -> None:
         """Publish in time what other processes, which may have died, have left waiting."""
@@ -201,7 +151,7 @@ class Publisher:
                 for queue in await self.waiting():
                     if queue.lane not in self._waits.by_lane:
                         self._waits.commit({queue.lane: queue})
-                        self._filled.set()  # so that the deadline is looked at
+                        self._appends.filled.set()  # so that the deadline is looked at
             await asyncio.sleep(_LOOK_EVERY)
 
     async def waiting(self) -> Sequence[Queue]:
@@ -224,31 +174,9 @@ class Publisher:
                 await self._broker.empty(stream, subject, before=keep)
         return [queue for stored in waits if (queue := read_queue(stored.data)) is not None]
 
-    def _next_group(self) -> list[_Append]:
-        group: list[_Append] = []
-        room = _GROUP
-        while self._queue and (not group or self._queue[0].size <= room):
-            append = self._queue.popleft()
-            room -= append.size
-            group.append(append)
-        if not self._queue:
-            self._filled.clear()
-        return group
-
-    def _answer(self, group: Sequence[_Append], error: JournalError | None) -> None:
-        for append in group:
-            self._waiting -= len(append.events)
-            failed = append.error or error
-            if append.done is None or append.done.done():  # nobody asked, or has gone away
-                continue
-            if failed is not None:
-                append.done.set_exception(failed)
-            else:
-                append.done.set_result(append)
-
     # --- one group -------------------------------------------------------------------------
 
-    async def _write(self, group: Sequence[_Append]) -> None:
+    async def _write(self, group: Sequence[Append]) -> None:
         for number in range(_TRIES):
             decision = await self._decide(group, certain=number >= _QUICK_TRIES)
             drafts = decision.drafts()
@@ -270,13 +198,13 @@ class Publisher:
             return
         raise JournalError("too many processes write about the same messages")
 
-    async def _write_halves(self, group: Sequence[_Append]) -> None:
+    async def _write_halves(self, group: Sequence[Append]) -> None:
         if len(group) > 1:
             for each in _halves(len(group)):
                 await self._write(group[each])
             return
         (append,) = group
-        parts = [append.part(each) for each in _halves(append.size)]
+        parts = [_part(append, each) for each in _halves(append.size)]
         if len(parts) == 1:
             append.error = Unfit("an event changes more than the server writes as one")
             return
@@ -286,7 +214,7 @@ class Publisher:
         append.erased = sum(part.erased for part in parts)
         append.error = next((part.error for part in parts if part.error is not None), None)
 
-    async def _decide(self, group: Sequence[_Append], *, certain: bool) -> _Decision:
+    async def _decide(self, group: Sequence[Append], *, certain: bool) -> _Decision:
         """Return what to write, reading what the decision needs."""
         unseen: set[str] = set()
         for append in group:
@@ -359,9 +287,9 @@ class _Decision:
         """Return what waits from now on in the lanes that were due or have changed."""
         return self._due | self._ledger.queues
 
-    def take(self, append: _Append) -> None:
+    def take(self, append: Append) -> None:
         """Decide what becomes of an append."""
-        append.error, append.published, append.erased = None, 0, 0
+        append.error = None
         try:
             published = self._correlate(append)
             if self.unseen:
@@ -385,33 +313,11 @@ class _Decision:
         for key, of in claims.items():  # known from now on, and not published under this key
             self._drafts.append(self._ledger.claim_of(key, of, is_before=False, ttl=self._ttl))
 
-    def _correlate(self, append: _Append) -> list[Published]:
-        published: list[Published] = []
-        for lane, due in append.due:
+    def _correlate(self, append: Append) -> list[Published]:
+        published = decide(append, self._ledger, self._reading)
+        for lane, _ in append.due:
             with self._reading():
-                published += release(lane, due, self._ledger)
                 self._due[lane] = self._ledger.queue(lane) or Queue(lane=lane)
-        if append.erase is not None:
-            for lane in append.lanes:
-                with self._reading():
-                    erased, freed = withdraw(lane, append.erase.is_in, self._ledger)
-                    append.erased += erased
-                    published += freed
-        for event in append.past:
-            with self._reading():
-                note_terms(event, self._ledger)
-        for event in append.events:
-            try:
-                with self._reading():
-                    is_new, found = correlate(event, self._ledger)
-                    self._ledger.publish(found)
-                    append.published += is_new
-                    published += found
-            except (CodecError, JournalError):
-                raise
-            except Exception as error:
-                # A third party's event that breaks the model must not fail its neighbours.
-                raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
         return published
 
     @contextmanager
@@ -434,3 +340,14 @@ def _halves(count: int) -> Sequence[slice]:
     """Return the slices of two halves, or one of all where there is nothing to divide."""
     half = (count + 1) // 2
     return (slice(0, half), slice(half, count)) if count > 1 else (slice(None),)
+
+
+def _part(append: Append, which: slice) -> Append:
+    """Return a part of what is to be written."""
+    return Append(
+        events=append.events[which],
+        due=append.due[which],
+        erase=append.erase,
+        lanes=append.lanes[which],
+        past=append.past[which],
+    )

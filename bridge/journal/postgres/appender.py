@@ -7,43 +7,26 @@ before the group is written, the group is decided on anew, and after a few times
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import attrs
-
 from bridge.errors import CodecError, JournalError
-from bridge.journal.correlation import correlate, first_keys, first_names
-from bridge.journal.erasure import Subject
+from bridge.journal.correlation import first_keys, first_names
+from bridge.journal.grouping import Append, Appends, decide
 from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.entries import lane_bytes, partition_of
 from bridge.journal.postgres.ledger import Changed, GroupLedger, NotRead
-from bridge.journal.protocol import Appended, Entry
-from bridge.journal.waiting import Published, release, withdraw
+from bridge.journal.protocol import Entry
+from bridge.journal.waiting import Published
 from bridge.model import Event
 from bridge.model.codec import encode
 
 _GROUP: Final = 256  # events in one transaction
 _WITHOUT_LOCK: Final = 3  # times that a group is decided on before it takes the lock
 _ANSWERS_WITHIN: Final = 2  # times the patience: a group may wait for the one before it
-_NO_ANSWER: Final = "PostgreSQL does not answer"
 _SOONEST: Final = 0.02  # seconds until what waits is looked at again
-
-
-@attrs.define(eq=False)
-class _Append:
-    """Events to be appended, keys to be learned, or somebody to be erased from what waits."""
-
-    done: asyncio.Future[Appended] | None = None
-    events: Sequence[Event] = ()
-    learned: Sequence[bytes] = ()
-    erase: Subject | None = None
-    erased: int = 0
-    new: int = 0
-    error: Exception | None = None
 
 
 class Appender:
@@ -64,121 +47,63 @@ class Appender:
         self._database = database
         self.partitions = partitions
         self._committed = committed
-        self._max_waiting = max_waiting
-        self._queue: deque[_Append] = deque()
-        self._waiting = 0
-        self._queued = asyncio.Event()
+        self._appends = Appends("PostgreSQL", max_waiting)
         self._due_at: float | None = None  # on the loop's clock
 
-    async def append(self, events: Sequence[Event]) -> Appended:
-        """Return when events are durable. Raises `JournalError` or `CodecError`."""
-        if self._waiting + len(events) > self._max_waiting:
-            raise JournalError(f"{self._waiting} events wait for PostgreSQL already")
-        return await self._put(_Append(events=events))
-
-    async def learn(self, digests: Sequence[bytes]) -> None:
-        """Make keys known."""
-        await self._put(_Append(learned=digests))
-
-    async def erase_waiting(self, subject: Subject) -> int:
-        """Erase events about somebody that wait to be published; return how many."""
-        item = _Append(erase=subject)
-        await self._put(item)
-        return item.erased
-
-    async def _put(self, item: _Append) -> Appended:
-        loop = asyncio.get_running_loop()
-        item.done = loop.create_future()
-        self._queue.append(item)
-        self._waiting += len(item.events)
-        self._queued.set()
-        within = _ANSWERS_WITHIN * self._database.patience
-        timer = loop.call_later(within, self._answer, (item,), JournalError(_NO_ANSWER))
-        try:
-            return await item.done
-        finally:
-            timer.cancel()
+    async def put(self, append: Append) -> Append:
+        """Return an append when it is committed. Raises `JournalError` or `CodecError`."""
+        return await self._appends.put(append, within=_ANSWERS_WITHIN * self._database.patience)
 
     async def run(self) -> None:
         """Commit groups, one after the other, and what waits when its time is over."""
         while True:
-            if not self._queue:
-                self._queued.clear()
+            if not self._appends:
                 try:
                     async with asyncio.timeout_at(self._due_at):
-                        await self._queued.wait()
+                        await self._appends.filled.wait()
                 except TimeoutError:
-                    self._queue.append(_Append())
-            group: list[_Append] = []
-            count = 0
-            while self._queue and count < _GROUP:
-                item = self._queue.popleft()
-                self._waiting -= len(item.events)
-                count += len(item.events)
-                group.append(item)
-            await self._commit(group)
+                    self.look_for_due()
+            await self._commit(self._appends.take(_GROUP))
 
     def look_for_due(self) -> None:
-        """Publish soon what another process let wait, and does not publish itself."""
-        if not self._queue:
-            self._queue.append(_Append())
-            self._queued.set()
+        """Publish soon what is due, of this process or of another that does not do it itself."""
+        if not self._appends:
+            self._appends.add(Append())
 
-    async def _commit(self, group: Sequence[_Append]) -> None:
+    async def _commit(self, group: Sequence[Append]) -> None:
         try:
             before, entries, last = await self._keep(group)
         except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
-            self._answer(group, error)
+            self._appends.answer(group, error)
         except BaseException:
-            self._answer(group, JournalError("the write was cut off"))
+            self._appends.answer(group, JournalError("the write was cut off"))
             raise
         else:
-            self._answer(group, None)
+            self._appends.answer(group)
             if last > before:
                 self._committed(before, entries, last)
 
-    def _answer(self, group: Sequence[_Append], error: Exception | None) -> None:
-        for item in group:
-            if item.done is None or item.done.done():  # nobody waits for it
-                continue
-            failed = item.error or error
-            if failed is None:
-                duplicates = len(item.events) - item.new
-                item.done.set_result(Appended(published=item.new, duplicates=duplicates))
-            elif isinstance(failed, JournalError | CodecError):
-                item.done.set_exception(failed)
-            else:
-                told = JournalError(f"this cannot be kept: {type(failed).__name__}")
-                told.__cause__ = failed
-                item.done.set_exception(told)
-
     def fail(self, reason: str) -> None:
         """Refuse whatever waits."""
-        self._answer(tuple(self._queue), JournalError(reason))
-        self._queue.clear()
-        self._waiting = 0
+        self._appends.fail(JournalError(reason))
 
     # --- the transaction ---------------------------------------------------------------------
 
-    async def _keep(self, group: Sequence[_Append]) -> tuple[int, list[Entry], int]:
+    async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
             with suppress(Changed):
                 return await self._database.run(partial(self._write, group), alone=True)
-        return await self._database.run(partial(self._write_locked, group))
-
-    async def _write_locked(
-        self, group: Sequence[_Append], connection: Connection
-    ) -> tuple[int, list[Entry], int]:
-        await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
-        return await self._write(group, connection)
+        return await self._database.run(partial(self._write, group, locked=True))
 
     async def _write(
-        self, group: Sequence[_Append], connection: Connection
+        self, group: Sequence[Append], connection: Connection, *, locked: bool = False
     ) -> tuple[int, list[Entry], int]:
-        """Decide what is new, and write it. Raises `Changed`."""
+        """Decide what is new, and write it. Raises `Changed`, unless it is `locked` meanwhile."""
+        if locked:
+            await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
         for item in group:
-            item.new, item.erased, item.error = 0, 0, None
+            item.error = None
         ledger = GroupLedger(self._database, connection)
         await ledger.read(_needed(group, ledger))
         partitions = self.partitions
@@ -220,7 +145,7 @@ class Appender:
         return before, entries, last
 
 
-def _needed(group: Sequence[_Append], ledger: GroupLedger) -> NotRead:
+def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
     """Return what deciding on these is sure to need."""
     ids = ledger.ids
     need = NotRead()
@@ -234,45 +159,17 @@ def _needed(group: Sequence[_Append], ledger: GroupLedger) -> NotRead:
     return need
 
 
-async def _decide(
-    item: _Append, ledger: GroupLedger
-) -> tuple[Sequence[Published], Sequence[bytes]]:
+async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published], Sequence[bytes]]:
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
     if item.erase is not None:
         await ledger.read(NotRead(), all_queues=True)
+        item.lanes = ledger.all_lanes
     while True:
+        item.due = tuple(ledger.due.items())
         try:
-            return _decided(item, ledger)
+            published = decide(item, ledger)
         except NotRead as need:
             ledger.undo()
             await ledger.read(need)
-
-
-def _decided(item: _Append, ledger: GroupLedger) -> tuple[Sequence[Published], Sequence[bytes]]:
-    item.new = item.erased = 0
-    published: list[Published] = []
-    lines: list[bytes] = []
-
-    def publish(found: Sequence[Published]) -> None:
-        ledger.publish(found)
-        published.extend(found)
-        lines.extend(encode(event) for event, _ in found)
-
-    for lane, due in ledger.due.items():
-        publish(release(lane, due, ledger))
-    if item.erase is not None:
-        for lane in ledger.all_lanes:
-            erased, freed = withdraw(lane, item.erase.is_in, ledger)
-            item.erased += erased
-            publish(freed)
-    for event in item.events:
-        try:
-            is_new, found = correlate(event, ledger)
-            publish(found)
-        except (NotRead, CodecError):
-            raise
-        except Exception as error:
-            # A third party's event that breaks the model must not fail its neighbours.
-            raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
-        item.new += is_new
-    return published, lines
+        else:
+            return published, [encode(event) for event, _ in published]

@@ -31,24 +31,16 @@ _QUIET: Final = 5.0  # seconds without a try before a partition with held entrie
 
 _MINE: Final = "cursors.subscriber = %s AND cursors.owner = %s"
 _KEEP: Final = f"SELECT 1 FROM $.cursors WHERE {_MINE} FOR KEY SHARE"  # noqa: S608 - our own text
-# With the positions goes what transactions have taken up to them. What is told of no entry may be
-# lost in a crash of the server, which then gives the entries again: nobody waits for its disk.
+# What is told of no entry may be lost in a crash of the server, which then gives the entries
+# again: nobody waits for its disk.
 _ADVANCE: Final = f"""
 WITH durably AS (
     SELECT set_config('synchronous_commit', coalesce(%s, current_setting('synchronous_commit')),
         true)
-), advanced AS (
-    UPDATE $.cursors SET position = greatest(cursors.position, new.position)
-    FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position), durably
-    WHERE cursors.partition = new.partition AND {_MINE}
-    RETURNING subscriber, cursors.partition, cursors.position
 )
-DELETE FROM $.done USING advanced
-WHERE done.subscriber = advanced.subscriber AND done.partition = advanced.partition
-AND done.position <= advanced.position AND NOT EXISTS (
-    SELECT 1 FROM $.held
-    WHERE held.subscriber = done.subscriber AND held.position = done.position
-)
+UPDATE $.cursors SET position = greatest(cursors.position, new.position)
+FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position), durably
+WHERE cursors.partition = new.partition AND {_MINE}
 """  # noqa: S608
 # What has been purged meanwhile is neither held nor a dead letter.
 _HOLD: Final = f"""
@@ -69,15 +61,8 @@ WHERE event IS NOT NULL AND {_MINE} AND NOT EXISTS (
 ) ORDER BY number
 """  # noqa: S608
 _RELEASE: Final = f"""
-WITH mine AS (SELECT subscriber, partition, position AS settled FROM $.cursors WHERE {_MINE}),
-released AS (
-    DELETE FROM $.held USING mine WHERE held.subscriber = mine.subscriber
-    AND held.partition = mine.partition AND held.position = ANY(%s)
-    RETURNING held.subscriber, held.partition, held.position, settled
-)
-DELETE FROM $.done USING released WHERE done.subscriber = released.subscriber
-AND done.partition = released.partition AND done.position = released.position
-AND done.position <= settled
+DELETE FROM $.held USING $.cursors WHERE {_MINE} AND held.subscriber = cursors.subscriber
+AND held.partition = cursors.partition AND held.position = ANY(%s)
 """  # noqa: S608
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from struct import Struct
@@ -114,20 +114,25 @@ class _Pool:
         self._free = asyncio.Semaphore(most)
         self._connect = connect
         self._idle: list[Connection] = []
-        self._closed = False
+        self.closed = True
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Give a connection, which commits each statement."""
+        """Give a connection, which commits each statement. Raises `JournalError` if closed."""
+        self._check_open()
         async with self._free:
             connection = self._idle.pop() if self._idle else await self._connect()
             try:
                 yield connection
             finally:
-                if self._closed or connection.info.transaction_status is not _IDLE:
+                if self.closed or connection.info.transaction_status is not _IDLE:
                     await self.close(connection)  # where one is lost, the others are likely to be
                 else:
                     self._idle.append(connection)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise JournalError("the journal is not open")
 
     async def close(self, *more: Connection) -> None:
         """Close what is idle, and these."""
@@ -137,7 +142,7 @@ class _Pool:
 
     async def end(self) -> None:
         """Keep no connection from now on."""
-        self._closed = True
+        self.closed = True
         await self.close()
 
 
@@ -165,16 +170,15 @@ class Database:
             "application_name": "incs-bridge",
             **parts,
         }
-        self._own: _Pool | None = None
-        self._effects: _Pool | None = None
+        self._own = _Pool(_OWN, self._connect)
+        self._effects = _Pool(settings.connections, self._lend)
 
     def _qualified(self, statement: str) -> str:
         return statement.replace("$.", f'"{self.schema}".')
 
     async def __aenter__(self) -> Self:
         """Be ready to connect."""
-        self._own = _Pool(_OWN, self._connect)
-        self._effects = _Pool(self._settings.connections, self._lend)
+        self._own.closed = self._effects.closed = False
         return self
 
     async def __aexit__(
@@ -184,10 +188,8 @@ class Database:
         traceback: TracebackType | None,
     ) -> None:
         """Close all connections."""
-        pools, self._own, self._effects = (self._own, self._effects), None, None
-        for pool in pools:
-            if pool is not None:
-                await pool.end()
+        await self._own.end()
+        await self._effects.end()
 
     async def _connect(self) -> Connection:
         arguments = self._arguments
@@ -212,8 +214,6 @@ class Database:
 
         Raises `JournalError`, which is `Away` where it may pass.
         """
-        if self._own is None:
-            raise JournalError("the journal is not open")
         try:
             async with self._own.connection() as connection:
                 yield connection
@@ -236,8 +236,6 @@ class Database:
         These connections are others than the journal's own, so that subscribers who wait for an
         append cannot keep it from having one. Raises what psycopg does.
         """
-        if self._effects is None:
-            raise JournalError("the journal is not open")
         async with self._effects.connection() as connection:
             try:
                 cursor = psycopg.AsyncClientCursor(connection)
@@ -278,14 +276,6 @@ class Database:
             return await (await self.execute(connection, statement, values)).fetchall()
 
         return await self.run(work, alone=True)
-
-    async def pages(
-        self, statement: str, after: object, values: Sequence[object] = ()
-    ) -> AsyncGenerator[list[Row]]:
-        """Give rows, page by page: each begins after the first column of the last row."""
-        while rows := await self.rows(statement, (after, *values)):
-            yield rows
-            after = rows[-1][0]
 
     async def change(self, statement: str, values: Sequence[object] = ()) -> int:
         """Run one statement; return how many rows it concerned."""

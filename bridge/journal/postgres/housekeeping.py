@@ -36,6 +36,14 @@ SELECT max(position), bool_or(is_old), (SELECT count(*) FROM gone),
     set_config('synchronous_commit', 'off', true)
 FROM few
 """
+# What transactions have taken is known by the position once that is beyond it. A crash that loses
+# the position loses this too, which comes after it in the log.
+_TAKEN: Final = """
+DELETE FROM $.done USING $.cursors WHERE done.subscriber = cursors.subscriber
+AND done.partition = cursors.partition AND done.position <= cursors.position AND NOT EXISTS (
+    SELECT 1 FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
+)
+"""
 
 
 # --- retention -------------------------------------------------------------------------------
@@ -56,6 +64,7 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
             f"DELETE FROM $.{table} WHERE NOT EXISTS "  # noqa: S608 - our own tables
             f"(SELECT 1 FROM $.entries WHERE entries.position = {table}.position)"
         )
+    await database.change(_TAKEN)
     await _delete(database, keep, whatever=False)
     await database.change(
         "DELETE FROM $.records "

@@ -13,11 +13,13 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.grouping import Append
 from bridge.journal.newest import Newest
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
+from bridge.journal.postgres.entries import COLUMNS, read_entry
 from bridge.journal.postgres.members import Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -31,6 +33,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _DAY: Final = 86400.0
 _PAGE: Final = 1000
+_LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _NEWEST: Final = 4096  # entries in memory
 _FAR: Final = 10_000  # positions behind others, where the newest entries begin anew
 _PURGED: Final = "\r"  # no subscriber is called that
@@ -75,22 +78,14 @@ class PostgresJournal(Operations):
         self.database = Database(self.settings)
         self.tail = Newest(_NEWEST)
         self.partitions = self.settings.partitions
-        self._cursors: dict[str, SubscriberCursor] = {}
-        self._appender = Appender(
+        self.cursors: dict[str, SubscriberCursor] = {}
+        self.appender = Appender(
             self.database,
             partitions=self.partitions,
             committed=self._committed,
             max_waiting=self._max_waiting,
         )
-        self._members = Members(
-            self.database,
-            poll=self.settings.poll,
-            pooler=self.settings.pooler,
-            cursors=self._cursors.values,
-            heard=self._heard,
-            reached=self._heard_of,
-            due=self._appender.look_for_due,
-        )
+        self._members = Members(self)
         self._reach = 0  # the last position that this process has heard of
         self._catching_up = asyncio.Lock()
 
@@ -112,14 +107,14 @@ class PostgresJournal(Operations):
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.database)
             self.partitions = await in_thread(schema.prepare, self.settings)
-            self._members.partitions = self._appender.partitions = self.partitions
+            self.appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._reach = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
-                self._appender.run,
+                self.appender.run,
                 self._members.run,
                 self._members.run_announcing,
                 self._sweep,
@@ -141,11 +136,11 @@ class PostgresJournal(Operations):
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        for cursor in self._cursors.values():
+        for cursor in self.cursors.values():
             cursor.close()
         self.tail.wake()
         await self._tasks.close()
-        self._appender.fail("the journal was closed")
+        self.appender.fail("the journal was closed")
         await self._members.leave()
 
     def _running(self) -> None:
@@ -161,34 +156,37 @@ class PostgresJournal(Operations):
         those that were committed count as duplicates.
         """
         self._running()
-        return await self._appender.append(events)
+        new = (await self.appender.put(Append(events=events))).published
+        return Appended(published=new, duplicates=len(events) - new)
 
     def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         if not self.tail.add(before, entries, last):
-            self._heard_of(last)
+            self.heard_of(last)
         self._members.announce_last(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         self._running()
-        await self._appender.learn(digests)
+        await self.appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
 
-    async def _heard(self, word: str) -> None:
+    async def heard(self, word: str) -> None:
+        """Take note of what another process announces."""
         if word == _PURGED:
             self.tail.begin(max(self._reach, self.tail.last))
             self.tail.wake()
-        elif word and self._changed is not None and word in self._cursors:
+        elif word and self._changed is not None and word in self.cursors:
             try:
                 await self._changed(word)
             except JournalError as error:
                 _LOG.warning("%s has to look again for what it holds: %s", word, error)
                 self._members.announce(word)
-        elif word in self._cursors:
-            await self._cursors[word].waiting()
+        elif word in self.cursors:
+            await self.cursors[word].waiting()
 
-    def _heard_of(self, last: int) -> None:
+    def heard_of(self, last: int) -> None:
+        """Take note that there are entries up to a position."""
         if last > max(self._reach, self.tail.last):
             self._reach = last
             if last - self.tail.last > _FAR:  # nobody here reads
@@ -219,7 +217,7 @@ class PostgresJournal(Operations):
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
         self._running()
-        cursor = self._cursors.get(name)
+        cursor = self.cursors.get(name)
         if cursor is not None:
             await cursor.rewind()
             return cursor
@@ -229,7 +227,7 @@ class PostgresJournal(Operations):
             "FROM generate_series(0, %s - 1) AS partition ON CONFLICT DO NOTHING",
             (name, self.partitions),
         )
-        cursor = self._cursors.setdefault(name, SubscriberCursor(self, name))
+        cursor = self.cursors.setdefault(name, SubscriberCursor(self, name))
         await self._members.serve(cursor)
         self._members.announce("")
         return cursor
@@ -237,7 +235,7 @@ class PostgresJournal(Operations):
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         self._running()
-        if (cursor := self._cursors.pop(name, None)) is not None:
+        if (cursor := self.cursors.pop(name, None)) is not None:
             cursor.drop(tuple(cursor.partitions))
         return await super().forget(name)
 
@@ -274,10 +272,21 @@ class PostgresJournal(Operations):
     ) -> tuple[Sequence[Entry], int]:
         """Return entries beyond a position, and up to where these are all there are.
 
-        Every entry up to `at_least` has been committed.
+        They are of some partitions or of all, and fewer where they are large. Every entry up to
+        `at_least` has been committed.
         """
         last = max(self.tail.last, at_least, position)
-        entries = await self.read_after(position, limit, partitions)
+        chosen = "" if partitions is None else " AND partition = ANY(%s)"
+        values: Sequence[object] = () if partitions is None else (list(partitions),)
+        rows = await self.database.rows(
+            f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
+            "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
+            f"(SELECT {COLUMNS} FROM $.entries WHERE position > %s AND event IS NOT NULL{chosen} "
+            "ORDER BY position LIMIT %s) AS page) AS page "
+            "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
+            (position, *values, limit, _LARGEST_PAGE),
+        )
+        entries = list(map(read_entry, rows))
         return entries, entries[-1].position if entries else last
 
     # --- keeping house -----------------------------------------------------------------------
@@ -288,7 +297,7 @@ class PostgresJournal(Operations):
         erased = await super().purge(subject)
         self.tail.begin(self.tail.last)
         self._members.announce(_PURGED)
-        for name in self._cursors:
+        for name in self.cursors:
             self._members.announce(name)
         return erased
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from bridge.errors import JournalError
+from bridge.journal.grouping import Unread
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -49,8 +50,8 @@ class Changed(Exception):
     """Another process has changed what was read since; nothing is written."""
 
 
-class NotRead(Exception):
-    """What is needed has not been read yet: a key, the name of a record, or a lane."""
+class NotRead(Unread):
+    """A key, the name of a record, or a lane has not been read yet."""
 
     def __init__(
         self, *, keys: Iterable[bytes] = (), names: Iterable[bytes] = (), lanes: Iterable[str] = ()

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import psycopg
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import AFTER_FAILURE, Connection, Database, told
+from bridge.journal.postgres.database import AFTER_FAILURE, Connection, told
+
+if TYPE_CHECKING:
+    from bridge.journal.postgres.journal import PostgresJournal
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -70,33 +72,18 @@ RETURNING cursors.partition, cursors.position
 class Members:
     """This process among the others, while `run` runs.
 
-    `heard` is called with what another process announces: a subscriber of which something has
-    changed, or an empty word for a change of members; `reached` with the last position, again and
-    again, and `due` where something that waits is due.
+    It tells the journal what another process announces (a subscriber of which something has
+    changed, or an empty word for a change of members), the last position, again and again, and
+    where something that waits is due.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        poll: float,
-        pooler: bool,
-        cursors: Callable[[], Iterable[SubscriberCursor]],
-        heard: Callable[[str], Awaitable[None]],
-        reached: Callable[[int], None],
-        due: Callable[[], None],
-    ) -> None:
+    def __init__(self, journal: PostgresJournal) -> None:
         self.owner = uuid4().hex
         self.joined = asyncio.Event()
-        self.partitions = 1
-        self._database = database
-        self._channel = f"bridge_{database.schema}"
-        self._poll = poll
-        self._pooler = pooler
-        self._cursors = cursors
-        self._heard = heard
-        self._reached = reached
-        self._due = due
+        self._journal = journal
+        self._database = journal.database
+        self._poll, self._pooler = journal.settings.poll, journal.settings.pooler
+        self._channel = f"bridge_{journal.settings.schema}"
         self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
         self._beats_at = 0.0
         self._announced: set[str] = set()
@@ -134,16 +121,16 @@ class Members:
                     words.add(notification.payload)
                 for word in words:
                     if word.startswith(_LAST):
-                        self._reached(int(word[1:]))
+                        self._journal.heard_of(int(word[1:]))
                     else:
-                        await self._heard(word)
+                        await self._journal.heard(word)
 
     async def _look_around(self, connection: Connection) -> None:
         database = self._database
         last, is_due = await (await database.execute(connection, _LOOK)).fetchone() or (0, False)
-        self._reached(last)
+        self._journal.heard_of(last)
         if is_due:
-            self._due()
+            self._journal.appender.look_for_due()
         now = time.monotonic()
         if now < self._beats_at:
             return
@@ -155,7 +142,7 @@ class Members:
             self._seen[owner] = (beat, since if beat == before else now)
             if owner != self.owner and now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
                 await self._remove(connection, owner, beat)
-        for cursor in tuple(self._cursors()):
+        for cursor in tuple(self._journal.cursors.values()):
             serving = sum(cursor.name in serves for _, _, serves, _ in members)
             await self.share(connection, cursor, max(1, serving))
 
@@ -168,7 +155,7 @@ class Members:
             return
         _LOG.warning("this process was taken for dead, and what it served is served by others")
         self.owner = uuid4().hex
-        for cursor in self._cursors():
+        for cursor in self._journal.cursors.values():
             cursor.drop(tuple(cursor.partitions))
         await self._database.execute(
             connection, _JOIN, (self.owner, self._serves, not self._pooler)
@@ -183,13 +170,13 @@ class Members:
 
     @property
     def _serves(self) -> list[str]:
-        return sorted({cursor.name for cursor in self._cursors()})
+        return sorted({cursor.name for cursor in self._journal.cursors.values()})
 
     async def share(
         self, connection: Connection, cursor: SubscriberCursor, serving: int, *, untold: bool = True
     ) -> None:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
-        fair = -(-self.partitions // serving)
+        fair = -(-self._journal.partitions // serving)
         if leaving := cursor.at_rest():
             await self._database.execute(
                 connection,
@@ -211,7 +198,7 @@ class Members:
             if positions:
                 await cursor.begin(positions, untold=untold)
                 if untold:
-                    await self._heard(cursor.name)
+                    await self._journal.heard(cursor.name)
 
     async def serve(self, cursor: SubscriberCursor) -> None:
         """Note that this process serves a subscriber, and claim what is free of it."""

@@ -6,9 +6,10 @@ import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from bridge.journal.erasure import Subject
+from bridge.journal.grouping import Append
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.appender import Appender
@@ -22,7 +23,6 @@ from bridge.journal.sql import Dialect, SqlJournal
 T = TypeVar("T")
 
 _PAGE: Final = 1000
-_LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _SELECT: Final = f"SELECT {COLUMNS} FROM $.entries"  # noqa: S608 - our own columns
 _VALUE: Final = re.compile(r":([a-z]\w*)")
 
@@ -37,7 +37,7 @@ class Operations(SqlJournal):
     """The part of the journal that is for operators."""
 
     database: Database
-    _appender: Appender
+    appender: Appender
     _members: Members
     _dialect = Dialect(
         columns=COLUMNS,
@@ -88,24 +88,6 @@ class Operations(SqlJournal):
         )
         return decode_record(rows[0][0]) if rows and rows[0][0] is not None else None
 
-    async def read_after(
-        self, position: int, limit: int, partitions: Sequence[int] | None = None
-    ) -> list[Entry]:
-        """Return entries beyond a position, of some partitions or of all: fewer of large ones."""
-        chosen = "" if partitions is None else " AND partition = ANY(%s)"
-        values: tuple[Any, ...] = () if partitions is None else (list(partitions),)
-        return [
-            read_entry(row)
-            for row in await self.database.rows(
-                f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
-                "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
-                f"({_SELECT} WHERE position > %s AND event IS NOT NULL{chosen} "
-                "ORDER BY position LIMIT %s) AS page) AS page "
-                "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
-                (position, *values, limit, _LARGEST_PAGE),
-            )
-        ]
-
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`."""
         return bool(
@@ -129,7 +111,7 @@ class Operations(SqlJournal):
         return subject
 
     async def _erase_waiting(self, whom: Subject) -> int:
-        return await self._appender.erase_waiting(whom)
+        return (await self.appender.put(Append(erase=whom))).erased
 
     async def _forget_records(self, whom: Subject) -> None:
         async for records in self._records():
@@ -138,13 +120,14 @@ class Operations(SqlJournal):
                 await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (names,))
 
     async def _records(self) -> AsyncGenerator[Sequence[tuple[bytes, Record]]]:
-        async for rows in self.database.pages(
+        after = b""
+        while rows := await self.database.rows(
             "SELECT name, record FROM $.records WHERE name > %b AND record IS NOT NULL "
             "ORDER BY name LIMIT %s",
-            b"",
-            (_PAGE,),
+            (after, _PAGE),
         ):
             yield [(name, decode_record(data)) for name, data in rows]
+            after = rows[-1][0]
 
     async def _overwrite(self, whom: Subject) -> None:  # noqa: ARG002 - others have it in memory
         """See `SqlJournal`; the server's write-ahead log and its backups keep what they have."""

@@ -14,7 +14,8 @@
 -- A process is a row in `members` for as long as its `beat` grows; `owner` in `cursors` says which
 -- of them serves a partition of the lanes to a subscriber. `retry` is the JSON of a `Retry`.
 -- `states` is what subscribers remember of conversations.
--- `done` has what a transaction with a subscriber's own effects has taken beyond its position.
+-- `done` has what a transaction with a subscriber's own effects has taken, until a while after
+-- the subscriber's position is beyond it.
 
 CREATE TABLE meta (format int NOT NULL, partitions int NOT NULL);
 CREATE TABLE head (last bigint NOT NULL, queued bigint NOT NULL DEFAULT 0) WITH (fillfactor = 10);

@@ -89,6 +89,7 @@ class GroupLedger(Overlay[bytes]):
             Ids(digest_of_name, made),
             stored_queue=queues.by_lane.get,
             stored_lane=queues.lanes.get,
+            id_of_name=digest_of_name,
         )
         self._connection = connection
         self._keys, self._names = indexes.keys, indexes.names
@@ -133,14 +134,11 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
         if found is None and name not in self._missing:
-            ids = {
-                each: digest_of_name(each)
-                for event in self._expected
-                for each in first_records(event)
+            names = {
+                digest_of_name(each) for event in self._expected for each in first_records(event)
             }
             self._expected = ()
-            self.ids |= ids
-            found = self._read({name, *ids.values()}).get(name)
+            found = self._read({name, *names}).get(name)
         return found
 
     def _read(self, names: set[bytes]) -> Mapping[bytes, _Found]:

@@ -1,7 +1,7 @@
-"""What operators talk to: a listener of its own beside the one for callbacks.
+"""The operators' HTTP interface, on a listener beside the one for callbacks.
 
-`listener` holds the routes, `guard` decides who comes in, `requests` reads and checks what they
-ask for, and `responses` writes JSON.
+`listener` holds the routes, `guard` checks tokens, `requests` reads and checks parameters and
+bodies, `responses` writes JSON, and `following` streams events.
 """
 
 from bridge.ops.admin.listener import application, listening

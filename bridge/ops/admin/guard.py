@@ -56,7 +56,7 @@ def guard(settings: AdminSettings, operators: Operators) -> Middleware:
     senders = Tokens(() if settings.send_token is None else (settings.send_token,))
 
     def refusal(request: web.Request) -> tuple[int, str] | None:
-        """Tell `caller` who asks; return the status and the reason where nothing is done."""
+        """Set `caller`; return the status and the reason of a refusal, or None."""
         client = request.remote or "this machine"  # by the socket
         caller.set(Caller(_NOBODY if tokens else _LOCAL, client))
         is_page = pages.is_page(request.path)  # it holds no data, and asks for the token itself

@@ -45,7 +45,7 @@ def _masked(value: object) -> object:
 
 
 def masked_failure(failure: Mapping[str, Any], event: Event) -> Mapping[str, Any]:
-    """Return what is told of a failure without personal data, nor what it repeats of its event."""
+    """Return a failure without personal data, and without what it quotes of its event."""
     known = dict(failure)
     if "error" in known:
         known["error"] = mask_told_in(known["error"], to_dict(event))

@@ -1,4 +1,4 @@
-"""A Unix socket for operators where nobody needs a token: its file says who may connect."""
+"""The operators' Unix socket, which asks for no token: the mode of its file admits one user."""
 
 from __future__ import annotations
 

@@ -527,7 +527,17 @@ def test_few_times_are_remembered():
     for seconds in range(1_700_000_000, 1_700_001_000):
         expected = utc(2023, 11, 14, 22, 13, 20) + timedelta(seconds=seconds - 1_700_000_000)
         assert payload.instant(str(seconds)) == payload.instant(seconds) == expected
-    assert len(payload._times) <= 256
+    assert len(payload.unix_times) <= 256
+
+
+@pytest.mark.parametrize(
+    "seconds", ["", "17000000000", "0700000000", "\uff11749416383", 5, True, None]
+)
+def test_what_tells_no_seconds_is_not_remembered(seconds):
+    """What is no number of seconds since 2001, nor its ten digits, is no time."""
+    with pytest.raises(KeyError):
+        payload.unix_times[seconds]
+    assert seconds not in payload.unix_times
 
 
 @st.composite

@@ -2,7 +2,12 @@
 
 import re
 
+import attrs
 import pytest
+
+from bridge import installed
+from bridge.errors import ConfigurationError
+from bridge.runtime import Bridge
 
 EXAMPLE = "this is the example's, which everybody knows: set one of your own"
 SHORT = "shorter than 16 characters, so it may be guessed"
@@ -348,3 +353,46 @@ def test_slashes_around_other_secrets_are_nobodys_business(command, configured):
     """A secret that signs may begin and end with whatever it likes."""
     configured(f'[adapters.whatsapp]\napp_secrets = ["/{SECRET}/"]\n')
     assert warnings(command) == []
+
+
+INSECURE = "[adapters.incs]\ninsecure = true\n"
+SENDING = f"""\
+[adapters.whatsapp]
+app_secrets = ["{SECRET}"]
+access_token = "{SECRET}"
+phone_number_id = "106540352242922"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "told"),
+    [
+        (
+            f'{INSECURE}domain = "one"\n{SENDING}domain = "one"\n',
+            "domain",
+            "verifies no signatures",
+        ),
+        (f'{INSECURE}domain = "a/b"\n', "adapters.incs.domain", "without a slash"),
+        (f'{SENDING}[subscribers.outbox]\nuse = "console"\n', "outbox", "two subscribers"),
+        (f'{INSECURE}[subscribers.a]\nuse = "media"\nurl = "nowhere://x"\n', "url", "nowhere"),
+        (f'{INSECURE}[subscribers.outbox]\nuse = "console"\n', None, None),
+        (f'{INSECURE}[subscribers.a]\nuse = "media"\nfolder = "files"\n', None, None),
+        (f"{SENDING}[tracing]\nenabled = true\n", None, None),
+    ],
+)
+def test_what_is_checked_is_what_a_bridge_refuses(command, workplace, text, key, told):
+    """Without a bridge, `check` finds what making one does, and nothing else."""
+    path = workplace / "config.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    outcome = command("check")
+    try:
+        Bridge.from_settings(installed.read(path))
+    except ConfigurationError as error:
+        (problem,) = error.problems
+        assert outcome.code == 3
+        assert outcome.lines == [str(attrs.evolve(problem, file="config.toml"))]
+        assert key in problem.key
+        assert told in problem.message
+    else:
+        assert (outcome.code, key) == (0, None)

@@ -15,7 +15,6 @@ from functools import partial
 
 import pytest
 
-from bridge.cli import terminal
 from bridge.cli.main import main
 from bridge.cli.rendering import print_rows
 from bridge.cli.terminal import print_wrapped, say
@@ -47,9 +46,7 @@ def look(monkeypatch) -> Iterator[Callable[..., list[str]]]:
                 written += chunk
         return written.decode().replace("\r\n", "\n").splitlines()
 
-    terminal.talk.cache_clear()
     yield look
-    terminal.talk.cache_clear()
     stream.close()
     os.close(ours)
 

@@ -72,7 +72,7 @@ def test_what_is_told_breaks_between_words(look, workplace):
     assert "no such path in incs/whatsapp-text, so it is added" in " ".join(map(str.strip, note))
 
 
-def test_failures_of_sending_fit(operated, look):
+def test_failures_of_sending_fit(operated, look, command):
     """Each failure is a line that fits, and below them stands what to do about each code."""
     operated.post(
         {
@@ -90,6 +90,11 @@ def test_failures_of_sending_fit(operated, look):
     (row,) = [line for line in lines if line.split()[:3] == ["incs", "failed", "expired"]]
     assert "it could not" in row
     assert "expired: See why it waited, and send it anew if it is still wanted." in lines
+    told = [line.split("\t") for line in command("outbox").lines]
+    assert ["sending", "nothing can be sent: no adapter has what that takes"] in told
+    assert [row[6] for row in told if row[:3] == ["incs", "failed", "expired"]] == [
+        "See why it waited, and send it anew if it is still wanted."
+    ]
 
 
 def test_installed_adapters_fit(look):

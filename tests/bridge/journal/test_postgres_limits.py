@@ -17,6 +17,7 @@ import pytest
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.schema import check
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Start
 from bridge.model import Message
@@ -133,7 +134,7 @@ async def test_no_connection_is_free() -> None:
             assert [len(each) for each in await asked] == [1] * 8
             second = journal_on(server)
             with pytest.raises(ConfigurationError, match="too many clients"):
-                await asyncio.to_thread(second.check)
+                await asyncio.to_thread(check, second.settings)
             with pytest.raises(JournalError, match="too many clients"):
                 async with second:
                     pass
@@ -157,7 +158,7 @@ async def test_a_wrong_password(postgres: PostgresServer) -> None:
                 assert (await journal.append([message("a")])).published == 1
             continue
         with pytest.raises(ConfigurationError, match="password authentication failed") as told:
-            await asyncio.to_thread(journal.check)
+            await asyncio.to_thread(check, journal.settings)
         assert password not in str(told.value)
         with pytest.raises(JournalError, match="password authentication failed"):
             async with journal:

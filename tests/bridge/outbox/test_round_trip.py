@@ -197,15 +197,20 @@ class TestOncePerIntent:
             assert (await failed.outcome(10)).status is Status.FAILED
             sent = await trip.bridge.send(USER, "two", via="whatsapp")
             await sent.outcome(10, until="read")
-            async with asyncio.timeout(PATIENCE):
-                while any(each.lag for each in await trip.bridge.journal.subscribers()):
-                    await asyncio.sleep(0)  # until it is told that both are done with
+            await until_done(trip)
             keys = [each.messages[0].key for each in (sent, failed)]
             await trip.bridge.operators.replay(keys)
             change = await failed.outcome(10, until="delivered")
             assert change.current is Status.FAILED
             await trip.until(lambda: furthest(trip, failed.message_id) is Status.READ)
             assert trip.said == ["two", "one"]
+
+
+async def until_done(trip) -> None:
+    """Wait until the journal knows that the subscribers are done with all that was published."""
+    async with asyncio.timeout(PATIENCE):
+        while any(each.lag for each in await trip.bridge.journal.subscribers()):
+            await asyncio.sleep(0)
 
 
 class TestWhatGoesOut:
@@ -284,6 +289,41 @@ class TestWhatGoesOut:
             assert len(trip.provider.requests) == 4
             again = await trip.bridge.send(USER, words, via="whatsapp", key="long")
             assert not again.is_new
+
+    async def test_a_long_text_ends_at_the_part_that_has_failed(self):
+        """What comes behind a part that was refused for good would say half of it: it fails too."""
+        words = " ".join(f"word{number}" for number in range(1200))
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.troubles.extend([None, None])
+            first = await trip.bridge.send(USER, "first", via="whatsapp")
+            await first.outcome(10)
+            trip.provider.rules.errors.append("131026")
+            sending = await trip.bridge.send(USER, words, via="whatsapp")
+            assert (await sending.outcome(10)).error.code == "131026"
+            after = await trip.bridge.send(USER, "after", via="whatsapp")
+            await after.outcome(10)
+            assert trip.said == ["first", "after"]
+            await trip.until(
+                lambda: all(trip.statuses(each.message_id) for each in sending.messages)
+            )
+            told = [trip.statuses(each.message_id)[-1] for each in sending.messages]
+            assert [each.status for each in told] == [Status.FAILED] * 3
+            assert [each.error.code for each in told] == ["131026", "cut_off", "cut_off"]
+            await until_done(trip)
+            await trip.bridge.operators.replay([sending.messages[1].key], "outbox")
+            await trip.until(lambda: len(trip.said) == 3)  # an operator means it
+
+    async def test_a_long_text_takes_another_way_from_the_part_that_has_failed(self):
+        """All that is left of it arrives there, in order."""
+        words = " ".join(f"word{number:05}" for number in range(1200))
+        async with planned("incs") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.rules.errors.append("10004")
+            sending = await trip.bridge.send(USER, words, via="30059", fallback=["viber"])
+            change = await sending.outcome(10)
+            assert (change.status, change.channel) == (Status.ACCEPTED, "viber")
+            await trip.until(lambda: "".join(trip.said) == words)
 
     @pytest.mark.parametrize("name", NAMES)
     async def test_a_long_text_for_later_goes_in_parts_and_in_order(self, name):
