@@ -97,6 +97,7 @@ class Files:
         self._database_is: _Identity | None = None
         self._wal_is: _Identity | None = None
         self._size = self._wal_size = 0
+        self._wal_end = -1
         self.are_closed = False  # by others, so that nothing may be written any more
 
     # --- who may use them --------------------------------------------------------------------
@@ -254,13 +255,16 @@ class Files:
         has to be.
         """
         try:
-            wal = os.fstat(self._wal_descriptor)
-            self.are_closed = (wal.st_dev, wal.st_ino) != self._wal_is
+            size = os.lseek(self._wal_descriptor, 0, os.SEEK_END)
+            if size != self._wal_end or size < wal_size:  # to ask which file it is takes longer
+                wal = os.fstat(self._wal_descriptor)
+                self.are_closed = (wal.st_dev, wal.st_ino) != self._wal_is
+                self._wal_end = size
         except OSError:
             self.are_closed = True
         if self.are_closed:
             return CLOSED.format(self.path)
-        if wal.st_size < wal_size:
+        if self._wal_end < wal_size:
             return f"{self.wal} has been cut short"
         return None
 
