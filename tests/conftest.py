@@ -155,7 +155,8 @@ def own_log() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     logging.getLogger("aiohttp.access").disabled = False
     logging.getLogger("aiohttp.server").filters.clear()
-    root.handlers[:], root.level, logging.raiseExceptions = before
+    root.handlers[:], level, logging.raiseExceptions = before
+    root.setLevel(level)  # not by assignment: loggers remember what they are enabled for
 
 
 @pytest.hookimpl(wrapper=True)

@@ -94,9 +94,10 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the session."""
+        self._usual = self._within(self._timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE),
-            timeout=self._within(self._timeout),
+            timeout=self._usual,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
@@ -191,14 +192,14 @@ class Client:
         if self._session is None:
             raise NotRunning("the client of the outbox is not open")
         data = request.body or None if body is None else body()
-        timeout = None if body is None else self._within(_UPLOAD)
+        timeout = self._usual if body is None else self._within(_UPLOAD)
         try:
             async with self._session.request(
                 request.method,
                 request.url,
                 headers=headers,
                 data=data,
-                timeout=timeout,  # None: as the session has it
+                timeout=timeout,
                 allow_redirects=False,
             ) as answer:
                 return Response(
