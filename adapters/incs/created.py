@@ -19,6 +19,7 @@ from bridge.adapters.incs.channels import Channels
 from bridge.adapters.incs.content import content_of, custom_type_of
 from bridge.adapters.incs.statuses import status_change, status_of
 from bridge.adapters.rcs import wire as rcs
+from bridge.adapters.whatsapp.wire import party
 from bridge.errors import Unreadable
 from bridge.model import (
     Conversation,
@@ -204,5 +205,5 @@ def _user(value: str | None) -> Party | None:
     # Meta's id of a user who shows no phone: CC.<letters and digits>.
     country, _, rest = value.partition(".")
     if len(country) == _COUNTRY_LETTERS and country.isupper() and rest.replace(".", "").isalnum():
-        return build.party(user_id=value)
+        return party(value, None, None, {})
     return None

@@ -38,13 +38,18 @@ TEMPLATE_ASPECTS: Final = {
 }
 
 # `message_status` of message_status_update: words. The first four are documented; `played` is
-# Meta's newer word for a voice note, and INCS hands on what Meta says.
+# Meta's newer word for a voice note, and INCS hands on what Meta says; the others are Meta's and
+# Google's own, in lower case as INCS has the others of RCS.
 STATUS_WORDS: Final = {
+    "accepted": Status.ACCEPTED,
+    "pending": Status.ACCEPTED,
     "sent": Status.SENT,
     "failed": Status.FAILED,
     "delivered": Status.DELIVERED,
     "read": Status.READ,
     "played": Status.PLAYED,
+    "expired": Status.EXPIRED,
+    "ttl_expiration_revoked": Status.EXPIRED,
 }
 
 # `message_status` of message_status_updated and `channel_status` of message_created: numbers,

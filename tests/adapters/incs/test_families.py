@@ -10,7 +10,7 @@ import pytest
 from bridge.adapter import Verified
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
-from bridge.model import Choice, ChoiceSource
+from bridge.model import Choice, ChoiceSource, Status
 from tests.adapters.cases import RECEIVED_AT
 
 WAMID = "wamid.HBgNNjI4MTUxOTE0MDMyNxUCABIYIEFDQTgwMEZCMUFERjZDQzhDNUVDQzM0Qzg2Qjg0QkI0AA=="
@@ -139,6 +139,41 @@ def test_a_status_has_one_key(number, word):
     assert told.key == implied.key == f"status/whatsapp/{WAMID}/{word}"
     assert told.account == implied.account == message.account
     assert told.status == implied.status
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("pending", Status.ACCEPTED),
+        ("accepted", Status.ACCEPTED),
+        ("expired", Status.EXPIRED),
+        ("ttl_expiration_revoked", Status.EXPIRED),
+        ("ttl_expiration_revoke_failed", Status.UNKNOWN),
+    ],
+)
+def test_a_channel_s_own_word_means_the_same_through_incs(word, status):
+    """INCS hands on what Meta and Google say of a message, in lower case.
+
+    https://developers.google.com/business-communications/rcs-business-messaging/guides/build/events
+    """
+    update = {"event": "message_status_update", "channel_id": 30060, "message_id": UUID}
+    (told,) = parse({**update, "message_status": word, "received_at": 1775563376})
+    assert (told.status, told.provider_status) == (status, word)
+
+
+@pytest.mark.parametrize("user_id", ["US.13491208655302741918", "US.ENT.11815799212886844830"])
+def test_a_user_without_a_phone_is_the_same_in_both_forms(user_id):
+    """Meta's id of a user, or that of a parent, stands where WhatsApp's own form has it.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+    """
+    message = WHATSAPP_NEW["message"]
+    texts = [{**message["messages"][0], "from": user_id}]
+    (new,) = parse({**WHATSAPP_NEW, "message": {**message, "contacts": [], "messages": texts}})
+    (stored,) = parse(created(sender=user_id))
+    assert stored.sender.user_id == new.sender.user_id
+    assert stored.sender.parent_user_id == new.sender.parent_user_id
+    assert stored.conversation.id == new.conversation.id
 
 
 def test_a_status_by_incs_number_has_one_key():
