@@ -144,6 +144,8 @@ class Delivery:
         """
         self._is_closing = True
         self._lanes.close()
+        if self._skipped is not None:
+            self._skipped.cancel()
         await self._tasks.close()
         await self._runner.close(_TO_CLOSE)
         with suppress(JournalError):

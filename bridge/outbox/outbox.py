@@ -295,7 +295,8 @@ class Outbox:
     def _at_once(self, message: Message) -> Message:
         """Let a message say that it is begun with as soon as it is durable, where it will be.
 
-        So that needs no note of its own. Which process of several sends it is not known yet.
+        So that needs no note of its own. What may be sent twice needs none anyway, and of several
+        processes it is not known yet which one sends.
         """
         intent, delivery = message.intent, self.delivery
         if (
@@ -304,6 +305,7 @@ class Outbox:
             or delivery is None
             or self._settings.in_doubt == "fail"
             or isinstance(self.journal, SharedJournal)
+            or self.ways.of(message.source).is_repeatable(message)
             or not delivery.is_free(lane_of(message))
         ):
             return message

@@ -765,6 +765,15 @@ class TestDoubt:
             assert (first.status, first.error.code) == (Status.FAILED, "in_doubt")
             assert (second.status, again.said) == (Status.ACCEPTED, ["b"])
 
+    @pytest.mark.parametrize(("name", "says"), [("whatsapp", True), ("incs", True), ("rcs", False)])
+    async def test_what_may_be_sent_twice_is_never_in_doubt(self, name, says):
+        """So only the others say in the journal which run of the bridge begins with them."""
+        async with planned(name) as trip, under_way(trip):
+            trip.provider.rules.window = None
+            sending = await trip.bridge.send(USER, "hello", via=CHANNELS[name])
+            assert (sending.messages[0].intent.begun_by is not None) is says
+            await sending.outcome(30)
+
     async def test_what_goes_on_after_a_doubt_is_no_doubt(self):
         """A refusal that is none in doubt is followed by an ordinary retry."""
         settings = OutboxSettings(in_doubt="fail")
