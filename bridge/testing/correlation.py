@@ -56,6 +56,7 @@ from bridge.testing.sample_events import (
     read,
     status,
     template,
+    unshown,
     unwritable,
 )
 
@@ -271,6 +272,45 @@ class CorrelationContract(ABC):
             entries = await self._published(journal, 2)
         assert appended == Appended(published=2, duplicates=2)
         assert ids(entries) == ["a", "b"]
+
+    async def test_what_is_not_shown_waits_too(self, tmp_path: Path) -> None:
+        """A poor account that shows nothing waits for the message, also through a restart."""
+        full, late = message("a"), message("b", phone=BERT)
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            first = await journal.append([unshown(full)])
+            await journal.append([late])
+        if journal.durable:
+            journal = self.make_journal(tmp_path)
+        async with journal:
+            second = await journal.append([full])
+            third = await journal.append([unshown(late, "9002")])
+            again = await journal.append([unshown(full), full, unshown(late, "9002")])
+            entries = await self._published(journal, 3)
+        assert [each.published for each in (first, second, third, again)] == [1, 0, 1, 0]
+        assert ids(entries) == ["b", "a", "b"]
+        assert entries[1].event == attrs.evolve(full, aliases=("9001",), id_space="incs")
+        more = entries[2].event
+        assert isinstance(more, Message)
+        assert (more.completes, more.content, more.aliases) == (late.key, late.content, ("9002",))
+
+    async def test_what_is_not_shown_bars_nothing(self, tmp_path: Path) -> None:
+        """It is published once its time is over, and the message itself when it comes.
+
+        Told again, it completes the message with what only it knows.
+        """
+        full = message("a")
+        async with self.make_journal(tmp_path) as journal:
+            poor = unshown(full, settle=_SOON)
+            await journal.append([poor])
+            await self._published(journal, 1)
+            counts = [await journal.append([event]) for event in (poor, full, full, poor)]
+            entries = await self._published(journal, 3)
+        assert [count.published for count in counts] == [0, 1, 0, 1]
+        assert [entry.event for entry in entries[:2]] == [poor, full]
+        more = entries[2].event
+        assert isinstance(more, Message)
+        assert (more.completes, more.content, more.aliases) == (full.key, full.content, ("9001",))
 
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes, the poor one is published once its time is over."""

@@ -22,8 +22,20 @@ from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Journal, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Event, Party, Pricing, Status, System, SystemKind
-from bridge.model.keys import in_domain
+from bridge.model import (
+    Deletion,
+    Direction,
+    Event,
+    Message,
+    Origin,
+    Party,
+    Pricing,
+    Status,
+    System,
+    SystemKind,
+    Unsupported,
+)
+from bridge.model.keys import event_key, in_domain, unshown_key
 from bridge.testing.sample_events import read
 from tests.bridge.events import created, notice, numbered_status, status
 from tests.bridge.journal.accounts import poorly, told
@@ -52,7 +64,11 @@ _places = itertools.count()
 def anything(draw: st.DrawFn) -> Event:
     """Return an event with one of few ids, so that accounts, ties and users meet."""
     number = str(draw(st.integers(1, 3)))
-    kind = draw(st.sampled_from(["full", "poor", "out", "status", "numbered", "changed", "notice"]))
+    kind = draw(
+        st.sampled_from(
+            ["full", "poor", "out", "status", "numbered", "changed", "notice", "deleted", "unshown"]
+        )
+    )
     party = draw(st.sampled_from(PARTIES))
     if kind == "notice":
         return notice(number)
@@ -67,10 +83,29 @@ def anything(draw: st.DrawFn) -> Event:
     full = told(f"wamid.{number}", party=party)
     if kind == "out":
         return created(number, draw(st.sampled_from([None, f"wamid.{number}"])))
+    if kind == "unshown":
+        where = draw(st.sampled_from([full, sent_to(party, full)]))
+        key, content = unshown_key(full.key), Unsupported(provider_type="106")
+        hidden = attrs.evolve(where, key=key, content=content)
+        return draw(st.sampled_from([hidden, where, poorly(hidden, number, settle=NEVER)]))
+    if kind == "deleted":
+        key = event_key("deletion", "whatsapp", full.message_id)
+        return attrs.evolve(full, key=key, content=Deletion(message_id=full.message_id))
     if kind == "changed":
         change = System(change=SystemKind.USER_ID, previous="DE.1", current="DE.2")
         return attrs.evolve(full, content=change)
     return full if kind == "full" else poorly(full, number, settle=NEVER)
+
+
+def sent_to(party: Party, message: Message) -> Message:
+    """Return a message of the business's to somebody."""
+    return attrs.evolve(
+        message,
+        direction=Direction.OUTBOUND,
+        origin=Origin.APP,
+        sender=message.recipient,
+        recipient=party,
+    )
 
 
 Run = tuple[bool, list[Event]]
