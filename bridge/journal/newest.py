@@ -60,6 +60,13 @@ class Newest:
         first = bisect_right(self._entries, position, key=_position)
         return self._entries[first : first + limit]
 
+    def at(self, position: int) -> Entry | None:
+        """Return the entry at a position, where it is one of these."""
+        if position <= self.since:
+            return None
+        found = self.after(position - 1, 1)
+        return found[0] if found and found[0].position == position else None
+
     def erase(self, subject: Subject) -> None:
         """Let go of entries about one subject."""
         self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]

@@ -35,13 +35,13 @@ def following(ways: Ways, message: Message, change: StatusChange) -> Sequence[Me
             message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/otherwise")),
             content=intent.otherwise,
             reply_to=None,
-            intent=attrs.evolve(intent, otherwise=None),
+            intent=attrs.evolve(intent, otherwise=None, part=1),
         )
         return (_now(template, change),)
     for number, via in enumerate(intent.fallback):
         try:
             way, route = ways.find(via)
-            rest = attrs.evolve(intent, fallback=intent.fallback[number + 1 :])
+            rest = attrs.evolve(intent, fallback=intent.fallback[number + 1 :], part=1)
             other = rerouted(
                 attrs.evolve(
                     message,
