@@ -182,7 +182,8 @@ class SimulatedWhatsApp:
         _INVALID.that(
             body.get("recipient_type", "individual") in ("individual", "group"), "recipient_type"
         )
-        return (to or recipient or "").removeprefix("+")
+        user = (to or recipient or "").removeprefix("+")
+        return self.rules.known_as.get(user, user)
 
     def _slow(self, user: str, now: datetime) -> None:
         rules = self.rules
