@@ -182,7 +182,8 @@ class SimulatedWhatsApp:
         _INVALID.that(
             body.get("recipient_type", "individual") in ("individual", "group"), "recipient_type"
         )
-        return (to or recipient or "").removeprefix("+")
+        user = (to or recipient or "").removeprefix("+")
+        return self.rules.known_as.get(user, user)
 
     def _accept(self, body: JsonObject, user: str, now: datetime) -> SimulatedAnswer:
         template = body.get("type") == "template"

@@ -79,7 +79,8 @@ class Rules:
     `rate` is how many messages a second an account may send, `pair_every` after how many seconds
     there may be another one to the same user, with `pair_burst` ahead; None is no limit. `window`
     is for how many seconds a free-form message may follow one of the user's; None is for ever.
-    `errors` are the provider's own codes, one for each of the next requests.
+    `errors` are the provider's own codes, one for each of the next requests. `known_as` says, in
+    digits alone, under which number a user is known who is written to by another one.
     """
 
     rate: float | None = None
@@ -90,6 +91,7 @@ class Rules:
     opted_out: set[str] = attrs.field(factory=set)
     templates: set[str] | None = None
     errors: deque[str] = attrs.field(factory=deque)
+    known_as: dict[str, str] = attrs.field(factory=dict)
     statuses: tuple[str, ...] = ("sent", "delivered", "read")
     status_every: float = 0.0
     _full_at: dict[str, float] = attrs.field(factory=dict, init=False)
