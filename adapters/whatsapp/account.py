@@ -22,6 +22,7 @@ from bridge.errors import Unreadable
 from bridge.model import (
     ConsentChange,
     Direction,
+    JsonValue,
     Message,
     Notice,
     Origin,
@@ -32,7 +33,7 @@ from bridge.model import (
 from bridge.model.keys import event_key, hour_of, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
-_NO_REASON: Final = "NONE"
+_NO_REASON: Final = "none"
 
 
 def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
@@ -192,7 +193,6 @@ def translate_template(
         side = _ANNOUNCEMENT
     template_id = required_id(change, "value", "message_template_id")
     value = required_text(change, "value", side.value) if side.value is not None else None
-    reason = filled(told.get("reason"))
     return build.template_change(
         key=template_key(
             scope.channel,
@@ -214,7 +214,13 @@ def translate_template(
         aspect=side.aspect,
         value=value,
         previous=filled(told.get(side.previous)) if side.previous is not None else None,
-        reason=reason if reason != _NO_REASON else None,
+        reason=reason_of(told.get("reason")),
         effective_at=instant(told.get("category_update_timestamp")) if is_announced else None,
         details={name: told[name] for name in side.details if told.get(name) is not None} or None,
     )
+
+
+def reason_of(told: JsonValue) -> str | None:
+    """Return the reason for a change of a template, or None where there is none."""
+    reason = filled(told)
+    return None if reason is None or reason.lower() == _NO_REASON else reason

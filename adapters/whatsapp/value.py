@@ -156,7 +156,13 @@ def _translate_chunk(
 
 
 def _translate_thread(thread: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:
-    within = attrs.evolve(context, peer=thread.get("id"))
+    told = mapping(thread.get("context"))  # of a user who may hide the phone: a card, but flat
+    ids = (thread.get("id"), told.get("wa_id"), told.get("user_id"))
+    within = attrs.evolve(
+        context,
+        peer=next((each for each in ids if each is not None), None),
+        peer_card={**told, "profile": told} if told else None,
+    )
     return _each(thread.get("messages"), translate_message, within, (*steps, "messages"))
 
 

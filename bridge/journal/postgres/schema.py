@@ -22,11 +22,11 @@ from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 _OLDEST_SERVER: Final = 140000
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _STATES, _KEEP = re.split("-- since format .*\n", _TABLES)
+_, _STATES, _KEEP, _MEMBERS = re.split("-- since format .*\n", _TABLES)
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
@@ -41,7 +41,11 @@ ALTER TABLE queues ALTER keys DROP DEFAULT;
 DROP TABLE waiting;
 CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
 """
-_STEPS: Final = {1: _STATES, 2: _QUEUES_WITH_KEYS + _KEEP}
+_STEPS: Final = {
+    1: _STATES,
+    2: _QUEUES_WITH_KEYS + _KEEP,
+    3: "DROP TABLE members;" + _MEMBERS,
+}
 """What leads from each format to the next; processes of an earlier version answer 503 from then."""
 
 _COLUMNS: Final = tuple(

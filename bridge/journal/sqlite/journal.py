@@ -142,7 +142,7 @@ class SqliteJournal(Store, SqlJournal):
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         self.running()
-        return EphemeralCursor(self._begin(start), self._cursors.next_after)
+        return EphemeralCursor(self._begin(start), self._cursors.tail.next_after)
 
     def _begin(self, start: Start | int) -> int:
         self.running()
