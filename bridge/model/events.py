@@ -349,12 +349,19 @@ class Typing(Event):
 @own_copies("details")
 @attrs.frozen(kw_only=True)
 class Notice(Event):
-    """Anything else that a provider tells an account; `topic` is its word for it."""
+    """Anything else that a provider tells an account; `topic` is its word for it.
+
+    `party` and `conversation` say which user it is about, if it is about one, as a call is.
+    `reply_until` is until when a free-form message may go since then, as for a message.
+    """
 
     kind: ClassVar[str] = "notice"
 
     topic: str
     details: JsonValue = None
+    party: Party | None = None
+    conversation: Conversation | None = None
+    reply_until: datetime | None = None
 
 
 @final
