@@ -61,15 +61,13 @@ class SubscriberCursor:
 class Cursors:
     """What the cursors of a journal share: the newest entries, and the positions to be written.
 
-    Let the `tail` begin before anybody reads, and wake those who wait when the journal has closed.
+    Open the `tail` before anybody reads, and end it when the journal has closed.
     """
 
     def __init__(self, store: Store, max_entries: int) -> None:
         self.store = store
         self.by_name: dict[str, SubscriberCursor] = {}
-        self.tail = Newest(
-            max_entries, lambda *after: store.reading(read_after, *after), self._check_running
-        )
+        self.tail = Newest(max_entries, lambda *after: store.reading(read_after, *after))
         self._unsaved: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
         self._saved_at = 0.0  # of the event loop's clock
