@@ -82,7 +82,7 @@ class PostgresJournal(Operations):
 
     @property
     def owner(self) -> str:
-        """The name of this process among those that serve subscribers."""
+        """See `SqlJournal.owner`."""
         return self._members.owner
 
     @property
