@@ -91,7 +91,7 @@ async def _delete(database: Database, age: float, *, whatever: bool) -> int:
 async def vacuum(database: Database) -> None:
     """Free the space of what was erased, so that it is overwritten."""
     try:
-        async with database.session() as connection:
+        async with await database.connect() as connection:
             tables = ", ".join(
                 f"$.{name}" for name in ("entries", "records", "queues", "held", "states")
             )
