@@ -7,8 +7,7 @@ before the group is written, the group is decided on anew, and after a few times
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,7 +16,7 @@ from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.grouping import Append, Appends, decide
 from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.entries import lane_bytes, partition_of
-from bridge.journal.postgres.ledger import Changed, GroupLedger, NotRead
+from bridge.journal.postgres.ledger import Behind, Changed, GroupLedger, NotRead
 from bridge.journal.protocol import Entry
 from bridge.journal.waiting import Published
 from bridge.model import Event
@@ -32,7 +31,8 @@ _SOONEST: Final = 0.02  # seconds until what waits is looked at again
 class Appender:
     """Commits what callers append, in groups, while `run` runs.
 
-    `committed` is called with all entries from one position up to another. At most `max_waiting`
+    `committed` is called with all entries from one position up to another, and `lost` where the
+    server is behind what it had committed, whose last position is `known`. At most `max_waiting`
     events wait.
     """
 
@@ -42,11 +42,15 @@ class Appender:
         *,
         partitions: int,
         committed: Callable[[int, Sequence[Entry], int], None],
+        known: Callable[[], int],
+        lost: Callable[[], Awaitable[None]],
         max_waiting: int,
     ) -> None:
         self._database = database
         self.partitions = partitions
         self._committed = committed
+        self._known = known
+        self._lost = lost
         self._appends = Appends("PostgreSQL", max_waiting)
         self._due_at: float | None = None  # on the loop's clock
 
@@ -92,8 +96,12 @@ class Appender:
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
-            with suppress(Changed):
+            try:
                 return await self._database.run(partial(self._write, group), alone=True)
+            except Changed:
+                pass
+            except Behind:
+                await self._lost()
         return await self._database.run(partial(self._write, group, locked=True))
 
     async def _write(
@@ -135,7 +143,7 @@ class Appender:
                 }
             rows += [(key, b"", of or b"", b"") for key, of in claims.items()]
             numbers += bytes(len(claims))
-        before, last = await ledger.keep(rows, bytes(numbers))
+        before, last = await ledger.keep(rows, bytes(numbers), self._known())
         now = asyncio.get_running_loop().time()
         self._due_at = now + max(min(ledger.waits), _SOONEST) if ledger.waits else None
         entries = [

@@ -83,10 +83,14 @@ class PostgresJournal(Operations):
             self.database,
             partitions=self.partitions,
             committed=self._committed,
+            known=lambda: self.committed,
+            lost=self.lost,
             max_waiting=self._max_waiting,
         )
         self._members = Members(self)
         self._reach = 0  # the last position that this process has heard of
+        self.committed = 0  # the last one that the server has told it itself
+        self._losses = 0
         self._catching_up = asyncio.Lock()
 
     @property
@@ -110,7 +114,7 @@ class PostgresJournal(Operations):
             self.appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
-            self._reach = last
+            self._reach = self.committed = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
@@ -160,9 +164,15 @@ class PostgresJournal(Operations):
         return Appended(published=new, duplicates=len(events) - new)
 
     def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
+        self.committed = max(self.committed, last)
         if not self.tail.add(before, entries, last):
             self.heard_of(last)
         self._members.announce_last(last)
+
+    async def lost(self) -> None:
+        """Go on where the server is behind what it had committed, and tell that."""
+        self._losses += 1
+        await housekeeping.go_beyond(self.database, self.committed)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
@@ -317,4 +327,7 @@ class PostgresJournal(Operations):
         """See `Journal.health`: asks the server whether it would take an event."""
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
-        return attrs.evolve(await housekeeping.health(self.database), deaths=self._deaths.count)
+        health = await housekeeping.health(self.database)
+        if health.ready and self._members.fault is not None:
+            health = Health(ready=False, reason=self._members.fault)
+        return attrs.evolve(health, losses=self._losses, deaths=self._deaths.count)

@@ -18,7 +18,13 @@ import psycopg
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import AFTER_FAILURE, Connection, told
+from bridge.journal.postgres.database import (
+    AFTER_FAILURE,
+    PASSING,
+    Connection,
+    ending_within,
+    told,
+)
 
 if TYPE_CHECKING:
     from bridge.journal.postgres.journal import PostgresJournal
@@ -53,6 +59,13 @@ _SERVE: Final = """
 WITH me AS (UPDATE $.members SET serves = %s WHERE owner = %s)
 SELECT count(*) FROM $.members WHERE %s = ANY(serves) AND owner <> %s
 """
+_MINE: Final = "SELECT subscriber, partition FROM $.cursors WHERE owner = %s"
+_PUT_BACK: Final = """
+INSERT INTO $.cursors (subscriber, owner, partition, position)
+SELECT %s, %s, partition, position
+FROM unnest(%s::smallint[], %s::bigint[]) AS gone (partition, position)
+ON CONFLICT DO NOTHING
+"""
 _LEAVE: Final = """
 WITH me AS (DELETE FROM $.members WHERE owner = %s)
 UPDATE $.cursors SET owner = NULL WHERE owner = %s
@@ -74,12 +87,13 @@ class Members:
 
     It tells the journal what another process announces (a subscriber of which something has
     changed, or an empty word for a change of members), the last position, again and again, and
-    where something that waits is due.
+    where something that waits is due. `fault` is what keeps it from that while the server is there.
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
         self.owner = uuid4().hex
         self.joined = asyncio.Event()
+        self.fault: str | None = None
         self._journal = journal
         self._database = journal.database
         self._poll, self._pooler = journal.settings.poll, journal.settings.pooler
@@ -96,20 +110,31 @@ class Members:
                 async with self._database.session() as connection:
                     await self._take_part(connection)
             except (psycopg.Error, JournalError) as error:
-                _LOG.debug("the server is away: %s", told(error))
+                self._note(error)
                 await asyncio.sleep(AFTER_FAILURE)
+
+    def _note(self, error: psycopg.Error | JournalError) -> None:
+        """Say once what does not pass by itself: others' events are not heard of meanwhile."""
+        if isinstance(error, (*PASSING, JournalError)):
+            _LOG.debug("the server is away: %s", told(error))
+        elif self.fault is None:
+            self.fault = told(error)
+            _LOG.critical("subscribers are not served as they should be: %s", self.fault)
 
     async def _take_part(self, connection: Connection) -> None:
         database = self._database
         self._seen.clear()  # whoever lost the connection too has time to come back
-        if not self._pooler:
-            await connection.execute(f'LISTEN "{self._channel}"')
-        if self.joined.is_set():
-            await self._beat(connection)
-        await database.execute(connection, _JOIN, (self.owner, self._serves, not self._pooler))
+        with ending_within(database.ends_within, connection):
+            if not self._pooler:
+                await connection.execute(f'LISTEN "{self._channel}"')
+            if self.joined.is_set():
+                await self._beat(connection)
+            await database.execute(connection, _JOIN, (self.owner, self._serves, not self._pooler))
         self.joined.set()
         while True:
-            await self._look_around(connection)
+            with ending_within(database.ends_within, connection):
+                await self._look_around(connection)
+            self.fault = None
             if self._pooler:
                 await asyncio.sleep(self._poll)
                 continue
@@ -126,8 +151,12 @@ class Members:
                         await self._journal.heard(word)
 
     async def _look_around(self, connection: Connection) -> None:
-        database = self._database
-        last, is_due = await (await database.execute(connection, _LOOK)).fetchone() or (0, False)
+        database, known = self._database, self._journal.committed
+        looked = await (await database.execute(connection, _LOOK)).fetchone()
+        last, is_due = looked or (known, False)
+        if last < known:
+            await self._journal.lost()
+        self._journal.committed = max(known, self._journal.committed, last)
         self._journal.heard_of(last)
         if is_due:
             self._journal.appender.look_for_due()
@@ -142,6 +171,7 @@ class Members:
             self._seen[owner] = (beat, since if beat == before else now)
             if owner != self.owner and now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
                 await self._remove(connection, owner, beat)
+        await self._look_after_progress(connection)
         for cursor in tuple(self._journal.cursors.values()):
             serving = sum(cursor.name in serves for _, _, serves, _ in members)
             await self.share(connection, cursor, max(1, serving))
@@ -160,6 +190,31 @@ class Members:
         await self._database.execute(
             connection, _JOIN, (self.owner, self._serves, not self._pooler)
         )
+
+    async def _look_after_progress(self, connection: Connection) -> None:
+        """Put back what somebody deleted of how far subscribers are; let go of what others serve.
+
+        Otherwise the next process would begin at the end, and pass over what it has not taken.
+        """
+        serves = {cursor: dict(cursor.partitions) for cursor in self._journal.cursors.values()}
+        mine = await self._database.execute(connection, _MINE, (self.owner,))
+        kept = set(await mine.fetchall())
+        for cursor, partitions in serves.items():
+            gone = [number for number in partitions if (cursor.name, number) not in kept]
+            gone = [each for each in gone if cursor.partitions.get(each) is partitions[each]]
+            if not gone or self._journal.cursors.get(cursor.name) is not cursor:
+                continue
+            positions = [partitions[number].settled for number in gone]
+            put_back = await self._database.execute(
+                connection, _PUT_BACK, (cursor.name, self.owner, gone, positions)
+            )
+            if put_back.rowcount:
+                _LOG.critical(
+                    "somebody deleted from the table cursors how far %s is: it is put back",
+                    cursor.name,
+                )
+            if put_back.rowcount < len(gone):
+                cursor.drop(gone)  # and claimed again where nobody else has it
 
     async def _remove(self, connection: Connection, owner: str, beat: int) -> None:
         _LOG.warning("the bridge process %s has stopped; others go on with what it served", owner)
