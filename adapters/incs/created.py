@@ -23,6 +23,7 @@ from bridge.adapters.whatsapp.wire import party
 from bridge.errors import Unreadable
 from bridge.model import (
     Conversation,
+    ConversationKind,
     Direction,
     Event,
     Message,
@@ -34,6 +35,7 @@ from bridge.model import (
 from bridge.model.frozen import builder
 from bridge.model.keys import folded
 
+_DIRECT: Final = ConversationKind.DIRECT
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
 
@@ -82,7 +84,7 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
                 word,
                 at=message.get("updated_at"),
                 error=message.get("error"),
-                recipient=sides.recipient,
+                recipient=sides.recipient if sides.conversation.kind is _DIRECT else None,
                 conversation=sides.conversation,
                 resolved=channel_msg_id is not None,
             )
@@ -167,7 +169,9 @@ def _sides(message: JsonObject, message_id: str, scope: Scope) -> _Sides:
         agent = build.party(user_id=receiver, role=Role.AGENT)
         parties = (user, build.party() if group else agent)
     else:
-        if group is not None or reader is None:
+        if group is not None:
+            reader = build.party()  # a group is nobody
+        elif reader is None:
             reader = build.party(user_id=receiver)
         user, named = reader, receiver
         parties = (build.party(user_id=sender, role=Role.AGENT), reader)

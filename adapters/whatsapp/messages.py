@@ -78,7 +78,7 @@ def translate_message(
     elif group_id is not None and outbound and number == item["group_id"]:
         number = None  # the group itself is nobody
     card = value.cards.of(number, user_id, parent_user_id)
-    user = party(number, user_id, parent_user_id, card)
+    user = party(number, user_id, parent_user_id, card or value.peer_card or {})
     if type(content) is System:
         # Posted in each group that is shared with the user, and told only inside.
         group_id = group_id or identifier(mapping(item.get("system")).get("group_id"))
@@ -123,7 +123,8 @@ def translate_echo(item: JsonObject, value: ValueContext) -> Message:
     sent = item.get("message")
     if type(sent) is not dict or "type" in item:
         return translate_message(item, value)
-    flat: JsonObject = {**item, **sent, "to": sent.get("to", sent.get("recipient"))}
+    recipient = sent.get("recipient")  # a user id, beside a phone or in its place
+    flat: JsonObject = {**item, **sent, "to": sent.get("to", recipient), "to_user_id": recipient}
     flat |= {name: item.get(name) for name in ("id", "timestamp")}
     if sent.get("recipient_type") == "group":
         flat |= {"group_id": flat["to"], "to": None}

@@ -36,7 +36,7 @@ def party(
     """Return a user by what an item says, and by the card that belongs to it.
 
     `number` may hold a BSUID instead of digits, and is left out for those who hide it. Only
-    then does the card's `wa_id` stand in: where both are there and differ, it is no phone.
+    then does the card's `wa_id` stand in: of two phones the item's own is the user's.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
     """
@@ -52,7 +52,7 @@ def party(
     profile = mapping(card.get("profile"))
     username = filled(profile.get("username"))
     return build.party(
-        phone=phone(card.get("wa_id") if wa_id is None else wa_id),
+        phone=phone(wa_id) or phone(card.get("wa_id")),
         user_id=own or identifier(card.get("user_id")),
         parent_user_id=parent or identifier(card.get("parent_user_id")),
         name=filled(profile.get("name")),

@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
-from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.adapt import Dumper
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.settings import PostgresSettings
@@ -35,6 +35,7 @@ _EMPTY: Final = Struct("!3i").pack(0, 0, _BYTEA)
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
+NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 _ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
@@ -69,16 +70,6 @@ class _ColumnDumper(Dumper):
         for each in obj:
             parts += (len(each).to_bytes(4), each)
         return b"".join(parts)
-
-
-class _Context:
-    """What psycopg asks for how to write parameters."""
-
-    adapters = AdaptersMap(psycopg.adapters)
-    connection = None
-
-
-_Context.adapters.register_dumper(Column, _ColumnDumper)
 
 
 class Away(JournalError):
@@ -200,10 +191,10 @@ class Database:
             "prepare_threshold": None if settings.pooler else 2,
             "connect_timeout": max(2, round(self.patience / 2)),
             "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
-            "application_name": "incs-bridge",
+            "application_name": NAME,
             **parts,
         }
-        self._own = _Pool(_OWN, self._connect)
+        self._own = _Pool(_OWN, self.connect)
         self._effects = _Pool(settings.connections, self._lend)
 
     def _qualified(self, statement: str) -> str:
@@ -224,22 +215,19 @@ class Database:
         await self._own.end()
         await self._effects.end()
 
-    async def _connect(self) -> Connection:
+    async def connect(self, owner: str = "") -> Connection:
+        """Return a connection that commits each statement, and shows whose it is."""
         arguments = self._arguments
         if not self._settings.pooler:  # which may take no options
             arguments = arguments | {"options": f"{arguments.get('options', '')} {_OPTIONS}"}
-        return await psycopg.AsyncConnection.connect(
-            autocommit=True, context=_Context(), **arguments
-        )
+        if owner:
+            arguments = arguments | {"application_name": f"{NAME} {owner}"}
+        connection = await psycopg.AsyncConnection.connect(autocommit=True, **arguments)
+        connection.adapters.register_dumper(Column, _ColumnDumper)
+        return connection
 
     async def _lend(self) -> Connection:
         return await _Lent.connect(autocommit=True, **self._arguments)
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Connection]:
-        """Give a connection of its own, which commits each statement."""
-        async with await self._connect() as connection:
-            yield connection
 
     @asynccontextmanager
     async def connection(self, within: float | None = None) -> AsyncIterator[Connection]:
@@ -311,16 +299,14 @@ class Database:
 
     async def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Return all rows that one statement gives."""
+        return await (await self._ask(statement, values)).fetchall()
 
-        async def work(connection: Connection) -> list[Row]:
-            return await (await self.execute(connection, statement, values)).fetchall()
-
-        return await self.run(work, alone=True)
-
-    async def change(self, statement: str, values: Sequence[object] = ()) -> int:
+    async def change(self, statement: str, values: Values = ()) -> int:
         """Run one statement; return how many rows it concerned."""
+        return (await self._ask(statement, values)).rowcount
 
-        async def work(connection: Connection) -> int:
-            return (await self.execute(connection, statement, values)).rowcount
+    async def _ask(self, statement: str, values: Values) -> Cursor:
+        async def work(connection: Connection) -> Cursor:
+            return await self.execute(connection, statement, values)
 
         return await self.run(work, alone=True)

@@ -46,8 +46,6 @@ AND done.partition = cursors.partition AND done.position <= cursors.position AND
     SELECT 1 FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
 )
 """
-
-
 _BEYOND: Final = (
     "UPDATE $.head SET last = %(known)s + %(far)s WHERE last < %(known)s RETURNING last"
 )
@@ -120,7 +118,7 @@ async def go_beyond(database: Database, known: int) -> None:
 async def vacuum(database: Database) -> None:
     """Free the space of what was erased, so that it is overwritten."""
     try:
-        async with database.session() as connection:
+        async with await database.connect() as connection:
             tables = ", ".join(
                 f"$.{name}" for name in ("entries", "records", "queues", "held", "states")
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
@@ -14,9 +14,6 @@ from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_after, read_en
 
 if TYPE_CHECKING:
     from bridge.journal.sqlite.store import Store
-
-_Page: TypeAlias = tuple[asyncio.Event, Sequence[Entry]]
-"""Entries, and what is set once there are more than these."""
 
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 
@@ -36,7 +33,7 @@ class SubscriberCursor:
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """See `Cursor.read`."""
-        entries = await self._cursors.next_after(self._next, limit)
+        entries = await self._cursors.tail.next_after(self._next, limit)
         self._next = entries[-1].position
         return entries
 
@@ -64,22 +61,18 @@ class SubscriberCursor:
 class Cursors:
     """What the cursors of a journal share: the newest entries, and the positions to be written.
 
-    `begin` it before anybody reads, and wake those who wait when the journal has closed.
+    Let the `tail` begin before anybody reads, and wake those who wait when the journal has closed.
     """
 
     def __init__(self, store: Store, max_entries: int) -> None:
         self.store = store
         self.by_name: dict[str, SubscriberCursor] = {}
-        self.tail = Newest(max_entries)
+        self.tail = Newest(
+            max_entries, lambda *after: store.reading(read_after, *after), self._check_running
+        )
         self._unsaved: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
-        self._pages: dict[tuple[int, int], asyncio.Task[_Page]] = {}
         self._saved_at = 0.0  # of the event loop's clock
-
-    def begin(self, last: int) -> None:
-        """Take up behind the last entry of the file."""
-        self.tail.begin(last)
-        self._pages = {}
 
     def positions(self) -> dict[str, int]:
         """Return how far subscribers are, which may not have been written yet."""
@@ -89,33 +82,6 @@ class Cursors:
         """Let go of a subscriber's cursor."""
         self.by_name.pop(name, None)
         self._unsaved.pop(name, None)
-
-    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
-        """Return the entries beyond a position, waiting for at least one.
-
-        Raises `JournalError`.
-        """
-        while True:
-            self._check_running()
-            grown = self.tail.changed
-            if position >= self.tail.since:
-                found = self.tail.after(position, limit)
-            else:
-                grown, found = await asyncio.shield(self._page(position, limit))
-            if found:
-                return found
-            await grown.wait()
-
-    def _page(self, position: int, limit: int) -> asyncio.Task[_Page]:
-        """Read entries from the file, once for all who ask for the same ones meanwhile."""
-        place = position, limit
-        if place not in self._pages:
-            self._pages[place] = asyncio.create_task(self._read(position, limit))
-            self._pages[place].add_done_callback(lambda _: self._pages.pop(place, None))
-        return self._pages[place]
-
-    async def _read(self, position: int, limit: int) -> _Page:
-        return self.tail.changed, await self.store.reading(read_after, position, limit)
 
     def save_soon(self, name: str, position: int) -> None:
         """Write how far a subscriber is, a little later and together with others.

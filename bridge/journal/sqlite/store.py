@@ -131,7 +131,7 @@ class Store:
             checkpointer = Checkpointer(checkpoints, writer)
             checkpointer.start()
             threads.callback(checkpointer.stop)
-            self._cursors.begin(writer.last)
+            self._cursors.tail.begin(writer.last)
             self._opened = _Opened(files, source, threads.pop_all(), connections.pop_all())
             self.writer = writer
 
