@@ -5,6 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +14,7 @@ import attrs
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import digest, filled, identifier, instant, mapping
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
+from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import identity_of, party
@@ -39,8 +41,20 @@ def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
     return instant(entry.get("time")) or scope.received_at
 
 
-def translate_notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
-    """Translate a change that the model has no event of its own for."""
+def translate_notices(
+    field: str, change: JsonObject, entry: JsonObject, scope: Scope
+) -> Sequence[Notice]:
+    """Translate a change that the model has no event of its own for; each call stands alone."""
+    if field != CALLS:
+        return (_notice(field, change, entry, scope),)
+    found: list[Notice] = []
+    for value in calls_in(change.get("value")):
+        told = _notice(field, {**change, "value": value} if value else change, entry, scope)
+        found.append(with_caller(told, value, scope))
+    return found
+
+
+def _notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
     return scope.notice(
         field,
         change.get("value"),

@@ -114,8 +114,10 @@ MEDIA: Final = {
     MediaKind.STICKER: MediaForm(mime_types=("image/webp",), size=500 * 1024, by_id=True),
 }
 
-# .../messages/send-messages#customer-service-windows, and .../pricing for advertisements
-WINDOW: Final = Window(open=timedelta(hours=24), referred=timedelta(hours=72))
+# .../messages/send-messages#customer-service-windows. The 72 hours after an advertisement are those
+# of a price: "if the customer service window closes, you will only be able to send template
+# messages" (.../pricing#free-entry-point-windows).
+WINDOW: Final = Window(open=timedelta(hours=24))
 
 CAPABILITIES: Final = Capabilities(
     channel=CHANNEL,
