@@ -41,7 +41,6 @@ __all__ = [
     "TracingSettings",
     "between",
     "is_loopback",
-    "load",
     "load_admin",
     "loads",
     "matching",
