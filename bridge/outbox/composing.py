@@ -34,7 +34,7 @@ from bridge.model import (
 )
 from bridge.model.codec import content_from_dict, content_to_dict
 from bridge.model.frozen import changer
-from bridge.model.keys import OURS, conversation_id, message_key
+from bridge.model.keys import MAX_ID, OURS, conversation_id, message_key
 from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
 
@@ -49,6 +49,7 @@ _under: Final[Callable[..., Message]] = changer(Message, "key")
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
 _LONGEST_KEY: Final = 512
 _MOST_PARTS: Final = 50
+_DIALLED: Final = frozenset("0123456789+-.()/")
 
 
 class Asking(TypedDict, total=False):
@@ -166,9 +167,15 @@ def party(to: object) -> Party:
     if isinstance(to, str):
         number, name = phone(to), to.strip()
         is_id = name.isprintable() and not any(map(str.isspace, name))
-        to = Party(phone=number, user_id=name or None if number is None and is_id else None)
+        # Digits alone are a phone's that lacks its country, as one that begins with a zero does.
+        is_id = is_id and not set(name) <= _DIALLED
+        to = Party(phone=number, user_id=name if number is None and is_id else None)
+    elif isinstance(to, Party) and to.phone:
+        to = attrs.evolve(to, phone=phone(to.phone))
     if not isinstance(to, Party) or not (to.phone or to.user_id):
         raise Unsendable("nobody to send to: give a phone with its country's code, or a user id")
+    if to.user_id and len(to.user_id.encode("utf-8", "surrogatepass")) > MAX_ID:
+        raise Unsendable(f"a user id of more than {MAX_ID} bytes")
     return to
 
 
