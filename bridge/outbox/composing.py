@@ -262,9 +262,25 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
         messages[number] = attrs.evolve(message, intent=_without_template(message))
     for message in messages:
         way.sender.compose(message)
-    if wish.otherwise is not None:
-        way.sender.compose(attrs.evolve(draft, content=wish.otherwise))
     return tuple(messages)
+
+
+def check_others(ways: Ways, message: Message, wish: Wish) -> None:
+    """Check what may go in a message's place: other ways, and a template on one that has them.
+
+    Raises `ConfigurationError` for a way that is none, and `Unsendable`.
+    """
+    others = [ways.find(via) for via in wish.fallback]
+    if wish.otherwise is None:
+        return
+    template = attrs.evolve(message, content=wish.otherwise, reply_to=None)
+    own = ways.of(message.source)
+    if not own.capabilities(message.channel).templates:
+        for way, route in others:
+            if way.capabilities(route.channel).templates:
+                way.sender.compose(rerouted(template, way, route))
+                return
+    own.sender.compose(template)
 
 
 def _without_template(message: Message) -> Intent | None:
