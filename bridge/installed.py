@@ -52,30 +52,10 @@ class Installed:
         Raises `ConfigurationError` where it cannot be imported, is no adapter, or is offered by
         several distributions that differ: which one is meant nobody could tell.
         """
-        if len(self.entry_points) > 1:
-            values = ", ".join(_origin(entry_point) for entry_point in self.entry_points)
-            raise ConfigurationError(f"adapter {self.name} is offered more than once: {values}")
-        (entry_point,) = self.entry_points
-        try:
-            candidate = entry_point.load()
-        except Exception as error:  # a broken package may raise anything as it is imported
-            raise self._unusable(f"{type(error).__name__}: {error}") from error
-        fault = _fault(candidate)
-        if fault is not None:
-            raise self._unusable(fault)
+        candidate = _imported(f"adapter {self.name}", self.entry_points, _loaded)
+        if (fault := _fault(candidate)) is not None:
+            raise ConfigurationError(_unusable(f"adapter {self.name}", self.entry_points[0], fault))
         return cast("AdapterClass", candidate)
-
-    def fault(self) -> str | None:
-        """Return why the adapter cannot be used, or None where it can; this imports it."""
-        try:
-            self.load()
-        except ConfigurationError as error:
-            return str(error)
-        return None
-
-    def _unusable(self, reason: str) -> ConfigurationError:
-        origin = _origin(self.entry_points[0])
-        return ConfigurationError(f"adapter {self.name} cannot be used ({origin}): {reason}")
 
 
 def adapters() -> Mapping[str, Installed]:
@@ -179,7 +159,7 @@ def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
 
 
 def _settings_of_engine(entry_points: Sequence[metadata.EntryPoint]) -> type[attrs.AttrsInstance]:
-    engine: EngineModule = _imported(entry_points, _module_of)
+    engine: EngineModule = _imported("this engine", entry_points, _module_of)
     return engine.Settings
 
 
@@ -187,27 +167,37 @@ def _module_of(entry_point: metadata.EntryPoint) -> ModuleType:
     return import_module(entry_point.module)
 
 
+def _loaded(entry_point: metadata.EntryPoint) -> object:
+    return entry_point.load()
+
+
 def _imported(
-    entry_points: Sequence[metadata.EntryPoint], load: Callable[[metadata.EntryPoint], Any]
+    what: str,
+    entry_points: Sequence[metadata.EntryPoint],
+    load: Callable[[metadata.EntryPoint], Any],
 ) -> Any:  # noqa: ANN401 - whatever an entry point names
-    """Import something of an engine. Raises `ConfigurationError`."""
+    """Import something that is offered. Raises `ConfigurationError`."""
     if len(entry_points) > 1:
         values = ", ".join(map(_origin, entry_points))
-        raise ConfigurationError(f"this engine is offered more than once: {values}")
+        raise ConfigurationError(f"{what} is offered more than once: {values}")
     (entry_point,) = entry_points
     try:
         return load(entry_point)
     except Exception as error:  # a broken package may raise anything as it is imported
-        told = f"cannot be used ({_origin(entry_point)}): {type(error).__name__}: {error}"
+        told = _unusable(what, entry_point, f"{type(error).__name__}: {error}")
         if isinstance(error, ModuleNotFoundError) and entry_point.extras:
             offer = f"{_distribution(entry_point).name}[{','.join(entry_point.extras)}]"
-            told = f"needs the extra: pip install {offer}"
+            told = f"{what} needs the extra: pip install {offer}"
         raise ConfigurationError(told) from error
+
+
+def _unusable(what: str, entry_point: metadata.EntryPoint, reason: str) -> str:
+    return f"{what} cannot be used ({_origin(entry_point)}): {reason}"
 
 
 def journal_of(settings: tables.JournalSettings) -> Journal:
     """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
-    cls: JournalClass = _engine(settings.engine, metadata.EntryPoint.load)
+    cls: JournalClass = _engine(settings.engine, _loaded)
     return cls.from_settings(settings, local=_local)
 
 
@@ -223,7 +213,7 @@ def _engine(name: str, load: Callable[[metadata.EntryPoint], Any]) -> Any:  # no
     told = unknown("engine", name, offers)
     if name in offers:
         try:
-            return _imported(offers[name], load)
+            return _imported("this engine", offers[name], load)
         except ConfigurationError as error:
             told = str(error)
     raise ConfigurationError((Problem("journal.engine", told),))

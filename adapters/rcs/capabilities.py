@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Receipts
 from bridge.adapters.rcs.wire import CHANNEL
 from bridge.model import MediaKind
@@ -35,27 +37,9 @@ CARD: Final = MenuForm(
     header=200,
     media=_CARD_FILES,
 )
-CARD_WITH_SUGGESTIONS: Final = MenuForm(
-    name="rich cards with suggestions",
-    acts=_ACTS,
-    options=11,
-    title=25,
-    id=2048,
-    text=_DESCRIPTION,
-    header=200,
-    media=_CARD_FILES,
-)
-CAROUSEL_CARD: Final = MenuForm(
-    name="cards of a carousel",
-    acts=_ACTS,
-    options=4,
-    needs_options=False,
-    title=25,
-    id=2048,
-    text=_DESCRIPTION,
-    needs_text=False,
-    header=200,
-    media=_CARD_FILES,
+CARD_WITH_SUGGESTIONS: Final = attrs.evolve(CARD, name="rich cards with suggestions", options=11)
+CAROUSEL_CARD: Final = attrs.evolve(
+    CARD, name="cards of a carousel", needs_options=False, needs_text=False
 )
 
 CAPABILITIES: Final = Capabilities(

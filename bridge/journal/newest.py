@@ -74,6 +74,13 @@ class Newest:
         first = bisect_right(self._entries, position, key=_position)
         return self._entries[first : first + limit]
 
+    def at(self, position: int) -> Entry | None:
+        """Return the entry at a position, where it is one of these."""
+        if position <= self.since:
+            return None
+        found = self.after(position - 1, 1)
+        return found[0] if found and found[0].position == position else None
+
     async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
         """Return the entries beyond a position, waiting for at least one.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import lru_cache
+from itertools import count
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 import attrs
 
@@ -47,6 +49,7 @@ Adapt: TypeAlias = Literal["degrade", "strict"]
 _ADAPTS: Final = get_args(Adapt)
 _under: Final[Callable[..., Message]] = changer(Message, "key")
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
+_named: Final = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
 _LONGEST_KEY: Final = 512
 _MOST_PARTS: Final = 50
 _DIALLED: Final = frozenset("0123456789+-.()/")
@@ -98,10 +101,10 @@ class Wish:
         key = self.key
         if key is None:
             current = turn.get()
-            key = uuid4().hex if current is None else current.next_key()
+            key = secrets.token_hex(16) if current is None else current.next_key()
         elif not _is_key(key):
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
-        if not isinstance(self.otherwise, Template | None):
+        if self.otherwise is not None and not isinstance(self.otherwise, Template):
             raise Unsendable("otherwise: expected a template")
         if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
             raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
@@ -215,20 +218,20 @@ def _draft(
     return keyed(message)
 
 
-@lru_cache(1024)  # made as a message is taken, and asked for as it is sent
 def _id_of(domain: str | None, key: str) -> str:
-    return str(uuid5(_NAMESPACE, f"{domain or ''}/{key}"))
+    """Return a UUID of version 5, for which OpenSSL looks its algorithm up once and for all."""
+    named = _named.copy()
+    named.update(f"{domain or ''}/{key}".encode())
+    return str(UUID(bytes=named.digest()[:16], version=5))
 
 
 def part_before(message: Message) -> Message | None:
     """Return what names the part before one of a long text; None where it is no later part."""
-    if message.intent is None:
+    intent = message.intent
+    if intent is None or intent.part == 1:
         return None
-    first = _id_of(message.domain, message.intent.key)
-    if message.message_id == first:
-        return None
-    before = fitting.part_before(message.message_id, first, _MOST_PARTS)
-    return None if before is None else attrs.evolve(message, message_id=before)
+    before = fitting.id_of_part(_id_of(message.domain, intent.key), intent.part - 1)
+    return attrs.evolve(message, message_id=before)
 
 
 def _content(given: object) -> Content:
@@ -257,12 +260,17 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     parts = fitting.parts(draft, capabilities, strict=wish.adapt == "strict")
     if len(parts) > _MOST_PARTS:
         raise Unsendable(f"it takes {len(parts)} messages, and {_MOST_PARTS} are possible")
-    messages = list(map(keyed, parts)) if len(parts) > 1 else list(parts)
-    for number, message in enumerate(messages[1:], 1):  # one template is enough
-        messages[number] = attrs.evolve(message, intent=_without_template(message))
+    messages = tuple(map(_numbered, parts, count(1))) if len(parts) > 1 else parts
     for message in messages:
         way.sender.compose(message)
-    return tuple(messages)
+    return messages
+
+
+def _numbered(message: Message, part: int) -> Message:
+    intent = message.intent if part == 1 else _without_template(message)  # one is enough
+    if intent is None:
+        return keyed(message)
+    return keyed(attrs.evolve(message, intent=attrs.evolve(intent, part=part)))
 
 
 def check_others(ways: Ways, message: Message, wish: Wish) -> None:

@@ -38,7 +38,7 @@ def following(ways: Ways, message: Message, change: StatusChange) -> Sequence[Me
             message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/otherwise")),
             content=intent.otherwise,
             reply_to=None,
-            intent=attrs.evolve(intent, otherwise=None, begun_by=None),
+            intent=attrs.evolve(intent, otherwise=None, part=1, begun_by=None),
         )
         return (_now(template, change),)
     for number, via in enumerate(intent.fallback):
@@ -48,6 +48,7 @@ def following(ways: Ways, message: Message, change: StatusChange) -> Sequence[Me
                 intent,
                 fallback=intent.fallback[number + 1 :],
                 expires_at=_expiring(message, intent, change),
+                part=1,
                 begun_by=None,
             )
             other = rerouted(

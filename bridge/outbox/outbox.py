@@ -43,6 +43,7 @@ from bridge.model import (
     Content,
     ConversationKind,
     Direction,
+    Event,
     Intent,
     Media,
     Message,
@@ -329,14 +330,10 @@ class Outbox:
 
     def follower(self) -> Subscriber:
         """Return the subscriber that sends what is next after a failure."""
-        return Subscriber(
-            name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True
-        )
+        return _Failures(name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True)
 
     async def follow(self, change: StatusChange) -> None:
         """Send what is next after a failure, if there is something."""
-        if change.current not in FAILED:  # a late failure of what has arrived is none
-            return
         for ours in (change.message_id, *change.aliases):
             entry = await self.journal.find(in_domain(change, message_key(OURS, ours)))
             if entry is not None and isinstance(entry.event, Message):
@@ -493,6 +490,15 @@ class Outbox:
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
             else:
                 return
+
+
+class _Failures(Subscriber):
+    """Wants only failures; a late one of what has arrived is none."""
+
+    def wants(self, event: Event) -> bool:
+        """See `Subscriber.wants`."""
+        has_failed = isinstance(event, StatusChange) and event.current in FAILED
+        return has_failed and super().wants(event)
 
 
 _REFUSALS: Final[Mapping[type[Unsendable], str]] = {

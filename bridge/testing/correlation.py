@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Appended, Entry, Journal, Start
+from bridge.journal.protocol import Appended, Entry, Journal
 from bridge.journal.query import MOST, Query
 from bridge.model import (
     Conversation,
@@ -48,6 +47,7 @@ from bridge.model.keys import (
     in_domain,
     message_key,
 )
+from bridge.testing.operators import Suite
 from bridge.testing.sample_events import (
     ACCOUNT,
     ANNE,
@@ -57,7 +57,6 @@ from bridge.testing.sample_events import (
     ids,
     message,
     poorly,
-    read,
     status,
     template,
     unread,
@@ -148,20 +147,8 @@ async def made_of(
     return counts, [(entry.lane, entry.event) for entry in found]
 
 
-class CorrelationContract(ABC):
+class CorrelationContract(Suite):
     """The part of the suite about what is one, and what belongs together."""
-
-    @abstractmethod
-    def make_journal(self, place: Path) -> Journal:
-        """Return a journal that is not open yet; the same `place` means the same journal."""
-
-    async def _published(self, journal: Journal, count: int) -> list[Entry]:
-        """Return the first entries; waits for them."""
-        return await read(await journal.follow(start=Start.BEGINNING), count)
-
-    def _again(self, journal: Journal, place: Path) -> Journal:
-        """Return a journal for a restart: where it is durable, another one of the same place."""
-        return self.make_journal(place) if journal.durable else journal
 
     @settings(
         deadline=None,
@@ -189,7 +176,7 @@ class CorrelationContract(ABC):
             first = await journal.append([poorly(full)])
             nothing = await journal.find(full.key)
             together = await journal.append([full, message("b"), poorly(full)])
-            entries = await self._published(journal, 2)
+            entries = await self.published(journal, 2)
         assert first == Appended(published=1, duplicates=0)
         assert together == Appended(published=1, duplicates=2)
         assert nothing is None
@@ -205,10 +192,10 @@ class CorrelationContract(ABC):
         poor = poorly(full, settle=_SOON)
         async with self.make_journal(tmp_path) as journal:
             await journal.append([poor])
-            (entry,) = await self._published(journal, 1)
+            (entry,) = await self.published(journal, 1)
             found = await journal.find(poor.key)
             counts = [await journal.append([event]) for event in (poor, full, full, poor)]
-            _, more = (entry.event for entry in await self._published(journal, 2))
+            _, more = (entry.event for entry in await self.published(journal, 2))
         assert entry.event == poor
         assert found == entry
         assert [count.published for count in counts] == [0, 1, 0, 0]
@@ -220,7 +207,7 @@ class CorrelationContract(ABC):
         poor = poorly(message("a"), settle=_SOON)
         async with self.make_journal(tmp_path) as journal:
             await journal.append([poor, message("b"), poorly(message("c"), "9002", settle=_SOON)])
-            entries = await self._published(journal, 3)
+            entries = await self.published(journal, 3)
         assert ids(entries) == ["a", "b", "c"]
 
     async def test_a_restart_between(self, tmp_path: Path) -> None:
@@ -230,12 +217,12 @@ class CorrelationContract(ABC):
         async with journal:
             await journal.append([poorly(full), message("behind")])
             await journal.append([poorly(late, "9002", settle=_SOON)])
-        journal = self._again(journal, tmp_path)
+        journal = self.again(journal, tmp_path)
         async with journal:
-            assert ids(await self._published(journal, 1)) == ["b"]
+            assert ids(await self.published(journal, 1)) == ["b"]
             again = await journal.append([poorly(full), message("behind")])
             await journal.append([full])
-            first, *entries = await self._published(journal, 3)
+            first, *entries = await self.published(journal, 3)
         assert again == Appended(published=0, duplicates=2)
         assert (ids([first]), ids(entries)) == (["b"], ["a", "behind"])
         assert isinstance(entries[0].event, Message)
@@ -254,7 +241,7 @@ class CorrelationContract(ABC):
             worse, *_ = await asyncio.gather(journal.append([unwritten]), return_exceptions=True)
             await journal.append([message("c", phone="", user_id=ANNES_ID), full])
             await journal.append([message("b", phone=BERT)])
-            entries = await self._published(journal, 3)
+            entries = await self.published(journal, 3)
         assert isinstance(bad, CodecError)
         assert isinstance(worse, CodecError)
         assert good == Appended(published=1, duplicates=0)
@@ -275,12 +262,12 @@ class CorrelationContract(ABC):
         async with self.make_journal(tmp_path) as journal:
             await journal.append([*events, *waits])
             assert await journal.purge(ANNE) == 4
-            assert ids(await self._published(journal, 1)) == ["c"]
+            assert ids(await self.published(journal, 1)) == ["c"]
             again = await journal.append([*events, *waits, message("w")])
             assert again == Appended(published=0, duplicates=6)
             assert await journal.purge(ANNE) == 0
             await journal.append([message("d", phone="", user_id=ANNES_ID)])
-            entries = await self._published(journal, 2)
+            entries = await self.published(journal, 2)
         assert entries[1].lane == conversation_id("whatsapp", ACCOUNT, ANNES_ID)
 
     async def test_purge_in_domains(self, tmp_path: Path) -> None:
@@ -303,7 +290,7 @@ class CorrelationContract(ABC):
             await journal.append([later])
             by_id = conversation_id("whatsapp", ACCOUNT, ANNES_ID)
             assert await _open_until(journal, by_id) == NOON + timedelta(hours=72)
-        journal = self._again(journal, tmp_path)
+        journal = self.again(journal, tmp_path)
         async with journal:
             again = message("c", reply_until=NOON + timedelta(hours=73))
             for conversation in (by_id, again.conversation.id):

@@ -16,6 +16,7 @@ from bridge.journal.postgres.entries import (
     COLUMNS,
     WIDTH,
     lane_bytes,
+    lane_text,
     partition_of,
     read_entry,
 )
@@ -160,7 +161,7 @@ class SubscriberCursor:
     ) -> Sequence[Entry]:
         given: list[Entry] = []
         for entry in found:
-            number = partition_of(entry.lane, self._journal.partitions)
+            number = partition_of(lane_bytes(entry.lane), self._journal.partitions)
             partition = serving.get(number)
             if partition is None or entry.position <= partition.given:
                 continue
@@ -243,11 +244,11 @@ class SubscriberCursor:
             partition.untold = False
         self._journal.tail.wake()
         rows.sort(key=lambda row: row[2])
-        return {lane.decode("utf-8", "surrogatepass"): due_at or 0.0 for lane, due_at, _ in rows}
+        return {lane_text(lane): due_at or 0.0 for lane, due_at, _ in rows}
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
         """See `Cursor.held`; nothing where another process is to serve the lane."""
-        number = partition_of(lane, self._journal.partitions)
+        number = partition_of(lane_bytes(lane), self._journal.partitions)
         partition = self.partitions.get(number)
         if partition is None or partition.leaving:
             return ()

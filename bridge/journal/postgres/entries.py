@@ -24,9 +24,9 @@ def lane_text(lane: bytes) -> str:
     return lane.decode("utf-8", "surrogatepass")
 
 
-def partition_of(lane: str, partitions: int) -> int:
-    """Return the partition of a lane."""
-    return crc32(lane_bytes(lane)) % partitions
+def partition_of(lane: bytes, partitions: int) -> int:
+    """Return the partition of a lane, as it is kept."""
+    return crc32(lane) % partitions
 
 
 def read_entry(row: Sequence[Any]) -> Entry:

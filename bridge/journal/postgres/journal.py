@@ -77,12 +77,7 @@ class PostgresJournal(Operations):
         self.tail = Newest(_NEWEST, self.read_after, self.check_open)
         self.partitions = self.settings.partitions
         self.cursors: dict[str, SubscriberCursor] = {}
-        self.appender = Appender(
-            self.database,
-            partitions=self.partitions,
-            committed=self._committed,
-            max_waiting=self._max_waiting,
-        )
+        self.appender = Appender(self, self._max_waiting)
         self._members = Members(self)
 
     @property
@@ -103,7 +98,6 @@ class PostgresJournal(Operations):
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.database)
             self.partitions = await in_thread(schema.prepare, self.settings)
-            self.appender.partitions = self.partitions
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.begin(last)
             self._tasks = Tasks("journal", self._deaths)
@@ -153,7 +147,8 @@ class PostgresJournal(Operations):
         new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
 
-    def _committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
+    def committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
+        """Take note of all entries from one position up to another."""
         self.tail.add(before, entries, last)
         self._members.announce_last(last)
 

@@ -36,6 +36,7 @@ from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
 from bridge.journal.states import State
+from bridge.model import Unrecognized
 from bridge.settings import JournalSettings
 
 T = TypeVar("T")
@@ -159,6 +160,9 @@ class SqliteJournal(Store, SqlJournal):
         """See `Journal.find`."""
         name = digest(key)
         position = self.running().indexes.keys.position(name)
+        newest = None if position is None else self._cursors.tail.at(position)
+        if newest is not None and not isinstance(newest.event, Unrecognized):
+            return newest  # as in the file, where only what is not recognized gets a mark
         return await self.reading(entries.find, name, position)
 
     async def record(self, name: str) -> Record | None:

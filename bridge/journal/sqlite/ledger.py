@@ -108,12 +108,10 @@ class GroupLedger(Overlay[bytes]):
             positions[key] = self._keys.positions((key,)).get(key)
         return positions[key] is not None
 
-    def learn(self, digests: Sequence[bytes]) -> None:
-        """Make keys known of which only the digests are told."""
-        self._positions |= dict.fromkeys(digests) | self._keys.positions(digests)
-        for key in digests:
-            if key not in self.claims and not self.has_key(key) and self._lane_of(key) is None:
-                self.claims[key] = self._claimed[key] = None
+    def learn(self, ids: Iterable[bytes]) -> None:
+        """See `Overlay.learn`; all of them are looked up together."""
+        self._positions |= dict.fromkeys(ids) | self._keys.positions(tuple(ids))
+        super().learn(ids)
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""

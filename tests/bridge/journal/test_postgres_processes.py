@@ -611,6 +611,16 @@ async def test_check(make: Make, postgres: PostgresServer, schema: str) -> None:
             pass
 
 
+async def test_a_schema_that_is_there(make: Make, postgres: PostgresServer, schema: str) -> None:
+    """A role that may make no schema uses the one that was made for it."""
+    postgres.sql("CREATE ROLE tenant LOGIN")
+    postgres.sql(f"CREATE SCHEMA {schema} AUTHORIZATION tenant")
+    dsn = postgres.dsn.replace("user=postgres", "user=tenant")
+    check(make(dsn=dsn).settings)
+    async with make(dsn=dsn) as journal:
+        assert (await journal.append([message("a")])).published == 1
+
+
 def make_old(server: PostgresServer, schema: str) -> None:
     """Make tables what they were in their first format."""
     server.sql(
