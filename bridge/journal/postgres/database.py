@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -32,6 +33,7 @@ _ARRAY: Final = Struct("!5i")
 _EMPTY: Final = Struct("!3i").pack(0, 0, _BYTEA)
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
+_VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
@@ -141,7 +143,7 @@ class Database:
     """Connections while the context is open, and SQL on the journal's own schema.
 
     `$.` in a statement stands for the schema: no search path is set, since a pooler would not
-    keep it, and since a subscriber's transaction has its own.
+    keep it, and since a subscriber's transaction has its own. Values may be named as `:name`.
     """
 
     def __init__(self, settings: PostgresSettings) -> None:
@@ -165,7 +167,7 @@ class Database:
         self._effects = _Pool(settings.connections, self._lend)
 
     def _qualified(self, statement: str) -> str:
-        return statement.replace("$.", f'"{self.schema}".')
+        return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
     async def __aenter__(self) -> Self:
         """Be ready to connect."""

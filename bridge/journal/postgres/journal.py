@@ -74,7 +74,7 @@ class PostgresJournal(Operations):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.tail = Newest(_NEWEST, self.read_after, self.check_open)
+        self.tail = Newest(_NEWEST, self.read_after)
         self.partitions = self.settings.partitions
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
@@ -82,7 +82,7 @@ class PostgresJournal(Operations):
 
     @property
     def owner(self) -> str:
-        """The name of this process among those that serve subscribers."""
+        """See `SqlJournal.owner`."""
         return self._members.owner
 
     @property
@@ -99,7 +99,7 @@ class PostgresJournal(Operations):
             await resources.enter_async_context(self.database)
             self.partitions = await in_thread(schema.prepare, self.settings)
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
-            self.tail.begin(last)
+            self.tail.open(last)
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
@@ -125,7 +125,7 @@ class PostgresJournal(Operations):
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        self.tail.wake()
+        self.tail.end("the journal is not open")
         await self._tasks.close()
         self.appender.fail("the journal was closed")
         await self._members.leave()
