@@ -17,8 +17,8 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _WINDOW: Final = 4000  # positions that a step looks at
 _ANSWERS_WITHIN: Final = 3.0
 
-# A step over the oldest entries. Whoever waits for one keeps it up to the limit: the subscriber that
-# is furthest behind, those that hold it, and its dead letters.
+# A step over the oldest entries. Up to the limit one stays for whoever waits for it: the subscriber
+# that is furthest behind, those that hold it, and its dead letters.
 _SWEEP: Final = """
 WITH few AS (
     SELECT position, extract(epoch FROM now()) - at AS age, (
