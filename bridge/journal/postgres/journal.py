@@ -19,7 +19,6 @@ from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
-from bridge.journal.postgres.entries import COLUMNS, read_entry
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -240,16 +239,23 @@ class PostgresJournal(Operations):
 
         Raises `JournalError`.
         """
-        rows = await self.database.rows(
-            f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
-            "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
-            f"(SELECT {COLUMNS} FROM $.entries WHERE position > %s AND event IS NOT NULL"
-            f"{'' if partitions is None else ' AND partition = ANY(%s)'}"
-            " ORDER BY position LIMIT %s) AS page) AS page "
-            "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
-            (position, *(() if partitions is None else (list(partitions),)), limit, _LARGEST_PAGE),
+        chosen = "" if partitions is None else "AND partition = ANY(:partitions)"
+        return await self._rows(
+            f"""
+            SELECT position, at, lane, event, reparsed FROM (
+                SELECT *, sum(octet_length(event)) OVER (ORDER BY position) AS total FROM (
+                    SELECT {self._dialect.columns} FROM $.entries
+                    WHERE position > :position AND event IS NOT NULL {chosen}
+                    ORDER BY position LIMIT :limit
+                ) AS page
+            ) AS page WHERE total <= :most OR total = octet_length(event) ORDER BY position
+            """,  # noqa: S608 - our own text
+            self._entry,
+            position=position,
+            partitions=list(partitions or ()),
+            limit=limit,
+            most=_LARGEST_PAGE,
         )
-        return list(map(read_entry, rows))
 
     # --- keeping house -----------------------------------------------------------------------
 
