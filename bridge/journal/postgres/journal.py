@@ -66,8 +66,8 @@ class PostgresJournal(Operations):
         self._max_waiting = max_waiting
         self._sweep_every = sweep_every
         self._changed: Callable[[str], Awaitable[None]] | None = None
-        self._open = False
         self._deaths = Deaths()
+        self._losses = 0
         self._make()
 
     def _make(self) -> None:
@@ -78,6 +78,7 @@ class PostgresJournal(Operations):
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self._members = Members(self)
+        self.confirmed = 0  # the last position that the server itself has told
 
     @property
     def owner(self) -> str:
@@ -95,10 +96,12 @@ class PostgresJournal(Operations):
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
-            await resources.enter_async_context(self.database)
+            resources.push_async_callback(self.database.close)
+            self.database.open()
             self.partitions = await in_thread(schema.prepare, self.settings)
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.open(last)
+            self.confirmed = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
@@ -109,7 +112,6 @@ class PostgresJournal(Operations):
             ):
                 self._tasks.start(run.__qualname__, run)
             await self._members.joined.wait()
-            self._open = True
             self._resources = resources.pop_all()
         return self
 
@@ -120,7 +122,6 @@ class PostgresJournal(Operations):
         traceback: TracebackType | None,
     ) -> None:
         """Let others go on, and disconnect; callers that wait get a `JournalError`."""
-        self._open = False
         await self._resources.aclose()
 
     async def _stop(self) -> None:
@@ -128,11 +129,6 @@ class PostgresJournal(Operations):
         await self._tasks.close()
         self.appender.fail("the journal was closed")
         await self._members.leave()
-
-    def check_open(self) -> None:
-        """Raise `JournalError` where the journal is not open."""
-        if not self._open:
-            raise JournalError("the journal is not open")
 
     # --- appending -------------------------------------------------------------------------
 
@@ -142,18 +138,24 @@ class PostgresJournal(Operations):
         Where the connection is lost in the midst of a commit, the events are appended once more:
         those that were committed count as duplicates.
         """
-        self.check_open()
+        self.tail.check()
         new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
 
     def committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         """Take note of all entries from one position up to another."""
+        self.confirmed = max(self.confirmed, last)
         self.tail.add(before, entries, last)
         self._members.announce_last(last)
 
+    async def behind(self) -> None:
+        """Go on where the server is behind what it had committed, and tell that."""
+        self._losses += 1
+        await housekeeping.go_beyond(self.database, self.confirmed)
+
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
-        self.check_open()
+        self.tail.check()
         await self.appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
@@ -163,14 +165,11 @@ class PostgresJournal(Operations):
         if word.startswith(LAST):
             self.tail.hear_of(int(word))
         elif word == _PURGED:
-            self._forget_newest()
+            self.tail.clear()
             for name in tuple(self.cursors):
                 await self._look_again(name)
         elif word in self.cursors:
             await self._look_again(word)
-
-    def _forget_newest(self) -> None:
-        self.tail.begin(self.tail.last, reach=self.tail.reach)
 
     async def _look_again(self, name: str) -> None:
         """Let delivery look for what a subscriber holds."""
@@ -191,7 +190,6 @@ class PostgresJournal(Operations):
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
-        self.check_open()
         cursor = self.cursors.get(name)
         if cursor is not None:
             await cursor.rewind()
@@ -210,14 +208,12 @@ class PostgresJournal(Operations):
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        self.check_open()
         if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.drop(tuple(cursor.partitions))
+            cursor.drop(cursor.partitions)
         return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        self.check_open()
         if isinstance(start, int):
             return EphemeralCursor(start, self.tail.next_after)
         ((last,),) = await self.database.rows("SELECT last FROM $.head")
@@ -252,9 +248,7 @@ class PostgresJournal(Operations):
 
     async def purge(self, subject: str) -> int:
         """See `Operations.purge`; all processes are told."""
-        self.check_open()
         erased = await super().purge(subject)
-        self._forget_newest()
         self._members.announce(_PURGED)
         return erased
 
@@ -272,6 +266,9 @@ class PostgresJournal(Operations):
 
     async def health(self) -> Health:
         """See `Journal.health`: asks the server whether it would take an event."""
-        if not self._open:
-            return Health(ready=False, reason="the journal is not open")
-        return attrs.evolve(await housekeeping.health(self.database), deaths=self._deaths.count)
+        if self.tail.trouble is not None:
+            return Health(ready=False, reason=self.tail.trouble)
+        health = await housekeeping.health(self.database)
+        if health.ready and self._members.fault is not None:
+            health = Health(ready=False, reason=self._members.fault)
+        return attrs.evolve(health, losses=self._losses, deaths=self._deaths.count)
