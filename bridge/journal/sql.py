@@ -98,7 +98,7 @@ class SqlJournal(Journal):
         """Forget records, by the marks with which the dialect gives them."""
 
     @abstractmethod
-    async def _overwrite(self, whom: Subject) -> None:
+    async def _overwrite(self) -> None:
         """Let nothing be left of what was erased, in memory or in free space."""
 
     # --- entries -----------------------------------------------------------------------------
@@ -524,5 +524,5 @@ class SqlJournal(Journal):
                     conversation=dialect.write_lane(lane),
                 )
             after = lanes[-1]
-        await self._overwrite(whom)
+        await self._overwrite()
         return erased

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from struct import Struct
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -172,7 +171,7 @@ class _Pool:
 
 
 class Database:
-    """Connections while the context is open, and SQL on the journal's own schema.
+    """Connections while it is open, and SQL on the journal's own schema.
 
     `$.` in a statement stands for the schema: no search path is set, since a pooler would not
     keep it, and since a subscriber's transaction has its own. Values may be named as `:name`.
@@ -202,17 +201,11 @@ class Database:
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
         """Be ready to connect."""
         self._own.closed = self._effects.closed = False
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         """Close all connections."""
         await self._own.end()
         await self._effects.end()

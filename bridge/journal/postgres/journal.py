@@ -66,7 +66,6 @@ class PostgresJournal(Operations):
         self._max_waiting = max_waiting
         self._sweep_every = sweep_every
         self._changed: Callable[[str], Awaitable[None]] | None = None
-        self._open = False
         self._deaths = Deaths()
         self._losses = 0
         self._make()
@@ -97,7 +96,8 @@ class PostgresJournal(Operations):
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
-            await resources.enter_async_context(self.database)
+            resources.push_async_callback(self.database.close)
+            self.database.open()
             self.partitions = await in_thread(schema.prepare, self.settings)
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.open(last)
@@ -112,7 +112,6 @@ class PostgresJournal(Operations):
             ):
                 self._tasks.start(run.__qualname__, run)
             await self._members.joined.wait()
-            self._open = True
             self._resources = resources.pop_all()
         return self
 
@@ -123,7 +122,6 @@ class PostgresJournal(Operations):
         traceback: TracebackType | None,
     ) -> None:
         """Let others go on, and disconnect; callers that wait get a `JournalError`."""
-        self._open = False
         await self._resources.aclose()
 
     async def _stop(self) -> None:
@@ -131,11 +129,6 @@ class PostgresJournal(Operations):
         await self._tasks.close()
         self.appender.fail("the journal was closed")
         await self._members.leave()
-
-    def check_open(self) -> None:
-        """Raise `JournalError` where the journal is not open."""
-        if not self._open:
-            raise JournalError("the journal is not open")
 
     # --- appending -------------------------------------------------------------------------
 
@@ -145,7 +138,7 @@ class PostgresJournal(Operations):
         Where the connection is lost in the midst of a commit, the events are appended once more:
         those that were committed count as duplicates.
         """
-        self.check_open()
+        self.tail.check()
         new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
 
@@ -162,7 +155,7 @@ class PostgresJournal(Operations):
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
-        self.check_open()
+        self.tail.check()
         await self.appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
@@ -172,14 +165,11 @@ class PostgresJournal(Operations):
         if word.startswith(LAST):
             self.tail.hear_of(int(word))
         elif word == _PURGED:
-            self._forget_newest()
+            self.tail.clear()
             for name in tuple(self.cursors):
                 await self._look_again(name)
         elif word in self.cursors:
             await self._look_again(word)
-
-    def _forget_newest(self) -> None:
-        self.tail.begin(self.tail.last, reach=self.tail.reach)
 
     async def _look_again(self, name: str) -> None:
         """Let delivery look for what a subscriber holds."""
@@ -200,7 +190,6 @@ class PostgresJournal(Operations):
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
-        self.check_open()
         cursor = self.cursors.get(name)
         if cursor is not None:
             await cursor.rewind()
@@ -219,14 +208,12 @@ class PostgresJournal(Operations):
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        self.check_open()
         if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.drop(tuple(cursor.partitions))
+            cursor.drop(cursor.partitions)
         return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        self.check_open()
         if isinstance(start, int):
             return EphemeralCursor(start, self.tail.next_after)
         ((last,),) = await self.database.rows("SELECT last FROM $.head")
@@ -261,9 +248,7 @@ class PostgresJournal(Operations):
 
     async def purge(self, subject: str) -> int:
         """See `Operations.purge`; all processes are told."""
-        self.check_open()
         erased = await super().purge(subject)
-        self._forget_newest()
         self._members.announce(_PURGED)
         return erased
 
@@ -281,8 +266,8 @@ class PostgresJournal(Operations):
 
     async def health(self) -> Health:
         """See `Journal.health`: asks the server whether it would take an event."""
-        if not self._open:
-            return Health(ready=False, reason="the journal is not open")
+        if self.tail.trouble is not None:
+            return Health(ready=False, reason=self.tail.trouble)
         health = await housekeeping.health(self.database)
         if health.ready and self._members.fault is not None:
             health = Health(ready=False, reason=self._members.fault)

@@ -9,6 +9,7 @@ from bridge.journal.dialect import Dialect
 from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
 from bridge.journal.ledger import Record, decode_record
+from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.database import Connection, Database, Row
@@ -26,6 +27,7 @@ class Operations(SqlJournal):
     """The part of the journal that is for operators."""
 
     database: Database
+    tail: Newest
     appender: Appender
     _members: Members
     _dialect = Dialect(
@@ -106,6 +108,7 @@ class Operations(SqlJournal):
     async def _forget_records(self, marks: Sequence[bytes]) -> None:
         await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
 
-    async def _overwrite(self, whom: Subject) -> None:  # noqa: ARG002 - others have it in memory
+    async def _overwrite(self) -> None:
         """See `SqlJournal`; the server's write-ahead log and its backups keep what they have."""
+        self.tail.clear()
         await vacuum(self.database)

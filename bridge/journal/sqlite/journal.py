@@ -221,9 +221,9 @@ class SqliteJournal(Store, SqlJournal):
         writer = self.running()
         await self.writing(forget_records, writer.indexes, writer.records, marks)
 
-    async def _overwrite(self, whom: Subject) -> None:
+    async def _overwrite(self) -> None:
         """Leave nothing of what was erased in the file or in its WAL."""
-        self._cursors.tail.erase(whom)
+        self._cursors.tail.clear()
         await self._chore(_truncate_wal)
 
     @property
