@@ -9,7 +9,9 @@ from typing import Final
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.postgres.database import Database, told
+from bridge.journal.postgres.database import Connection, Database, told
+from bridge.journal.postgres.ledger import HEAD_IS_EMPTY
+from bridge.journal.postgres.schema import LACKS, refuse_lacks, wanted
 from bridge.journal.protocol import Health
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -43,6 +45,15 @@ DELETE FROM $.done USING $.cursors WHERE done.subscriber = cursors.subscriber
 AND done.partition = cursors.partition AND done.position <= cursors.position AND NOT EXISTS (
     SELECT 1 FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
 )
+"""
+_BEYOND: Final = (
+    "UPDATE $.head SET last = %(known)s + %(far)s WHERE last < %(known)s RETURNING last"
+)
+_FAR: Final = 1 << 20  # positions; other processes may know of more than this one
+# What an append does, with nothing to append.
+_TRY: Final = """
+SELECT $.keep(NULL, '{}', '{}', '', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+    '{}', '{}')
 """
 
 
@@ -85,6 +96,22 @@ async def _delete(database: Database, age: float, *, whatever: bool) -> int:
         await asyncio.sleep(0)
 
 
+# --- what the server has lost ----------------------------------------------------------------
+
+
+async def go_beyond(database: Database, known: int) -> None:
+    """Let positions begin beyond what is known, where the server is behind that.
+
+    It has lost what it had committed. If positions came twice, then subscribers, who are beyond
+    them, would not be given what comes.
+    """
+    if await database.rows(_BEYOND, {"known": known, "far": _FAR}):
+        _LOG.critical(
+            "PostgreSQL has lost the last of what it had committed: it was restored from a backup, "
+            "or a standby without all of it was promoted; what comes from now on is kept"
+        )
+
+
 # --- upkeep ----------------------------------------------------------------------------------
 
 
@@ -101,12 +128,25 @@ async def vacuum(database: Database) -> None:
 
 
 async def health(database: Database) -> Health:
-    """Ask the server for the lock of an append, and let go of it."""
+    """Try whether the server would take an append, and all else that is needed."""
     try:
-        async with asyncio.timeout(_ANSWERS_WITHIN), database.transaction() as connection:
-            await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
+        async with (
+            asyncio.timeout(_ANSWERS_WITHIN + 1),
+            database.transaction(_ANSWERS_WITHIN) as connection,
+        ):
+            await _try(database, connection)
     except TimeoutError:
         return Health(ready=False, reason="PostgreSQL does not answer")
     except JournalError as error:
         return Health(ready=False, reason=str(error))
     return Health(ready=True)
+
+
+async def _try(database: Database, connection: Connection) -> None:
+    """Raise `JournalError` where an append, or the rest, would fail; undo what was tried."""
+    lacks = await database.execute(connection, LACKS, wanted(database.schema))
+    tried = await database.execute(connection, _TRY)
+    refuse_lacks(await lacks.fetchall(), database.schema, connection.info.user)
+    if await tried.fetchone() == (None,):
+        raise JournalError(HEAD_IS_EMPTY)
+    raise psycopg.Rollback

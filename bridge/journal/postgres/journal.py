@@ -69,6 +69,7 @@ class PostgresJournal(Operations):
         self._changed: Callable[[str], Awaitable[None]] | None = None
         self._open = False
         self._deaths = Deaths()
+        self._losses = 0
         self._make()
 
     def _make(self) -> None:
@@ -79,6 +80,7 @@ class PostgresJournal(Operations):
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self._members = Members(self)
+        self.confirmed = 0  # the last position that the server itself has told
 
     @property
     def owner(self) -> str:
@@ -100,6 +102,7 @@ class PostgresJournal(Operations):
             self.partitions = await in_thread(schema.prepare, self.settings)
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.open(last)
+            self.confirmed = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
@@ -149,8 +152,14 @@ class PostgresJournal(Operations):
 
     def committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         """Take note of all entries from one position up to another."""
+        self.confirmed = max(self.confirmed, last)
         self.tail.add(before, entries, last)
         self._members.announce_last(last)
+
+    async def behind(self) -> None:
+        """Go on where the server is behind what it had committed, and tell that."""
+        self._losses += 1
+        await housekeeping.go_beyond(self.database, self.confirmed)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
@@ -268,4 +277,7 @@ class PostgresJournal(Operations):
         """See `Journal.health`: asks the server whether it would take an event."""
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
-        return attrs.evolve(await housekeeping.health(self.database), deaths=self._deaths.count)
+        health = await housekeeping.health(self.database)
+        if health.ready and self._members.fault is not None:
+            health = Health(ready=False, reason=self._members.fault)
+        return attrs.evolve(health, losses=self._losses, deaths=self._deaths.count)
