@@ -19,6 +19,7 @@ import attrs
 
 from bridge import settings as tables
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
+from bridge.settings.reader import text_of
 from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
@@ -52,30 +53,10 @@ class Installed:
         Raises `ConfigurationError` where it cannot be imported, is no adapter, or is offered by
         several distributions that differ: which one is meant nobody could tell.
         """
-        if len(self.entry_points) > 1:
-            values = ", ".join(_origin(entry_point) for entry_point in self.entry_points)
-            raise ConfigurationError(f"adapter {self.name} is offered more than once: {values}")
-        (entry_point,) = self.entry_points
-        try:
-            candidate = entry_point.load()
-        except Exception as error:  # a broken package may raise anything as it is imported
-            raise self._unusable(f"{type(error).__name__}: {error}") from error
-        fault = _fault(candidate)
-        if fault is not None:
-            raise self._unusable(fault)
+        candidate = _imported(f"adapter {self.name}", self.entry_points, _loaded)
+        if (fault := _fault(candidate)) is not None:
+            raise ConfigurationError(_unusable(f"adapter {self.name}", self.entry_points[0], fault))
         return cast("AdapterClass", candidate)
-
-    def fault(self) -> str | None:
-        """Return why the adapter cannot be used, or None where it can; this imports it."""
-        try:
-            self.load()
-        except ConfigurationError as error:
-            return str(error)
-        return None
-
-    def _unusable(self, reason: str) -> ConfigurationError:
-        origin = _origin(self.entry_points[0])
-        return ConfigurationError(f"adapter {self.name} cannot be used ({origin}): {reason}")
 
 
 def adapters() -> Mapping[str, Installed]:
@@ -117,7 +98,7 @@ def load(name: str) -> AdapterClass:
 def settings_class(name: str) -> type[Any] | None:
     """Return the settings class of an adapter, or None where none of this name is installed.
 
-    This is what `settings.load` asks for. Raises `ConfigurationError` as `load` does.
+    This is what `settings.loads` asks for. Raises `ConfigurationError` as `load` does.
     """
     offer = adapters().get(name)
     return None if offer is None else offer.load().Settings
@@ -171,7 +152,7 @@ def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry po
 
 
 def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
-    """Return what `settings.load` asks for: the engines of journals that are installed."""
+    """Return what `settings.loads` asks for: the engines of journals that are installed."""
     return {
         name: partial(_settings_of_engine, entry_points)
         for name, entry_points in _offers(JOURNALS).items()
@@ -179,7 +160,7 @@ def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
 
 
 def _settings_of_engine(entry_points: Sequence[metadata.EntryPoint]) -> type[attrs.AttrsInstance]:
-    engine: EngineModule = _imported(entry_points, _module_of)
+    engine: EngineModule = _imported("this engine", entry_points, _module_of)
     return engine.Settings
 
 
@@ -187,27 +168,37 @@ def _module_of(entry_point: metadata.EntryPoint) -> ModuleType:
     return import_module(entry_point.module)
 
 
+def _loaded(entry_point: metadata.EntryPoint) -> object:
+    return entry_point.load()
+
+
 def _imported(
-    entry_points: Sequence[metadata.EntryPoint], load: Callable[[metadata.EntryPoint], Any]
+    what: str,
+    entry_points: Sequence[metadata.EntryPoint],
+    load: Callable[[metadata.EntryPoint], Any],
 ) -> Any:  # noqa: ANN401 - whatever an entry point names
-    """Import something of an engine. Raises `ConfigurationError`."""
+    """Import something that is offered. Raises `ConfigurationError`."""
     if len(entry_points) > 1:
         values = ", ".join(map(_origin, entry_points))
-        raise ConfigurationError(f"this engine is offered more than once: {values}")
+        raise ConfigurationError(f"{what} is offered more than once: {values}")
     (entry_point,) = entry_points
     try:
         return load(entry_point)
     except Exception as error:  # a broken package may raise anything as it is imported
-        told = f"cannot be used ({_origin(entry_point)}): {type(error).__name__}: {error}"
+        told = _unusable(what, entry_point, f"{type(error).__name__}: {error}")
         if isinstance(error, ModuleNotFoundError) and entry_point.extras:
             offer = f"{_distribution(entry_point).name}[{','.join(entry_point.extras)}]"
-            told = f"needs the extra: pip install {offer}"
+            told = f"{what} needs the extra: pip install {offer}"
         raise ConfigurationError(told) from error
+
+
+def _unusable(what: str, entry_point: metadata.EntryPoint, reason: str) -> str:
+    return f"{what} cannot be used ({_origin(entry_point)}): {reason}"
 
 
 def journal_of(settings: tables.JournalSettings) -> Journal:
     """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
-    cls: JournalClass = _engine(settings.engine, metadata.EntryPoint.load)
+    cls: JournalClass = _engine(settings.engine, _loaded)
     return cls.from_settings(settings, local=_local)
 
 
@@ -223,7 +214,7 @@ def _engine(name: str, load: Callable[[metadata.EntryPoint], Any]) -> Any:  # no
     told = unknown("engine", name, offers)
     if name in offers:
         try:
-            return _imported(offers[name], load)
+            return _imported("this engine", offers[name], load)
         except ConfigurationError as error:
             told = str(error)
     raise ConfigurationError((Problem("journal.engine", told),))
@@ -244,4 +235,7 @@ def _local_settings(path: Path, max_size: int) -> tables.JournalSettings:
 
 def read(path: Path | str) -> tables.Settings:
     """Read the settings from a file, with what is installed. Raises `ConfigurationError`."""
-    return tables.load(path, settings_class, installed=adapters(), engines=engines())
+    path = Path(path)
+    return tables.loads(
+        text_of(path), settings_class, installed=adapters(), engines=engines(), path=path
+    )

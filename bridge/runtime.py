@@ -27,7 +27,7 @@ from contextlib import (
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from yarl import URL
@@ -392,12 +392,7 @@ class Bridge(Subscribers, Conversations):
         if delivery is not None:
             await delivery.wake()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
         self.intake.close()
         stack, self._stack = self._stack, None

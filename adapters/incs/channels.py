@@ -113,7 +113,8 @@ class Channels:
         known = Known(channel=channel.kind, account=account, business=_business(number))
         if self._by_id.setdefault(account, known) is not known:
             yield "id", "given to two channels"
-        if channel.agent_id and self._by_agent.setdefault(channel.agent_id, known) is not known:
+        agent = _agent(channel.agent_id)
+        if agent and self._by_agent.setdefault(agent, known) is not known:
             yield "agent_id", "given to two channels"
         if number is not None:
             if self._by_phone.setdefault(number, {}).setdefault(channel.kind, known) is not known:
@@ -235,7 +236,12 @@ class Channels:
                 return kinds[evidence]
             if evidence is None and len(kinds) == 1:
                 return next(iter(kinds.values()))
-        return self._by_agent.get(agent) if agent is not None else None
+        return self._by_agent.get(_agent(agent)) if agent is not None else None
+
+
+def _agent(agent_id: str | None) -> str:
+    """Return an agent's id as Google's console shows it; callbacks have a domain behind it."""
+    return (agent_id or "").removesuffix("@rbm.goog")
 
 
 def _business(number: str | None) -> Party:

@@ -9,6 +9,7 @@ from bridge.adapter.body import read_embedded
 from bridge.adapter.payload import filled, first, identifier, integer, mapping, number, sequence
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.incs import wire
+from bridge.adapters.whatsapp.content import template_parameters
 from bridge.model import (
     Choice,
     ChoiceSource,
@@ -18,7 +19,6 @@ from bridge.model import (
     MediaKind,
     ReplyTo,
     Template,
-    TemplateParameter,
     Text,
     Thumbnail,
 )
@@ -42,7 +42,10 @@ def content_of(message: JsonObject) -> tuple[Content, ReplyTo | None]:
         shown = _text(message, content)
     elif type_number in _MEDIA:
         shown = _media(_MEDIA[type_number], mapping(content))
-    return (build.unsupported(provider_type=kind) if shown is None else shown), None
+    if shown is None:
+        words = _text(message, content)  # in the place of what has no number of its own
+        shown = build.unsupported(provider_type=kind, text=None if words is None else words.text)
+    return shown, None
 
 
 def custom_type_of(message: JsonObject) -> int | None:
@@ -148,7 +151,7 @@ def _template(data: JsonObject) -> Template:
         language=filled(data.get("language")),
         category=filled(data.get("category")),
         body=_body(data),
-        parameters=_parameters(data),
+        parameters=template_parameters(_array(data.get("raw_params"))),
     )
 
 
@@ -159,26 +162,6 @@ def _body(data: JsonObject) -> str | None:
         if type(kind) is str and kind.upper() == "BODY":
             return filled(component.get("text"))
     return None
-
-
-def _parameters(data: JsonObject) -> tuple[TemplateParameter, ...]:
-    parameters = []
-    for item in _array(data.get("raw_params")):
-        component = mapping(item)
-        for value in sequence(component.get("parameters")):
-            parameter = mapping(value)
-            kind = filled(parameter.get("type"))
-            parameters.append(
-                build.template_parameter(
-                    component=filled(component.get("type")),
-                    type=kind,
-                    # The value stands under the name of its type: {"type": "text", "text": 1}.
-                    value=filled(parameter.get(kind)) if kind is not None else None,
-                    sub_type=filled(component.get("sub_type")),
-                    index=integer(component.get("index")),
-                )
-            )
-    return tuple(parameters)
 
 
 def _array(value: JsonValue) -> list[JsonValue]:

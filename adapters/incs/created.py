@@ -23,17 +23,18 @@ from bridge.adapters.whatsapp.wire import party
 from bridge.errors import Unreadable
 from bridge.model import (
     Conversation,
+    ConversationKind,
     Direction,
     Event,
     Message,
     Origin,
     Party,
     Role,
-    Unsupported,
 )
 from bridge.model.frozen import builder
 from bridge.model.keys import folded
 
+_DIRECT: Final = ConversationKind.DIRECT
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
 
@@ -82,7 +83,7 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
                 word,
                 at=message.get("updated_at"),
                 error=message.get("error"),
-                recipient=sides.recipient,
+                recipient=sides.recipient if sides.conversation.kind is _DIRECT else None,
                 conversation=sides.conversation,
                 resolved=channel_msg_id is not None,
             )
@@ -130,8 +131,7 @@ def _message(
         recipient=sides.recipient,
         content=content,
         reply_to=reply_to,
-        # What cannot be shown has a key of its own, so nothing fuller comes under it.
-        settle=settle if aliases and type(content) is not Unsupported else None,
+        settle=settle if aliases else None,
     )
 
 
@@ -167,7 +167,9 @@ def _sides(message: JsonObject, message_id: str, scope: Scope) -> _Sides:
         agent = build.party(user_id=receiver, role=Role.AGENT)
         parties = (user, build.party() if group else agent)
     else:
-        if group is not None or reader is None:
+        if group is not None:
+            reader = build.party()  # a group is nobody
+        elif reader is None:
             reader = build.party(user_id=receiver)
         user, named = reader, receiver
         parties = (build.party(user_id=sender, role=Role.AGENT), reader)

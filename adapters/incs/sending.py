@@ -274,9 +274,3 @@ def _named(template: Template) -> JsonObject:
             raise Unsendable("a template's parameter without a name or a value")
         values[parameter.name] = parameter.value
     return values
-
-
-def table() -> Iterable[tuple[str, Remedy, str]]:
-    """Return every documented code, what to do about it, and what it means."""
-    for code, (remedy, meaning) in CODES.items():
-        yield str(code), remedy, meaning

@@ -8,22 +8,19 @@ limits stand here once more, apart from `capabilities`, so that the two check ea
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final, TypeAlias, final
+from typing import Final, final
 from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
 
-import orjson
-
 from bridge.adapter import Request, Response
 from bridge.adapter.payload import filled, mapping
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import rfc3339
 from bridge.adapter.simulation import (
     Arrived,
-    Buckets,
     Checker,
     Files,
     Objection,
@@ -31,7 +28,7 @@ from bridge.adapter.simulation import (
     Said,
     SimulatedAnswer,
     SimulatedCallback,
-    Windows,
+    json_response,
 )
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channel
@@ -39,8 +36,6 @@ from bridge.adapters.rcs import simulated as rcs
 from bridge.adapters.whatsapp import simulated as whatsapp
 from bridge.adapters.whatsapp.simulated_checks import check_components, check_interactive
 from bridge.model import JsonValue, Location, Media, Text
-
-JsonObject: TypeAlias = dict[str, JsonValue]
 
 _PATH: Final = re.compile(r"/external/messages/(?P<kind>whatsapp|rcs|viber)$")
 _WRONG: Final = Checker("422")
@@ -84,6 +79,7 @@ class SimulatedIncs:
     """
 
     user_id: Final = None
+    trouble: Final = Objection("500", "Server error")
 
     def __init__(self, channels: Iterable[Channel], *, first: int = 0) -> None:
         self.rules = Rules()
@@ -96,23 +92,10 @@ class SimulatedIncs:
         }
         self._by_id = {channel.id: channel for channel in self._channels.values()}
         self.channel = next(iter(self._by_id), 0)
-        self._buckets = Buckets()
-        self._windows = Windows()
         self._count = first
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         """Answer a request to `/external/messages/{channel}`."""
-        try:
-            return self._answer(request, now)
-        except Objection as objection:
-            words = _WORDS.get(objection.code, objection.details)
-            return SimulatedAnswer(response=_failure(objection.code, words))
-
-    def error_inside(self) -> Response:
-        """Return an error with HTTP 200, as INCS's are anyway."""
-        return _failure("500", _WORDS["500"])
-
-    def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         match = _PATH.search(urlsplit(request.url).path)
         if match is None or request.method != "POST":
             raise Objection("404", "no such route")
@@ -120,18 +103,19 @@ class SimulatedIncs:
         channel = self._channels.get(request.headers.get("certification-code", ""))
         if channel is None or channel.kind != kind:
             raise Objection("10001", "another channel's code")
-        if self.rules.errors:
-            raise Objection(self.rules.errors.popleft(), "as the test asked for")
-        body = _read(request.body)
+        self.rules.check_errors()
+        body = _WRONG.body(request)
         user = _WRONG.words(body, "to", 15) or ""
         _WRONG.that(user.isascii() and user.isdigit(), "to must be digits only")
         _check(body, kind)
-        rate = self.rules.rate
-        if rate is not None and not self._buckets.take(
-            str(channel.id), now, every=1 / rate, burst=rate
-        ):
-            raise Objection("429", "too many attempts")
+        self.rules.check_rate(str(channel.id), now, Objection("429", "too many attempts"))
         return self._accept(body, user, channel, now)
+
+    def refusal(self, objection: Objection) -> Response:
+        """Return an error as INCS writes it."""
+        words = _WORDS.get(objection.code, objection.details)
+        told: JsonObject = {"status": "error", "code": int(objection.code), "message": words}
+        return json_response({**told, "data": {}, "error": {}})
 
     def _accept(
         self, body: JsonObject, user: str, channel: Channel, now: datetime
@@ -141,12 +125,11 @@ class SimulatedIncs:
         code = _CHANNEL_CODES[kind]
         if self.rules.cannot_reach(user):
             raise Objection(code, "(#131026) Message undeliverable" if kind == "whatsapp" else "no")
-        if not template and not self._windows.is_open(user, now, self.rules.window):
+        if not template and not self.rules.is_open(user, now):
             raise Objection(code, "(#131047) Re-engagement message")
-        if template and self.rules.templates is not None:
-            name = mapping(body[str(body["type"])]).get("name")
-            if name not in self.rules.templates:
-                raise Objection(code, f"Template with the code [{name}] does not exist")
+        name = mapping(body[str(body["type"])]).get("name") if template else None
+        if template and not self.rules.takes_template(name):
+            raise Objection(code, f"Template with the code [{name}] does not exist")
         number, message_id = self._next(kind, user)
         self.arrived.append(Arrived(message_id=message_id, user=user, correlation=None, body=body))
         created = self._created(number, message_id, channel, now, sender=_AGENT, receiver=user)
@@ -161,17 +144,16 @@ class SimulatedIncs:
         data: JsonObject = {"msg_id": message_id}
         answer: JsonObject = {"status": "success", "code": 200, "message": "", "data": data}
         return SimulatedAnswer(
-            response=_response({**answer, "error": {}}), callbacks=tuple(callbacks)
+            response=json_response({**answer, "error": {}}), callbacks=tuple(callbacks)
         )
 
     def _next(self, kind: str, user: str) -> tuple[int, str]:
         """Return INCS's number of the next message, and the channel's id for it."""
         self._count += 1
-        name = f"{user}/{self._count:08}"
         if kind == "whatsapp":
-            message_id = "wamid." + base64.b64encode(name.encode()).decode()
+            message_id = whatsapp.wamid_of(self._count, user)
         else:
-            message_id = str(uuid5(_NAMESPACE, f"{kind}/{name}"))
+            message_id = str(uuid5(_NAMESPACE, f"{kind}/{user}/{self._count:08}"))
         return _FIRST_NUMBER + self._count, message_id
 
     # --- callbacks ---------------------------------------------------------------------------
@@ -210,7 +192,7 @@ class SimulatedIncs:
         """Return the callback of a user's message on a channel, in the form of its kind."""
         channel = self._by_id[self.channel if account is None else int(account)]
         digits = user.removeprefix("+")
-        self._windows.opened(digits, now)
+        self.rules.open_window(digits, now)
         number, message_id = self._next(channel.kind, digits)
         if channel.kind == "viber":
             created = self._created(
@@ -335,16 +317,6 @@ def _on_rcs(
 # --- checks --------------------------------------------------------------------------------------
 
 
-def _read(body: bytes) -> JsonObject:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = None
-    if type(value) is not dict:
-        raise Objection("422", "the body is not a JSON object")
-    return value
-
-
 def _check(body: JsonObject, kind: str) -> None:
     """Check a message. Raises `Objection`."""
     type_ = body.get("type")
@@ -354,9 +326,7 @@ def _check(body: JsonObject, kind: str) -> None:
         case "text":
             _WRONG.words(body, "text", _LONGEST[kind])
         case "image" | "video" | "audio" | "document":
-            file = _WRONG.object(body, type_)
-            link = _WRONG.words(file, "link", 2048) or ""
-            _WRONG.that(link.startswith(("http://", "https://")), "link")
+            _WRONG.link(_WRONG.object(body, type_), "link")
         case "otp":
             otp = _WRONG.object(body, "otp")
             _WRONG.words(otp, "code", 20)
@@ -380,12 +350,3 @@ def _channel_checks(check: Callable[[JsonObject], None], value: JsonObject) -> N
         check(value)
     except Objection as objection:
         raise Objection("10002", f"(#{objection.code}) {objection.details}") from None
-
-
-def _response(value: JsonValue) -> Response:
-    return Response(body=orjson.dumps(value), content_type="application/json")
-
-
-def _failure(code: str, words: str) -> Response:
-    told: JsonObject = {"status": "error", "code": int(code), "message": words}
-    return _response({**told, "data": {}, "error": {}})

@@ -9,6 +9,7 @@ from bridge.adapter import build
 from bridge.adapter.payload import filled, identifier, instant
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs.channels import Channels
+from bridge.adapters.whatsapp.account import reason_of
 from bridge.errors import Unreadable
 from bridge.model import Event, TemplateAspect
 from bridge.model.keys import hour_of, template_key
@@ -49,6 +50,6 @@ def template_update(
             template_name=filled(body.get("template_name")),
             aspect=aspect,
             value=value,
-            reason=filled(body.get("reason")),
+            reason=reason_of(body.get("reason")),
         )
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
+from bridge.adapters.rcs import wire as rcs
 from bridge.model import JsonValue, Status, TemplateAspect
 
 CHANNEL: Final = "incs"
@@ -38,18 +39,11 @@ TEMPLATE_ASPECTS: Final = {
 }
 
 # `message_status` of message_status_update: words. The first four are documented; `played` is
-# Meta's newer word for a voice note, and INCS hands on what Meta says; the others are Meta's and
-# Google's own, in lower case as INCS has the others of RCS.
+# Meta's newer word for a voice note, and INCS hands on what Meta says; the others are those of RCS,
+# in lower case as INCS has them.
 STATUS_WORDS: Final = {
-    "accepted": Status.ACCEPTED,
-    "pending": Status.ACCEPTED,
-    "sent": Status.SENT,
-    "failed": Status.FAILED,
-    "delivered": Status.DELIVERED,
-    "read": Status.READ,
     "played": Status.PLAYED,
-    "expired": Status.EXPIRED,
-    "ttl_expiration_revoked": Status.EXPIRED,
+    **{word.lower(): status for word, status in rcs.STATUSES.items()},
 }
 
 # `message_status` of message_status_updated and `channel_status` of message_created: numbers,

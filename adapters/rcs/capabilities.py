@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Receipts
 from bridge.adapters.rcs.wire import CHANNEL
 from bridge.model import MediaKind
 
-_DOCS: Final = "https://developers.google.com/business-communications/rcs-business-messaging"
 _FILE: Final = 100 * 1024 * 1024
 _DESCRIPTION: Final = 2000
 _ACTS: Final = frozenset(Act)
@@ -35,37 +36,14 @@ CARD: Final = MenuForm(
     header=200,
     media=_CARD_FILES,
 )
-CARD_WITH_SUGGESTIONS: Final = MenuForm(
-    name="rich cards with suggestions",
-    acts=_ACTS,
-    options=11,
-    title=25,
-    id=2048,
-    text=_DESCRIPTION,
-    header=200,
-    media=_CARD_FILES,
-)
-CAROUSEL_CARD: Final = MenuForm(
-    name="cards of a carousel",
-    acts=_ACTS,
-    options=4,
-    needs_options=False,
-    title=25,
-    id=2048,
-    text=_DESCRIPTION,
-    needs_text=False,
-    header=200,
-    media=_CARD_FILES,
+CARD_WITH_SUGGESTIONS: Final = attrs.evolve(CARD, name="rich cards with suggestions", options=11)
+CAROUSEL_CARD: Final = attrs.evolve(
+    CARD, name="cards of a carousel", needs_options=False, needs_text=False
 )
 
 CAPABILITIES: Final = Capabilities(
     channel=CHANNEL,
     title="RCS for Business",
-    sources=(
-        f"{_DOCS}/guides/build/messages/send",
-        f"{_DOCS}/guides/build/events/send-events",
-        f"{_DOCS}/reference/rest/v1/phones.agentMessages",
-    ),
     text=TEXT,
     menus=(SUGGESTIONS, CARD, CARD_WITH_SUGGESTIONS),
     carousel=CarouselForm(cards=10, forms=(CAROUSEL_CARD,)),

@@ -19,6 +19,8 @@ from bridge.adapter.payload import (
     mapping,
     number,
     phone,
+    several,
+    sole,
 )
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.rcs import wire
@@ -52,6 +54,7 @@ _BUSINESS: Final = Role.BUSINESS
 _DOCUMENT: Final = MediaKind.DOCUMENT
 _ACTION: Final = ChoiceSource.ACTION
 _SUGGESTION: Final = ChoiceSource.SUGGESTION
+_DEGREES: Final = frozenset({"latitude", "longitude"})
 
 
 def translate_item(item: JsonObject, scope: Scope, *place: Step) -> Event:
@@ -154,7 +157,8 @@ def _words(value: JsonValue) -> str | None:
 
 
 def _error(item: JsonObject) -> ProviderError | None:
-    told = {**item, **mapping(item.get("error"))}
+    errors = (*several(item.get("error")), *several(item.get("errors")))
+    told = {**item, **next((each for each in errors if type(each) is dict), {})}
     code = first(told, wire.ERROR_CODES, identifier)
     title = first(told, wire.ERROR_TITLES, filled)
     if code is None and title is None:
@@ -216,20 +220,21 @@ def _message(item: JsonObject, scope: Scope) -> Message:
 def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
     """Return what the parts hold that say something, and what they answer.
 
-    Google sends one part. A gateway's words beside a file are its caption.
+    Google sends one part. A gateway's words beside a file are its caption, beside a suggestion its
+    title or more about it, and beside a place its name.
     """
     words = filled(item.get("text"))
     shown: Content | None = None
     reply_to: ReplyTo | None = None
     told = [name for name in wire.CONTENT_FIELDS if item.get(name) not in (None, "")]
     if "userFile" in told:
-        shown = _media(mapping(item["userFile"]), words)
+        shown = _media(sole(item["userFile"]), words)
     if shown is None and "suggestionResponse" in told:
-        shown, reply_to = _choice(mapping(item["suggestionResponse"]), item)
+        shown, reply_to = _choice(sole(item["suggestionResponse"]), item, words)
+    if shown is None and "location" in told:
+        shown = _location(item["location"], words)
     if shown is None and words is not None:
         shown = build.text(text=words)
-    if shown is None and "location" in told:
-        shown = _location(item["location"])
     if shown is not None:
         return shown, reply_to
     unknown = [name for name in item if name not in wire.ENVELOPE_FIELDS]
@@ -264,21 +269,27 @@ def _media(file: JsonObject, caption: str | None) -> Media | None:
     )
 
 
-def _location(value: JsonValue) -> Location | None:
-    if type(value) is not dict:
+def _location(value: JsonValue, words: str | None) -> Location | None:
+    place = sole(value)
+    if not place and value != {}:
         return None
+    if place and _DEGREES.isdisjoint(place):
+        return None  # of another shape, and so nowhere
     # Protocol buffers leave out what equals the default: no latitude is the equator.
-    latitude, longitude = number(value.get("latitude") or 0), number(value.get("longitude") or 0)
+    latitude, longitude = (number(place.get(name) or 0) for name in ("latitude", "longitude"))
     if latitude is None or longitude is None:
         return None
-    return build.location(latitude=latitude, longitude=longitude)
+    return build.location(latitude=latitude, longitude=longitude, name=words)
 
 
-def _choice(response: JsonObject, item: JsonObject) -> tuple[Choice | None, ReplyTo | None]:
+def _choice(
+    response: JsonObject, item: JsonObject, words: str | None
+) -> tuple[Choice | None, ReplyTo | None]:
     postback = filled(response.get("postbackData"))
-    title = filled(response.get("text"))
-    if postback is None and title is None:
+    label = filled(response.get("text"))
+    if postback is None and label is None:
         return None, None
+    title = label or words
     # INCS adds where the suggestion was shown; Google does not tell.
     shown = mapping(response.get("trackdata"))
     message_id = identifier(shown.get("msgId"))
@@ -286,6 +297,7 @@ def _choice(response: JsonObject, item: JsonObject) -> tuple[Choice | None, Repl
         source=_source(response, shown, item),
         id=postback,
         title=title,
+        description=words if words != title else None,
         card=integer(shown.get("cardIndex")),
         suggestion=integer(shown.get("suggestionIndex")),
         template=identifier(shown.get("template")),

@@ -6,7 +6,7 @@ https://cloud.google.com/apis/design/errors
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from bridge.adapter import Refused, Remedy, Response
@@ -81,9 +81,3 @@ def _retry_delay(error: dict[str, JsonValue]) -> float | None:
         if seconds is not None:
             return bounded_pause(seconds)
     return None
-
-
-def table() -> Iterable[tuple[str, Remedy, str]]:
-    """Return every documented status, what to do about it, and what it means."""
-    for status, (remedy, meaning) in STATUSES.items():
-        yield status, remedy, meaning

@@ -33,7 +33,7 @@ from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.rcs.capabilities import CAPABILITIES, MESSAGE
 from bridge.adapters.rcs.outgoing import JsonObject, content_message
-from bridge.adapters.rcs.refusals import ALREADY_EXISTS, STATUSES, refusal, status_of
+from bridge.adapters.rcs.refusals import ALREADY_EXISTS, STATUSES, refusal
 from bridge.adapters.rcs.wire import CHANNEL
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unsendable
 from bridge.model import Deletion, Media, Message, Native, ProviderError, Receipt
@@ -142,16 +142,10 @@ class RcsSender:
 
     def uploaded(self, response: Response, /) -> str | Refused:
         """Return the name that Google gives a file."""
-        try:
-            body = read_object(response.body)
-        except MalformedBody:
-            return refused_by_status(response, "no JSON object")
-        if "error" in body:
-            return refusal(mapping(body["error"]), response)
-        name = filled(body.get("name"))
-        if response.status != _SUCCESS or name is None:
-            return refused_by_status(response, "no name in it")
-        return name
+        body = _read(response)
+        if isinstance(body, Refused):
+            return body
+        return filled(body.get("name")) or refused_by_status(response, "no name in it")
 
     def _agent(self, account: str | None) -> str:
         agent = account or self.agent_id
@@ -181,28 +175,29 @@ class RcsSender:
 
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Google's response means; an id that was used before was accepted before."""
-        try:
-            body = read_object(response.body)
-        except MalformedBody:
-            return refused_by_status(response, "no JSON object")
+        told = _read(response)
+        if isinstance(told, Refused) and told.error.code != ALREADY_EXISTS:
+            if isinstance(message.content, Deletion) and told.remedy is Remedy.UNREACHABLE:
+                return attrs.evolve(told, remedy=Remedy.REFUSED)
+            return told
         names_message = not isinstance(message.content, Receipt | Deletion)
-        accepted = Accepted(message_id=message.message_id if names_message else None)
-        if "error" in body:
-            error = mapping(body["error"])
-            if status_of(error) == ALREADY_EXISTS:
-                return accepted
-            refused = refusal(error, response)
-            if isinstance(message.content, Deletion) and refused.remedy is Remedy.UNREACHABLE:
-                return attrs.evolve(refused, remedy=Remedy.REFUSED)
-            return refused
-        if response.status != _SUCCESS:
-            return refused_by_status(response, "no error in it")
-        return accepted
+        return Accepted(message_id=message.message_id if names_message else None)
 
     def remedy(self, error: ProviderError, /) -> Remedy:
         """Say what to do about an error that a status told."""
         known = STATUSES.get(error.code or "")
         return Remedy.REFUSED if known is None else known[0]
+
+
+def _read(response: Response) -> JsonObject | Refused:
+    """Return the object that a response holds where it is a success."""
+    try:
+        body = read_object(response.body)
+    except MalformedBody:
+        return refused_by_status(response, "no JSON object")
+    if "error" in body:
+        return refusal(mapping(body["error"]), response)
+    return body if response.status == _SUCCESS else refused_by_status(response, "no error in it")
 
 
 def _uuid(message_id: str) -> str:

@@ -11,18 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias, final
+from typing import Final, final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from uuid import UUID, uuid5
 
-import orjson
-
 from bridge.adapter import Request, Response
 from bridge.adapter.payload import filled, number
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import rfc3339
 from bridge.adapter.simulation import (
     Arrived,
-    Buckets,
     Checker,
     Files,
     Objection,
@@ -30,10 +28,9 @@ from bridge.adapter.simulation import (
     Said,
     SimulatedAnswer,
     SimulatedCallback,
+    json_response,
 )
 from bridge.model import JsonValue, Location, Media, Text
-
-JsonObject: TypeAlias = dict[str, JsonValue]
 
 _RESOURCE: Final = re.compile(
     r"/v1/phones/(?P<phone>\+?\d+)/(?P<kind>agentMessages|agentEvents)(?:/(?P<id>[^/]+))?$"
@@ -79,6 +76,7 @@ class SimulatedRcs:
     """
 
     user_id: Final = None
+    trouble: Final = Objection("UNAVAILABLE", "The service is unavailable.")
 
     def __init__(
         self, *, agent: str = "example_agent", first: int = 0, is_open: bool = False
@@ -88,7 +86,6 @@ class SimulatedRcs:
         self.files = Files()
         self.offline: set[str] = set()
         self.conflicts = False
-        self._buckets = Buckets()
         self._tokens: dict[str, datetime] = {}
         self._used: set[tuple[str, str]] = set()
         self._agent = agent
@@ -97,12 +94,6 @@ class SimulatedRcs:
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         """Answer a request for a token, or one that sends, tells an event, or revokes."""
-        try:
-            return self._answer(request, now)
-        except Objection as objection:
-            return SimulatedAnswer(response=_error(objection.code, objection.details))
-
-    def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         url = urlsplit(request.url)
         if _TOKEN.search(url.path):
             return SimulatedAnswer(response=self._token(request, now))
@@ -112,15 +103,14 @@ class SimulatedRcs:
         if match is None:
             raise Objection("NOT_FOUND", "no such method")
         self._authorize(request, now)
-        if self.rules.errors:
-            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        self.rules.check_errors()
         query: JsonObject = {name: values[0] for name, values in parse_qs(url.query).items()}
         self._agent = _INVALID.words(query, "agentId", _MAX_URL) or ""
         phone = "+" + match["phone"].removeprefix("+")
         if self.rules.cannot_reach(phone.removeprefix("+")):
             raise Objection("NOT_FOUND", "Requested entity was not found.")
         if request.method == "DELETE":
-            return SimulatedAnswer(response=_response({}))
+            return SimulatedAnswer(response=json_response({}))
         if match["kind"] == "agentEvents":
             return self._event(request, query, phone)
         return self._message(request, query, phone, now)
@@ -130,9 +120,11 @@ class SimulatedRcs:
         past = datetime.min.replace(tzinfo=UTC)
         self._tokens = dict.fromkeys(self._tokens, past)
 
-    def error_inside(self) -> Response:
-        """Return an error with HTTP 200."""
-        return Response(body=_error("UNAVAILABLE", "The service is unavailable.").body)
+    def refusal(self, objection: Objection) -> Response:
+        """Return an error as Google writes it."""
+        http = _HTTP.get(objection.code, 500)
+        error: JsonObject = {"code": http, "message": objection.details, "status": objection.code}
+        return json_response({"error": error}, http)
 
     def _token(self, request: Request, now: datetime) -> Response:
         """Exchange an assertion, which is signed by nobody that this could know.
@@ -142,10 +134,10 @@ class SimulatedRcs:
         form = parse_qs(request.body.decode("utf-8", "replace"))
         assertion = form.get("assertion", [""])[0]
         if form.get("grant_type") != [_GRANT] or assertion.count(".") != 2:  # noqa: PLR2004
-            return _response({"error": "invalid_grant"}, 400)
+            return json_response({"error": "invalid_grant"}, 400)
         token = f"{_ISSUED}{len(self._tokens)}"
         self._tokens[token] = now + _LIFETIME
-        return _response(
+        return json_response(
             {
                 "access_token": token,
                 "expires_in": int(_LIFETIME.total_seconds()),
@@ -166,43 +158,38 @@ class SimulatedRcs:
         https://developers.google.com/business-communications/rcs-business-messaging/reference/rest/v1/files/create
         """
         self._authorize(request, now)
-        if self.rules.errors:
-            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        self.rules.check_errors()
         query = parse_qs(urlsplit(request.url).query)
         _INVALID.that(bool(query.get("agentId")), "agentId")
         _INVALID.that("/" in request.headers.get("Content-Type", ""), "Content-Type")
         _INVALID.that(bool(request.body), "no file")
         name = f"files/{uuid5(_NAMESPACE, str(len(self.files)))}"
         self.files[name] = request.body
-        return SimulatedAnswer(response=_response({"name": name}))
+        return SimulatedAnswer(response=json_response({"name": name}))
 
     def _event(self, request: Request, query: JsonObject, phone: str) -> SimulatedAnswer:
         event_id = _uuid(query, "eventId")
-        body = _read(request.body)
+        body = _read(request)
         _INVALID.only(body, ("eventType", "messageId"))
         _INVALID.that(body.get("eventType") in ("IS_TYPING", "READ"), "eventType")
         if body["eventType"] == "READ":
             _INVALID.words(body, "messageId", _MAX_URL)
         name = f"phones/{phone}/agentEvents/{event_id}"
-        return SimulatedAnswer(response=_response({"name": name, **body}))
+        return SimulatedAnswer(response=json_response({"name": name, **body}))
 
     def _message(
         self, request: Request, query: JsonObject, phone: str, now: datetime
     ) -> SimulatedAnswer:
         message_id = _uuid(query, "messageId")
-        body = _read(request.body)
+        body = _read(request)
         ttl = _check_message(body)
         name = f"phones/{phone}/agentMessages/{message_id}"
         told: JsonObject = {"name": name, "sendTime": rfc3339(now), **body}
         if (self._agent, message_id) in self._used:
             if self.conflicts:
                 raise Objection("ALREADY_EXISTS", "Requested entity already exists")
-            return SimulatedAnswer(response=_response(told))
-        rate = self.rules.rate
-        if rate is not None and not self._buckets.take(
-            self._agent, now, every=1 / rate, burst=rate
-        ):
-            raise Objection("RESOURCE_EXHAUSTED", "Quota exceeded")
+            return SimulatedAnswer(response=json_response(told))
+        self.rules.check_rate(self._agent, now, Objection("RESOURCE_EXHAUSTED", "Quota exceeded"))
         self._used.add((self._agent, message_id))
         if phone in self.offline:
             expired = (
@@ -210,7 +197,7 @@ class SimulatedRcs:
                 if ttl is not None
                 else ()
             )
-            return SimulatedAnswer(response=_response(told), callbacks=expired)
+            return SimulatedAnswer(response=json_response(told), callbacks=expired)
         self.arrived.append(
             Arrived(
                 message_id=message_id,
@@ -227,7 +214,7 @@ class SimulatedRcs:
             for position, status in enumerate(self.rules.statuses)
             if status in _EVENTS
         )
-        return SimulatedAnswer(response=_response(told), callbacks=callbacks)
+        return SimulatedAnswer(response=json_response(told), callbacks=callbacks)
 
     # --- callbacks ---------------------------------------------------------------------------
 
@@ -311,15 +298,9 @@ def _uuid(query: JsonObject, name: str) -> str:
         raise Objection("INVALID_ARGUMENT", f"{name} must be a UUID") from None
 
 
-def _read(body: bytes) -> JsonObject:
-    _INVALID.that(len(body) <= _MAX_BYTES, "the message is larger than 250 kB")
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = None
-    if type(value) is not dict:
-        raise Objection("INVALID_ARGUMENT", "the body is not a JSON object")
-    return value
+def _read(request: Request) -> JsonObject:
+    _INVALID.that(len(request.body) <= _MAX_BYTES, "the message is larger than 250 kB")
+    return _INVALID.body(request)
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -357,8 +338,7 @@ def _check_file(parent: JsonObject) -> None:
         return
     info = _INVALID.object(parent, "contentInfo")
     _INVALID.only(info, ("fileUrl", "thumbnailUrl", "forceRefresh", "contentDescription"))
-    url = _INVALID.words(info, "fileUrl", _MAX_URL) or ""
-    _INVALID.that(url.startswith(("http://", "https://")), "fileUrl")
+    _INVALID.link(info, "fileUrl")
 
 
 def _check_rich_card(card: JsonObject) -> None:
@@ -405,22 +385,9 @@ def _check_action(told: JsonObject, name: str) -> None:
     action = _INVALID.object(told, name)
     match name:
         case "openUrlAction":
-            url = _INVALID.words(action, "url", _MAX_URL) or ""
-            _INVALID.that(url.startswith(("http://", "https://")), "url")
+            _INVALID.link(action, "url")
         case "dialAction":
             digits = _INVALID.words(action, "phoneNumber", 100) or ""
             _INVALID.that(set(digits) <= set("0123456789+*#"), "phoneNumber")
         case "viewLocationAction":
             _INVALID.that("latLong" in action or "query" in action, "latLong or query")
-
-
-def _response(value: JsonValue, status: int = 200) -> Response:
-    return Response(
-        status=status, body=orjson.dumps(value), content_type="application/json; charset=UTF-8"
-    )
-
-
-def _error(status: str, details: str) -> Response:
-    http = _HTTP.get(status, 500)
-    error: JsonObject = {"code": http, "message": details, "status": status}
-    return _response({"error": error}, http)

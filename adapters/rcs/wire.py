@@ -31,15 +31,20 @@ REPEATS_FOR: Final = timedelta(days=30)
 # .../reference/rest/v1/UserEvent and .../reference/rest/v1/ServerEvent, `eventType`.
 # A revocation that failed says nothing about where the message stands: it may still arrive.
 # It stays a status, so that it is seen beside the message it is about.
-# A gateway also tells what Google answers only to the request that sends a message.
+# A gateway also tells what Google answers only to the request that sends a message, some in the
+# words of the GSMA's chatbot platform API (FNW.11) or of their other channels.
 STATUSES: Final = {
     "ACCEPTED": Status.ACCEPTED,
     "PENDING": Status.ACCEPTED,
     "SENT": Status.SENT,
     "FAILED": Status.FAILED,
+    "REJECTED": Status.FAILED,
+    "UNDELIVERABLE": Status.FAILED,
+    "UNDELIVERED": Status.FAILED,
     "EXPIRED": Status.EXPIRED,
     "DELIVERED": Status.DELIVERED,
     "READ": Status.READ,
+    "DISPLAYED": Status.READ,
     "TTL_EXPIRATION_REVOKED": Status.EXPIRED,
     "TTL_EXPIRATION_REVOKE_FAILED": Status.UNKNOWN,
 }
@@ -47,7 +52,7 @@ STATUSES: Final = {
 REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons")
 # What a gateway says of a failure.
 ERROR_CODES: Final = ("errorCode", "code")
-ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message")
+ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message", "title", "description")
 CONSENTS: Final = {
     "SUBSCRIBE": True,
     "UNSUBSCRIBE": False,

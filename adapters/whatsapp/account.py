@@ -5,6 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +14,7 @@ import attrs
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import digest, filled, identifier, instant, mapping
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
+from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import identity_of, party
@@ -20,6 +22,7 @@ from bridge.errors import Unreadable
 from bridge.model import (
     ConsentChange,
     Direction,
+    JsonValue,
     Message,
     Notice,
     Origin,
@@ -30,7 +33,7 @@ from bridge.model import (
 from bridge.model.keys import event_key, hour_of, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
-_NO_REASON: Final = "NONE"
+_NO_REASON: Final = "none"
 
 
 def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
@@ -38,8 +41,20 @@ def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
     return instant(entry.get("time")) or scope.received_at
 
 
-def translate_notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
-    """Translate a change that the model has no event of its own for."""
+def translate_notices(
+    field: str, change: JsonObject, entry: JsonObject, scope: Scope
+) -> Sequence[Notice]:
+    """Translate a change that the model has no event of its own for; each call stands alone."""
+    if field != CALLS:
+        return (_notice(field, change, entry, scope),)
+    found: list[Notice] = []
+    for value in calls_in(change.get("value")):
+        told = _notice(field, {**change, "value": value} if value else change, entry, scope)
+        found.append(with_caller(told, value, scope))
+    return found
+
+
+def _notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
     return scope.notice(
         field,
         change.get("value"),
@@ -178,7 +193,6 @@ def translate_template(
         side = _ANNOUNCEMENT
     template_id = required_id(change, "value", "message_template_id")
     value = required_text(change, "value", side.value) if side.value is not None else None
-    reason = filled(told.get("reason"))
     return build.template_change(
         key=template_key(
             scope.channel,
@@ -200,7 +214,13 @@ def translate_template(
         aspect=side.aspect,
         value=value,
         previous=filled(told.get(side.previous)) if side.previous is not None else None,
-        reason=reason if reason != _NO_REASON else None,
+        reason=reason_of(told.get("reason")),
         effective_at=instant(told.get("category_update_timestamp")) if is_announced else None,
         details={name: told[name] for name in side.details if told.get(name) is not None} or None,
     )
+
+
+def reason_of(told: JsonValue) -> str | None:
+    """Return the reason for a change of a template, or None where there is none."""
+    reason = filled(told)
+    return None if reason is None or reason.lower() == _NO_REASON else reason

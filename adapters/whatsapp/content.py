@@ -28,6 +28,7 @@ from bridge.adapter.payload import (
     sequence,
     several,
     sha256_hex,
+    sole,
     sorted_json,
     text,
 )
@@ -53,6 +54,7 @@ from bridge.model import (
     System,
     SystemKind,
     Template,
+    TemplateParameter,
     Text,
     Unsupported,
 )
@@ -81,24 +83,38 @@ def translate_content(message: JsonObject, told_at: datetime | None) -> Content:
     """Return what a message holds; `told_at` is when the ids of its media were made."""
     kind = filled(message.get("type"))
     if kind == "text":  # by far the most
-        return _text(message) or _not_shown(message, kind)
+        words = _text(message)
+        if words is not None:
+            return words
     if kind is None:
         kind = next((name for name in _SHOWN if isinstance(message.get(name), dict | list)), None)
-    media = _MEDIA.get(kind) if kind is not None else None
-    content: Content | None = None
-    if kind is not None and media is not None:
-        content = _media(mapping(message.get(kind)), media, told_at)
-    elif kind is not None and kind in _READERS:
-        content = _READERS[kind](message)
+    content = None if kind is None else _read(message, kind.lower(), told_at)
     return _not_shown(message, kind) if content is None else content
 
 
+def _read(message: JsonObject, kind: str, told_at: datetime | None) -> Content | None:
+    """Return what a message holds if it is of this type, and has what that type needs."""
+    media = _MEDIA.get(kind)
+    if media is not None:
+        return _media(sole(message.get(kind)), media, told_at)
+    if kind == "edit":
+        return _edit(message, told_at)
+    read = _READERS.get(kind)
+    return None if read is None else read(message)
+
+
 def _not_shown(message: JsonObject, provider_type: str | None) -> Unsupported:
-    return build.unsupported(provider_type=provider_type, error=first_error(message.get("errors")))
+    words = _text(message)  # seen beside the error, in the place of what could not be shown
+    return build.unsupported(
+        provider_type=provider_type,
+        text=words.text or None if words is not None else None,
+        error=first_error(message.get("errors")),
+    )
 
 
 def _text(message: JsonObject) -> Text | None:
-    body = text(mapping(message.get("text")).get("body"))
+    part = message.get("text")
+    body = text(part.get("body")) if type(part) is dict else filled(part)
     return None if body is None else build.text(text=body)
 
 
@@ -125,7 +141,7 @@ def _media(part: JsonObject, kind: MediaKind, told_at: datetime | None) -> Media
 
 
 def _location(message: JsonObject) -> Location | None:
-    part = mapping(message.get("location"))
+    part = sole(message.get("location"))
     latitude, longitude = number(part.get("latitude")), number(part.get("longitude"))
     if latitude is None or longitude is None:
         return None
@@ -144,7 +160,7 @@ def _contacts(message: JsonObject) -> Contacts | None:
 
 
 def _button(message: JsonObject) -> Choice | None:
-    part = mapping(message.get("button"))
+    part = sole(message.get("button"))
     return _choice(part, ChoiceSource.BUTTON, part.get("payload"), part.get("text"))
 
 
@@ -161,18 +177,18 @@ def _choice(
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/interactive
 def _interactive(message: JsonObject) -> Content | None:
-    part = mapping(message.get("interactive"))
-    told = (name for name in _ANSWERS if type(part.get(name)) is dict)
-    kind = filled(part.get("type")) or next(told, "interactive")
-    read = _ANSWERS.get(kind)
-    if read is None:
-        # Seen with an error in its place: the user did answer, and no callback says what. What the
-        # business itself sent has words above its buttons.
-        words = filled(mapping(part.get("body")).get("text"))
-        if words is not None:
-            return build.text(text=words)
-        return _not_shown(message, kind)
-    return read(part, mapping(part.get(kind))) or _not_shown(message, kind)
+    part = sole(message.get("interactive"))
+    beside = [name for name in _ANSWERS if type(part.get(name)) is dict]
+    kind = filled(part.get("type")) or next(iter(beside), "interactive")
+    for name in (kind.lower(), *beside):
+        read = _ANSWERS.get(name)
+        shown = None if read is None else read(part, mapping(part.get(name)))
+        if shown is not None:
+            return shown
+    # Seen with an error in its place: the user did answer, and no callback says what. What the
+    # business itself sent has words above its buttons.
+    words = filled(mapping(part.get("body")).get("text")) if kind.lower() not in _ANSWERS else None
+    return _not_shown(message, kind) if words is None else build.text(text=words)
 
 
 def _button_reply(_: JsonObject, reply: JsonObject) -> Choice | None:
@@ -217,7 +233,7 @@ def _call_permission(_: JsonObject, reply: JsonObject) -> CallPermission | None:
 
 
 def _order(message: JsonObject) -> Order | None:
-    part = mapping(message.get("order"))
+    part = sole(message.get("order"))
     if not part:
         return None
     return build.order(
@@ -237,7 +253,7 @@ def _order(message: JsonObject) -> Order | None:
 
 
 def _reaction(message: JsonObject) -> Reaction | None:
-    part = mapping(message.get("reaction"))
+    part = sole(message.get("reaction"))
     message_id = identifier(part.get("message_id"))
     emoji = part.get("emoji")
     if message_id is None or not (emoji is None or type(emoji) is str):
@@ -247,10 +263,10 @@ def _reaction(message: JsonObject) -> Reaction | None:
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/system/
 def _system(message: JsonObject) -> System | None:
-    part = mapping(message.get("system"))
+    part = sole(message.get("system"))
     if not part:
         return None
-    kind = _SYSTEM_KINDS.get(filled(part.get("type")) or "", SystemKind.OTHER)
+    kind = _SYSTEM_KINDS.get((filled(part.get("type")) or "").lower(), SystemKind.OTHER)
     before = _named(
         part.get("customer") or message.get("from"),
         part.get("previous_user_id") or message.get("from_user_id"),
@@ -294,23 +310,23 @@ def _number(value: JsonValue) -> str | None:
     return phone(value) or identifier(value)
 
 
-def _edit(message: JsonObject) -> Edit | None:
-    part = mapping(message.get("edit"))
-    original, inner = identifier(part.get("original_message_id")), mapping(part.get("message"))
+def _edit(message: JsonObject, told_at: datetime | None) -> Edit | None:
+    part = sole(message.get("edit"))
+    original, inner = identifier(part.get("original_message_id")), sole(part.get("message"))
     # Nobody edits an edit; followed down, it would nest deeper than we could write.
-    if original is None or not inner or inner.get("type") == "edit":
+    if original is None or not inner or inner.get("type") == "edit" or "edit" in inner:
         return None
-    return build.edit(message_id=original, content=translate_content(inner, None))
+    return build.edit(message_id=original, content=translate_content(inner, told_at))
 
 
 def _revoke(message: JsonObject) -> Deletion | None:
-    original = identifier(mapping(message.get("revoke")).get("original_message_id"))
+    original = identifier(sole(message.get("revoke")).get("original_message_id"))
     return None if original is None else build.deletion(message_id=original)
 
 
 def _template(message: JsonObject) -> Template | None:
     """Return a template that the business sent, in the form of the API that sends it."""
-    part = mapping(message.get("template"))
+    part = sole(message.get("template"))
     language = mapping(part.get("language"))
     name = filled(part.get("name"))
     if name is None:
@@ -318,17 +334,33 @@ def _template(message: JsonObject) -> Template | None:
     return build.template(
         name=name,
         language=filled(language.get("code")) or filled(part.get("language")),
-        parameters=tuple(
-            build.template_parameter(
-                component=filled(component.get("type")),
-                type=filled(parameter.get("type")),
-                value=filled(parameter.get(filled(parameter.get("type")) or "")),
-                sub_type=filled(component.get("sub_type")),
-                index=integer(component.get("index")),
-            )
-            for component in map(mapping, sequence(part.get("components")))
-            for parameter in map(mapping, sequence(component.get("parameters")))
-        ),
+        parameters=template_parameters(part.get("components")),
+    )
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/overview
+def template_parameters(components: JsonValue) -> tuple[TemplateParameter, ...]:
+    """Return the values that fill a template, of all its components."""
+    return tuple(
+        _parameter(component, parameter)
+        for component in map(mapping, sequence(components))
+        for parameter in map(mapping, sequence(component.get("parameters")))
+    )
+
+
+def _parameter(component: JsonObject, parameter: JsonObject) -> TemplateParameter:
+    kind = filled(parameter.get("type"))
+    # The value stands under the name of its type: {"type": "text", "text": "1"}.
+    told = parameter.get(kind) if kind is not None else None
+    media = _MEDIA.get(kind) if kind is not None else None
+    return build.template_parameter(
+        component=filled(component.get("type")),
+        type=kind,
+        value=filled(told) or filled(mapping(told).get("fallback_value")),
+        sub_type=filled(component.get("sub_type")),
+        index=integer(component.get("index")),
+        name=filled(parameter.get("parameter_name")),
+        media=None if media is None else _media(mapping(told), media, None),
     )
 
 
@@ -348,13 +380,12 @@ _READERS: Final[dict[str, Callable[[JsonObject], Content | None]]] = {
     "order": _order,
     "reaction": _reaction,
     "system": _system,
-    "edit": _edit,
     "revoke": _revoke,
     "template": _template,
     "unsupported": _unsupported,
     "unknown": _unsupported,  # its spelling until 2022
 }
-_SHOWN: Final[tuple[str, ...]] = (*_MEDIA, *_READERS)
+_SHOWN: Final[tuple[str, ...]] = (*_MEDIA, "edit", *_READERS)
 """The names of types, each of which is the name of a part, too."""
 _ANSWERS: Final[dict[str, Callable[[JsonObject, JsonObject], Content | None]]] = {
     "button_reply": _button_reply,

@@ -17,7 +17,7 @@ from bridge.adapter.paths import Step
 from bridge.adapter.payload import identifier, instant, mapping, phone
 from bridge.adapter.reading import JsonObject, read_each, required_object, required_text
 from bridge.adapter.unread import Unread
-from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notice, translate_template
+from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notices, translate_template
 from bridge.adapters.whatsapp.value import FIELDS, narrow, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, OBJECT
@@ -69,7 +69,7 @@ def _translate_change(
         return [*events, *beside(change, _CHANGE, scope, entry)]
     if field in TEMPLATE_FIELDS:
         return [translate_template(field, change, entry, scope)]
-    return [translate_notice(field, change, entry, scope)]
+    return [*translate_notices(field, change, entry, scope)]
 
 
 def beside(

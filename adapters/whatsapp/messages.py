@@ -61,6 +61,8 @@ def translate_message(
 
     `raw` is what came, where `item` has been made of it.
     """
+    if "to" in item and value.origin is _BY_USER and _is_echo(item, value):
+        value = attrs.evolve(value, origin=_of_business(value))
     scope = value.scope
     message_id = required_id(item, "id")
     occurred_at = instant(item.get("timestamp"))
@@ -78,7 +80,7 @@ def translate_message(
     elif group_id is not None and outbound and number == item["group_id"]:
         number = None  # the group itself is nobody
     card = value.cards.of(number, user_id, parent_user_id)
-    user = party(number, user_id, parent_user_id, card)
+    user = party(number, user_id, parent_user_id, card or value.peer_card or {})
     if type(content) is System:
         # Posted in each group that is shared with the user, and told only inside.
         group_id = group_id or identifier(mapping(item.get("system")).get("group_id"))
@@ -119,15 +121,35 @@ def translate_echo(item: JsonObject, value: ValueContext) -> Message:
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/smb_message_echoes
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/standby/
     """
-    value = attrs.evolve(value, origin=Origin.APP if value.owned else Origin.AGENT)
+    value = attrs.evolve(value, origin=_of_business(value))
     sent = item.get("message")
     if type(sent) is not dict or "type" in item:
         return translate_message(item, value)
-    flat: JsonObject = {**item, **sent, "to": sent.get("to", sent.get("recipient"))}
+    recipient = sent.get("recipient")  # a user id, beside a phone or in its place
+    flat: JsonObject = {**item, **sent, "to": sent.get("to", recipient), "to_user_id": recipient}
     flat |= {name: item.get(name) for name in ("id", "timestamp")}
     if sent.get("recipient_type") == "group":
         flat |= {"group_id": flat["to"], "to": None}
     return translate_message(flat, value, raw=item)
+
+
+def _of_business(value: ValueContext) -> Origin:
+    """Return what the business sent a message with: its app, or what another responder is."""
+    return Origin.APP if value.owned else Origin.AGENT
+
+
+def _is_echo(item: JsonObject, value: ValueContext) -> bool:
+    """Return whether an item of `messages` is from the business, and to somebody else.
+
+    What a user writes has no `to`. A gateway may hand on an echo in the form of a message.
+    """
+    sender, recipient = phone(item.get("from")), phone(item.get("to"))
+    return (
+        sender is not None
+        and recipient is not None
+        and value.is_business(sender)
+        and not value.is_business(recipient)
+    )
 
 
 def _is_outbound(item: JsonObject, value: ValueContext) -> bool:

@@ -7,7 +7,7 @@ https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from bridge.adapter import Refused, Remedy, Response
@@ -131,11 +131,3 @@ def refusal(error: dict[str, JsonValue], response: Response) -> Refused:
         elif response.status < 300:  # noqa: PLR2004 - an error inside of a success
             remedy, in_doubt = Remedy.REFUSED, False
     return Refused(error=told, remedy=remedy, retry_after=retry_after(response), in_doubt=in_doubt)
-
-
-def table() -> Iterable[tuple[str, Remedy, str]]:
-    """Return every documented code, what to do about it, and what it means."""
-    for code, (remedy, meaning) in CODES.items():
-        yield str(code), remedy, meaning
-    yield "200 to 299", _STOP, "the permission is missing or was removed"
-    yield "other 132xxx", Remedy.MEND_TEMPLATE, "the template, or what was filled into it"

@@ -171,15 +171,9 @@ class WhatsAppSender:
 
     def conclude(self, message: Message, response: Response, /) -> Outcome:
         """Say what Meta's response means."""
-        try:
-            body = read_object(response.body)
-        except MalformedBody:
-            return refused_by_status(response, "no JSON object")
-        error = body.get("error")
-        if type(error) is dict:
-            return refusal(error, response)
-        if response.status != _SUCCESS:
-            return refused_by_status(response, "no error in it")
+        body = _read(response)
+        if isinstance(body, Refused):
+            return body
         if isinstance(message.content, Receipt) or body.get("success") is True:
             return Accepted()
         sent = mapping(next(iter(sequence(body.get("messages"))), None))
@@ -199,8 +193,8 @@ class WhatsAppSender:
         return remedy_of(error.code) or Remedy.REFUSED
 
 
-def _told(response: Response, name: str) -> str | Refused:
-    """Return what a response tells under a name, without which it is no success."""
+def _read(response: Response) -> JsonObject | Refused:
+    """Return the object that a response holds where it is a success."""
     try:
         body = read_object(response.body)
     except MalformedBody:
@@ -208,10 +202,15 @@ def _told(response: Response, name: str) -> str | Refused:
     error = body.get("error")
     if type(error) is dict:
         return refusal(error, response)
-    told = identifier(body.get(name))
-    if response.status != _SUCCESS or told is None:
-        return refused_by_status(response, f"no {name} in it")
-    return told
+    return body if response.status == _SUCCESS else refused_by_status(response, "no error in it")
+
+
+def _told(response: Response, name: str) -> str | Refused:
+    """Return what a response tells under a name, without which it is no success."""
+    body = _read(response)
+    if isinstance(body, Refused):
+        return body
+    return identifier(body.get(name)) or refused_by_status(response, f"no {name} in it")
 
 
 def _party(body: JsonObject) -> Party | None:

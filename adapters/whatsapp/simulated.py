@@ -17,13 +17,11 @@ from datetime import datetime
 from typing import Final, final
 from urllib.parse import urlsplit
 
-import orjson
-
 from bridge.adapter import Request, Response
 from bridge.adapter.payload import filled, mapping
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.simulation import (
     Arrived,
-    Buckets,
     Checker,
     Files,
     Objection,
@@ -31,11 +29,11 @@ from bridge.adapter.simulation import (
     Said,
     SimulatedAnswer,
     SimulatedCallback,
-    Windows,
     form_fields,
+    json_response,
 )
 from bridge.adapters.whatsapp.refusals import CODES
-from bridge.adapters.whatsapp.simulated_checks import JsonObject, check_content
+from bridge.adapters.whatsapp.simulated_checks import check_content
 from bridge.model import ChoiceSource, JsonValue, Location, Media, MediaKind, Text
 
 _PATH: Final = re.compile(r"/(?P<number>[A-Za-z0-9]+)/messages")
@@ -63,6 +61,7 @@ class SimulatedWhatsApp:
     """Answers as Meta does, for one access token."""
 
     user_id: Final = "US.13491208655302741918"
+    trouble: Final = Objection("131000", "Something went wrong.")
 
     def __init__(
         self, access_token: str, *, number: str = "106540352242922", first: int = 0
@@ -71,24 +70,12 @@ class SimulatedWhatsApp:
         self.arrived: list[Arrived] = []
         self.files = Files()
         self._authorization = f"Bearer {access_token}"
-        self._buckets = Buckets()
-        self._windows = Windows()
         self._count = first
         self._received: set[str] = set()
         self._number = number
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         """Answer a request to `/{phone_number_id}/messages`, for the number, or for a file."""
-        try:
-            return self._answer(request, now)
-        except Objection as objection:
-            return SimulatedAnswer(response=_error(objection.code, objection.details))
-
-    def error_inside(self) -> Response:
-        """Return an error with HTTP 200."""
-        return Response(body=_error("131000", "Something went wrong.").body)
-
-    def _answer(self, request: Request, now: datetime) -> SimulatedAnswer:
         path = urlsplit(request.url).path
         if request.method == "GET" and (match := _NODE.search(path)) is not None:
             self._authorize(request)
@@ -102,16 +89,31 @@ class SimulatedWhatsApp:
             raise Objection("100", "Unsupported request")
         self._authorize(request)
         self._number = match["number"]
-        body = _read(request.body)
+        body = _read(request)
         _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
-        if self.rules.errors:
-            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        self.rules.check_errors()
         if "status" in body:
             return self._receipt(body)
         user = self._user(body)
         check_content(body)
-        self._slow(user, now)
+        self.rules.check_rate(self._number, now, Objection("130429", "Rate limit hit"))
+        slow = Objection("131056", "Pair rate limit hit")
+        self.rules.check_pair(self._number, user, now, slow)
         return self._accept(body, user, now)
+
+    def refusal(self, objection: Objection) -> Response:
+        """Return an error as Meta writes it."""
+        code = objection.code
+        number = int(code)
+        meaning = CODES[number][1] if number in CODES else "an error"
+        error: JsonObject = {
+            "message": f"(#{code}) {meaning}",
+            "type": "OAuthException",
+            "code": number,
+            "error_data": {"messaging_product": "whatsapp", "details": objection.details},
+            "fbtrace_id": "Az8or2yhqkZfEZ-_4Qn_Bam",
+        }
+        return json_response({"error": error}, _HTTP.get(code, 400))
 
     def _node(self, node: str, request: Request) -> Response:
         """Describe the number, or a file with its URL.
@@ -120,8 +122,8 @@ class SimulatedWhatsApp:
         """
         content = self.files.get(node)
         if content is None:
-            return _response({"id": node})
-        return _response(
+            return json_response({"id": node})
+        return json_response(
             {
                 "messaging_product": "whatsapp",
                 "url": Files.link(request.url, node),
@@ -141,15 +143,14 @@ class SimulatedWhatsApp:
         https://developers.facebook.com/documentation/meta-business-agent/reference/operate/thread-control-cloud-api
         """
         self._authorize(request)
-        body = _read(request.body)
+        body = _read(request)
         _MISSING.that(body.get("messaging_product") == "whatsapp", "messaging_product is required")
         action = body.get("action")
         _INVALID.that(action in ("take", "pass", "release"), "action is unknown")
         _INVALID.that("control_pass" not in body or action == "pass", "control_pass is for pass")
         _MISSING.that(bool({"to", "recipient"} & set(body)), "to or recipient is required")
-        if self.rules.errors:
-            raise Objection(self.rules.errors.popleft(), "as the test asked for")
-        return SimulatedAnswer(response=_response({"messaging_product": "whatsapp"}))
+        self.rules.check_errors()
+        return SimulatedAnswer(response=json_response({"messaging_product": "whatsapp"}))
 
     def _upload(self, request: Request) -> SimulatedAnswer:
         """Keep a file.
@@ -161,16 +162,15 @@ class SimulatedWhatsApp:
         _MISSING.that(fields.get("messaging_product") == b"whatsapp", "messaging_product")
         _MISSING.that(bool(fields.get("file")), "file is required")
         _INVALID.that(b"/" in fields.get("type", b""), "type must be a MIME type")
-        if self.rules.errors:
-            raise Objection(self.rules.errors.popleft(), "as the test asked for")
+        self.rules.check_errors()
         media_id = str(zlib.crc32(fields["file"]))
         self.files[media_id] = fields["file"]
-        return SimulatedAnswer(response=_response({"id": media_id}))
+        return SimulatedAnswer(response=json_response({"id": media_id}))
 
     def _receipt(self, body: JsonObject) -> SimulatedAnswer:
         _INVALID.that(body["status"] == "read", "status must be read")
         _INVALID.that(body.get("message_id") in self._received, "message_id is unknown")
-        return SimulatedAnswer(response=_response({"success": True}))
+        return SimulatedAnswer(response=json_response({"success": True}))
 
     def _user(self, body: JsonObject) -> str:
         to, recipient = filled(body.get("to")), filled(body.get("recipient"))
@@ -182,31 +182,19 @@ class SimulatedWhatsApp:
         _INVALID.that(
             body.get("recipient_type", "individual") in ("individual", "group"), "recipient_type"
         )
-        return (to or recipient or "").removeprefix("+")
-
-    def _slow(self, user: str, now: datetime) -> None:
-        rules = self.rules
-        if rules.rate is not None and not self._buckets.take(
-            self._number, now, every=1 / rules.rate, burst=rules.rate
-        ):
-            raise Objection("130429", "Rate limit hit")
-        if rules.pair_every is not None and not self._buckets.take(
-            f"{self._number}/{user}", now, every=rules.pair_every, burst=rules.pair_burst
-        ):
-            raise Objection("131056", "Pair rate limit hit")
+        user = (to or recipient or "").removeprefix("+")
+        return self.rules.known_as.get(user, user)
 
     def _accept(self, body: JsonObject, user: str, now: datetime) -> SimulatedAnswer:
         template = body.get("type") == "template"
-        if template and self.rules.templates is not None:
-            name = mapping(body.get("template")).get("name")
-            if name not in self.rules.templates:
-                raise Objection("132001", "Template name does not exist in the translation")
+        if template and not self.rules.takes_template(mapping(body["template"]).get("name")):
+            raise Objection("132001", "Template name does not exist in the translation")
         self._count += 1
-        wamid = _wamid(self._count, user)
+        wamid = wamid_of(self._count, user)
         told = body.get("recipient") or body["to"]
         contact: JsonObject = {"input": told}
         contact["user_id" if "." in user else "wa_id"] = user
-        response = _response(
+        response = json_response(
             {
                 "messaging_product": "whatsapp",
                 "contacts": [contact],
@@ -219,7 +207,7 @@ class SimulatedWhatsApp:
             code = "131026"
         elif template and self.rules.has_opted_out(user):
             code = "131050"
-        elif not template and not self._windows.is_open(user, now, self.rules.window):
+        elif not template and not self.rules.is_open(user, now):
             code = "131047"
         statuses = self.rules.statuses if code is None else ("failed",)
         echo = filled(body.get("biz_opaque_callback_data"))
@@ -278,9 +266,9 @@ class SimulatedWhatsApp:
         https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
         """
         digits = user.removeprefix("+")
-        self._windows.opened(digits, now)
+        self.rules.open_window(digits, now)
         self._count += 1
-        wamid = _wamid(self._count, digits)
+        wamid = wamid_of(self._count, digits)
         self._received.add(wamid)
         self._number = account or self._number
         is_hidden = "." in digits
@@ -340,36 +328,13 @@ def _given(value: object, **names: str) -> JsonObject:
     return {name: each for name, each in found.items() if each is not None}
 
 
-def _read(body: bytes) -> JsonObject:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = None
-    if type(value) is not dict:
-        raise Objection("100", "the body is not a JSON object")
+def _read(request: Request) -> JsonObject:
+    value = Checker("100").body(request)
     echo = value.get("biz_opaque_callback_data", "")
     _INVALID.that(type(echo) is str and len(echo) <= _MAX_ECHO, "biz_opaque_callback_data")
     return value
 
 
-def _wamid(number: int, user: str) -> str:
+def wamid_of(number: int, user: str) -> str:
+    """Return the id of a message, which holds the user's phone as Meta's do."""
     return "wamid." + base64.b64encode(f"{user}/{number:08}".encode()).decode()
-
-
-def _response(value: JsonValue, status: int = 200) -> Response:
-    return Response(
-        status=status, body=orjson.dumps(value), content_type="application/json; charset=UTF-8"
-    )
-
-
-def _error(code: str, details: str) -> Response:
-    number = int(code)
-    meaning = CODES[number][1] if number in CODES else "an error"
-    error: JsonObject = {
-        "message": f"(#{code}) {meaning}",
-        "type": "OAuthException",
-        "code": number,
-        "error_data": {"messaging_product": "whatsapp", "details": details},
-        "fbtrace_id": "Az8or2yhqkZfEZ-_4Qn_Bam",
-    }
-    return _response({"error": error}, _HTTP.get(code, 400))

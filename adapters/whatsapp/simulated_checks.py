@@ -7,12 +7,11 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/messag
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.simulation import Checker, Objection
 from bridge.model import JsonValue
-
-JsonObject: TypeAlias = dict[str, JsonValue]
 
 _INVALID: Final = Checker("131009")
 _FILES: Final = ("image", "video", "audio", "document", "sticker")
@@ -155,8 +154,7 @@ def _check_link(action: JsonObject) -> None:
     _INVALID.that(action.get("name") == "cta_url", "name")
     parameters = _INVALID.object(action, "parameters")
     _INVALID.words(parameters, "display_text", 20)
-    url = _INVALID.words(parameters, "url", _LINK) or ""
-    _INVALID.that(url.startswith(("http://", "https://")), "url")
+    _INVALID.link(parameters, "url")
 
 
 def _check_cards(cards: list[JsonObject]) -> None:

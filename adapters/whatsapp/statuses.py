@@ -12,6 +12,7 @@ import attrs
 from bridge.adapter import build
 from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping, text
 from bridge.adapter.reading import JsonObject, required_id, required_text
+from bridge.adapters.whatsapp.calls import CALL, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import first_error, identity_of, party
@@ -67,7 +68,8 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     number, recipient, raw = _recipient_of(item, value, is_of_group=is_of_group)
     occurred_at = instant(item.get("timestamp"))
     if kind is not None and (kind := kind.lower()) in _OTHER_KINDS:
-        return scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
+        told = scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
+        return with_caller(told, {"statuses": [item]}, scope) if kind == CALL else told
     message_id = required_id(item, "id")
     word = required_text(item, "status")
     if not word:

@@ -19,6 +19,7 @@ from bridge.adapter.paths import Step
 from bridge.adapter.payload import instant, mapping, sequence
 from bridge.adapter.reading import JsonObject, read_each
 from bridge.adapters.whatsapp.account import translate_preference, translate_user_id
+from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
 from bridge.adapters.whatsapp.cards import without_others
 from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
 from bridge.adapters.whatsapp.messages import translate_echo, translate_message
@@ -155,7 +156,13 @@ def _translate_chunk(
 
 
 def _translate_thread(thread: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:
-    within = attrs.evolve(context, peer=thread.get("id"))
+    told = mapping(thread.get("context"))  # of a user who may hide the phone: a card, but flat
+    ids = (thread.get("id"), told.get("wa_id"), told.get("user_id"))
+    within = attrs.evolve(
+        context,
+        peer=next((each for each in ids if each is not None), None),
+        peer_card={**told, "profile": told} if told else None,
+    )
     return _each(thread.get("messages"), translate_message, within, (*steps, "messages"))
 
 
@@ -171,7 +178,10 @@ def _without_messages(thread: JsonValue) -> JsonValue:
 def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[Notice]:
     """Yield a notice for each part that nothing above is made for."""
     for name, told in part.items():
-        if name not in _KNOWN:
+        if name == CALLS:
+            for call in calls_in({**part, "statuses": None}):
+                yield with_caller(_beside(name, call.get(name, told), scope), call, scope)
+        elif name not in _KNOWN:
             yield _beside(name, told, scope)
     if part is value:
         metadata = part.get("metadata")

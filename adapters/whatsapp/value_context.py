@@ -50,8 +50,9 @@ class ValueContext:
     """What an item cannot say about itself.
 
     `displayed` is the business's number as Meta displays it, which behind a gateway is not the
-    configured one. `peer` is the user whom a thread is with; both may be anything. `owned` is
-    False where another responder answers.
+    configured one. `peer` is the user whom a thread is with, and `peer_card` what the thread says
+    of that user; both of the former may be anything. `owned` is False where another responder
+    answers.
     """
 
     scope: Scope
@@ -60,6 +61,7 @@ class ValueContext:
     business: Party
     displayed: JsonValue
     peer: JsonValue = None
+    peer_card: JsonObject | None = None
     owned: bool = True
 
     def is_business(self, number: str) -> bool:

@@ -36,7 +36,7 @@ def party(
     """Return a user by what an item says, and by the card that belongs to it.
 
     `number` may hold a BSUID instead of digits, and is left out for those who hide it. Only
-    then does the card's `wa_id` stand in: where both are there and differ, it is no phone.
+    then does the card's `wa_id` stand in: of two phones the item's own is the user's.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
     """
@@ -52,7 +52,7 @@ def party(
     profile = mapping(card.get("profile"))
     username = filled(profile.get("username"))
     return build.party(
-        phone=phone(card.get("wa_id") if wa_id is None else wa_id),
+        phone=phone(wa_id) or phone(card.get("wa_id")),
         user_id=own or identifier(card.get("user_id")),
         parent_user_id=parent or identifier(card.get("parent_user_id")),
         name=filled(profile.get("name")),
@@ -80,7 +80,7 @@ def identity_of(user: Party) -> str | None:
 def first_error(errors: JsonValue) -> ProviderError | None:
     """Return the first of an array of errors, or the only one where there is no array.
 
-    Words alone are an error's title, where no object tells more.
+    Words alone are an error's title, and digits its code, where no object tells more.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
@@ -88,7 +88,10 @@ def first_error(errors: JsonValue) -> ProviderError | None:
     error = next((each for each in told if type(each) is dict and each), None)
     if error is None:
         words = next(filter(None, map(filled, told)), None)
-        return None if words is None else build.provider_error(title=words)
+        if words is None:
+            return None
+        name = "code" if words.isdigit() else "title"
+        return build.provider_error(**{name: words})
     data = error.get("error_data")
     return build.provider_error(
         code=identifier(error.get("code")),

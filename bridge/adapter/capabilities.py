@@ -1,6 +1,6 @@
 """What can be sent on a channel, and up to which limits, as its adapter declares it.
 
-`fitting` makes a content fit what is declared here, and `rows` tells it to people.
+`fitting` makes a content fit what is declared here; `docs/sending.md` has it as a table.
 Characters are counted as Unicode code points.
 """
 
@@ -15,7 +15,6 @@ import attrs
 from bridge.errors import Unsendable
 from bridge.model import MediaKind, Menu, Option
 
-_MANY_TYPES: Final = 5
 _NO_FILES: Final[frozenset[MediaKind]] = frozenset()
 
 
@@ -212,10 +211,10 @@ class Pace:
 class Capabilities:
     """What a sender can send on one channel.
 
-    `sources` are the pages of the provider's documentation that say so. `menus` stand in the
-    order in which they are tried; where none fits, a menu becomes a numbered text. `templates`
-    says in words what templates take, and is empty where there are none. `groups` are the kinds
-    of content that a group takes. `user_ids` tells whether a user without a phone is reached.
+    `menus` stand in the order in which they are tried; where none fits, a menu becomes a numbered
+    text. `templates` says in words what templates take, and is empty where there are none. `groups`
+    are the kinds of content that a group takes. `user_ids` tells whether a user without a phone is
+    reached.
     `repeatable` tells whether a message that is sent twice arrives once, `echoes` whether a
     status repeats our own id, `copies` whether what was sent comes back as a message with its
     content.
@@ -223,7 +222,6 @@ class Capabilities:
 
     channel: str
     title: str
-    sources: tuple[str, ...]
     text: int
     menus: tuple[MenuForm, ...] = ()
     carousel: CarouselForm | None = None
@@ -241,63 +239,3 @@ class Capabilities:
     echoes: bool = False
     copies: bool = False
     pace: Pace = Pace()
-
-
-def rows(capabilities: Capabilities) -> dict[str, str]:
-    """Return what a channel carries, one row a content, in words for a table."""
-    told = {
-        "text": f"{capabilities.text} characters",
-        **{f"media: {kind}": _media(capabilities.media.get(kind)) for kind in MediaKind},
-        "location": _yes(capabilities.location, "as a text with a link"),
-        "contacts": f"up to {capabilities.contacts}" if capabilities.contacts else "as a text",
-        "menu": ", ".join(map(_menu, capabilities.menus)) or "as a numbered text",
-        "carousel": "the cards one after the other",
-        "template": capabilities.templates or "no",
-        "reaction": _yes(capabilities.reaction),
-        "receipt": {
-            Receipts.NONE: "no",
-            Receipts.TOGETHER: "read, and typing with it",
-            Receipts.APART: "read, typing",
-        }[capabilities.receipts],
-        "deletion": _yes(capabilities.deletion, "no"),
-        "native": "yes",
-        "quoting": _yes(capabilities.quote, "left out"),
-        "groups": ", ".join(sorted(capabilities.groups)) or "no",
-        "users without a phone": _yes(capabilities.user_ids),
-        "sent twice, arrives once": _yes(capabilities.repeatable),
-        "statuses repeat our id": _yes(capabilities.echoes),
-        "what was sent is told again": _yes(capabilities.copies),
-        "pace": _pace(capabilities.pace),
-    }
-    if capabilities.carousel is not None:
-        told["carousel"] = f"2 to {capabilities.carousel.cards} cards"
-    return told
-
-
-def _media(form: MediaForm | None) -> str:
-    if form is None:
-        return "as another kind, else a link"
-    types = [mime_type.rpartition("/")[2] for mime_type in form.mime_types]
-    pieces = [
-        f"{len(types)} types" if len(types) > _MANY_TYPES else ", ".join(types),
-        "" if form.size is None else f"{form.size / 2**20:.3g} MiB",
-        f"caption of {form.caption}" if form.caption else "",
-        "by link or id" if form.by_id else "by link",
-    ]
-    return "; ".join(piece for piece in pieces if piece)
-
-
-def _menu(form: MenuForm) -> str:
-    acts = "" if form.acts == {Act.REPLY} else f" ({', '.join(sorted(form.acts))})"
-    return f"{form.options} {form.name} of {form.title}{acts}"
-
-
-def _pace(pace: Pace) -> str:
-    told = [] if pace.rate is None else [f"{pace.rate:g} a second"]
-    if pace.pair_every is not None:
-        told.append(f"to one user {pace.pair_burst:g}, then one in {pace.pair_every:g} s")
-    return "; ".join(told) or "not documented"
-
-
-def _yes(able: bool, otherwise: str = "no") -> str:
-    return "yes" if able else otherwise

@@ -148,13 +148,9 @@ class ChannelSource(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Window:
-    """For how long after a user's message a free-form message may go; then only a template may.
-
-    `referred` is that after one which an advertisement has led to, where it is another.
-    """
+    """For how long after a user's message a free-form message may go; then only a template may."""
 
     open: timedelta
-    referred: timedelta | None = None
 
 
 @runtime_checkable

@@ -91,25 +91,15 @@ def _part(message: Message, position: int, content: Content) -> Message:
     return attrs.evolve(
         message,
         key=f"{message.key}/{number}",
-        message_id=_id_of_part(message.message_id, number),
+        message_id=id_of_part(message.message_id, number),
         content=content,
         reply_to=None,
     )
 
 
-def _id_of_part(first: str, number: int) -> str:
-    return str(uuid5(_NAMESPACE, f"{first}/{number}"))
-
-
-def part_before(message_id: str, first: str, most: int) -> str | None:
-    """Return the id of the part before one of `most`; None where it is no later part of `first`."""
-    before = first
-    for number in range(2, most + 1):
-        own = _id_of_part(first, number)
-        if own == message_id:
-            return before
-        before = own
-    return None
+def id_of_part(first: str, number: int) -> str:
+    """Return the id of a part, of which the first one has the message's own."""
+    return first if number == 1 else str(uuid5(_NAMESPACE, f"{first}/{number}"))
 
 
 def single(content: Content, capabilities: Capabilities) -> Content:
@@ -184,6 +174,8 @@ def _need(condition: bool, otherwise: str) -> None:
 
 def _fit_text(text: str, capabilities: Capabilities) -> _Fit:
     _need(bool(text.strip()), "a text without words")
+    if len(text) <= capabilities.text:
+        return [Text(text=text)], []
     pieces = [piece for piece in split_text(text, capabilities.text) if piece.strip()]
     if len(pieces) == 1:
         return [Text(text=pieces[0])], []

@@ -52,6 +52,13 @@ def mapping(value: JsonValue) -> dict[str, JsonValue]:
     return value if type(value) is dict else {}
 
 
+def sole(value: JsonValue) -> dict[str, JsonValue]:
+    """Return an object, or the only one of an array, or an empty one."""
+    if type(value) is list and len(value) == 1:
+        value = value[0]
+    return value if type(value) is dict else {}
+
+
 def sequence(value: JsonValue) -> list[JsonValue]:
     """Return an array, or an empty one."""
     return value if type(value) is list else []

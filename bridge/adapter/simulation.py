@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 from urllib.parse import quote, urljoin
 
 import attrs
+import orjson
 
 from bridge.adapter.contract import Response, SignedRequest
 from bridge.adapter.media import MediaSource
@@ -22,6 +23,7 @@ from bridge.model import Choice, JsonValue, Location, Media, Text
 
 _BOUNDARY: Final = re.compile(r'boundary="?([^";]{1,70})')
 _FIELD: Final = re.compile(rb'[; ]name="([^"]{1,70})"')
+_MAX_LINK: Final = 2048
 
 
 @final
@@ -60,6 +62,15 @@ Said: TypeAlias = Text | Choice | Media | Location
 """What a simulated user may say."""
 
 
+class Objection(Exception):
+    """A request is not as documented, or cannot be taken now; `code` is the provider's own."""
+
+    def __init__(self, code: str, details: str) -> None:
+        self.code = code
+        self.details = details
+        super().__init__(details)
+
+
 @final
 @attrs.define(kw_only=True)
 class Rules:
@@ -68,7 +79,8 @@ class Rules:
     `rate` is how many messages a second an account may send, `pair_every` after how many seconds
     there may be another one to the same user, with `pair_burst` ahead; None is no limit. `window`
     is for how many seconds a free-form message may follow one of the user's; None is for ever.
-    `errors` are the provider's own codes, one for each of the next requests.
+    `errors` are the provider's own codes, one for each of the next requests. `known_as` says, in
+    digits alone, under which number a user is known who is written to by another one.
     """
 
     rate: float | None = None
@@ -79,8 +91,52 @@ class Rules:
     opted_out: set[str] = attrs.field(factory=set)
     templates: set[str] | None = None
     errors: deque[str] = attrs.field(factory=deque)
+    known_as: dict[str, str] = attrs.field(factory=dict)
     statuses: tuple[str, ...] = ("sent", "delivered", "read")
     status_every: float = 0.0
+    _full_at: dict[str, float] = attrs.field(factory=dict, init=False)
+    _wrote: dict[str, datetime] = attrs.field(factory=dict, init=False)
+
+    def check_errors(self) -> None:
+        """Raise the next of `errors`, if there is one."""
+        if self.errors:
+            raise Objection(self.errors.popleft(), "as the test asked for")
+
+    def check_rate(self, account: str, now: datetime, objection: Objection) -> None:
+        """Count a message of an account. Raises the objection where there are too many."""
+        if self.rate is not None:
+            self._take(account, now, 1 / self.rate, self.rate, objection)
+
+    def check_pair(self, account: str, user: str, now: datetime, objection: Objection) -> None:
+        """Count a message to a user. Raises the objection where there are too many."""
+        if self.pair_every is not None:
+            pair = f"{account}/{user}"
+            self._take(pair, now, self.pair_every, self.pair_burst, objection)
+
+    def _take(
+        self, bucket: str, now: datetime, every: float, burst: float, objection: Objection
+    ) -> None:
+        """Take a token of a bucket that gives `burst` at once, and then one `every` seconds."""
+        seconds = now.timestamp()
+        full_at = max(self._full_at.get(bucket, seconds), seconds) + every
+        if full_at - seconds > every * burst + 1e-9:
+            raise objection
+        self._full_at[bucket] = full_at
+
+    def open_window(self, user: str, now: datetime) -> None:
+        """Note that a user writes now."""
+        self._wrote[user] = now
+
+    def is_open(self, user: str, now: datetime) -> bool:
+        """Return whether a free-form message may go to a user."""
+        wrote = self._wrote.get(user)
+        return self.window is None or (
+            wrote is not None and (now - wrote).total_seconds() < self.window
+        )
+
+    def takes_template(self, name: JsonValue) -> bool:
+        """Return whether there is a template of this name."""
+        return self.templates is None or name in self.templates
 
     def cannot_reach(self, user: str) -> bool:
         """Return whether a user, by their phone with or without a plus, is unreachable."""
@@ -146,11 +202,16 @@ class Simulation(Protocol):
         ...
 
     def answer(self, request: Request, now: datetime) -> SimulatedAnswer:
-        """Answer a request as the provider is documented to; never raises."""
+        """Answer a request as the provider is documented to. Raises `Objection`."""
         ...
 
-    def error_inside(self) -> Response:
-        """Return a response of HTTP 200 that holds an error all the same."""
+    def refusal(self, objection: Objection) -> Response:
+        """Return the response to a request that met an objection."""
+        ...
+
+    @property
+    def trouble(self) -> Objection:
+        """What the provider says where it fails itself."""
         ...
 
     @property
@@ -203,52 +264,22 @@ class SimulationSource(Protocol):
         ...
 
 
+def answered(simulation: Simulation, request: Request, now: datetime) -> SimulatedAnswer:
+    """Return what a simulated provider answers; never raises."""
+    try:
+        return simulation.answer(request, now)
+    except Objection as objection:
+        return SimulatedAnswer(response=simulation.refusal(objection))
+
+
 # --- for those who write a simulation ------------------------------------------------------------
 
 
-@final
-class Buckets:
-    """Token buckets by name: each gives `burst` at once, and then one `every` so many seconds."""
-
-    def __init__(self) -> None:
-        self._full_at: dict[str, float] = {}
-
-    def take(self, name: str, now: datetime, *, every: float, burst: float) -> bool:
-        """Take one token of a bucket; return whether there was one."""
-        seconds = now.timestamp()
-        full_at = max(self._full_at.get(name, seconds), seconds) + every
-        if full_at - seconds > every * burst + 1e-9:
-            return False
-        self._full_at[name] = full_at
-        return True
-
-
-@final
-class Windows:
-    """When each user last wrote."""
-
-    def __init__(self) -> None:
-        self._wrote: dict[str, datetime] = {}
-
-    def opened(self, user: str, now: datetime) -> None:
-        """Note that a user writes now."""
-        self._wrote[user] = now
-
-    def is_open(self, user: str, now: datetime, seconds: float | None) -> bool:
-        """Return whether a free-form message may go."""
-        if seconds is None:
-            return True
-        wrote = self._wrote.get(user)
-        return wrote is not None and (now - wrote).total_seconds() < seconds
-
-
-class Objection(Exception):
-    """A request is not as documented; caught inside a simulation."""
-
-    def __init__(self, code: str, details: str) -> None:
-        self.code = code
-        self.details = details
-        super().__init__(details)
+def json_response(value: JsonValue, status: int = 200) -> Response:
+    """Return a response of JSON."""
+    return Response(
+        status=status, body=orjson.dumps(value), content_type="application/json; charset=UTF-8"
+    )
 
 
 @final
@@ -262,6 +293,16 @@ class Checker:
         """Object unless the condition holds."""
         if not condition:
             raise Objection(self.code, details)
+
+    def body(self, request: Request) -> dict[str, JsonValue]:
+        """Return the JSON object that a request holds."""
+        try:
+            value = orjson.loads(request.body)
+        except orjson.JSONDecodeError:
+            value = None
+        if type(value) is not dict:
+            raise Objection(self.code, "the body is not a JSON object")
+        return value
 
     def object(self, parent: JsonValue, name: str) -> dict[str, JsonValue]:
         """Return the object under a name."""
@@ -289,6 +330,11 @@ class Checker:
         if type(value) is not str or not value.strip() or len(value) > most:
             raise Objection(self.code, f"{name} must be a string of 1 to {most} characters")
         return value
+
+    def link(self, parent: JsonValue, name: str) -> None:
+        """Object to what is no link under a name."""
+        url = self.words(parent, name, _MAX_LINK) or ""
+        self.that(url.startswith(("http://", "https://")), name)
 
     def only(self, parent: dict[str, JsonValue], names: Iterable[str]) -> None:
         """Object to fields of any other name."""

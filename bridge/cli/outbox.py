@@ -8,8 +8,15 @@ from typing import Any, Final
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, one_line, print_json, print_rows, short_time
-from bridge.cli.terminal import at_most, counted, is_terminal, print_line, print_wrapped
+from bridge.cli.rendering import (
+    Columns,
+    one_line,
+    print_facts,
+    print_json,
+    print_rows,
+    short_time,
+)
+from bridge.cli.terminal import at_most, counted, is_terminal, print_wrapped
 
 
 def _standing(row: Mapping[str, Any]) -> str:
@@ -57,11 +64,7 @@ def outbox(*, config: ServerConfig = None, json: AsJson = False) -> None:
     if json:
         print_json(found)
         return
-    for name, text in _facts(found):
-        if is_terminal():
-            print_line(f"{name:<12}{text}")
-        else:
-            print_line(name, text)
+    print_facts(_facts(found))
     if found["held"]:
         print_rows(found["held"], _HELD)
     if found["failures"] and is_terminal():

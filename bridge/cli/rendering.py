@@ -119,6 +119,12 @@ def _print_table(
     out.print(table)
 
 
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print each name with what is told of it: below one another in a terminal."""
+    for name, text in facts:
+        print_line(*((f"{name:<12}{text}",) if is_terminal() else (name, text)))
+
+
 def one_line(text: str) -> str:
     """Return a text without its line ends."""
     return " ".join(text.split())

@@ -11,9 +11,9 @@ from rich.filesize import decimal
 
 from bridge.cli.client import connect
 from bridge.cli.options import AsJson, ServerConfig
-from bridge.cli.rendering import Columns, one_line, print_json, print_rows
+from bridge.cli.rendering import Columns, one_line, print_facts, print_json, print_rows
 from bridge.cli.subscribers import COLUMNS
-from bridge.cli.terminal import Exit, at_most, counted, is_terminal, print_line
+from bridge.cli.terminal import Exit, at_most, counted
 from bridge.model.masking import mask_phones_in
 
 _SUBSCRIBERS: Final[Columns] = {name: cell for name, cell in COLUMNS.items() if name != "position"}
@@ -35,11 +35,7 @@ def status(*, config: ServerConfig = None, json: AsJson = False) -> int:
     if json:
         print_json(found)
     else:
-        for name, text in _facts(found):
-            if is_terminal():
-                print_line(f"{name:<12}{text}")
-            else:
-                print_line(name, text)
+        print_facts(_facts(found))
         print_rows(found["sources"], _SOURCES)
         print_rows(found["subscribers"], _SUBSCRIBERS)
     return Exit.OK if found["ready"] else Exit.FAILURE

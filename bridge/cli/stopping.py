@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Final, NoReturn, Self
 
 from bridge.cli.terminal import Exit
@@ -68,12 +68,7 @@ class Stopping:
         self._stack.enter_context(forks.letting_go(self._give_back))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the process a moment to end by itself; a signal still ends it at once."""
         self._stack.close()
         if self._told_at is None:

@@ -274,7 +274,8 @@ class _Describer:
                 return _joined("call permission", answer, "for good" if content.permanent else "")
             case Unsupported():
                 code = content.error.code if content.error is not None else None
-                return _joined("unsupported", self._word(content.provider_type), self._word(code))
+                words = (self._word(content.provider_type), self._private(content.text))
+                return _joined("unsupported", *words, self._word(code))
             case _:
                 assert_never(content)
 

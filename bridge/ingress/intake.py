@@ -469,8 +469,7 @@ class _Configured(Member):
         window = self.windows.get(event.channel)
         if window is None:
             return None
-        open_for = window.open if event.referral is None else window.referred or window.open
-        return event.occurred_at + open_for
+        return event.occurred_at + window.open
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

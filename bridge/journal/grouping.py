@@ -151,6 +151,7 @@ def decide(
     for event in append.past:
         with reading():
             note_terms(event, ledger)
+    ledger.learn(append.learned)
     for event in append.events:
         with reading():
             try:

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from bridge.journal import identity
-from bridge.journal.ledger import Record, decode_record
+from bridge.journal.ledger import Record, decode_queue, decode_record, encode_record
 from bridge.journal.overlay import Ids, Overlay, digest
+from bridge.journal.reading import read_event
 from bridge.model import Event
 
-PAGE: Final = 1000
-"""How many events are noted before what has changed is written."""
+_PAGE: Final = 1000  # events that are noted before what has changed is written
 
-Read: TypeAlias = Callable[[bytes], tuple[bytes | None, bytes | None] | None]
-"""Returns what is stored under the digest of a name: another one's, or a record, or nothing."""
+_Rows: TypeAlias = Callable[[str], Sequence[Sequence[Any]]]
+_Read: TypeAlias = Callable[[bytes], Iterable[Sequence[Any]]]
+_Write: TypeAlias = Callable[[Mapping[bytes, bytes]], None]
 
 
 class _Records(Overlay[bytes]):
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: _Read) -> None:
         super().__init__(Ids(digest), stored_queue=lambda _: None, stored_lane=lambda _: None)
         self._read = read
 
     def stored_record(self, name: bytes) -> Record | bytes | None:
         """See `Overlay.stored_record`."""
-        tied_to, data = self._read(name) or (None, None)
-        return tied_to if data is None else decode_record(data)
+        for tied_to, data in self._read(name):
+            found: Record | bytes | None = tied_to if data is None else decode_record(data)
+            return found
+        return None
 
 
-def note_terms(events: Iterable[Event], read: Read) -> Mapping[bytes, Record]:
-    """Return the records that change, by the digests of their names: on what terms to write."""
-    records = _Records(read)
-    for event in events:
-        identity.note_terms(event, records)
-        records.accept()
-    return {name: found for name, found in records.records.items() if isinstance(found, Record)}
+def note_terms(rows: _Rows, read: _Read, write: _Write) -> None:
+    """Note on what terms to write to users, as the events in the tables tell; the waiting last.
+
+    `rows` returns what a statement gives, `read` the row of a record by the digest of its name
+    (another one's, or the record itself), and `write` keeps records under such digests.
+    """
+
+    def note(events: Iterable[Event]) -> None:
+        records = _Records(read)
+        for event in events:
+            identity.note_terms(event, records)
+            records.accept()
+        found = records.records.items()
+        write({n: encode_record(each) for n, each in found if not isinstance(each, bytes)})
+
+    last = 0
+    while page := rows(
+        f"SELECT position, event FROM entries WHERE position > {last} AND event IS NOT NULL "  # noqa: S608 - our own number
+        f"ORDER BY position LIMIT {_PAGE}"
+    ):
+        note(read_event(data, position) for position, data in page)
+        last = page[-1][0]
+    for (items,) in rows("SELECT items FROM queues"):
+        note(item.event for item in decode_queue("", items).items)

@@ -33,7 +33,7 @@ from bridge.model import (
     SystemKind,
 )
 from bridge.model.frozen import builder, changer
-from bridge.model.keys import folded
+from bridge.model.keys import OURS, folded
 
 Joined: TypeAlias = tuple[str, str, str]
 """An account, a conversation of it that ends, and the one that goes on in its place."""
@@ -275,7 +275,9 @@ class _Told:
                 found[user.name] = user
         user = ledger.find(known_as) if known_as is not None else None
         if isinstance(user, User):
-            if not self._is_anothers(user) and not self._has_other_phone(user):
+            if not self._is_anothers(user) and (
+                _is_answer(self.event) or not self._has_other_phone(user)
+            ):
                 found[user.name] = user
             elif isinstance(self.event, StatusChange):
                 return user, ()  # of the user whom the message went to, whoever has read it
@@ -385,6 +387,14 @@ class _Told:
 
 
 _told: Final = builder(_Told)
+
+
+def _is_answer(event: Event) -> bool:
+    """Return whether a provider answered with it whom a message of ours goes to.
+
+    The number may be another one than we gave, which is how the user will come.
+    """
+    return isinstance(event, StatusChange) and event.id_space == OURS
 
 
 def _user_of(event: Event) -> Party | None:

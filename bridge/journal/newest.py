@@ -1,14 +1,14 @@
-"""The newest entries in memory, for subscribers that keep up."""
+"""The newest entries in memory, for all who keep up; whoever lags reads what the engine stores."""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
-from bridge.journal.erasure import Subject
+from bridge.errors import JournalError
 from bridge.journal.protocol import Entry
 
 _LARGEST: Final = 16 << 20  # bytes of their JSON
@@ -18,25 +18,48 @@ _position: Final = attrgetter("position")
 class Newest:
     """All entries after `since`, up to `last`; at most `most` of them, and 16 MiB of JSON.
 
-    `changed` is set when something is new; ask for it before looking.
+    There may be others up to `reach`, which somebody else has appended. `read` returns stored
+    entries beyond a position, at most so many. `changed` is set when something is new; ask for it
+    before looking. `trouble` is why nobody may wait for entries now.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, read: Callable[[int, int], Awaitable[Sequence[Entry]]]) -> None:
         self.changed = asyncio.Event()
         self._most = most
-        self.begin(0)
+        self._read = read
+        self.open(0)
+        self.end("the journal is not open")
 
-    def begin(self, last: int) -> None:
+    def open(self, last: int) -> None:
+        """Begin with a journal that has entries up to a position."""
+        self.trouble: str | None = None
+        self.begin(last)
+
+    def clear(self) -> None:
+        """Have nothing in memory: some of it has been erased."""
+        self.begin(self.last, reach=self.reach)
+
+    def begin(self, last: int, *, reach: int = 0) -> None:
         """Begin anew after a position, with nothing."""
         self._entries: list[Entry] = []
         self._size = 0
+        self._pages: dict[tuple[int, int], asyncio.Task[Sequence[Entry]]] = {}
         self.since = self.last = last
+        self.reach = max(reach, last)
 
-    def add(self, after: int, entries: Sequence[Entry], last: int) -> bool:
-        """Add all entries from `after` to `last`; return False where others are missing before."""
-        if after > self.last:
-            return False
-        if last > self.last:
+    def check(self) -> None:
+        """Raise `JournalError` where nobody may wait for entries now."""
+        if self.trouble is not None:
+            raise JournalError(self.trouble)
+
+    def end(self, trouble: str) -> None:
+        """Let nobody wait for entries any more."""
+        self.trouble = trouble
+        self.wake()
+
+    def add(self, after: int, entries: Sequence[Entry], last: int) -> None:
+        """Add all entries from `after` to `last`; those missing before these are read later."""
+        if after <= self.last < last:
             more = [entry for entry in entries if entry.position > self.last]
             self._entries += more
             self._size += sum(entry.size for entry in more)
@@ -47,8 +70,13 @@ class Newest:
                 self._size -= sum(entry.size for entry in gone)
                 self.since = gone[-1].position
                 del self._entries[: len(gone)]
+        self.hear_of(last)
+
+    def hear_of(self, last: int) -> None:
+        """Take note that everything up to a position is stored."""
+        if last > self.reach:
+            self.reach = last
             self.wake()
-        return True
 
     def wake(self) -> None:
         """Let everybody look again who waits for `changed`."""
@@ -60,7 +88,46 @@ class Newest:
         first = bisect_right(self._entries, position, key=_position)
         return self._entries[first : first + limit]
 
-    def erase(self, subject: Subject) -> None:
-        """Let go of entries about one subject."""
-        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]
-        self._size = sum(entry.size for entry in self._entries)
+    def at(self, position: int) -> Entry | None:
+        """Return the entry at a position, where it is one of these."""
+        if position <= self.since:
+            return None
+        found = self.after(position - 1, 1)
+        return found[0] if found and found[0].position == position else None
+
+    async def next_after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return the entries beyond a position, waiting for at least one.
+
+        Raises `JournalError`.
+        """
+        while True:
+            changed = self.changed
+            self.check()
+            if found := await self.look_after(position, limit):
+                return found
+            await changed.wait()
+
+    async def look_after(self, position: int, limit: int) -> Sequence[Entry]:
+        """Return entries beyond a position, if there are any. Raises `JournalError`.
+
+        What is stored is read once for all who ask for the same meanwhile.
+        """
+        if position >= self.since:
+            if found := self.after(position, limit):
+                return found
+            position = max(position, self.last)
+            if position >= self.reach:
+                return ()
+        place = position, limit
+        if place not in self._pages:
+            self._pages[place] = asyncio.create_task(self._page(*place))
+            self._pages[place].add_done_callback(lambda _: self._pages.pop(place, None))
+        return await asyncio.shield(self._pages[place])
+
+    async def _page(self, position: int, limit: int) -> Sequence[Entry]:
+        reach = self.reach
+        entries = await self._read(position, limit)
+        if self.last < position <= reach:  # nobody has read for a while
+            self.begin(position, reach=self.reach)
+        self.add(position, entries, entries[-1].position if entries else reach)
+        return entries

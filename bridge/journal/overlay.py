@@ -11,7 +11,7 @@ only the digest is kept can still be moved into a domain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
@@ -218,6 +218,12 @@ class Overlay(Ledger, Generic[Id]):
         mapping[key] = value
 
     # --- the group ---------------------------------------------------------------------------
+
+    def learn(self, ids: Iterable[Id]) -> None:
+        """Make keys known, of which only the ids are told, unless they are or wait."""
+        for key in ids:
+            if key not in self.claims and not self.has_key(key) and self._lane_of(key) is None:
+                self.claims[key] = self._claimed[key] = None
 
     def publish(self, published: Sequence[Published]) -> None:
         """Take note of what the append publishes."""

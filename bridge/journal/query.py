@@ -118,6 +118,8 @@ def parties_of(event: Event) -> tuple[Party, ...]:
             return (event.recipient,) if event.recipient else ()
         case ConsentChange() | Handover() | Typing():
             return (event.party,)
+        case Notice():
+            return (event.party,) if event.party else ()
         case _:
             return ()
 
@@ -127,7 +129,7 @@ def conversation_of(event: Event) -> str | None:
     match event:
         case Message() | Handover() | Typing():
             return event.conversation.id
-        case StatusChange() | ConsentChange() if event.conversation is not None:
+        case StatusChange() | ConsentChange() | Notice() if event.conversation is not None:
             return event.conversation.id
         case Notice(topic=topic) if topic == JOINED:
             told = joined(event)

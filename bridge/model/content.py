@@ -482,12 +482,14 @@ class CallPermission:
 class Unsupported:
     """A message whose content could not be shown, by the provider or by us.
 
-    `provider_type` is the provider's word for what it was, where it gave one.
+    `provider_type` is the provider's word for what it was, where it gave one, and `text` the words
+    that it gave in place of the content.
     """
 
     kind: ClassVar[str] = "unsupported"
 
     provider_type: str | None = None
+    text: str | None = None
     error: ProviderError | None = None
 
 

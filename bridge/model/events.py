@@ -149,8 +149,9 @@ class Intent:
     `key` names the intent: what is sent again under the same key is not sent twice. The message
     goes out at `not_before` at the earliest, and is given up at `expires_at`. `otherwise` goes in
     its place where the provider takes a template only. `fallback` names the ways out that are tried
-    next, in this order, where the user cannot be reached. `begun_by` names the run of a bridge that
-    sends the message as soon as it is durable; no other one knows whether it has gone.
+    next, in this order, where the user cannot be reached. A text that goes in several messages has
+    a `part` in each. `begun_by` names the run of a bridge that sends the message as soon as it is
+    durable; no other one knows whether it has gone.
     """
 
     key: str
@@ -158,6 +159,7 @@ class Intent:
     expires_at: datetime | None = None
     otherwise: Template | None = None
     fallback: tuple[str, ...] = ()
+    part: int = 1
     begun_by: str | None = None
 
 
@@ -347,12 +349,19 @@ class Typing(Event):
 @own_copies("details")
 @attrs.frozen(kw_only=True)
 class Notice(Event):
-    """Anything else that a provider tells an account; `topic` is its word for it."""
+    """Anything else that a provider tells an account; `topic` is its word for it.
+
+    `party` and `conversation` say which user it is about, if it is about one, as a call is.
+    `reply_until` is until when a free-form message may go since then, as for a message.
+    """
 
     kind: ClassVar[str] = "notice"
 
     topic: str
     details: JsonValue = None
+    party: Party | None = None
+    conversation: Conversation | None = None
+    reply_until: datetime | None = None
 
 
 @final

@@ -15,23 +15,26 @@ from bridge.model.schema import Schema
 
 PREFIX: Final = "#/components/schemas/"
 
-_TEXT: Final[Schema] = {"type": "string"}
+TEXT: Final[Schema] = {"type": "string"}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-_YES: Final[Schema] = {"type": "boolean"}
+YES: Final[Schema] = {"type": "boolean"}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 _SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
 
 
-def _about(schema: Schema, description: str) -> Schema:
+def about(schema: Schema, description: str) -> Schema:
+    """Add what a value means."""
     return {**schema, "description": description}
 
 
-def _or_null(schema: Schema) -> Schema:
+def or_null(schema: Schema) -> Schema:
+    """Let null stand in the place of a value."""
     about = {"description": schema["description"]} if "description" in schema else {}
     return {"oneOf": [schema, {"type": "null"}], **about}
 
 
-def _list(items: Schema, **more: int) -> Schema:
+def array(items: Schema, **more: int) -> Schema:
+    """Describe an array; `more` are its limits."""
     return {"type": "array", "items": items, **more}
 
 
@@ -39,148 +42,150 @@ def _counts(description: str) -> Schema:
     return {"type": "object", "additionalProperties": _COUNT, "description": description}
 
 
-def _ref(name: str) -> Schema:
+def ref(name: str) -> Schema:
+    """Name a schema of the document."""
     return {"$ref": f"{PREFIX}{name}"}
 
 
-def _object(always: Mapping[str, Schema], perhaps: Mapping[str, Schema] | None = None) -> Schema:
+def object_of(always: Mapping[str, Schema], perhaps: Mapping[str, Schema] | None = None) -> Schema:
+    """Describe an object by the fields that are there always, and perhaps."""
     made: Schema = {"type": "object", "properties": {**always, **(perhaps or {})}}
     return {**made, "required": [*always]} if always else made
 
 
 _RETRY: Final[Mapping[str, Schema]] = {
-    "due_at": _about(_TIME, "When the next try is planned."),
+    "due_at": about(_TIME, "When the next try is planned."),
     "first_failed_at": _TIME,
-    "failed_at": _about(_TIME, "When the last try failed."),
-    "error": _TEXT,
-    "where": _about(_TEXT, "The innermost line of the subscriber's own code."),
-    "trace": _about(_list(_TEXT), "The lines of code that the error came through."),
+    "failed_at": about(_TIME, "When the last try failed."),
+    "error": TEXT,
+    "where": about(TEXT, "The innermost line of the subscriber's own code."),
+    "trace": about(array(TEXT), "The lines of code that the error came through."),
 }
 _TRIES: Final[Mapping[str, Schema]] = {
-    "tries": _about(_COUNT, "How many have failed."),
-    "replayed": _about(_YES, "An operator asked for the event again."),
-    "begun": _about(_YES, "A try has begun with what cannot be undone, and its end is unknown."),
+    "tries": about(_COUNT, "How many have failed."),
+    "replayed": about(YES, "An operator asked for the event again."),
+    "begun": about(YES, "A try has begun with what cannot be undone, and its end is unknown."),
 }
-_NEXT: Final = _or_null(_about(_COUNT, "Where the next page begins: `after` of the next request."))
+_NEXT: Final = or_null(about(_COUNT, "Where the next page begins: `after` of the next request."))
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
-    "Problem": _object(
-        {"title": _TEXT, "status": _COUNT, "detail": _about(_TEXT, "What is wrong, in words.")}
+    "Problem": object_of(
+        {"title": TEXT, "status": _COUNT, "detail": about(TEXT, "What is wrong, in words.")}
     ),
-    "Entry": _object(
-        {"position": _about(_COUNT, "Counts up, with gaps."), "event": _ref("Event")},
-        {"mended": _about(_YES, "An unreadable body that has been read since.")},
+    "Entry": object_of(
+        {"position": about(_COUNT, "Counts up, with gaps."), "event": ref("Event")},
+        {"mended": about(YES, "An unreadable body that has been read since.")},
     ),
-    "Held": _object({"entry": _ref("Entry"), **_TRIES}, _RETRY),
-    "DeadLetter": _object(
-        {"id": _COUNT, "subscriber": _TEXT, "entry": _ref("Entry"), **_TRIES}, _RETRY
+    "Held": object_of({"entry": ref("Entry"), **_TRIES}, _RETRY),
+    "DeadLetter": object_of(
+        {"id": _COUNT, "subscriber": TEXT, "entry": ref("Entry"), **_TRIES}, _RETRY
     ),
-    "Outcome": _object(
+    "Outcome": object_of(
         {
-            "subscriber": _TEXT,
+            "subscriber": TEXT,
             "standing": {"type": "string", "enum": [each.value for each in Standing]},
             **_TRIES,
         },
-        {**_RETRY, "letter": _about(_COUNT, "The id of its dead letter.")},
+        {**_RETRY, "letter": about(_COUNT, "The id of its dead letter.")},
     ),
-    "Subscriber": _object(
+    "Subscriber": object_of(
         {
-            "name": _TEXT,
-            "position": _about(_COUNT, "Everything up to it is done, held or dead."),
-            "lag": _about(_COUNT, "Events that it has yet to look at."),
-            "held": _about(_COUNT, "Events that wait for a retry, or behind one that does."),
-            "dead": _about(_COUNT, "Dead letters."),
-            "running": _about(_YES, "Whether this process serves it."),
-            "lag_seconds": _about(_SECONDS, "For how long the oldest event of its lag has waited."),
-            "held_lanes": _about(_COUNT, "Conversations in which events are held."),
-            "failed_tries": _about(_COUNT, "Since the start."),
+            "name": TEXT,
+            "position": about(_COUNT, "Everything up to it is done, held or dead."),
+            "lag": about(_COUNT, "Events that it has yet to look at."),
+            "held": about(_COUNT, "Events that wait for a retry, or behind one that does."),
+            "dead": about(_COUNT, "Dead letters."),
+            "running": about(YES, "Whether this process serves it."),
+            "lag_seconds": about(_SECONDS, "For how long the oldest event of its lag has waited."),
+            "held_lanes": about(_COUNT, "Conversations in which events are held."),
+            "failed_tries": about(_COUNT, "Since the start."),
         }
     ),
-    "Reparsed": _object(
+    "Reparsed": object_of(
         {
-            "mended": _about(_YES, "Nothing unreadable is left of it."),
-            "keys": _about(_list(_TEXT), "Of the events that came out."),
-            "published": _about(_COUNT, "How many of them are new."),
+            "mended": about(YES, "Nothing unreadable is left of it."),
+            "keys": about(array(TEXT), "Of the events that came out."),
+            "published": about(_COUNT, "How many of them are new."),
         }
     ),
-    "Callback": _object(
+    "Callback": object_of(
         {
-            "source": _about(_TEXT, "The adapter."),
+            "source": about(TEXT, "The adapter."),
             "received_at": _TIME,
-            "client": _or_null(_about(_TEXT, "The network that it came from.")),
-            "headers": _about(
-                _list(_list(_TEXT, minItems=2, maxItems=2)),
+            "client": or_null(about(TEXT, "The network that it came from.")),
+            "headers": about(
+                array(array(TEXT, minItems=2, maxItems=2)),
                 "Names and values; of a secret only its length.",
             ),
-            "position": _or_null(
-                _about(_COUNT, "The entry that was published for it; null of a repetition.")
+            "position": or_null(
+                about(_COUNT, "The entry that was published for it; null of a repetition.")
             ),
         }
     ),
-    "Source": _object(
+    "Source": object_of(
         {
-            "name": _about(_TEXT, "The adapter."),
-            "quiet": _about(_YES, "No callback was accepted for 20 minutes."),
-            "accepted_at": _or_null(_TIME),
-            "refused_at": _or_null(_TIME),
+            "name": about(TEXT, "The adapter."),
+            "quiet": about(YES, "No callback was accepted for 20 minutes."),
+            "accepted_at": or_null(_TIME),
+            "refused_at": or_null(_TIME),
             "refusals": _counts("How many were refused since the start, by reason."),
         }
     ),
-    "Failure": _object(
+    "Failure": object_of(
         {
-            "source": _about(_TEXT, "The adapter."),
+            "source": about(TEXT, "The adapter."),
             "status": {"type": "string", "enum": ["failed", "expired"]},
-            "code": _or_null(_TEXT),
-            "title": _or_null(_TEXT),
+            "code": or_null(TEXT),
+            "title": or_null(TEXT),
             "count": _COUNT,
-            "remedy": _or_null(_TEXT),
-            "advice": _or_null(_about(_TEXT, "What to do, in words.")),
-            "position": _about(_COUNT, "Of the last such status."),
+            "remedy": or_null(TEXT),
+            "advice": or_null(about(TEXT, "What to do, in words.")),
+            "position": about(_COUNT, "Of the last such status."),
             "last_at": _TIME,
         }
     ),
 }
 
 _MASKED: Final[Mapping[str, Schema]] = {
-    "masked": _about(_YES, "Mask phone numbers, names and texts; false is put on record."),
+    "masked": about(YES, "Mask phone numbers, names and texts; false is put on record."),
 }
 _LIMIT: Final[Mapping[str, Schema]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100},
 }
 _FILTERS: Final[Mapping[str, Schema]] = {
-    "kind": _about(
-        _list({"type": "string", "enum": [cls.kind for cls in EVENT_CLASSES]}),
+    "kind": about(
+        array({"type": "string", "enum": [cls.kind for cls in EVENT_CLASSES]}),
         "Only these kinds; may be repeated.",
     ),
-    "channel": _TEXT,
-    "account": _about(_TEXT, "The business's id on the channel."),
-    "content": _about(_TEXT, "Only messages with this kind of content."),
-    "conversation": _TEXT,
-    "message_id": _about(_TEXT, "Only events about this message, by any of its ids."),
-    "party": _about(_TEXT, "Only events about this person: a phone with + or a user id."),
-    "since": _about(_TIME, "Received at this time or later."),
-    "until": _about(_TIME, "Received before this time."),
-    "mended": _about(_YES, "Only unreadable bodies that have been read since, or have not."),
-    "conversation_of": _about(_COUNT, "The conversation of the event at this position."),
+    "channel": TEXT,
+    "account": about(TEXT, "The business's id on the channel."),
+    "content": about(TEXT, "Only messages with this kind of content."),
+    "conversation": TEXT,
+    "message_id": about(TEXT, "Only events about this message, by any of its ids."),
+    "party": about(TEXT, "Only events about this person: a phone with + or a user id."),
+    "since": about(_TIME, "Received at this time or later."),
+    "until": about(_TIME, "Received before this time."),
+    "mended": about(YES, "Only unreadable bodies that have been read since, or have not."),
+    "conversation_of": about(_COUNT, "The conversation of the event at this position."),
 }
 SEARCH: Final[Mapping[str, Schema]] = {
     **_FILTERS,
-    "after": _about(_COUNT, "Beyond this position."),
-    "before": _about(_COUNT, "Before this position."),
-    "newest_first": _YES,
+    "after": about(_COUNT, "Beyond this position."),
+    "before": about(_COUNT, "Before this position."),
+    "newest_first": YES,
     **_LIMIT,
     **_MASKED,
 }
 """The parameters of a search for events."""
 
 _KEYS: Final[Mapping[str, Schema]] = {
-    "keys": _about(_list(_TEXT, maxItems=MOST), "Events' keys."),
-    "positions": _about(_list(_COUNT, maxItems=MOST), "In place of `keys`."),
+    "keys": about(array(TEXT, maxItems=MOST), "Events' keys."),
+    "positions": about(array(_COUNT, maxItems=MOST), "In place of `keys`."),
 }
-_DRY: Final[Mapping[str, Schema]] = {"dry_run": _about(_YES, "Tell what would happen.")}
+_DRY: Final[Mapping[str, Schema]] = {"dry_run": about(YES, "Tell what would happen.")}
 _LETTERS: Final[Mapping[str, Schema]] = {
-    "ids": _about(_list(_COUNT), "Dead letters; all of them without it."),
-    "subscriber": _about(_TEXT, "Whose, where all are meant."),
+    "ids": about(array(_COUNT), "Dead letters; all of them without it."),
+    "subscriber": about(TEXT, "Whose, where all are meant."),
 }
 _NAME: Final = "name"
 
@@ -197,7 +202,7 @@ def _operation(
 ) -> Schema:
     """Describe an operation, of which `answer` is the JSON or the media type."""
     content: Schema = (
-        {answer: {"schema": _TEXT}}
+        {answer: {"schema": TEXT}}
         if isinstance(answer, str)
         else {"application/json": {"schema": answer}}
     )
@@ -205,14 +210,14 @@ def _operation(
         {"name": name, "in": "query", "schema": schema} for name, schema in (query or {}).items()
     ]
     if path is not None:
-        parameters.insert(0, {"name": path, "in": "path", "required": True, "schema": _TEXT})
+        parameters.insert(0, {"name": path, "in": "path", "required": True, "schema": TEXT})
     made: Schema = {"summary": summary, **({"security": []} if is_public else {})}
     if parameters:
         made["parameters"] = [*parameters]
     if body is not None:
         made["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _object({}, body)}},
+            "content": {"application/json": {"schema": object_of({}, body)}},
         }
     return {
         **made,
@@ -225,7 +230,7 @@ def _operation(
 
 def problem(description: str) -> Schema:
     """Describe a response that says what is wrong."""
-    content: Schema = {"application/problem+json": {"schema": _ref("Problem")}}
+    content: Schema = {"application/problem+json": {"schema": ref("Problem")}}
     return {"description": description, "content": content}
 
 
@@ -254,32 +259,32 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     "GET /metrics": _operation("What Prometheus is told.", "text/plain", errors=(401,)),
     "GET /status": _operation(
         "What an operator looks at first.",
-        _object(
+        object_of(
             {
-                "version": _TEXT,
+                "version": TEXT,
                 "started_at": _TIME,
-                "ready": _YES,
-                "reason": _or_null(_about(_TEXT, "Why not, or what needs attention.")),
-                "spooled": _or_null(_about(_COUNT, "Events in the spool.")),
-                "set_aside": _about(_COUNT, "Damaged files that nobody has moved away."),
-                "losses": _about(_COUNT, "How often the journal's files were gone."),
-                "deaths": _about(_COUNT, "Tasks of the journal that failed and were replaced."),
-                "size": _or_null(_about(_COUNT, "Of the journal, in bytes.")),
-                "free": _or_null(_about(_COUNT, "Bytes on its disk.")),
-                "durable": _YES,
-                "chat": _about(_YES, "Whether the inspector offers a chat."),
-                "adapters": _list(_TEXT),
-                "sources": _list(_ref("Source")),
-                "subscribers": _list(_ref("Subscriber")),
-                "sends": _or_null(
-                    _about(
-                        _object({"waiting": _COUNT, "dead": _COUNT}),
+                "ready": YES,
+                "reason": or_null(about(TEXT, "Why not, or what needs attention.")),
+                "spooled": or_null(about(_COUNT, "Events in the spool.")),
+                "set_aside": about(_COUNT, "Damaged files that nobody has moved away."),
+                "losses": about(_COUNT, "How often the journal's files were gone."),
+                "deaths": about(_COUNT, "Tasks of the journal that failed and were replaced."),
+                "size": or_null(about(_COUNT, "Of the journal, in bytes.")),
+                "free": or_null(about(_COUNT, "Bytes on its disk.")),
+                "durable": YES,
+                "chat": about(YES, "Whether the inspector offers a chat."),
+                "adapters": array(TEXT),
+                "sources": array(ref("Source")),
+                "subscribers": array(ref("Subscriber")),
+                "sends": or_null(
+                    about(
+                        object_of({"waiting": _COUNT, "dead": _COUNT}),
                         "How many messages are to go out at most, and are given up; null "
                         "where no adapter sends.",
                     )
                 ),
-                "last_event": _or_null(
-                    _object({"key": _TEXT, "position": _COUNT, "kind": _TEXT, "received_at": _TIME})
+                "last_event": or_null(
+                    object_of({"key": TEXT, "position": _COUNT, "kind": TEXT, "received_at": _TIME})
                 ),
             }
         ),
@@ -288,30 +293,28 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     ),
     "GET /events": _operation(
         "Search events; a page of them.",
-        _object({"entries": _list(_ref("Entry")), "next": _NEXT}),
+        object_of({"entries": array(ref("Entry")), "next": _NEXT}),
         query=SEARCH,
         errors=_ASKED,
     ),
     "GET /event": _operation(
         "One event with all that is known about it.",
-        _object(
+        object_of(
             {
-                "entry": _ref("Entry"),
-                "outcomes": _list(_ref("Outcome")),
-                "history": _about(
-                    _list(_ref("Entry")), "Entries about the same message, in order."
+                "entry": ref("Entry"),
+                "outcomes": array(ref("Outcome")),
+                "history": about(array(ref("Entry")), "Entries about the same message, in order."),
+                "callbacks": about(
+                    array(ref("Callback")), "The latest callbacks that contained it."
                 ),
-                "callbacks": _about(
-                    _list(_ref("Callback")), "The latest callbacks that contained it."
-                ),
-                "callbacks_since": _about(_TIME, "The server's start."),
+                "callbacks_since": about(_TIME, "The server's start."),
             }
         ),
         query={
-            "key": _about(
-                _TEXT, "As the log and the commands print it, or whole; or a provider's id."
+            "key": about(
+                TEXT, "As the log and the commands print it, or whole; or a provider's id."
             ),
-            "position": _about(_COUNT, "In place of `key`."),
+            "position": about(_COUNT, "In place of `key`."),
             **_MASKED,
         },
         errors=(*_ASKED, 404),
@@ -330,29 +333,29 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     ),
     "GET /subscribers": _operation(
         "Every subscriber that the journal knows.",
-        _object({"subscribers": _list(_ref("Subscriber"))}),
+        object_of({"subscribers": array(ref("Subscriber"))}),
         errors=_READ,
     ),
     "GET /subscribers/{name}/held": _operation(
         "The events that a subscriber tries again, each of which blocks its conversation.",
-        _object({"held": _list(_ref("Held"))}),
+        object_of({"held": array(ref("Held"))}),
         path=_NAME,
         query={**_LIMIT, **_MASKED},
         errors=(*_ASKED, 404),
     ),
     "DELETE /subscribers/{name}": _operation(
         "Forget a subscriber that does not run, with all that it held.",
-        _object({"forgotten": _TEXT}),
+        object_of({"forgotten": TEXT}),
         path=_NAME,
         errors=(401, 403, 404, 409, 503),
     ),
     "GET /dead": _operation(
         "Dead letters, oldest first; a page of them.",
-        _object({"letters": _list(_ref("DeadLetter")), "next": _NEXT}),
+        object_of({"letters": array(ref("DeadLetter")), "next": _NEXT}),
         query={
-            "id": _about(_COUNT, "This one only."),
-            "subscriber": _TEXT,
-            "after": _about(_COUNT, "Beyond this id."),
+            "id": about(_COUNT, "This one only."),
+            "subscriber": TEXT,
+            "after": about(_COUNT, "Beyond this id."),
             **_LIMIT,
             **_MASKED,
         },
@@ -360,35 +363,35 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     ),
     "POST /dead/retry": _operation(
         "Give dead letters to their subscribers again.",
-        _object({"retried": _COUNT}),
+        object_of({"retried": _COUNT}),
         body=_LETTERS,
         errors=(*_CHANGE, 404),
     ),
     "POST /dead/drop": _operation(
-        "Drop dead letters.", _object({"dropped": _COUNT}), body=_LETTERS, errors=(*_CHANGE, 404)
+        "Drop dead letters.", object_of({"dropped": _COUNT}), body=_LETTERS, errors=(*_CHANGE, 404)
     ),
     "POST /replay": _operation(
         "Give subscribers events again: those named, or a page of those that the search "
         "in the query finds.",
-        _object(
+        object_of(
             {
                 "subscribers": _counts("How many each subscriber gets."),
-                "unknown": _about(_list(_TEXT), "Keys that the journal does not know."),
+                "unknown": about(array(TEXT), "Keys that the journal does not know."),
                 "next": _NEXT,
             }
         ),
         query=SEARCH,
-        body={**_KEYS, "subscriber": _TEXT, **_DRY},
+        body={**_KEYS, "subscriber": TEXT, **_DRY},
         errors=(*_CHANGE, 404),
     ),
     "POST /reparse": _operation(
         "Parse unreadable bodies again, as after an update.",
-        _object(
+        object_of(
             {
                 "reparsed": {
                     "type": "object",
                     "description": "By key; null for what is not there or was readable.",
-                    "additionalProperties": _or_null(_ref("Reparsed")),
+                    "additionalProperties": or_null(ref("Reparsed")),
                 }
             }
         ),
@@ -397,29 +400,29 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     ),
     "POST /normalize": _operation(
         "The events that an adapter makes of a body; nothing is kept.",
-        _object(
+        object_of(
             {
-                "events": _list(_ref("Event")),
-                "malformed": _or_null(_about(_TEXT, "Why the body is no JSON.")),
+                "events": array(ref("Event")),
+                "malformed": or_null(about(TEXT, "Why the body is no JSON.")),
             }
         ),
-        body={"adapter": _TEXT, "body": _about(_TEXT, "A callback's body, as text.")},
+        body={"adapter": TEXT, "body": about(TEXT, "A callback's body, as text.")},
         errors=(*_ASKED, 404),
     ),
     "POST /purge": _operation(
         "Erase every event about one person, for good.",
-        _object({"erased": _COUNT}),
-        body={"subject": _about(_TEXT, "A phone with + or a user id.")},
+        object_of({"erased": _COUNT}),
+        body={"subject": about(TEXT, "A phone with + or a user id.")},
         errors=_CHANGE,
     ),
     "GET /outbox": _operation(
         "How sending stands, and what failed of late.",
-        _object(
+        object_of(
             {
-                "sending": _or_null(
-                    _object(
+                "sending": or_null(
+                    object_of(
                         {
-                            "running": _YES,
+                            "running": YES,
                             "waiting": _COUNT,
                             "lag_seconds": _SECONDS,
                             "held_lanes": _COUNT,
@@ -427,12 +430,12 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                         }
                     )
                 ),
-                "put_off": _about(_COUNT, "Messages that wait for a try, up to 1,000."),
-                "under_way": _about(_COUNT, "Of which a request has begun."),
-                "in_doubt": _about(_COUNT, "Of which nobody knows whether they went."),
-                "held": _list(_ref("Held")),
+                "put_off": about(_COUNT, "Messages that wait for a try, up to 1,000."),
+                "under_way": about(_COUNT, "Of which a request has begun."),
+                "in_doubt": about(_COUNT, "Of which nobody knows whether they went."),
+                "held": array(ref("Held")),
                 "refusals": _counts("What was refused since the start, by reason."),
-                "failures": _list(_ref("Failure")),
+                "failures": array(ref("Failure")),
             }
         ),
         query={**_LIMIT, **_MASKED},

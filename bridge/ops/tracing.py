@@ -20,7 +20,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
-from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 from bridge.errors import ConfigurationError
@@ -73,12 +72,7 @@ class Tracing(Observer):
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Send what has not been sent yet; it may take as long as the exporter's timeout."""
         if self._exporter is not None:
             await in_thread(self._provider.shutdown)

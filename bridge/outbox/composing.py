@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import lru_cache
+from itertools import count
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 import attrs
 
@@ -34,7 +36,7 @@ from bridge.model import (
 )
 from bridge.model.codec import content_from_dict, content_to_dict
 from bridge.model.frozen import changer
-from bridge.model.keys import OURS, conversation_id, message_key
+from bridge.model.keys import MAX_ID, OURS, conversation_id, message_key
 from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
 
@@ -47,8 +49,10 @@ Adapt: TypeAlias = Literal["degrade", "strict"]
 _ADAPTS: Final = get_args(Adapt)
 _under: Final[Callable[..., Message]] = changer(Message, "key")
 _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one would send again
+_named: Final = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
 _LONGEST_KEY: Final = 512
 _MOST_PARTS: Final = 50
+_DIALLED: Final = frozenset("0123456789+-.()/")
 
 
 class Asking(TypedDict, total=False):
@@ -97,10 +101,10 @@ class Wish:
         key = self.key
         if key is None:
             current = turn.get()
-            key = uuid4().hex if current is None else current.next_key()
+            key = secrets.token_hex(16) if current is None else current.next_key()
         elif not _is_key(key):
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
-        if not isinstance(self.otherwise, Template | None):
+        if self.otherwise is not None and not isinstance(self.otherwise, Template):
             raise Unsendable("otherwise: expected a template")
         if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
             raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
@@ -166,9 +170,15 @@ def party(to: object) -> Party:
     if isinstance(to, str):
         number, name = phone(to), to.strip()
         is_id = name.isprintable() and not any(map(str.isspace, name))
-        to = Party(phone=number, user_id=name or None if number is None and is_id else None)
+        # Digits alone are a phone's that lacks its country, as one that begins with a zero does.
+        is_id = is_id and not set(name) <= _DIALLED
+        to = Party(phone=number, user_id=name if number is None and is_id else None)
+    elif isinstance(to, Party) and to.phone:
+        to = attrs.evolve(to, phone=phone(to.phone))
     if not isinstance(to, Party) or not (to.phone or to.user_id):
         raise Unsendable("nobody to send to: give a phone with its country's code, or a user id")
+    if to.user_id and len(to.user_id.encode("utf-8", "surrogatepass")) > MAX_ID:
+        raise Unsendable(f"a user id of more than {MAX_ID} bytes")
     return to
 
 
@@ -208,20 +218,20 @@ def _draft(
     return keyed(message)
 
 
-@lru_cache(1024)  # made as a message is taken, and asked for as it is sent
 def _id_of(domain: str | None, key: str) -> str:
-    return str(uuid5(_NAMESPACE, f"{domain or ''}/{key}"))
+    """Return a UUID of version 5, for which OpenSSL looks its algorithm up once and for all."""
+    named = _named.copy()
+    named.update(f"{domain or ''}/{key}".encode())
+    return str(UUID(bytes=named.digest()[:16], version=5))
 
 
 def part_before(message: Message) -> Message | None:
     """Return what names the part before one of a long text; None where it is no later part."""
-    if message.intent is None:
+    intent = message.intent
+    if intent is None or intent.part == 1:
         return None
-    first = _id_of(message.domain, message.intent.key)
-    if message.message_id == first:
-        return None
-    before = fitting.part_before(message.message_id, first, _MOST_PARTS)
-    return None if before is None else attrs.evolve(message, message_id=before)
+    before = fitting.id_of_part(_id_of(message.domain, intent.key), intent.part - 1)
+    return attrs.evolve(message, message_id=before)
 
 
 def _content(given: object) -> Content:
@@ -250,14 +260,35 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     parts = fitting.parts(draft, capabilities, strict=wish.adapt == "strict")
     if len(parts) > _MOST_PARTS:
         raise Unsendable(f"it takes {len(parts)} messages, and {_MOST_PARTS} are possible")
-    messages = list(map(keyed, parts)) if len(parts) > 1 else list(parts)
-    for number, message in enumerate(messages[1:], 1):  # one template is enough
-        messages[number] = attrs.evolve(message, intent=_without_template(message))
+    messages = tuple(map(_numbered, parts, count(1))) if len(parts) > 1 else parts
     for message in messages:
         way.sender.compose(message)
-    if wish.otherwise is not None:
-        way.sender.compose(attrs.evolve(draft, content=wish.otherwise))
-    return tuple(messages)
+    return messages
+
+
+def _numbered(message: Message, part: int) -> Message:
+    intent = message.intent if part == 1 else _without_template(message)  # one is enough
+    if intent is None:
+        return keyed(message)
+    return keyed(attrs.evolve(message, intent=attrs.evolve(intent, part=part)))
+
+
+def check_others(ways: Ways, message: Message, wish: Wish) -> None:
+    """Check what may go in a message's place: other ways, and a template on one that has them.
+
+    Raises `ConfigurationError` for a way that is none, and `Unsendable`.
+    """
+    others = [ways.find(via) for via in wish.fallback]
+    if wish.otherwise is None:
+        return
+    template = attrs.evolve(message, content=wish.otherwise, reply_to=None)
+    own = ways.of(message.source)
+    if not own.capabilities(message.channel).templates:
+        for way, route in others:
+            if way.capabilities(route.channel).templates:
+                way.sender.compose(rerouted(template, way, route))
+                return
+    own.sender.compose(template)
 
 
 def _without_template(message: Message) -> Intent | None:

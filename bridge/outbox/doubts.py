@@ -72,9 +72,10 @@ class Doubts:
             return await self._is_told(message, failures=not attempt.replayed)
         # An earlier life may have been done with it, though not with one that came before it. No
         # time tells which messages are that old: clocks are set back.
-        async with self._looking:
-            if self._before is None:
-                self._before = await self._look()
+        if self._before is None:
+            async with self._looking:
+                if self._before is None:
+                    self._before = await self._look()
         return (message.domain, message.message_id) in self._before
 
     async def _is_told(self, message: Message, *, failures: bool) -> bool:

@@ -11,7 +11,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from bridge.adapter import Accepted, Control, Controlling, Outcome, Refused, Rem
 from bridge.adapter.capabilities import Receipts
 from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import Delivery
-from bridge.delivery.attempt import FIRST, Later, current
+from bridge.delivery.attempt import FIRST, Attempt, Later, current
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import (
     ConfigurationError,
@@ -43,6 +43,7 @@ from bridge.model import (
     Content,
     ConversationKind,
     Direction,
+    Event,
     Intent,
     Media,
     Message,
@@ -62,6 +63,7 @@ from bridge.outbox.composing import (
     Asking,
     Wish,
     answer,
+    check_others,
     first,
     in_its_place,
     is_same,
@@ -171,8 +173,7 @@ class Outbox:
 
     def _first(self, to: str | Party, via: str, wish: Wish) -> tuple[Message, ...]:
         messages = first(*self.ways.find(via), to, wish)
-        for each in wish.fallback:
-            self.ways.find(each)
+        check_others(self.ways, messages[0], wish)
         return messages
 
     async def reply(
@@ -182,6 +183,7 @@ class Outbox:
         with self._counting():
             wish = Wish(content=content, now=self._now, **options)
             messages = answer(self.ways, message, wish)
+            check_others(self.ways, messages[0], wish)
             if not message.owned and await self.journal.find(messages[0].key) is None:
                 await check_ours(message, self.journal)
             return await self._take(messages, wish, answered=message)
@@ -198,8 +200,8 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sequence[Request]:
         """Return the requests that would go out for `send`; nothing is kept, and none goes."""
-        way, route = self.ways.find(via)
-        messages = first(way, route, to, Wish(content=content, now=self._now, **options))
+        messages = self._first(to, via, Wish(content=content, now=self._now, **options))
+        way, _ = self.ways.find(via)
         return [way.sender.compose(message) for message in messages]
 
     async def react(
@@ -328,21 +330,29 @@ class Outbox:
 
     def follower(self) -> Subscriber:
         """Return the subscriber that sends what is next after a failure."""
-        return Subscriber(
-            name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True
-        )
+        return _Failures(name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True)
 
     async def follow(self, change: StatusChange) -> None:
         """Send what is next after a failure, if there is something."""
-        if change.status not in (Status.FAILED, Status.EXPIRED):
-            return
         for ours in (change.message_id, *change.aliases):
             entry = await self.journal.find(in_domain(change, message_key(OURS, ours)))
             if entry is not None and isinstance(entry.event, Message):
+                self._heed(entry.event, change)
                 messages = following(self.ways, entry.event, change)
                 if messages:
                     await self.journal.append(messages)
                 return
+
+    def _heed(self, message: Message, change: StatusChange) -> None:
+        """Slow down or stop what a status says is too fast or may not send, unless that is over."""
+        if (self._now - change.received_at).total_seconds() > _STOPPED:
+            return
+        with suppress(ConfigurationError, KeyError):
+            way = self.ways.of(message.source)
+            error = change.error or ProviderError()
+            refused = Refused(error=error, remedy=way.sender.remedy(error))
+            if not refused.remedy.is_final:
+                self._pause(way, message, refused)
 
     @property
     def policy(self) -> DeliverySettings:
@@ -366,7 +376,10 @@ class Outbox:
             return
         left = self._time_left(message, now)
         if left <= 0:
-            await self._tell(message, Status.EXPIRED, error=EXPIRED)
+            if self._may_have_gone(message, attempt):
+                await self._tell(message, Status.FAILED, error=IN_DOUBT)
+            else:
+                await self._tell(message, Status.EXPIRED, error=EXPIRED)
             return
         try:
             way = self.ways.of(message.source)
@@ -412,6 +425,15 @@ class Outbox:
             return False
         track = await self.journal.record(names_of(before)[0])
         return isinstance(track, Track) and not FAILED.isdisjoint(track.standing.values())
+
+    def _may_have_gone(self, message: Message, attempt: Attempt) -> bool:
+        """Return whether a message is in doubt, and the settings say that it fails then."""
+        if not attempt.begun or self._settings.in_doubt == "send":
+            return False
+        try:
+            return not self.ways.of(message.source).is_repeatable(message)
+        except (ConfigurationError, Unsendable):
+            return True
 
     def _time_left(self, message: Message, now: datetime) -> float:
         intent = message.intent
@@ -472,6 +494,15 @@ class Outbox:
                 return
 
 
+class _Failures(Subscriber):
+    """Wants only failures; a late one of what has arrived is none."""
+
+    def wants(self, event: Event) -> bool:
+        """See `Subscriber.wants`."""
+        has_failed = isinstance(event, StatusChange) and event.current in FAILED
+        return has_failed and super().wants(event)
+
+
 _REFUSALS: Final[Mapping[type[Unsendable], str]] = {
     WindowClosed: "window",
     OptedOut: "consent",
@@ -520,8 +551,13 @@ def _change(
 
 
 def _recipient(message: Message, accepted: Accepted | None) -> Party | None:
-    """Return the user of a status, with the id that the provider told."""
+    """Return the user of a status, as the provider knows them: by another number perhaps."""
     if message.conversation.kind is not ConversationKind.DIRECT:
         return None
-    told = None if accepted is None or accepted.party is None else accepted.party.user_id
-    return message.recipient if told is None else attrs.evolve(message.recipient, user_id=told)
+    told = None if accepted is None else accepted.party
+    if told is None:
+        return message.recipient
+    known = message.recipient
+    return attrs.evolve(
+        known, phone=told.phone or known.phone, user_id=told.user_id or known.user_id
+    )

@@ -11,13 +11,12 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, final
 
 import attrs
 import orjson
 from aiohttp import web
-from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError
 
 from bridge.adapter import (
     Capabilities,
@@ -31,22 +30,20 @@ from bridge.adapter import (
     Upload,
     Uploading,
 )
-from bridge.adapter.payload import mapping, number, phone
+from bridge.adapter.payload import number, phone
 from bridge.adapter.simulation import Files, Said, SimulationSource
-from bridge.errors import ConfigurationError, Unanswered, Unfetchable, Unsendable
+from bridge.errors import CodecError, ConfigurationError, Unanswered, Unfetchable, Unsendable
 from bridge.ingress.responses import problem, web_response
 from bridge.model import (
     Carousel,
-    Choice,
     Content,
     JsonValue,
-    Location,
     Media,
     Menu,
     Message,
     ProviderError,
-    Text,
 )
+from bridge.model.codec import content_from_dict
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, word
 from bridge.ops.admin.requests import number as whole_number
 from bridge.ops.admin.responses import json_response
@@ -61,10 +58,6 @@ _USERS: Final = ("+16505550101", "+16505550102", "+16505550103")
 _STATUS_EVERY: Final = 0.5  # seconds, so that one sees the ticks change
 _PATIENCE: Final = 5.0
 _APART: Final = 10**10
-_SAID: Final[Mapping[str, type[Said]]] = {
-    each.kind: each for each in (Text, Choice, Location, Media)
-}
-_READ: Final = Converter(forbid_extra_keys=True).structure
 _MOST: Final = 100  # requests and callbacks that can be looked at
 _MAX_FILE: Final = 16 * 1024 * 1024
 
@@ -308,13 +301,10 @@ def _with_file(media: Media, file: str, provider: SimulatedProvider) -> Media:
 
 def _said(value: JsonValue) -> Said:
     """Return what a user says. Raises `BadRequest`."""
-    given = dict(mapping(value))
-    cls = _SAID.get(str(given.pop("kind", None)))
-    try:
-        if cls is not None:
-            return _READ(given, cls)
-    except (BaseValidationError, StructureHandlerNotFoundError):
-        pass
+    with suppress(CodecError):
+        content = content_from_dict(value)
+        if isinstance(content, Said):
+            return content
     raise BadRequest("content: expected a text, choice, location or media")
 
 

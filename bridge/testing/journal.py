@@ -41,8 +41,7 @@ class JournalContract(CorrelationContract, OperatorsContract):
         async with self.make_journal(tmp_path) as journal:
             first = await journal.append([message("a"), message("a"), message("b")])
             second = await journal.append([message("b"), message("c")])
-            cursor = await journal.follow(start=Start.BEGINNING)
-            entries = await read(cursor, 3)
+            entries = await self.published(journal, 3)
         assert first == Appended(published=2, duplicates=1)
         assert second == Appended(published=1, duplicates=1)
         assert ids(entries) == ["a", "b", "c"]
@@ -58,7 +57,7 @@ class JournalContract(CorrelationContract, OperatorsContract):
         async with self.make_journal(tmp_path) as journal:
             for event in events:
                 await journal.append([event])
-            entries = await read(await journal.follow(start=Start.BEGINNING), 20)
+            entries = await self.published(journal, 20)
         assert [entry.event for entry in entries] == events
         positions = [entry.position for entry in entries]
         assert positions == sorted(set(positions))
@@ -68,7 +67,7 @@ class JournalContract(CorrelationContract, OperatorsContract):
         """The messages of one conversation share a lane, and those of another do not."""
         async with self.make_journal(tmp_path) as journal:
             await journal.append([message("a"), message("b", phone=BERT), message("c")])
-            lanes = [e.lane for e in await read(await journal.follow(start=Start.BEGINNING), 3)]
+            lanes = [e.lane for e in await self.published(journal, 3)]
         assert lanes == [
             f"whatsapp:123456123:{ANNE}",
             f"whatsapp:123456123:{BERT}",
@@ -318,7 +317,7 @@ class JournalContract(CorrelationContract, OperatorsContract):
                 await journal.write_state(state)
             for state in (second, other, odd, elsewhere):
                 assert await journal.read_state(state.conversation, state.name) == state
-        reopened = self.make_journal(tmp_path) if journal.durable else journal
+        reopened = self.again(journal, tmp_path)
         async with reopened:
             found = [state async for page in reopened.states() for state in page]
             assert sorted(found, key=repr) == sorted((second, other, odd, elsewhere), key=repr)

@@ -42,12 +42,20 @@ from bridge.testing.sample_events import (
 _PLENTY: Final = 1000
 
 
-class OperatorsContract(ABC):
-    """The part of the suite about what operators do."""
+class Suite(ABC):
+    """What all parts of the suite are made of."""
 
     @abstractmethod
     def make_journal(self, place: Path) -> Journal:
         """Return a journal that is not open yet; the same `place` means the same journal."""
+
+    def again(self, journal: Journal, place: Path) -> Journal:
+        """Return a journal for a restart: where it is durable, another one of the same place."""
+        return self.make_journal(place) if journal.durable else journal
+
+    async def published(self, journal: Journal, count: int) -> list[Entry]:
+        """Return the first entries; waits for them."""
+        return await read(await journal.follow(start=Start.BEGINNING), count)
 
     @asynccontextmanager
     async def serving(
@@ -58,6 +66,10 @@ class OperatorsContract(ABC):
             cursor = await journal.subscribe("crm")
             await journal.append(events)
             yield journal, cursor, await read(cursor, len(events))
+
+
+class OperatorsContract(Suite):
+    """The part of the suite about what operators do."""
 
     # --- searching -------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from bridge.model import (
     TemplateChange,
     Text,
     Unrecognized,
+    Unsupported,
 )
 from bridge.model.keys import (
     conversation_id,
@@ -32,6 +33,7 @@ from bridge.model.keys import (
     message_key,
     status_key,
     template_key,
+    unshown_key,
 )
 
 NOON: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -40,6 +42,12 @@ BERT: Final = "+16505559876"
 ACCOUNT: Final = "123456123"
 ANNES_ID: Final = "US.13491208655302741918"
 _PATIENCE: Final = 30.0
+_COMMON: Final[dict[str, Any]] = {
+    "source": "contract",
+    "channel": "whatsapp",
+    "occurred_at": NOON,
+    "received_at": NOON + timedelta(seconds=1),
+}
 
 
 def message(
@@ -58,11 +66,7 @@ def message(
     identity = phone or user_id or message_id
     values: dict[str, Any] = {
         "key": message_key("whatsapp", message_id),
-        "source": "contract",
-        "channel": "whatsapp",
         "account": ACCOUNT,
-        "occurred_at": NOON,
-        "received_at": NOON + timedelta(seconds=1),
         "raw": {"id": message_id, "from": phone.removeprefix("+")},
         "message_id": message_id,
         "aliases": aliases,
@@ -74,7 +78,7 @@ def message(
         "recipient": business if inbound else user,
         "content": Text(text="hello"),
     }
-    return Message(**(values | fields))
+    return Message(**(_COMMON | values | fields))
 
 
 def poorly(event: Message, number: str = "9001", *, settle: float = _PATIENCE) -> Message:
@@ -90,6 +94,12 @@ def poorly(event: Message, number: str = "9001", *, settle: float = _PATIENCE) -
     )
 
 
+def unshown(event: Message, number: str = "9001", *, settle: float = _PATIENCE) -> Message:
+    """Return what a provider's second account tells that cannot show the message."""
+    poor = poorly(event, number, settle=settle)
+    return attrs.evolve(poor, key=unshown_key(event.key), content=Unsupported(provider_type="106"))
+
+
 def status(
     status: Status,
     message_id: str,
@@ -101,11 +111,8 @@ def status(
     channel = "whatsapp" if resolved else "incs"
     values: dict[str, Any] = {
         "key": status_key(channel, message_id, status),
-        "source": "contract",
         "channel": channel,
         "account": ACCOUNT if resolved else None,
-        "occurred_at": NOON,
-        "received_at": NOON + timedelta(seconds=1),
         "raw": {"id": message_id, "status": status},
         "message_id": message_id,
         "status": status,
@@ -113,17 +120,14 @@ def status(
         "id_space": None if resolved else "incs",
         "resolved": resolved,
     }
-    return StatusChange(**(values | fields))
+    return StatusChange(**(_COMMON | values | fields))
 
 
 def template(value: str, received_at: datetime) -> TemplateChange:
     """Return a change of a template's status that comes without a time."""
     return TemplateChange(
+        **(_COMMON | {"occurred_at": received_at, "received_at": received_at}),
         key=template_key("whatsapp", "5552", "status", value, hour_of(received_at)),
-        source="contract",
-        channel="whatsapp",
-        occurred_at=received_at,
-        received_at=received_at,
         raw={},
         template_id="5552",
         aspect=TemplateAspect.STATUS,
@@ -134,11 +138,8 @@ def template(value: str, received_at: datetime) -> TemplateChange:
 def unwritable(identity: str) -> Notice:
     """Return an event that no JSON can hold."""
     return Notice(
+        **_COMMON,
         key=event_key("notice", "whatsapp", identity),
-        source="contract",
-        channel="whatsapp",
-        occurred_at=NOON,
-        received_at=NOON,
         raw=object(),  # type: ignore[arg-type] # what an adapter must not do
         topic="quality",
     )
@@ -147,11 +148,8 @@ def unwritable(identity: str) -> Notice:
 def unread(identity: str) -> Unrecognized:
     """Return an item that could not be read."""
     return Unrecognized(
+        **(_COMMON | {"channel": "rcs"}),
         key=event_key("unrecognized", "rcs", identity),
-        source="contract",
-        channel="rcs",
-        occurred_at=NOON,
-        received_at=NOON,
         raw={"n": identity},
         reason="no id",
     )

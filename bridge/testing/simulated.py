@@ -11,7 +11,7 @@ from typing import Any, Final, final
 import orjson
 
 from bridge.adapter import Accepted, Adapter, Outcome, Request, Response, Sender
-from bridge.adapter.simulation import Simulation, SimulationSource
+from bridge.adapter.simulation import Simulation, SimulationSource, answered
 from bridge.model import JsonValue, Message
 from bridge.outbox.client import Client
 from bridge.outbox.ways import sender_of
@@ -92,7 +92,7 @@ class Providers:
         return Response(status=204)
 
     async def _exchange(self, source: str, simulation: Simulation, request: Request) -> Response:
-        answer = simulation.answer(request, self._clock.now())
+        answer = answered(simulation, request, self._clock.now())
         for callback in answer.callbacks:
             arrive = partial(self.arriving.append, (source, callback.body))
             if callback.after > 0:

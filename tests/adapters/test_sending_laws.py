@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Accepted, Outcome, Refused, Request, Response, SenderSource
 from bridge.adapter.fitting import parts
-from bridge.adapter.simulation import SimulationSource
+from bridge.adapter.simulation import SimulationSource, answered
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
@@ -51,7 +51,7 @@ ROUTES = [(name, channel) for name, one in ADAPTERS.items() for channel in one.s
 def token(simulation) -> str:
     """Return a token as a client gets it."""
     grant = b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c"
-    answer = simulation.answer(Request(url="http://127.0.0.1/token", body=grant), NOW)
+    answer = answered(simulation, Request(url="http://127.0.0.1/token", body=grant), NOW)
     return json.loads(answer.response.body)["access_token"]
 
 
@@ -70,7 +70,7 @@ class Provider:
         if self._bearer is not None:
             headers = {**request.headers, "Authorization": self._bearer}
             request = attrs.evolve(request, headers=headers)
-        return self.sender.conclude(message, self.simulation.answer(request, NOW).response)
+        return self.sender.conclude(message, answered(self.simulation, request, NOW).response)
 
 
 @pytest.fixture(scope="module", params=ROUTES, ids=lambda route: f"{route[0]}-{route[1]}")
@@ -313,4 +313,4 @@ def test_a_simulation_answers_any_request(route, method, path, body):
     """Whatever is sent to a simulated provider, it answers as HTTP does."""
     provider, _ = route
     request = Request(method=method, url=f"http://127.0.0.1{path}", body=body)
-    assert 200 <= provider.simulation.answer(request, NOW).response.status < 600
+    assert 200 <= answered(provider.simulation, request, NOW).response.status < 600

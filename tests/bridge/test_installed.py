@@ -94,7 +94,6 @@ def test_load(install):
     adapter = adapter_class("shop", adapter_class.Settings(token="t"))
     assert type(adapter).__name__ == "Good"
     assert installed.load("made").Settings is adapter_class.Settings
-    assert installed.adapters()["acme"].fault() is None
 
 
 def test_unknown_adapter(install):
@@ -127,7 +126,6 @@ def test_broken_adapter(install, value, reason):
     """What cannot be imported or is no adapter is listed, and told when it is asked for."""
     install(acme=value)
     told = f"adapter acme cannot be used ({value} of acme-adapters 1.2): {reason}"
-    assert installed.adapters()["acme"].fault() == told
     with pytest.raises(ConfigurationError) as caught:
         installed.load("acme")
     assert str(caught.value) == told
@@ -147,7 +145,7 @@ def test_the_same_offer_twice_is_one(install):
     """An adapter that is found twice, installed and as a source tree, is one."""
     install(acme="acme_adapters:Good")
     install("acme-fork", acme="acme_adapters:Good")
-    assert installed.adapters()["acme"].fault() is None
+    assert installed.adapters()["acme"].load() is installed.load("acme")
 
 
 def test_settings_are_read_through_the_registry(install):
@@ -206,12 +204,12 @@ def test_an_engine_is_checked_without_a_journal(install, tmp_path):
         (
             'engine = "broken"',
             "journal.engine",
-            "cannot be used (acme_broken:Journal of acme-adapters 1.2): RuntimeError: no such luck",
+            "this engine cannot be used (acme_broken:Journal of acme-adapters 1.2): RuntimeError",
         ),
         (
             'engine = "extra"',
             "journal.engine",
-            "needs the extra: pip install acme-adapters[fast]",
+            "this engine needs the extra: pip install acme-adapters[fast]",
         ),
         ("acme.tokken = 1", "journal.acme.tokken", 'unknown key "tokken"; did you mean "token"?'),
         ("sqlite.x = 1", "journal.sqlite.x", 'unknown key "x"'),

@@ -67,7 +67,7 @@ async def kill(what: str, server: PostgresServer, bridges: Bridges, chance: rand
         await asyncio.to_thread(
             server.sql,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'incs-bridge' AND random() < 0.5",
+            "WHERE application_name LIKE 'incs-bridge%' AND random() < 0.5",
         )
     else:
         await asyncio.to_thread(server.stop, "immediate")

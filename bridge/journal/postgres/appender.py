@@ -7,21 +7,23 @@ before the group is written, the group is decided on anew, and after a few times
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.grouping import Append, Appends, decide
-from bridge.journal.postgres.database import Connection, Database
-from bridge.journal.postgres.entries import lane_bytes, partition_of
-from bridge.journal.postgres.ledger import Changed, GroupLedger, NotRead
+from bridge.journal.postgres.database import Connection
+from bridge.journal.postgres.entries import lane_bytes
+from bridge.journal.postgres.ledger import Behind, Changed, GroupLedger, NotRead
 from bridge.journal.protocol import Entry
 from bridge.journal.waiting import Published
 from bridge.model import Event
 from bridge.model.codec import encode
+
+if TYPE_CHECKING:
+    from bridge.journal.postgres.journal import PostgresJournal
 
 _GROUP: Final = 256  # events in one transaction
 _WITHOUT_LOCK: Final = 3  # times that a group is decided on before it takes the lock
@@ -30,23 +32,14 @@ _SOONEST: Final = 0.02  # seconds until what waits is looked at again
 
 
 class Appender:
-    """Commits what callers append, in groups, while `run` runs.
+    """Commits what callers append, in groups, while `run` runs; at most `max_waiting` events wait.
 
-    `committed` is called with all entries from one position up to another. At most `max_waiting`
-    events wait.
+    The journal is told of all entries from one position up to another.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        partitions: int,
-        committed: Callable[[int, Sequence[Entry], int], None],
-        max_waiting: int,
-    ) -> None:
-        self._database = database
-        self.partitions = partitions
-        self._committed = committed
+    def __init__(self, journal: PostgresJournal, max_waiting: int) -> None:
+        self._journal = journal
+        self._database = journal.database
         self._appends = Appends("PostgreSQL", max_waiting)
         self._due_at: float | None = None  # on the loop's clock
 
@@ -81,7 +74,7 @@ class Appender:
         else:
             self._appends.answer(group)
             if last > before:
-                self._committed(before, entries, last)
+                self._journal.committed(before, entries, last)
 
     def fail(self, reason: str) -> None:
         """Refuse whatever waits."""
@@ -92,8 +85,12 @@ class Appender:
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
-            with suppress(Changed):
+            try:
                 return await self._database.run(partial(self._write, group), alone=True)
+            except Behind:
+                await self._journal.behind()
+            except Changed:
+                pass
         return await self._database.run(partial(self._write, group, locked=True))
 
     async def _write(
@@ -102,15 +99,13 @@ class Appender:
         """Decide what is new, and write it. Raises `Changed`, unless it is `locked` meanwhile."""
         if locked:
             await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
-        for item in group:
-            item.error = None
         ledger = GroupLedger(self._database, connection)
-        await ledger.read(_needed(group, ledger))
-        partitions = self.partitions
+        erases = any(item.erase is not None for item in group)
+        await ledger.read(_needed(group, ledger), all_queues=erases)
         rows: list[Sequence[bytes]] = []
-        numbers = bytearray()  # of the rows' partitions
         publications: list[tuple[int, str, Event, int]] = []
         for item in group:
+            item.error = None
             try:
                 published, lines = await _decide(item, ledger)
             except CodecError as error:
@@ -122,20 +117,11 @@ class Appender:
             for (event, lane), data in zip(published, lines, strict=True):
                 key = ledger.ids[event.key]
                 del claims[key]
-                numbers.append(partition_of(lane, partitions))
                 rows.append((key, lane_bytes(lane), b"", data))
                 publications.append((len(rows), lane, event, len(data)))
             # Known from now on, and not published under this key.
-            if item.learned:
-                known = {row[0] for row in rows}
-                claims |= {
-                    key: None
-                    for key in item.learned
-                    if key not in known and not ledger.has_key(key)
-                }
             rows += [(key, b"", of or b"", b"") for key, of in claims.items()]
-            numbers += bytes(len(claims))
-        before, last = await ledger.keep(rows, bytes(numbers))
+        before, last = await ledger.keep(rows, self._journal.partitions, self._journal.confirmed)
         now = asyncio.get_running_loop().time()
         self._due_at = now + max(min(ledger.waits), _SOONEST) if ledger.waits else None
         entries = [
@@ -161,11 +147,9 @@ def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
 
 async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published], Sequence[bytes]]:
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
-    if item.erase is not None:
-        await ledger.read(NotRead(), all_queues=True)
-        item.lanes = ledger.all_lanes
     while True:
         item.due = tuple(ledger.due.items())
+        item.lanes = tuple(ledger.seen_lanes)
         try:
             published = decide(item, ledger)
         except NotRead as need:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bridge.errors import JournalError
-from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.entries import (
-    COLUMNS,
-    WIDTH,
-    lane_bytes,
-    partition_of,
-    read_entry,
-)
-from bridge.journal.protocol import Entry, Held, Retry, Settlement
+from bridge.journal.postgres.entries import lane_bytes, partition_of
+from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.model import Event
 
 if TYPE_CHECKING:
@@ -31,39 +23,13 @@ _QUIET: Final = 5.0  # seconds without a try before a partition with held entrie
 
 _MINE: Final = "cursors.subscriber = %s AND cursors.owner = %s"
 _KEEP: Final = f"SELECT 1 FROM $.cursors WHERE {_MINE} FOR KEY SHARE"  # noqa: S608 - our own text
-# What is told of no entry may be lost in a crash of the server, which then gives the entries
-# again: nobody waits for its disk.
 _ADVANCE: Final = f"""
-WITH durably AS (
-    SELECT set_config('synchronous_commit', coalesce(%s, current_setting('synchronous_commit')),
-        true)
-)
 UPDATE $.cursors SET position = greatest(cursors.position, new.position)
-FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position), durably
+FROM unnest(%s::smallint[], %s::bigint[]) AS new (partition, position)
 WHERE cursors.partition = new.partition AND {_MINE}
 """  # noqa: S608
-# What has been purged meanwhile is neither held nor a dead letter.
-_HOLD: Final = f"""
-INSERT INTO $.held SELECT subscriber, entries.position, partition, lane, due_at, retry
-FROM unnest(%s::bigint[], %s::float8[], %b::bytea[]) AS new (position, due_at, retry)
-JOIN $.entries USING (position) JOIN $.cursors USING (partition)
-WHERE event IS NOT NULL AND {_MINE}
-ON CONFLICT (subscriber, position) DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
-"""  # noqa: S608
-# A dead letter that is told again, since nobody could know that it was kept, is the same.
-_DIE: Final = f"""
-INSERT INTO $.dead (subscriber, position, retry) SELECT subscriber, entries.position, retry
-FROM unnest(%s::bigint[], %b::bytea[]) WITH ORDINALITY AS new (position, retry, number)
-JOIN $.entries USING (position) JOIN $.cursors USING (partition)
-WHERE event IS NOT NULL AND {_MINE} AND NOT EXISTS (
-    SELECT 1 FROM $.dead WHERE dead.subscriber = cursors.subscriber
-    AND dead.position = new.position AND dead.retry = new.retry
-) ORDER BY number
-"""  # noqa: S608
-_RELEASE: Final = f"""
-DELETE FROM $.held USING $.cursors WHERE {_MINE} AND held.subscriber = cursors.subscriber
-AND held.partition = cursors.partition AND held.position = ANY(%s)
-"""  # noqa: S608
+# A position alone may be lost in a crash of the server: nobody waits for its disk.
+_LAZILY: Final = "AND set_config('synchronous_commit', 'off', true) = 'off'"
 
 
 @attrs.define(eq=False)
@@ -72,13 +38,14 @@ class Partition:
 
     `settled` is what the server knows, `given` how far its entries have been read. `passed` are
     held already though they lie beyond `settled`. A partition that is `leaving` gives nothing
-    more; one that is `untold` gives nothing before delivery has asked what it holds.
+    more; one that is `untold` gives nothing before delivery has asked what it holds: otherwise
+    what is read would overtake that.
     """
 
     settled: int
     given: int
-    passed: set[int] = attrs.field(factory=set)
-    untold: bool = False
+    passed: set[int]
+    untold: bool = True
     leaving: bool = False
     tried_at: float = 0.0
 
@@ -92,38 +59,36 @@ class SubscriberCursor:
         self.partitions: dict[int, Partition] = {}
         self._journal = journal
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
-        self._closed = False
 
     # --- what this process serves ------------------------------------------------------------
 
-    async def begin(self, positions: Mapping[int, int], *, untold: bool) -> None:
-        """Serve partitions from their positions on."""
+    async def begin(self, positions: Mapping[int, int]) -> None:
+        """Serve partitions from their positions on, once `waiting` has been called."""
         rows = await self._journal.database.rows(
             "SELECT held.partition, held.position FROM $.held JOIN $.cursors "
             "USING (subscriber, partition) WHERE subscriber = %s "
             "AND held.position > cursors.position AND partition = ANY(%s)",
             (self.name, list(positions)),
         )
+        self.drop(positions)
         for number, position in positions.items():
-            self._open = {p: n for p, n in self._open.items() if n != number}
             passed = {held for where, held in rows if where == number}
-            self.partitions[number] = Partition(position, position, passed, untold)
+            self.partitions[number] = Partition(position, position, passed)
         self.position = min((each.settled for each in self.partitions.values()), default=0)
-        self._journal.tail.wake()
 
-    def drop(self, numbers: Sequence[int]) -> None:
+    def drop(self, numbers: Iterable[int]) -> None:
         """Serve some partitions no more: others do."""
-        for number in numbers:
+        for number in tuple(numbers):
             self.partitions.pop(number, None)
-        self._open = {p: n for p, n in self._open.items() if n not in numbers}
+        self._open = {p: n for p, n in self._open.items() if n in self.partitions}
 
-    def leave(self, count: int) -> None:
-        """Let some partitions come to rest, so that others can have them."""
+    def leave(self, *, beyond: int) -> None:
+        """Let partitions come to rest that are more than so many, so that others can have them."""
         staying = [each for each in self.partitions.values() if not each.leaving]
-        for partition in staying[:count]:
+        for partition in staying[beyond:]:
             partition.leaving = True
 
-    def at_rest(self) -> Sequence[int]:
+    def at_rest(self) -> list[int]:
         """Return the partitions that are leaving and with which nobody is at work any more."""
         busy = set(self._open.values())
         before = time.monotonic() - _QUIET
@@ -135,52 +100,39 @@ class SubscriberCursor:
 
     async def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
-        self._open.clear()
-        await self.begin({n: each.settled for n, each in self.partitions.items()}, untold=False)
-
-    def close(self) -> None:
-        """Let nobody wait for entries any more."""
-        self._closed = True
+        await self.begin({number: each.settled for number, each in self.partitions.items()})
+        await self.waiting()
 
     # --- reading ---------------------------------------------------------------------------
 
     async def read(self, limit: int) -> Sequence[Entry]:
-        """See `Cursor.read`.
-
-        Where a partition came with held entries, nothing is read before `waiting` was called:
-        otherwise what is read here would overtake them.
-        """
-        tail = self._journal.tail
+        """See `Cursor.read`."""
+        tail, count = self._journal.tail, self._journal.partitions
         while True:
             changed = tail.changed
-            if self._closed:
-                raise JournalError("the journal is not open")
-            serving = {n: each for n, each in self.partitions.items() if not each.leaving}
-            if serving and not any(each.untold for each in serving.values()):
-                entries = await self._next(serving, tail, limit)
-                if entries:
-                    return entries
-                if min(each.given for each in serving.values()) < tail.last:
-                    continue
-                if await self._journal.catch_up():
+            tail.check()
+            since = tail.since
+            told = {n: each for n, each in self.partitions.items() if not each.leaving}
+            if told and not any(each.untold for each in told.values()):
+                first = upto = min(each.given for each in told.values())
+                if first < since and len(told) < count:
+                    told = {n: each for n, each in told.items() if each.given < since}
+                    found, upto = await self._journal.read_after(first, limit, tuple(told)), since
+                else:
+                    found = await tail.look_after(first, limit)
+                upto = found[-1].position if found else upto
+                if given := self._give(told, found, upto):
+                    return given
+                if upto > first:
                     continue
             await changed.wait()
 
-    async def _next(
-        self, serving: Mapping[int, Partition], tail: Newest, limit: int
+    def _give(
+        self, serving: Mapping[int, Partition], found: Sequence[Entry], upto: int
     ) -> Sequence[Entry]:
-        first = min(each.given for each in serving.values())
-        count = self._journal.partitions
-        if first >= tail.since:
-            found = tail.after(first, limit)
-            upto = found[-1].position if len(found) == limit else max(tail.last, first)
-        else:
-            serving = {n: each for n, each in serving.items() if each.given < tail.since}
-            numbers = None if len(serving) == count else tuple(serving)
-            found, upto = await self._journal.read_up_to(first, limit, numbers)
         given: list[Entry] = []
         for entry in found:
-            number = partition_of(entry.lane, count)
+            number = partition_of(lane_bytes(entry.lane), self._journal.partitions)
             partition = serving.get(number)
             if partition is None or entry.position <= partition.given:
                 continue
@@ -202,102 +154,61 @@ class SubscriberCursor:
 
         A position alone may be lost in a crash of the server, which then gives its entries again.
         """
-        passed = self._passed(settlement.position)
-        first: dict[int, int] = {}
-        for position, number in self._open.items():
-            if position not in passed:
-                first.setdefault(number, position)
+        order, position = list(self._open), settlement.position
+        mark = position + position % 2  # an odd one lies before the first that is not done
+        count = order.index(mark) + (mark == position) if mark in self._open else 0
+        first = {self._open[each]: each for each in reversed(order[count:])}
         settled = {
-            number: position
+            number: upto
             for number, each in self.partitions.items()
-            if (position := first.get(number, each.given + 1) - 1) != each.settled
+            if (upto := first.get(number, each.given + 1) - 1) != each.settled
         }
         if settlement.held or settlement.released or settlement.dead:
             await self._journal.database.run(partial(self._write, settlement, settled))
         elif settled:
-            values = self._advanced(settled, durability="off")
-            await self._journal.database.change(_ADVANCE, values)
-        for position in passed:
-            self._open.pop(position, None)
-        for number, position in settled.items():
+            await self._journal.database.change(_ADVANCE + _LAZILY, self._advanced(settled))
+        for each in order[:count]:
+            self._open.pop(each, None)
+        for number, upto in settled.items():
             if number in self.partitions:
-                self.partitions[number].settled = position
-        self.position = settlement.position
-
-    def _passed(self, position: int) -> set[int]:
-        """Return what was read up to a position, or up to before the entry behind it."""
-        mark = position + position % 2
-        passed: set[int] = set()
-        if mark in self._open:
-            for each in self._open:
-                if each == mark:
-                    break
-                passed.add(each)
-            if mark == position:
-                passed.add(mark)
-        return passed
+                self.partitions[number].settled = upto
+        self.position = position
 
     async def _write(
         self, settlement: Settlement, settled: Mapping[int, int], connection: Connection
     ) -> None:
-        database, me = self._journal.database, (self.name, self._journal.owner)
-        held = {each.entry.position: each.retry for each in settlement.held}
-        dead = [(each.entry.position, each.retry.encode()) for each in settlement.dead]
-        done = [*settlement.released, *(position for position, _ in dead)]
+        database = self._journal.database
         # Nobody takes these partitions over in the midst of it.
-        await database.execute(connection, _KEEP, me)
-        if held:
-            columns = (
-                list(held),
-                [retry.due_at for retry in held.values()],
-                [retry.encode() for retry in held.values()],
-            )
-            await database.execute(connection, _HOLD, (*columns, *me))
-        if dead:
-            rows = [list(column) for column in zip(*dead, strict=True)]
-            await database.execute(connection, _DIE, (*rows, *me))
-        if done:
-            await database.execute(connection, _RELEASE, (*me, done))
+        await database.execute(connection, _KEEP, (self.name, self._journal.owner))
+        for statement, rows in self._journal.changes_of(self.name, settlement):
+            await connection.cursor().executemany(database.qualified(statement), rows)
         if settled:
             await database.execute(connection, _ADVANCE, self._advanced(settled))
 
-    def _advanced(
-        self, settled: Mapping[int, int], *, durability: str | None = None
-    ) -> tuple[object, ...]:
-        columns = list(settled), list(settled.values())
-        return (durability, *columns, self.name, self._journal.owner)
+    def _advanced(self, settled: Mapping[int, int]) -> tuple[object, ...]:
+        return list(settled), list(settled.values()), self.name, self._journal.owner
 
     # --- held entries ------------------------------------------------------------------------
 
     async def waiting(self) -> Mapping[str, float]:
         """See `Cursor.waiting`; of the partitions that this process serves now."""
-        told = dict(self.partitions)
-        rows = await self._journal.database.rows(
-            "SELECT DISTINCT ON (partition, lane) lane, due_at, position FROM $.held "
-            "WHERE subscriber = %s AND partition = ANY(%s) ORDER BY partition, lane, position",
-            (self.name, list(told)),
-        )
-        for partition in told.values():
+        told = tuple(self.partitions.values())
+        lanes = await self._journal.waiting(self.name)
+        for partition in told:
             partition.untold = False
         self._journal.tail.wake()
-        rows.sort(key=lambda row: row[2])
-        return {lane.decode("utf-8", "surrogatepass"): due_at or 0.0 for lane, due_at, _ in rows}
+        return lanes
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
         """See `Cursor.held`; nothing where another process is to serve the lane."""
-        number = partition_of(lane, self._journal.partitions)
+        number = partition_of(lane_bytes(lane), self._journal.partitions)
         partition = self.partitions.get(number)
         if partition is None or partition.leaving:
             return ()
-        rows = await self._journal.database.rows(
-            f"SELECT {COLUMNS}, retry FROM $.held JOIN $.entries USING (position) "  # noqa: S608
-            "WHERE subscriber = %s AND held.partition = %s AND held.lane = %s "
-            "AND event IS NOT NULL ORDER BY position LIMIT %s",
-            (self.name, number, lane_bytes(lane), limit),
-        )
-        if rows:
+        found = await self._journal.held(self.name, lane, limit)
+        if found:
             partition.tried_at = time.monotonic()
-        return [Held(entry=read_entry(row), retry=Retry.decode(row[WIDTH])) for row in rows]
+        return found
 
     # --- effects of the subscriber's own -------------------------------------------------------
 

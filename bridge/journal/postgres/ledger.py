@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 from bridge.errors import JournalError
 from bridge.journal.grouping import Unread
@@ -22,12 +22,10 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
-from bridge.journal.postgres.database import Column, Connection, Database, Row
-from bridge.journal.postgres.entries import lane_bytes, lane_text
+from bridge.journal.postgres.database import Column, Connection, Database
+from bridge.journal.postgres.entries import lane_bytes, lane_text, partition_of
 from bridge.journal.reading import read_event
 from bridge.model import Event
-
-_Found: TypeAlias = Record | bytes
 
 # Each statement costs the client more than the server; so there is one to read and one to write.
 _READ: Final = """
@@ -43,11 +41,23 @@ UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM cloc
 UNION ALL SELECT 'head', NULL, NULL, NULL, last,
     (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()) FROM $.head
 """
-_KEEP: Final = f"SELECT $.keep({', '.join(['%s'] * 16)})"
+_BEHIND: Final = -1
+# Whatever is known to be committed is below `last`, unless the server has lost it.
+_KEEP: Final = f"""
+SELECT CASE WHEN last >= %s THEN $.keep({", ".join(["%s"] * 16)}) ELSE {_BEHIND} END FROM $.head
+"""  # noqa: S608 - our own text
+
+HEAD_IS_EMPTY: Final = (
+    "the table head has lost its only row: restore it, with a position beyond all in entries"
+)
 
 
 class Changed(Exception):
     """Another process has changed what was read since; nothing is written."""
+
+
+class Behind(Exception):
+    """The server's last position is behind what it had committed; nothing is written."""
 
 
 class NotRead(Unread):
@@ -60,6 +70,18 @@ class NotRead(Unread):
         super().__init__()
 
 
+class _Seen(dict[Any, Any]):
+    """What has been read of one kind: None where there is nothing."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, what: object) -> None:
+        """Raise `NotRead`."""
+        raise NotRead(**{self._kind: (what,)})  # type: ignore[arg-type]
+
+
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group of appends. Any of its calls may raise `NotRead`.
 
@@ -68,9 +90,10 @@ class GroupLedger(Overlay[bytes]):
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
+        self._keys, self._names, self.seen_lanes = _Seen("keys"), _Seen("names"), _Seen("lanes")
         super().__init__(
             Ids(digest_of_name),
-            stored_queue=self._stored_queue_of,
+            stored_queue=self.seen_lanes.__getitem__,
             stored_lane=self._stored_lane_of,
         )
         self._base: int | None = None  # the last position when reading began
@@ -78,9 +101,6 @@ class GroupLedger(Overlay[bytes]):
         self.waits: list[float] = []
         self._database = database
         self._connection = connection
-        self._keys: dict[bytes, Row | None] = {}
-        self._names: dict[bytes, _Found | None] = {}
-        self._lanes: dict[str, Queue | None] = {}
         self._lane_of_key: dict[bytes, str] = {}
 
     async def read(self, need: NotRead, *, all_queues: bool = False) -> None:
@@ -91,7 +111,7 @@ class GroupLedger(Overlay[bytes]):
         cursor = await self._database.execute(self._connection, _READ, values)
         self._keys |= dict.fromkeys(keys)
         self._names |= dict.fromkeys(names)
-        self._lanes |= dict.fromkeys(need.lanes)
+        self.seen_lanes |= dict.fromkeys(need.lanes)
         base = None
         for kind, name, one, other, position, at in await cursor.fetchall():
             if kind == "key":
@@ -103,49 +123,34 @@ class GroupLedger(Overlay[bytes]):
             else:
                 base, self.waits = position, [] if at is None else [at]
         if base is None:
-            raise JournalError("the journal's tables are damaged: head is empty")
+            raise JournalError(HEAD_IS_EMPTY)
         self._base = base if self._base is None else self._base
 
     def _read_queue(self, queue: Queue, *, is_due: bool) -> None:
-        self._lanes[queue.lane] = queue
+        self.seen_lanes[queue.lane] = queue
         for item in queue.items:
             self._lane_of_key |= {self.ids[key]: queue.lane for key in item.keys}
         if is_due and queue.due is not None:
             self.due[queue.lane] = queue.due
 
-    @property
-    def all_lanes(self) -> Sequence[str]:
-        """Return the lanes that have been read."""
-        return tuple(self._lanes)
-
     # --- what is stored ------------------------------------------------------------------------
 
     def has_key(self, key: bytes) -> bool:
         """See `Overlay.has_key`."""
-        try:
-            return self._keys[key] is not None
-        except KeyError:
-            raise NotRead(keys=(key,)) from None
+        return self._keys[key] is not None
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""
-        if not self.has_key(key):
+        if (found := self._keys[key]) is None:
             return None
-        position, at, same_as, event = self._keys[key] or ()
-        return same_as if event is None else read_event(event, position, at)
+        position, at, same_as, event = found
+        other: bytes | None = same_as
+        return other if event is None else read_event(event, position, at)
 
-    def stored_record(self, name: bytes) -> _Found | None:
+    def stored_record(self, name: bytes) -> Record | bytes | None:
         """See `Overlay.stored_record`."""
-        try:
-            return self._names[name]
-        except KeyError:
-            raise NotRead(names=(name,)) from None
-
-    def _stored_queue_of(self, lane: str) -> Queue | None:
-        try:
-            return self._lanes[lane]
-        except KeyError:
-            raise NotRead(lanes=(lane,)) from None
+        found: Record | bytes | None = self._names[name]
+        return found
 
     def _stored_lane_of(self, key: bytes) -> str | None:
         self.has_key(key)  # what waits under it was read with it
@@ -153,10 +158,13 @@ class GroupLedger(Overlay[bytes]):
 
     # --- what is written -----------------------------------------------------------------------
 
-    async def keep(self, rows: Sequence[Sequence[bytes]], partitions: bytes) -> tuple[int, int]:
+    async def keep(
+        self, rows: Sequence[Sequence[bytes]], partitions: int, known: int
+    ) -> tuple[int, int]:
         """Write entries, the records and the queues; return the last position before and after.
 
-        Afterwards `waits` counts what waits now. Raises `Changed`.
+        Afterwards `waits` counts what waits now. Raises `Changed`, or `Behind` where the last
+        position is lower than one that is `known`.
         """
         records = [
             (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
@@ -166,29 +174,33 @@ class GroupLedger(Overlay[bytes]):
             (lane_bytes(lane), encode_waiting(queue.items) if queue.items else b"")
             for lane, queue in self.queues.items()
         ]
+        if not (rows or records or queues):
+            return self._base or 0, self._base or 0
         dues = [_seconds(queue) for queue in self.queues.values()]
         waiting = [(key, lane_bytes(lane)) for key, lane in self.lanes.items() if lane is not None]
         values = (
+            known,
             self._base,
             Column(self._keys),
             Column(self._names),
-            partitions,
+            bytes(partition_of(row[1], partitions) for row in rows),
             *_columns(rows, 4),
             *_columns(records, 3),
             *_columns(queues, 2),
             dues,
             *_columns(waiting, 2),
         )
-        if rows or records or queues:
-            kept = await self._database.execute(self._connection, _KEEP, values)
-            before: int | None = (await kept.fetchall())[0][0]
-            if before is None:
-                raise Changed
-            self.waits += [
-                due for due, queue in zip(dues, self.queues.values(), strict=True) if queue.items
-            ]
-            return before, before + 2 * max(1, len(rows))
-        return self._base or 0, self._base or 0
+        ((before,),) = await (
+            await self._database.execute(self._connection, _KEEP, values)
+        ).fetchall()
+        if before is None:
+            raise Changed
+        if before == _BEHIND:
+            raise Behind
+        self.waits += [
+            due for due, queue in zip(dues, self.queues.values(), strict=True) if queue.items
+        ]
+        return before, before + 2 * max(1, len(rows))
 
 
 def _columns(rows: Sequence[Sequence[bytes]], width: int) -> Sequence[Column]:

@@ -17,41 +17,44 @@ from uuid import uuid4
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import AFTER_FAILURE, Connection, told
+from bridge.journal.postgres.database import (
+    AFTER_FAILURE,
+    NAME,
+    PASSING,
+    Connection,
+    ending_within,
+    told,
+)
+from bridge.journal.postgres.ledger import HEAD_IS_EMPTY
 
 if TYPE_CHECKING:
+    from bridge.journal.postgres.cursor import SubscriberCursor
     from bridge.journal.postgres.journal import PostgresJournal
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-_LAST: Final = "\n"  # before a position; no subscriber's name begins so
+LAST: Final = "\n"  # before a position; no subscriber's name begins so
 _GONE: Final = 2.0  # seconds
 _SILENT: Final = 10.0
 
-_LOOK: Final = """
-SELECT last, EXISTS (SELECT 1 FROM $.queues WHERE due <= extract(epoch FROM clock_timestamp()))
-FROM $.head
-"""
-_MEMBERS: Final = """
-SELECT owner, beat, serves, session IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM pg_stat_activity WHERE pid = session AND backend_start = session_start
-) FROM $.members
-"""
+_LOOK: Final = f"""
+WITH me AS (UPDATE $.members SET beat = beat + 1, serves = %s WHERE owner = %s)
+SELECT last, EXISTS (SELECT FROM $.queues WHERE due <= extract(epoch FROM clock_timestamp())),
+    owner, beat, serves, listens AND NOT EXISTS (
+        SELECT FROM pg_stat_activity WHERE application_name = '{NAME} ' || owner
+    )
+FROM $.head LEFT JOIN $.members ON true
+"""  # noqa: S608 - our own text
 _ANNOUNCE: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, word)
 FROM unnest(%s::text[]) AS word
 """
-_JOIN: Final = """
-INSERT INTO $.members (owner, serves, session, session_start)
-SELECT %s, %s, pid, backend_start FROM (SELECT 1) AS one
-LEFT JOIN pg_stat_activity ON pid = pg_backend_pid() AND %s
-ON CONFLICT (owner) DO UPDATE SET beat = members.beat + 1, serves = excluded.serves,
-    session = excluded.session, session_start = excluded.session_start
-"""
-_SERVE: Final = """
-WITH me AS (UPDATE $.members SET serves = %s WHERE owner = %s)
-SELECT count(*) FROM $.members WHERE %s = ANY(serves) AND owner <> %s
+_MINE: Final = "SELECT subscriber, partition FROM $.cursors WHERE owner = %s"
+_PUT_BACK: Final = """
+INSERT INTO $.cursors (subscriber, owner, partition, position)
+SELECT %s, %s, partition, position
+FROM unnest(%s::smallint[], %s::bigint[]) AS gone (partition, position)
+ON CONFLICT DO NOTHING
 """
 _LEAVE: Final = """
 WITH me AS (DELETE FROM $.members WHERE owner = %s)
@@ -74,18 +77,18 @@ class Members:
 
     It tells the journal what another process announces (a subscriber of which something has
     changed, or an empty word for a change of members), the last position, again and again, and
-    where something that waits is due.
+    where something that waits is due. `fault` is what keeps it from that while the server is there.
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
         self.owner = uuid4().hex
         self.joined = asyncio.Event()
+        self.fault: str | None = None
         self._journal = journal
         self._database = journal.database
-        self._poll, self._pooler = journal.settings.poll, journal.settings.pooler
+        self._poll, self._listens = journal.settings.poll, not journal.settings.pooler
         self._channel = f"bridge_{journal.settings.schema}"
         self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
-        self._beats_at = 0.0
         self._announced: set[str] = set()
         self._to_announce = asyncio.Event()
 
@@ -93,88 +96,116 @@ class Members:
         """Beat, listen, and serve a fair share, with a new connection whenever one is lost."""
         while True:
             try:
-                async with self._database.session() as connection:
+                async with await self._database.connect(self.owner) as connection:
                     await self._take_part(connection)
             except (psycopg.Error, JournalError) as error:
-                _LOG.debug("the server is away: %s", told(error))
+                self._note(error)
                 await asyncio.sleep(AFTER_FAILURE)
 
+    def _note(self, error: psycopg.Error | JournalError) -> None:
+        """Say once what does not pass by itself: others' events are not heard of meanwhile."""
+        if isinstance(error, (*PASSING, JournalError)):
+            _LOG.debug("the server is away: %s", told(error))
+        elif self.fault is None:
+            self.fault = told(error)
+            _LOG.critical("subscribers are not served as they should be: %s", self.fault)
+
     async def _take_part(self, connection: Connection) -> None:
-        database = self._database
-        self._seen.clear()  # whoever lost the connection too has time to come back
-        if not self._pooler:
-            await connection.execute(f'LISTEN "{self._channel}"')
-        if self.joined.is_set():
-            await self._beat(connection)
-        await database.execute(connection, _JOIN, (self.owner, self._serves, not self._pooler))
-        self.joined.set()
-        while True:
-            await self._look_around(connection)
-            if self._pooler:
-                await asyncio.sleep(self._poll)
-                continue
-            until = time.monotonic() + self._poll
-            words: set[str] = set()
-            while "" not in words and (left := until - time.monotonic()) > 0:
-                words.clear()
-                async for notification in connection.notifies(timeout=left, stop_after=1):
-                    words.add(notification.payload)
-                for word in words:
-                    if word.startswith(_LAST):
-                        self._journal.heard_of(int(word[1:]))
-                    else:
-                        await self._journal.heard(word)
-
-    async def _look_around(self, connection: Connection) -> None:
-        database = self._database
-        last, is_due = await (await database.execute(connection, _LOOK)).fetchone() or (0, False)
-        self._journal.heard_of(last)
-        if is_due:
-            self._journal.appender.look_for_due()
-        now = time.monotonic()
-        if now < self._beats_at:
-            return
-        self._beats_at = now + self._poll / 2
-        await self._beat(connection)
-        members = await (await database.execute(connection, _MEMBERS)).fetchall()
-        for owner, beat, _, is_gone in members:
-            before, since = self._seen.get(owner, (None, now))
-            self._seen[owner] = (beat, since if beat == before else now)
-            if owner != self.owner and now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
-                await self._remove(connection, owner, beat)
-        for cursor in tuple(self._journal.cursors.values()):
-            serving = sum(cursor.name in serves for _, _, serves, _ in members)
-            await self.share(connection, cursor, max(1, serving))
-
-    async def _beat(self, connection: Connection) -> None:
-        """Show that this process lives; where others took it for dead, begin anew."""
-        beaten = await self._database.execute(
-            connection, "UPDATE $.members SET beat = beat + 1 WHERE owner = %s", (self.owner,)
-        )
-        if beaten.rowcount:
-            return
+        """Return where others took this process for dead: it begins anew under another name."""
+        self._seen = {}  # whoever lost the connection too has time to come back
+        with ending_within(self._database.ends_within, connection):
+            if self._listens:
+                await connection.execute(f'LISTEN "{self._channel}"')
+            if not self.joined.is_set():
+                join = "INSERT INTO $.members (owner, listens) VALUES (%s, %s)"
+                await self._database.execute(connection, join, (self.owner, self._listens))
+                self.joined.set()
+        while await self._look(connection):
+            self.fault = None
+            await self._listen(connection)
         _LOG.warning("this process was taken for dead, and what it served is served by others")
         self.owner = uuid4().hex
+        self.joined.clear()
         for cursor in self._journal.cursors.values():
-            cursor.drop(tuple(cursor.partitions))
-        await self._database.execute(
-            connection, _JOIN, (self.owner, self._serves, not self._pooler)
-        )
+            cursor.drop(cursor.partitions)
 
-    async def _remove(self, connection: Connection, owner: str, beat: int) -> None:
-        _LOG.warning("the bridge process %s has stopped; others go on with what it served", owner)
-        await self._database.execute(
-            connection, "DELETE FROM $.members WHERE owner = %s AND beat = %s", (owner, beat)
-        )
-        self._seen.pop(owner, None)
+    async def _listen(self, connection: Connection) -> None:
+        """Hear what others announce until it is time to look, or the members have changed."""
+        if not self._listens:
+            await asyncio.sleep(self._poll)
+            return
+        until = time.monotonic() + self._poll
+        words: set[str] = set()
+        while "" not in words and (left := until - time.monotonic()) > 0:
+            heard = connection.notifies(timeout=left, stop_after=1)
+            words = {notification.payload async for notification in heard}
+            for word in words:
+                await self._journal.heard(word)
 
-    @property
-    def _serves(self) -> list[str]:
-        return sorted({cursor.name for cursor in self._journal.cursors.values()})
+    async def _look(self, connection: Connection) -> bool:
+        """Beat, and see what there is to do; return whether others count this process in."""
+        with ending_within(self._database.ends_within, connection):
+            return await self._look_around(connection)
 
-    async def share(
-        self, connection: Connection, cursor: SubscriberCursor, serving: int, *, untold: bool = True
-    ) -> None:
+    async def _look_around(self, connection: Connection) -> bool:
+        known = self._journal.confirmed
+        values = (sorted(self._journal.cursors), self.owner)
+        members = await (await self._database.execute(connection, _LOOK, values)).fetchall()
+        if not members:
+            raise JournalError(HEAD_IS_EMPTY)
+        last, is_due = members[0][:2]
+        if last < known:
+            await self._journal.behind()
+        self._journal.confirmed = max(self._journal.confirmed, last)
+        self._journal.tail.hear_of(last)
+        if is_due:
+            self._journal.appender.look_for_due()
+        now, before, self._seen = time.monotonic(), self._seen, {}
+        served = []
+        for *_, owner, beat, serves, is_gone in members:
+            seen = before.get(owner)
+            self._seen[owner] = seen if seen is not None and seen[0] == beat else (beat, now)
+            if owner == self.owner or owner is None:
+                continue
+            if now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
+                _LOG.warning("the bridge process %s has stopped; others go on with its work", owner)
+                remove = "DELETE FROM $.members WHERE owner = %s AND beat = %s"
+                await self._database.execute(connection, remove, (owner, beat))
+            else:
+                served += serves
+        if self.owner not in self._seen:
+            return False
+        await self._look_after_progress(connection)
+        for cursor in tuple(self._journal.cursors.values()):
+            await self._share(connection, cursor, 1 + served.count(cursor.name))
+        return True
+
+    async def _look_after_progress(self, connection: Connection) -> None:
+        """Put back what somebody deleted of how far subscribers are; let go of what others serve.
+
+        Otherwise the next process would begin at the end, and pass over what it has not taken.
+        """
+        serves = {cursor: dict(cursor.partitions) for cursor in self._journal.cursors.values()}
+        mine = await self._database.execute(connection, _MINE, (self.owner,))
+        kept = set(await mine.fetchall())
+        for cursor, partitions in serves.items():
+            gone = [
+                number
+                for number, each in partitions.items()
+                if (cursor.name, number) not in kept and cursor.partitions.get(number) is each
+            ]
+            if not gone or self._journal.cursors.get(cursor.name) is not cursor:
+                continue
+            positions = [partitions[number].settled for number in gone]
+            values = (cursor.name, self.owner, gone, positions)
+            put_back = await self._database.execute(connection, _PUT_BACK, values)
+            if put_back.rowcount:
+                told = "somebody deleted from the table cursors how far %s is: it is put back"
+                _LOG.critical(told, cursor.name)
+            if put_back.rowcount < len(gone):
+                cursor.drop(gone)  # and claimed again where nobody else has it
+
+    async def _share(self, connection: Connection, cursor: SubscriberCursor, serving: int) -> None:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
         fair = -(-self._journal.partitions // serving)
         if leaving := cursor.at_rest():
@@ -182,31 +213,22 @@ class Members:
                 connection,
                 "UPDATE $.cursors SET owner = NULL "
                 "WHERE subscriber = %s AND owner = %s AND partition = ANY(%s)",
-                (cursor.name, self.owner, list(leaving)),
+                (cursor.name, self.owner, leaving),
             )
             cursor.drop(leaving)
             self.announce("")
-        staying = sum(not each.leaving for each in cursor.partitions.values())
-        if staying > fair:
-            cursor.leave(staying - fair)
-        elif len(cursor.partitions) < fair:
-            room = fair - len(cursor.partitions)
-            claimed = await self._database.execute(
-                connection, _CLAIM, (cursor.name, room, self.owner)
-            )
+        cursor.leave(beyond=fair)
+        if (room := fair - len(cursor.partitions)) > 0:
+            values = (cursor.name, room, self.owner)
+            claimed = await self._database.execute(connection, _CLAIM, values)
             positions: dict[int, int] = dict(await claimed.fetchall())
             if positions:
-                await cursor.begin(positions, untold=untold)
-                if untold:
-                    await self._journal.heard(cursor.name)
+                await cursor.begin(positions)
+                await self._journal.heard(cursor.name)
 
-    async def serve(self, cursor: SubscriberCursor) -> None:
-        """Note that this process serves a subscriber, and claim what is free of it."""
-        values = (self._serves, self.owner, cursor.name, self.owner)
-        ((others,),) = await self._database.rows(_SERVE, values)
-        await self._database.run(
-            lambda connection: self.share(connection, cursor, 1 + others, untold=False)
-        )
+    async def serve(self) -> None:
+        """Claim what is free of what this process serves since now."""
+        await self._database.run(self._look, alone=True)
 
     async def leave(self) -> None:
         """Let others have what this process served, at once."""
@@ -215,15 +237,16 @@ class Members:
 
     # --- what others are told ------------------------------------------------------------------
 
-    def announce(self, word: str) -> None:
+    def announce(self, *words: str) -> None:
         """Tell the other processes soon: a subscriber's name, or "" for a change of members."""
-        self._announced.add(word)
-        self._to_announce.set()
+        if self._listens:
+            self._announced.update(words)
+            self._to_announce.set()
 
     def announce_last(self, last: int) -> None:
         """Tell the other processes, if any, soon that there are entries up to a position."""
         if len(self._seen) > 1:
-            self.announce(f"{_LAST}{last}")
+            self.announce(f"{LAST}{last}")
 
     async def run_announcing(self) -> None:
         """Tell the other processes, outside of appends: a commit that notifies blocks others."""
@@ -231,8 +254,6 @@ class Members:
             await self._to_announce.wait()
             self._to_announce.clear()
             words, self._announced = self._announced, set()
-            if self._pooler:
-                continue
             with suppress(JournalError):  # then it is looked for
                 await self._database.rows(_ANNOUNCE, (self._channel, list(words)))
             await asyncio.sleep(0.01)

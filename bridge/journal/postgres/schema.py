@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
@@ -13,20 +13,17 @@ import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.domains import TO_BE_MOVED
-from bridge.journal.hindsight import PAGE, note_terms
-from bridge.journal.ledger import decode_queue, encode_record
+from bridge.journal.hindsight import note_terms
 from bridge.journal.postgres.database import told
 from bridge.journal.postgres.settings import PostgresSettings
-from bridge.journal.reading import read_event
-from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 _OLDEST_SERVER: Final = 140000
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _STATES, _KEEP = re.split("-- since format .*\n", _TABLES)
+_, _STATES, _KEEP, _MEMBERS = re.split("-- since format .*\n", _TABLES)
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
@@ -41,7 +38,11 @@ ALTER TABLE queues ALTER keys DROP DEFAULT;
 DROP TABLE waiting;
 CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
 """
-_STEPS: Final = {1: _STATES, 2: _QUEUES_WITH_KEYS + _KEEP}
+_STEPS: Final = {
+    1: _STATES,
+    2: _QUEUES_WITH_KEYS + _KEEP,
+    3: "DROP TABLE members; DROP INDEX held_by_lane;" + _MEMBERS,
+}
 """What leads from each format to the next; processes of an earlier version answer 503 from then."""
 
 _COLUMNS: Final = tuple(
@@ -51,13 +52,14 @@ _COLUMNS: Final = tuple(
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
 )
-_LACKS: Final = """
+LACKS: Final = """
 SELECT name || '.' || part FROM unnest(%s::text[], %s::text[]) AS whole (name, part)
 WHERE NOT EXISTS (
     SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || name) AND attname = part
-    AND NOT attisdropped AND has_table_privilege(attrelid, 'SELECT')
-    AND has_table_privilege(attrelid, 'INSERT') AND has_table_privilege(attrelid, 'UPDATE')
-    AND has_table_privilege(attrelid, 'DELETE')
+    AND NOT attisdropped AND (
+        SELECT bool_and(has_table_privilege(attrelid, needed))
+        FROM unnest('{SELECT, INSERT, UPDATE, DELETE}'::text[]) AS needed
+    )
 )
 """
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
@@ -70,109 +72,100 @@ def prepare(settings: PostgresSettings) -> int:
 
     Raises `JournalError`.
     """
-    with _connected(settings) as connection:
-        for doubt in _doubts(connection):
-            _LOG.warning("%s", doubt)
-        # Processes that start together make the tables once.
-        name = settings.schema
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('incs-bridge'))")
-        connection.execute("SELECT set_config('search_path', %s, true)", (name,))
-        if (found := _found(connection, name)) is None:
-            schemas = "SELECT FROM pg_namespace WHERE nspname = %s"
-            if not connection.execute(schemas, (name,)).fetchone():
-                connection.execute(f'CREATE SCHEMA "{name}"'.encode())
-            connection.execute(_TABLES.encode())
-            found = (FORMAT, settings.partitions)
-            connection.execute("INSERT INTO meta VALUES (%s, %s)", found)
-        if found[0] == _MAYBE_WITHOUT_DOMAINS:
-            _check_domains(connection, name)
-        for step in range(found[0], FORMAT):
-            connection.execute(_STEPS[step].encode())
-            connection.execute("UPDATE meta SET format = %s", (step + 1,))
-        if found[0] < _WITH_TERMS:
-            _note_terms(connection)
-        _check_whole(connection, name)
-        return found[1]
-
-
-def _note_terms(connection: Connection) -> None:
-    """Note in the records of users on what terms to write to them."""
-
-    def read(name: bytes) -> tuple[bytes | None, bytes | None] | None:
-        return connection.execute(
-            "SELECT tied_to, record FROM records WHERE name = %s", (name,), binary=True
-        ).fetchone()
-
-    for last, events in _pages(connection):
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO records (name, position, record) VALUES (%s, %s, %s)"
-                " ON CONFLICT (name) DO UPDATE SET record = excluded.record",
-                [
-                    (name, last, encode_record(record))
-                    for name, record in note_terms(events, read).items()
-                ],
-            )
-
-
-def _pages(connection: Connection) -> Iterator[tuple[int, Iterable[Event]]]:
-    """Yield all events, and up to which position; those that wait come last."""
-    last = 0
-    while rows := connection.execute(
-        "SELECT position, event FROM entries WHERE position > %s AND event IS NOT NULL"
-        " ORDER BY position LIMIT %s",
-        (last, PAGE),
-        binary=True,
-    ).fetchall():
-        last = rows[-1][0]
-        yield last, (read_event(data, position) for position, data in rows)
-    for (items,) in connection.execute("SELECT items FROM queues", binary=True).fetchall():
-        yield last, (item.event for item in decode_queue("", items).items)
-
-
-def _check_domains(connection: Connection, name: str) -> None:
-    """Raise `JournalError` where an event has no trust domain."""
-    statement = f"""SELECT FROM "{name}".events WHERE event ->> 'domain' IS NULL LIMIT 1"""
-    if connection.execute(statement.encode()).fetchone() is not None:
-        raise JournalError(f"the schema {name} {TO_BE_MOVED}")
+    doubts, (_, partitions) = _prepare(settings, for_good=True)
+    for doubt in doubts:
+        _LOG.warning("%s", doubt)
+    return partitions
 
 
 def check(settings: PostgresSettings) -> Sequence[Problem]:
     """Return what needs attention. Raises `ConfigurationError` where opening would fail."""
     try:
-        with _connected(settings) as connection:
-            found = list(_doubts(connection))
-            kept = _found(connection, settings.schema)
-            if kept is None:
-                _check_may_make(connection, settings.schema)
-            if kept is not None and kept[1] != settings.partitions:
-                found.append(f"the schema has {kept[1]} partitions, and keeps them")
-            if kept is not None and kept[0] == FORMAT:
-                _check_whole(connection, settings.schema)
+        doubts, (_, partitions) = _prepare(settings, for_good=False)
     except JournalError as error:
         raise ConfigurationError((Problem("postgres.dsn", str(error)),)) from error
-    return [Problem("postgres.dsn", told) for told in found]
+    if partitions != settings.partitions:
+        doubts.append(f"the schema has {partitions} partitions, and keeps them")
+    return [Problem("postgres.dsn", doubt) for doubt in doubts]
 
 
-def _check_may_make(connection: Connection, name: str) -> None:
-    may = """
-    SELECT has_database_privilege(current_database(), 'CREATE')
-        OR EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)
+def _prepare(settings: PostgresSettings, *, for_good: bool) -> tuple[list[str], tuple[int, int]]:
+    """Return what makes the server less than safe, and the format and partitions of the tables.
+
+    They are made or brought up to date where that is `for_good`, and else made to be undone.
     """
-    if connection.execute(may, (name,)).fetchone() == (False,):
-        user, database = connection.info.user, connection.info.dbname
-        raise JournalError(
-            f"the user {user} may not make the schema {name} in {database}; "
-            f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
+    name = settings.schema
+    with _connected(settings) as connection:
+        doubts = list(_doubts(connection))
+        # Processes that start together make the tables once.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('incs-bridge'))")
+        connection.execute("SELECT set_config('search_path', %s, true)", (name,))
+        found = _found(connection, name) or _make(connection, settings)
+        if for_good:
+            _upgrade(connection, name, found[0])
+        if for_good or found[0] == FORMAT:
+            _check_whole(connection, name)
+        if not for_good:
+            connection.rollback()
+        return doubts, found
+
+
+def _make(connection: Connection, settings: PostgresSettings) -> tuple[int, int]:
+    name, found = settings.schema, (FORMAT, settings.partitions)
+    if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone():
+        try:
+            connection.execute(f'CREATE SCHEMA "{name}"'.encode())
+        except psycopg.errors.InsufficientPrivilege as error:
+            user, database = connection.info.user, connection.info.dbname
+            raise JournalError(
+                f"the user {user} may not make the schema {name} in {database}; "
+                f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
+            ) from error
+    connection.execute(_TABLES.encode())
+    connection.execute("INSERT INTO meta VALUES (%s, %s)", found)
+    return found
+
+
+def _upgrade(connection: Connection, name: str, found: int) -> None:
+    if (
+        found == _MAYBE_WITHOUT_DOMAINS
+        and connection.execute(
+            "SELECT 1 FROM events WHERE event ->> 'domain' IS NULL LIMIT 1"
+        ).fetchone()
+    ):
+        raise JournalError(f"the schema {name} {TO_BE_MOVED}")
+    for step in range(found, FORMAT):
+        connection.execute(_STEPS[step].encode())
+        connection.execute("UPDATE meta SET format = %s", (step + 1,))
+    if found < _WITH_TERMS:
+        note_terms(
+            lambda statement: connection.execute(statement.encode(), binary=True).fetchall(),
+            lambda name: connection.execute(
+                "SELECT tied_to, record FROM records WHERE name = %s", (name,), binary=True
+            ),
+            lambda records: connection.cursor().executemany(
+                "INSERT INTO records (name, position, record) SELECT %s, last, %s FROM head"
+                " ON CONFLICT (name) DO UPDATE SET record = excluded.record",
+                records.items(),
+            ),
         )
 
 
 def _check_whole(connection: Connection, name: str) -> None:
-    lacks = connection.execute(_LACKS, (*map(list, zip(*_COLUMNS, strict=True)), name)).fetchall()
+    refuse_lacks(connection.execute(LACKS, wanted(name)).fetchall(), name, connection.info.user)
+
+
+def wanted(name: str) -> Sequence[object]:
+    """Return the values for `LACKS` in a schema."""
+    return (*map(list, zip(*_COLUMNS, strict=True)), name)
+
+
+def refuse_lacks(lacks: Sequence[tuple[Any, ...]], name: str, user: str) -> None:
+    """Raise `JournalError` where `LACKS` gives something."""
     if lacks:
         raise JournalError(
             f"the schema {name} lacks {', '.join(part for (part,) in lacks)}, or the user "
-            f"{connection.info.user} may not read and write there: restore it, or grant that"
+            f"{user} may not read and write there: restore it, or grant that"
         )
 
 

@@ -11,8 +11,9 @@
 -- one when it was written), `queues` what is durable and not published yet, with its `keys`;
 -- `head.queued` is the last position when any queue was written.
 --
--- A process is a row in `members` for as long as its `beat` grows; `owner` in `cursors` says which
--- of them serves a partition of the lanes to a subscriber. `retry` is the JSON of a `Retry`.
+-- A process is a row in `members` for as long as its `beat` grows; where it `listens`, the name of
+-- that session ends in `owner`. `owner` in `cursors` says which of them serves a partition of the
+-- lanes to a subscriber. `retry` is the JSON of a `Retry`.
 -- `states` is what subscribers remember of conversations.
 -- `done` has what a transaction with a subscriber's own effects has taken, until a while after
 -- the subscriber's position is beyond it.
@@ -43,13 +44,6 @@ CREATE TABLE queues (
 );
 CREATE INDEX queues_by_due ON queues (due);
 CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
-CREATE TABLE members (
-    owner text PRIMARY KEY,
-    beat bigint NOT NULL DEFAULT 0,
-    session int,
-    session_start timestamptz,
-    serves text[] NOT NULL DEFAULT '{}'
-) WITH (fillfactor = 10);
 CREATE TABLE cursors (
     subscriber text NOT NULL,
     partition smallint NOT NULL,
@@ -66,7 +60,6 @@ CREATE TABLE held (
     retry bytea NOT NULL,
     PRIMARY KEY (subscriber, position)
 );
-CREATE INDEX held_by_lane ON held (subscriber, partition, lane, position);
 CREATE INDEX held_by_position ON held (position);
 CREATE TABLE dead (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -158,3 +151,13 @@ BEGIN
     RETURN FOUND;
 END
 $take$;
+
+-- since format 4
+
+CREATE TABLE members (
+    owner text PRIMARY KEY,
+    listens boolean NOT NULL,
+    beat bigint NOT NULL DEFAULT 0,
+    serves text[] NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 10);
+CREATE INDEX held_by_lane ON held (subscriber, lane, position);

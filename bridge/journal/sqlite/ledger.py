@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 import apsw
 
 from bridge.journal.correlation import first_keys, first_records
-from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
     Record,
     User,
@@ -115,12 +114,10 @@ class GroupLedger(Overlay[bytes]):
             positions[key] = self._keys.positions((key,)).get(key)
         return positions[key] is not None
 
-    def learn(self, digests: Sequence[bytes]) -> None:
-        """Make keys known of which only the digests are told."""
-        self._positions |= dict.fromkeys(digests) | self._keys.positions(digests)
-        for key in digests:
-            if key not in self.claims and not self.has_key(key) and self._lane_of(key) is None:
-                self.claims[key] = self._claimed[key] = None
+    def learn(self, ids: Iterable[bytes]) -> None:
+        """See `Overlay.learn`; all of them are looked up together."""
+        self._positions |= dict.fromkeys(ids) | self._keys.positions(tuple(ids))
+        super().learn(ids)
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
         """See `Overlay.stored_event`."""
@@ -252,43 +249,13 @@ def read_queues(connection: apsw.Connection, queues: Queues) -> None:
         queues.commit({lane: queue}, dict.fromkeys(keys, lane))
 
 
-def known_from(
-    connection: apsw.Connection, subject: Subject, after: int, limit: int
-) -> tuple[int | None, Subject]:
-    """Return a subject with the names that so many records know of it, and where to go on."""
-    rows = _records(connection, after, limit)
-    users = (record for _, record in rows if isinstance(record, User))
-    return (rows[-1][0] if rows else None), subject.known_from(users)
-
-
 def forget_records(
-    connection: apsw.Connection,
-    indexes: Indexes,
-    cache: RecordCache,
-    subject: Subject,
-    after: int,
-    *,
-    limit: int,
-) -> int | None:
-    """Forget the records that tell of somebody, looking at `limit` of them.
-
-    Return where to go on, or None after the last.
-    """
-    rows = _records(connection, after, limit)
+    connection: apsw.Connection, indexes: Indexes, cache: RecordCache, positions: Sequence[int]
+) -> None:
+    """Forget the records at these positions; one that has moved meanwhile is at the end."""
     gone: Iterable[tuple[bytes]] = connection.executemany(
         "DELETE FROM tracks WHERE position = ? RETURNING key",
-        [(row,) for row, record in rows if record is not None and subject.is_known_by(record)],
+        [(position,) for position in positions],
     )
     indexes.names.delete(list(gone))
     cache.clear()
-    return rows[-1][0] if rows else None
-
-
-def _records(
-    connection: apsw.Connection, after: int, limit: int
-) -> list[tuple[int, Record | None]]:
-    rows: Iterable[tuple[int, bytes | None]] = connection.execute(
-        "SELECT position, track FROM tracks WHERE position > ? ORDER BY position LIMIT ?",
-        (after, limit),
-    )
-    return [(row, None if data is None else decode_record(data)) for row, data in rows]

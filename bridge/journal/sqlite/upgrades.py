@@ -8,54 +8,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import apsw
 
-from bridge.journal.hindsight import PAGE, note_terms
-from bridge.journal.ledger import decode_queue, encode_record
-from bridge.journal.reading import read_event
+from bridge.journal.hindsight import note_terms
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.domains import into_domains
 from bridge.journal.sqlite.files import Files, sibling
 from bridge.journal.sqlite.formats import FORMAT
-from bridge.model import Event
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-_RECORD: Final = "SELECT tied_to, track FROM tracks WHERE key = ?"
-
 
 def _note_terms(connection: apsw.Connection) -> None:
-    connection.execute("CREATE INDEX tracks_by_key ON tracks (key)")
-    for events in _pages(connection):
-        found = note_terms(events, lambda name: connection.execute(_RECORD, (name,)).fetchone())
-        for name, record in found.items():
-            data = encode_record(record)
+    def write(records: Mapping[bytes, bytes]) -> None:
+        for name, data in records.items():
             connection.execute("UPDATE tracks SET track = ? WHERE key = ?", (data, name))
             if not connection.changes():
                 connection.execute(
                     "INSERT INTO tracks (key, at, track) VALUES (?, ?, ?)",
                     (name, int(time.time()), data),
                 )
+
+    connection.execute("CREATE INDEX tracks_by_key ON tracks (key)")
+    note_terms(
+        lambda statement: connection.execute(statement).fetchall(),
+        lambda name: connection.execute("SELECT tied_to, track FROM tracks WHERE key = ?", (name,)),
+        write,
+    )
     connection.execute("DROP INDEX tracks_by_key")
-
-
-def _pages(connection: apsw.Connection) -> Iterator[Iterable[Event]]:
-    """Yield all events, those that wait last."""
-    rows: list[tuple[Any, ...]]
-    after: Any = 0
-    while rows := connection.execute(
-        "SELECT position, event FROM entries WHERE position > ? AND event IS NOT NULL"
-        " ORDER BY position LIMIT ?",
-        (after, PAGE),
-    ).fetchall():
-        yield (read_event(data, position) for position, data in rows)
-        after = rows[-1][0]
-    rows = connection.execute("SELECT items FROM queues").fetchall()
-    for (items,) in rows:
-        yield (item.event for item in decode_queue("", items).items)
 
 
 STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {

@@ -28,12 +28,9 @@ def query_of(request: web.Request) -> Query:
     values = request.query
     if unknown := values.keys() - SEARCH.keys():
         raise BadRequest(f"unknown: {', '.join(sorted(unknown))}")
-    words = {
-        name: values.get(name)
-        for name in ("channel", "account", "content", "conversation", "message_id")
-    }
+    words = ("channel", "account", "content", "conversation", "message_id")
     return Query(
-        **words,
+        **{name: values.get(name) for name in words},
         party=identity(values.get("party"), "party"),
         kinds=tuple(values.getall("kind", ())),
         since=_time(values, "since"),

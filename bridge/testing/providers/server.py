@@ -7,13 +7,20 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from types import TracebackType
 from typing import Final, Self, final
 
+import attrs
 from aiohttp import web
 
 from bridge.adapter import Request, Response
-from bridge.adapter.simulation import Arrived, Rules, Said, Simulation, SimulationSource
+from bridge.adapter.simulation import (
+    Arrived,
+    Rules,
+    Said,
+    Simulation,
+    SimulationSource,
+    answered,
+)
 from bridge.testing.providers.callbacks import Callbacks
 
 _HOST: Final = "127.0.0.1"
@@ -86,12 +93,7 @@ class SimulatedProvider:
         await self.callbacks.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop, and raise what went wrong in the background."""
         await self._runner.cleanup()
         await self.callbacks.stop()
@@ -152,14 +154,15 @@ class SimulatedProvider:
             case Trouble.REDIRECT:
                 return web.Response(status=302, headers={"Location": f"{self.url}/elsewhere"})
             case Trouble.ERROR_INSIDE:
-                return _web_response(self.simulation.error_inside())
+                refusal = self.simulation.refusal(self.simulation.trouble)
+                return _web_response(attrs.evolve(refusal, status=200))
             case _:
                 return await self._do(received, request, trouble)
 
     async def _do(
         self, received: Request, request: web.Request, trouble: Trouble | None
     ) -> web.StreamResponse:
-        answer = self.simulation.answer(received, self.clock())
+        answer = answered(self.simulation, received, self.clock())
         self.responses.append(answer.response)
         callbacks = answer.callbacks
         if self.early and callbacks:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.adapter import Verified
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.model import Unrecognized
+from bridge.model import Message, Unrecognized, Unsupported
 from tests.adapters import cases
 from tests.adapters.laws import disturbed, json_values, payload
 
@@ -90,3 +91,36 @@ def test_a_broken_item_leaves_its_neighbours_alone(broken):
     """A message arrives just the same beside one in which anything else stands anywhere."""
     (alone,) = parse(batch(MESSAGE)).events
     assert alone in parse(batch(broken, MESSAGE)).events
+
+
+def told(message):
+    """Return what one message holds, without the provider's own words for it."""
+    (event,) = parse(batch(message)).events
+    assert isinstance(event, Message)
+    return None if isinstance(event.content, Unsupported) else event.content
+
+
+ITEMS = [
+    message
+    for seed in SEEDS
+    for entry in seed.get("entry") or ()
+    if isinstance(entry, dict)
+    for change in entry.get("changes") or ()
+    if isinstance(change, dict) and isinstance(change.get("value"), dict)
+    for message in change["value"].get("messages") or ()
+    if isinstance(message, dict) and isinstance(message.get("type"), str) and message.get("id")
+]
+
+
+@pytest.mark.parametrize("message", ITEMS, ids=lambda message: message["id"])
+def test_the_case_of_a_type_says_nothing(message):
+    """A message of a type in capitals holds what it holds in small letters."""
+    assert told({**message, "type": message["type"].upper()}) == told(message)
+
+
+@pytest.mark.parametrize("message", ITEMS, ids=lambda message: message["id"])
+def test_a_part_alone_in_an_array_is_that_part(message):
+    """A message whose content stands alone in an array holds what it holds without."""
+    kind = message["type"]
+    if kind != "text" and isinstance(message.get(kind), dict):
+        assert told({**message, kind: [message[kind]]}) == told(message)

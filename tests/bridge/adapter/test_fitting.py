@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm, Receipts
-from bridge.adapter.capabilities import rows
 from bridge.adapter.fitting import fit, parts
 from bridge.adapter.texts import split_text
 from bridge.errors import Unsendable
@@ -40,7 +39,6 @@ CARDS = MenuForm(
 FULL = Capabilities(
     channel="full",
     title="Full",
-    sources=("https://example.com",),
     text=30,
     menus=(BUTTONS, LINKS),
     carousel=CarouselForm(cards=3, text=10, needs_text=True, forms=(CARDS,), alike=True),
@@ -59,7 +57,7 @@ FULL = Capabilities(
     quote=True,
     groups=frozenset({"text"}),
 )
-BARE = Capabilities(channel="bare", title="Bare", sources=(), text=30, media={})
+BARE = Capabilities(channel="bare", title="Bare", text=30, media={})
 PICTURE = Media(media=MediaKind.IMAGE, url="https://e.com/a.png")
 # Whoever changes it sends the parts again of what was under way.
 NAMESPACE = UUID("3e2f27a2-9d0e-5f5e-8a3b-6a1c9f0f5c11")
@@ -350,18 +348,3 @@ def test_a_group_takes_what_is_declared_and_no_more():
     assert parts(outbound(Text(text="Hi"), channel="full", group="G"), FULL)
     with pytest.raises(Unsendable, match="Full: a group takes no media"):
         parts(outbound(PICTURE, channel="full", group="G"), FULL)
-
-
-# --- what people are told ------------------------------------------------------------------------
-
-
-def test_what_a_channel_carries_is_told_in_rows():
-    """Each channel has the same rows, in words that name its limits."""
-    full, bare = rows(FULL), rows(BARE)
-    assert list(full) == list(bare)
-    assert full["text"] == "30 characters"
-    assert full["menu"] == "2 buttons of 5, 1 links of 5 (url)"
-    assert bare["menu"] == "as a numbered text"
-    assert full["carousel"] == "2 to 3 cards"
-    assert full["media: image"] == "png; 2 MiB; caption of 5; by link or id"
-    assert bare["media: image"] == "as another kind, else a link"

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import permutations
 
+import attrs
 import pytest
 from hypothesis import given
 
 from bridge.journal.correlation import correlate
 from bridge.journal.tracks import RANK
-from bridge.model import Event, Message, Status, StatusChange
-from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, status
+from bridge.model import (
+    Event,
+    Intent,
+    Message,
+    Origin,
+    Status,
+    StatusChange,
+    TemplateChange,
+    Text,
+)
+from bridge.model.keys import OURS, message_key
+from bridge.testing.sample_events import NOON, template
+from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, sent, status
 from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
 from tests.bridge.journal.shelf import Shelf
 
@@ -217,3 +230,88 @@ def test_other_events() -> None:
     new, first = correlate(notice("1"), shelf)
     assert (new, first) == (True, ((notice("1"), f"whatsapp:{ACCOUNT}:notice:quality"),))
     assert correlate(notice("1"), shelf) == (False, ())
+
+
+# --- what the bridge sends -----------------------------------------------------------------
+
+
+OUR_ID = "6a1f0e1c-4a55-5d6e-9b1e-2f7d5f0c9a11"
+
+
+def ours() -> Message:
+    """Return a message that is sent through the bridge."""
+    key = message_key(OURS, OUR_ID)
+    intent = Intent(key="parcel")
+    return sent(OUR_ID, key=key, id_space=OURS, origin=Origin.BRIDGE, intent=intent)
+
+
+def accepted() -> StatusChange:
+    """Return the provider's response, which alone ties its id to ours."""
+    return status(Status.ACCEPTED, aliases=(OUR_ID,), id_space=OURS)
+
+
+def completion_of(events: Sequence[Event]) -> Message:
+    (found,) = [each for each in events if isinstance(each, Message) and each.completes is not None]
+    return found
+
+
+def test_what_the_bridge_sends() -> None:
+    """The provider's response, or a status that repeats our id, ties its id to ours.
+
+    Statuses carry the intent's key and our id from then on, and an echo of the message under
+    the provider's id is the same message.
+    """
+    shelf = Shelf()
+    found = published([ours(), status(Status.DELIVERED, correlation=OUR_ID), accepted()], shelf)
+    assert shelf.append(attrs.evolve(ours(), content=Text(text="other"))) == []
+    found += published([created(NUMBER, WAMID), numbered_status(Status.READ, NUMBER)], shelf)
+    facts = [each for each in found if isinstance(each, StatusChange)]
+    assert [(each.message_id, each.correlation) for each in facts] == [(WAMID, "parcel")] * 3
+    assert all(OUR_ID in each.aliases for each in facts)
+    assert [each.current for each in facts] == [Status.DELIVERED, Status.DELIVERED, Status.READ]
+    completion = completion_of(found)
+    assert (completion.completes, completion.origin) == (ours().key, Origin.BRIDGE)
+
+
+def test_an_echo_that_overtakes_the_response() -> None:
+    """What waits until somebody knows whose it is, is ours once the response names it.
+
+    It is never published as another's, and what waited behind it is published.
+    """
+    echo = created(NUMBER, WAMID, settle=30.0)
+    shelf = Shelf()
+    assert published([ours(), echo, message("b")], shelf) == [ours()]
+    found = published([accepted()], shelf)
+    assert published([attrs.evolve(echo, settle=None)], shelf) == []
+    found += published([numbered_status(Status.READ, NUMBER)], shelf)
+    told = [(each.message_id, each.origin) for each in found if isinstance(each, Message)]
+    assert Origin.API not in {origin for _, origin in told}
+    assert "b" in {message_id for message_id, _ in told}
+    completion = completion_of(found)
+    assert (completion.completes, completion.origin) == (ours().key, Origin.BRIDGE)
+    facts = [each for each in found if isinstance(each, StatusChange)]
+    assert {each.correlation for each in facts} == {"parcel"}
+    assert facts[-1].current is Status.READ
+
+
+def test_what_the_bridge_could_not_send() -> None:
+    """A failure under our own id is the message's, and a later status overtakes it."""
+    failed = attrs.evolve(numbered_status(Status.FAILED, OUR_ID), id_space=OURS)
+    echoed = status(Status.SENT, correlation=OUR_ID)
+    facts = changes([ours(), failed, echoed, status(Status.DELIVERED)])
+    assert [each.current for each in facts] == [Status.FAILED, Status.FAILED, Status.DELIVERED]
+    assert {each.correlation for each in facts} == {"parcel"}
+
+
+# --- what comes without a time -------------------------------------------------------------
+
+
+def test_back_to_what_it_was() -> None:
+    """Within an hour a state is new where another one was told since, and else told once."""
+    told = ("PAUSED", 1), ("PAUSED", 2), ("APPROVED", 3), ("PAUSED", 4), ("PAUSED", 5)
+    late = ("APPROVED", 0)
+    found = published(
+        [template(word, NOON + timedelta(minutes=minute)) for word, minute in (*told, late)]
+    )
+    words = [each.value for each in found if isinstance(each, TemplateChange)]
+    assert words == ["PAUSED", "APPROVED", "PAUSED"]

@@ -377,6 +377,39 @@ class TestWhatGoesOut:
             assert change.occurred_at >= sending.messages[0].intent.not_before
 
 
+class TestNumbers:
+    """A provider may know a user by another number than the one that a message was sent to."""
+
+    @pytest.mark.parametrize("early", [False, True])
+    @pytest.mark.parametrize(
+        ("given", "known_as"),
+        [
+            ("+5511987654321", "551187654321"),
+            ("+525512345678", "5215512345678"),
+            ("+5491123456789", "541123456789"),
+            ("+4401701234567", "441701234567"),
+        ],
+    )
+    async def test_the_number_of_the_answer_is_the_same_user_s(self, given, known_as, early):
+        """What is sent, its statuses, and what the user answers are in one conversation."""
+        async with planned("whatsapp") as trip, under_way(trip):
+            trip.provider.rules.window = None
+            trip.provider.early = early
+            trip.provider.rules.known_as[given.removeprefix("+")] = known_as
+            sending = await trip.bridge.send(given, "hello", via="whatsapp")
+            await sending.outcome(10, until="read")
+            await trip.until(
+                lambda: any(each.provider_status == "accepted" for each in trip.statuses())
+            )
+            await trip.say("here I am", user=f"+{known_as}")
+            await trip.until(lambda: len(messages_of(trip)) == 2)
+            _, said = messages_of(trip)
+            assert {each.conversation.id for each in trip.events} == {
+                f"whatsapp/whatsapp:106540352242922:{given}"
+            }
+            assert await trip.bridge.window(sending.messages[0]) == said.reply_until
+
+
 class TestTrouble:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize(

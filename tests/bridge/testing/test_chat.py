@@ -331,6 +331,28 @@ async def test_several_users_and_a_provider_in_a_mood(browser):
         await context.close()
 
 
+async def test_the_page_stays_where_it_is(browser):
+    """What is said shows at the conversation's end, and moves no link from under a pointer."""
+    async with served(a_bridge(whatsapp=whatsapp())) as one:
+        context = await browser.new_context(viewport={"width": 360, "height": 500})
+        tab = Tab(await context.new_page(), one.url)
+        page = await tab.open("#/chat", heading="Chat")
+        await page.get_by_label("Message").wait_for()
+        for said in range(6):
+            await page.evaluate(
+                "scrollTo(0, 0); document.getElementById('words').value = 'hello';"
+                "document.querySelector('form.composer').requestSubmit()"
+            )
+            await expect(page.locator(".bubble")).to_have_count(2 * said + 2)
+        assert await page.evaluate("scrollY") == 0
+        box = (
+            "(({scrollTop, clientHeight, scrollHeight}) => scrollHeight - clientHeight - scrollTop)"
+        )
+        assert await page.evaluate(f"{box}(document.querySelector('.bubbles'))") <= 1
+        tab.check()
+        await context.close()
+
+
 async def test_hostile_words_harm_nothing(browser):
     """Whatever a user says, a bot echoes or a provider's failure tells is text in every view."""
     bridge = Bridge(journal=MemoryJournal())

@@ -98,7 +98,7 @@ async function watch({ phone, phones, user, bubbles, drawer, tell, signal }) {
     bubbles.replaceChildren(
       ...[...told.entries()].map(([id, entry]) => bubble(entry, statuses.get(id), tell, shownFiles)),
     );
-    bubbles.lastElementChild?.scrollIntoView({ block: "nearest" });
+    bubbles.scrollTop = bubbles.scrollHeight; // and not the page, on which somebody may click
   };
   let due = 0;
   const look = () => {

@@ -1,0 +1,67 @@
+"""Calls: they come out as notices, and open the customer-service window as a message does.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/calling/pricing#how-calling-changes-the-24-hour-customer-service-window
+https://developers.facebook.com/documentation/business-messaging/whatsapp/calling/reference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from bridge.adapter import Scope
+from bridge.adapter.payload import filled, instant, mapping, sequence
+from bridge.adapter.reading import JsonObject
+from bridge.adapters.whatsapp.capabilities import WINDOW
+from bridge.adapters.whatsapp.cards import Cards
+from bridge.adapters.whatsapp.wire import identity_of, party
+from bridge.model import JsonValue, Notice
+
+CALLS: Final = "calls"
+CALL: Final = "call"
+"""The type of a status that is about a call."""
+
+_ITEMS: Final = (CALLS, "statuses")
+_BY_USER: Final = "user_initiated"
+_ACCEPTED: Final = "accepted"
+
+
+def calls_in(value: JsonValue) -> Sequence[JsonObject]:
+    """Return a value once for each call that it tells of, without the others; or as it is."""
+    told = mapping(value)
+    found = [(name, item) for name in _ITEMS for item in sequence(told.get(name))]
+    if len(found) < 2:  # noqa: PLR2004 - one call is what nearly all tell
+        return (told,)
+    shared = {name: part for name, part in told.items() if name not in _ITEMS}
+    return [{**shared, name: [item]} for name, item in found]
+
+
+def with_caller(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
+    """Return a notice of one call, or of its status, in its user's conversation.
+
+    The window opens where a user calls, whoever answers, and where one accepts a call of ours.
+    """
+    items = [(name, item) for name in _ITEMS for item in sequence(value.get(name))]
+    if len(items) != 1:
+        return notice
+    name, item = items[0][0], mapping(items[0][1])
+    by_user = (filled(item.get("direction")) or "").lower() == _BY_USER
+    whose = "recipient" if name != CALLS else "from" if by_user else "to"
+    number = item.get("recipient_id" if name != CALLS else whose)
+    ids = (item.get(f"{whose}_user_id"), item.get(f"{whose}_parent_user_id"))
+    user = party(number, *ids, Cards(value.get("contacts"), lambda: True).of(number, *ids))
+    identity = identity_of(user)
+    if identity is None:
+        return notice
+    at = instant(item.get("start_time")) or instant(item.get("timestamp"))
+    accepted = name != CALLS and (filled(item.get("status")) or "").lower() == _ACCEPTED
+    opened: datetime | None = at if by_user or accepted else None
+    return attrs.evolve(
+        notice,
+        party=user,
+        conversation=scope.conversation(identity),
+        reply_until=None if opened is None else opened + WINDOW.open,
+    )
