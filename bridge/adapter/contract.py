@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
@@ -18,6 +18,9 @@ from bridge.model import Event, JsonValue
 from bridge.model.frozen import quick_init
 
 Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
+_NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 
 
 def _headers(value: Pairs) -> CIMultiDictProxy[str]:
@@ -46,8 +49,10 @@ class Callback:
     received_at: datetime
     method: str = "POST"
     tail: str = attrs.field(default="", repr=False)
-    headers: CIMultiDictProxy[str] = attrs.field(default=(), converter=_headers, repr=False)
-    query: MultiDictProxy[str] = attrs.field(default=(), converter=_query, repr=False)
+    headers: CIMultiDictProxy[str] = attrs.field(
+        default=_NO_HEADERS, converter=_headers, repr=False
+    )
+    query: MultiDictProxy[str] = attrs.field(default=_NO_QUERY, converter=_query, repr=False)
     client: IPv4Address | IPv6Address | None = None
 
 

@@ -45,7 +45,6 @@ _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
 _opened: Final[Callable[..., User]] = changer(User, "reply_until")
-_NO_IDS: Final = (None, None)
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
@@ -56,10 +55,15 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
     party = _user_of(event)
-    if type(event) is Message and party is not None and party.phone:
-        others = (party.user_id, party.parent_user_id)
-        if others == _NO_IDS and type(event.content) is not System:  # as nearly all, in half
-            return [_name(event.domain, event.channel, party.phone)]
+    if (
+        type(event) is Message
+        and party is not None
+        and party.phone
+        and party.user_id is None
+        and party.parent_user_id is None
+        and type(event.content) is not System
+    ):  # as nearly all, in half the time
+        return [_name(event.domain, event.channel, party.phone)]
     return [_name(event.domain, event.channel, each) for each in _identities(event, party)]
 
 
@@ -82,16 +86,16 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     at = message.received_at.timestamp()
     name = _name(message.domain, message.channel, first)
     user = ledger.find(name)
-    others = (party.user_id, party.parent_user_id)
+    has_ids = party.user_id is not None or party.parent_user_id is not None
     if user is None:
-        identities = (first,) if others == _NO_IDS else _identities(message, party)
+        identities = _identities(message, party) if has_ids else (first,)
         return _is_new(message, name, identities, at, ledger)
     if not (
         type(user) is User
         and user.conversations.get(account) == where.id
         and at <= user.seen + _DAY
         and first in user.identities
-        and (others == _NO_IDS or (account in user.identified and _has_both(user, *others)))
+        and (not has_ids or (account in user.identified and _has_both(user, party)))
     ):
         return False
     if message.reply_until is None and message.owned and account not in user.owned:
@@ -132,10 +136,10 @@ def _is_new(
     return True
 
 
-def _has_both(user: User, user_id: str | None, parent_user_id: str | None) -> bool:
+def _has_both(user: User, party: Party) -> bool:
     known = user.identities
-    return (user_id is None or user_id in known) and (
-        parent_user_id is None or parent_user_id in known
+    return (party.user_id is None or party.user_id in known) and (
+        party.parent_user_id is None or party.parent_user_id in known
     )
 
 

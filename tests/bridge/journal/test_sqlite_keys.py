@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.sqlite.schema import connect
 from bridge.model import Status, StatusChange
 from tests.bridge.events import message, status
 from tests.bridge.journal.disks import Disk, restore
@@ -332,3 +333,20 @@ async def test_retention_that_fails_forgets_nothing(path: Path, disk: Disk) -> N
         assert await journal.append(events) == Appended(published=0, duplicates=len(events))
         await journal.retain()
         assert await journal.append(events) == Appended(published=len(events), duplicates=0)
+
+
+def test_statements_stay_compiled_while_rows_are_inserted(path: Path) -> None:
+    """A hundred rows that are inserted do not make a look-up be compiled anew."""
+    connection = connect(path, vfs=None, busy_timeout=1)
+    try:
+        connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
+        compiled = []
+        for group in range(3):
+            start = group * 100
+            rows = [(number,) for number in range(start, start + 100)]
+            connection.execute("SELECT number FROM numbers WHERE number = ?", (start,)).fetchall()
+            compiled.append(connection.cache_stats()["misses"])
+            connection.executemany("INSERT INTO numbers VALUES (?)", rows)
+        assert compiled[2] - compiled[1] == 0
+    finally:
+        connection.close()
