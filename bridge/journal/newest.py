@@ -9,7 +9,6 @@ from operator import attrgetter
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Entry
 
 _LARGEST: Final = 16 << 20  # bytes of their JSON
@@ -36,6 +35,10 @@ class Newest:
         self.trouble: str | None = None
         self.begin(last)
 
+    def clear(self) -> None:
+        """Have nothing in memory: some of it has been erased."""
+        self.begin(self.last, reach=self.reach)
+
     def begin(self, last: int, *, reach: int = 0) -> None:
         """Begin anew after a position, with nothing."""
         self._entries: list[Entry] = []
@@ -43,6 +46,11 @@ class Newest:
         self._pages: dict[tuple[int, int], asyncio.Task[Sequence[Entry]]] = {}
         self.since = self.last = last
         self.reach = max(reach, last)
+
+    def check(self) -> None:
+        """Raise `JournalError` where nobody may wait for entries now."""
+        if self.trouble is not None:
+            raise JournalError(self.trouble)
 
     def end(self, trouble: str) -> None:
         """Let nobody wait for entries any more."""
@@ -94,8 +102,7 @@ class Newest:
         """
         while True:
             changed = self.changed
-            if self.trouble is not None:
-                raise JournalError(self.trouble)
+            self.check()
             if found := await self.look_after(position, limit):
                 return found
             await changed.wait()
@@ -124,8 +131,3 @@ class Newest:
             self.begin(position, reach=self.reach)
         self.add(position, entries, entries[-1].position if entries else reach)
         return entries
-
-    def erase(self, subject: Subject) -> None:
-        """Let go of entries about one subject."""
-        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]
-        self._size = sum(entry.size for entry in self._entries)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
+from bridge.journal.dialect import WIDTH, Dialect, Row, read_entry
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.protocol import (
@@ -30,9 +31,6 @@ from bridge.journal.states import State
 
 T = TypeVar("T")
 
-Row: TypeAlias = tuple[Any, ...]
-
-_WIDTH: Final = 5  # of `Dialect.columns`
 _PAGE: Final = 1000
 _STATES_PAGE: Final = 100  # each may be large
 _STEP: Final = 5000  # positions at most that a search looks at in one go
@@ -43,42 +41,6 @@ _HELD_AGAIN: Final = (
     "ON CONFLICT (subscriber, position) "
     "DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry"
 )
-
-
-@attrs.frozen(kw_only=True)
-class Dialect:
-    """What is an engine's own in its SQL.
-
-    `columns` of `entries` are five, of which `read_entry` makes an entry. `cursors` is a table
-    with the `subscriber` and `position` of each cursor, which serves the entries for which `serves`
-    holds; `forget` deletes a subscriber's. `copied` are the columns of `entries` that `held` has
-    too. `notes` are the tables of what became of a subscriber's entries otherwise. `among` is the
-    condition that a column is one of the `positions`, and `holds` that an event holds a string;
-    `mine` is the condition that the journal's `owner` serves an entry or what is held to the
-    `subscriber`. `records` gives what is remembered `after` one of its marks, of which each comes
-    after `before_records`.
-    A lane is stored as `write_lane` returns it, `no_lane` where it is erased, and `by_lane` says
-    how to find what is held of one. Of `stride` positions one is an entry's.
-    """
-
-    columns: str
-    read_entry: Callable[[Row], Entry]
-    cursors: str
-    serves: str
-    forget: str
-    copied: Sequence[str]
-    notes: Sequence[str]
-    reparsed: str
-    among: str
-    holds: str
-    records: str
-    before_records: bytes | int
-    no_lane: str
-    by_lane: str = ""
-    mine: str = "true"
-    write_lane: Callable[[str], str | bytes] = str
-    read_lane: Callable[[Any], str] = str
-    stride: int = 1
 
 
 @attrs.frozen
@@ -136,7 +98,7 @@ class SqlJournal(Journal):
         """Forget records, by the marks with which the dialect gives them."""
 
     @abstractmethod
-    async def _overwrite(self, whom: Subject) -> None:
+    async def _overwrite(self) -> None:
         """Let nothing be left of what was erased, in memory or in free space."""
 
     # --- entries -----------------------------------------------------------------------------
@@ -177,7 +139,7 @@ class SqlJournal(Journal):
         )
 
         def make(row: Row) -> Entry | None:
-            entry = dialect.read_entry(row)
+            entry = self._entry(row)
             return entry if is_match(entry) else None
 
         for span in steps(await self._span_of(query), query, dialect.stride):
@@ -296,10 +258,13 @@ class SqlJournal(Journal):
             yield page
             after = page[-1].entry.position
 
+    def _entry(self, row: Row) -> Entry:
+        return read_entry(row, self._dialect.read_lane)
+
     def _held(self, row: Row) -> Held:
-        retry = row[_WIDTH]
+        retry = row[WIDTH]
         return Held(
-            entry=self._dialect.read_entry(row[:_WIDTH]),
+            entry=self._entry(row),
             retry=Retry() if retry is None else Retry.decode(retry),
         )
 
@@ -431,9 +396,10 @@ class SqlJournal(Journal):
 
     async def _letters(self, condition: str, **values: object) -> Sequence[DeadLetter]:
         def letter(row: Row) -> DeadLetter:
-            number, name, retry = row[_WIDTH:]
-            entry = self._dialect.read_entry(row[:_WIDTH])
-            return DeadLetter(id=number, subscriber=name, entry=entry, retry=Retry.decode(retry))
+            number, name, retry = row[WIDTH:]
+            return DeadLetter(
+                id=number, subscriber=name, entry=self._entry(row), retry=Retry.decode(retry)
+            )
 
         return await self._rows(
             f"SELECT {self._dialect.columns}, id, subscriber, retry "  # noqa: S608
@@ -558,5 +524,5 @@ class SqlJournal(Journal):
                     conversation=dialect.write_lane(lane),
                 )
             after = lanes[-1]
-        await self._overwrite(whom)
+        await self._overwrite()
         return erased

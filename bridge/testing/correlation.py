@@ -60,6 +60,7 @@ from bridge.testing.sample_events import (
     status,
     template,
     unread,
+    unshown,
     unwritable,
 )
 
@@ -102,8 +103,9 @@ def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
         for told in (status(each, out.message_id), status(each, number, resolved=False))
     ]
     return [
-        *(full, poorly(full, number, settle=_LONG), ours, accepted, in_group, unread(number)),
-        attrs.evolve(full, content=change),
+        *(full, poorly(full, number, settle=_LONG), unshown(full, number, settle=_LONG), out),
+        attrs.evolve(unshown(out), aliases=(), id_space=None, settle=None),
+        *(ours, accepted, in_group, unread(number), attrs.evolve(full, content=change)),
         attrs.evolve(out, aliases=(number,), id_space="incs"),
         attrs.evolve(out, message_id=number, key=f"message/incs/{number}", id_space="incs"),
         attrs.evolve(full, key=f"deletion/whatsapp/{full.message_id}", content=deletion),
@@ -189,6 +191,24 @@ class CorrelationContract(Suite):
         assert nothing is None
         assert ids(entries) == ["a", "b"]
         assert entries[0].event == attrs.evolve(full, aliases=("9001",), id_space="incs")
+
+    async def test_what_is_not_shown_bars_nothing(self, tmp_path: Path) -> None:
+        """It is published once its time is over, and the message itself when it comes.
+
+        Told again, it completes the message with what only it knows.
+        """
+        full = message("a")
+        async with self.make_journal(tmp_path) as journal:
+            poor = unshown(full, settle=_SOON)
+            await journal.append([poor])
+            await self.published(journal, 1)
+            counts = [await journal.append([event]) for event in (poor, full, full, poor)]
+            entries = await self.published(journal, 3)
+        assert [count.published for count in counts] == [0, 1, 0, 1]
+        assert [entry.event for entry in entries[:2]] == [poor, full]
+        more = entries[2].event
+        assert isinstance(more, Message)
+        assert (more.completes, more.content, more.aliases) == (full.key, full.content, ("9001",))
 
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes in time, the poor one is published; a late one completes it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,7 @@ from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.grouping import Append, Appends, decide
 from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import lane_bytes
-from bridge.journal.postgres.ledger import Changed, GroupLedger, NotRead
+from bridge.journal.postgres.ledger import Behind, Changed, GroupLedger, NotRead
 from bridge.journal.protocol import Entry
 from bridge.journal.waiting import Published
 from bridge.model import Event
@@ -86,8 +85,12 @@ class Appender:
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
-            with suppress(Changed):
+            try:
                 return await self._database.run(partial(self._write, group), alone=True)
+            except Behind:
+                await self._journal.behind()
+            except Changed:
+                pass
         return await self._database.run(partial(self._write, group, locked=True))
 
     async def _write(
@@ -97,7 +100,8 @@ class Appender:
         if locked:
             await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
         ledger = GroupLedger(self._database, connection)
-        await ledger.read(_needed(group, ledger))
+        erases = any(item.erase is not None for item in group)
+        await ledger.read(_needed(group, ledger), all_queues=erases)
         rows: list[Sequence[bytes]] = []
         publications: list[tuple[int, str, Event, int]] = []
         for item in group:
@@ -117,7 +121,7 @@ class Appender:
                 publications.append((len(rows), lane, event, len(data)))
             # Known from now on, and not published under this key.
             rows += [(key, b"", of or b"", b"") for key, of in claims.items()]
-        before, last = await ledger.keep(rows, self._journal.partitions)
+        before, last = await ledger.keep(rows, self._journal.partitions, self._journal.confirmed)
         now = asyncio.get_running_loop().time()
         self._due_at = now + max(min(ledger.waits), _SOONEST) if ledger.waits else None
         entries = [
@@ -143,11 +147,9 @@ def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
 
 async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published], Sequence[bytes]]:
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
-    if item.erase is not None:
-        await ledger.read(NotRead(), all_queues=True)
-        item.lanes = tuple(ledger.seen_lanes)
     while True:
         item.due = tuple(ledger.due.items())
+        item.lanes = tuple(ledger.seen_lanes)
         try:
             published = decide(item, ledger)
         except NotRead as need:

@@ -78,7 +78,7 @@ class SubscriberCursor:
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Serve some partitions no more: others do."""
-        for number in numbers:
+        for number in tuple(numbers):
             self.partitions.pop(number, None)
         self._open = {p: n for p, n in self._open.items() if n in self.partitions}
 
@@ -110,7 +110,7 @@ class SubscriberCursor:
         tail, count = self._journal.tail, self._journal.partitions
         while True:
             changed = tail.changed
-            self._journal.check_open()
+            tail.check()
             since = tail.since
             told = {n: each for n, each in self.partitions.items() if not each.leaving}
             if told and not any(each.untold for each in told.values()):

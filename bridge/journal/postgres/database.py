@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from struct import Struct
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -37,8 +38,9 @@ _VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
+_ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
-_PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 # Where a process stops with a transaction open, others wait for it no longer than this.
 _LIMITS: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', '10s', true),
@@ -100,6 +102,35 @@ async def _commit(connection: Connection) -> None:
     await psycopg.AsyncConnection.commit(connection)
 
 
+@contextmanager
+def ending_within(seconds: float, connection: Connection) -> Iterator[None]:
+    """Cut a connection off whose use has not ended by then: it may lead to nowhere.
+
+    What waits for the server raises an OperationalError at once. A cancellation would ask the
+    server to cancel the statement, and wait for its answer.
+    """
+    is_cut = False
+
+    def cut() -> None:
+        nonlocal is_cut
+        is_cut = True
+        with (
+            suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(connection.fileno())) as end,
+        ):
+            end.shutdown(socket.SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_cut:
+            raise psycopg.OperationalError("the server does not answer") from error
+        raise
+    finally:
+        timer.cancel()
+
+
 class _Pool:
     """At most so many connections, made when they are needed and kept while they work."""
 
@@ -140,7 +171,7 @@ class _Pool:
 
 
 class Database:
-    """Connections while the context is open, and SQL on the journal's own schema.
+    """Connections while it is open, and SQL on the journal's own schema.
 
     `$.` in a statement stands for the schema: no search path is set, since a pooler would not
     keep it, and since a subscriber's transaction has its own. Values may be named as `:name`.
@@ -150,6 +181,7 @@ class Database:
         parts = settings.conninfo
         self.schema = settings.schema
         self.patience = settings.patience
+        self.ends_within = _ANSWERS_WITHIN * settings.patience
         self.where = (
             f"the schema {settings.schema} of {parts.get('dbname', 'the database')} on "
             f"{parts.get('host', 'this machine')}"
@@ -169,17 +201,11 @@ class Database:
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
         """Be ready to connect."""
         self._own.closed = self._effects.closed = False
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         """Close all connections."""
         await self._own.end()
         await self._effects.end()
@@ -199,21 +225,26 @@ class Database:
         return await _Lent.connect(autocommit=True, **self._arguments)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Give a connection, which commits each statement.
+    async def connection(self, within: float | None = None) -> AsyncIterator[Connection]:
+        """Give a connection, which commits each statement, for so many seconds at most.
 
         Raises `JournalError`, which is `Away` where it may pass.
         """
         try:
             async with self._own.connection() as connection:
-                yield connection
+                with ending_within(within or self.ends_within, connection):
+                    yield connection
         except psycopg.Error as error:
-            raise (Away if isinstance(error, _PASSING) else JournalError)(told(error)) from error
+            raise (Away if isinstance(error, PASSING) else JournalError)(told(error)) from error
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, within: float | None = None) -> AsyncIterator[Connection]:
         """Give a connection in a transaction, whose statements share round trips; raises so too."""
-        async with self.connection() as connection, connection.pipeline(), connection.transaction():
+        async with (
+            self.connection(within) as connection,
+            connection.pipeline(),
+            connection.transaction(),
+        ):
             if self._settings.pooler:
                 await connection.execute(_LIMITS)
             yield connection
@@ -229,12 +260,14 @@ class Database:
         async with self._effects.connection() as connection:
             try:
                 cursor = psycopg.AsyncClientCursor(connection)
-                await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
+                with ending_within(self.ends_within, connection):
+                    await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
                 cursor.nextset()
                 yield connection if await cursor.fetchone() == (True,) else None
-                await _commit(connection)
+                with ending_within(self.ends_within, connection):
+                    await _commit(connection)
             except BaseException:
-                with suppress(psycopg.Error):
+                with suppress(psycopg.Error), ending_within(self.ends_within, connection):
                     await psycopg.AsyncConnection.rollback(connection)
                 raise
 

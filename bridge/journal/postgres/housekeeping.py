@@ -9,7 +9,9 @@ from typing import Final
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.postgres.database import Database, told
+from bridge.journal.postgres.database import Connection, Database, told
+from bridge.journal.postgres.ledger import HEAD_IS_EMPTY
+from bridge.journal.postgres.schema import LACKS, refuse_lacks, wanted
 from bridge.journal.protocol import Health
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -17,22 +19,20 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _WINDOW: Final = 4000  # positions that a step looks at
 _ANSWERS_WITHIN: Final = 3.0
 
-# A step over the oldest entries. An entry stays for whoever waits for it: the subscriber that is
-# furthest behind, those that hold it, and its dead letters; with `whatever` it goes all the same.
+# A step over the oldest entries. Up to the limit one stays for whoever waits for it: the subscriber
+# that is furthest behind, those that hold it, and its dead letters.
 _SWEEP: Final = """
 WITH few AS (
-    SELECT position, at < extract(epoch FROM now()) - %(age)s AS is_old FROM $.entries
-    WHERE position > %(after)s ORDER BY position LIMIT %(step)s
+    SELECT position, extract(epoch FROM now()) - at AS age, (
+        position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
+        AND NOT EXISTS (SELECT FROM $.held WHERE held.position = entries.position)
+        AND NOT EXISTS (SELECT FROM $.dead WHERE dead.position = entries.position)
+    ) AS is_done FROM $.entries WHERE position > :after ORDER BY position LIMIT :step
 ), gone AS (
-    DELETE FROM $.entries USING few WHERE entries.position = few.position AND is_old AND (
-        %(whatever)s OR (
-            few.position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
-            AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = few.position)
-            AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = few.position)
-        )
-    ) RETURNING 1
+    DELETE FROM $.entries USING few WHERE entries.position = few.position
+    AND age > :keep AND (is_done OR age > :limit) RETURNING is_done
 )
-SELECT max(position), bool_or(is_old), (SELECT count(*) FROM gone),
+SELECT max(position), bool_or(age > :keep), (SELECT count(*) FROM gone WHERE NOT is_done),
     set_config('synchronous_commit', 'off', true)
 FROM few
 """
@@ -44,6 +44,13 @@ AND done.partition = cursors.partition AND done.position <= cursors.position AND
     SELECT 1 FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
 )
 """
+_BEYOND: Final = "UPDATE $.head SET last = :known + :far WHERE last < :known RETURNING last"
+_FAR: Final = 1 << 20  # positions; other processes may know of more than this one
+# What an append does, with nothing to append.
+_TRY: Final = """
+SELECT $.keep(NULL, '{}', '{}', '', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+    '{}', '{}')
+"""
 
 
 # --- retention -------------------------------------------------------------------------------
@@ -51,7 +58,12 @@ AND done.partition = cursors.partition AND done.position <= cursors.position AND
 
 async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
     """Delete what is older than `keep` and done with, and all beyond `absolute_limit`."""
-    overdue = await _delete(database, absolute_limit, whatever=True)
+    overdue, upto, is_old = 0, 0, True
+    while is_old:
+        step = {"after": upto, "step": _WINDOW, "keep": keep, "limit": absolute_limit}
+        ((upto, is_old, waited_for, _),) = await database.rows(_SWEEP, step)
+        overdue += waited_for
+        await asyncio.sleep(0)
     if overdue:
         _LOG.warning(
             "past the absolute limit of %d s and deleted: %d entries that somebody had yet to "
@@ -62,10 +74,9 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
     for table in ("held", "dead"):
         await database.change(
             f"DELETE FROM $.{table} WHERE NOT EXISTS "  # noqa: S608 - our own tables
-            f"(SELECT 1 FROM $.entries WHERE entries.position = {table}.position)"
+            f"(SELECT FROM $.entries WHERE entries.position = {table}.position)"
         )
     await database.change(_TAKEN)
-    await _delete(database, keep, whatever=False)
     await database.change(
         "DELETE FROM $.records "
         "WHERE position < coalesce((SELECT min(position) FROM $.entries), 9223372036854775807)"
@@ -73,16 +84,20 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
     await database.change("DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())")
 
 
-async def _delete(database: Database, age: float, *, whatever: bool) -> int:
-    """Go over the oldest entries in small steps; return how many were deleted."""
-    deleted, after = 0, 0
-    while True:
-        step = {"age": age, "after": after, "step": _WINDOW, "whatever": whatever}
-        ((upto, is_old, gone, _),) = await database.rows(_SWEEP, step)
-        if not is_old:
-            return deleted
-        deleted, after = deleted + gone, upto
-        await asyncio.sleep(0)
+# --- what the server has lost ----------------------------------------------------------------
+
+
+async def go_beyond(database: Database, known: int) -> None:
+    """Let positions begin beyond what is known, where the server is behind that.
+
+    It has lost what it had committed. If positions came twice, then subscribers, who are beyond
+    them, would not be given what comes.
+    """
+    if await database.rows(_BEYOND, {"known": known, "far": _FAR}):
+        _LOG.critical(
+            "PostgreSQL has lost the last of what it had committed: it was restored from a backup, "
+            "or a standby without all of it was promoted; what comes from now on is kept"
+        )
 
 
 # --- upkeep ----------------------------------------------------------------------------------
@@ -101,12 +116,25 @@ async def vacuum(database: Database) -> None:
 
 
 async def health(database: Database) -> Health:
-    """Ask the server for the lock of an append, and let go of it."""
+    """Try whether the server would take an append, and all else that is needed."""
     try:
-        async with asyncio.timeout(_ANSWERS_WITHIN), database.transaction() as connection:
-            await database.execute(connection, "SELECT last FROM $.head FOR UPDATE")
+        async with (
+            asyncio.timeout(_ANSWERS_WITHIN + 1),
+            database.transaction(_ANSWERS_WITHIN) as connection,
+        ):
+            await _try(database, connection)
     except TimeoutError:
         return Health(ready=False, reason="PostgreSQL does not answer")
     except JournalError as error:
         return Health(ready=False, reason=str(error))
     return Health(ready=True)
+
+
+async def _try(database: Database, connection: Connection) -> None:
+    """Raise `JournalError` where an append, or the rest, would fail; undo what was tried."""
+    lacks = await database.execute(connection, LACKS, wanted(database.schema))
+    tried = await database.execute(connection, _TRY)
+    refuse_lacks(await lacks.fetchall(), database.schema, connection.info.user)
+    if await tried.fetchone() == (None,):
+        raise JournalError(HEAD_IS_EMPTY)
+    raise psycopg.Rollback

@@ -41,11 +41,23 @@ UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM cloc
 UNION ALL SELECT 'head', NULL, NULL, NULL, last,
     (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()) FROM $.head
 """
-_KEEP: Final = f"SELECT $.keep({', '.join(['%s'] * 16)})"
+_BEHIND: Final = -1
+# Whatever is known to be committed is below `last`, unless the server has lost it.
+_KEEP: Final = f"""
+SELECT CASE WHEN last >= %s THEN $.keep({", ".join(["%s"] * 16)}) ELSE {_BEHIND} END FROM $.head
+"""  # noqa: S608 - our own text
+
+HEAD_IS_EMPTY: Final = (
+    "the table head has lost its only row: restore it, with a position beyond all in entries"
+)
 
 
 class Changed(Exception):
     """Another process has changed what was read since; nothing is written."""
+
+
+class Behind(Exception):
+    """The server's last position is behind what it had committed; nothing is written."""
 
 
 class NotRead(Unread):
@@ -111,7 +123,7 @@ class GroupLedger(Overlay[bytes]):
             else:
                 base, self.waits = position, [] if at is None else [at]
         if base is None:
-            raise JournalError("the journal's tables are damaged: head is empty")
+            raise JournalError(HEAD_IS_EMPTY)
         self._base = base if self._base is None else self._base
 
     def _read_queue(self, queue: Queue, *, is_due: bool) -> None:
@@ -146,10 +158,13 @@ class GroupLedger(Overlay[bytes]):
 
     # --- what is written -----------------------------------------------------------------------
 
-    async def keep(self, rows: Sequence[Sequence[bytes]], partitions: int) -> tuple[int, int]:
+    async def keep(
+        self, rows: Sequence[Sequence[bytes]], partitions: int, known: int
+    ) -> tuple[int, int]:
         """Write entries, the records and the queues; return the last position before and after.
 
-        Afterwards `waits` counts what waits now. Raises `Changed`.
+        Afterwards `waits` counts what waits now. Raises `Changed`, or `Behind` where the last
+        position is lower than one that is `known`.
         """
         records = [
             (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
@@ -164,6 +179,7 @@ class GroupLedger(Overlay[bytes]):
         dues = [_seconds(queue) for queue in self.queues.values()]
         waiting = [(key, lane_bytes(lane)) for key, lane in self.lanes.items() if lane is not None]
         values = (
+            known,
             self._base,
             Column(self._keys),
             Column(self._names),
@@ -179,6 +195,8 @@ class GroupLedger(Overlay[bytes]):
         ).fetchall()
         if before is None:
             raise Changed
+        if before == _BEHIND:
+            raise Behind
         self.waits += [
             due for due, queue in zip(dues, self.queues.values(), strict=True) if queue.items
         ]

@@ -17,7 +17,15 @@ from uuid import uuid4
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.postgres.database import AFTER_FAILURE, NAME, Connection, told
+from bridge.journal.postgres.database import (
+    AFTER_FAILURE,
+    NAME,
+    PASSING,
+    Connection,
+    ending_within,
+    told,
+)
+from bridge.journal.postgres.ledger import HEAD_IS_EMPTY
 
 if TYPE_CHECKING:
     from bridge.journal.postgres.cursor import SubscriberCursor
@@ -41,6 +49,13 @@ _ANNOUNCE: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, word)
 FROM unnest(%s::text[]) AS word
 """
+_MINE: Final = "SELECT subscriber, partition FROM $.cursors WHERE owner = %s"
+_PUT_BACK: Final = """
+INSERT INTO $.cursors (subscriber, owner, partition, position)
+SELECT %s, %s, partition, position
+FROM unnest(%s::smallint[], %s::bigint[]) AS gone (partition, position)
+ON CONFLICT DO NOTHING
+"""
 _LEAVE: Final = """
 WITH me AS (DELETE FROM $.members WHERE owner = %s)
 UPDATE $.cursors SET owner = NULL WHERE owner = %s
@@ -62,12 +77,13 @@ class Members:
 
     It tells the journal what another process announces (a subscriber of which something has
     changed, or an empty word for a change of members), the last position, again and again, and
-    where something that waits is due.
+    where something that waits is due. `fault` is what keeps it from that while the server is there.
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
         self.owner = uuid4().hex
         self.joined = asyncio.Event()
+        self.fault: str | None = None
         self._journal = journal
         self._database = journal.database
         self._poll, self._listens = journal.settings.poll, not journal.settings.pooler
@@ -83,25 +99,35 @@ class Members:
                 async with await self._database.connect(self.owner) as connection:
                     await self._take_part(connection)
             except (psycopg.Error, JournalError) as error:
-                _LOG.debug("the server is away: %s", told(error))
+                self._note(error)
                 await asyncio.sleep(AFTER_FAILURE)
+
+    def _note(self, error: psycopg.Error | JournalError) -> None:
+        """Say once what does not pass by itself: others' events are not heard of meanwhile."""
+        if isinstance(error, (*PASSING, JournalError)):
+            _LOG.debug("the server is away: %s", told(error))
+        elif self.fault is None:
+            self.fault = told(error)
+            _LOG.critical("subscribers are not served as they should be: %s", self.fault)
 
     async def _take_part(self, connection: Connection) -> None:
         """Return where others took this process for dead: it begins anew under another name."""
         self._seen = {}  # whoever lost the connection too has time to come back
-        if self._listens:
-            await connection.execute(f'LISTEN "{self._channel}"')
-        if not self.joined.is_set():
-            join = "INSERT INTO $.members (owner, listens) VALUES (%s, %s)"
-            await self._database.execute(connection, join, (self.owner, self._listens))
-            self.joined.set()
+        with ending_within(self._database.ends_within, connection):
+            if self._listens:
+                await connection.execute(f'LISTEN "{self._channel}"')
+            if not self.joined.is_set():
+                join = "INSERT INTO $.members (owner, listens) VALUES (%s, %s)"
+                await self._database.execute(connection, join, (self.owner, self._listens))
+                self.joined.set()
         while await self._look(connection):
+            self.fault = None
             await self._listen(connection)
         _LOG.warning("this process was taken for dead, and what it served is served by others")
         self.owner = uuid4().hex
         self.joined.clear()
         for cursor in self._journal.cursors.values():
-            cursor.drop(tuple(cursor.partitions))
+            cursor.drop(cursor.partitions)
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""
@@ -118,9 +144,19 @@ class Members:
 
     async def _look(self, connection: Connection) -> bool:
         """Beat, and see what there is to do; return whether others count this process in."""
+        with ending_within(self._database.ends_within, connection):
+            return await self._look_around(connection)
+
+    async def _look_around(self, connection: Connection) -> bool:
+        known = self._journal.confirmed
         values = (sorted(self._journal.cursors), self.owner)
         members = await (await self._database.execute(connection, _LOOK, values)).fetchall()
+        if not members:
+            raise JournalError(HEAD_IS_EMPTY)
         last, is_due = members[0][:2]
+        if last < known:
+            await self._journal.behind()
+        self._journal.confirmed = max(self._journal.confirmed, last)
         self._journal.tail.hear_of(last)
         if is_due:
             self._journal.appender.look_for_due()
@@ -139,9 +175,35 @@ class Members:
                 served += serves
         if self.owner not in self._seen:
             return False
+        await self._look_after_progress(connection)
         for cursor in tuple(self._journal.cursors.values()):
             await self._share(connection, cursor, 1 + served.count(cursor.name))
         return True
+
+    async def _look_after_progress(self, connection: Connection) -> None:
+        """Put back what somebody deleted of how far subscribers are; let go of what others serve.
+
+        Otherwise the next process would begin at the end, and pass over what it has not taken.
+        """
+        serves = {cursor: dict(cursor.partitions) for cursor in self._journal.cursors.values()}
+        mine = await self._database.execute(connection, _MINE, (self.owner,))
+        kept = set(await mine.fetchall())
+        for cursor, partitions in serves.items():
+            gone = [
+                number
+                for number, each in partitions.items()
+                if (cursor.name, number) not in kept and cursor.partitions.get(number) is each
+            ]
+            if not gone or self._journal.cursors.get(cursor.name) is not cursor:
+                continue
+            positions = [partitions[number].settled for number in gone]
+            values = (cursor.name, self.owner, gone, positions)
+            put_back = await self._database.execute(connection, _PUT_BACK, values)
+            if put_back.rowcount:
+                told = "somebody deleted from the table cursors how far %s is: it is put back"
+                _LOG.critical(told, cursor.name)
+            if put_back.rowcount < len(gone):
+                cursor.drop(gone)  # and claimed again where nobody else has it
 
     async def _share(self, connection: Connection, cursor: SubscriberCursor, serving: int) -> None:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""

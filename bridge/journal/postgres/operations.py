@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from bridge.journal.dialect import Dialect
 from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
 from bridge.journal.ledger import Record, decode_record
+from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.database import Connection, Database, Row
-from bridge.journal.postgres.entries import COLUMNS, lane_bytes, lane_text, read_entry
+from bridge.journal.postgres.database import Cursor as DatabaseCursor
+from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.postgres.housekeeping import vacuum
 from bridge.journal.postgres.members import Members
 from bridge.journal.protocol import Entry
-from bridge.journal.sql import Dialect, SqlJournal
+from bridge.journal.sql import SqlJournal
 
 T = TypeVar("T")
-
-_SELECT: Final = f"SELECT {COLUMNS} FROM $.entries"  # noqa: S608 - our own columns
 
 
 class Operations(SqlJournal):
     """The part of the journal that is for operators."""
 
     database: Database
+    tail: Newest
     appender: Appender
     _members: Members
     _dialect = Dialect(
-        columns=COLUMNS,
-        read_entry=read_entry,
         cursors="$.cursors",
         serves="entries.partition = cursors.partition",
         forget="DELETE FROM $.cursors WHERE subscriber = :subscriber",
@@ -61,20 +60,21 @@ class Operations(SqlJournal):
         return tuple(map(make, await self.database.rows(statement, values)))
 
     async def _change(self, *statements: str, **values: object) -> int:
-        async def work(connection: Connection) -> int:
-            execute = self.database.execute
-            async with connection.transaction() if len(statements) > 1 else nullcontext():
-                done = [await execute(connection, each, values) for each in statements]
-            return done[0].rowcount
+        async def work(connection: Connection) -> list[DatabaseCursor]:
+            return [await self.database.execute(connection, each, values) for each in statements]
 
-        return await self.database.run(work, alone=True)
+        first, *_ = await self.database.run(work, alone=len(statements) == 1)
+        return first.rowcount
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
-        rows = await self.database.rows(
-            f"{_SELECT} WHERE key = %b AND event IS NOT NULL", (digest(key),)
+        found = await self._rows(
+            f"SELECT {self._dialect.columns} FROM $.entries WHERE key = :key "  # noqa: S608
+            "AND event IS NOT NULL",
+            self._entry,
+            key=digest(key),
         )
-        return read_entry(rows[0]) if rows else None
+        return found[0] if found else None
 
     async def record(self, name: str) -> Record | None:
         """See `Journal.record`."""
@@ -108,6 +108,7 @@ class Operations(SqlJournal):
     async def _forget_records(self, marks: Sequence[bytes]) -> None:
         await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
 
-    async def _overwrite(self, whom: Subject) -> None:  # noqa: ARG002 - others have it in memory
+    async def _overwrite(self) -> None:
         """See `SqlJournal`; the server's write-ahead log and its backups keep what they have."""
+        self.tail.clear()
         await vacuum(self.database)

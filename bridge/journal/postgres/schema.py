@@ -52,7 +52,7 @@ _COLUMNS: Final = tuple(
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
 )
-_LACKS: Final = """
+LACKS: Final = """
 SELECT name || '.' || part FROM unnest(%s::text[], %s::text[]) AS whole (name, part)
 WHERE NOT EXISTS (
     SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || name) AND attname = part
@@ -152,11 +152,20 @@ def _upgrade(connection: Connection, name: str, found: int) -> None:
 
 
 def _check_whole(connection: Connection, name: str) -> None:
-    lacks = connection.execute(_LACKS, (*map(list, zip(*_COLUMNS, strict=True)), name)).fetchall()
+    refuse_lacks(connection.execute(LACKS, wanted(name)).fetchall(), name, connection.info.user)
+
+
+def wanted(name: str) -> Sequence[object]:
+    """Return the values for `LACKS` in a schema."""
+    return (*map(list, zip(*_COLUMNS, strict=True)), name)
+
+
+def refuse_lacks(lacks: Sequence[tuple[Any, ...]], name: str, user: str) -> None:
+    """Raise `JournalError` where `LACKS` gives something."""
     if lacks:
         raise JournalError(
             f"the schema {name} lacks {', '.join(part for (part,) in lacks)}, or the user "
-            f"{connection.info.user} may not read and write there: restore it, or grant that"
+            f"{user} may not read and write there: restore it, or grant that"
         )
 
 

@@ -20,12 +20,13 @@ import attrs
 import orjson
 
 from bridge.errors import JournalError
+from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
-from bridge.journal.sql import Dialect, Row, SqlJournal
+from bridge.journal.sql import SqlJournal
 from bridge.journal.sqlite import entries
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
@@ -41,8 +42,6 @@ from bridge.settings import JournalSettings
 T = TypeVar("T")
 
 _DIALECT: Final = Dialect(
-    columns=entries.COLUMNS,
-    read_entry=entries.read_entry,
     cursors=(
         "(SELECT name AS subscriber, max(position, ifnull("
         "(SELECT value FROM json_each(:progress) WHERE key = name), 0)) AS position "
@@ -222,9 +221,9 @@ class SqliteJournal(Store, SqlJournal):
         writer = self.running()
         await self.writing(forget_records, writer.indexes, writer.records, marks)
 
-    async def _overwrite(self, whom: Subject) -> None:
+    async def _overwrite(self) -> None:
         """Leave nothing of what was erased in the file or in its WAL."""
-        self._cursors.tail.erase(whom)
+        self._cursors.tail.clear()
         await self._chore(_truncate_wal)
 
     @property
