@@ -2,9 +2,10 @@
 
 `python -m benchmarks.sending` alternates turns of both against one simulated provider, which has
 a process and a core of its own, and no address to post callbacks to; the sender is held to another
-core. Both have sent before the first turn, and each turn is begun by the other one. Then one caller
-answers alone: how much later the provider's response is there than after a call of the bare client,
-and how much later the caller knows, in fdatasyncs of the same turn.
+core. Both have sent before the first turn, each turn is begun by the other one, and the garbage
+collector looks as seldom as in `bridge serve`. Then one caller answers alone: how much later the
+provider's response is there than after a call of the bare client, and how much later the caller
+knows, in fdatasyncs of the same turn.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.disk import Syncs, measure_syncs
 from bridge import Bridge, Callback, SqliteJournal, Text
 from bridge.adapter import Outcome, Sender
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
+from bridge.cli.serving import spare_the_collector
 from bridge.model import Message, Party
 from bridge.outbox.client import Client
 from bridge.outbox.outbox import NAME
@@ -216,6 +218,7 @@ def main() -> None:
     os.sched_setaffinity(process.pid or 0, cores - mine or cores)  # else it takes turns with both
     _, message = asyncio.run(durable(url, WARM_UP))
     asyncio.run(bare(url, message, WARM_UP))
+    spare_the_collector()
     shares, by_processor = [], []
     for turn in range(int(sys.argv[1]) if sys.argv[1:] else TURNS):
         if turn % 2:

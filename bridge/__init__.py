@@ -40,21 +40,9 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazily(
         __name__,
-        (
-            "bridge.errors",
-            "bridge.model",
-            "bridge.model.codec",
-            "bridge.adapter",
-            "bridge.adapter.signing",
-            "bridge.settings",
-            "bridge.journal.protocol",
-            "bridge.journal.memory",
-            "bridge.journal.sqlite",
-            "bridge.delivery.subscriber",
-            "bridge.delivery.bus",
-            "bridge.runtime",
-            "bridge.ingress.responses",
-        ),
+        "errors model model.codec adapter adapter.signing settings "
+        "journal.protocol journal.memory journal.sqlite "
+        "delivery.subscriber delivery.bus runtime ingress.responses",
     )
 
 __all__ = [

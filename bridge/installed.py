@@ -19,6 +19,7 @@ import attrs
 
 from bridge import settings as tables
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
+from bridge.settings.reader import text_of
 from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def load(name: str) -> AdapterClass:
 def settings_class(name: str) -> type[Any] | None:
     """Return the settings class of an adapter, or None where none of this name is installed.
 
-    This is what `settings.load` asks for. Raises `ConfigurationError` as `load` does.
+    This is what `settings.loads` asks for. Raises `ConfigurationError` as `load` does.
     """
     offer = adapters().get(name)
     return None if offer is None else offer.load().Settings
@@ -151,7 +152,7 @@ def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry po
 
 
 def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
-    """Return what `settings.load` asks for: the engines of journals that are installed."""
+    """Return what `settings.loads` asks for: the engines of journals that are installed."""
     return {
         name: partial(_settings_of_engine, entry_points)
         for name, entry_points in _offers(JOURNALS).items()
@@ -234,4 +235,7 @@ def _local_settings(path: Path, max_size: int) -> tables.JournalSettings:
 
 def read(path: Path | str) -> tables.Settings:
     """Read the settings from a file, with what is installed. Raises `ConfigurationError`."""
-    return tables.load(path, settings_class, installed=adapters(), engines=engines())
+    path = Path(path)
+    return tables.loads(
+        text_of(path), settings_class, installed=adapters(), engines=engines(), path=path
+    )

@@ -5,7 +5,7 @@ A package's `__init__` imports its public names for type checkers alone, and say
     if TYPE_CHECKING:
         from bridge.model.content import Text
     else:
-        __getattr__, __dir__ = lazily(__name__, ("bridge.model.content",))
+        __getattr__, __dir__ = lazily(__name__, "content")
 
 A library of which only some runs need anything is imported so (PEP 562 does it for packages)::
 
@@ -18,22 +18,22 @@ A library of which only some runs need anything is imported so (PEP 562 does it 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 
 
-def lazily(
-    package: str, modules: Sequence[str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+def lazily(package: str, modules: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return a package's `__getattr__` and `__dir__`; its names are those of its `__all__`.
 
-    A name is taken from the first of the modules that has it, so the cheapest come first.
+    `modules` are those below the package that have them, between spaces. A name is taken from the
+    first that has it, so the cheapest come first.
     """
     namespace = vars(sys.modules[package])
 
     def find(name: str) -> object:
-        for module in map(import_module, modules) if name in namespace["__all__"] else ():
+        for below in modules.split() if name in namespace["__all__"] else ():
+            module = import_module(f"{package}.{below}")
             if hasattr(module, name):
                 namespace[name] = value = getattr(module, name)
                 return value

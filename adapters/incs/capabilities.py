@@ -15,7 +15,6 @@ from bridge.adapters.rcs import capabilities as rcs
 from bridge.adapters.whatsapp import capabilities as whatsapp
 from bridge.model import MediaKind
 
-_DOCS: Final = "https://document.infin8linx.com/books/incs-messages-api/page"
 WINDOWS: Final = {
     "whatsapp": whatsapp.WINDOW,
     "rcs": Window(open=timedelta(hours=24)),  # .../page/rcs, "ordinary messages"
@@ -26,11 +25,11 @@ _VIBER_FILE: Final = 200 * 1024 * 1024
 
 VIBER: Final = "viber"
 
-# Meta's interactive objects, and files by link
+# https://document.infin8linx.com/books/incs-messages-api/page/whatsapp-V4j: Meta's interactive
+# objects, and files by link
 _WHATSAPP: Final = Capabilities(
     channel="whatsapp",
     title="INCS, WhatsApp",
-    sources=(f"{_DOCS}/whatsapp-V4j",),
     text=whatsapp.TEXT,
     menus=whatsapp.MENUS,
     carousel=whatsapp.CAROUSEL,
@@ -42,11 +41,10 @@ _WHATSAPP: Final = Capabilities(
     copies=True,
 )
 
-# Suggestions stand in templates only
+# https://document.infin8linx.com/books/incs-messages-api/page/rcs: suggestions in templates only
 _RCS: Final = Capabilities(
     channel="rcs",
     title="INCS, RCS",
-    sources=(f"{_DOCS}/rcs",),
     text=rcs.TEXT,
     media={
         kind: attrs.evolve(rcs.CAPABILITIES.media[kind], caption=0, by_id=False)
@@ -56,10 +54,10 @@ _RCS: Final = Capabilities(
     copies=True,
 )
 
+# https://document.infin8linx.com/books/incs-messages-api/page/viber
 _VIBER: Final = Capabilities(
     channel=VIBER,
     title="INCS, Viber",
-    sources=(f"{_DOCS}/viber",),
     text=1000,
     media={
         MediaKind.IMAGE: MediaForm(

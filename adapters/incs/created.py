@@ -30,7 +30,6 @@ from bridge.model import (
     Origin,
     Party,
     Role,
-    Unsupported,
 )
 from bridge.model.frozen import builder
 from bridge.model.keys import folded
@@ -132,8 +131,7 @@ def _message(
         recipient=sides.recipient,
         content=content,
         reply_to=reply_to,
-        # What cannot be shown has a key of its own, so nothing fuller comes under it.
-        settle=settle if aliases and type(content) is not Unsupported else None,
+        settle=settle if aliases else None,
     )
 
 

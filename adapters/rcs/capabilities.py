@@ -14,7 +14,6 @@ from bridge.adapter import Act, Capabilities, CarouselForm, MediaForm, MenuForm,
 from bridge.adapters.rcs.wire import CHANNEL
 from bridge.model import MediaKind
 
-_DOCS: Final = "https://developers.google.com/business-communications/rcs-business-messaging"
 _FILE: Final = 100 * 1024 * 1024
 _DESCRIPTION: Final = 2000
 _ACTS: Final = frozenset(Act)
@@ -45,11 +44,6 @@ CAROUSEL_CARD: Final = attrs.evolve(
 CAPABILITIES: Final = Capabilities(
     channel=CHANNEL,
     title="RCS for Business",
-    sources=(
-        f"{_DOCS}/guides/build/messages/send",
-        f"{_DOCS}/guides/build/events/send-events",
-        f"{_DOCS}/reference/rest/v1/phones.agentMessages",
-    ),
     text=TEXT,
     menus=(SUGGESTIONS, CARD, CARD_WITH_SUGGESTIONS),
     carousel=CarouselForm(cards=10, forms=(CAROUSEL_CARD,)),

@@ -1,4 +1,7 @@
-"""What WhatsApp carries, and up to which limits; also what gateways to WhatsApp go by."""
+"""What WhatsApp carries, and up to which limits; also what gateways to WhatsApp go by.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp, where `.../` begins.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from bridge.adapter import (
 from bridge.adapters.whatsapp.wire import CHANNEL
 from bridge.model import Media, MediaKind, Native, Template, Text
 
-_DOCS: Final = "https://developers.facebook.com/documentation/business-messaging/whatsapp"
 _MIB: Final = 1024 * 1024
 
 _HEADER_FILES: Final = frozenset({MediaKind.IMAGE, MediaKind.VIDEO, MediaKind.DOCUMENT})
@@ -122,13 +124,6 @@ WINDOW: Final = Window(open=timedelta(hours=24))
 CAPABILITIES: Final = Capabilities(
     channel=CHANNEL,
     title="WhatsApp Cloud API",
-    sources=(
-        f"{_DOCS}/messages/text-messages",
-        f"{_DOCS}/messages/interactive-list-messages",
-        f"{_DOCS}/messages/interactive-media-carousel-messages",
-        f"{_DOCS}/typing-indicators",
-        f"{_DOCS}/business-scoped-user-ids",
-    ),
     text=TEXT,
     menus=MENUS,
     carousel=CAROUSEL,

@@ -16,16 +16,7 @@ if TYPE_CHECKING:
     from bridge.adapter.media import *
     from bridge.adapter.sending import *
 else:
-    __getattr__, __dir__ = lazily(
-        __name__,
-        (
-            "bridge.adapter.contract",
-            "bridge.adapter.build",
-            "bridge.adapter.capabilities",
-            "bridge.adapter.media",
-            "bridge.adapter.sending",
-        ),
-    )
+    __getattr__, __dir__ = lazily(__name__, "contract build capabilities media sending")
 
 __all__ = [
     "ACKNOWLEDGED",

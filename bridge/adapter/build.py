@@ -40,6 +40,7 @@ from bridge.model.keys import (
     group_conversation_id,
     hour_of,
     message_key,
+    unshown_key,
 )
 
 call_permission: Final = builder(model.CallPermission)
@@ -139,7 +140,7 @@ class Scope:
         """
         key = message_key(id_space or self.channel, message_id, sender)
         shown = content.content if type(content) is Edit else content
-        return key if type(shown) is not Unsupported else f"unsupported/{key}"
+        return key if type(shown) is not Unsupported else unshown_key(key)
 
     def conversation(self, identity: str, provider_id: str | None = None) -> Conversation:
         """Return the conversation with one user; `identity` as for `keys.conversation_id`."""

@@ -211,10 +211,10 @@ class Pace:
 class Capabilities:
     """What a sender can send on one channel.
 
-    `sources` are the pages of the provider's documentation that say so. `menus` stand in the
-    order in which they are tried; where none fits, a menu becomes a numbered text. `templates`
-    says in words what templates take, and is empty where there are none. `groups` are the kinds
-    of content that a group takes. `user_ids` tells whether a user without a phone is reached.
+    `menus` stand in the order in which they are tried; where none fits, a menu becomes a numbered
+    text. `templates` says in words what templates take, and is empty where there are none. `groups`
+    are the kinds of content that a group takes. `user_ids` tells whether a user without a phone is
+    reached.
     `repeatable` tells whether a message that is sent twice arrives once, `echoes` whether a
     status repeats our own id, `copies` whether what was sent comes back as a message with its
     content.
@@ -222,7 +222,6 @@ class Capabilities:
 
     channel: str
     title: str
-    sources: tuple[str, ...]
     text: int
     menus: tuple[MenuForm, ...] = ()
     carousel: CarouselForm | None = None

@@ -18,7 +18,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
 import rich.console
@@ -193,7 +193,8 @@ def show(board: Board, lines: Iterator[_Line], terminal: int) -> None:
     with _keys_at_once(terminal), Live(console=screen, screen=True, auto_refresh=False) as live:
         threading.Thread(target=_read, args=(lines, news.put), daemon=True).start()
         while True:
-            for each in _waiting(news):
+            while not news.empty():
+                each = news.get()
                 if isinstance(each, BaseException):
                     raise each
                 board.add(each)
@@ -210,14 +211,6 @@ def _read(lines: Iterator[_Line], put: Callable[[_Line | BaseException], None]) 
             put(line)
     except BaseException as error:  # noqa: BLE001 - the command ends with it
         put(error)
-
-
-def _waiting(news: SimpleQueue[_Line | BaseException]) -> Iterator[_Line | BaseException]:
-    try:
-        while True:
-            yield news.get_nowait()
-    except Empty:
-        return
 
 
 @contextmanager

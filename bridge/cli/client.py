@@ -9,7 +9,7 @@ import http.client
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
@@ -109,23 +109,23 @@ class Client:
 
     def lines(self, path: str, parameters: Parameters) -> Iterator[Any]:
         """Return the objects of a stream as they come. Raises `Broken` where it ends."""
-        connection, response = self._open("GET", _target(path, parameters), None, _SILENCE)
-        try:
+        with self._streamed(_target(path, parameters), _SILENCE) as response:
             while line := response.readline():
                 yield orjson.loads(line)
-        except (*_FAULTS, orjson.JSONDecodeError) as error:
-            raise Broken("the connection broke") from error
-        finally:
-            connection.close()
         raise Broken("the server ended the stream")
 
     def copy(self, path: str, write: Callable[[bytes], object]) -> None:
         """Write what is there, as it comes. Raises `Broken` where it breaks off."""
-        connection, response = self._open("GET", path, None, _PATIENCE)
-        try:
+        with self._streamed(path, _PATIENCE) as response:
             while piece := response.read(_PIECE):
                 write(piece)
-        except _FAULTS as error:
+
+    @contextmanager
+    def _streamed(self, target: str, timeout: float) -> Iterator[http.client.HTTPResponse]:
+        connection, response = self._open("GET", target, None, timeout)
+        try:
+            yield response
+        except (*_FAULTS, orjson.JSONDecodeError) as error:
             raise Broken("the connection broke") from error
         finally:
             connection.close()
@@ -165,9 +165,8 @@ class Client:
             else _Local(self._socket, timeout=timeout)
         )
         try:
-            with suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # it may answer before all is sent
+            # It may answer before all is sent.
+            with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, target, body, {**self._headers, **headers})
             response = connection.getresponse()
             if response.status == HTTPStatus.OK:

@@ -285,7 +285,7 @@ def _announce(
     `is_elsewhere` says that the configuration does not tell where the server listens, `waiting`
     what waits of each subscriber.
     """
-    _spare_the_collector()
+    spare_the_collector()
     version = metadata.version("incs-bridge")
     prefix = settings.server.prefix
     callbacks = {
@@ -335,7 +335,7 @@ def _inspector(settings: Settings) -> str:
     return " (open it in a browser, with the token)" if settings.admin.own_token else ""
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Let the garbage collector look at what comes and goes, and not at the program over again."""
     gc.collect()
     gc.freeze()

@@ -30,6 +30,6 @@ if TYPE_CHECKING:
     from bridge.delivery.attempt import Attempt, current, delay
     from bridge.delivery.delivery import Delivery
 else:  # the console is a part of operators' commands, which deliver nothing
-    __getattr__, __dir__ = lazily(__name__, ("bridge.delivery.attempt", "bridge.delivery.delivery"))
+    __getattr__, __dir__ = lazily(__name__, "attempt delivery")
 
 __all__ = ["Attempt", "Delivery", "current", "delay"]

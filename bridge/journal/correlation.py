@@ -5,7 +5,8 @@ Pure decisions over a `Ledger`, so that every engine decides alike.
 The same message may be told more than once, by callbacks that know different things. The first
 full account is published. A poorer one (`Message.settle`) waits in the queue of its lane until a
 full one comes or its time is over, and what follows in its lane waits behind it. An account that
-comes later and knows more is published as a completion of the first.
+comes later and knows more is published as a completion of the first. What could not be shown is a
+happening of its own, unless it waits for the message that it is in the place of, or comes after it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import attrs
 
 from bridge.journal import identity, tracks, untimed, waiting
 from bridge.journal.lanes import lane_of
-from bridge.journal.ledger import Ledger, User
+from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
@@ -35,7 +36,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import OURS, event_key, is_untimed, message_key
+from bridge.model.keys import OURS, event_key, is_untimed, message_key, shown_key, unshown_key
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
 """Whether an event is new to the journal, and what is published now because of it.
@@ -145,10 +146,15 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
 
 def _message(message: Message, ledger: Ledger) -> Decision:
     keys = _keys_of(message)
-    known_keys = list(filter(ledger.knows, keys))
+    shown = shown_key(message)
+    if message.settle is None and not _is_known_from_then(message, shown, ledger):
+        shown = None
+    others = () if shown is None else (shown,)
+    known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
         message, before = _in_its_conversation(message, ledger)
-        published = waiting.publish_or_wait(message, keys, ledger, settle=message.settle)
+        names = (*keys, *others)
+        published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
     if message.intent is not None:  # the same intent once more, whatever it says now
         return _DUPLICATE
@@ -163,10 +169,21 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     return is_new, (*before, *published)
 
 
+def _is_known_from_then(unshown: Message, key: str | None, ledger: Ledger) -> bool:
+    """Return whether the message with this key is known, and of the time of what is not shown.
+
+    An edit that cannot be shown is of another time.
+    """
+    known = None if key is None else ledger.known(key)
+    return known is not None and known.event.occurred_at == unshown.occurred_at
+
+
 def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
     """Return a message in the conversation that it belongs to, and remember that it does."""
     if type(message.content) is Deletion:
-        message = _of_its_user(message, message.content.message_id, ledger)
+        message = _of_its_author(message, message.content.message_id, ledger)
+    elif not _tells_user(message):
+        message = _as_unshown(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
     if is_remembered:
@@ -178,6 +195,8 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
         if track is not None:
             where = track.conversation or where
             conversation, user, joined = identity.settle(message, where, ledger, track.user)
+    elif track is not None:
+        joined = (*joined, *_named_now(track, message, conversation))
     before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
@@ -191,16 +210,47 @@ def _is_remembered(message: Message) -> bool:
     return message.direction is _OUTBOUND or type(message.content) is Unsupported
 
 
-def _of_its_user(message: Message, about: str, ledger: Ledger) -> Message:
-    """Return a message that names nobody as one of the user whose message it is about."""
-    if message.sender.phone or message.sender.user_id:
+def _of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
+    """Return a deletion as one by whoever wrote the message, where that message is known.
+
+    A revocation has an id of its own and says whose it is; a status is the message's.
+    """
+    if deletion.message_id != about and _tells_user(deletion):
+        return deletion
+    other = _known_message(deletion, message_key(deletion.channel, about), ledger)
+    if other is None or (other.direction is deletion.direction and _tells_user(deletion)):
+        return deletion
+    if other.direction is not _OUTBOUND:
+        return evolved(deletion, sender=other.sender, conversation=other.conversation)
+    return evolved(
+        deletion,
+        direction=_OUTBOUND,
+        origin=other.origin,
+        sender=other.sender,
+        recipient=other.recipient,
+        conversation=other.conversation,
+        reply_until=None,
+    )
+
+
+def _as_unshown(message: Message, ledger: Ledger) -> Message:
+    """Return a message that names nobody as the user's whom it named when it could not be shown."""
+    own = unshown_key(message_key(message.channel, message.message_id))
+    other = _known_message(message, own, ledger)
+    if other is None or other.direction is not message.direction:
         return message
-    known = ledger.known(tracks.in_domain(message, message_key(message.channel, about)))
-    other = None if known is None else known.event
-    if not isinstance(other, Message):
-        return message
-    user = other.recipient if other.direction is _OUTBOUND else other.sender
-    return evolved(message, sender=user, conversation=other.conversation)
+    side = "recipient" if message.direction is _OUTBOUND else "sender"
+    return evolved(message, **{side: getattr(other, side)}, conversation=other.conversation)
+
+
+def _known_message(about: Message, key: str, ledger: Ledger) -> Message | None:
+    known = ledger.known(tracks.in_domain(about, key))
+    return known.event if known is not None and isinstance(known.event, Message) else None
+
+
+def _tells_user(message: Message) -> bool:
+    user = message.recipient if message.direction is _OUTBOUND else message.sender
+    return bool(user.phone or user.user_id or user.parent_user_id)
 
 
 def _told_again(
@@ -224,19 +274,21 @@ def _told_again(
             published += freed
     if first is None:
         return False, (*published, *waiting.enrich(place, whole, keys, ledger))
-    _claim_others(keys, first.key, ledger)
+    unshown = message.key if shown_key(message) is not None else None
+    told = [key for key in keys if key not in (unshown, shown_key(first))]
+    _claim_others(told, first.key, ledger)
     latest, more = _latest(first.key, ledger)
     if more is None or not isinstance(latest, Message):
         return False, published
-    told = together(latest, whole)
-    if not is_more(told, latest):
+    account = together(latest, whole)
+    if not is_more(account, latest):
         return False, published
     completion = evolved(
-        told,
+        account,
         key=more,
         completes=first.key,
-        newly_owned=True if told.owned and not latest.owned else None,
-        conversation=attrs.evolve(told.conversation, id=whole.conversation.id),
+        newly_owned=True if account.owned and not latest.owned else None,
+        conversation=attrs.evolve(account.conversation, id=whole.conversation.id),
         source=message.source,
         raw=message.raw,
         occurred_at=message.occurred_at,
@@ -277,9 +329,13 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         before = (*before, *_message(early, ledger)[1])
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
+    if tracks.is_of_nobody(track):
+        conversation = change.conversation or track.conversation
     user: User | None = None
     if conversation is not None:
         conversation, user, joined = identity.settle(change, conversation, ledger, track.user)
+        if user is not None:
+            joined = (*joined, *_named_now(track, change, conversation))
         before = (*before, *_join(change, joined, ledger)) if joined else before
     change, keys, track = tracks.observe(change, track, conversation, user)
     for key in keys:
@@ -303,6 +359,14 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 
 
 # --- users ---------------------------------------------------------------------------------
+
+
+def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[identity.Joined]:
+    """Return the conversation of a message of nobody's as one that ends: its user is told now."""
+    where = track.conversation
+    if where is None or not tracks.is_of_nobody(track) or where.id == conversation.id:
+        return ()
+    return ((event.account or "", where.id, conversation.id),)
 
 
 def _join(event: Event, joined: Sequence[identity.Joined], ledger: Ledger) -> Sequence[Published]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
-from bridge.journal.erasure import Subject
+from bridge.errors import JournalError
 from bridge.journal.protocol import Entry
 
 _LARGEST: Final = 16 << 20  # bytes of their JSON
@@ -19,21 +19,25 @@ class Newest:
     """All entries after `since`, up to `last`; at most `most` of them, and 16 MiB of JSON.
 
     There may be others up to `reach`, which somebody else has appended. `read` returns stored
-    entries beyond a position, at most so many; `check` raises `JournalError` where the journal is
-    closed. `changed` is set when something is new; ask for it before looking.
+    entries beyond a position, at most so many. `changed` is set when something is new; ask for it
+    before looking. `trouble` is why nobody may wait for entries now.
     """
 
-    def __init__(
-        self,
-        most: int,
-        read: Callable[[int, int], Awaitable[Sequence[Entry]]],
-        check: Callable[[], object],
-    ) -> None:
+    def __init__(self, most: int, read: Callable[[int, int], Awaitable[Sequence[Entry]]]) -> None:
         self.changed = asyncio.Event()
         self._most = most
         self._read = read
-        self._check = check
-        self.begin(0)
+        self.open(0)
+        self.end("the journal is not open")
+
+    def open(self, last: int) -> None:
+        """Begin with a journal that has entries up to a position."""
+        self.trouble: str | None = None
+        self.begin(last)
+
+    def clear(self) -> None:
+        """Have nothing in memory: some of it has been erased."""
+        self.begin(self.last, reach=self.reach)
 
     def begin(self, last: int, *, reach: int = 0) -> None:
         """Begin anew after a position, with nothing."""
@@ -42,6 +46,16 @@ class Newest:
         self._pages: dict[tuple[int, int], asyncio.Task[Sequence[Entry]]] = {}
         self.since = self.last = last
         self.reach = max(reach, last)
+
+    def check(self) -> None:
+        """Raise `JournalError` where nobody may wait for entries now."""
+        if self.trouble is not None:
+            raise JournalError(self.trouble)
+
+    def end(self, trouble: str) -> None:
+        """Let nobody wait for entries any more."""
+        self.trouble = trouble
+        self.wake()
 
     def add(self, after: int, entries: Sequence[Entry], last: int) -> None:
         """Add all entries from `after` to `last`; those missing before these are read later."""
@@ -88,7 +102,7 @@ class Newest:
         """
         while True:
             changed = self.changed
-            self._check()
+            self.check()
             if found := await self.look_after(position, limit):
                 return found
             await changed.wait()
@@ -117,8 +131,3 @@ class Newest:
             self.begin(position, reach=self.reach)
         self.add(position, entries, entries[-1].position if entries else reach)
         return entries
-
-    def erase(self, subject: Subject) -> None:
-        """Let go of entries about one subject."""
-        self._entries = [entry for entry in self._entries if not subject.is_in(entry.event)]
-        self._size = sum(entry.size for entry in self._entries)

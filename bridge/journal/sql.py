@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import attrs
 
+from bridge.journal.dialect import WIDTH, Dialect, Row, read_entry
 from bridge.journal.erasure import Subject
+from bridge.journal.ledger import Record, decode_record
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -21,6 +23,7 @@ from bridge.journal.protocol import (
     Journal,
     Outcome,
     Retry,
+    Settlement,
     SubscriberState,
 )
 from bridge.journal.query import MOST, Query
@@ -28,44 +31,16 @@ from bridge.journal.states import State
 
 T = TypeVar("T")
 
-Row: TypeAlias = tuple[Any, ...]
-
-_WIDTH: Final = 5  # of `Dialect.columns`
 _PAGE: Final = 1000
 _STATES_PAGE: Final = 100  # each may be large
 _STEP: Final = 5000  # positions at most that a search looks at in one go
 _ROWS_PER_MATCH: Final = 4  # in the first step of a filter; each one after it is twice as long
 _CLOCK_SET_BACK: Final = 3600  # seconds by which a clock may have been, or be apart from another
 _LAG_COUNTED: Final = 10_000
-
-
-@attrs.frozen(kw_only=True)
-class Dialect:
-    """What is an engine's own in its SQL.
-
-    `columns` of `entries` are five, of which `read_entry` makes an entry. `cursors` is a table
-    with the `subscriber` and `position` of each cursor, which serves the entries for which `serves`
-    holds; `forget` deletes a subscriber's. `copied` are the columns of `entries` that `held` has
-    too. `notes` are the tables of what became of a subscriber's entries otherwise. `among` is the
-    condition that a column is one of the `positions`, and `holds` that an event holds a string.
-    A lane is stored as `write_lane` returns it, `no_lane` where it is erased. Of `stride` positions
-    one is an entry's.
-    """
-
-    columns: str
-    read_entry: Callable[[Row], Entry]
-    cursors: str
-    serves: str
-    forget: str
-    copied: Sequence[str]
-    notes: Sequence[str]
-    reparsed: str
-    among: str
-    holds: str
-    no_lane: str
-    write_lane: Callable[[str], str | bytes] = str
-    read_lane: Callable[[Any], str] = str
-    stride: int = 1
+_HELD_AGAIN: Final = (
+    "ON CONFLICT (subscriber, position) "
+    "DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry"
+)
 
 
 @attrs.frozen
@@ -99,6 +74,11 @@ class SqlJournal(Journal):
 
     _dialect: Dialect
 
+    @property
+    def owner(self) -> str:
+        """The name of this process among those that serve subscribers."""
+        return ""
+
     @abstractmethod
     async def _rows(
         self, statement: str, make: Callable[[Row], T], **values: object
@@ -110,19 +90,15 @@ class SqlJournal(Journal):
         """Run statements as one; return how many rows the first one concerns; raises likewise."""
 
     @abstractmethod
-    async def _known_from(self, subject: Subject) -> Subject:
-        """Return a subject with all names of the users who go by it."""
-
-    @abstractmethod
     async def _erase_waiting(self, whom: Subject) -> int:
         """Let nothing about somebody wait to be published; return how much did."""
 
     @abstractmethod
-    async def _forget_records(self, whom: Subject) -> None:
-        """Forget the records that tell of somebody."""
+    async def _forget_records(self, marks: Sequence[Any]) -> None:
+        """Forget records, by the marks with which the dialect gives them."""
 
     @abstractmethod
-    async def _overwrite(self, whom: Subject) -> None:
+    async def _overwrite(self) -> None:
         """Let nothing be left of what was erased, in memory or in free space."""
 
     # --- entries -----------------------------------------------------------------------------
@@ -163,7 +139,7 @@ class SqlJournal(Journal):
         )
 
         def make(row: Row) -> Entry | None:
-            entry = dialect.read_entry(row)
+            entry = self._entry(row)
             return entry if is_match(entry) else None
 
         for span in steps(await self._span_of(query), query, dialect.stride):
@@ -282,11 +258,76 @@ class SqlJournal(Journal):
             yield page
             after = page[-1].entry.position
 
+    def _entry(self, row: Row) -> Entry:
+        return read_entry(row, self._dialect.read_lane)
+
     def _held(self, row: Row) -> Held:
-        retry = row[_WIDTH]
+        retry = row[WIDTH]
         return Held(
-            entry=self._dialect.read_entry(row[:_WIDTH]),
+            entry=self._entry(row),
             retry=Retry() if retry is None else Retry.decode(retry),
+        )
+
+    # --- what a subscriber has settled and holds -------------------------------------------------
+
+    def changes_of(
+        self, subscriber: str, settlement: Settlement
+    ) -> Sequence[tuple[str, Sequence[Mapping[str, object]]]]:
+        """Return the statements of a settlement, but for its position, and the values of each row.
+
+        What has been purged meanwhile is neither held nor a dead letter. A dead letter that is told
+        again, since nobody could know that it was kept, is the same.
+        """
+        copied = ", ".join(self._dialect.copied)
+        mine = f"position = :position AND {self._dialect.mine}"
+        hold = (
+            f"INSERT INTO $.held (subscriber, position, {copied}, due_at, retry) "  # noqa: S608
+            f"SELECT :subscriber, position, {copied}, :due_at, :retry FROM $.entries "
+            f"WHERE {mine} AND event IS NOT NULL {_HELD_AGAIN}"
+        )
+        die = (
+            "INSERT INTO $.dead (subscriber, position, retry) "  # noqa: S608
+            f"SELECT :subscriber, position, :retry FROM $.entries WHERE {mine} "
+            "AND event IS NOT NULL AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.subscriber "
+            "= :subscriber AND dead.position = :position AND dead.retry = :retry)"
+        )
+        release = f"DELETE FROM $.held WHERE subscriber = :subscriber AND {mine}"  # noqa: S608
+
+        def values(position: int, retry: Retry | None = None) -> Mapping[str, object]:
+            own = {} if retry is None else {"due_at": retry.due_at, "retry": retry.encode()}
+            return own | {"subscriber": subscriber, "owner": self.owner, "position": position}
+
+        dead = [values(each.entry.position, each.retry) for each in settlement.dead]
+        held = [values(each.entry.position, each.retry) for each in settlement.held]
+        return (
+            (hold, held),
+            (die, dead),
+            (release, [*map(values, settlement.released), *dead]),
+        )
+
+    async def waiting(self, subscriber: str) -> Mapping[str, float]:
+        """Return what `Cursor.waiting` does of a subscriber."""
+        mine = f"subscriber = :subscriber AND {self._dialect.mine}"
+        return dict(
+            await self._rows(
+                f"SELECT lane, due_at FROM $.held WHERE {mine} AND position IN "  # noqa: S608
+                f"(SELECT min(position) FROM $.held WHERE {mine} GROUP BY lane) ORDER BY position",
+                lambda row: (self._dialect.read_lane(row[0]), row[1] or 0.0),
+                subscriber=subscriber,
+                owner=self.owner,
+            )
+        )
+
+    async def held(self, subscriber: str, lane: str, limit: int) -> Sequence[Held]:
+        """Return what `Cursor.held` does of a subscriber."""
+        return await self._rows(
+            f"SELECT {self._dialect.columns}, retry FROM $.held {self._dialect.by_lane} "  # noqa: S608
+            "JOIN $.entries USING (position) WHERE subscriber = :subscriber AND held.lane = :lane "
+            "AND event IS NOT NULL ORDER BY position LIMIT :limit",
+            self._held,
+            subscriber=subscriber,
+            lane=self._dialect.write_lane(lane),
+            limit=limit,
         )
 
     async def outcomes(self, position: int) -> Sequence[Outcome]:
@@ -326,9 +367,7 @@ class SqlJournal(Journal):
             AND event IS NOT NULL AND (entries.position <= cursors.position OR EXISTS (
                 SELECT 1 FROM $.dead
                 WHERE dead.subscriber = :subscriber AND dead.position = entries.position
-            ))
-            ON CONFLICT (subscriber, position)
-            DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
+            )) {_HELD_AGAIN}
             """,  # noqa: S608
             *(
                 f"DELETE FROM $.{table} WHERE subscriber = :subscriber AND position {dialect.among}"  # noqa: S608
@@ -357,9 +396,10 @@ class SqlJournal(Journal):
 
     async def _letters(self, condition: str, **values: object) -> Sequence[DeadLetter]:
         def letter(row: Row) -> DeadLetter:
-            number, name, retry = row[_WIDTH:]
-            entry = self._dialect.read_entry(row[:_WIDTH])
-            return DeadLetter(id=number, subscriber=name, entry=entry, retry=Retry.decode(retry))
+            number, name, retry = row[WIDTH:]
+            return DeadLetter(
+                id=number, subscriber=name, entry=self._entry(row), retry=Retry.decode(retry)
+            )
 
         return await self._rows(
             f"SELECT {self._dialect.columns}, id, subscriber, retry "  # noqa: S608
@@ -432,13 +472,27 @@ class SqlJournal(Journal):
 
     # --- erasing somebody --------------------------------------------------------------------
 
+    async def _records(self) -> AsyncGenerator[Sequence[tuple[Any, Record]]]:
+        """Give what is remembered, each with the mark by which it is forgotten."""
+        after: Any = self._dialect.before_records
+        while page := await self._rows(
+            self._dialect.records,
+            lambda row: (row[0], decode_record(row[1])),
+            after=after,
+            page=_PAGE,
+        ):
+            yield page
+            after = page[-1][0]
+
     async def purge(self, subject: str) -> int:
         """See `Journal.purge`; goes over the whole journal, a little at a time.
 
         Events that are appended while it runs are not looked at.
         """
         dialect = self._dialect
-        whom = await self._known_from(Subject.of(subject))
+        whom = Subject.of(subject)
+        async for records in self._records():
+            whom = whom.known_from(record for _, record in records)
         erased = await self._erase_waiting(whom)
 
         def is_about(entry: Entry) -> bool:
@@ -453,7 +507,9 @@ class SqlJournal(Journal):
                     f"DELETE FROM $.dead WHERE position {dialect.among}",  # noqa: S608
                     positions=[entry.position for entry in page],
                 )
-        await self._forget_records(whom)
+        async for records in self._records():
+            if marks := [mark for mark, record in records if whom.is_known_by(record)]:
+                await self._forget_records(marks)
         after = ""
         while lanes := await self._rows(  # alone: whatever is remembered of them stays on disk
             "SELECT DISTINCT conversation FROM $.states WHERE conversation > :after "
@@ -468,5 +524,5 @@ class SqlJournal(Journal):
                     conversation=dialect.write_lane(lane),
                 )
             after = lanes[-1]
-        await self._overwrite(whom)
+        await self._overwrite()
         return erased

@@ -23,7 +23,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import evolved
-from bridge.model.keys import OURS
+from bridge.model.keys import OURS, shown_key
 
 _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "message_id",
@@ -50,12 +50,13 @@ _MORE: Final = {Role.USER: 0, Role.BUSINESS: 1, Role.AGENT: 2}
 def together(first: Message, second: Message) -> Message:
     """Return what two accounts of a message say together, as the fuller one's event.
 
-    The channel's own id names the message, whichever of them knows it. It belongs where the first
-    one says, unless only the second one knows the user.
+    The channel's own id names the message, whichever of them knows it, and its key is that of the
+    one that shows it. It belongs where the first one says, unless only the second one tells whose
+    it is.
     """
     is_fuller = first.settle is not None and second.settle is None
     full, other = (second, first) if is_fuller else (first, second)
-    named = second if _is_unresolved(first) and not _is_unresolved(second) else first
+    named = second if _names_less(first) and not _names_less(second) else first
     names = (*first.aliases, *second.aliases, first.message_id, second.message_id)
     placed = second if _is_anonymous(first) and not _is_anonymous(second) else first
     numbers = (full.conversation.provider_id, other.conversation.provider_id)
@@ -91,8 +92,9 @@ def _space(one: Message, other: Message) -> str | None:
     return None if one.id_space == OURS and other.id_space is not None else one.id_space
 
 
-def _is_unresolved(message: Message) -> bool:
-    return message.id_space is not None and not message.aliases
+def _names_less(message: Message) -> bool:
+    is_unresolved = message.id_space is not None and not message.aliases
+    return is_unresolved or shown_key(message) is not None
 
 
 def _is_anonymous(message: Message) -> bool:
@@ -107,7 +109,7 @@ def _content(full: Message, other: Message) -> Content:
     # Between equals a text stands for what the account could not show.
     are_equals = (full.settle is None) == (other.settle is None)
     poor = (Unsupported, Text) if are_equals else (Unsupported,)
-    return theirs if type(mine) in poor else mine
+    return theirs if type(mine) in poor and type(theirs) is not Unsupported else mine
 
 
 def _said(full: Event, other: Event) -> dict[str, Any]:

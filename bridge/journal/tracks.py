@@ -126,6 +126,12 @@ def find(message: Message, ledger: Ledger) -> Track | None:
     return None
 
 
+def is_of_nobody(track: Track) -> bool:
+    """Return whether a message was told without its user, so that it has a conversation alone."""
+    where = track.conversation
+    return track.user is None and where is not None and where.kind is _DIRECT
+
+
 def learn(
     message: Message | StatusChange, where: Conversation | None, user: User | None, ledger: Ledger
 ) -> None:
@@ -139,7 +145,7 @@ def learn(
         known,
         message.channel if known.name == name else known.channel,
         message.account or known.account,
-        known.conversation or where,
+        where if known.conversation is None or is_of_nobody(known) else known.conversation,
         user.name
         if user is not None and where is not None and where.kind is _DIRECT
         else known.user,
@@ -234,6 +240,8 @@ def observe(
     if where is not None and where.kind is _DIRECT and user is not None:
         whose = user.name
     standing = track.standing if current is None else {**track.standing, participants[0]: current}
+    if whose is not None and is_of_nobody(track):
+        track = attrs.evolve(track, conversation=where)
     return observed, keys, _moved_on(track, whose, standing, observations)
 
 

@@ -20,6 +20,7 @@ from bridge.journal.ledger import Ledger, Queue, Waiting
 from bridge.model import Event, Message
 from bridge.model.codec import encode
 from bridge.model.frozen import evolved
+from bridge.model.keys import shown_key
 
 Published: TypeAlias = tuple[Event, str]
 """An event to publish now, and its lane."""
@@ -38,7 +39,8 @@ def publish_or_wait(
 ) -> Sequence[Published]:
     """Publish an event that is new, or let it wait: to settle, or for those before it.
 
-    `keys` are all names of its happening; its own key is the first. Raises `CodecError`.
+    `keys` are all names of its happening; its own key is the first. The key of a message that it
+    could not show is one only for as long as it waits. Raises `CodecError`.
     """
     if type(event) is Message and event.intent is None:  # as nearly all
         lane = event.conversation.id
@@ -140,8 +142,9 @@ def _drain(queue: Queue, ledger: Ledger, due: float = -math.inf) -> Sequence[Pub
 
 def _claim(event: Event, keys: Sequence[str], ledger: Ledger) -> None:
     ledger.claim(event.key)
+    shown = shown_key(event)
     for key in keys:
-        if key != event.key and not ledger.knows(key):
+        if key not in (event.key, shown) and not ledger.knows(key):
             ledger.claim(key, event.key)
 
 

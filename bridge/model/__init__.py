@@ -13,14 +13,7 @@ if TYPE_CHECKING:
     from bridge.model.events import *
     from bridge.model.parties import *
 else:
-    __getattr__, __dir__ = lazily(
-        __name__,
-        (
-            "bridge.model.parties",
-            "bridge.model.content",
-            "bridge.model.events",
-        ),
-    )
+    __getattr__, __dir__ = lazily(__name__, "parties content events")
 
 __all__ = [
     "CONTENT_CLASSES",

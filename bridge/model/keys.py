@@ -36,6 +36,7 @@ _answerable: Final = changer(Message, *_PLACE, "reply_until")
 _UNKNOWN: Final = Status.UNKNOWN
 _STATUS: Final = "status"
 _WORDS: Final = (Message.kind, _STATUS)
+_UNSHOWN: Final = "unsupported/"
 _MORE: Final = "more"  # before the number of a completion
 
 OURS: Final = "bridge"
@@ -84,6 +85,18 @@ def message_key(channel: str, message_id: str, sender: str | None = None) -> str
     if sender is None:
         return f"message/{channel}/{_part(message_id)}"
     return f"message/{channel}/{_part(sender)}/{_part(message_id)}"
+
+
+def unshown_key(key: str) -> str:
+    """Name what could not be shown of the message with this key, which may still come."""
+    return f"{_UNSHOWN}{key}"
+
+
+def shown_key(event: Event) -> str | None:
+    """Return the key of the message that an event is in the place of; None for any other event."""
+    domain = "" if event.domain is None else f"{event.domain}/"
+    own = event.key.removeprefix(domain)
+    return domain + own.removeprefix(_UNSHOWN) if own.startswith(_UNSHOWN) else None
 
 
 def status_key(

@@ -36,7 +36,7 @@ from bridge.model import (
 )
 from bridge.model.codec import content_from_dict, content_to_dict
 from bridge.model.frozen import changer
-from bridge.model.keys import OURS, conversation_id, message_key
+from bridge.model.keys import MAX_ID, OURS, conversation_id, message_key
 from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
 
@@ -52,6 +52,7 @@ _NAMESPACE: Final = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")  # another one 
 _named: Final = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
 _LONGEST_KEY: Final = 512
 _MOST_PARTS: Final = 50
+_DIALLED: Final = frozenset("0123456789+-.()/")
 
 
 class Asking(TypedDict, total=False):
@@ -169,9 +170,15 @@ def party(to: object) -> Party:
     if isinstance(to, str):
         number, name = phone(to), to.strip()
         is_id = name.isprintable() and not any(map(str.isspace, name))
-        to = Party(phone=number, user_id=name or None if number is None and is_id else None)
+        # Digits alone are a phone's that lacks its country, as one that begins with a zero does.
+        is_id = is_id and not set(name) <= _DIALLED
+        to = Party(phone=number, user_id=name if number is None and is_id else None)
+    elif isinstance(to, Party) and to.phone:
+        to = attrs.evolve(to, phone=phone(to.phone))
     if not isinstance(to, Party) or not (to.phone or to.user_id):
         raise Unsendable("nobody to send to: give a phone with its country's code, or a user id")
+    if to.user_id and len(to.user_id.encode("utf-8", "surrogatepass")) > MAX_ID:
+        raise Unsendable(f"a user id of more than {MAX_ID} bytes")
     return to
 
 
@@ -256,8 +263,6 @@ def _fitting(way: Way, draft: Message, wish: Wish) -> tuple[Message, ...]:
     messages = tuple(map(_numbered, parts, count(1))) if len(parts) > 1 else parts
     for message in messages:
         way.sender.compose(message)
-    if wish.otherwise is not None:
-        way.sender.compose(attrs.evolve(draft, content=wish.otherwise))
     return messages
 
 
@@ -266,6 +271,24 @@ def _numbered(message: Message, part: int) -> Message:
     if intent is None:
         return keyed(message)
     return keyed(attrs.evolve(message, intent=attrs.evolve(intent, part=part)))
+
+
+def check_others(ways: Ways, message: Message, wish: Wish) -> None:
+    """Check what may go in a message's place: other ways, and a template on one that has them.
+
+    Raises `ConfigurationError` for a way that is none, and `Unsendable`.
+    """
+    others = [ways.find(via) for via in wish.fallback]
+    if wish.otherwise is None:
+        return
+    template = attrs.evolve(message, content=wish.otherwise, reply_to=None)
+    own = ways.of(message.source)
+    if not own.capabilities(message.channel).templates:
+        for way, route in others:
+            if way.capabilities(route.channel).templates:
+                way.sender.compose(rerouted(template, way, route))
+                return
+    own.sender.compose(template)
 
 
 def _without_template(message: Message) -> Intent | None:

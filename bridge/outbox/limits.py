@@ -91,7 +91,7 @@ class Limits:
         now = self._clock()
         pace = self._paces.get(account, self._pace)
         every = 0.0 if pace.rate is None else 1.0 / pace.rate
-        gate = self._accounts.setdefault(account, _Gate())
+        gate = self._accounts.get(account) or self._accounts.setdefault(account, _Gate())
         pair = self._pair(conversation, now)
         pause = max(
             gate.wait(now, every, max(pace.rate or 0.0, 1.0)),

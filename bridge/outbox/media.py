@@ -42,6 +42,9 @@ Progress: TypeAlias = Callable[[int, int | None], object]
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SUCCESS: Final = 200
+_COMPRESSED: Final = frozenset(
+    {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "dcb", "dcz"}
+)
 _PIECE: Final = 1024 * 1024
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # https://www.rfc-editor.org/rfc/rfc6052
 _INSIDE: Final = (
@@ -298,7 +301,8 @@ def _check(answer: aiohttp.ClientResponse) -> None:
     """Raise `Unfetchable` or `Unanswered` where a response does not hold a file as it is."""
     status = answer.status
     if status == _SUCCESS:
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
+        codings = answer.headers.get("Content-Encoding", "").lower().replace(",", " ").split()
+        if not _COMPRESSED.isdisjoint(codings):  # stores also say "aws-chunked" or "utf-8" there
             raise Unfetchable("it comes compressed, though it was asked for as it is")
         return
     if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004 - the server's own trouble

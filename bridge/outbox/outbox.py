@@ -63,6 +63,7 @@ from bridge.outbox.composing import (
     Asking,
     Wish,
     answer,
+    check_others,
     first,
     in_its_place,
     is_same,
@@ -172,8 +173,7 @@ class Outbox:
 
     def _first(self, to: str | Party, via: str, wish: Wish) -> tuple[Message, ...]:
         messages = first(*self.ways.find(via), to, wish)
-        for each in wish.fallback:
-            self.ways.find(each)
+        check_others(self.ways, messages[0], wish)
         return messages
 
     async def reply(
@@ -183,6 +183,7 @@ class Outbox:
         with self._counting():
             wish = Wish(content=content, now=self._now, **options)
             messages = answer(self.ways, message, wish)
+            check_others(self.ways, messages[0], wish)
             if not message.owned and await self.journal.find(messages[0].key) is None:
                 await check_ours(message, self.journal)
             return await self._take(messages, wish, answered=message)
@@ -199,8 +200,8 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sequence[Request]:
         """Return the requests that would go out for `send`; nothing is kept, and none goes."""
-        way, route = self.ways.find(via)
-        messages = first(way, route, to, Wish(content=content, now=self._now, **options))
+        messages = self._first(to, via, Wish(content=content, now=self._now, **options))
+        way, _ = self.ways.find(via)
         return [way.sender.compose(message) for message in messages]
 
     async def react(

@@ -71,9 +71,11 @@ class Sending:
 
     async def _outcome(self, message: Message, wanted: int) -> StatusChange:
         entry = await self._journal.find(message.key)
-        # One that waits for its turn to be published has no status yet.
-        start = Start.END if entry is None else entry.position
-        cursor = await self._journal.follow(start=start)
+        if entry is None:  # it waits for its turn to be published, and has no status yet
+            cursor = await self._journal.follow(start=Start.END)
+            entry = await self._journal.find(message.key)  # or had its turn in between
+        if entry is not None:
+            cursor = await self._journal.follow(start=entry.position)
         while True:
             for entry in await cursor.read(_READ):
                 change = entry.event

@@ -66,6 +66,7 @@ class Ways:
         self._ways: dict[str, Way] = {}
         self._refusals: dict[str, tuple[Problem, ...]] = {}
         self._paces: dict[str, Mapping[str, PaceSettings]] = {}
+        self._found: dict[str, tuple[Way, Route]] = {}
 
     def __bool__(self) -> bool:
         """Return whether anything can be sent at all."""
@@ -99,15 +100,18 @@ class Ways:
         """Send through this, in the place of the adapter's own sender."""
         limits = self._limits(source, sender)
         self._ways[source] = Way(source=source, domain=domain, sender=sender, limits=limits)
+        self._found.clear()
 
     def remove(self, source: str) -> None:
         """Send through nothing for an adapter."""
         self._ways.pop(source, None)
+        self._found.clear()
 
     def forget_limits(self) -> None:
         """Begin anew with how fast everybody may send, as where the clock is another one."""
         for source, way in self._ways.items():
             self._ways[source] = attrs.evolve(way, limits=self._limits(source, way.sender))
+        self._found.clear()
 
     def _limits(self, source: str, sender: Sender) -> dict[str, Limits]:
         wanted, limits = self._paces.get(source, {}), {}
@@ -146,9 +150,12 @@ class Ways:
         """
         if not isinstance(via, str):
             raise ConfigurationError((Problem("via", f"expected a word, found {via!r}"),))
+        if via in self._found:
+            return self._found[via]
         for names in _NAMES:
             found = [(way, route) for way, route in self._routes() if via in names(way, route)]
             if len(found) == 1:
+                self._found[via] = found[0]
                 return found[0]
             if found:
                 many = ", ".join(f"{way.source}:{route.account}" for way, route in found)

@@ -14,15 +14,7 @@ if TYPE_CHECKING:
     from bridge.settings.structure import *
     from bridge.settings.tables import *
 else:
-    __getattr__, __dir__ = lazily(
-        __name__,
-        (
-            "bridge.settings.admin",
-            "bridge.settings.structure",
-            "bridge.settings.tables",
-            "bridge.settings.loading",
-        ),
-    )
+    __getattr__, __dir__ = lazily(__name__, "admin structure tables loading")
 
 __all__ = [
     "CONSOLE",
@@ -49,7 +41,6 @@ __all__ = [
     "TracingSettings",
     "between",
     "is_loopback",
-    "load",
     "load_admin",
     "loads",
     "matching",

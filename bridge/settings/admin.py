@@ -72,7 +72,7 @@ def address_of(socket: Path) -> str:
 def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:
     """Read `[admin]` alone: a client of the server needs none of its other secrets.
 
-    Raises `ConfigurationError`, as `load` does.
+    Raises `ConfigurationError` with everything that is wrong.
     """
     document = toml.parse(text_of(path), str(path))
     only = {key: value for key, value in document.value.items() if key == "admin"}

@@ -12,7 +12,7 @@ import attrs
 
 from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings import toml
-from bridge.settings.reader import Reader, keys_of, text_of
+from bridge.settings.reader import Reader, keys_of
 from bridge.settings.tables import (
     AdapterEntry,
     AdapterTable,
@@ -32,27 +32,6 @@ Engine: TypeAlias = Callable[[], type[attrs.AttrsInstance]]
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-def load(
-    path: Path | str,
-    adapter_settings: Callable[[str], type | None],
-    environ: Mapping[str, str] = os.environ,
-    *,
-    installed: Iterable[str] = (),
-    engines: Mapping[str, Engine] | None = None,
-) -> Settings:
-    """Read the settings from a file.
-
-    `adapter_settings` gives the settings class of an adapter by its type, or None where no such
-    adapter is installed; `installed` names those that are. `engines` gives those of the installed
-    journals by name; without it, no engine's own table is read. Relative paths in the file start
-    from its directory. Raises `ConfigurationError` with everything that is wrong.
-    """
-    path = Path(path)
-    return loads(
-        text_of(path), adapter_settings, environ, installed=installed, engines=engines, path=path
-    )
-
-
 def loads(
     text: str,
     adapter_settings: Callable[[str], type | None],
@@ -62,7 +41,13 @@ def loads(
     engines: Mapping[str, Engine] | None = None,
     path: Path | None = None,
 ) -> Settings:
-    """Read the settings from a text, as `load` does; `path` is the file that it came from."""
+    """Read the settings from a text; `path` is the file that it came from.
+
+    `adapter_settings` gives the settings class of an adapter by its type, or None where no such
+    adapter is installed; `installed` names those that are. `engines` gives those of the installed
+    journals by name; without it, no engine's own table is read. Relative paths start from the
+    directory of the file. Raises `ConfigurationError` with everything that is wrong.
+    """
     directory = Path() if path is None else path.parent
     reader = Reader(toml.parse(text, None if path is None else str(path)), environ, directory)
     tables = keys_of(Settings).keys() - {"path", "document"}

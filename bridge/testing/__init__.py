@@ -32,16 +32,7 @@ if TYPE_CHECKING:
     from bridge.testing.rehearsal import TestBridge
     from bridge.testing.samples import sample
 else:
-    __getattr__, __dir__ = lazily(
-        __name__,
-        (
-            "bridge.testing.samples",
-            "bridge.testing.rehearsal",
-            "bridge.testing.bodies",
-            "bridge.testing.adapter",
-            "bridge.testing.journal",
-        ),
-    )
+    __getattr__, __dir__ = lazily(__name__, "samples rehearsal bodies adapter journal")
 
 __all__ = [
     "AdapterContract",

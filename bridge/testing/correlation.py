@@ -60,11 +60,15 @@ from bridge.testing.sample_events import (
     status,
     template,
     unread,
+    unshown,
     unwritable,
 )
 
 _OUT: Final = Direction.OUTBOUND
 _SOON: Final = 0.05  # seconds
+_GROUP: Final = Conversation(
+    id=group_conversation_id("whatsapp", ACCOUNT, "G1"), kind=ConversationKind.GROUP
+)
 _USERS: Final = (
     *((ANNE, None), (ANNE, ANNES_ID), ("", ANNES_ID), ("", None)),
     *((BERT, None), (BERT, "DE.1"), (BERT, "DE.2")),
@@ -76,7 +80,8 @@ Run: TypeAlias = tuple[bool, Sequence[tuple[str, Event]]]
 
 def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
     """Return everything that may be told of one message."""
-    full = message(f"wamid.{number}", phone=phone, user_id=user_id)
+    until = NOON + timedelta(hours=24 * int(number))
+    full = message(f"wamid.{number}", phone=phone, user_id=user_id, reply_until=until)
     out = message(full.message_id, phone=phone, user_id=user_id, direction=_OUT)
     ours_id = f"ours-{number}"
     ours = attrs.evolve(
@@ -96,7 +101,14 @@ def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
         for names, resolved in (((out.message_id,), True), ((number,), False))
     ]
     return [
-        *(full, poorly(full, number), attrs.evolve(full, content=change), ours, accepted),
+        *(full, poorly(full, number), attrs.evolve(full, content=change), ours, accepted, out),
+        *(
+            unshown(full, number),
+            attrs.evolve(unshown(out), aliases=(), id_space=None, settle=None),
+        ),
+        attrs.evolve(
+            full, message_id=f"g{number}", key=f"message/group/{number}", conversation=_GROUP
+        ),
         attrs.evolve(out, aliases=(number,), id_space="incs"),
         attrs.evolve(out, message_id=number, key=f"message/incs/{number}", id_space="incs"),
         attrs.evolve(full, key=f"deletion/whatsapp/{full.message_id}", content=deletion),
@@ -132,8 +144,8 @@ def in_order(runs: Sequence[Run]) -> list[tuple[bool, list[Event]]]:
 
 async def made_of(
     make: Callable[[], Journal], runs: Sequence[tuple[bool, Sequence[Event]]]
-) -> tuple[list[Appended], list[tuple[str, Event]]]:
-    """Return what a journal counts, and what it publishes in which lanes."""
+) -> tuple[list[Appended], list[tuple[str, Event]], dict[str, User | None]]:
+    """Return what a journal counts, what it publishes in which lanes, and whom it knows there."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(make())
         start = (await journal.follow()).position
@@ -144,7 +156,8 @@ async def made_of(
                 journal = await stack.enter_async_context(make())
             counts.append(await journal.append(events))
         found = await journal.search(Query(after=start, limit=MOST))
-    return counts, [(entry.lane, entry.event) for entry in found]
+        users = {entry.lane: await _user(journal, entry.lane) for entry in found}
+    return counts, [(entry.lane, entry.event) for entry in found], users
 
 
 class CorrelationContract(Suite):
@@ -182,6 +195,24 @@ class CorrelationContract(Suite):
         assert nothing is None
         assert ids(entries) == ["a", "b"]
         assert entries[0].event == attrs.evolve(full, aliases=("9001",), id_space="incs")
+
+    async def test_what_is_not_shown_bars_nothing(self, tmp_path: Path) -> None:
+        """It is published once its time is over, and the message itself when it comes.
+
+        Told again, it completes the message with what only it knows.
+        """
+        full = message("a")
+        async with self.make_journal(tmp_path) as journal:
+            poor = unshown(full, settle=_SOON)
+            await journal.append([poor])
+            await self.published(journal, 1)
+            counts = [await journal.append([event]) for event in (poor, full, full, poor)]
+            entries = await self.published(journal, 3)
+        assert [count.published for count in counts] == [0, 1, 0, 1]
+        assert [entry.event for entry in entries[:2]] == [poor, full]
+        more = entries[2].event
+        assert isinstance(more, Message)
+        assert (more.completes, more.content, more.aliases) == (full.key, full.content, ("9001",))
 
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes in time, the poor one is published; a late one completes it.
@@ -280,38 +311,6 @@ class CorrelationContract(Suite):
 
     # --- on what terms a user may be written to ----------------------------------------------
 
-    async def test_terms(self, tmp_path: Path) -> None:
-        """The furthest end of the window is found by any name of the user, after a restart too."""
-        advertised = message("a", reply_until=NOON + timedelta(hours=72))
-        later = message("b", user_id=ANNES_ID, reply_until=NOON + timedelta(hours=25))
-        journal = self.make_journal(tmp_path)
-        async with journal:
-            await journal.append([advertised])
-            await journal.append([later])
-            by_id = conversation_id("whatsapp", ACCOUNT, ANNES_ID)
-            assert await _open_until(journal, by_id) == NOON + timedelta(hours=72)
-        journal = self.again(journal, tmp_path)
-        async with journal:
-            again = message("c", reply_until=NOON + timedelta(hours=73))
-            for conversation in (by_id, again.conversation.id):
-                assert await _open_until(journal, conversation) == NOON + timedelta(hours=72)
-            await journal.append([again])
-            assert await _open_until(journal, by_id) == NOON + timedelta(hours=73)
-            assert await _open_until(journal, conversation_id("whatsapp", ACCOUNT, BERT)) is None
-
-    async def test_terms_of_a_group(self, tmp_path: Path) -> None:
-        """Whoever writes in a group opens the group's window, and not a window of their own."""
-        group = Conversation(
-            id=group_conversation_id("whatsapp", ACCOUNT, "G1"), kind=ConversationKind.GROUP
-        )
-        async with self.make_journal(tmp_path) as journal:
-            for number, who in enumerate((ANNE, BERT)):
-                until = NOON + timedelta(hours=24 + number)
-                said = message(who, phone=who, conversation=group, reply_until=until)
-                await journal.append([said])
-                assert await _open_until(journal, group.id) == until
-            assert await _open_until(journal, conversation_id("whatsapp", ACCOUNT, ANNE)) is None
-
     async def test_terms_while_they_change(self, tmp_path: Path) -> None:
         """A user is known at every moment, while what is remembered of them is written anew."""
         said = message("0", reply_until=NOON + timedelta(hours=24))
@@ -360,12 +359,15 @@ class CorrelationContract(Suite):
             assert await _open_until(journal, said.conversation.id) is None
 
 
+async def _user(journal: Journal, conversation: str) -> User | None:
+    user = await journal.record(name_of(conversation)[0])
+    return user if isinstance(user, User) else None
+
+
 async def _open_until(journal: Journal, conversation: str) -> datetime | None:
-    name, account = name_of(conversation)
-    user = await journal.record(name)
-    if not isinstance(user, User) or account not in user.reply_until:
-        return None
-    return datetime.fromtimestamp(user.reply_until[account], UTC)
+    user = await _user(journal, conversation)
+    until = None if user is None else user.reply_until.get(name_of(conversation)[1])
+    return None if until is None else datetime.fromtimestamp(until, UTC)
 
 
 def _messages(entries: Sequence[Entry]) -> list[Message]:

@@ -24,6 +24,7 @@ from bridge.model import (
     TemplateChange,
     Text,
     Unrecognized,
+    Unsupported,
 )
 from bridge.model.keys import (
     conversation_id,
@@ -32,6 +33,7 @@ from bridge.model.keys import (
     message_key,
     status_key,
     template_key,
+    unshown_key,
 )
 
 NOON: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -90,6 +92,12 @@ def poorly(event: Message, number: str = "9001", *, settle: float = _PATIENCE) -
         settle=settle,
         received_at=now,
     )
+
+
+def unshown(event: Message, number: str = "9001", *, settle: float = _PATIENCE) -> Message:
+    """Return what a provider's second account tells that cannot show the message."""
+    poor = poorly(event, number, settle=settle)
+    return attrs.evolve(poor, key=unshown_key(event.key), content=Unsupported(provider_type="106"))
 
 
 def status(

@@ -21,6 +21,28 @@ from bridge.model import MediaKind
 
 PAGE = Path(__file__).parents[2] / "docs" / "sending.md"
 MANY_TYPES = 5
+META_DOCS = "https://developers.facebook.com/documentation/business-messaging/whatsapp"
+GOOGLE_DOCS = "https://developers.google.com/business-communications/rcs-business-messaging"
+INCS_DOCS = "https://document.infin8linx.com/books/incs-messages-api/page"
+SOURCES = {
+    "WhatsApp Cloud API": (
+        f"{META_DOCS}/messages/text-messages",
+        f"{META_DOCS}/messages/interactive-list-messages",
+        f"{META_DOCS}/messages/interactive-media-carousel-messages",
+        f"{META_DOCS}/typing-indicators",
+        f"{META_DOCS}/business-scoped-user-ids",
+    ),
+    "RCS for Business": (
+        f"{GOOGLE_DOCS}/guides/build/messages/send",
+        f"{GOOGLE_DOCS}/guides/build/events/send-events",
+        f"{GOOGLE_DOCS}/reference/rest/v1/phones.agentMessages",
+    ),
+    "INCS, WhatsApp": (f"{INCS_DOCS}/whatsapp-V4j",),
+    "INCS, RCS": (f"{INCS_DOCS}/rcs",),
+    "INCS, Viber": (f"{INCS_DOCS}/viber",),
+}
+"""The pages of each provider's documentation that say what a channel carries."""
+
 SENDERS: tuple[Capabilities, ...] = (WHATSAPP, RCS, *CHANNELS.values())
 
 
@@ -126,7 +148,7 @@ TABLES = {
     "rcs": lambda: remedies(told(rcs.STATUSES)),
     "incs": lambda: remedies(told(incs.CODES)),
     "sources": lambda: "\n".join(
-        f"- {one.title}: {', '.join(f'<{url}>' for url in one.sources)}" for one in SENDERS
+        f"- {one.title}: {', '.join(f'<{url}>' for url in SOURCES[one.title])}" for one in SENDERS
     ),
 }
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bridge.journal.memory.journal import MemoryJournal
     from bridge.settings import JournalSettings
 else:
-    __getattr__, __dir__ = lazily(__name__, ("bridge.journal.memory.journal",))
+    __getattr__, __dir__ = lazily(__name__, "journal")
 
 __all__ = ["MemoryJournal", "Settings", "check"]
 

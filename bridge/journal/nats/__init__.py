@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.journal.nats.journal import NatsJournal
     from bridge.settings import JournalSettings
 else:
-    __getattr__, __dir__ = lazily(__name__, ("bridge.journal.nats.journal",))
+    __getattr__, __dir__ = lazily(__name__, "journal")
 
 __all__ = ["NatsJournal", "Settings", "check"]
 

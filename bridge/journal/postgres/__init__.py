@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bridge.journal.postgres.journal import PostgresJournal
     from bridge.settings import JournalSettings
 else:
-    __getattr__, __dir__ = lazily(__name__, ("bridge.journal.postgres.journal",))
+    __getattr__, __dir__ = lazily(__name__, "journal")
 
 __all__ = ["PostgresJournal", "Settings", "check"]
 

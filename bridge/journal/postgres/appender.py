@@ -100,7 +100,8 @@ class Appender:
         if locked:
             await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
         ledger = GroupLedger(self._database, connection)
-        await ledger.read(_needed(group, ledger))
+        erases = any(item.erase is not None for item in group)
+        await ledger.read(_needed(group, ledger), all_queues=erases)
         rows: list[Sequence[bytes]] = []
         publications: list[tuple[int, str, Event, int]] = []
         for item in group:
@@ -146,11 +147,9 @@ def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
 
 async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published], Sequence[bytes]]:
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
-    if item.erase is not None:
-        await ledger.read(NotRead(), all_queues=True)
-        item.lanes = tuple(ledger.seen_lanes)
     while True:
         item.due = tuple(ledger.due.items())
+        item.lanes = tuple(ledger.seen_lanes)
         try:
             published = decide(item, ledger)
         except NotRead as need:

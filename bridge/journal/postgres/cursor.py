@@ -12,15 +12,8 @@ import attrs
 
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.entries import (
-    COLUMNS,
-    WIDTH,
-    lane_bytes,
-    lane_text,
-    partition_of,
-    read_entry,
-)
-from bridge.journal.protocol import Entry, Held, Retry, Settlement
+from bridge.journal.postgres.entries import lane_bytes, partition_of
+from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.model import Event
 
 if TYPE_CHECKING:
@@ -37,28 +30,6 @@ WHERE cursors.partition = new.partition AND {_MINE}
 """  # noqa: S608
 # A position alone may be lost in a crash of the server: nobody waits for its disk.
 _LAZILY: Final = "AND set_config('synchronous_commit', 'off', true) = 'off'"
-# What has been purged meanwhile is neither held nor a dead letter.
-_HOLD: Final = f"""
-INSERT INTO $.held SELECT subscriber, entries.position, partition, lane, due_at, retry
-FROM unnest(%s::bigint[], %s::float8[], %b::bytea[]) AS new (position, due_at, retry)
-JOIN $.entries USING (position) JOIN $.cursors USING (partition)
-WHERE event IS NOT NULL AND {_MINE}
-ON CONFLICT (subscriber, position) DO UPDATE SET due_at = excluded.due_at, retry = excluded.retry
-"""  # noqa: S608
-# A dead letter that is told again, since nobody could know that it was kept, is the same.
-_DIE: Final = f"""
-INSERT INTO $.dead (subscriber, position, retry) SELECT subscriber, entries.position, retry
-FROM unnest(%s::bigint[], %b::bytea[]) WITH ORDINALITY AS new (position, retry, number)
-JOIN $.entries USING (position) JOIN $.cursors USING (partition)
-WHERE event IS NOT NULL AND {_MINE} AND NOT EXISTS (
-    SELECT 1 FROM $.dead WHERE dead.subscriber = cursors.subscriber
-    AND dead.position = new.position AND dead.retry = new.retry
-) ORDER BY number
-"""  # noqa: S608
-_RELEASE: Final = f"""
-DELETE FROM $.held USING $.cursors WHERE {_MINE} AND held.subscriber = cursors.subscriber
-AND held.partition = cursors.partition AND held.position = ANY(%s)
-"""  # noqa: S608
 
 
 @attrs.define(eq=False)
@@ -107,7 +78,7 @@ class SubscriberCursor:
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Serve some partitions no more: others do."""
-        for number in numbers:
+        for number in tuple(numbers):
             self.partitions.pop(number, None)
         self._open = {p: n for p, n in self._open.items() if n in self.partitions}
 
@@ -139,7 +110,7 @@ class SubscriberCursor:
         tail, count = self._journal.tail, self._journal.partitions
         while True:
             changed = tail.changed
-            self._journal.check_open()
+            tail.check()
             since = tail.since
             told = {n: each for n, each in self.partitions.items() if not each.leaving}
             if told and not any(each.untold for each in told.values()):
@@ -206,24 +177,11 @@ class SubscriberCursor:
     async def _write(
         self, settlement: Settlement, settled: Mapping[int, int], connection: Connection
     ) -> None:
-        database, me = self._journal.database, (self.name, self._journal.owner)
-        held = {each.entry.position: each.retry for each in settlement.held}
-        dead = [(each.entry.position, each.retry.encode()) for each in settlement.dead]
-        done = [*settlement.released, *(position for position, _ in dead)]
+        database = self._journal.database
         # Nobody takes these partitions over in the midst of it.
-        await database.execute(connection, _KEEP, me)
-        if held:
-            columns = (
-                list(held),
-                [retry.due_at for retry in held.values()],
-                [retry.encode() for retry in held.values()],
-            )
-            await database.execute(connection, _HOLD, (*columns, *me))
-        if dead:
-            rows = [list(column) for column in zip(*dead, strict=True)]
-            await database.execute(connection, _DIE, (*rows, *me))
-        if done:
-            await database.execute(connection, _RELEASE, (*me, done))
+        await database.execute(connection, _KEEP, (self.name, self._journal.owner))
+        for statement, rows in self._journal.changes_of(self.name, settlement):
+            await connection.cursor().executemany(database.qualified(statement), rows)
         if settled:
             await database.execute(connection, _ADVANCE, self._advanced(settled))
 
@@ -234,17 +192,12 @@ class SubscriberCursor:
 
     async def waiting(self) -> Mapping[str, float]:
         """See `Cursor.waiting`; of the partitions that this process serves now."""
-        told = dict(self.partitions)
-        rows = await self._journal.database.rows(
-            "SELECT DISTINCT ON (partition, lane) lane, due_at, position FROM $.held "
-            "WHERE subscriber = %s AND partition = ANY(%s) ORDER BY partition, lane, position",
-            (self.name, list(told)),
-        )
-        for partition in told.values():
+        told = tuple(self.partitions.values())
+        lanes = await self._journal.waiting(self.name)
+        for partition in told:
             partition.untold = False
         self._journal.tail.wake()
-        rows.sort(key=lambda row: row[2])
-        return {lane_text(lane): due_at or 0.0 for lane, due_at, _ in rows}
+        return lanes
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
         """See `Cursor.held`; nothing where another process is to serve the lane."""
@@ -252,15 +205,10 @@ class SubscriberCursor:
         partition = self.partitions.get(number)
         if partition is None or partition.leaving:
             return ()
-        rows = await self._journal.database.rows(
-            f"SELECT {COLUMNS}, retry FROM $.held JOIN $.entries USING (position) "  # noqa: S608
-            "WHERE subscriber = %s AND held.partition = %s AND held.lane = %s "
-            "AND event IS NOT NULL ORDER BY position LIMIT %s",
-            (self.name, number, lane_bytes(lane), limit),
-        )
-        if rows:
+        found = await self._journal.held(self.name, lane, limit)
+        if found:
             partition.tried_at = time.monotonic()
-        return [Held(entry=read_entry(row), retry=Retry.decode(row[WIDTH])) for row in rows]
+        return found
 
     # --- effects of the subscriber's own -------------------------------------------------------
 

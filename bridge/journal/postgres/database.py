@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from struct import Struct
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -34,6 +34,7 @@ _ARRAY: Final = Struct("!5i")
 _EMPTY: Final = Struct("!3i").pack(0, 0, _BYTEA)
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
+_VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
@@ -170,10 +171,10 @@ class _Pool:
 
 
 class Database:
-    """Connections while the context is open, and SQL on the journal's own schema.
+    """Connections while it is open, and SQL on the journal's own schema.
 
     `$.` in a statement stands for the schema: no search path is set, since a pooler would not
-    keep it, and since a subscriber's transaction has its own.
+    keep it, and since a subscriber's transaction has its own. Values may be named as `:name`.
     """
 
     def __init__(self, settings: PostgresSettings) -> None:
@@ -198,19 +199,13 @@ class Database:
         self._effects = _Pool(settings.connections, self._lend)
 
     def _qualified(self, statement: str) -> str:
-        return statement.replace("$.", f'"{self.schema}".')
+        return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
         """Be ready to connect."""
         self._own.closed = self._effects.closed = False
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         """Close all connections."""
         await self._own.end()
         await self._effects.end()

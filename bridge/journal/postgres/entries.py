@@ -1,17 +1,8 @@
-"""Entries as rows."""
+"""Lanes as they are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
 from zlib import crc32
-
-from bridge.journal.protocol import Entry
-from bridge.journal.reading import read_event
-
-COLUMNS: Final = "entries.position, entries.at, entries.lane, entries.reparsed, entries.event"
-WIDTH: Final = 5
-_new_entry: Final[Callable[..., Entry]] = Entry
 
 
 def lane_bytes(lane: str) -> bytes:
@@ -27,15 +18,3 @@ def lane_text(lane: bytes) -> str:
 def partition_of(lane: bytes, partitions: int) -> int:
     """Return the partition of a lane, as it is kept."""
     return crc32(lane) % partitions
-
-
-def read_entry(row: Sequence[Any]) -> Entry:
-    """Return the entry of a row that begins with `COLUMNS`."""
-    position, at, lane, reparsed, event = row[:WIDTH]
-    return _new_entry(
-        position=position,
-        lane=lane_text(lane),
-        event=read_event(event, position, at),
-        reparsed=reparsed,
-        size=len(event),
-    )

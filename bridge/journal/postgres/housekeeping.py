@@ -19,22 +19,20 @@ _LOG: Final = logging.getLogger("bridge.journal")
 _WINDOW: Final = 4000  # positions that a step looks at
 _ANSWERS_WITHIN: Final = 3.0
 
-# A step over the oldest entries. An entry stays for whoever waits for it: the subscriber that is
-# furthest behind, those that hold it, and its dead letters; with `whatever` it goes all the same.
+# A step over the oldest entries. Up to the limit one stays for whoever waits for it: the subscriber
+# that is furthest behind, those that hold it, and its dead letters.
 _SWEEP: Final = """
 WITH few AS (
-    SELECT position, at < extract(epoch FROM now()) - %(age)s AS is_old FROM $.entries
-    WHERE position > %(after)s ORDER BY position LIMIT %(step)s
+    SELECT position, extract(epoch FROM now()) - at AS age, (
+        position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
+        AND NOT EXISTS (SELECT FROM $.held WHERE held.position = entries.position)
+        AND NOT EXISTS (SELECT FROM $.dead WHERE dead.position = entries.position)
+    ) AS is_done FROM $.entries WHERE position > :after ORDER BY position LIMIT :step
 ), gone AS (
-    DELETE FROM $.entries USING few WHERE entries.position = few.position AND is_old AND (
-        %(whatever)s OR (
-            few.position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
-            AND NOT EXISTS (SELECT 1 FROM $.held WHERE held.position = few.position)
-            AND NOT EXISTS (SELECT 1 FROM $.dead WHERE dead.position = few.position)
-        )
-    ) RETURNING 1
+    DELETE FROM $.entries USING few WHERE entries.position = few.position
+    AND age > :keep AND (is_done OR age > :limit) RETURNING is_done
 )
-SELECT max(position), bool_or(is_old), (SELECT count(*) FROM gone),
+SELECT max(position), bool_or(age > :keep), (SELECT count(*) FROM gone WHERE NOT is_done),
     set_config('synchronous_commit', 'off', true)
 FROM few
 """
@@ -46,9 +44,7 @@ AND done.partition = cursors.partition AND done.position <= cursors.position AND
     SELECT 1 FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
 )
 """
-_BEYOND: Final = (
-    "UPDATE $.head SET last = %(known)s + %(far)s WHERE last < %(known)s RETURNING last"
-)
+_BEYOND: Final = "UPDATE $.head SET last = :known + :far WHERE last < :known RETURNING last"
 _FAR: Final = 1 << 20  # positions; other processes may know of more than this one
 # What an append does, with nothing to append.
 _TRY: Final = """
@@ -62,7 +58,12 @@ SELECT $.keep(NULL, '{}', '{}', '', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{
 
 async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
     """Delete what is older than `keep` and done with, and all beyond `absolute_limit`."""
-    overdue = await _delete(database, absolute_limit, whatever=True)
+    overdue, upto, is_old = 0, 0, True
+    while is_old:
+        step = {"after": upto, "step": _WINDOW, "keep": keep, "limit": absolute_limit}
+        ((upto, is_old, waited_for, _),) = await database.rows(_SWEEP, step)
+        overdue += waited_for
+        await asyncio.sleep(0)
     if overdue:
         _LOG.warning(
             "past the absolute limit of %d s and deleted: %d entries that somebody had yet to "
@@ -73,27 +74,14 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
     for table in ("held", "dead"):
         await database.change(
             f"DELETE FROM $.{table} WHERE NOT EXISTS "  # noqa: S608 - our own tables
-            f"(SELECT 1 FROM $.entries WHERE entries.position = {table}.position)"
+            f"(SELECT FROM $.entries WHERE entries.position = {table}.position)"
         )
     await database.change(_TAKEN)
-    await _delete(database, keep, whatever=False)
     await database.change(
         "DELETE FROM $.records "
         "WHERE position < coalesce((SELECT min(position) FROM $.entries), 9223372036854775807)"
     )
     await database.change("DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())")
-
-
-async def _delete(database: Database, age: float, *, whatever: bool) -> int:
-    """Go over the oldest entries in small steps; return how many were deleted."""
-    deleted, after = 0, 0
-    while True:
-        step = {"age": age, "after": after, "step": _WINDOW, "whatever": whatever}
-        ((upto, is_old, gone, _),) = await database.rows(_SWEEP, step)
-        if not is_old:
-            return deleted
-        deleted, after = deleted + gone, upto
-        await asyncio.sleep(0)
 
 
 # --- what the server has lost ----------------------------------------------------------------

@@ -19,7 +19,6 @@ from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Database
-from bridge.journal.postgres.entries import COLUMNS, read_entry
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
@@ -67,7 +66,6 @@ class PostgresJournal(Operations):
         self._max_waiting = max_waiting
         self._sweep_every = sweep_every
         self._changed: Callable[[str], Awaitable[None]] | None = None
-        self._open = False
         self._deaths = Deaths()
         self._losses = 0
         self._make()
@@ -75,7 +73,7 @@ class PostgresJournal(Operations):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.tail = Newest(_NEWEST, self.read_after, self.check_open)
+        self.tail = Newest(_NEWEST, self.read_after)
         self.partitions = self.settings.partitions
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
@@ -84,7 +82,7 @@ class PostgresJournal(Operations):
 
     @property
     def owner(self) -> str:
-        """The name of this process among those that serve subscribers."""
+        """See `SqlJournal.owner`."""
         return self._members.owner
 
     @property
@@ -98,10 +96,11 @@ class PostgresJournal(Operations):
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
-            await resources.enter_async_context(self.database)
+            resources.push_async_callback(self.database.close)
+            self.database.open()
             self.partitions = await in_thread(schema.prepare, self.settings)
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
-            self.tail.begin(last)
+            self.tail.open(last)
             self.confirmed = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
@@ -113,7 +112,6 @@ class PostgresJournal(Operations):
             ):
                 self._tasks.start(run.__qualname__, run)
             await self._members.joined.wait()
-            self._open = True
             self._resources = resources.pop_all()
         return self
 
@@ -124,19 +122,13 @@ class PostgresJournal(Operations):
         traceback: TracebackType | None,
     ) -> None:
         """Let others go on, and disconnect; callers that wait get a `JournalError`."""
-        self._open = False
         await self._resources.aclose()
 
     async def _stop(self) -> None:
-        self.tail.wake()
+        self.tail.end("the journal is not open")
         await self._tasks.close()
         self.appender.fail("the journal was closed")
         await self._members.leave()
-
-    def check_open(self) -> None:
-        """Raise `JournalError` where the journal is not open."""
-        if not self._open:
-            raise JournalError("the journal is not open")
 
     # --- appending -------------------------------------------------------------------------
 
@@ -146,7 +138,7 @@ class PostgresJournal(Operations):
         Where the connection is lost in the midst of a commit, the events are appended once more:
         those that were committed count as duplicates.
         """
-        self.check_open()
+        self.tail.check()
         new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
 
@@ -163,7 +155,7 @@ class PostgresJournal(Operations):
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
-        self.check_open()
+        self.tail.check()
         await self.appender.put(Append(learned=digests))
 
     # --- what others do ------------------------------------------------------------------------
@@ -173,14 +165,11 @@ class PostgresJournal(Operations):
         if word.startswith(LAST):
             self.tail.hear_of(int(word))
         elif word == _PURGED:
-            self._forget_newest()
+            self.tail.clear()
             for name in tuple(self.cursors):
                 await self._look_again(name)
         elif word in self.cursors:
             await self._look_again(word)
-
-    def _forget_newest(self) -> None:
-        self.tail.begin(self.tail.last, reach=self.tail.reach)
 
     async def _look_again(self, name: str) -> None:
         """Let delivery look for what a subscriber holds."""
@@ -201,7 +190,6 @@ class PostgresJournal(Operations):
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
-        self.check_open()
         cursor = self.cursors.get(name)
         if cursor is not None:
             await cursor.rewind()
@@ -220,14 +208,12 @@ class PostgresJournal(Operations):
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        self.check_open()
         if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.drop(tuple(cursor.partitions))
+            cursor.drop(cursor.partitions)
         return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        self.check_open()
         if isinstance(start, int):
             return EphemeralCursor(start, self.tail.next_after)
         ((last,),) = await self.database.rows("SELECT last FROM $.head")
@@ -240,24 +226,29 @@ class PostgresJournal(Operations):
 
         Raises `JournalError`.
         """
-        rows = await self.database.rows(
-            f"SELECT position, at, lane, reparsed, event FROM (SELECT *, "  # noqa: S608
-            "sum(octet_length(event)) OVER (ORDER BY position) AS total FROM "
-            f"(SELECT {COLUMNS} FROM $.entries WHERE position > %s AND event IS NOT NULL"
-            f"{'' if partitions is None else ' AND partition = ANY(%s)'}"
-            " ORDER BY position LIMIT %s) AS page) AS page "
-            "WHERE total <= %s OR total = octet_length(event) ORDER BY position",
-            (position, *(() if partitions is None else (list(partitions),)), limit, _LARGEST_PAGE),
+        chosen = "" if partitions is None else "AND partition = ANY(:partitions)"
+        return await self._rows(
+            f"""
+            SELECT position, at, lane, event, reparsed FROM (
+                SELECT *, sum(octet_length(event)) OVER (ORDER BY position) AS total FROM (
+                    SELECT {self._dialect.columns} FROM $.entries
+                    WHERE position > :position AND event IS NOT NULL {chosen}
+                    ORDER BY position LIMIT :limit
+                ) AS page
+            ) AS page WHERE total <= :most OR total = octet_length(event) ORDER BY position
+            """,  # noqa: S608 - our own text
+            self._entry,
+            position=position,
+            partitions=list(partitions or ()),
+            limit=limit,
+            most=_LARGEST_PAGE,
         )
-        return list(map(read_entry, rows))
 
     # --- keeping house -----------------------------------------------------------------------
 
     async def purge(self, subject: str) -> int:
         """See `Operations.purge`; all processes are told."""
-        self.check_open()
         erased = await super().purge(subject)
-        self._forget_newest()
         self._members.announce(_PURGED)
         return erased
 
@@ -275,8 +266,8 @@ class PostgresJournal(Operations):
 
     async def health(self) -> Health:
         """See `Journal.health`: asks the server whether it would take an event."""
-        if not self._open:
-            return Health(ready=False, reason="the journal is not open")
+        if self.tail.trouble is not None:
+            return Health(ready=False, reason=self.tail.trouble)
         health = await housekeeping.health(self.database)
         if health.ready and self._members.fault is not None:
             health = Health(ready=False, reason=self._members.fault)

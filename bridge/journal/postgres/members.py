@@ -127,7 +127,7 @@ class Members:
         self.owner = uuid4().hex
         self.joined.clear()
         for cursor in self._journal.cursors.values():
-            cursor.drop(tuple(cursor.partitions))
+            cursor.drop(cursor.partitions)
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""

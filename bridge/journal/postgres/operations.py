@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import nullcontext
-from functools import cache
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from bridge.journal.dialect import Dialect
 from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
 from bridge.journal.ledger import Record, decode_record
+from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.database import Connection, Database, Row
-from bridge.journal.postgres.entries import COLUMNS, lane_bytes, lane_text, read_entry
+from bridge.journal.postgres.database import Cursor as DatabaseCursor
+from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.postgres.housekeeping import vacuum
 from bridge.journal.postgres.members import Members
 from bridge.journal.protocol import Entry
-from bridge.journal.sql import Dialect, SqlJournal
+from bridge.journal.sql import SqlJournal
 
 T = TypeVar("T")
-
-_PAGE: Final = 1000
-_SELECT: Final = f"SELECT {COLUMNS} FROM $.entries"  # noqa: S608 - our own columns
-_VALUE: Final = re.compile(r":([a-z]\w*)")
-
-
-@cache
-def _with_values(statement: str) -> str:
-    """Return a statement with its values named as psycopg has them."""
-    return _VALUE.sub(r"%(\1)s", statement)
 
 
 class Operations(SqlJournal):
     """The part of the journal that is for operators."""
 
     database: Database
+    tail: Newest
     appender: Appender
     _members: Members
     _dialect = Dialect(
-        columns=COLUMNS,
-        read_entry=read_entry,
         cursors="$.cursors",
         serves="entries.partition = cursors.partition",
         forget="DELETE FROM $.cursors WHERE subscriber = :subscriber",
@@ -50,6 +39,15 @@ class Operations(SqlJournal):
         reparsed="reparsed",
         among="= ANY(:positions)",
         holds="position({} IN event) > 0",
+        mine=(
+            "partition IN (SELECT partition FROM $.cursors AS own "
+            "WHERE own.subscriber = :subscriber AND own.owner = :owner)"
+        ),
+        records=(
+            "SELECT name, record FROM $.records WHERE name > :after AND record IS NOT NULL "
+            "ORDER BY name LIMIT :page"
+        ),
+        before_records=b"",
         no_lane="''",
         write_lane=lane_bytes,
         read_lane=lane_text,
@@ -59,25 +57,24 @@ class Operations(SqlJournal):
     async def _rows(
         self, statement: str, make: Callable[[Row], T], **values: object
     ) -> tuple[T, ...]:
-        return tuple(map(make, await self.database.rows(_with_values(statement), values)))
+        return tuple(map(make, await self.database.rows(statement, values)))
 
     async def _change(self, *statements: str, **values: object) -> int:
-        async def work(connection: Connection) -> int:
-            execute = self.database.execute
-            async with connection.transaction() if len(statements) > 1 else nullcontext():
-                done = [
-                    await execute(connection, _with_values(each), values) for each in statements
-                ]
-            return done[0].rowcount
+        async def work(connection: Connection) -> list[DatabaseCursor]:
+            return [await self.database.execute(connection, each, values) for each in statements]
 
-        return await self.database.run(work, alone=True)
+        first, *_ = await self.database.run(work, alone=len(statements) == 1)
+        return first.rowcount
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
-        rows = await self.database.rows(
-            f"{_SELECT} WHERE key = %b AND event IS NOT NULL", (digest(key),)
+        found = await self._rows(
+            f"SELECT {self._dialect.columns} FROM $.entries WHERE key = :key "  # noqa: S608
+            "AND event IS NOT NULL",
+            self._entry,
+            key=digest(key),
         )
-        return read_entry(rows[0]) if rows else None
+        return found[0] if found else None
 
     async def record(self, name: str) -> Record | None:
         """See `Journal.record`."""
@@ -105,30 +102,13 @@ class Operations(SqlJournal):
 
     # --- erasing somebody --------------------------------------------------------------------
 
-    async def _known_from(self, subject: Subject) -> Subject:
-        async for records in self._records():
-            subject = subject.known_from(record for _, record in records)
-        return subject
-
     async def _erase_waiting(self, whom: Subject) -> int:
         return (await self.appender.put(Append(erase=whom))).erased
 
-    async def _forget_records(self, whom: Subject) -> None:
-        async for records in self._records():
-            names = [name for name, record in records if whom.is_known_by(record)]
-            if names:
-                await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (names,))
+    async def _forget_records(self, marks: Sequence[bytes]) -> None:
+        await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
 
-    async def _records(self) -> AsyncGenerator[Sequence[tuple[bytes, Record]]]:
-        after = b""
-        while rows := await self.database.rows(
-            "SELECT name, record FROM $.records WHERE name > %b AND record IS NOT NULL "
-            "ORDER BY name LIMIT %s",
-            (after, _PAGE),
-        ):
-            yield [(name, decode_record(data)) for name, data in rows]
-            after = rows[-1][0]
-
-    async def _overwrite(self, whom: Subject) -> None:  # noqa: ARG002 - others have it in memory
+    async def _overwrite(self) -> None:
         """See `SqlJournal`; the server's write-ahead log and its backups keep what they have."""
+        self.tail.clear()
         await vacuum(self.database)

@@ -41,7 +41,7 @@ CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
 _STEPS: Final = {
     1: _STATES,
     2: _QUEUES_WITH_KEYS + _KEEP,
-    3: "DROP TABLE members;" + _MEMBERS,
+    3: "DROP TABLE members; DROP INDEX held_by_lane;" + _MEMBERS,
 }
 """What leads from each format to the next; processes of an earlier version answer 503 from then."""
 

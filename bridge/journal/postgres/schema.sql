@@ -60,7 +60,6 @@ CREATE TABLE held (
     retry bytea NOT NULL,
     PRIMARY KEY (subscriber, position)
 );
-CREATE INDEX held_by_lane ON held (subscriber, partition, lane, position);
 CREATE INDEX held_by_position ON held (position);
 CREATE TABLE dead (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -161,3 +160,4 @@ CREATE TABLE members (
     beat bigint NOT NULL DEFAULT 0,
     serves text[] NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 10);
+CREATE INDEX held_by_lane ON held (subscriber, lane, position);

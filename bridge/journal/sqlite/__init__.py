@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.journal.sqlite.journal import SqliteJournal
     from bridge.settings import JournalSettings
 else:
-    __getattr__, __dir__ = lazily(__name__, ("bridge.journal.sqlite.journal",))
+    __getattr__, __dir__ = lazily(__name__, "journal")
 
 __all__ = ["Settings", "SqliteJournal", "check"]
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
 from bridge.journal.newest import Newest
-from bridge.journal.protocol import Entry, Held, Retry, Settlement
-from bridge.journal.sqlite.entries import COLUMNS, EntryRow, read_after, read_entry
+from bridge.journal.protocol import Entry, Held, Settlement
+from bridge.journal.sqlite.entries import read_after
 
 if TYPE_CHECKING:
+    from bridge.journal.sqlite.journal import SqliteJournal
     from bridge.journal.sqlite.store import Store
 
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
@@ -21,8 +22,9 @@ _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the de
 class SubscriberCursor:
     """A `Cursor` that survives a restart."""
 
-    def __init__(self, cursors: Cursors, name: str, position: int) -> None:
+    def __init__(self, journal: SqliteJournal, cursors: Cursors, name: str, position: int) -> None:
         self.position = position
+        self._journal = journal
         self._cursors = cursors
         self._name = name
         self._next = position
@@ -44,32 +46,31 @@ class SubscriberCursor:
         its entries are delivered once more, which delivery allows for anyway.
         """
         if settlement.held or settlement.released or settlement.dead:
-            await self._cursors.store.writing(settle, self._name, settlement)
+            changes = self._journal.changes_of(self._name, settlement)
+            await self._journal.writing(settle, self._name, settlement.position, changes)
         else:
             self._cursors.save_soon(self._name, settlement.position)
         self.position = settlement.position
 
     async def waiting(self) -> Mapping[str, float]:
         """See `Cursor.waiting`."""
-        return await self._cursors.store.reading(waiting, self._name)
+        return await self._journal.waiting(self._name)
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
         """See `Cursor.held`."""
-        return await self._cursors.store.reading(held_in, self._name, lane, limit)
+        return await self._journal.held(self._name, lane, limit)
 
 
 class Cursors:
     """What the cursors of a journal share: the newest entries, and the positions to be written.
 
-    Let the `tail` begin before anybody reads, and wake those who wait when the journal has closed.
+    Open the `tail` before anybody reads, and end it when the journal has closed.
     """
 
     def __init__(self, store: Store, max_entries: int) -> None:
         self.store = store
         self.by_name: dict[str, SubscriberCursor] = {}
-        self.tail = Newest(
-            max_entries, lambda *after: store.reading(read_after, *after), self._check_running
-        )
+        self.tail = Newest(max_entries, lambda *after: store.reading(read_after, *after))
         self._unsaved: dict[str, int] = {}
         self._saving: asyncio.TimerHandle | None = None
         self._saved_at = 0.0  # of the event loop's clock
@@ -119,7 +120,7 @@ class Cursors:
         self.store.writing(advance, positions).add_done_callback(saved)
 
 
-# --- what the file keeps of cursors: the first two run inside the writer's transaction -----------
+# --- inside the writer's transaction -------------------------------------------------------------
 
 
 def advance(connection: apsw.Connection, positions: Mapping[str, int]) -> bool:
@@ -131,50 +132,13 @@ def advance(connection: apsw.Connection, positions: Mapping[str, int]) -> bool:
     return connection.changes() > 0
 
 
-def settle(connection: apsw.Connection, name: str, settlement: Settlement) -> None:
-    """Apply a settlement; what has been purged meanwhile is neither held nor a dead letter."""
-    if not advance(connection, {name: settlement.position}):
-        return
-    connection.executemany(
-        "REPLACE INTO held (subscriber, position, lane, due_at, retry) "
-        "SELECT ?, position, lane, ?, ? FROM entries WHERE position = ? AND event IS NOT NULL",
-        [
-            (name, held.retry.due_at, held.retry.encode(), held.entry.position)
-            for held in settlement.held
-        ],
-    )
-    connection.executemany(
-        # One that is told again, since nobody could know that it was kept, is the same.
-        "INSERT INTO dead (subscriber, position, retry) "
-        "SELECT ?1, position, ?2 FROM entries WHERE position = ?3 AND event IS NOT NULL AND NOT "
-        "EXISTS (SELECT 1 FROM dead WHERE subscriber = ?1 AND position = ?3 AND retry = ?2)",
-        [(name, dead.retry.encode(), dead.entry.position) for dead in settlement.dead],
-    )
-    done = (*settlement.released, *(dead.entry.position for dead in settlement.dead))
-    connection.executemany(
-        "DELETE FROM held WHERE subscriber = ? AND position = ?",
-        [(name, position) for position in done],
-    )
-
-
-def waiting(connection: apsw.Connection, name: str) -> Mapping[str, float]:
-    """Return the lanes that hold entries, and when the first entry of each is due."""
-    # SQLite gives bare columns the values of the row that holds the minimum.
-    rows: Iterable[tuple[str, float | None, int]] = connection.execute(
-        "SELECT lane, due_at, min(position) FROM held WHERE subscriber = ? "
-        "GROUP BY lane ORDER BY min(position)",
-        (name,),
-    )
-    return {lane: due_at or 0.0 for lane, due_at, _ in rows}
-
-
-def held_in(connection: apsw.Connection, name: str, lane: str, limit: int) -> Sequence[Held]:
-    """Return a lane's held entries in journal order."""
-    # Left to itself, SQLite goes over everything that the subscriber holds, as that is in order.
-    rows: Iterable[tuple[*EntryRow, bytes]] = connection.execute(
-        f"SELECT {COLUMNS}, retry "  # noqa: S608 - our own columns
-        "FROM held INDEXED BY held_by_lane JOIN entries USING (position) "
-        "WHERE subscriber = ? AND held.lane = ? ORDER BY position LIMIT ?",
-        (name, lane, limit),
-    )
-    return tuple(Held(entry=read_entry(row[:5]), retry=Retry.decode(row[5])) for row in rows)
+def settle(
+    connection: apsw.Connection,
+    name: str,
+    position: int,
+    changes: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+) -> None:
+    """Apply the changes of a settlement, unless its subscriber has been forgotten."""
+    if advance(connection, {name: position}):
+        for statement, rows in changes:
+            connection.executemany(statement.replace("$.", ""), rows)

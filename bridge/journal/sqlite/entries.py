@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import apsw
 
+from bridge.journal.dialect import Row, columns, read_entry
 from bridge.journal.protocol import Entry
-from bridge.journal.reading import read_event
-from bridge.model.frozen import builder
 
-EntryRow: TypeAlias = tuple[int, int, str, bytes, int | None]
-"""What `COLUMNS` selects."""
-
-COLUMNS: Final = "entries.position, entries.at, entries.lane, event, mended"
-
+_COLUMNS: Final = columns("mended")
 _MAX_PAGE: Final = 16 << 20  # bytes of JSON
-
-_new_entry: Final = builder(Entry)
-
-
-def read_entry(row: EntryRow) -> Entry:
-    """Return a row's entry."""
-    position, at, lane, data, mended = row
-    event = read_event(data, position, at)
-    return _new_entry(
-        position=position, lane=lane, event=event, reparsed=bool(mended), size=len(data)
-    )
 
 
 def read_after(connection: apsw.Connection, position: int, limit: int) -> Sequence[Entry]:
     """Return entries beyond a position, and no more of them once their JSON fills a page."""
-    rows: Iterable[EntryRow] = connection.execute(
-        f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
+    rows: Iterable[Row] = connection.execute(
+        f"SELECT {_COLUMNS} FROM entries "  # noqa: S608 - our own columns
         "WHERE position > ? AND event IS NOT NULL ORDER BY position LIMIT ?",
         (position, limit),
     )
@@ -57,8 +41,8 @@ def newest_at(connection: apsw.Connection) -> int | None:
 
 def find(connection: apsw.Connection, name: bytes, position: int | None) -> Entry | None:
     """Return the entry with this key, by its position where that is known."""
-    row: EntryRow | None = connection.execute(
-        f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - our own columns
+    row: Row | None = connection.execute(
+        f"SELECT {_COLUMNS} FROM entries "  # noqa: S608 - our own columns
         "WHERE position = ifnull(?1, (SELECT position FROM keys WHERE key = ?2)) "
         "AND key = ?2 AND event IS NOT NULL",
         (position, name),

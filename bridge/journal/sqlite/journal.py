@@ -11,7 +11,6 @@ import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -21,17 +20,18 @@ import attrs
 import orjson
 
 from bridge.errors import JournalError
+from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
-from bridge.journal.sql import Dialect, Row, SqlJournal
+from bridge.journal.sql import SqlJournal
 from bridge.journal.sqlite import entries
 from bridge.journal.sqlite.backup import copy
 from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
-from bridge.journal.sqlite.ledger import forget_records, known_from
+from bridge.journal.sqlite.ledger import forget_records
 from bridge.journal.sqlite.retention import used_size
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
@@ -41,10 +41,7 @@ from bridge.settings import JournalSettings
 
 T = TypeVar("T")
 
-_WINDOW: Final = 2000  # records that a purge looks at in one go
 _DIALECT: Final = Dialect(
-    columns=entries.COLUMNS,
-    read_entry=entries.read_entry,
     cursors=(
         "(SELECT name AS subscriber, max(position, ifnull("
         "(SELECT value FROM json_each(:progress) WHERE key = name), 0)) AS position "
@@ -57,7 +54,14 @@ _DIALECT: Final = Dialect(
     reparsed="mended",
     among="IN (SELECT value FROM json_each(:positions))",
     holds="instr(event, {})",
+    records=(
+        "SELECT position, track FROM tracks WHERE position > :after AND track IS NOT NULL "
+        "ORDER BY position LIMIT :page"
+    ),
+    before_records=0,
     no_lane="NULL",
+    # Left to itself, SQLite goes over everything that the subscriber holds, as that is in order.
+    by_lane="INDEXED BY held_by_lane",
 )
 
 
@@ -136,7 +140,9 @@ class SqliteJournal(Store, SqlJournal):
         if cursor is None:
             position = await self.writing(_join, name, self._begin(start))
             # Somebody else may have asked for the same name meanwhile.
-            cursor = cursors.by_name.setdefault(name, SubscriberCursor(cursors, name, position))
+            cursor = cursors.by_name.setdefault(
+                name, SubscriberCursor(self, cursors, name, position)
+            )
         cursor.rewind()
         return cursor
 
@@ -206,28 +212,18 @@ class SqliteJournal(Store, SqlJournal):
 
     # --- keeping house -------------------------------------------------------------------
 
-    async def _known_from(self, subject: Subject) -> Subject:
-        record: int | None = 0
-        whole = subject
-        while record is not None:
-            record, whole = await self.reading(known_from, whole, record, _WINDOW)
-        return whole
-
     async def _erase_waiting(self, whom: Subject) -> int:
         done: asyncio.Future[int] = self._loop.create_future()
         self.running().put(Erase(done=done, subject=whom))
         return await done
 
-    async def _forget_records(self, whom: Subject) -> None:
-        forget = partial(forget_records, limit=_WINDOW)
-        record: int | None = 0
-        while record is not None:
-            writer = self.running()
-            record = await self.writing(forget, writer.indexes, writer.records, whom, record)
+    async def _forget_records(self, marks: Sequence[int]) -> None:
+        writer = self.running()
+        await self.writing(forget_records, writer.indexes, writer.records, marks)
 
-    async def _overwrite(self, whom: Subject) -> None:
+    async def _overwrite(self) -> None:
         """Leave nothing of what was erased in the file or in its WAL."""
-        self._cursors.tail.erase(whom)
+        self._cursors.tail.clear()
         await self._chore(_truncate_wal)
 
     @property

@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 import apsw
 
 from bridge.journal.correlation import first_keys, first_records
-from bridge.journal.erasure import Subject
 from bridge.journal.ledger import (
     Record,
     User,
@@ -243,43 +242,13 @@ def read_queues(connection: apsw.Connection, queues: Queues) -> None:
         queues.commit({lane: queue}, dict.fromkeys(keys, lane))
 
 
-def known_from(
-    connection: apsw.Connection, subject: Subject, after: int, limit: int
-) -> tuple[int | None, Subject]:
-    """Return a subject with the names that so many records know of it, and where to go on."""
-    rows = _records(connection, after, limit)
-    users = (record for _, record in rows if isinstance(record, User))
-    return (rows[-1][0] if rows else None), subject.known_from(users)
-
-
 def forget_records(
-    connection: apsw.Connection,
-    indexes: Indexes,
-    cache: RecordCache,
-    subject: Subject,
-    after: int,
-    *,
-    limit: int,
-) -> int | None:
-    """Forget the records that tell of somebody, looking at `limit` of them.
-
-    Return where to go on, or None after the last.
-    """
-    rows = _records(connection, after, limit)
+    connection: apsw.Connection, indexes: Indexes, cache: RecordCache, positions: Sequence[int]
+) -> None:
+    """Forget the records at these positions; one that has moved meanwhile is at the end."""
     gone: Iterable[tuple[bytes]] = connection.executemany(
         "DELETE FROM tracks WHERE position = ? RETURNING key",
-        [(row,) for row, record in rows if record is not None and subject.is_known_by(record)],
+        [(position,) for position in positions],
     )
     indexes.names.delete(list(gone))
     cache.clear()
-    return rows[-1][0] if rows else None
-
-
-def _records(
-    connection: apsw.Connection, after: int, limit: int
-) -> list[tuple[int, Record | None]]:
-    rows: Iterable[tuple[int, bytes | None]] = connection.execute(
-        "SELECT position, track FROM tracks WHERE position > ? ORDER BY position LIMIT ?",
-        (after, limit),
-    )
-    return [(row, None if data is None else decode_record(data)) for row, data in rows]

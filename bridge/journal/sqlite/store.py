@@ -131,7 +131,7 @@ class Store:
             checkpointer = Checkpointer(checkpoints, writer)
             checkpointer.start()
             threads.callback(checkpointer.stop)
-            self._cursors.tail.begin(writer.last)
+            self._cursors.tail.open(writer.last)
             self._opened = _Opened(files, source, threads.pop_all(), connections.pop_all())
             self.writer = writer
 
@@ -180,7 +180,7 @@ class Store:
         self._cursors.save()
         self.writer = None
         self._trouble = "the journal is not open"
-        self._cursors.tail.wake()
+        self._cursors.tail.end(self._trouble)
         recovering, self._recovering = self._recovering, None
         if recovering is not None:
             await recovering.close()
@@ -211,7 +211,7 @@ class Store:
         """Begin to recover, unless that is under way."""
         if self.writer is not None:
             has_died, self.writer = self.writer.has_died, None
-            self._trouble = reason
+            self._trouble = self._cursors.tail.trouble = reason
             if has_died:
                 self.deaths()
             else:

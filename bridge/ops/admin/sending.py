@@ -171,7 +171,7 @@ def _asked(request: web.Request, body: Mapping[str, Any], details: Details | Non
         content=_content(body) if details is None else "",
         details=details or Details(),
         options=_options(request, body),
-        dry_run=body.get("dry_run") is True,
+        dry_run=_is_true(body, "dry_run"),
         wait=_wait(body),
         until=_until(body),
     )
@@ -208,18 +208,20 @@ def _read(value: Any, name: str) -> Content:  # noqa: ANN401 - JSON
 
 def _options(request: web.Request, body: Mapping[str, Any]) -> Asking:
     options = Asking()
-    key = word(body.get("key"), "key")
-    header = request.headers.get(KEY_HEADER, "").strip().strip('"')
-    if key and header and key != header:
+    keys = [word(body.get("key"), "key"), request.headers.get(KEY_HEADER)]
+    keys[1] = None if keys[1] is None else keys[1].strip().strip('"')
+    given = {each for each in keys if each is not None}
+    if len(given) > 1:
         raise BadRequest(f"key: another one than in {KEY_HEADER}")
-    if key or header:
-        options["key"] = key or header
+    if "" in given:  # without one it might be sent twice, which a key is to prevent
+        raise BadRequest("key: empty")
+    options["key"] = next(iter(given), None)
     if body.get("otherwise") is not None:
         template = _read(body["otherwise"], "otherwise")
         if not isinstance(template, Template):
             raise BadRequest("otherwise: expected a template")
         options["otherwise"] = template
-    fallback = body.get("fallback", [])
+    fallback = [] if body.get("fallback") is None else body["fallback"]
     if (
         not isinstance(fallback, list)
         or len(fallback) > _MOST_WAYS
@@ -235,14 +237,21 @@ def _options(request: web.Request, body: Mapping[str, Any]) -> Asking:
     if adapt not in get_args(Adapt):
         raise BadRequest(f"adapt: expected one of {', '.join(get_args(Adapt))}")
     options["adapt"] = adapt
-    options["force"] = body.get("force") is True
+    options["force"] = _is_true(body, "force")
     return options
+
+
+def _is_true(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if not isinstance(value, bool | None):
+        raise BadRequest(f"{name}: expected true or false")
+    return value is True
 
 
 def _wait(body: Mapping[str, Any]) -> float:
     wait = body.get("wait", 0)
     told = seconds(wait) if type(wait) is str else wait
-    if not isinstance(told, int | float) or not 0 <= told <= _LONGEST_WAIT:
+    if isinstance(told, bool) or not (isinstance(told, int | float) and 0 <= told <= _LONGEST_WAIT):
         raise BadRequest(f"wait: expected at most {_LONGEST_WAIT:g} seconds")
     return float(told)
 

@@ -39,7 +39,6 @@ CARDS = MenuForm(
 FULL = Capabilities(
     channel="full",
     title="Full",
-    sources=("https://example.com",),
     text=30,
     menus=(BUTTONS, LINKS),
     carousel=CarouselForm(cards=3, text=10, needs_text=True, forms=(CARDS,), alike=True),
@@ -58,7 +57,7 @@ FULL = Capabilities(
     quote=True,
     groups=frozenset({"text"}),
 )
-BARE = Capabilities(channel="bare", title="Bare", sources=(), text=30, media={})
+BARE = Capabilities(channel="bare", title="Bare", text=30, media={})
 PICTURE = Media(media=MediaKind.IMAGE, url="https://e.com/a.png")
 # Whoever changes it sends the parts again of what was under way.
 NAMESPACE = UUID("3e2f27a2-9d0e-5f5e-8a3b-6a1c9f0f5c11")

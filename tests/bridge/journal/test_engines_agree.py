@@ -60,7 +60,7 @@ async def published(
 def test_memory(runs: list[Run]) -> None:
     """The journal in memory decides as correlation does."""
     told = in_order(runs)
-    _, found = asyncio.run(made_of(MemoryJournal, told))
+    _, found, _ = asyncio.run(made_of(MemoryJournal, told))
     assert [event for _, event in found] == expected(told)
 
 

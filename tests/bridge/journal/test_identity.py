@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.journal.identity import name_of
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import User
 from bridge.journal.query import JOINED
@@ -343,6 +344,35 @@ def test_what_waits_goes_along():
     assert conversations(found) == [of(ANNES_ID)] * 4
     keys = [event.key for event in found if isinstance(event, Message)]
     assert keys[:2] == [waits.key, behind.key]
+
+
+def open_until(shelf: Shelf, conversation: str) -> datetime | None:
+    name, account = name_of(conversation)
+    user = shelf.find(name)
+    until = user.reply_until.get(account) if isinstance(user, User) else None
+    return None if until is None else datetime.fromtimestamp(until, UTC)
+
+
+def test_until_when_a_user_may_be_answered():
+    """The furthest end of the window is found by any name of the user."""
+    shelf = Shelf()
+    far, near, further = (NOON + timedelta(hours=hours) for hours in (72, 25, 73))
+    play([says(ANNE, reply_until=far), says(ANNE, ANNES_ID, reply_until=near)], shelf)
+    for names in (of(ANNE), of(ANNES_ID)):
+        assert open_until(shelf, names) == far
+    play([says(ANNE, reply_until=further)], shelf)
+    assert open_until(shelf, of(ANNES_ID)) == further
+    assert open_until(shelf, of(BERT)) is None
+
+
+def test_until_when_a_group_may_be_answered():
+    """Whoever writes in a group opens the group's window, and not a window of their own."""
+    shelf = Shelf()
+    for hours, who in ((24, ANNE), (25, BERT)):
+        until = NOON + timedelta(hours=hours)
+        play([says(who, conversation=GROUP, reply_until=until)], shelf)
+        assert open_until(shelf, GROUP.id) == until
+    assert open_until(shelf, of(ANNE)) is None
 
 
 def users(shelf: Shelf) -> list[User]:

@@ -81,7 +81,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def crash(journal: PostgresJournal) -> None:
     """End a journal as the end of its process would: without a word to the server."""
     await journal._tasks.close()
-    await journal.database.__aexit__(None, None, None)
+    await journal.database.close()
 
 
 # --- appending -------------------------------------------------------------------------------

@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import apsw
 import attrs
 import pytest
 from hypothesis import given, settings
@@ -24,7 +22,6 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.cursor import held_in
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
@@ -235,7 +232,6 @@ async def test_read_ends_with_the_journal(path: Path) -> None:
 VICTIM = """
 import asyncio, sys
 from bridge.journal.sqlite import SqliteJournal
-from bridge.journal.sqlite.cursor import held_in
 from tests.bridge.events import message
 
 async def provider(journal, number):
@@ -350,22 +346,19 @@ async def test_what_others_hold_costs_a_lane_nothing(path: Path) -> None:
             )
             await cursor.settle(holding)
             held = lanes
-            steps.append(await journal.reading(partial(_steps, lane=entries[0].lane)))
+            count = _Steps()
+            await journal.reading(lambda db, count=count: db.set_progress_handler(count, 1))
+            assert len(await cursor.held(entries[0].lane, 8)) == 1
+            await journal.reading(lambda db: db.set_progress_handler(None))
+            steps.append(count.taken)
     assert steps[1] < 2 * steps[0]
 
 
-def _steps(connection: apsw.Connection, lane: str) -> int:
-    """Return how many steps SQLite's machine takes to find what a lane of `crm` holds."""
-    steps = 0
+class _Steps:
+    """How many steps SQLite's machine takes."""
 
-    def count() -> bool:
-        nonlocal steps
-        steps += 1
+    taken = 0
+
+    def __call__(self) -> bool:
+        self.taken += 1
         return False
-
-    connection.set_progress_handler(count, 1)
-    try:
-        assert len(held_in(connection, "crm", lane, 8)) == 1
-    finally:
-        connection.set_progress_handler(None)
-    return steps

@@ -21,7 +21,9 @@ from bridge.model import (
     Status,
     StatusChange,
     Text,
+    Unsupported,
 )
+from bridge.model.keys import unshown_key
 from tests.bridge.events import USER_PHONE, created, message, numbered_status, status
 from tests.bridge.journal.accounts import (
     USER_ID,
@@ -66,6 +68,23 @@ def test_every_history_ends_with_the_same_facts(data: st.DataObject) -> None:
     assert len({event.key for event in shelf.published}) == len(shelf.published)
     assert len({each.conversation.id for each in messages(shelf)}) == 1
     assert facts_of(messages(shelf)[-1]) == facts_of(messages(expected)[-1])
+
+
+@given(st.data())
+def test_what_is_not_shown_bars_nothing(data: st.DataObject) -> None:
+    """In any order the message comes out whole, and what is not shown at most once, before it."""
+    full, poor = data.draw(both_accounts())
+    hidden = attrs.evolve(poor, key=unshown_key(full.key), content=Unsupported(provider_type="106"))
+    history = data.draw(histories([full, hidden]))
+    shelf = play([*history, hidden])
+    told = messages(shelf)
+    shown = [each for each in told if not isinstance(each.content, Unsupported)]
+    assert told[len(told) - len(shown) :] == shown
+    assert len(told) - len(shown) <= (1 if None in history else 0)
+    first, *more = shown
+    assert (first.key, first.completes) == (full.key, None)
+    assert {each.completes for each in more} <= {full.key}
+    assert facts_of(shown[-1]) == facts_of(messages(play([hidden, full]))[-1])
 
 
 @given(st.data())

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bridge.errors import ConfigurationError, Unsendable
-from bridge.model import Media, MediaKind, Menu, Native, Option, Reaction
+from bridge.model import Media, MediaKind, Menu, Native, Option, Party, Reaction
 from tests.bridge.outbox.trips import USER, planned, under_way
 
 PNG = "https://example.com/a.png"
@@ -70,12 +70,27 @@ async def test_what_cannot_be_asked(options, said):
         assert (await trip.bridge.journal.follow()).position == 0
 
 
-@pytest.mark.parametrize("to", [None, 16505551234, "", "Maya Doe", "US.1\n2"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        *(None, 16505551234, "", "Maya Doe", "US.1\n2"),
+        *("0170 1234567", "0170/1234567", "01701234567", "+", "1234", "4" * 16),
+        *(Party(), Party(phone="01701234567"), Party(phone="Maya")),
+    ],
+)
 async def test_nobody_to_send_to(to):
     """Whom nothing names is told so."""
     async with planned("whatsapp") as trip, under_way(trip):
         with pytest.raises(Unsendable, match="nobody to send to"):
             await trip.bridge.send(to, "hello", via="whatsapp")
+
+
+async def test_an_id_has_an_end():
+    """A user id is no longer than those that providers may tell."""
+    async with planned("whatsapp") as trip, under_way(trip):
+        for to in ("US." + "1" * 510, Party(user_id="US." + "1" * 510)):
+            with pytest.raises(Unsendable, match="more than 512 bytes"):
+                await trip.bridge.send(to, "hello", via="whatsapp")
 
 
 async def test_a_way_that_is_no_word():

@@ -153,6 +153,7 @@ def answered(status: int, **headers: str):
         ({"answer": answered(404)}, Unfetchable, "HTTP 404"),
         ({"answer": answered(503)}, Unanswered, "HTTP 503"),
         ({"answer": answered(200, **{"Content-Encoding": "gzip"})}, Unfetchable, "compressed"),
+        ({"answer": answered(200, **{"Content-Encoding": "X, BR"})}, Unfetchable, "compressed"),
         ({"answer": broken_off}, Unanswered, "connection failed"),
         ({"answer": silent}, Unanswered, "in time"),
         ({"answer": answered(302)}, Unfetchable, "no URL"),
@@ -174,6 +175,18 @@ async def test_what_goes_wrong_leaves_nothing(  # noqa: PLR0917 - fixtures, and 
             max_size=len(CONTENT) + 1,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("coding", ["Identity", "aws-chunked, UTF-8", "binary", ""])
+async def test_what_stores_say_of_files_that_are_as_they_are(provider, downloads, coding):
+    """A coding that compresses nothing does not keep a file from being fetched."""
+
+    async def answer(_request):
+        return web.Response(body=CONTENT, headers={"Content-Encoding": coding})
+
+    provider.answer = answer
+    file = await downloads.fetch(picture(), provider.adapter())
+    assert file.content == CONTENT
 
 
 async def test_a_file_without_a_length_is_bounded(provider, downloads):

@@ -7,9 +7,14 @@ from contextlib import asynccontextmanager
 
 import attrs
 import orjson
+import pytest
 
 from bridge.adapter.simulation import SimulatedAnswer, SimulatedCallback
-from bridge.model import Status
+from bridge.errors import ConfigurationError, Unsendable
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.protocol import Entry
+from bridge.model import Status, Template
+from bridge.outbox.following import following
 from bridge.settings import OutboxSettings
 from bridge.testing.providers import SimulatedProvider
 from bridge.testing.providers.server import Trouble
@@ -19,10 +24,13 @@ from tests.bridge.outbox.trips import USER, Trip, planned, under_way
 
 @asynccontextmanager
 async def two_ways(
-    first: str, second: str, outbox: OutboxSettings | None = None
+    first: str,
+    second: str,
+    outbox: OutboxSettings | None = None,
+    journal: MemoryJournal | None = None,
 ) -> AsyncIterator[tuple[Trip, SimulatedProvider]]:
     """Run a bridge with two ways out; the second one's provider reports too."""
-    async with planned(first, outbox=outbox) as trip, SimulatedProvider() as other:
+    async with planned(first, outbox=outbox, journal=journal) as trip, SimulatedProvider() as other:
         adapter = ADAPTERS[second](other.url)
         trip.bridge.add_adapter(second, adapter)
         async with under_way(trip):
@@ -67,6 +75,74 @@ async def test_the_next_way_has_as_long_as_the_first_one_had():
             first.intent.expires_at - first.occurred_at
         )
         assert second.occurred_at >= first.intent.expires_at
+
+
+async def test_a_template_for_the_way_that_has_templates():
+    """Where RCS cannot reach a user, WhatsApp has the text, and the template in its place."""
+    template = Template(name="hello_again", language="en")
+    async with two_ways("rcs", "whatsapp") as (trip, other):
+        trip.provider.rules.unreachable.add(USER)
+        other.rules.window = 24 * 3600.0
+        sending = await trip.bridge.send(
+            USER, "hello", via="rcs", fallback=["whatsapp"], otherwise=template
+        )
+        change = await sending.outcome(10, until="read")
+        assert (change.channel, change.current) == ("whatsapp", Status.READ)
+        assert [each.body["type"] for each in other.arrived] == ["template"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"fallback": ["vibre"]}, ConfigurationError, "vibre"),
+        ({"otherwise": Template(name="t", language="en")}, Unsendable, "there are no templates"),
+        (
+            {"otherwise": Template(name="t"), "fallback": ["whatsapp"]},
+            Unsendable,
+            "without its language",
+        ),
+    ],
+)
+async def test_what_goes_in_its_place_is_checked_at_once(options, error, said):
+    """For an answer as for what is sent first, also where nothing would be sent."""
+    async with two_ways("rcs", "whatsapp") as (trip, _):
+        await trip.say()
+        await trip.until(lambda: trip.events)
+        with pytest.raises(error, match=said):
+            await trip.bridge.reply(trip.events[0], "hello", **options)
+        with pytest.raises(error, match=said):
+            await trip.bridge.send(USER, "hello", via="rcs", **options)
+        with pytest.raises(error, match=said):
+            trip.bridge._outbox.compose(USER, "hello", via="rcs", **options)
+        assert trip.provider.requests == []
+
+
+class Slow(MemoryJournal):
+    """Takes so long to say that a message is not there that its status has come meanwhile."""
+
+    awaited: Trip | None = None
+
+    async def find(self, key: str) -> Entry | None:
+        trip, self.awaited = self.awaited, None
+        if trip is None:
+            return await super().find(key)
+        await trip.until(lambda: any(each.source == "whatsapp" for each in trip.statuses()))
+        return None
+
+
+async def test_an_outcome_that_comes_while_it_is_looked_for():
+    """The next way may be done before anybody has looked for its message."""
+    journal = Slow()
+    async with two_ways("rcs", "whatsapp", journal=journal) as (trip, other):
+        other.rules.statuses = ()
+        trip.provider.rules.unreachable.add(USER)
+        sending = await trip.bridge.send(USER, "hello", via="rcs", fallback=["whatsapp"])
+        await trip.until(lambda: any(each.status is Status.FAILED for each in trip.statuses()))
+        (failed,) = trip.statuses(sending.message_id)
+        (after,) = following(trip.bridge._outbox.ways, sending.messages[0], failed)
+        journal.awaited = trip
+        late = attrs.evolve(sending, messages=[after])
+        assert (await late.outcome(10)).channel == "whatsapp"
 
 
 async def test_what_may_have_arrived_goes_no_other_way():

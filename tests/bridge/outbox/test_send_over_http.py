@@ -130,6 +130,11 @@ async def test_a_dry_run_sends_nothing():
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "fallback": "x"}, "fallback"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "otherwise": {"kind": "text",
          "text": "x"}}, "otherwise: expected a template"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "wait": True}, "wait"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "key": ""}, "key: empty"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "dry_run": "true"}, "dry_run"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "dry_run": 1}, "dry_run"),
+        (400, {"to": USER, "via": "whatsapp", "text": "hi", "force": "no"}, "force"),
         (422, {"to": USER, "via": "nobody", "text": "hi"}, "via"),
         (422, {"to": USER, "via": "whatsapp", "text": "hi", "expires": "soon"}, "expires"),
         (422, {"to": USER, "via": "whatsapp", "content": {"kind": "deletion",
@@ -142,6 +147,18 @@ async def test_what_makes_no_sense_is_told(status, body, said):
         told = await send(status, **body)
         assert said in told["detail"]
         assert (await send.trip.bridge.journal.follow()).position == 0
+
+
+async def test_a_header_without_a_key_is_none():
+    """Who wants a message sent once is not left without a key in silence."""
+    async with sending() as send:
+        for header in ("", '""'):
+            told = await send(
+                400, to=USER, via="whatsapp", text="hi", headers={"Idempotency-Key": header}
+            )
+            assert told["detail"] == "key: empty"
+        assert (await send.trip.bridge.journal.follow()).position == 0
+        assert await send(to=USER, via="whatsapp", text="hi", key=None, fallback=None)
 
 
 async def test_the_token_for_sending_is_for_nothing_else():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network
@@ -15,6 +16,7 @@ import pytest
 from bridge import installed, settings
 from bridge.adapter.signing import Network, Secret
 from bridge.errors import ConfigurationError, UnknownAdapter
+from bridge.settings.reader import text_of
 from bridge.settings.structure import Duration, Size
 
 
@@ -74,6 +76,11 @@ def read(text, **environ):
     return settings.loads(
         text, adapter_settings, environ, installed=["acme", "incs"], engines=engines
     )
+
+
+def load(path, adapter_settings=adapter_settings, environ=os.environ, **more):
+    path = Path(path)
+    return settings.loads(text_of(path), adapter_settings, environ, path=path, **more)
 
 
 def acme(text, **environ):

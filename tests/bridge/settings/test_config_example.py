@@ -25,6 +25,7 @@ from bridge.settings import (
     SubscriberTable,
     TracingSettings,
 )
+from tests.bridge.settings.documents import load
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 
@@ -51,7 +52,7 @@ def built_in_settings(name):
 
 def test_example_loads_as_it_is():
     """The example works with nothing else set, and its adapter is made from it."""
-    result = settings.load(EXAMPLE, built_in_settings, {})
+    result = load(EXAMPLE, built_in_settings, {})
     assert list(result.adapters) == ["incs"]
     incs = result.adapters["incs"].settings
     assert len(incs.tokens) == 1
@@ -64,7 +65,7 @@ def test_example_loads_as_it_is():
 
 def test_example_takes_the_token_from_the_environment():
     """The example's token is replaced by the one in the environment."""
-    entry = settings.load(EXAMPLE, built_in_settings, {"INCS_TOKEN": "mine"}).adapters["incs"]
+    entry = load(EXAMPLE, built_in_settings, {"INCS_TOKEN": "mine"}).adapters["incs"]
     assert entry.settings.tokens == (Secret("mine"),)
 
 

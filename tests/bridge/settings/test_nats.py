@@ -12,8 +12,7 @@ from bridge.errors import ConfigurationError
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.runtime import Bridge
-from bridge.settings import load
-from tests.bridge.settings.documents import problems, read
+from tests.bridge.settings.documents import load, problems, read
 
 
 def test_defaults():

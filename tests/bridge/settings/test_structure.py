@@ -11,7 +11,7 @@ import pytest
 from bridge import settings
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
-from tests.bridge.settings.documents import Acme, Channel, Colour, acme, problems, read
+from tests.bridge.settings.documents import Acme, Channel, Colour, acme, load, problems, read
 
 
 @attrs.frozen
@@ -277,7 +277,7 @@ def test_paths_start_where_the_document_lies(tmp_path):
     """A relative path of an adapter's settings is relative to the file, wherever it stands."""
     config = tmp_path / "config.toml"
     config.write_text('[adapters.x]\nroots = ["a", 1, "/b"]\nlogin.user = "jo"\nlogin.file = "c"')
-    assert settings.load(config, lambda _: Account).adapters["x"].settings == Account(
+    assert load(config, lambda _: Account).adapters["x"].settings == Account(
         Key("jo", tmp_path / "c"), tmp_path / "home", (tmp_path / "a", 1, Path("/b"))
     )
 

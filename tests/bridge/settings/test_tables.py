@@ -22,7 +22,7 @@ from bridge.settings import (
     Settings,
     SubscriberTable,
 )
-from tests.bridge.settings.documents import Acme, adapter_settings, problems, read
+from tests.bridge.settings.documents import Acme, adapter_settings, load, problems, read
 
 
 def test_nothing_set_gives_the_defaults():
@@ -394,7 +394,7 @@ def test_file_is_named(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text("\ufeff[server]\nport = 'x'\n", encoding="utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        settings.load(str(config), adapter_settings)
+        load(str(config), adapter_settings)
     assert str(caught.value) == (f'{config}:2: server.port: expected an integer, found string "x"')
 
 
@@ -402,20 +402,20 @@ def test_journal_stands_beside_the_file(tmp_path):
     """The journal's path starts from the directory of the settings, unless it is absolute."""
     config = tmp_path / "config.toml"
     config.write_text('[journal]\npath = "data/events.db"\n')
-    result = settings.load(config, adapter_settings)
+    result = load(config, adapter_settings)
     assert result.path == config
     assert result.journal.path == tmp_path / "data/events.db"
     config.write_text('[journal]\npath = "/var/lib/events.db"\n')
-    assert settings.load(config, adapter_settings).journal.path == Path("/var/lib/events.db")
+    assert load(config, adapter_settings).journal.path == Path("/var/lib/events.db")
 
 
 def test_unreadable_settings(tmp_path):
     """A file that is missing or no text is a problem that names the file."""
     with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read: No such file"):
-        settings.load(tmp_path / "none.toml", adapter_settings)
+        load(tmp_path / "none.toml", adapter_settings)
     (tmp_path / "bad.toml").write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigurationError, match=r"bad\.toml: cannot be read: not text in UTF-8"):
-        settings.load(tmp_path / "bad.toml", adapter_settings)
+        load(tmp_path / "bad.toml", adapter_settings)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_adapters_objections_are_located(tmp_path):
             Problem(key="", message="all wrong"),
         )
     )
-    located = settings.load(config, adapter_settings).locate("adapters.acme", objection)
+    located = load(config, adapter_settings).locate("adapters.acme", objection)
     assert "\n".join(map(str, located)) == (
         f"{config}:1: adapters.acme.tokens: empty\n"
         f"{config}:5: adapters.acme.channels[0].id: odd\n"
