@@ -25,13 +25,13 @@ from bridge.adapter import (
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, integer, mapping, phone
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.sending import json_body, refused_by_status, retry_after
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs.capabilities import CHANNELS, VIBER
 from bridge.adapters.incs.channels import Channel
 from bridge.adapters.rcs.wire import CHANNEL as RCS
 from bridge.adapters.whatsapp.outgoing import (
-    JsonObject,
     carousel,
     components,
     interactive,

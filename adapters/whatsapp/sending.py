@@ -24,11 +24,11 @@ from bridge.adapter import (
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.whatsapp.capabilities import CAPABILITIES
 from bridge.adapters.whatsapp.outgoing import (
-    JsonObject,
     carousel,
     components,
     contact_object,
