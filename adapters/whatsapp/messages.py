@@ -61,6 +61,8 @@ def translate_message(
 
     `raw` is what came, where `item` has been made of it.
     """
+    if "to" in item and value.origin is _BY_USER and _is_echo(item, value):
+        value = attrs.evolve(value, origin=_of_business(value))
     scope = value.scope
     message_id = required_id(item, "id")
     occurred_at = instant(item.get("timestamp"))
@@ -119,7 +121,7 @@ def translate_echo(item: JsonObject, value: ValueContext) -> Message:
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/smb_message_echoes
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/standby/
     """
-    value = attrs.evolve(value, origin=Origin.APP if value.owned else Origin.AGENT)
+    value = attrs.evolve(value, origin=_of_business(value))
     sent = item.get("message")
     if type(sent) is not dict or "type" in item:
         return translate_message(item, value)
@@ -129,6 +131,25 @@ def translate_echo(item: JsonObject, value: ValueContext) -> Message:
     if sent.get("recipient_type") == "group":
         flat |= {"group_id": flat["to"], "to": None}
     return translate_message(flat, value, raw=item)
+
+
+def _of_business(value: ValueContext) -> Origin:
+    """Return what the business sent a message with: its app, or what another responder is."""
+    return Origin.APP if value.owned else Origin.AGENT
+
+
+def _is_echo(item: JsonObject, value: ValueContext) -> bool:
+    """Return whether an item of `messages` is from the business, and to somebody else.
+
+    What a user writes has no `to`. A gateway may hand on an echo in the form of a message.
+    """
+    sender, recipient = phone(item.get("from")), phone(item.get("to"))
+    return (
+        sender is not None
+        and recipient is not None
+        and value.is_business(sender)
+        and not value.is_business(recipient)
+    )
 
 
 def _is_outbound(item: JsonObject, value: ValueContext) -> bool:

@@ -80,7 +80,7 @@ def identity_of(user: Party) -> str | None:
 def first_error(errors: JsonValue) -> ProviderError | None:
     """Return the first of an array of errors, or the only one where there is no array.
 
-    Words alone are an error's title, where no object tells more.
+    Words alone are an error's title, and digits its code, where no object tells more.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
@@ -88,7 +88,10 @@ def first_error(errors: JsonValue) -> ProviderError | None:
     error = next((each for each in told if type(each) is dict and each), None)
     if error is None:
         words = next(filter(None, map(filled, told)), None)
-        return None if words is None else build.provider_error(title=words)
+        if words is None:
+            return None
+        name = "code" if words.isdigit() else "title"
+        return build.provider_error(**{name: words})
     data = error.get("error_data")
     return build.provider_error(
         code=identifier(error.get("code")),

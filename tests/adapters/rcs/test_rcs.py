@@ -193,6 +193,17 @@ def test_a_token_in_the_path_does_not_stand_for_a_signature():
             rcs.verify(callback(body, tail="t"))
 
 
+def test_data_that_a_gateway_has_decoded_needs_the_token(rcs):
+    """Google's object as text in its envelope is a bare one: it takes the path's token."""
+    bare = Rcs("rcs", RcsSettings(bare=True, tokens=(Secret("t"),)))
+    body = {"message": {"data": f" {INNER.decode()}"}}
+    parsed = bare.parse(bare.verify(callback(body, tail="t")))
+    assert [event.message_id for event in parsed.events] == ["0b3c6f52-5a57-4c8e-9a4d-0f6a1de9f001"]
+    for adapter in (bare, rcs):
+        with pytest.raises(NotAuthentic):
+            adapter.verify(callback(body))
+
+
 def test_insecure_does_without_what_is_not_configured():
     """An insecure adapter accepts an envelope, a handshake and a bare object unproved."""
     rcs = Rcs("rcs", RcsSettings(insecure=True))
