@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -121,8 +122,13 @@ class Newest:
         place = position, limit
         if place not in self._pages:
             self._pages[place] = asyncio.create_task(self._page(*place))
-            self._pages[place].add_done_callback(lambda _: self._pages.pop(place, None))
+            self._pages[place].add_done_callback(partial(self._has_page, place))
         return await asyncio.shield(self._pages[place])
+
+    def _has_page(self, place: tuple[int, int], page: asyncio.Task[Sequence[Entry]]) -> None:
+        self._pages.pop(place, None)
+        if not page.cancelled():
+            page.exception()  # asked for, since whoever wanted it may have gone away
 
     async def _page(self, position: int, limit: int) -> Sequence[Entry]:
         reach = self.reach
