@@ -19,7 +19,6 @@ import attrs
 
 from bridge import settings as tables
 from bridge.errors import ConfigurationError, Problem, UnknownAdapter
-from bridge.settings.reader import text_of
 from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
@@ -237,5 +236,5 @@ def read(path: Path | str) -> tables.Settings:
     """Read the settings from a file, with what is installed. Raises `ConfigurationError`."""
     path = Path(path)
     return tables.loads(
-        text_of(path), settings_class, installed=adapters(), engines=engines(), path=path
+        tables.text_of(path), settings_class, installed=adapters(), engines=engines(), path=path
     )

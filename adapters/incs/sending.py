@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
+import attrs
+
 from bridge.adapter import (
     Accepted,
     Capabilities,
@@ -23,13 +25,13 @@ from bridge.adapter import (
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, integer, mapping, phone
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.sending import json_body, refused_by_status, retry_after
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs.capabilities import CHANNELS, VIBER
 from bridge.adapters.incs.channels import Channel
 from bridge.adapters.rcs.wire import CHANNEL as RCS
 from bridge.adapters.whatsapp.outgoing import (
-    JsonObject,
     carousel,
     components,
     interactive,
@@ -173,9 +175,9 @@ class IncsSender:
         code = integer(body.get("code"))
         if code == _FINE and body.get("status") != "error":
             return Accepted(message_id=identifier(mapping(body.get("data")).get("msg_id")))
-        if code not in CODES:
-            return refused_by_status(response, "no code that is documented")
         words = filled(body.get("message"))
+        if code not in CODES:
+            return _undocumented(code, words, response)
         remedy = CODES[code][0]
         told = str(code)
         if code == _WHATSAPP_REFUSED:
@@ -195,6 +197,20 @@ class IncsSender:
         if remedy is None and (code := integer(error.code)) in CODES:
             remedy = CODES[code][0]
         return remedy or Remedy.REFUSED
+
+
+def _undocumented(code: int | None, words: str | None, response: Response) -> Refused:
+    """Return what a response means whose code is not documented: what its HTTP status says.
+
+    With any code but that of success it is INCS who refuses, so that a success is no doubt.
+    """
+    unknown = refused_by_status(response, "no code that is documented")
+    if code in (None, _FINE):
+        return unknown
+    told = attrs.evolve(unknown, error=ProviderError(code=str(code), title=words))
+    if response.status == _FINE:
+        return attrs.evolve(told, remedy=Remedy.REFUSED, in_doubt=False)
+    return told
 
 
 def _whatsapp_code(body: JsonObject, words: str | None) -> str | None:

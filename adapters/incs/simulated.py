@@ -275,31 +275,16 @@ def _said_on_viber(content: Said) -> JsonObject:
 def _on_whatsapp(
     digits: str, content: Said, message_id: str, channel: Channel, now: datetime
 ) -> JsonValue:
-    message: JsonObject = {
-        "from": digits,
-        "id": message_id,
-        "timestamp": str(int(now.timestamp())),
-        **_said_on_whatsapp(content, message_id),
-    }
+    """Return a message in Meta's form, in which INCS adds the link of a file."""
+    told = whatsapp.said(content, message_id)
+    if isinstance(content, Media) and content.url is not None:
+        told[content.media] = {**mapping(told[content.media]), "link": content.url}
     metadata: JsonObject = {
         "display_phone_number": channel.business_phone or "",
         "phone_number_id": "302702419599374",
     }
-    contact: JsonObject = {"profile": {"name": "Lessie"}, "wa_id": digits}
-    return {
-        "messaging_product": "whatsapp",
-        "metadata": metadata,
-        "contacts": [contact],
-        "messages": [message],
-    }
-
-
-def _said_on_whatsapp(content: Said, message_id: str) -> JsonObject:
-    """Return the content in Meta's form, in which INCS adds the link of a file."""
-    told = whatsapp.said(content, message_id)
-    if isinstance(content, Media) and content.url is not None:
-        told[content.media] = {**mapping(told[content.media]), "link": content.url}
-    return told
+    inbound = whatsapp.inbound(digits, told, message_id, now)
+    return {"messaging_product": "whatsapp", "metadata": metadata, **inbound}
 
 
 def _on_rcs(

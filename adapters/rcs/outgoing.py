@@ -7,14 +7,13 @@ https://developers.google.com/business-communications/rcs-business-messaging/ref
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.texts import degrees, link_to
 from bridge.adapters.rcs import capabilities
 from bridge.errors import Unsendable
 from bridge.model import Carousel, Content, JsonValue, Media, MediaKind, Menu, Option, Text
-
-JsonObject: TypeAlias = dict[str, JsonValue]
 
 _CARD_FILES: Final = (MediaKind.IMAGE, MediaKind.VIDEO)
 

@@ -29,10 +29,11 @@ from bridge.adapter import (
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, mapping, phone
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.rcs.capabilities import CAPABILITIES, MESSAGE
-from bridge.adapters.rcs.outgoing import JsonObject, content_message
+from bridge.adapters.rcs.outgoing import content_message
 from bridge.adapters.rcs.refusals import ALREADY_EXISTS, STATUSES, refusal
 from bridge.adapters.rcs.wire import CHANNEL
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unsendable

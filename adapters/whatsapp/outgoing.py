@@ -8,8 +8,9 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/refere
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.texts import degrees
 from bridge.adapters.whatsapp import capabilities
 from bridge.errors import Unsendable
@@ -25,8 +26,6 @@ from bridge.model import (
     Template,
     TemplateParameter,
 )
-
-JsonObject: TypeAlias = dict[str, JsonValue]
 
 _KINDS: Final = {MediaKind.VOICE: "audio"}
 _NEEDS_TOKEN: Final = "lookaside.fbsbx.com"  # noqa: S105 - the host of links from callbacks

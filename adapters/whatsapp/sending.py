@@ -24,11 +24,11 @@ from bridge.adapter import (
 from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, mapping, phone, sequence
+from bridge.adapter.reading import JsonObject
 from bridge.adapter.sending import json_body, refused_by_status
 from bridge.adapter.signing import Secret
 from bridge.adapters.whatsapp.capabilities import CAPABILITIES
 from bridge.adapters.whatsapp.outgoing import (
-    JsonObject,
     carousel,
     components,
     contact_object,
@@ -66,6 +66,7 @@ _ACCEPTED: Final = "accepted"
 _SUCCESS: Final = 200
 _AI_AGENT: Final = "ai_agent"
 _MAX_METADATA: Final = 2000
+_IN_A_GROUP: Final = CAPABILITIES.in_a_group()
 _PRODUCT: Final = {"messaging_product": "whatsapp"}
 _NEVER_QUOTES: Final = (Template, Reaction)
 
@@ -88,7 +89,8 @@ class WhatsAppSender:
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:  # noqa: ARG002
         """Return the request that sends a message; `ttl` is set on templates, not on messages."""
         number_id = self._number(message.account)
-        content = single(message.content, CAPABILITIES)
+        is_group = message.conversation.kind is ConversationKind.GROUP
+        content = single(message.content, _IN_A_GROUP if is_group else CAPABILITIES)
         return Request(
             url=f"{self._base_url}/{number_id}/messages",
             headers=self._headers,

@@ -271,16 +271,7 @@ class SimulatedWhatsApp:
         wamid = wamid_of(self._count, digits)
         self._received.add(wamid)
         self._number = account or self._number
-        is_hidden = "." in digits
-        message: JsonObject = {
-            "from_user_id" if is_hidden else "from": digits,
-            "id": wamid,
-            "timestamp": str(int(now.timestamp())),
-            **said(content, wamid),
-        }
-        name = "user_id" if is_hidden else "wa_id"
-        contact: JsonObject = {"profile": {"name": "Maya"}, name: digits}
-        return self._envelope({"contacts": [contact], "messages": [message]})
+        return self._envelope(inbound(digits, said(content, wamid), wamid, now))
 
     def _envelope(self, value: JsonObject) -> JsonValue:
         metadata: JsonObject = {
@@ -291,6 +282,20 @@ class SimulatedWhatsApp:
         change: JsonObject = {"field": "messages", "value": told}
         entry: JsonObject = {"id": _WABA, "changes": [change]}
         return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+def inbound(user: str, told: JsonObject, message_id: str, now: datetime) -> JsonObject:
+    """Return a user's message and contact; an id with a dot is a hidden phone's."""
+    is_hidden = "." in user
+    message: JsonObject = {
+        "from_user_id" if is_hidden else "from": user,
+        "id": message_id,
+        "timestamp": str(int(now.timestamp())),
+        **told,
+    }
+    name = "user_id" if is_hidden else "wa_id"
+    contact: JsonObject = {"profile": {"name": "Maya"}, name: user}
+    return {"contacts": [contact], "messages": [message]}
 
 
 def said(content: Said, message_id: str) -> JsonObject:

@@ -13,7 +13,7 @@ from typing import Final, final
 import attrs
 
 from bridge.errors import Unsendable
-from bridge.model import MediaKind, Menu, Option
+from bridge.model import Carousel, Contacts, Location, Media, MediaKind, Menu, Option
 
 _NO_FILES: Final[frozenset[MediaKind]] = frozenset()
 
@@ -239,3 +239,14 @@ class Capabilities:
     echoes: bool = False
     copies: bool = False
     pace: Pace = Pace()
+
+    def in_a_group(self) -> Capabilities:
+        """Return what is left of them in a group; what it does not take may become a text there."""
+        return attrs.evolve(
+            self,
+            menus=self.menus if Menu.kind in self.groups else (),
+            carousel=self.carousel if Carousel.kind in self.groups else None,
+            media=self.media if Media.kind in self.groups else {},
+            location=self.location and Location.kind in self.groups,
+            contacts=self.contacts if Contacts.kind in self.groups else 0,
+        )

@@ -69,14 +69,13 @@ def parts(
     Raises `Unsendable` with the limit in words where the channel cannot carry the message, and
     with `strict` also where it could only carry it degraded or in parts.
     """
-    fitted = fit(message.content, capabilities)
+    is_group = message.conversation.kind is ConversationKind.GROUP
+    fitted = fit(message.content, capabilities.in_a_group() if is_group else capabilities)
     losses = list(fitted.losses)
     if message.reply_to is not None and not capabilities.quote:
         losses.append("the quotation is left out")
-    if message.conversation.kind is ConversationKind.GROUP:
-        for content in fitted.contents:
-            if content.kind not in capabilities.groups:
-                raise Unsendable(f"{capabilities.title}: a group takes no {content.kind}")
+    if is_group and not all(each.kind in capabilities.groups for each in fitted.contents):
+        raise Unsendable(f"{capabilities.title}: a group takes no {message.content.kind}")
     if strict and losses:
         raise Unsendable(f"{capabilities.title}: {'; '.join(losses)}")
     if len(fitted.contents) == 1:

@@ -55,10 +55,12 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
-    identities = _identities(event, _user_of(event))
-    if len(identities) == 1:  # in half the time
-        return [_name(event.domain, event.channel, identities[0])]
-    return [_name(event.domain, event.channel, each) for each in identities]
+    party = _user_of(event)
+    if type(event) is Message and party is not None and party.phone:
+        others = (party.user_id, party.parent_user_id)
+        if others == _NO_IDS and type(event.content) is not System:  # as nearly all, in half
+            return [_name(event.domain, event.channel, party.phone)]
+    return [_name(event.domain, event.channel, each) for each in _identities(event, party)]
 
 
 def is_settled(message: Message, ledger: Ledger) -> bool:
@@ -92,6 +94,8 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         and (others == _NO_IDS or (account in user.identified and _has_both(user, *others)))
     ):
         return False
+    if message.reply_until is None and message.owned and account not in user.owned:
+        return True  # it says nothing of the terms
     heard = _heard(message, user, account)
     if heard is not user:
         ledger.save(heard)

@@ -82,7 +82,9 @@ class Overlay(Ledger, Generic[Id]):
     `id_of_name` for a record's name alone, where that is quicker.
     `stored_queue` returns what is stored of a lane, and `stored_lane` the lane in which the event
     of a key is stored to wait. An id in the place of a record is a tie. `lanes` says where the
-    event of a key waits; None: it does not any more.
+    event of a key waits; None: it does not any more. `at_hand` are stored records that need not be
+    read, as far as there are any. What the engine has looked up in vain may be in `unknown`, keys
+    that are neither stored as known nor stored to wait, and in `missing`, names without a record.
     """
 
     def __init__(
@@ -92,15 +94,19 @@ class Overlay(Ledger, Generic[Id]):
         stored_queue: Callable[[str], Queue | None],
         stored_lane: Callable[[Id], str | None],
         id_of_name: Callable[[str], Id] | None = None,
+        at_hand: Mapping[Id, Record | Id] | None = None,
     ) -> None:
         self.ids: dict[str, Id] = ids
         self._id_of_name: Callable[[str], Id] = id_of_name or ids.__getitem__
+        self._at_hand: Mapping[Id, Record | Id] = {} if at_hand is None else at_hand
         self._stored_queue = stored_queue
         self._stored_lane: Callable[[Id], str | None] = stored_lane
         self.claims: dict[Id, Id | None] = {}
         self.records: dict[Id, Record | Id] = {}
         self.queues: dict[str, Queue] = {}
         self.lanes: dict[Id, str | None] = {}
+        self.unknown: set[Id] = set()
+        self.missing: set[Id] = set()
         self._published: list[Published] = []
         self._events: dict[Id, Event] = {}  # of those, the ones before `_indexed`
         self._indexed = 0
@@ -126,10 +132,13 @@ class Overlay(Ledger, Generic[Id]):
 
     def knows(self, key: str) -> bool:
         """See `Ledger.knows`."""
-        name = self.ids[key]
-        if name in self.claims or self.has_key(name):
+        name, lanes = self.ids[key], self.lanes
+        if name in self.claims:
             return True
-        lanes = self.lanes
+        if name in self.unknown:
+            return name in lanes and lanes[name] is not None
+        if self.has_key(name):
+            return True
         return (lanes[name] if name in lanes else self._stored_lane(name)) is not None
 
     def claim(self, key: str, of: str | None = None) -> None:
@@ -168,7 +177,11 @@ class Overlay(Ledger, Generic[Id]):
     def find(self, name: str) -> Record | None:
         """See `Ledger.find`."""
         own = self._id_of_name(name)
-        found = self.records.get(own) or self.stored_record(own)
+        found = self.records.get(own) or self._at_hand.get(own)
+        if found is None:
+            if own in self.missing:
+                return None
+            found = self.stored_record(own)
         if found is None or isinstance(found, _RECORDS):
             return found
         found = self.records.get(found) or self.stored_record(found)

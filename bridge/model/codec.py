@@ -170,20 +170,19 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
     first = [f"'kind': {cls.kind!r}"] if cls in _TAGGED else []
     for field in sorted(attrs.fields(cls), key=lambda field: field.name == "raw"):
         name, hint = field.name, hints[field.name]
-        wanted = _present(hint) if _is_optional(hint) else hint
-        change = _change(wanted, names)
         access = f"value.{name}"
         if (read := stored(cls, name)) is not None:
             names[f"read_{name}"], access = read, f"read_{name}(value)"
-        if len(source) == 1 and change is None and field.default is not None:
-            first.append(f"{name!r}: {access}")  # with others at once, in half the time
-            continue
-        lines = [f"result[{name!r}] = {access}"]
-        if change is not None:
-            lines = [f"item = {access}", change, f"result[{name!r}] = item"]
+        wanted = _present(hint) if _is_optional(hint) else hint
         if field.default is None:
-            lines = [f"if {access} is not None:", *(f"    {line}" for line in lines)]
-        source += [f"    {line}" for line in lines]
+            plain = _plain_form(wanted, "item", names)
+            source.append(f"    if (item := {access}) is not None: result[{name!r}] = {plain}")
+            continue
+        plain = _plain_form(wanted, access, names)
+        if len(source) == 1:
+            first.append(f"{name!r}: {plain}")  # with others at once, in half the time
+        else:
+            source.append(f"    result[{name!r}] = {plain}")
     source.insert(1, f"    result = {{{', '.join(first)}}}")
     source.append("    return result")
     exec("\n".join(source), names)  # noqa: S102 - made of nothing but our own field names
@@ -191,23 +190,29 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
     return write
 
 
-def _change(hint: _Hint, names: dict[str, Any]) -> str | None:
-    """Return the line that makes plain what a hint promises, if it is not; add what it names."""
+def _plain_form(hint: _Hint, value: str, names: dict[str, Any]) -> str:
+    """Return the expression that makes plain what a hint promises; add what it names."""
     if hint is datetime:
-        return "if item.tzinfo is not UTC: item = in_utc(item)"
+        return f"item if (item := {value}).tzinfo is UTC else in_utc(item)"
     if hint is float:
-        return "item = finite(item)"
+        return f"finite({value})"
     if hint in (Content, ContentT_co):
-        return "item = of[type(item)](item) if type(item) in of else item"
+        return f"of[type(item)](item) if type(item := {value}) in of else item"
     if not isinstance(hint, type):
-        return None
-    names[hint.__name__] = hint
+        return value
+    word = hint.__name__
     if issubclass(hint, StrEnum):
-        # `value` is a property, and takes longer than all the rest of a field.
-        return f"if type(item) is {hint.__name__}: item = item._value_"
+        # A member's attributes take longer than comparing it with all others.
+        plain, asked = "", f"(item := {value})"
+        for number, member in enumerate(hint):
+            names[f"{word}_{number}"] = member
+            plain += f"{str(member)!r} if {asked} is {word}_{number} else "
+            asked = "item"
+        return f"{plain}item"
     if attrs.has(hint):
-        return f"if type(item) is {hint.__name__}: item = of[{hint.__name__}](item)"
-    return None
+        names[word] = hint
+        return f"of[{word}](item) if type(item := {value}) is {word} else item"
+    return value
 
 
 def _in_utc(value: datetime) -> datetime:

@@ -344,7 +344,9 @@ class Outbox:
                 return
 
     def _heed(self, message: Message, change: StatusChange) -> None:
-        """Slow down or stop what a status says is too fast or may not send."""
+        """Slow down or stop what a status says is too fast or may not send, unless that is over."""
+        if (self._now - change.received_at).total_seconds() > _STOPPED:
+            return
         with suppress(ConfigurationError, KeyError):
             way = self.ways.of(message.source)
             error = change.error or ProviderError()

@@ -10,7 +10,7 @@ import attrs
 
 from bridge.journal.protocol import Journal, Start
 from bridge.journal.tracks import RANK
-from bridge.model import Message, Status, StatusChange
+from bridge.model import Message, Status, StatusChange, Template
 from bridge.outbox.following import following
 from bridge.outbox.ways import Ways
 
@@ -66,7 +66,11 @@ class Sending:
             if change.current in _ENDED:
                 # Something else may go out in its place.
                 others = following(self._ways, message, change)
-                return await self._outcome_of_all(others, wanted) if others else change
+                if not others:
+                    return change
+                change = await self._outcome_of_all(others, wanted)
+                if change.current in _ENDED or isinstance(others[0].content, Template):
+                    return change  # a template goes for all parts
         return change
 
     async def _outcome(self, message: Message, wanted: int) -> StatusChange:

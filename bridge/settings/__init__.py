@@ -11,10 +11,11 @@ from bridge.lazy import lazily
 if TYPE_CHECKING:
     from bridge.settings.admin import *
     from bridge.settings.loading import *
+    from bridge.settings.reader import text_of
     from bridge.settings.structure import *
     from bridge.settings.tables import *
 else:
-    __getattr__, __dir__ = lazily(__name__, "admin structure tables loading")
+    __getattr__, __dir__ = lazily(__name__, "admin structure tables reader loading")
 
 __all__ = [
     "CONSOLE",
@@ -45,4 +46,5 @@ __all__ = [
     "loads",
     "matching",
     "seconds",
+    "text_of",
 ]

@@ -10,6 +10,8 @@ import asyncio
 import base64
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +34,8 @@ _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
 _WRONG_LAST_SEQUENCE: Final = frozenset((10071, 10164))
 _STATUS: Final = "Status"
+_ACKNOWLEDGED: Final = "$JS.ACK."
+_DENIED: Final = "permissions violation"
 _BATCH_HEADERS: Final = 256  # bytes of the headers of a batch, and of a condition
 _MAX_SUBJECT: Final = 2048
 """Bytes: a server takes lines of 4096 (max_control_line), in which a reply's subject stands too."""
@@ -143,6 +147,7 @@ class Broker:
         self.clients = 0  # counts those that there have been, each with subscriptions of its own
         self.connection = 0  # counts those that there have been
         self._fault: Exception | None = None  # the client goes on trying, and raises a time-out
+        self._denied = ("", -math.inf)  # the last thing that this client may not do, and when
         self._changed: Callable[[], None] = lambda: None
 
     # --- the connection ------------------------------------------------------------------
@@ -205,7 +210,10 @@ class Broker:
                 await self._client.close()
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call this with every connection that is lost, or new and not yet used by anybody."""
+        """Call this with every connection that is lost, or new and not yet used by anybody.
+
+        And where nobody answers what JetStream should answer: a stream may be gone.
+        """
         self._changed = changed
 
     async def until_closed(self) -> None:
@@ -218,6 +226,8 @@ class Broker:
 
     async def _failed(self, error: Exception) -> None:
         self._fault = error
+        if _DENIED in str(error).lower():
+            self._denied = _words(error), time.monotonic()
         _LOG.debug("the connection to NATS: %s", type(error).__name__)
 
     async def _gone(self) -> None:
@@ -249,12 +259,17 @@ class Broker:
     async def request(self, subject: str, data: bytes, headers: Headers | None = None) -> Msg:
         """Ask, and return the answer."""
         with self._border():
-            return await self._client.request(
-                subject,
-                data,
-                timeout=self._timeout,
-                headers=None if headers is None else dict(headers),
-            )
+            try:
+                return await self._client.request(
+                    subject,
+                    data,
+                    timeout=self._timeout,
+                    headers=None if headers is None else dict(headers),
+                )
+            except nats.errors.NoRespondersError:
+                if not subject.startswith(_ACKNOWLEDGED):  # a consumer may be another one by now
+                    self._changed()
+                raise
 
     async def send(
         self, subject: str, data: bytes, *, headers: Headers | None = None, reply: str = ""
@@ -292,6 +307,9 @@ class Broker:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             if client.is_closed and not self._closing:
                 raise CutOff("a NATS server closed the connection for good") from error
+            words, denied_at = self._denied
+            if time.monotonic() - denied_at <= self._timeout + 1:  # and then nobody answers
+                raise Away(f"the NATS user may not do it: {words}") from error
             raise Away(f"NATS does not answer: {type(error).__name__}") from error
 
     async def api(self, name: str, fields: Fields | None = None) -> Fields:
@@ -307,10 +325,11 @@ class Broker:
         answer = await self.request(draft.subject, draft.data, draft.headers)
         return int(_result(orjson.loads(answer.data))["seq"])
 
-    async def write_as_one(self, drafts: Sequence[Draft]) -> None:
+    async def write_as_one(self, drafts: Sequence[Draft]) -> int:
         """Store all of these messages, one directly after the other, or none.
 
-        Raises `Conflict` where one of them expected another last sequence of its subject.
+        Returns the sequence of the last one. Raises `Conflict` where one of them expected another
+        last sequence of its subject.
         """
         batch = self._client._nuid.next().decode()  # noqa: SLF001 - as nats-py's own calls do
         last = len(drafts)
@@ -325,7 +344,8 @@ class Broker:
                 continue
             headers["Nats-Batch-Commit"] = "1"
             answer = await self.request(draft.subject, draft.data, headers)
-            _result(orjson.loads(answer.data))
+            return int(_result(orjson.loads(answer.data))["seq"])
+        raise ValueError("nothing to write")
 
     async def delete(self, stream: str, sequence: int, *, overwrite: bool) -> bool:
         """Delete a message; return whether there was one.

@@ -47,6 +47,7 @@ class SubscriberCursor:
         ]
         self._streams = streams
         self._generation = 0
+        self._noted_in: str | None = None
         self._buffer: deque[_Given] = deque()
         self._open: dict[int, _Given | None] = {}  # by position, in the order of reading
         self._filled = asyncio.Event()
@@ -71,12 +72,17 @@ class SubscriberCursor:
 
     async def _note(self, begin: int) -> None:
         subject = self._streams.names.subscriber(self.name)
+        self._noted_in = self._streams.state_created
         await self._streams.broker.write(Draft(subject, b"%d" % begin, {EXPECTED: "0"}))
 
     async def renew(self) -> None:
-        """Note the subscriber in a stream that has replaced a lost one."""
+        """Note the subscriber in streams that have replaced lost ones."""
         if self._generation not in (0, self._streams.generation):
             await self.start()
+        elif self._generation and self._noted_in != self._streams.state_created:
+            floors = (partition.floor for partition in self.partitions if partition.owned)
+            with suppress(Conflict):
+                await self._note(1 + min(floors, default=0))
 
     async def start(self) -> int:
         """Return the sequence at which the subscriber began, or begins in a new generation."""

@@ -55,7 +55,7 @@ class FollowingCursor(EphemeralCursor):
         """Find where to begin, if that is not known. Raises `JournalError`."""
         if self._generation != self._streams.generation:
             if self._generation:  # the stream was lost: another one begins
-                self._next = 0
+                self._next = min(self._next, position_of(self._streams.resumes_at))
                 self._begun = True
             self._generation = self._streams.generation
         if not self._begun:
@@ -73,6 +73,7 @@ class FollowingCursor(EphemeralCursor):
                 self._streams.names.stream, events, sequence_of(self._next) + 1, limit
             )
             if found:
+                self._streams.seen(found[-1].sequence)
                 return [entry_of(stored.sequence, stored.data) for stored in found]
             try:
                 async with asyncio.timeout(pause):

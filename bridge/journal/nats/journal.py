@@ -97,6 +97,7 @@ class NatsJournal(Operations):
             max_waiting=max_waiting,
             largest=lambda: self._streams.largest,
             lost=self._streams.doubt,
+            wrote=self._streams.wrote,
             written=self._cursors.grown,
         )
         self._patience = settings.patience
@@ -276,7 +277,11 @@ class NatsJournal(Operations):
         if not self._open:
             return Health(ready=False, reason="the journal is not open")
         health = await self._health()
-        return attrs.evolve(health, deaths=health.deaths + self._deaths.count)
+        return attrs.evolve(
+            health,
+            losses=health.losses + self._streams.losses,
+            deaths=health.deaths + self._deaths.count,
+        )
 
     async def _health(self) -> Health:
         if self._spool is not None and (self._spool.active or not self._streams.ready):
@@ -286,5 +291,5 @@ class NatsJournal(Operations):
             reason = f"for more than {self._max_away:g} s {health.reason}"
             return attrs.evolve(health, ready=False, reason=reason)
         if not self._streams.ready:
-            return Health(ready=False, reason="NATS is away")
+            return Health(ready=False, reason=self._streams.fault or "NATS is away")
         return Health(ready=True) if self._spool is None else await self._spool.unused()

@@ -178,6 +178,7 @@ class Partition:
     async def take(self, message: Delivered) -> None:
         """Hand an entry over, unless it has been handed over already."""
         self._count = message.count
+        self._streams.seen(message.sequence)
         self._replies[message.sequence] = message.reply
         if message.subject != self._calls and message.sequence > self._read:
             self._hand(message.sequence, message.data)

@@ -45,10 +45,10 @@ _REMEMBERED: Final = 100_000  # keys written by this process, which need not be 
 class Publisher:
     """Writes to the stream while its task runs.
 
-    `max_waiting` bounds the events in the queue, `largest` a message. `lost` is called before
-    any caller learns that the servers are away, so that nobody overtakes it, and `written` after
-    each group. `ttl` is how long keys are known, in seconds, if that is less than the stream keeps
-    its messages.
+    `max_waiting` bounds the events in the queue, `largest` a message. `lost` is called before any
+    caller learns that the servers are away, so that nobody overtakes it, `wrote` with the last
+    message of a batch, and `written` after each group. `ttl` is how long keys are known, in
+    seconds, if that is less than the stream keeps its messages.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Publisher:
         max_waiting: int,
         largest: Callable[[], int],
         lost: Callable[[], None],
+        wrote: Callable[[int, str], None],
         written: Callable[[], Awaitable[None]],
     ) -> None:
         self._broker = broker
@@ -67,6 +68,7 @@ class Publisher:
         self._ttl = ttl
         self._largest = largest
         self._lost = lost
+        self._wrote = wrote
         self._written = written
         self._appends = Appends("NATS", max_waiting)
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -185,7 +187,8 @@ class Publisher:
                 return
             try:
                 if drafts:
-                    await self._broker.write_as_one(drafts)
+                    sequence = await self._broker.write_as_one(drafts)
+                    self._wrote(sequence, drafts[-1].subject)
             except Conflict:
                 self._known.clear()
                 await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - no secret

@@ -33,6 +33,7 @@ _BEATS: Final = 0.5  # seconds between heartbeats; at most half of the above
 _GRACE: Final = 1.0
 _FULL: Final = 0.5  # seconds between looks for room
 _AFTER_ERROR: Final = 0.5
+_PASSING: Final = 6  # refusals in a row, as while a leader is elected
 _PIN: Final = "Nats-Pin-Id"
 _GIVEN: Final = "Nats-Last-Consumer"
 _HEARTBEAT: Final = "100"
@@ -65,7 +66,9 @@ class Pulling:
         self._came = False
         self._ended = asyncio.Event()
         self._status: str | None = None
-        self._fault = Repeated(logging.ERROR, "a consumer cannot be read: %s")
+        self._refused = 0
+        told = f"the consumer {consumer} cannot be read: %s"
+        self._fault = Repeated(logging.ERROR, told)
 
     async def run(self) -> None:
         """Pull until cancelled, whatever the servers do meanwhile."""
@@ -74,9 +77,13 @@ class Pulling:
             try:
                 await self._broker.until_connected()
                 await self._partition.ensure()
+                self._refused = 0
                 await self._pull()
             except (Away, Refused) as error:
                 _LOG.debug("a consumer cannot be read: %s", error)
+                self._refused += isinstance(error, Refused)
+                if self._refused > _PASSING:
+                    self._fault.log(error)
             except JournalError as error:
                 self._fault.log(error)
             self._drop_pin()  # not where it is cut off by `close`, which gives the pin back

@@ -1,8 +1,10 @@
 """The two streams as all parts of the journal share them.
 
-A server that lost its storage comes back with nothing, and sequences begin again: that is another
-*generation*. Code that remembers sequences compares it. Nobody writes into a new generation before
-subscribers are noted in it, since they would miss what was written before.
+A server that lost its storage comes back with nothing, and sequences begin again; one that lost its
+power comes back without the last that it had acknowledged, and sequences after that come again.
+Either is another *generation*, which goes on after `resumes_at`. Code that remembers sequences
+compares it. Nobody writes into a new generation before subscribers are noted in it, since they
+would miss what was written before.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import TTL, Broker, Headers, Repeated, Stored
+from bridge.journal.nats.broker import TTL, Away, Broker, Headers, Repeated, Stored
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits, Prepared, prepare
@@ -23,6 +25,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _AFTER_ERROR: Final = 0.5
 _PAGE: Final = 512
+_LAGS: Final = 5.0  # seconds that a new leader may take to know what the last one knew
 
 
 class Streams:
@@ -41,12 +44,18 @@ class Streams:
         renewed: Callable[[], Awaitable[None]],
     ) -> None:
         self.generation = 0
+        self.resumes_at = 0
+        self.losses = 0
+        self.fault: str | None = None  # why they are not ready although a server is there
         self.broker = broker
         self.names = names
         self._settings = settings
         self._limits = limits
         self._renewed = renewed
         self._found: Prepared | None = None
+        self._known = 0  # the last sequence that was written or read here
+        self._written: tuple[int, str] | None = None  # the last sequence, and its subject
+        self._lags_since: float | None = None
         self._ready = asyncio.Event()
         self._doubted_at: float | None = None
         self._doubted = asyncio.Event()
@@ -70,6 +79,11 @@ class Streams:
         return self.broker.max_payload if self._found is None else self._found.largest
 
     @property
+    def state_created(self) -> str | None:
+        """Return which stream it is that keeps what is known of subscribers."""
+        return None if self._found is None else self._found.state_created
+
+    @property
     def ready(self) -> bool:
         """Whether the streams are there, as far as is known."""
         return self.broker.connected and self._ready.is_set()
@@ -89,6 +103,8 @@ class Streams:
         """Do not rely on the streams until they have been looked at again."""
         self._ready.clear()
         self._doubted.set()
+        if not self.broker.connected:
+            self.fault = None
         if self._doubted_at is None:
             self._doubted_at = time.monotonic()
 
@@ -107,12 +123,61 @@ class Streams:
     async def _prepare(self) -> None:
         before = self._found
         found = await prepare(self.broker, self.names, self._settings, self._limits)
-        self._found = found
-        if before is None or before.created != found.created:
+        if before is None:
             self.generation += 1
-            if before is not None:
-                _LOG.error("the stream %s has been lost: a new one begins", self.names.stream)
+        elif before.created != found.created:
+            self._begin_after(0)
+            _LOG.critical("the stream %s has been lost: a new one begins", self.names.stream)
+        elif await self._lacks_its_end(found):
+            _LOG.critical(
+                "the stream %s has lost what it had acknowledged last, %d messages or more; what "
+                "comes from now on is kept (docs/scale.md, sync_interval)",
+                self.names.stream,
+                max(1, self._known - found.last),
+            )
+            self._begin_after(found.last)
+        if before is not None and before.state_created != found.state_created:
+            self.losses += 1
+            _LOG.critical(
+                "the stream %s has been lost, with what was held and dead letters: a new one "
+                "begins",
+                self.names.state,
+            )
+        self._found = found
         await self._renewed()
+
+    def _begin_after(self, last: int) -> None:
+        self.generation += 1
+        self.losses += 1
+        self.resumes_at = self._known = last
+        self._written = None
+
+    async def _lacks_its_end(self, found: Prepared) -> bool:
+        """Whether what was written or read here is not in the stream any more."""
+        if found.last < self._known:
+            now = time.monotonic()
+            self._lags_since = self._lags_since or now
+            if found.replicas > 1 and now - self._lags_since < _LAGS:
+                raise Away("the stream lags behind what was read from it")
+            return True
+        self._lags_since = None
+        if self._written is None:
+            return False
+        sequence, subject = self._written
+        stored = await self.broker.stored(self.names.stream, seq=sequence)
+        return stored is not None and stored.subject != subject
+
+    def seen(self, sequence: int) -> None:
+        """Note that something in the stream was read."""
+        self._known = max(self._known, sequence)
+
+    def wrote(self, sequence: int, subject: str) -> None:
+        """Note where something was written: behind what was before, or the stream lost its end."""
+        if self._written is not None and sequence <= self._written[0]:
+            self.doubt()  # and then something else is found where that was
+            return
+        self.seen(sequence)
+        self._written = sequence, subject
 
     async def run(self) -> None:
         """Prepare again after every doubt; each new connection is one."""
@@ -122,9 +187,11 @@ class Streams:
             try:
                 await self.prepare()
             except JournalError as error:
+                self.fault = str(error)
                 self._fault.log(error)
                 await asyncio.sleep(_AFTER_ERROR)
             else:
+                self.fault = None
                 self._fault.over()
 
     async def last(self) -> int:

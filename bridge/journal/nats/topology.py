@@ -15,7 +15,7 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.domains import TO_BE_MOVED
-from bridge.journal.nats.broker import Broker, NoStream, Refused
+from bridge.journal.nats.broker import TTL, Broker, Draft, NoStream, Refused
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 from bridge.journal.reading import read_event
@@ -41,16 +41,22 @@ class Limits:
     max_bytes: int
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Prepared:
-    """Which stream of events it is, by its creation, and how large a message it takes."""
+    """Which streams they are, by their creation; where that of events ends, and its limits.
+
+    `largest` is how large a message it takes; of several `replicas` one that leads may lag.
+    """
 
     created: str
+    state_created: str
+    last: int
+    replicas: int
     largest: int
 
 
 async def prepare(broker: Broker, names: Names, settings: NatsSettings, limits: Limits) -> Prepared:
-    """See that both streams are there.
+    """See that both streams are there, and that they take something.
 
     Raises `JournalError` where they cannot serve.
     """
@@ -66,12 +72,17 @@ async def prepare(broker: Broker, names: Names, settings: NatsSettings, limits: 
             f"the stream {names.stream} has {partitions} partitions, not {names.partitions}: "
             "a conversation would change its reader; see docs/scale.md"
         )
-    await _stream(broker, _state(names) | _both(settings))
+    state = await _stream(broker, _state(names) | _both(settings))
+    for name in (names.stream, names.state):
+        await broker.write(Draft(f"{name}.tried", b"", {TTL: "1s"}))
     if broker.connection == 1:
         _warn(broker, names, config, settings)
     largest = config.get("max_msg_size", -1)
     return Prepared(
         created=str(info["created"]),
+        state_created=str(state["created"]),
+        last=int(info["state"]["last_seq"]),
+        replicas=config.get("num_replicas", 1),
         largest=min(broker.max_payload, largest) if largest > 0 else broker.max_payload,
     )
 
@@ -134,9 +145,12 @@ async def _stream(broker: Broker, wanted: _Config) -> _Config:
 async def _make(broker: Broker, wanted: _Config) -> _Config:
     try:
         return await broker.api(f"STREAM.CREATE.{wanted['name']}", wanted)
-    except Refused:
+    except Refused as refused:
         # Another process may have made it in the same moment, with what it thinks right.
-        return await broker.api(f"STREAM.INFO.{wanted['name']}")
+        try:
+            return await broker.api(f"STREAM.INFO.{wanted['name']}")
+        except NoStream:
+            raise JournalError(f"the stream {wanted['name']} cannot be made: {refused}") from None
 
 
 def _warn(broker: Broker, names: Names, config: Mapping[str, Any], settings: NatsSettings) -> None:

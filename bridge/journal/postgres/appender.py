@@ -149,7 +149,7 @@ async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published
     """Return what an append publishes, and its JSON. Raises `CodecError`."""
     while True:
         item.due = tuple(ledger.due.items())
-        item.lanes = tuple(ledger.seen_lanes)
+        item.lanes = () if item.erase is None else tuple(ledger.seen_lanes)
         try:
             published = decide(item, ledger)
         except NotRead as need:

@@ -7,26 +7,34 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
+from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
+from bridge.journal.ledger import Record, decode_record
 from bridge.journal.newest import Newest
+from bridge.journal.overlay import digest
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import Database
+from bridge.journal.postgres.database import Connection, Database
+from bridge.journal.postgres.database import Cursor as DatabaseCursor
+from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.postgres.members import LAST, Members
-from bridge.journal.postgres.operations import Operations
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
+from bridge.journal.sql import SqlJournal
 from bridge.model import Event
 from bridge.settings import JournalSettings
 from bridge.supervised import Deaths, Tasks
 from bridge.threads import in_thread
+
+T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -34,9 +42,32 @@ _DAY: Final = 86400.0
 _LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _NEWEST: Final = 4096  # entries in memory
 _PURGED: Final = "\r"  # no subscriber is called that
+_DIALECT: Final = Dialect(
+    cursors="$.cursors",
+    serves="entries.partition = cursors.partition",
+    forget="DELETE FROM $.cursors WHERE subscriber = :subscriber",
+    copied=("partition", "lane"),
+    notes=("dead", "done"),
+    reparsed="reparsed",
+    among="= ANY(:positions)",
+    holds="position({} IN event) > 0",
+    mine=(
+        "partition IN (SELECT partition FROM $.cursors AS own "
+        "WHERE own.subscriber = :subscriber AND own.owner = :owner)"
+    ),
+    records=(
+        "SELECT name, record FROM $.records WHERE name > :after AND record IS NOT NULL "
+        "ORDER BY name LIMIT :page"
+    ),
+    before_records=b"",
+    no_lane="''",
+    write_lane=lane_bytes,
+    read_lane=lane_text,
+    stride=2,
+)
 
 
-class PostgresJournal(Operations):
+class PostgresJournal(SqlJournal):
     """Keeps events in tables of a PostgreSQL server; an append returns when that has committed.
 
     Events and keys are kept for `keep` seconds, and longer while a subscriber is not done with
@@ -45,6 +76,7 @@ class PostgresJournal(Operations):
     """
 
     durable = True
+    _dialect = _DIALECT
 
     @classmethod
     def from_settings(cls, settings: JournalSettings, **_local: object) -> Self:
@@ -244,13 +276,74 @@ class PostgresJournal(Operations):
             most=_LARGEST_PAGE,
         )
 
-    # --- keeping house -----------------------------------------------------------------------
+    # --- statements --------------------------------------------------------------------------
 
-    async def purge(self, subject: str) -> int:
-        """See `Operations.purge`; all processes are told."""
-        erased = await super().purge(subject)
+    async def _rows(
+        self, statement: str, make: Callable[[Row], T], **values: object
+    ) -> tuple[T, ...]:
+        return tuple(map(make, await self.database.rows(statement, values)))
+
+    async def _change(self, *statements: str, **values: object) -> int:
+        async def work(connection: Connection) -> list[DatabaseCursor]:
+            return [await self.database.execute(connection, each, values) for each in statements]
+
+        first, *_ = await self.database.run(work, alone=len(statements) == 1)
+        return first.rowcount
+
+    # --- what operators ask --------------------------------------------------------------------
+
+    async def find(self, key: str) -> Entry | None:
+        """See `Journal.find`."""
+        found = await self._rows(
+            f"SELECT {self._dialect.columns} FROM $.entries WHERE key = :key "  # noqa: S608
+            "AND event IS NOT NULL",
+            self._entry,
+            key=digest(key),
+        )
+        return found[0] if found else None
+
+    async def record(self, name: str) -> Record | None:
+        """See `Journal.record`."""
+        rows = await self.database.rows(
+            "SELECT coalesce(own.record, other.record) FROM $.records AS own "
+            "LEFT JOIN $.records AS other ON other.name = own.tied_to WHERE own.name = %b",
+            (digest(name),),
+        )
+        return decode_record(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    async def is_served(self, name: str) -> bool:
+        """See `SharedJournal.is_served`."""
+        return bool(
+            await self.database.rows(
+                "SELECT 1 FROM $.cursors JOIN $.members USING (owner) WHERE subscriber = %s",
+                (name,),
+            )
+        )
+
+    async def replay(self, positions: Sequence[int], subscriber: str) -> int:
+        """See `Journal.replay`; all processes are told."""
+        count = await super().replay(positions, subscriber)
+        self._members.announce(subscriber)
+        return count
+
+    # --- erasing somebody --------------------------------------------------------------------
+
+    async def _erase_waiting(self, whom: Subject) -> int:
+        return (await self.appender.put(Append(erase=whom))).erased
+
+    async def _forget_records(self, marks: Sequence[bytes]) -> None:
+        await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
+
+    async def _overwrite(self) -> None:
+        """Let no process have it in memory, nor the tables.
+
+        The server's write-ahead log and its backups keep what they have.
+        """
+        self.tail.clear()
         self._members.announce(_PURGED)
-        return erased
+        await housekeeping.vacuum(self.database)
+
+    # --- keeping house -----------------------------------------------------------------------
 
     async def retain(self) -> None:
         """Delete now what need not be kept; one process at a time does."""

@@ -30,7 +30,9 @@ _LOOKS: Final = 5  # for a record that is being moved
 _MOVES_WITHIN: Final = 0.001  # seconds
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
-_RECORDS: Final = batches("SELECT key, tied_to, track FROM tracks WHERE position IN ({})")
+_RECORDS: Final = batches(
+    "SELECT key, tied_to, track FROM asked CROSS JOIN tracks ON position = value"
+)
 _POSITION: Final = "SELECT position FROM names WHERE key = ?"
 _UPDATE: Final = "UPDATE tracks SET track = ? WHERE position = ?"
 _INSERT: Final = "INSERT INTO tracks (position, key, at, tied_to, track) VALUES (?, ?, ?, ?, ?)"
@@ -45,26 +47,28 @@ class RecordCache:
     """
 
     def __init__(self) -> None:
-        self._latest: dict[bytes, _Found] = {}
-        self._older: dict[bytes, _Found] = {}
+        self.latest: dict[bytes, _Found] = {}
+        self.older: dict[bytes, _Found] = {}
 
     def get(self, name: bytes) -> _Found | None:
         """Return what is cached under a name."""
-        return self._latest.get(name) or self._older.get(name)
+        return self.latest.get(name) or self.older.get(name)
 
     def without(self, names: set[bytes]) -> set[bytes]:
         """Return those of these names under which nothing is cached."""
-        return names.difference(self._latest).difference(self._older)
+        return names.difference(self.latest).difference(self.older)
 
     def keep(self, records: Mapping[bytes, _Found]) -> None:
         """Cache what is in the file."""
-        self._latest |= records
-        if len(self._latest) > _CACHED:
-            self._older, self._latest = self._latest, {}
+        self.latest |= records
+        if len(self.latest) > _CACHED:
+            self.older = self.latest.copy()
+            self.latest.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._latest, self._older = {}, {}
+        self.latest.clear()
+        self.older = {}
 
 
 class GroupLedger(Overlay[bytes]):
@@ -89,15 +93,18 @@ class GroupLedger(Overlay[bytes]):
             stored_queue=queues.by_lane.get,
             stored_lane=queues.lanes.get,
             id_of_name=digest_of_name,
+            at_hand=cache.latest,
         )
         self._connection = connection
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
         keys = made.values()
-        self._positions: dict[bytes, int | None] = dict.fromkeys(keys)  # None: there is no such key
-        self._positions.update(self._keys.positions(keys))
-        self._missing: set[bytes] = set()
+        known = self._keys.positions(keys)
+        self._positions: dict[bytes, int | None] = {**dict.fromkeys(keys), **known}  # None: new
+        self.unknown = set(keys).difference(known)
+        if queues.lanes:
+            self.unknown.difference_update([key for key in self.unknown if key in queues.lanes])
         self._expected = events  # of which no record has been looked up
 
     def has_key(self, key: bytes) -> bool:
@@ -130,7 +137,7 @@ class GroupLedger(Overlay[bytes]):
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
-        if found is None and name not in self._missing:
+        if found is None and name not in self.missing:
             names = {
                 digest_of_name(each) for event in self._expected for each in first_records(event)
             }
@@ -152,7 +159,7 @@ class GroupLedger(Overlay[bytes]):
                 if record is not None:
                     found[name] = record
         self._cache.keep(found)
-        self._missing |= wanted.difference(found)
+        self.missing |= wanted.difference(found)
         return found
 
     def write(self, now: int) -> None:
@@ -175,7 +182,7 @@ class GroupLedger(Overlay[bytes]):
 
         Those of users who have been seen no later stay where they are, which costs half as much.
         """
-        before = self._names.positions(self.records.keys() - self._missing)
+        before = self._names.positions(self.records.keys() - self.missing)
         moving: list[tuple[bytes, _Found]] = []
         staying: list[tuple[bytes, int]] = []
         for name, value in self.records.items():
@@ -194,9 +201,9 @@ class GroupLedger(Overlay[bytes]):
             for position, (name, value) in enumerate(moving, self._names.last + 1)
         ]
         self._connection.executemany(_INSERT, rows)
-        self._connection.executemany(
-            "DELETE FROM tracks WHERE position = ?", [(position,) for position in before.values()]
-        )
+        if before:
+            gone = [(position,) for position in before.values()]
+            self._connection.executemany("DELETE FROM tracks WHERE position = ?", gone)
         self._names.add(rows)
         self._names.merge()
 

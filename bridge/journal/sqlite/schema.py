@@ -16,6 +16,9 @@ from bridge.journal.sqlite.formats import FORMAT, check_format
 from bridge.journal.sqlite.upgrades import upgrade
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
+# APSW forgets the statement that has not been run for so many runs, and each row that is inserted
+# is one: with its 100, a group's insertions made it compile all other statements anew.
+_STATEMENTS: Final = 256
 
 # A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
 # only the key, and `lane` may be the key of its event in hexadecimal. A key is the BLAKE2b of the
@@ -97,7 +100,7 @@ CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;
 
 def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connection:
     """Open a connection that is as durable as a journal has to be."""
-    connection = apsw.Connection(str(path), vfs=vfs)
+    connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENTS)
     try:
         connection.set_busy_timeout(int(busy_timeout * 1000))
         connection.pragma("synchronous", "FULL")

@@ -284,7 +284,9 @@ def test_whatsapp_s_own_code_goes_before_incs_s(told):
 @pytest.mark.parametrize(
     ("answer", "remedy", "in_doubt"),
     [
-        (failure(777), Remedy.AGAIN, True),
+        (failure(777), Remedy.REFUSED, False),
+        (failure(777, http=502), Remedy.AGAIN, True),
+        (failure(777, http=422), Remedy.MEND_MESSAGE, False),
         (failure(200), Remedy.AGAIN, True),
         (failure(None, http=429), Remedy.SLOW_ACCOUNT, False),
         (response({"message": "Unauthenticated."}, 401), Remedy.STOP_ACCOUNT, False),
@@ -299,6 +301,12 @@ def test_unusual_answers_have_their_outcome(answer, remedy, in_doubt):
     concluded = SENDER.conclude(MESSAGE, answer)
     assert isinstance(concluded, Refused)
     assert (concluded.remedy, concluded.in_doubt) == (remedy, in_doubt)
+
+
+def test_a_code_that_is_not_documented_is_told_with_its_words():
+    """Whoever looks for the reason finds what INCS said."""
+    concluded = SENDER.conclude(MESSAGE, failure(777))
+    assert concluded.error == ProviderError(code="777", title="words")
 
 
 def test_the_codes_of_statuses_have_their_remedies():

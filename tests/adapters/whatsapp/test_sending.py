@@ -7,9 +7,7 @@ import json
 import pytest
 
 from bridge.adapter import Accepted, Refused, Remedy
-from bridge.adapter.fitting import parts
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.adapters.whatsapp.capabilities import CAPABILITIES
 from bridge.errors import ConfigurationError, Unsendable
 from bridge.model import (
     Carousel,
@@ -225,10 +223,16 @@ def test_who_cannot_be_addressed_is_refused():
     template = Template(name="a", language="en", category="AUTHENTICATION")
     with pytest.raises(Unsendable, match="authentication"):
         body_of(template, recipient=hidden)
-    with pytest.raises(Unsendable, match="group takes no menu"):
-        parts(outbound(Menu("Pick", options=[Option("1", "One")]), group="G"), CAPABILITIES)
     with pytest.raises(Unsendable, match="Meta's id"):
         body_of(Text(text="Hi"), group="")
+
+
+def test_a_menu_for_a_group_is_a_numbered_text():
+    """Groups take no interactive messages, and their members answer with a number."""
+    menu = Menu("Pick", options=[Option("1", "One"), Option("2", "Two")])
+    told = body_of(menu, group="G")
+    assert (told["recipient_type"], told["to"], told["type"]) == ("group", "G", "text")
+    assert told["text"] == {"body": "Pick\n\n1. One\n2. Two"}
 
 
 def test_a_native_body_says_for_itself_whom_it_is_for():

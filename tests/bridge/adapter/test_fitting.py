@@ -343,8 +343,28 @@ def test_contacts_beyond_the_limit_go_in_several_messages():
 # --- groups --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("content", "loss"),
+    [
+        (PICTURE, "the image is sent as a link: there is no image"),
+        (Menu("Pick", options=[YES, NO]), "the menu becomes a numbered text"),
+        (Location(latitude=1, longitude=2), "the location is sent as a text with a link"),
+        (Contacts(contacts=(ContactCard(name="Ana"),)), "the contacts are sent as a text"),
+    ],
+)
+def test_a_group_takes_as_a_text_what_it_does_not_take_as_it_is(content, loss):
+    """It is one message, the journal keeps what was meant, and strict refuses it."""
+    roomy = attrs.evolve(FULL, text=200)
+    message = outbound(content, channel="full", group="G")
+    assert parts(message, roomy) == (message,)
+    with pytest.raises(Unsendable, match=f"Full: {loss}"):
+        parts(message, roomy, strict=True)
+
+
 def test_a_group_takes_what_is_declared_and_no_more():
-    """What a group does not take is refused before it is sent."""
+    """What comes to nothing that a group takes is refused before it is sent."""
     assert parts(outbound(Text(text="Hi"), channel="full", group="G"), FULL)
-    with pytest.raises(Unsendable, match="Full: a group takes no media"):
-        parts(outbound(PICTURE, channel="full", group="G"), FULL)
+    with pytest.raises(Unsendable, match="Full: a group takes no reaction"):
+        parts(outbound(Reaction(message_id="a", emoji="x"), channel="full", group="G"), FULL)
+    with pytest.raises(Unsendable, match="Bare: a group takes no text"):
+        parts(outbound(Text(text="Hi"), channel="bare", group="G"), BARE)

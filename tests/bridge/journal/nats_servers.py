@@ -106,6 +106,11 @@ class NatsServer:
             process.send_signal(number)
             process.wait()
 
+    def hang_up(self) -> None:
+        """Have it read its configuration again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def __enter__(self) -> Self:
         self.start()
         return self

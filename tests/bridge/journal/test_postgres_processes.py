@@ -21,6 +21,7 @@ from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
+from bridge.journal.overlay import digest
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.schema import check
 from bridge.journal.postgres.settings import PostgresSettings
@@ -173,6 +174,18 @@ async def test_many_change_what_waits(make: Make) -> None:
         entries = await read(await journals[0].follow(start=Start.BEGINNING), len(events))
         assert len(await journals[0].search(Query())) == len(events)
     assert sorted(ids(entries)) == sorted(each.message_id for each in events)
+
+
+async def test_a_key_is_learned_while_its_event_waits(make: Make) -> None:
+    """A key that another journal knew too is known once, and its event still comes out."""
+    poor = message("a", settle=60.0, received_at=datetime(2099, 1, 1, tzinfo=UTC))
+    async with make() as journal:
+        await journal.append([poor])
+        await journal.learn([digest(poor.key), digest(message("b").key)])
+        assert await journal.search(Query()) == []
+        assert await journal.append([message("a")]) == Appended(published=0, duplicates=1)
+        assert await journal.append([message("b")]) == Appended(published=0, duplicates=1)
+        assert ids(await journal.search(Query())) == ["a"]
 
 
 async def test_what_waits_is_released_by_another(make: Make) -> None:

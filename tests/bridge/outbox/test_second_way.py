@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import attrs
 import orjson
@@ -12,7 +13,8 @@ import pytest
 from bridge.adapter.simulation import SimulatedAnswer, SimulatedCallback
 from bridge.errors import ConfigurationError, Unsendable
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Entry
+from bridge.journal.protocol import Entry, Journal
+from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Status, Template
 from bridge.outbox.following import following
 from bridge.settings import OutboxSettings
@@ -27,7 +29,7 @@ async def two_ways(
     first: str,
     second: str,
     outbox: OutboxSettings | None = None,
-    journal: MemoryJournal | None = None,
+    journal: Journal | None = None,
 ) -> AsyncIterator[tuple[Trip, SimulatedProvider]]:
     """Run a bridge with two ways out; the second one's provider reports too."""
     async with planned(first, outbox=outbox, journal=journal) as trip, SimulatedProvider() as other:
@@ -75,6 +77,28 @@ async def test_the_next_way_has_as_long_as_the_first_one_had():
             first.intent.expires_at - first.occurred_at
         )
         assert second.occurred_at >= first.intent.expires_at
+
+
+async def test_a_failure_after_a_restart_is_followed_at_once(tmp_path):
+    """What the next way has was begun with by no earlier run, and so is not in doubt."""
+    path, number, settings = tmp_path / "bridge.db", "106540352242922", OutboxSettings(doubt=60)
+    async with two_ways("whatsapp", "incs", settings, SqliteJournal(path)) as (trip, _):
+        trip.provider.rules.statuses = ()
+        sending = await trip.bridge.send(
+            USER, "hello", via=f"whatsapp:{number}", fallback=["30058"]
+        )
+        accepted = await sending.outcome(10)
+    async with two_ways("whatsapp", "incs", settings, SqliteJournal(path)) as (trip, other):
+        failed = trip.provider.simulation._status(
+            accepted.message_id,
+            USER.removeprefix("+"),
+            "failed",
+            code="131026",
+            echo=sending.message_id,
+            now=datetime.now(UTC),
+        )
+        assert await trip.provider.callbacks.post(failed)
+        await trip.until(lambda: other.arrived)
 
 
 async def test_a_template_for_the_way_that_has_templates():
