@@ -22,6 +22,7 @@ from bridge.adapters.incs import wire
 from bridge.adapters.whatsapp.value import narrow
 from bridge.errors import Problem, Unreadable
 from bridge.model import JsonValue, Party, Role
+from bridge.model.keys import folded
 
 ChannelKind: TypeAlias = Literal["whatsapp", "rcs", "viber"]
 
@@ -117,7 +118,8 @@ class Channels:
         if agent and self._by_agent.setdefault(agent, known) is not known:
             yield "agent_id", "given to two channels"
         if number is not None:
-            if self._by_phone.setdefault(number, {}).setdefault(channel.kind, known) is not known:
+            kinds = self._by_phone.setdefault(folded(number), {})
+            if kinds.setdefault(channel.kind, known) is not known:
                 yield "business_phone", f"given to two {channel.kind} channels"
         elif channel.business_phone:
             yield "business_phone", "not a phone number; write it with the country's code"
@@ -222,7 +224,7 @@ class Channels:
         if account is not None:
             return bool(self._by_id)
         if number is not None:
-            return bool(self._by_phone) and number not in self._by_phone
+            return bool(self._by_phone) and folded(number) not in self._by_phone
         return agent is not None and bool(self._by_agent)
 
     def _find(
@@ -231,7 +233,7 @@ class Channels:
         if account is not None:
             return self._by_id.get(account)
         if number is not None:
-            kinds = self._by_phone.get(number, {})
+            kinds = self._by_phone.get(folded(number), {})
             if evidence is not None and evidence in kinds:
                 return kinds[evidence]
             if evidence is None and len(kinds) == 1:

@@ -16,7 +16,7 @@ import attrs
 
 from bridge.adapter import Scope
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import instant, mapping, sequence
+from bridge.adapter.payload import instant, mapping, sequence, sole
 from bridge.adapter.reading import JsonObject, read_each
 from bridge.adapters.whatsapp.account import translate_preference, translate_user_id
 from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
@@ -55,6 +55,7 @@ _ARRAYS: Final[dict[str, _TranslateItem]] = {
     "user_id_update": translate_user_id,
 }
 _ITEMS: Final = frozenset({*_ARRAYS, "errors", "history", "standby"})
+_THREAD: Final = frozenset({"id"})
 _METADATA: Final = frozenset({"display_phone_number", "phone_number_id"})
 _KNOWN: Final = frozenset({*_ITEMS, "messaging_product", "metadata", "contacts"})
 PARTS: Final = frozenset({*_KNOWN, "control_passed", "control_taken"})
@@ -97,7 +98,7 @@ def _is_one_message(value: JsonObject) -> bool:
     standby = mapping(value.get(_STANDBY))
     told = [part[name] for part in (value, standby) for name in _ARRAYS if part.get(name)]
     only = value.get(MESSAGES) or standby.get(MESSAGES)
-    return len(told) == 1 and told[0] is only and type(only) is list and len(only) == 1
+    return len(told) == 1 and told[0] is only and bool(sole(only))
 
 
 def _parts(value: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:
@@ -126,7 +127,12 @@ def _parts(value: JsonObject, context: ValueContext, steps: _Steps) -> list[Even
 def _each(
     items: JsonValue, translate: _TranslateItem, context: ValueContext, steps: _Steps
 ) -> list[Event]:
-    """Translate each item of an array by itself: one event for each."""
+    """Translate each item of an array by itself: one event for each. One may stand alone."""
+    if items and type(items) is dict:
+        try:
+            return [translate(items, context)]
+        except Unreadable as error:
+            return [context.scope.unrecognized(error, *steps)]
     return read_each(context.scope, items, *steps, read=lambda item, _: (translate(item, context),))
 
 
@@ -140,7 +146,7 @@ def _translate_chunk(
     """Translate a chunk of threads, and tell how far the import is."""
     scope = context.scope
     threads = chunk.get("threads")
-    told: JsonValue = chunk
+    told, known_by = chunk, chunk
     events: list[Event] = []
     if threads:
         place = (*steps, number, "threads")
@@ -150,8 +156,13 @@ def _translate_chunk(
             *place,
             read=lambda thread, index: _translate_thread(thread, context, (*place, index)),
         )
-        told = {**chunk, "threads": [_without_messages(thread) for thread in sequence(threads)]}
-    events.append(scope.notice(_HISTORY, told, scope.identity(_HISTORY, told)))
+        beside = [_without_messages(thread) for thread in sequence(threads)]
+        told = known_by = {**chunk, "threads": beside}
+        if any(type(event) is Unrecognized for event in events):
+            # Which is kept without the other threads, and tells of the chunk when it is read again.
+            more: list[JsonValue] = [each for each in map(mapping, beside) if each.keys() - _THREAD]
+            known_by = {**chunk, "threads": more}
+    events.append(scope.notice(_HISTORY, told, scope.identity(_HISTORY, known_by)))
     return events
 
 
