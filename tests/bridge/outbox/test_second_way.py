@@ -79,6 +79,18 @@ async def test_the_next_way_has_as_long_as_the_first_one_had():
         assert second.occurred_at >= first.intent.expires_at
 
 
+async def test_a_phone_that_is_off_is_reached_elsewhere():
+    """Google takes back what it could not deliver in time, and WhatsApp has it from then on."""
+    async with two_ways("rcs", "whatsapp") as (trip, other):
+        trip.provider.simulation.offline.add(USER)
+        sending = await trip.bridge.send(
+            USER, "hello", via="rcs", fallback=["whatsapp"], expires=1.0
+        )
+        change = await sending.outcome(10, until="read")
+        assert (change.channel, change.current) == ("whatsapp", Status.READ)
+        assert (trip.said, len(other.arrived)) == ([], 1)
+
+
 async def test_a_failure_after_a_restart_is_followed_at_once(tmp_path):
     """What the next way has was begun with by no earlier run, and so is not in doubt."""
     path, number, settings = tmp_path / "bridge.db", "106540352242922", OutboxSettings(doubt=60)
