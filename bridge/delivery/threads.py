@@ -31,13 +31,22 @@ class Threads:
         self._busy = 0
 
     def run(self, call: Callable[[], object], returned: Returned) -> None:
-        """Call something in a thread."""
+        """Call something in a thread.
+
+        Where no more can be started, it waits for one that is there. Raises RuntimeError where
+        there is none.
+        """
+        if self._busy >= self._threads:
+            name = f"{self._name} {self._threads + 1}"
+            try:
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+            except RuntimeError:
+                if not self._threads:
+                    raise
+            else:
+                self._threads += 1
         self._busy += 1
         self._calls.put((call, returned))
-        if self._busy > self._threads:
-            self._threads += 1
-            name = f"{self._name} {self._threads}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def close(self) -> None:
         """End the threads that are idle now, and each other one when its function returns."""

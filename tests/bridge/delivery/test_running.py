@@ -145,6 +145,27 @@ class TestTasks:
         errors = {letter.retry.error for letter in await bridge.journal.dead_letters()}
         assert errors == {"TimeoutError: no answer within 0.02 s"}
 
+    async def test_threads_that_cannot_be_started(self, monkeypatch):
+        """The event is tried again, once, and the subscriber goes on where threads can be had."""
+        got = []
+        bridge = Bridge(
+            journal=MemoryJournal(),
+            policy=DeliverySettings(tries=2, first_delay=0.01, jitter=0.0, concurrency=1),
+        )
+        bridge.on(Event, name="crm")(lambda event: got.append(event.key))
+        events = several(3)
+        async with bridge:
+            with monkeypatch.context() as without:
+                without.setattr(threading, "excepthook", None)  # Python starts no thread then
+                await bridge.journal.append(events[:1])
+                await settled(bridge, "crm")
+            (state,) = await bridge.journal.subscribers()
+            await bridge.journal.append(events[1:])
+            async with asyncio.timeout(10):
+                await settled(bridge, "crm")
+        assert state.dead == 1
+        assert got == [event.key for event in events[1:]]
+
     async def test_a_thread_that_is_late_is_told(self, caplog):
         """A plain function cannot be cut off, but it is said which one is still at work."""
         release = threading.Event()
