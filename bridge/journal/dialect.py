@@ -23,9 +23,9 @@ _new_entry: Final = builder(Entry)
 class Dialect:
     """What is an engine's own in its SQL.
 
-    `reparsed` is the column that `Entry.reparsed` is kept in. `cursors` is a table
-    with the `subscriber` and `position` of each cursor, which serves the entries for which `serves`
-    holds; `forget` deletes a subscriber's. `copied` are the columns of `entries` that `held` has
+    `reparsed` is the column that `Entry.reparsed` is kept in. `cursors` is a table with the
+    `subscriber` and `position` of each cursor, which serves the entries for which `serves` holds;
+    `forget` deletes a subscriber's. `copied` are the columns of `entries` that `held` has
     too. `notes` are the tables of what became of a subscriber's entries otherwise. `among` is the
     condition that a column is one of the `positions`, and `holds` that an event holds a string;
     `mine` is the condition that the journal's `owner` serves an entry or what is held to the

@@ -307,11 +307,12 @@ class SqlJournal(Journal):
 
     async def waiting(self, subscriber: str) -> Mapping[str, float]:
         """Return what `Cursor.waiting` does of a subscriber."""
-        mine = f"subscriber = :subscriber AND {self._dialect.mine}"
         return dict(
             await self._rows(
-                f"SELECT lane, due_at FROM $.held WHERE {mine} AND position IN "  # noqa: S608
-                f"(SELECT min(position) FROM $.held WHERE {mine} GROUP BY lane) ORDER BY position",
+                "SELECT lane, due_at FROM $.held AS first "  # noqa: S608
+                f"WHERE subscriber = :subscriber AND {self._dialect.mine} AND NOT EXISTS ("
+                "SELECT 1 FROM $.held WHERE held.subscriber = :subscriber "
+                "AND held.lane = first.lane AND held.position < first.position) ORDER BY position",
                 lambda row: (self._dialect.read_lane(row[0]), row[1] or 0.0),
                 subscriber=subscriber,
                 owner=self.owner,

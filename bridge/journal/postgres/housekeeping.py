@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 
 from bridge.errors import JournalError
-from bridge.journal.postgres.database import Connection, Database, told
+from bridge.journal.postgres.database import Away, Database, told
 from bridge.journal.postgres.ledger import HEAD_IS_EMPTY
 from bridge.journal.postgres.schema import LACKS, refuse_lacks, wanted
 from bridge.journal.protocol import Health
@@ -118,11 +118,11 @@ async def vacuum(database: Database) -> None:
 async def health(database: Database) -> Health:
     """Try whether the server would take an append, and all else that is needed."""
     try:
-        async with (
-            asyncio.timeout(_ANSWERS_WITHIN + 1),
-            database.transaction(_ANSWERS_WITHIN) as connection,
-        ):
-            await _try(database, connection)
+        async with asyncio.timeout(_ANSWERS_WITHIN + 1):
+            try:
+                await _try(database)
+            except Away:  # as where an idle connection was closed: the next one is new
+                await _try(database)
     except TimeoutError:
         return Health(ready=False, reason="PostgreSQL does not answer")
     except JournalError as error:
@@ -130,11 +130,12 @@ async def health(database: Database) -> Health:
     return Health(ready=True)
 
 
-async def _try(database: Database, connection: Connection) -> None:
+async def _try(database: Database) -> None:
     """Raise `JournalError` where an append, or the rest, would fail; undo what was tried."""
-    lacks = await database.execute(connection, LACKS, wanted(database.schema))
-    tried = await database.execute(connection, _TRY)
-    refuse_lacks(await lacks.fetchall(), database.schema, connection.info.user)
-    if await tried.fetchone() == (None,):
-        raise JournalError(HEAD_IS_EMPTY)
-    raise psycopg.Rollback
+    async with database.transaction(_ANSWERS_WITHIN) as connection:
+        lacks = await database.execute(connection, LACKS, wanted(database.schema))
+        tried = await database.execute(connection, _TRY)
+        refuse_lacks(await lacks.fetchall(), database.schema, connection.info.user)
+        if await tried.fetchone() == (None,):
+            raise JournalError(HEAD_IS_EMPTY)
+        raise psycopg.Rollback

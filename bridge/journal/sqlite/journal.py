@@ -33,6 +33,7 @@ from bridge.journal.sqlite.cursor import SubscriberCursor
 from bridge.journal.sqlite.files import Files
 from bridge.journal.sqlite.ledger import forget_records
 from bridge.journal.sqlite.retention import used_size
+from bridge.journal.sqlite.schema import lacking
 from bridge.journal.sqlite.store import Store
 from bridge.journal.sqlite.writer import FULL, Erase, Learn, Sweep
 from bridge.journal.states import State
@@ -249,6 +250,8 @@ class SqliteJournal(Store, SqlJournal):
             if (trouble := await self._trouble_now()) is not None:
                 return self._health(trouble)
             writer = self.running()
+            if (gone := await self.reading(lacking)) is not None:
+                return self._health(gone)
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
             size = await self.reading(used_size)

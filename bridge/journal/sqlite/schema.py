@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,14 @@ CREATE TABLE states (
 CREATE INDEX states_by_expiry ON states (expires_at);
 CREATE TABLE rehearsal (page BLOB NOT NULL) STRICT;
 """
+_NAMES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", _TABLES))
+
+
+def lacking(connection: apsw.Connection) -> str | None:
+    """Return which tables somebody has taken away, in words."""
+    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    gone = ", ".join(sorted(_NAMES - found))
+    return f"somebody removed from the journal: {gone}; restore it from a backup" if gone else None
 
 
 def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connection:

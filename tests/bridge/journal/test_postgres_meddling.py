@@ -147,6 +147,20 @@ async def test_a_server_that_was_restored_from_a_backup(
     assert "has lost the last of what it had committed" in critical(caplog)[0]
 
 
+async def test_idle_connections_that_are_closed(
+    journal: PostgresJournal, postgres: PostgresServer
+) -> None:
+    """A connection that was closed while nobody used it does not make a journal unready."""
+    async with journal:
+        for _ in range(3):
+            assert (await journal.health()).ready
+            postgres.sql(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'incs-bridge' AND state = 'idle'"
+            )
+        assert (await journal.health()).ready
+
+
 class Silence:
     """A way to a server: from `begin` on, the connections that there are lead nowhere."""
 

@@ -69,9 +69,27 @@ def peek(path: Path) -> None:
     connection.close()
 
 
-def peek_elsewhere(path: Path) -> None:
-    code = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT 1 FROM entries')"
+def elsewhere(path: Path, statement: str) -> None:
+    code = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute({statement!r})"
     subprocess.run([sys.executable, "-c", f"{code}.fetchall(); c.close()"], check=True)
+
+
+def peek_elsewhere(path: Path) -> None:
+    elsewhere(path, "SELECT 1 FROM entries")
+
+
+@pytest.mark.parametrize("table", ["entries", "held", "names"])
+async def test_a_table_that_is_gone_is_missed(path, table):
+    """Whoever needs a table, appends or a subscriber: without it nothing is ready."""
+    async with SqliteJournal(path) as journal:
+        assert await append(journal, "a")
+        elsewhere(path, f"ALTER TABLE {table} RENAME TO gone")
+        health = await journal.health()
+        assert not health.ready
+        assert f"removed from the journal: {table}" in health.reason
+        elsewhere(path, f"ALTER TABLE gone RENAME TO {table}")
+        await until_ready(journal)
+        assert await append(journal, "b")
 
 
 def copy_and_peek_elsewhere(path: Path) -> None:
