@@ -94,11 +94,11 @@ def _carousel(content: Carousel) -> JsonObject:
 
 
 def suggestion(option: Option) -> JsonObject:
-    """Return a suggested reply or action.
+    """Return a suggested reply or action; Google wants data of an action too, which may have no id.
 
     https://developers.google.com/business-communications/rcs-business-messaging/guides/build/messages/send#suggestions
     """
-    told: JsonObject = {"text": option.title, "postbackData": option.id}
+    told: JsonObject = {"text": option.title, "postbackData": option.id.strip() or option.title}
     if option.url is not None:
         return {"action": {**told, "openUrlAction": {"url": option.url}}}
     if option.phone is not None:

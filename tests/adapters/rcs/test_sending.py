@@ -222,6 +222,13 @@ def error(status, http, **more):
     return response({"error": {"code": http, "message": "words", "status": status, **more}}, http)
 
 
+def test_a_link_without_an_id_has_its_title_for_one():
+    """Google wants data of each suggestion, and only a reply has to have an id."""
+    told = body_of(Menu("Pick", options=[Option("", "Open", url="https://e.com")]))
+    (open_it,) = told["contentMessage"]["suggestions"]
+    assert open_it["action"]["postbackData"] == "Open"
+
+
 def test_an_accepted_message_keeps_our_id():
     """Google takes the id that we choose."""
     name = f"phones/+12223334444/agentMessages/{OURS}"
