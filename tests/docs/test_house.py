@@ -89,7 +89,7 @@ async def way_of_a_callback(folder: Path) -> list[list[str]]:
 
     first, *others = (
         Callback(body=body(f"wamid.{number}"), received_at=datetime.now(UTC))
-        for number in range(50)
+        for number in range(200)
     )
     threading.setprofile(note)
     try:
