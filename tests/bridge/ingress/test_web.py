@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from io import BytesIO
 from ipaddress import ip_address, ip_network
+from queue import SimpleQueue
 
 import orjson
 import pytest
@@ -62,14 +63,14 @@ async def problem(response) -> dict:
 class TestAnswers:
     async def test_a_callback_is_acknowledged(self, client_of):
         """A good callback gets the adapter's reply, and its message reaches the subscriber."""
-        got = []
+        got = SimpleQueue()
         bridge = a_bridge()
-        bridge.on(Message)(got.append)
+        bridge.on(Message)(got.put)
         client = await client_of(bridge)
         response = await client.post(URL, data=BODY)
         assert (response.status, await response.read()) == (200, b"ok")
-        await client.close()
-        assert [event.content.text for event in got] == ["hello"]
+        event = await asyncio.to_thread(got.get, timeout=10)
+        assert event.content.text == "hello"
 
     @pytest.mark.parametrize("path", ["/callbacks/plain", "/callbacks/plain/", URL + "x"])
     async def test_without_the_token_the_answer_says_nothing(self, client_of, path):
