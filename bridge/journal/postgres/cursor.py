@@ -200,10 +200,13 @@ class SubscriberCursor:
         return lanes
 
     async def held(self, lane: str, limit: int) -> Sequence[Held]:
-        """See `Cursor.held`; nothing where another process is to serve the lane."""
+        """See `Cursor.held`; nothing where another process is to serve the lane.
+
+        While something that was read of its partition is not done, that has to go behind these.
+        """
         number = partition_of(lane_bytes(lane), self._journal.partitions)
         partition = self.partitions.get(number)
-        if partition is None or partition.leaving:
+        if partition is None or (partition.leaving and number not in self._open.values()):
             return ()
         found = await self._journal.held(self.name, lane, limit)
         if found:

@@ -294,6 +294,25 @@ async def test_a_partition_is_handed_over_at_rest(make: Make) -> None:
     assert sorted(ids(mine + others)) == sorted(f"b{n}" for n in range(12))
 
 
+async def test_what_is_held_goes_first_also_where_it_is_handed_over(make: Make) -> None:
+    """What has been read behind something held does not overtake it while the partition leaves."""
+    async with make() as one:
+        cursor = await one.subscribe("crm")
+        await one.append([message(f"a{n}", user=PHONES[n]) for n in range(12)])
+        await one.append([message(f"b{n}", user=PHONES[n]) for n in range(12)])
+        begun = await read(cursor, 24)
+        held = tuple(Held(entry=each) for each in begun[:12])
+        await cursor.settle(Settlement(position=begun[11].position, held=held))
+        async with make() as two:
+            await two.subscribe("crm")
+            await until(lambda: sum(each.leaving for each in cursor.partitions.values()) == 2)
+            for each in held:
+                assert [h.entry for h in await cursor.held(each.entry.lane, 8)] == [each.entry]
+            await cursor.settle(Settlement(position=begun[-1].position))
+            left = [each for each in held if not await cursor.held(each.entry.lane, 8)]
+    assert 0 < len(left) < 12
+
+
 async def test_a_process_taken_for_dead_settles_nothing(make: Make) -> None:
     """What one says that was taken for dead does not undo what its successor does."""
     async with make() as one, make() as two:
