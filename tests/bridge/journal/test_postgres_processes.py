@@ -332,6 +332,61 @@ async def test_a_process_taken_for_dead_settles_nothing(make: Make) -> None:
     assert ids(again) == ["a", "b"]
 
 
+async def test_what_a_successor_left_held_goes_first(make: Make) -> None:
+    """One that was taken for dead ends what it has begun before it serves a partition again."""
+    async with make(partitions=1) as one:
+        cursor = await one.subscribe("crm")
+        await one.append([message("a"), message("b")])
+        a, b = await read(cursor, 2)
+        async with make() as two:
+            await take_for_dead(one, successor=two)
+            await until(lambda: not cursor.partitions)
+            other = await two.subscribe("crm")
+            held = tuple(Held(entry=each) for each in await read(other, 2))
+            await other.settle(Settlement(position=b.position, held=held))
+            with pytest.raises(JournalError, match="another process"):
+                await cursor.held(a.lane, 8)
+        await one.subscribe("more")  # which claims whatever is free
+        assert not cursor.partitions
+        await cursor.settle(Settlement(position=b.position))
+        await until(lambda: cursor.partitions)
+        assert await cursor.held(a.lane, 8) == held
+
+
+async def test_what_was_not_kept_is_done_and_settled_again(make: Make) -> None:
+    """What a process did after it was taken for dead comes again, and counts as done from then."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    bridge = Bridge(journal=make())
+    taken: list[str] = []
+
+    @bridge.on(Message, name="crm")
+    async def take(event: Message) -> None:
+        taken.append(event.message_id)
+        begun.set()
+        await go_on.wait()
+
+    async with bridge:
+        await bridge.journal.append([message("a")])
+        await begun.wait()
+        async with make() as two:
+            await take_for_dead(bridge.journal, successor=two)
+            await until(lambda: not bridge.journal.cursors["crm"].partitions)
+        go_on.set()
+        await until(lambda: len(taken) == 2)
+        await until_async(lambda: settled(bridge.journal))
+    assert taken == ["a", "a"]
+
+
+async def test_a_claim_whose_answer_was_lost(make: Make) -> None:
+    """A partition that a process has claimed and does not know of is served all the same."""
+    async with make() as one:
+        await one.subscribe("crm")
+        await one.append([message("a")])
+    async with make() as one:
+        await one.database.change("UPDATE $.cursors SET owner = %s", (one.owner,))
+        assert ids(await read(await one.subscribe("crm"), 1)) == ["a"]
+
+
 async def take_for_dead(one: PostgresJournal, *, successor: PostgresJournal) -> None:
     """Do at once what a successor does that has seen nothing of a process for a while."""
     await successor.database.change(
