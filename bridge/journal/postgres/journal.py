@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import attrs
@@ -147,12 +146,7 @@ class PostgresJournal(SqlJournal):
             self._resources = resources.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Let others go on, and disconnect; callers that wait get a `JournalError`."""
         await self._resources.aclose()
 
