@@ -246,10 +246,10 @@ class PostgresJournal(SqlJournal):
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        if isinstance(start, int):
-            return EphemeralCursor(start, self.tail.next_after)
-        ((last,),) = await self.database.rows("SELECT last FROM $.head")
-        return EphemeralCursor(last if start is Start.END else 0, self.tail.next_after)
+        if not isinstance(start, int):
+            ((last,),) = await self.database.rows("SELECT last FROM $.head")
+            start = last if start is Start.END else 0
+        return EphemeralCursor(start, self.tail.next_after)
 
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None

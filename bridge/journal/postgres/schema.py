@@ -104,7 +104,8 @@ def _prepare(settings: PostgresSettings, *, for_good: bool) -> tuple[list[str], 
         if for_good:
             _upgrade(connection, name, found[0])
         if for_good or found[0] == FORMAT:
-            _check_whole(connection, name)
+            lacks = connection.execute(LACKS, wanted(name)).fetchall()
+            refuse_lacks(lacks, name, connection.info.user)
         if not for_good:
             connection.rollback()
         return doubts, found
@@ -149,10 +150,6 @@ def _upgrade(connection: Connection, name: str, found: int) -> None:
                 records.items(),
             ),
         )
-
-
-def _check_whole(connection: Connection, name: str) -> None:
-    refuse_lacks(connection.execute(LACKS, wanted(name)).fetchall(), name, connection.info.user)
 
 
 def wanted(name: str) -> Sequence[object]:
