@@ -196,12 +196,12 @@ class PostgresJournal(SqlJournal):
         """Take note of what another process announces."""
         if word.startswith(LAST):
             self.tail.hear_of(int(word))
-        elif word == _PURGED:
+            return
+        if word == _PURGED:
             self.tail.clear()
-            for name in tuple(self.cursors):
+        for name in tuple(self.cursors):
+            if word in (name, _PURGED):
                 await self._look_again(name)
-        elif word in self.cursors:
-            await self._look_again(word)
 
     async def _look_again(self, name: str) -> None:
         """Let delivery look for what a subscriber holds."""
@@ -241,7 +241,7 @@ class PostgresJournal(SqlJournal):
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.drop(cursor.partitions)
+            cursor.partitions.clear()
         return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:

@@ -133,7 +133,7 @@ class Members:
         self.owner = uuid4().hex
         self.joined.clear()
         for cursor in self._journal.cursors.values():
-            cursor.drop(cursor.partitions)
+            cursor.partitions.clear()
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""
@@ -212,14 +212,16 @@ class Members:
                 told = "somebody deleted from the table cursors how far %s is: it is put back"
                 _LOG.critical(told, cursor.name)
             if put_back.rowcount < len(gone):
-                cursor.drop(gone)  # and claimed again where nobody else has it
+                for number in gone:  # they are claimed again where nobody else has them
+                    cursor.partitions.pop(number, None)
 
     async def _share(self, connection: Connection, cursor: SubscriberCursor, serving: int) -> None:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
         fair = -(-self._journal.partitions // serving)
         if leaving := cursor.at_rest():
             await self._give_back(connection, cursor.name, leaving)
-            cursor.drop(leaving)
+            for number in leaving:
+                cursor.partitions.pop(number, None)
         cursor.leave(beyond=fair)
         if (room := fair - len(cursor.partitions)) > 0:
             values = (cursor.name, cursor.left_open(), room, self.owner)
