@@ -57,17 +57,17 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
-    party = _user_of(event)
     if (
         type(event) is Message
-        and party is not None
-        and party.phone
+        and event.direction is _INBOUND
+        and (phone := (party := event.sender).phone)
         and party.user_id is None
         and party.parent_user_id is None
         and type(event.content) is not System
     ):  # as nearly all, in half the time
-        return [_name(event.domain, event.channel, party.phone)]
-    return [_name(event.domain, event.channel, each) for each in _identities(event, party)]
+        return [_name(event.domain, event.channel, phone)]
+    identities = _identities(event, _user_of(event))
+    return [_name(event.domain, event.channel, each) for each in identities]
 
 
 def is_settled(message: Message, ledger: Ledger) -> bool:
