@@ -33,10 +33,12 @@ def send(
     mime_type: str | None = None,
     media: MediaKind | None = None,
     key: str | None = None,
+    otherwise: str | None = None,
     fallback: tuple[str, ...] = (),
     not_before: str | None = None,
     expires: str | None = None,
     adapt: Literal["degrade", "strict"] = "degrade",
+    force: bool = False,
     wait: Annotated[float, Parameter(validator=Number(gte=0, lte=_LONGEST_WAIT))] = 10,
     dry_run: bool = False,
     config: ServerConfig = None,
@@ -60,7 +62,7 @@ def send(
     template
         The name of a template to send instead of a text.
     language
-        The template's language.
+        The language of the template, and of the one in --otherwise.
     file
         The path of a file to send instead of a text, of up to 100 MiB.
     caption
@@ -71,6 +73,8 @@ def send(
         As what to show the file, by default as its type says.
     key
         Names what is meant: the same again under this key is not sent twice.
+    otherwise
+        The template to send where the provider takes only one: its name, or all of it as JSON.
     fallback
         Where to try next if the user cannot be reached there; can be repeated.
     not_before
@@ -79,6 +83,8 @@ def send(
         Give it up at this time, or after such as 1h.
     adapt
         With strict, refuse what the channel can only carry degraded or in parts.
+    force
+        Send a marketing template also to a user who has opted out.
     wait
         How many seconds to wait for the provider.
     dry_run
@@ -87,7 +93,14 @@ def send(
     what = _what(text, content, template, language, file)
     if file is None and (caption or media or mime_type):
         raise UsageError("--caption, --media and --mime-type are for a --file")
-    given = {"key": key, "not_before": not_before, "expires": expires, "adapt": adapt}
+    given = {
+        "key": key,
+        "otherwise": None if otherwise is None else _otherwise(otherwise, language),
+        "not_before": not_before,
+        "expires": expires,
+        "adapt": adapt,
+        "force": force,
+    }
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked = {"to": to, "via": via, "fallback": list(fallback), "wait": wait, **what, **body}
     client = connect(config)
@@ -116,14 +129,27 @@ def _what(
     if file is not None:
         return {}
     if template is not None:
-        named = {"kind": "template", "name": template, "language": language}
-        return {"content": {name: value for name, value in named.items() if value is not None}}
-    if content is None:
-        return {"text": text}
+        return {"content": _named(template, language)}
+    return {"text": text} if content is None else {"content": _json("content", content)}
+
+
+def _otherwise(given: str, language: str | None) -> object:
+    """Return a template that is given by its name, or as JSON, which no name looks like."""
+    if given.lstrip().startswith("{"):
+        return _json("otherwise", given)
+    return _named(given, language)
+
+
+def _named(template: str, language: str | None) -> Mapping[str, str]:
+    named = {"kind": "template", "name": template, "language": language}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _json(option: str, given: str) -> object:
     try:
-        return {"content": orjson.loads(content)}
+        return orjson.loads(given)
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"--content is not JSON: {error.msg}") from None
+        raise UsageError(f"--{option} is not JSON: {error.msg}") from None
 
 
 def _opened(file: Path) -> BinaryIO:

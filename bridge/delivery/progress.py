@@ -72,7 +72,8 @@ class Progress:
             self.changed.clear()
             position = next(iter(self.under_way), self.taken_up_to + 1) - 1
             held, released, dead = self._held, self._released, self._dead
-            if position == self._saved_position and not (held or released or dead):
+            is_told = position == self._saved_position == self._cursor.position
+            if is_told and not (held or released or dead):
                 self._told = self._begun
                 return
             self._held, self._released, self._dead = {}, set(), []

@@ -24,15 +24,20 @@ from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
+    Choice,
     Conversation,
+    ConversationKind,
     Deletion,
     Direction,
+    Edit,
     Event,
     JsonValue,
+    Media,
     Message,
     Notice,
+    Reaction,
     StatusChange,
-    System,
+    Text,
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
@@ -47,7 +52,8 @@ Something new may have to wait, and something known may end the waiting of other
 _DUPLICATE: Final[Decision] = (False, ())
 _MOST_COMPLETIONS: Final = 8  # of one event
 _OUTBOUND: Final = Direction.OUTBOUND
-_UNUSUAL: Final = frozenset({Deletion, System, Unsupported})
+_DIRECT: Final = ConversationKind.DIRECT
+_USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
 _moved: Final = changer(Message, "conversation")
 
 
@@ -62,9 +68,9 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
     if conversation is not None:
-        conversation, _, joined = identity.settle(event, conversation, ledger)
+        conversation, user, joined = identity.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
-        event = evolved(event, conversation=conversation)
+        event = identity.with_phone(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:
         return False, before
@@ -133,7 +139,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
         message.aliases
         or message.settle
         or message.intent is not None
-        or type(message.content) in _UNUSUAL
+        or type(message.content) not in _USUAL
         or ledger.knows(key)
     ):
         return None
@@ -145,6 +151,8 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
 
 
 def _message(message: Message, ledger: Ledger) -> Decision:
+    if message.id_space not in (None, OURS):
+        message = _quoting(message, ledger)
     keys = _keys_of(message)
     shown = shown_key(message)
     if message.settle is None and not _is_known_from_then(message, shown, ledger):
@@ -152,7 +160,9 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     others = () if shown is None else (shown,)
     known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
-        message, before = _in_its_conversation(message, ledger)
+        message = _with_unshown(message, ledger)
+        message, user, before = _in_its_conversation(message, ledger)
+        message = identity.with_phone(message, user)
         names = (*keys, *others)
         published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
@@ -164,7 +174,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
         _claim_others(keys, known_keys[0], ledger)
         return _DUPLICATE
     messages = (event for event in accounts.values() if isinstance(event, Message))
-    whole, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
+    whole, _, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
     is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
     return is_new, (*before, *published)
 
@@ -178,12 +188,17 @@ def _is_known_from_then(unshown: Message, key: str | None, ledger: Ledger) -> bo
     return known is not None and known.event.occurred_at == unshown.occurred_at
 
 
-def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
-    """Return a message in the conversation that it belongs to, and remember that it does."""
+def _in_its_conversation(
+    message: Message, ledger: Ledger
+) -> tuple[Message, User | None, Sequence[Published]]:
+    """Return a message in the conversation that it belongs to, and remember that it does.
+
+    With its user, and what is to be published before it.
+    """
     if type(message.content) is Deletion:
         message = _of_its_author(message, message.content.message_id, ledger)
     elif not _tells_user(message):
-        message = _as_unshown(message, ledger)
+        message = _of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
     if is_remembered:
@@ -202,7 +217,17 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
         tracks.learn(message, conversation, user, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
-    return message, before
+    return message, user, before
+
+
+def _quoting(message: Message, ledger: Ledger) -> Message:
+    """Return a message that quotes another by the channel's own id, if that is known."""
+    quoted = message.reply_to.message_id if message.reply_to is not None else None
+    if message.reply_to is None or quoted is None:
+        return message
+    other = _known_message(message, message_key(message.id_space or "", quoted), ledger)
+    own = tracks.own_id(message, quoted, ledger) or (other and other.message_id) or quoted
+    return evolved(message, reply_to=attrs.evolve(message.reply_to, message_id=own))
 
 
 def _is_remembered(message: Message) -> bool:
@@ -233,14 +258,36 @@ def _of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
     )
 
 
-def _as_unshown(message: Message, ledger: Ledger) -> Message:
-    """Return a message that names nobody as the user's whom it named when it could not be shown."""
-    own = unshown_key(message_key(message.channel, message.message_id))
-    other = _known_message(message, own, ledger)
+def _with_unshown(message: Message, ledger: Ledger) -> Message:
+    """Return a message with what was known of it when it was published as not shown."""
+    domain = "" if message.domain is None else f"{message.domain}/"
+    key = unshown_key(message.key.removeprefix(domain))
+    other = _known_message(message, key, ledger) if shown_key(message) is None else None
     if other is None or other.direction is not message.direction:
         return message
+    return evolved(
+        together(message, other),
+        raw=message.raw,
+        source=message.source,
+        occurred_at=message.occurred_at,
+        received_at=message.received_at,
+    )
+
+
+def _of_its_user(message: Message, ledger: Ledger) -> Message:
+    """Return a message that names nobody as of the user of the message that it is about."""
+    content = message.content
+    about = content.message_id if isinstance(content, Edit | Reaction) else None
+    if about is None and message.reply_to is not None:
+        about = message.reply_to.message_id
+    other = _known_message(message, message_key(message.channel, about or ""), ledger)
+    if other is None:
+        return message
+    if other.conversation.kind is not _DIRECT:
+        return evolved(message, conversation=other.conversation)
+    user = other.recipient if other.direction is _OUTBOUND else other.sender
     side = "recipient" if message.direction is _OUTBOUND else "sender"
-    return evolved(message, **{side: getattr(other, side)}, conversation=other.conversation)
+    return evolved(message, **{side: user}, conversation=other.conversation)
 
 
 def _known_message(about: Message, key: str, ledger: Ledger) -> Message | None:
@@ -343,6 +390,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
             is_new, published = _status_again(change, key, ledger)
             return is_new, (*before, *published)
     ledger.save(track)
+    change = identity.with_phone(change, user)
     return True, (*before, *waiting.publish_or_wait(change, (change.key,), ledger))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import jsonschema
 import orjson
@@ -12,12 +13,15 @@ import pytest
 from aiohttp import ClientSession
 
 from bridge.adapter.signing import Secret
+from bridge.cli.client import Refused
 from bridge.cli.main import app as command
+from bridge.cli.terminal import UsageError
 from bridge.ops.admin import listening
 from bridge.ops.metrics import Metrics
 from bridge.ops.openapi import openapi
 from bridge.settings import AdminSettings
-from tests.bridge.outbox.trips import USER, planned, under_way
+from tests.bridge.outbox.test_consent import choose
+from tests.bridge.outbox.trips import USER, Told, planned, under_way
 
 ADMIN, SEND = "a-token-for-everything", "a-token-for-sending"
 SETTINGS = AdminSettings(port=0, token=Secret(ADMIN), send_token=Secret(SEND))
@@ -187,29 +191,69 @@ async def test_the_status_tells_of_sending(tmp_path, capsys):
                 )
 
 
-async def test_the_command(tmp_path, capsys):
-    """`bridge send` prints our id and how far it came, or why it failed, as its exit code says."""
+@asynccontextmanager
+async def commanding(tmp_path):
+    """Give what runs `bridge send` against a server, and that server's trip."""
     async with sending() as send:
-        port = send.trip.url.rpartition(":")[2]
         config = tmp_path / "config.toml"
+        port = send.trip.url.rpartition(":")[2]
         config.write_text(f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n')
 
-        def run(*words: str) -> int:
-            tokens = ["send", *words, "--via", "whatsapp", "--config", str(config)]
-            return command(tokens, exit_on_error=False, result_action="return_value")
+        async def run(*words: str) -> int:
+            tokens = ["send", USER, *words, "--via", "whatsapp", "--config", str(config)]
+            return await asyncio.to_thread(
+                command, tokens, exit_on_error=False, result_action="return_value"
+            )
 
-        assert await asyncio.to_thread(run, USER, "hello", "--key", "k") == 0
+        yield run, send.trip
+
+
+async def test_the_command(tmp_path, capsys):
+    """`bridge send` prints our id and how far it came, or why it failed, as its exit code says."""
+    async with commanding(tmp_path) as (run, trip):
+        assert await run("hello", "--key", "k") == 0
         assert capsys.readouterr().out.split("\t")[1].strip() in ("accepted", "sent", "delivered")
-        send.trip.provider.rules.templates = set()
-        template = (USER, "--template", "hello_again", "--language", "en")
-        assert await asyncio.to_thread(run, *template) == 1
+        trip.provider.rules.templates = set()
+        assert await run("--template", "hello_again", "--language", "en") == 1
         assert "132001" in capsys.readouterr().err
-        content = '{"kind": "text", "text": "x"}'
-        assert await asyncio.to_thread(run, USER, "--content", content, "--dry-run") == 0
+        assert await run("--content", '{"kind": "text", "text": "x"}', "--dry-run") == 0
         assert orjson.loads(capsys.readouterr().out)["body"]["text"] == {"body": "x"}
-        for wrong in ((USER,), (USER, "--content", "{")):
-            with pytest.raises(Exception, match=r"give either|not JSON"):
-                await asyncio.to_thread(run, *wrong)
+        for wrong in ((), ("--content", "{")):
+            with pytest.raises(UsageError, match=r"give either|not JSON"):
+                await run(*wrong)
+
+
+async def test_the_command_gives_a_template_for_a_closed_window(tmp_path):
+    """With `--otherwise`, by its name or as JSON, it goes where a text comes too late."""
+    parameters = [{"component": "body", "type": "text", "value": "17"}]
+    with_values = orjson.dumps({**TEMPLATE, "parameters": parameters}).decode()
+    async with commanding(tmp_path) as (run, trip):
+        trip.provider.clock = lambda: datetime.now(UTC) - timedelta(hours=25)
+        await trip.say()
+        await trip.until(lambda: trip.events)
+        with pytest.raises(Refused, match="a free-form message could go until"):
+            await run("hello?")
+        assert await run("hello?", "--otherwise", "hello_again", "--language", "en") == 0
+        assert await run("hello?", "--otherwise", with_values) == 0
+        with pytest.raises(UsageError, match="--otherwise is not JSON"):
+            await run("hello?", "--otherwise", "{")
+        with pytest.raises(Refused, match="otherwise: expected a template"):
+            await run("hello?", "--otherwise", '{"kind": "text", "text": "x"}')
+        named, filled = (arrived.body["template"] for arrived in trip.provider.arrived)
+        assert (named["name"], named["language"]) == ("hello_again", {"code": "en"})
+        assert filled["components"][0]["parameters"][0]["text"] == "17"
+
+
+async def test_the_command_insists(tmp_path):
+    """With `--force`, marketing goes to a user who has opted out; without, it is refused."""
+    content = orjson.dumps({**TEMPLATE, "category": "marketing"}).decode()
+    async with commanding(tmp_path) as (run, trip):
+        await choose(Told(trip), "stop")
+        with pytest.raises(Refused, match="opted out"):
+            await run("--content", content)
+        assert await run("--content", content, "--force") == 0
+        (arrived,) = trip.provider.arrived
+        assert arrived.body["template"]["name"] == "hello_again"
 
 
 def test_the_document_is_an_openapi():
