@@ -20,7 +20,7 @@ from bridge.adapter.unread import Unread
 from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notices, translate_template
 from bridge.adapters.whatsapp.value import FIELDS, narrow, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
-from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, OBJECT
+from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, NOTHING, OBJECT
 from bridge.errors import Unreadable
 from bridge.model import Event, JsonValue, Notice, Party
 
@@ -79,7 +79,7 @@ def beside(
     if not parent.keys() <= known:
         time = entry.get("time")
         for name, told in parent.items():
-            if name not in known:
+            if name not in known and told not in NOTHING:
                 identity = scope.identity(name, told, {"time": time})
                 yield scope.notice(name, told, identity, occurred_at=instant(time))
 

@@ -15,7 +15,7 @@ from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.content import translate_content
 from bridge.adapters.whatsapp.value_context import ValueContext
-from bridge.adapters.whatsapp.wire import is_user_id, party, product_in, referral
+from bridge.adapters.whatsapp.wire import identity_of, is_user_id, party, product_in, referral
 from bridge.model import (
     Direction,
     Forwarded,
@@ -82,6 +82,8 @@ def translate_message(
     card = value.cards.of(number, user_id, parent_user_id)
     user = party(number, user_id, parent_user_id, card or value.peer_card or {})
     if type(content) is System:
+        if identity_of(user) is None:  # told only as who changed a name
+            user = content.after or content.before or user
         # Posted in each group that is shared with the user, and told only inside.
         group_id = group_id or identifier(mapping(item.get("system")).get("group_id"))
     reply_to, forwarded, product = _NO_CONTEXT

@@ -66,15 +66,23 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     is_of_group = _is_of_group(item)
     group_id = identifier(item.get("recipient_id")) if is_of_group else None
     number, recipient, raw = _recipient_of(item, value, is_of_group=is_of_group)
+    identity = identity_of(recipient) or identifier(number)
+    conversation = None
+    if group_id is not None:
+        conversation = scope.group(group_id)
+    elif identity is not None:
+        conversation = scope.conversation(identity)
     occurred_at = instant(item.get("timestamp"))
     if kind is not None and (kind := kind.lower()) in _OTHER_KINDS:
         told = scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
-        return with_caller(told, {"statuses": [item]}, scope) if kind == CALL else told
+        if kind == CALL:
+            return with_caller(told, {"statuses": [item]}, scope)
+        user = recipient if identity is not None else None
+        return attrs.evolve(told, party=user, conversation=conversation)
     message_id = required_id(item, "id")
     word = required_text(item, "status")
     if not word:
         raise Unreadable("status", "not a status")
-    identity = identity_of(recipient) or identifier(number)
     if word.lower() == DELETED:
         return build.message(
             source=scope.source,
@@ -94,11 +102,6 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
             owned=value.owned,
         )
     status = _STATUSES.get(word.lower(), _UNKNOWN)
-    conversation = None
-    if group_id is not None:
-        conversation = scope.group(group_id)
-    elif identity is not None:
-        conversation = scope.conversation(identity)
     return build.status_change(
         source=scope.source,
         channel=scope.channel,

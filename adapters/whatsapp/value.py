@@ -25,15 +25,17 @@ from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
 from bridge.adapters.whatsapp.messages import translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import translate_status
 from bridge.adapters.whatsapp.value_context import ValueContext, context_of
-from bridge.adapters.whatsapp.wire import MESSAGES
+from bridge.adapters.whatsapp.wire import MESSAGES, NOTHING
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue, Notice, Origin, Unrecognized
+from bridge.model import Direction, Event, JsonValue, Message, Notice, Origin, Unrecognized
 
 _Steps: TypeAlias = tuple[Step, ...]
 _TranslateItem: TypeAlias = Callable[[JsonObject, ValueContext], Event]
 
 _HISTORY: Final = "history"
 _STANDBY: Final = "standby"
+_CONTEXT: Final = "conversation_context"
+"""What a responder is told of the conversation, with the first message that it is handed."""
 FIELDS: Final = frozenset(
     {
         MESSAGES,
@@ -83,7 +85,7 @@ def translate_value(
         events += _leftovers(standby, scope, value)
     elif standby is not None:
         events.append(scope.unrecognized(Unreadable("", "not an object"), *steps, _STANDBY))
-    events += _leftovers(value, scope, value)
+    events += [_of_conversation(each, events) for each in _leftovers(value, scope, value)]
     left = context.cards.left(is_unread=any(type(event) is Unrecognized for event in events))
     if left:
         events.append(_beside("contacts", left, scope))
@@ -189,6 +191,8 @@ def _without_messages(thread: JsonValue) -> JsonValue:
 def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[Notice]:
     """Yield a notice for each part that nothing above is made for."""
     for name, told in part.items():
+        if told in NOTHING:
+            continue
         if name == CALLS:
             for call in calls_in({**part, "statuses": None}):
                 yield with_caller(_beside(name, call.get(name, told), scope), call, scope)
@@ -204,6 +208,19 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
             or any(type(name) in (dict, list) for name in metadata.values())
         ):
             yield _beside("metadata", metadata, scope)
+
+
+def _of_conversation(notice: Notice, beside: Sequence[Event]) -> Notice:
+    """Return what led to a conversation as a part of it, if what is beside names just one.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messaging-handovers/
+    """
+    messages = [each for each in beside if type(each) is Message]
+    if notice.topic != _CONTEXT or len({each.conversation.id for each in messages}) != 1:
+        return notice
+    message = messages[0]
+    user = message.recipient if message.direction is Direction.OUTBOUND else message.sender
+    return attrs.evolve(notice, party=user, conversation=message.conversation)
 
 
 def _beside(topic: str, told: JsonValue, scope: Scope) -> Notice:

@@ -5,6 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +20,8 @@ CHANNEL: Final = "whatsapp"
 OBJECT: Final = "whatsapp_business_account"
 MESSAGES: Final = "messages"  # the field of a change that holds messages or statuses
 ENTRY: Final = frozenset({"id", "time", "changes"})  # what an entry is made of
+NOTHING: Final[Sequence[JsonValue]] = (None, "", [], {})
+"""What a gateway writes for the parts that a callback does not have."""
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
 REPEATS_FOR: Final = timedelta(days=7)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from types import TracebackType
 from typing import Final, Self
 
 import attrs
@@ -132,12 +131,7 @@ class Delivery:
         self._tasks.start("read", self._read)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop, saving what is done; what is under way comes again. See `drain`.
 
         Functions are cancelled. One that does not end within a second is left behind.

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from types import MethodType, TracebackType
+from types import MethodType
 from typing import Any, Final, Self, TypeAlias
 from weakref import ReferenceType
 
@@ -96,12 +96,7 @@ class Receivers:
         await self.opened()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop serving all of them."""
         for signal in self._bus.signals.values():
             signal.receiver_connected.disconnect(self._changed)

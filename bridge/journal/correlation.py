@@ -62,9 +62,9 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
     if conversation is not None:
-        conversation, _, joined = identity.settle(event, conversation, ledger)
+        conversation, user, joined = identity.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
-        event = evolved(event, conversation=conversation)
+        event = identity.with_phone(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:
         return False, before
@@ -145,6 +145,8 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
 
 
 def _message(message: Message, ledger: Ledger) -> Decision:
+    if message.id_space not in (None, OURS):
+        message = _quoting(message, ledger)
     keys = _keys_of(message)
     shown = shown_key(message)
     if message.settle is None and not _is_known_from_then(message, shown, ledger):
@@ -152,7 +154,8 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     others = () if shown is None else (shown,)
     known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
-        message, before = _in_its_conversation(message, ledger)
+        message, user, before = _in_its_conversation(message, ledger)
+        message = identity.with_phone(message, user)
         names = (*keys, *others)
         published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
@@ -164,7 +167,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
         _claim_others(keys, known_keys[0], ledger)
         return _DUPLICATE
     messages = (event for event in accounts.values() if isinstance(event, Message))
-    whole, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
+    whole, _, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
     is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
     return is_new, (*before, *published)
 
@@ -178,8 +181,13 @@ def _is_known_from_then(unshown: Message, key: str | None, ledger: Ledger) -> bo
     return known is not None and known.event.occurred_at == unshown.occurred_at
 
 
-def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Sequence[Published]]:
-    """Return a message in the conversation that it belongs to, and remember that it does."""
+def _in_its_conversation(
+    message: Message, ledger: Ledger
+) -> tuple[Message, User | None, Sequence[Published]]:
+    """Return a message in the conversation that it belongs to, and remember that it does.
+
+    With its user, and what is to be published before it.
+    """
     if type(message.content) is Deletion:
         message = _of_its_author(message, message.content.message_id, ledger)
     elif not _tells_user(message):
@@ -202,7 +210,17 @@ def _in_its_conversation(message: Message, ledger: Ledger) -> tuple[Message, Seq
         tracks.learn(message, conversation, user, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
-    return message, before
+    return message, user, before
+
+
+def _quoting(message: Message, ledger: Ledger) -> Message:
+    """Return a message that quotes another by the channel's own id, if that is known."""
+    quoted = message.reply_to.message_id if message.reply_to is not None else None
+    if message.reply_to is None or quoted is None:
+        return message
+    other = _known_message(message, message_key(message.id_space or "", quoted), ledger)
+    own = tracks.own_id(message, quoted, ledger) or (other and other.message_id) or quoted
+    return evolved(message, reply_to=attrs.evolve(message.reply_to, message_id=own))
 
 
 def _is_remembered(message: Message) -> bool:
@@ -343,6 +361,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
             is_new, published = _status_again(change, key, ledger)
             return is_new, (*before, *published)
     ledger.save(track)
+    change = identity.with_phone(change, user)
     return True, (*before, *waiting.publish_or_wait(change, (change.key,), ledger))
 
 

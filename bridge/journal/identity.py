@@ -13,7 +13,7 @@ somebody else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -32,15 +32,18 @@ from bridge.model import (
     System,
     SystemKind,
 )
-from bridge.model.frozen import builder, changer
+from bridge.model.frozen import builder, changer, evolved
 from bridge.model.keys import OURS, folded
 
 Joined: TypeAlias = tuple[str, str, str]
 """An account, a conversation of it that ends, and the one that goes on in its place."""
 
+EventT = TypeVar("EventT", bound=Event)
+
 _DAY: Final = 86_400.0
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _WORDS: Final = (Handover, ConsentChange)
+_SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
@@ -54,24 +57,24 @@ _learned: Final = changer(User, "seen", "identities", "conversations", "identifi
 
 def names_of(event: Event) -> list[str]:
     """Return the names under which a ledger knows the user of an event."""
-    party = _user_of(event)
     if (
         type(event) is Message
-        and party is not None
-        and party.phone
+        and event.direction is _INBOUND
+        and (phone := (party := event.sender).phone)
         and party.user_id is None
         and party.parent_user_id is None
         and type(event.content) is not System
     ):  # as nearly all, in half the time
-        return [_name(event.domain, event.channel, party.phone)]
-    return [_name(event.domain, event.channel, each) for each in _identities(event, party)]
+        return [_name(event.domain, event.channel, phone)]
+    identities = _identities(event, _user_of(event))
+    return [_name(event.domain, event.channel, each) for each in identities]
 
 
 def is_settled(message: Message, ledger: Ledger) -> bool:
     """Return whether a message belongs to the conversation that it says, as nearly all do.
 
-    Its user is known there by all names that it tells, or by none of them until now. False leaves
-    it to `settle`.
+    Its user is known there by all names that it tells, or by none of them until now, and by no
+    phone that it leaves out. False leaves it to `settle`.
     """
     where, party = message.conversation, message.sender
     first = party.phone or party.user_id
@@ -138,9 +141,36 @@ def _is_new(
 
 def _has_both(user: User, party: Party) -> bool:
     known = user.identities
-    return (party.user_id is None or party.user_id in known) and (
-        party.parent_user_id is None or party.parent_user_id in known
+    return (
+        (party.user_id is None or party.user_id in known)
+        and (party.parent_user_id is None or party.parent_user_id in known)
+        and (party.phone is not None or phone_of(user) is None)
     )
+
+
+def phone_of(user: User) -> str | None:
+    """Return the phone that a user is known by; None where there is none, or more than one."""
+    phones = [each for each in user.identities if each.startswith("+")]
+    return phones[0] if len({folded(each) for each in phones}) == 1 else None
+
+
+def with_phone(event: EventT, user: User | None) -> EventT:
+    """Return an event whose party has the phone that its user is known by.
+
+    A party that no name tells stays as it is, and so does one that is somebody else than the user,
+    and one whom we write to, by the name that was chosen.
+    """
+    party = _user_of(event)
+    if user is None or party is None or party.phone is not None:
+        return event
+    if getattr(event, "intent", None) is not None:
+        return event
+    told = (party.user_id, party.parent_user_id)
+    phone = phone_of(user) if any(each in user.identities for each in told if each) else None
+    if phone is None:
+        return event
+    name = next(each for each in _SIDES if getattr(event, each, None) is party)
+    return evolved(event, **{name: attrs.evolve(party, phone=phone)})
 
 
 def settle(

@@ -11,8 +11,8 @@ only the digest is kept can still be moved into a domain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
@@ -27,10 +27,11 @@ T = TypeVar("T")
 _NOTHING: Final = object()
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _RECORDS: Final = (User, Track, Latest)  # a union would be built at each look
-_SIZE: Final = 16
+SIZE: Final = 16
+"""How many bytes a digest has."""
 _DOMAINS: Final = 256  # whose hashes are cached
 _NAMES: Final = 8192  # whose digests are cached
-_blank: Final = blake2b(digest_size=_SIZE).copy  # in less time than a new one takes
+_blank: Final = blake2b(digest_size=SIZE).copy  # in less time than a new one takes
 _number: Final = int.from_bytes
 
 
@@ -39,12 +40,12 @@ def digest(name: str) -> bytes:
     domain, _, rest = name.partition("/")
     found = _blank()
     found.update(rest.encode("utf-8", "surrogatepass"))
-    return (_number(found.digest()) ^ _hash_of_domain(domain)).to_bytes(_SIZE)
+    return (_number(found.digest()) ^ _hashes_of_domains[domain]).to_bytes(SIZE)
 
 
 def moved(found: bytes, domain: str) -> bytes:
     """Return the digest of a key in a domain; `found` is the hash of the key without it."""
-    return (_number(found) ^ _hash_of_domain(domain)).to_bytes(_SIZE)
+    return (_number(found) ^ _hashes_of_domains[domain]).to_bytes(SIZE)
 
 
 def hashed(text: str) -> bytes:
@@ -54,25 +55,27 @@ def hashed(text: str) -> bytes:
     return found.digest()
 
 
-@lru_cache(_DOMAINS)
-def _hash_of_domain(domain: str) -> int:
-    return int.from_bytes(hashed(domain))
-
-
 class Ids(dict[str, T]):
-    """What stands for keys and names, each made when it is asked for."""
+    """What stands for keys and names, each made when it is asked for; `most` of them are kept."""
 
-    def __init__(self, make: Callable[[str], T], made: Mapping[str, T] = _NONE) -> None:
+    def __init__(
+        self, make: Callable[[str], T], made: Mapping[str, T] = _NONE, *, most: float = math.inf
+    ) -> None:
         super().__init__(made)
         self._make = make
+        self._most = most
 
     def __missing__(self, text: str) -> T:
         """Make what stands for a key or a name, and keep it."""
+        if len(self) >= self._most:
+            self.clear()
         found = self[text] = self._make(text)
         return found
 
 
-digest_of_name: Final = lru_cache(_NAMES)(digest)  # of the same users again and again
+_hashes_of_domains: Final = Ids(lambda domain: _number(hashed(domain)), most=_DOMAINS)
+# Of the same users again and again. A dictionary, since an `lru_cache` takes twice as long.
+digest_of_name: Final = Ids(digest, most=_NAMES).__getitem__
 
 
 class Overlay(Ledger, Generic[Id]):

@@ -126,6 +126,12 @@ def find(message: Message, ledger: Ledger) -> Track | None:
     return None
 
 
+def own_id(message: Message, alias: str, ledger: Ledger) -> str | None:
+    """Return the channel's own id of another message, which `message` calls by its id space's."""
+    track = ledger.find(_name(message, message.id_space or "", alias))
+    return track.message_id if isinstance(track, Track) else None
+
+
 def is_of_nobody(track: Track) -> bool:
     """Return whether a message was told without its user, so that it has a conversation alone."""
     where = track.conversation

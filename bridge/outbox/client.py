@@ -10,7 +10,6 @@ import io
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias, TypeVar, final
 
 import attrs
@@ -105,12 +104,7 @@ class Client:
     def _within(self, total: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total, connect=self._connect_timeout)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the session and its connections."""
         if self._session is not None:
             await self._session.close()

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self, Unpack, final
 from uuid import uuid4
 
@@ -129,14 +128,9 @@ class Outbox:
         await self.client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Close the HTTP client."""
-        await self.client.__aexit__(kind, error, traceback)
+        await self.client.__aexit__(*error)
 
     # --- taking --------------------------------------------------------------------------
 

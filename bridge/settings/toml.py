@@ -30,7 +30,7 @@ _TOKEN: Final = re.compile(
     r"|'[^']*'"
     r"|(?P<blank>[ \t\r]+|#[^\n]*)"
     r"|[\[\]{},=\n]"
-    r"|[^\"'# \t\r\[\]{},=\n]+"
+    r"|[^\"'# \t\r\[\]{},=\n]+(?: \d\d:[\d:.Z+-]+)?"  # a time may follow a date and a space
 )
 
 
@@ -57,9 +57,7 @@ class Document:
 
     @cached_property
     def _lines(self) -> Mapping[str, int]:
-        locator = _Locator()
-        locator.read(self.text)
-        return {dotted(path): line for path, line in locator.lines.items()}
+        return {dotted(path): line for path, line in _Locator(self.text).lines.items()}
 
 
 def parse(text: str, file: str | None = None) -> Document:
@@ -100,32 +98,42 @@ def at(values: Any, path: Path) -> Any:  # noqa: ANN401 - whatever a document ho
     return values
 
 
-@attrs.frozen
 class _Locator:
     """Finds the line of each key and array item of a valid document."""
 
-    lines: dict[Path, int] = attrs.field(factory=dict)
-    _last_tables: dict[Path, int] = attrs.field(factory=dict)
-    """The index of the last table so far in each array of tables."""
-
-    def read(self, document: str) -> None:
-        """Read every statement."""
+    def __init__(self, text: str) -> None:
+        self.lines: dict[Path, int] = {}
+        # The index of the last table so far in each array of tables.
+        self._last_tables: dict[Path, int] = {}
+        self._tokens = _tokens(text)
         table: Path = ()
-        for line, statement in _split(document, "\n", 1):
-            if statement.startswith("["):
-                table = self._read_header(statement, line)
-            else:
-                self._read_pair(statement, line, table)
+        for mark, line in self._tokens:
+            if mark == "[":
+                table = self._read_header(line)
+            elif mark != "\n":
+                self._read_pair(mark, line, table)
 
-    def _read_header(self, text: str, line: int) -> Path:
+    def _read_key(self, first: str, end: str) -> list[str]:
+        """Return the parts of a dotted key that begins with a token and ends at another."""
+        text = first + "".join(iter(lambda: next(self._tokens)[0], end))
+        parts, table = [], tomllib.loads(f"{text} = 0")
+        while table:
+            ((part, table),) = table.items()
+            parts.append(part)
+        return parts
+
+    def _read_header(self, line: int) -> Path:
         """Read `[a.b]` or `[[a.b]]`, and return the path of the table that it opens."""
-        *outer, name = _key(text.strip("[]"))
+        first, _ = next(self._tokens)
+        is_array = first == "["
+        *outer, name = self._read_key("" if is_array else first, "]")
         path: Path = ()
         for part in outer:
             path = self._last((*path, part))
             self.lines.setdefault(path, line)
         path = (*path, name)
-        if text.startswith("[["):
+        if is_array:
+            next(self._tokens)
             self.lines.setdefault(path, line)
             self._last_tables[path] = self._last_tables.get(path, -1) + 1
             path = self._last(path)
@@ -137,51 +145,34 @@ class _Locator:
         """Return the path itself, or that of its last table where it is an array of tables."""
         return (*path, self._last_tables[path]) if path in self._last_tables else path
 
-    def _read_pair(self, text: str, line: int, path: Path) -> None:
+    def _read_pair(self, first: str, line: int, path: Path) -> None:
         """Read `key = value` in the table of a path."""
-        equals = next(token for token in _TOKEN.finditer(text) if token[0] == "=")
-        for part in _key(text[: equals.start()]):
+        for part in self._read_key(first, "="):
             path = (*path, part)
             self.lines.setdefault(path, line)
-        self._read_value(text[equals.end() :].lstrip(" \t"), line, path)
+        self._read_value(*next(self._tokens), path)
 
-    def _read_value(self, text: str, line: int, path: Path) -> None:
-        if text.startswith("["):
-            for index, (below, item) in enumerate(_split(text[1:-1], ",", line)):
-                self.lines[(*path, index)] = below
-                self._read_value(item, below, (*path, index))
-        elif text.startswith("{"):
-            for below, pair in _split(text[1:-1], ",", line):
-                self._read_pair(pair, below, path)
-
-
-def _key(text: str) -> list[str]:
-    """Return the parts of a dotted key."""
-    parts = []
-    table: Any = tomllib.loads(f"{text} = 0")
-    while table:
-        ((part, table),) = table.items()
-        parts.append(part)
-    return parts
+    def _read_value(self, mark: str, line: int, path: Path) -> None:
+        """Read a value that begins with a token."""
+        self.lines.setdefault(path, line)
+        index = 0
+        while mark in "[{":
+            first, line = next(self._tokens)
+            if first in "]}":
+                break
+            if first in ",\n":
+                continue
+            if mark == "{":
+                self._read_pair(first, line, path)
+            else:
+                self._read_value(first, line, (*path, index))
+                index += 1
 
 
-def _split(text: str, separator: str, line: int) -> Iterator[tuple[int, str]]:
-    """Yield what stands between separators, without blanks and comments around it.
-
-    `line` is where the text begins; each part comes with the line where it begins.
-    """
-    depth = counted = 0
-    start = end = None
-    for token in _TOKEN.finditer(text + separator):
-        mark = token[0]
-        if mark == separator and not depth:
-            if start is not None:
-                yield line, text[start:end]
-            start = None
-        elif mark != "\n" and token.lastgroup is None:
-            if start is None:
-                start = token.start()
-                line += text.count("\n", counted, start)
-                counted = start
-            end = token.end()
-            depth += (mark in "[{") - (mark in "]}")
+def _tokens(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the tokens of a document with their lines, without blanks and comments."""
+    line = 1
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup is None:
+            yield token[0], line
+        line += token[0].count("\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import Any, ClassVar, Final, Self, cast, final
 
 import attrs
@@ -68,12 +67,7 @@ class TestBridge:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
         """Deliver what is left, stop the bridge, and raise what a subscriber raised meanwhile."""
         with self._stack:
             try:

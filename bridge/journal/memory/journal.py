@@ -9,7 +9,6 @@ import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 import attrs
@@ -86,12 +85,7 @@ class MemoryJournal(Journal):
         self._release_later()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close."""
         self._open = False
         if self._timer is not None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import attrs
@@ -174,12 +173,7 @@ class NatsJournal(Operations):
             else:
                 await self._broker.until_closed()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop reading and writing, and disconnect; callers that wait get a `JournalError`."""
         self._open = False
         await self._resources.aclose()

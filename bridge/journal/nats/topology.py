@@ -28,6 +28,7 @@ _NEEDED_PAYLOAD: Final = 4 << 20  # what the bridge takes as a body by default
 _NEEDED: Final = ("allow_atomic", "allow_direct", "allow_msg_ttl")
 _PARTITIONS: Final = "bridge.partitions"
 _DOMAINS: Final = "bridge.domains"
+_ROOM: Final = 16  # messages: what an append of a few events writes
 _WINDOW: Final = 0.1  # seconds; keys are known by subjects of their own, for as long as asked
 
 _Config = dict[str, Any]
@@ -73,8 +74,8 @@ async def prepare(broker: Broker, names: Names, settings: NatsSettings, limits: 
             "a conversation would change its reader; see docs/scale.md"
         )
     state = await _stream(broker, _state(names) | _both(settings))
-    for name in (names.stream, names.state):
-        await broker.write(Draft(f"{name}.tried", b"", {TTL: "1s"}))
+    await _try(broker, names.stream, messages=_ROOM if config.get("discard") == "new" else 1)
+    await _try(broker, names.state, messages=1)
     if broker.connection == 1:
         _warn(broker, names, config, settings)
     largest = config.get("max_msg_size", -1)
@@ -85,6 +86,14 @@ async def prepare(broker: Broker, names: Names, settings: NatsSettings, limits: 
         replicas=config.get("num_replicas", 1),
         largest=min(broker.max_payload, largest) if largest > 0 else broker.max_payload,
     )
+
+
+async def _try(broker: Broker, stream: str, *, messages: int) -> None:
+    """Write as an append does, and erase that; raises where a stream has no room for it."""
+    subject = f"{stream}.tried"
+    await broker.write_as_one([Draft(subject, b"", {TTL: "1s"})] * messages)
+    if messages > 1:  # else it is in nobody's way until it is gone by itself
+        await broker.empty(stream, subject)
 
 
 def _events(names: Names, limits: Limits) -> _Config:

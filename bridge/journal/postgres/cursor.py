@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from bridge.errors import JournalError
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
 from bridge.journal.postgres.entries import lane_bytes, partition_of
@@ -70,7 +71,6 @@ class SubscriberCursor:
             "AND held.position > cursors.position AND partition = ANY(%s)",
             (self.name, list(positions)),
         )
-        self.drop(positions)
         for number, position in positions.items():
             passed = {held for where, held in rows if where == number}
             self.partitions[number] = Partition(position, position, passed)
@@ -80,7 +80,13 @@ class SubscriberCursor:
         """Serve some partitions no more: others do."""
         for number in tuple(numbers):
             self.partitions.pop(number, None)
-        self._open = {p: n for p, n in self._open.items() if n in self.partitions}
+
+    def left_open(self) -> list[int]:
+        """Return the partitions that are served no more, and of which something is under way.
+
+        They are not served again before that is done: it would overtake what others left held.
+        """
+        return list({*self._open.values()}.difference(self.partitions))
 
     def leave(self, *, beyond: int) -> None:
         """Let partitions come to rest that are more than so many, so that others can have them."""
@@ -100,6 +106,7 @@ class SubscriberCursor:
 
     async def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
+        self._open.clear()
         await self.begin({number: each.settled for number, each in self.partitions.items()})
         await self.waiting()
 
@@ -206,7 +213,10 @@ class SubscriberCursor:
         """
         number = partition_of(lane_bytes(lane), self._journal.partitions)
         partition = self.partitions.get(number)
-        if partition is None or (partition.leaving and number not in self._open.values()):
+        is_under_way = number in self._open.values()
+        if partition is None and is_under_way:
+            raise JournalError("another process serves the conversation now")
+        if partition is None or (partition.leaving and not is_under_way):
             return ()
         found = await self._journal.held(self.name, lane, limit)
         if found:

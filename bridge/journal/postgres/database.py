@@ -7,11 +7,12 @@ import logging
 import os
 import re
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from struct import Struct
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -38,7 +39,7 @@ _VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
-_ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
+ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
 PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 # Where a process stops with a transaction open, others wait for it no longer than this.
@@ -109,6 +110,33 @@ def ending_within(seconds: float, connection: Connection) -> Iterator[None]:
     What waits for the server raises an OperationalError at once. A cancellation would ask the
     server to cancel the statement, and wait for its answer.
     """
+    loop = asyncio.get_running_loop()
+    with _cut_off(connection, lambda cut: loop.call_later(seconds, cut)):
+        yield
+
+
+@contextmanager
+def blocking_within(seconds: float, connection: psycopg.Connection[Row]) -> Iterator[None]:
+    """Do as `ending_within` for a connection that blocks its thread."""
+
+    def later(cut: Callable[[], None]) -> threading.Timer:
+        timer = threading.Timer(seconds, cut)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    with _cut_off(connection, later):
+        yield
+
+
+class _Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+@contextmanager
+def _cut_off(
+    connection: psycopg.BaseConnection[Row], later: Callable[[Callable[[], None]], _Timer]
+) -> Iterator[None]:
     is_cut = False
 
     def cut() -> None:
@@ -120,7 +148,7 @@ def ending_within(seconds: float, connection: Connection) -> Iterator[None]:
         ):
             end.shutdown(socket.SHUT_RDWR)
 
-    timer = asyncio.get_running_loop().call_later(seconds, cut)
+    timer = later(cut)
     try:
         yield
     except psycopg.Error as error:
@@ -181,7 +209,7 @@ class Database:
         parts = settings.conninfo
         self.schema = settings.schema
         self.patience = settings.patience
-        self.ends_within = _ANSWERS_WITHIN * settings.patience
+        self.ends_within = ANSWERS_WITHIN * settings.patience
         self.where = (
             f"the schema {settings.schema} of {parts.get('dbname', 'the database')} on "
             f"{parts.get('host', 'this machine')}"

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import attrs
@@ -22,7 +21,7 @@ from bridge.journal.overlay import digest
 from bridge.journal.postgres import housekeeping, schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import Connection, Database
+from bridge.journal.postgres.database import Away, Connection, Database
 from bridge.journal.postgres.database import Cursor as DatabaseCursor
 from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.postgres.members import LAST, Members
@@ -143,16 +142,18 @@ class PostgresJournal(SqlJournal):
                 self._sweep,
             ):
                 self._tasks.start(run.__qualname__, run)
-            await self._members.joined.wait()
+            await self._joined()
             self._resources = resources.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _joined(self) -> None:
+        try:
+            async with asyncio.timeout(self.database.ends_within):
+                await self._members.joined.wait()
+        except TimeoutError:
+            raise Away("PostgreSQL: the server does not answer") from None
+
+    async def __aexit__(self, *_: object) -> None:
         """Let others go on, and disconnect; callers that wait get a `JournalError`."""
         await self._resources.aclose()
 

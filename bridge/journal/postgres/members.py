@@ -56,6 +56,9 @@ SELECT %s, %s, partition, position
 FROM unnest(%s::smallint[], %s::bigint[]) AS gone (partition, position)
 ON CONFLICT DO NOTHING
 """
+_GIVE_BACK: Final = """
+UPDATE $.cursors SET owner = NULL WHERE subscriber = %s AND owner = %s AND partition = ANY(%s)
+"""
 _LEAVE: Final = """
 WITH me AS (DELETE FROM $.members WHERE owner = %s)
 UPDATE $.cursors SET owner = NULL WHERE owner = %s
@@ -64,6 +67,7 @@ _CLAIM: Final = """
 WITH free AS MATERIALIZED (
     SELECT subscriber, partition FROM $.cursors
     WHERE subscriber = %s AND (owner IS NULL OR owner NOT IN (SELECT owner FROM $.members))
+    AND partition <> ALL(%s)
     ORDER BY partition LIMIT %s FOR UPDATE SKIP LOCKED
 )
 UPDATE $.cursors SET owner = %s FROM free
@@ -89,6 +93,7 @@ class Members:
         self._poll, self._listens = journal.settings.poll, not journal.settings.pooler
         self._channel = f"bridge_{journal.settings.schema}"
         self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
+        self._looking = asyncio.Lock()
         self._announced: set[str] = set()
         self._to_announce = asyncio.Event()
 
@@ -144,8 +149,9 @@ class Members:
 
     async def _look(self, connection: Connection) -> bool:
         """Beat, and see what there is to do; return whether others count this process in."""
-        with ending_within(self._database.ends_within, connection):
-            return await self._look_around(connection)
+        async with self._looking:
+            with ending_within(self._database.ends_within, connection):
+                return await self._look_around(connection)
 
     async def _look_around(self, connection: Connection) -> bool:
         known = self._journal.confirmed
@@ -184,10 +190,13 @@ class Members:
         """Put back what somebody deleted of how far subscribers are; let go of what others serve.
 
         Otherwise the next process would begin at the end, and pass over what it has not taken.
+        A claim whose answer was lost is given back.
         """
         serves = {cursor: dict(cursor.partitions) for cursor in self._journal.cursors.values()}
         mine = await self._database.execute(connection, _MINE, (self.owner,))
         kept = set(await mine.fetchall())
+        for name, number in kept - {(each.name, n) for each, ns in serves.items() for n in ns}:
+            await self._give_back(connection, name, [number])
         for cursor, partitions in serves.items():
             gone = [
                 number
@@ -209,22 +218,20 @@ class Members:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
         fair = -(-self._journal.partitions // serving)
         if leaving := cursor.at_rest():
-            await self._database.execute(
-                connection,
-                "UPDATE $.cursors SET owner = NULL "
-                "WHERE subscriber = %s AND owner = %s AND partition = ANY(%s)",
-                (cursor.name, self.owner, leaving),
-            )
+            await self._give_back(connection, cursor.name, leaving)
             cursor.drop(leaving)
-            self.announce("")
         cursor.leave(beyond=fair)
         if (room := fair - len(cursor.partitions)) > 0:
-            values = (cursor.name, room, self.owner)
+            values = (cursor.name, cursor.left_open(), room, self.owner)
             claimed = await self._database.execute(connection, _CLAIM, values)
             positions: dict[int, int] = dict(await claimed.fetchall())
             if positions:
                 await cursor.begin(positions)
                 await self._journal.heard(cursor.name)
+
+    async def _give_back(self, connection: Connection, name: str, partitions: list[int]) -> None:
+        await self._database.execute(connection, _GIVE_BACK, (name, self.owner, partitions))
+        self.announce("")
 
     async def serve(self) -> None:
         """Claim what is free of what this process serves since now."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
@@ -14,13 +16,14 @@ import psycopg
 from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.domains import TO_BE_MOVED
 from bridge.journal.hindsight import note_terms
-from bridge.journal.postgres.database import told
+from bridge.journal.postgres.database import ANSWERS_WITHIN, blocking_within, told
 from bridge.journal.postgres.settings import PostgresSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 FORMAT: Final = 4
 _OLDEST_SERVER: Final = 140000
+_AFTER_LOCKED: Final = 0.05  # seconds until the next try
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
 _, _STATES, _KEEP, _MEMBERS = re.split("-- since format .*\n", _TABLES)
@@ -96,18 +99,34 @@ def _prepare(settings: PostgresSettings, *, for_good: bool) -> tuple[list[str], 
     """
     name = settings.schema
     with _connected(settings) as connection:
-        doubts = list(_doubts(connection))
-        # Processes that start together make the tables once.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('incs-bridge'))")
-        connection.execute("SELECT set_config('search_path', %s, true)", (name,))
-        found = _found(connection, name) or _make(connection, settings)
-        if for_good:
+        answering = partial(blocking_within, ANSWERS_WITHIN * settings.patience, connection)
+        with answering():
+            _check_way(connection, settings)
+            doubts = list(_doubts(connection))
+        # Processes that start together make the tables once; one may upgrade them for long.
+        while not _locked(connection, answering):
+            time.sleep(_AFTER_LOCKED)
+        with answering():
+            connection.execute("SELECT set_config('search_path', %s, true)", (name,))
+            found = _found(connection, name)
+        if found is None:
+            found = _make(connection, settings)
+        elif for_good and found[0] < FORMAT:
             _upgrade(connection, name, found[0])
-        if for_good or found[0] == FORMAT:
-            _check_whole(connection, name)
-        if not for_good:
-            connection.rollback()
+        with answering():
+            if for_good or found[0] == FORMAT:
+                _check_whole(connection, name)
+            if for_good:
+                connection.commit()
+            else:
+                connection.rollback()
         return doubts, found
+
+
+def _locked(connection: Connection, answering: Callable[[], AbstractContextManager[None]]) -> bool:
+    with answering():
+        found = connection.execute("SELECT pg_try_advisory_xact_lock(hashtext('incs-bridge'))")
+        return found.fetchone() == (True,)
 
 
 def _make(connection: Connection, settings: PostgresSettings) -> tuple[int, int]:
@@ -175,15 +194,18 @@ def _connected(settings: PostgresSettings) -> Iterator[Connection]:
         with psycopg.connect(
             settings.dsn.reveal(), connect_timeout=5, prepare_threshold=None
         ) as connection:
-            pid = connection.execute("SELECT pg_backend_pid()").fetchone()
-            if pid != (connection.info.backend_pid,) and not settings.pooler:
-                raise JournalError(
-                    "dsn leads to a pooler such as pgbouncer: set pooler = true in "
-                    "[journal.postgres], or let dsn lead to the server itself"
-                )
             yield connection
     except psycopg.Error as error:
         raise JournalError(told(error)) from error
+
+
+def _check_way(connection: Connection, settings: PostgresSettings) -> None:
+    pid = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if pid != (connection.info.backend_pid,) and not settings.pooler:
+        raise JournalError(
+            "dsn leads to a pooler such as pgbouncer: set pooler = true in "
+            "[journal.postgres], or let dsn lead to the server itself"
+        )
 
 
 def _doubts(connection: Connection) -> Iterator[str]:

@@ -12,7 +12,7 @@ The writer alone changes the index. Any thread may ask for a `position`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Self, TypeAlias
 
 import apsw
@@ -21,32 +21,8 @@ import attrs
 _PARTS: Final = 256  # by the first byte of a key
 _PACE: Final = 2  # keys merged for each that is new, so that those in memory stay bounded
 _SORTING_PACE: Final = 8  # keys sorted into parts for each that is new
-# Few statements, so that SQLite has each of them compiled; a lone caller need not wait for the
-# longest.
-_COUNTS: Final = (1, 8, 64)
 
 _Parts: TypeAlias = list[list[bytes]]
-
-
-def batches(statement: str) -> Mapping[int, str]:
-    """Return a statement for each number of values, which it finds in the table `asked (value)`.
-
-    SQLite makes an index of those that `IN` names, which takes longer than looking them up.
-    """
-    return {
-        count: f"WITH asked (value) AS (VALUES {', '.join(['(?)'] * count)}) {statement}"
-        for count in _COUNTS
-    }
-
-
-def in_batches(
-    values: Sequence[bytes | int], statements: Mapping[int, str]
-) -> Iterator[tuple[Sequence[bytes | int | None], str]]:
-    """Return values a batch at a time, each with its statement of `batches`."""
-    for start in range(0, len(values), _COUNTS[-1]):
-        some = values[start : start + _COUNTS[-1]]
-        count = next(count for count in _COUNTS if count >= len(some))
-        yield (*some, *(None,) * (count - len(some))), statements[count]
 
 
 class KeyIndex:
@@ -65,9 +41,8 @@ class KeyIndex:
     def __init__(self, connection: apsw.Connection, index: str, *, of: str, in_memory: int) -> None:
         self._connection = connection
         self._index = index
-        self._find = batches(
-            f"SELECT key, position FROM asked CROSS JOIN {index} ON key = value"  # noqa: S608 - our own words
-        )
+        # SQLite makes an index of those that `IN` names, which takes longer than looking them up.
+        self._find = f"SELECT key, position FROM carray(?) CROSS JOIN {index} ON key = value"  # noqa: S608 - our own words
         self._insert = f"REPLACE INTO {index} (key, position) VALUES (?, ?)"  # noqa: S608 - our own words
         self._delete = f"DELETE FROM {index} WHERE key = ?"  # noqa: S608 - our own words
         self._in_memory = in_memory
@@ -107,19 +82,14 @@ class KeyIndex:
         """
         return self._latest.get(key) or self._merging.get(key)
 
-    def positions(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+    def positions(self, keys: set[bytes]) -> dict[bytes, int]:
         """Return where the rows of those of these keys are that are known."""
-        known: dict[bytes, int] = {}
-        others: list[bytes] = []
-        latest, merging = self._latest, self._merging
-        for key in keys:
-            position = latest.get(key) or merging.get(key)
-            if position is None:
-                others.append(key)
-            else:
-                known[key] = position
-        for some, statement in in_batches(others, self._find):
-            rows: Iterable[tuple[bytes, int]] = self._connection.execute(statement, some)
+        others = keys.difference(self._latest).difference(self._merging)
+        known = {key: self._latest.get(key) or self._merging[key] for key in keys - others}
+        if others:
+            rows: Iterable[tuple[bytes, int]] = self._connection.execute(
+                self._find, (apsw.carray(tuple(others)),)
+            )
             known.update(rows)
         return known
 

@@ -6,6 +6,7 @@ A ledger lives for one group commit; what it has read and written is cached for 
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -20,9 +21,9 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.overlay import Ids, Overlay, digest, digest_of_name
+from bridge.journal.overlay import SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
-from bridge.journal.sqlite.key_index import Indexes, KeyIndex, batches, in_batches
+from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
 from bridge.model import Event
 
@@ -30,12 +31,15 @@ _LOOKS: Final = 5  # for a record that is being moved
 _MOVES_WITHIN: Final = 0.001  # seconds
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
-_RECORDS: Final = batches(
-    "SELECT key, tied_to, track FROM asked CROSS JOIN tracks ON position = value"
-)
+_RECORDS: Final = "SELECT key, tied_to, track FROM carray(?) CROSS JOIN tracks ON position = value"
 _POSITION: Final = "SELECT position FROM names WHERE key = ?"
 _UPDATE: Final = "UPDATE tracks SET track = ? WHERE position = ?"
-_INSERT: Final = "INSERT INTO tracks (position, key, at, tied_to, track) VALUES (?, ?, ?, ?, ?)"
+# All rows of a group are bound as one array, each of them a name and what belongs to it.
+_INSERT, _INSERT_TIES = (
+    f"INSERT INTO tracks (position, key, at, {column}) SELECT ?2 + rowid, "  # noqa: S608 - our own words
+    f"substr(value, 1, {SIZE}), ?3, substr(value, {SIZE + 1}) FROM carray(?1)"
+    for column in ("track", "tied_to")
+)
 
 _Found: TypeAlias = Record | bytes
 
@@ -99,10 +103,10 @@ class GroupLedger(Overlay[bytes]):
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
-        keys = made.values()
+        keys = set(made.values())
         known = self._keys.positions(keys)
-        self._positions: dict[bytes, int | None] = {**dict.fromkeys(keys), **known}  # None: new
-        self.unknown = set(keys).difference(known)
+        self._positions: dict[bytes, int | None] = {**known}  # None: new
+        self.unknown = keys.difference(known)
         if queues.lanes:
             self.unknown.difference_update([key for key in self.unknown if key in queues.lanes])
         self._expected = events  # of which no record has been looked up
@@ -111,12 +115,12 @@ class GroupLedger(Overlay[bytes]):
         """See `Overlay.has_key`."""
         positions = self._positions
         if key not in positions:
-            positions[key] = self._keys.positions((key,)).get(key)
+            positions[key] = self._keys.positions({key}).get(key)
         return positions[key] is not None
 
     def learn(self, ids: Iterable[bytes]) -> None:
         """See `Overlay.learn`; all of them are looked up together."""
-        self._positions |= dict.fromkeys(ids) | self._keys.positions(tuple(ids))
+        self._positions |= dict.fromkeys(ids) | self._keys.positions(set(ids))
         super().learn(ids)
 
     def stored_event(self, key: bytes) -> Event | bytes | None:
@@ -149,10 +153,9 @@ class GroupLedger(Overlay[bytes]):
         """Read records into the cache, save those that are in it; return what has been read."""
         found: dict[bytes, _Found] = {}
         wanted = self._cache.without(names)
-        positions = tuple(self._names.positions(wanted).values())
-        for some, statement in in_batches(positions, _RECORDS):
+        if positions := array("q", self._names.positions(wanted).values()):
             rows: Iterable[tuple[bytes, bytes | None, bytes | None]] = self._connection.execute(
-                statement, some
+                _RECORDS, (apsw.carray(positions),)
             )
             for name, tied_to, data in rows:
                 record = tied_to if data is None else decode_record(data)
@@ -182,29 +185,32 @@ class GroupLedger(Overlay[bytes]):
 
         Those of users who have been seen no later stay where they are, which costs half as much.
         """
-        before = self._names.positions(self.records.keys() - self.missing)
-        moving: list[tuple[bytes, _Found]] = []
+        before = self._names.positions(set(self.records).difference(self.missing))
+        moving: list[bytes] = []
+        ties: list[bytes] = []
         staying: list[tuple[bytes, int]] = []
         for name, value in self.records.items():
-            if name in before and isinstance(value, User) and self._is_as_old(name, value):
+            if isinstance(value, bytes):
+                ties.append(name + value)
+            elif name in before and isinstance(value, User) and self._is_as_old(name, value):
                 staying.append((encode_record(value), before.pop(name)))
             else:
-                moving.append((name, value))
+                moving.append(name + encode_record(value))
         if staying:
             self._connection.executemany(_UPDATE, staying)
-        if not moving:
+        if not moving and not ties:
             return
-        rows = [
-            (position, name, now, value, None)
-            if isinstance(value, bytes)
-            else (position, name, now, None, encode_record(value))
-            for position, (name, value) in enumerate(moving, self._names.last + 1)
-        ]
-        self._connection.executemany(_INSERT, rows)
+        last = self._names.last
+        for statement, rows, after in (
+            (_INSERT, moving, last),
+            (_INSERT_TIES, ties, last + len(moving)),
+        ):
+            if rows:
+                self._connection.execute(statement, (apsw.carray(tuple(rows)), after, now))
         if before:
             gone = [(position,) for position in before.values()]
             self._connection.executemany("DELETE FROM tracks WHERE position = ?", gone)
-        self._names.add(rows)
+        self._names.add(enumerate((row[:SIZE] for row in (*moving, *ties)), last + 1))
         self._names.merge()
 
     def _is_as_old(self, name: bytes, user: User) -> bool:

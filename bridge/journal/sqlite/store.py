@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +49,8 @@ _DAY: Final = 86400.0
 _RECOVERS_EVERY: Final = 1.0  # seconds between attempts
 _RECOVERS_WITHIN: Final = 0.5  # seconds for which `health` waits for one
 _LEFT: Final[list[object]] = []
+_open_here: Final[set[Store]] = set()
+os.register_at_fork(after_in_child=_open_here.clear)  # a child has no threads of theirs
 
 
 @attrs.frozen
@@ -93,11 +97,14 @@ class Store:
         self._cursors = Cursors(self, self._tail_entries)
         self._waiting = 0
         self._asked: list[tuple[bytes, asyncio.Future[Record | None]]] = []
+        self._closing = threading.Lock()
 
     # --- opening and closing ---------------------------------------------------------------
 
     async def _start(self) -> None:
         """Open; cancelled meanwhile, it leaves nothing open. Raises `JournalError`."""
+        if any(store.is_abandoned for store in tuple(_open_here)):
+            await _in_thread(_close_abandoned)
         self._loop = asyncio.get_running_loop()
         self._asked = []  # what was asked on the last loop is nobody's now
         try:
@@ -134,6 +141,7 @@ class Store:
             self._cursors.tail.open(writer.last)
             self._opened = _Opened(files, source, threads.pop_all(), connections.pop_all())
             self.writer = writer
+            _open_here.add(self)
 
     def _open_file(self, files: Files) -> tuple[apsw.Connection, Indexes]:
         connection = open_file(
@@ -171,6 +179,7 @@ class Store:
             answered=self._answered,
             lost=files.lost,
             cut=files.cut_short,
+            abandoned=_close_abandoned_soon,
         )
         writer.start()
         return writer
@@ -189,21 +198,41 @@ class Store:
         except JournalError as error:
             _LOG.critical("the journal was closed, and what was not on disk is lost: %s", error)
             opened, self._opened = self._opened, None
+            _open_here.discard(self)
             if opened is not None:
                 await _in_thread(opened.connections.close)
 
     def _close(self) -> None:
         """Close what is open, after a copy of what would be lost. Raises `JournalError`."""
-        if self._opened is None:
-            return
-        files = self._opened.files
-        self._opened.threads.close()
-        if files.lost() is not None:
-            if not files.recovered.exists():
-                copy(self._opened.source, files.recovered, check="quick_check")
-            files.make_room()
-        opened, self._opened = self._opened, None
-        opened.connections.close()
+        with self._closing:
+            if self._opened is None:
+                return
+            files = self._opened.files
+            self._opened.threads.close()
+            if files.lost() is not None:
+                if not files.recovered.exists():
+                    copy(self._opened.source, files.recovered, check="quick_check")
+                files.make_room()
+            opened, self._opened = self._opened, None
+            _open_here.discard(self)
+            opened.connections.close()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it is open, and its event loop closed."""
+        return self._opened is not None and self._loop.is_closed()
+
+    def close_abandoned(self) -> None:
+        """Let others open the file, as nobody can close this journal any more; blocks."""
+        self.writer = self._recovering = None
+        self._cursors = Cursors(self, self._tail_entries)  # the others are that loop's
+        self._waiting = 0
+        self._trouble = "the journal is not open: its event loop was closed before it"
+        _LOG.critical("%s: its event loop was closed before it, so it is closed now", self._path)
+        try:
+            self._close()
+        except JournalError as error:
+            _LOG.critical("%s: it cannot be closed: %s", self._path, error)
 
     # --- recovery --------------------------------------------------------------------------
 
@@ -233,6 +262,7 @@ class Store:
         opened = self._opened
         if opened is not None and opened.files.are_closed:
             self._opened = self._recovering = None
+            _open_here.discard(self)
             await in_thread(self._leave_alone, opened)
             return
         while True:
@@ -363,6 +393,16 @@ class Store:
         done: asyncio.Future[T] = self._loop.create_future()
         writer.put(Chore(work, done))
         return done
+
+
+def _close_abandoned() -> None:
+    for store in tuple(_open_here):
+        if store.is_abandoned:
+            store.close_abandoned()
+
+
+def _close_abandoned_soon() -> None:
+    threading.Thread(target=_close_abandoned, name="journal-closer", daemon=True).start()
 
 
 async def _in_thread(work: Callable[[], None]) -> None:

@@ -30,6 +30,7 @@ from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
+from bridge.journal.sqlite.schema import lacking
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
@@ -178,7 +179,8 @@ class Writer:
 
     `lost` returns why the open files are not those on disk, given how long the log has to be.
     `cut` returns it before a commit, where what is written would hide it. Once one of them
-    has, everything fails, and `answered` gets the reason.
+    has, everything fails, and `answered` gets the reason. `abandoned` is called every second
+    once the event loop is closed.
     """
 
     def __init__(
@@ -194,6 +196,7 @@ class Writer:
         answered: Callable[[Sequence[Item], str | None], None],
         lost: Callable[[int], str | None],
         cut: Callable[[int], str | None],
+        abandoned: Callable[[], None],
     ) -> None:
         self.fault: str | None = None
         self._is_at_fault = False  # and has been told so
@@ -213,6 +216,7 @@ class Writer:
         self._loop = loop
         self._answered = answered
         self._find_lost, self._find_cut = lost, cut
+        self._abandoned = abandoned
         self._lost: str | None = None
         self._frame_size = connection.pragma("page_size") + FRAME_HEADER
         self._wal_size = 0
@@ -297,11 +301,12 @@ class Writer:
                 self._lost = self._find_lost(self._wal_size)
                 if self._lost is not None:
                     self._answer(())
+                if self._loop.is_closed():
+                    self._abandoned()
             if self._wishes or time.monotonic() >= self._sweep_at:
                 self._sweep()
             if self._is_at_fault and self.fault is None:
-                self._is_at_fault = False
-                _LOG.warning("the journal can be written again")
+                self._look_whether_it_is_over()
         for wish in self._wishes:
             wish.error = JournalError("the journal was closed")
         self._answer(self._wishes)
@@ -466,6 +471,16 @@ class Writer:
         self._is_at_fault = True
         self.fault = fault
         return fault
+
+    def _look_whether_it_is_over(self) -> None:
+        """Say that the journal can be written again, unless somebody took away a table.
+
+        What needs none of that table is written all the time.
+        """
+        with suppress(apsw.Error):
+            if lacking(self._connection) is None:
+                self._is_at_fault = False
+                _LOG.warning("the journal can be written again")
 
     def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         """Take note of a commit that wrote something; SQLite's hook for the write-ahead log."""

@@ -153,6 +153,24 @@ async def test_a_stream_that_takes_nothing(server: NatsServer) -> None:
         assert (await journal.health()).ready
 
 
+async def test_a_stream_that_is_nearly_full(server: NatsServer) -> None:
+    """A journal whose stream has room for a message, and not for an append, is not ready."""
+    async with journal_on(server) as journal:
+        await append(journal, "a")
+        info = await journal._broker.api("STREAM.INFO.bridge")
+        room = info["state"]["messages"] + 1
+        await edit(journal, "bridge", max_msgs=room, discard="new")
+        with pytest.raises(JournalError):
+            await journal.append([message("b")])
+        async with asyncio.timeout(30):
+            while "maximum messages exceeded" not in str((await journal.health()).reason):
+                await asyncio.sleep(0.01)
+        await edit(journal, "bridge", max_msgs=room + 100)
+        await append(journal, "b")
+        await append(journal, "c")  # what was tried takes no room
+        assert (await journal.health()).ready
+
+
 async def test_a_consumer_that_cannot_be_made(
     server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:

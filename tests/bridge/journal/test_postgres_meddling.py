@@ -162,10 +162,14 @@ async def test_idle_connections_that_are_closed(
 
 
 class Silence:
-    """A way to a server: from `begin` on, the connections that there are lead nowhere."""
+    """A way to a server: from `begin` on, the connections that there are lead nowhere.
 
-    def __init__(self, server: PostgresServer) -> None:
+    From a `last` statement on they do so one by one; from an empty one on, at once.
+    """
+
+    def __init__(self, server: PostgresServer, last: bytes | None = None) -> None:
         self._server = server
+        self._last = last
         self._open: dict[asyncio.Task[None], bool] = {}  # and which of them are silent
 
     def begin(self) -> None:
@@ -179,6 +183,8 @@ class Silence:
 
         async def copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
             while data := await source.read(1 << 16):
+                if self._last is not None and self._last in data:
+                    self._open[task] = True
                 if not self._open[task]:
                     to.write(data)
 
@@ -221,3 +227,19 @@ async def test_connections_that_lead_nowhere(postgres: PostgresServer, schema: s
                     break
             assert set(ids(await read(cursor, 2))) == {"a", "b"}
         await until(journal, ready=True)
+
+
+@pytest.mark.parametrize(
+    "last", ["", "pg_backend_pid", "pg_try_advisory", "search_path", "COMMIT", "LISTEN"]
+)
+async def test_a_start_that_gets_no_answer(
+    postgres: PostgresServer, schema: str, last: str
+) -> None:
+    """A start on connections on which no answer comes any more fails, and says why."""
+    way = Silence(postgres, last.encode())
+    async with way.port() as port, asyncio.timeout(60):
+        with pytest.raises(JournalError, match=r"PostgreSQL: .*(timeout|does not answer)"):
+            async with journal_on(postgres, schema, port=port):
+                pass
+    async with journal_on(postgres, schema) as journal:
+        assert (await journal.health()).ready

@@ -315,22 +315,84 @@ async def test_what_is_held_goes_first_also_where_it_is_handed_over(make: Make) 
 
 async def test_a_process_taken_for_dead_settles_nothing(make: Make) -> None:
     """What one says that was taken for dead does not undo what its successor does."""
-    async with make() as one, make() as two:
+    async with make() as one:
         cursor = await one.subscribe("crm")
         await one.append([message("a"), message("b")])
         a, b = await read(cursor, 2)
-        await two.database.change("UPDATE $.cursors SET owner = 'another'")
-        await two.database.change("INSERT INTO $.members (owner, listens) VALUES ('another', true)")
-        await cursor.settle(
-            Settlement(position=b.position, held=(Held(entry=a),), dead=(Held(entry=b),))
-        )
-        assert await two.dead_letters() == ()
-        (state,) = await two.subscribers()
-        assert (state.lag, state.held) == (2, 0)
-        await two.database.change("DELETE FROM $.members WHERE owner <> 'another'")
-        await until(lambda: not cursor.partitions)  # and it begins anew
-        again = await read(cursor, 2)  # once the other one is seen to be silent
+        async with make() as two:
+            await take_for_dead(one, successor=two)
+            await cursor.settle(
+                Settlement(position=b.position, held=(Held(entry=a),), dead=(Held(entry=b),))
+            )
+            assert await two.dead_letters() == ()
+            (state,) = await two.subscribers()
+            assert (state.lag, state.held) == (2, 0)
+        again = await read(cursor, 2)  # its successor has ended: it begins anew
     assert ids(again) == ["a", "b"]
+
+
+async def test_what_a_successor_left_held_goes_first(make: Make) -> None:
+    """One that was taken for dead ends what it has begun before it serves a partition again."""
+    async with make(partitions=1) as one:
+        cursor = await one.subscribe("crm")
+        await one.append([message("a"), message("b")])
+        a, b = await read(cursor, 2)
+        async with make() as two:
+            await take_for_dead(one, successor=two)
+            await until(lambda: not cursor.partitions)
+            other = await two.subscribe("crm")
+            held = tuple(Held(entry=each) for each in await read(other, 2))
+            await other.settle(Settlement(position=b.position, held=held))
+            with pytest.raises(JournalError, match="another process"):
+                await cursor.held(a.lane, 8)
+        await one.subscribe("more")  # which claims whatever is free
+        assert not cursor.partitions
+        await cursor.settle(Settlement(position=b.position))
+        await until(lambda: cursor.partitions)
+        assert await cursor.held(a.lane, 8) == held
+
+
+async def test_what_was_not_kept_is_done_and_settled_again(make: Make) -> None:
+    """What a process did after it was taken for dead comes again, and counts as done from then."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    bridge = Bridge(journal=make())
+    taken: list[str] = []
+
+    @bridge.on(Message, name="crm")
+    async def take(event: Message) -> None:
+        taken.append(event.message_id)
+        begun.set()
+        await go_on.wait()
+
+    async with bridge:
+        await bridge.journal.append([message("a")])
+        await begun.wait()
+        async with make() as two:
+            await take_for_dead(bridge.journal, successor=two)
+            await until(lambda: not bridge.journal.cursors["crm"].partitions)
+        go_on.set()
+        await until(lambda: len(taken) == 2)
+        await until_async(lambda: settled(bridge.journal))
+    assert taken == ["a", "a"]
+
+
+async def test_a_claim_whose_answer_was_lost(make: Make) -> None:
+    """A partition that a process has claimed and does not know of is served all the same."""
+    async with make() as one:
+        await one.subscribe("crm")
+        await one.append([message("a")])
+    async with make() as one:
+        await one.database.change("UPDATE $.cursors SET owner = %s", (one.owner,))
+        assert ids(await read(await one.subscribe("crm"), 1)) == ["a"]
+
+
+async def take_for_dead(one: PostgresJournal, *, successor: PostgresJournal) -> None:
+    """Do at once what a successor does that has seen nothing of a process for a while."""
+    await successor.database.change(
+        "WITH gone AS (DELETE FROM $.members WHERE owner = %s RETURNING owner) "
+        "UPDATE $.cursors SET owner = %s FROM gone WHERE cursors.owner = gone.owner",
+        (one.owner, successor.owner),
+    )
 
 
 async def test_operators_reach_every_process(make: Make) -> None:

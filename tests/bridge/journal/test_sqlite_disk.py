@@ -109,6 +109,29 @@ async def test_fsync_fails(path: Path, disk: Disk, caplog: pytest.LogCaptureFixt
     assert said[1][1] == "the journal can be written again"
 
 
+async def test_a_table_that_is_taken_away(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While a table is missing the log says so once, whatever else can be written."""
+    async with SqliteJournal(path) as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("a"), message("b")])
+        a, b = await read(cursor, 2)
+        await run(journal, "ALTER TABLE held RENAME TO elsewhere")
+        for entry in (a, b):
+            held = (Held(entry=entry, retry=Retry(due_at=5.0)),)
+            with pytest.raises(JournalError, match="no such table"):
+                await cursor.settle(Settlement(position=entry.position, held=held))
+            await journal.append([message(f"after-{entry.position}")])
+        assert (await journal.health()).reason == (
+            "somebody removed from the journal: held; restore it from a backup"
+        )
+        await run(journal, "ALTER TABLE elsewhere RENAME TO held")
+        await journal.append([message("c")])
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "no such table" in said[0]
+    assert said[1] == "the journal can be written again"
+
+
 async def test_fsync_fails_for_a_settlement(path: Path, disk: Disk) -> None:
     """A settlement that could not be kept says so, and can be made again."""
     async with SqliteJournal(path, vfs=disk.name) as journal:

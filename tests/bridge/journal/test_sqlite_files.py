@@ -641,3 +641,54 @@ async def test_files_that_others_have_closed_are_left_alone(path: Path, instead)
     if instead is not None:
         os.close(other)
     assert await after_a_kill(path) == ["a"]
+
+
+# --- an event loop that is closed first ------------------------------------------------------
+
+
+def opened_on_a_closed_loop(journal: SqliteJournal, name: str) -> None:
+    async def begin() -> None:
+        await journal.__aenter__()
+        await journal.append([message(name)])
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+
+
+def test_an_event_loop_that_is_closed_first(path: Path) -> None:
+    """A journal whose event loop was closed before it is opened again, by itself or another."""
+
+    async def everything_in(journal: SqliteJournal) -> list[str]:
+        async with journal:
+            return await ids(journal)
+
+    first, second = SqliteJournal(path), SqliteJournal(path)
+    opened_on_a_closed_loop(first, "a")
+    opened_on_a_closed_loop(second, "b")
+    assert asyncio.run(everything_in(second)) == ["a", "b"]
+    assert asyncio.run(everything_in(first)) == ["a", "b"]
+
+
+def test_an_event_loop_that_is_closed_for_good(path: Path) -> None:
+    """A journal whose event loop was closed before it lets other processes have the file."""
+    opened_on_a_closed_loop(SqliteJournal(path), "a")
+    look = f"""
+import asyncio, time
+from bridge.errors import JournalError
+from bridge.journal.sqlite import SqliteJournal
+
+async def look():
+    until = time.monotonic() + {PATIENCE}
+    while True:
+        try:
+            async with SqliteJournal({str(path)!r}) as journal:
+                return
+        except JournalError:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.05)
+
+asyncio.run(look())
+"""
+    subprocess.run([sys.executable, "-c", look], check=True, stdout=subprocess.DEVNULL)
