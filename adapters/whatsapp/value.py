@@ -18,7 +18,12 @@ from bridge.adapter import Scope
 from bridge.adapter.paths import Step
 from bridge.adapter.payload import instant, mapping, sequence, sole
 from bridge.adapter.reading import JsonObject, read_each
-from bridge.adapters.whatsapp.account import translate_preference, translate_user_id
+from bridge.adapters.whatsapp.account import (
+    GROUPS,
+    of_group,
+    translate_preference,
+    translate_user_id,
+)
 from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
 from bridge.adapters.whatsapp.cards import without_others
 from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
@@ -197,7 +202,8 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
             for call in calls_in({**part, "statuses": None}):
                 yield with_caller(_beside(name, call.get(name, told), scope), call, scope)
         elif name not in _KNOWN:
-            yield _beside(name, told, scope)
+            notice = _beside(name, told, scope)
+            yield of_group(notice, part, scope) if name == GROUPS else notice
     if part is value:
         metadata = part.get("metadata")
         if metadata is None:

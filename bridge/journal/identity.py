@@ -157,16 +157,15 @@ def phone_of(user: User) -> str | None:
 def with_phone(event: EventT, user: User | None) -> EventT:
     """Return an event whose party has the phone that its user is known by.
 
-    A party that no name tells stays as it is, and so does one that is somebody else than the user,
-    and one whom we write to, by the name that was chosen.
+    A party that is somebody else than the user stays as it is, and so does one whom we write to,
+    by the name that was chosen.
     """
     party = _user_of(event)
     if user is None or party is None or party.phone is not None:
         return event
-    if getattr(event, "intent", None) is not None:
-        return event
-    told = (party.user_id, party.parent_user_id)
-    phone = phone_of(user) if any(each in user.identities for each in told if each) else None
+    told = [each for each in (party.user_id, party.parent_user_id) if each]
+    is_theirs = any(each in user.identities for each in told) if told else type(event) is Message
+    phone = phone_of(user) if is_theirs and getattr(event, "intent", None) is None else None
     if phone is None:
         return event
     name = next(each for each in _SIDES if getattr(event, each, None) is party)

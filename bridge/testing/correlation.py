@@ -67,7 +67,7 @@ from bridge.testing.sample_events import (
 
 _OUT: Final = Direction.OUTBOUND
 _SOON: Final = 0.05  # seconds
-_LONG: Final = 60.0  # seconds; longer than a history takes
+_LONG: Final = 3600.0  # seconds; longer than all histories take: one may find what another leaves
 _GROUP: Final = Conversation(
     id=group_conversation_id("whatsapp", ACCOUNT, "G1"), kind=ConversationKind.GROUP
 )

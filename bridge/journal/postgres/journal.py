@@ -197,12 +197,12 @@ class PostgresJournal(SqlJournal):
         """Take note of what another process announces."""
         if word.startswith(LAST):
             self.tail.hear_of(int(word))
-        elif word == _PURGED:
+            return
+        if word == _PURGED:
             self.tail.clear()
-            for name in tuple(self.cursors):
+        for name in tuple(self.cursors):
+            if word in (name, _PURGED):
                 await self._look_again(name)
-        elif word in self.cursors:
-            await self._look_again(word)
 
     async def _look_again(self, name: str) -> None:
         """Let delivery look for what a subscriber holds."""
@@ -242,15 +242,15 @@ class PostgresJournal(SqlJournal):
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.drop(cursor.partitions)
+            cursor.partitions.clear()
         return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        if isinstance(start, int):
-            return EphemeralCursor(start, self.tail.next_after)
-        ((last,),) = await self.database.rows("SELECT last FROM $.head")
-        return EphemeralCursor(last if start is Start.END else 0, self.tail.next_after)
+        if not isinstance(start, int):
+            ((last,),) = await self.database.rows("SELECT last FROM $.head")
+            start = last if start is Start.END else 0
+        return EphemeralCursor(start, self.tail.next_after)
 
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
