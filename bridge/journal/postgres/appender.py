@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.grouping import Append, Appends, decide
+from bridge.journal.lanes import lane_bytes
 from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.entries import lane_bytes
 from bridge.journal.postgres.ledger import Behind, Changed, GroupLedger, NotRead
 from bridge.journal.protocol import Entry
 from bridge.journal.waiting import Published

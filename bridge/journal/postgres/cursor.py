@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.lanes import lane_bytes, partition_of
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.entries import lane_bytes, partition_of
 from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.model import Event
 

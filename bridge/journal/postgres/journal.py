@@ -15,6 +15,7 @@ from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
+from bridge.journal.lanes import lane_bytes, lane_text
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
@@ -23,7 +24,6 @@ from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Away, Connection, Database
 from bridge.journal.postgres.database import Cursor as DatabaseCursor
-from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
@@ -105,7 +105,6 @@ class PostgresJournal(SqlJournal):
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
         self.tail = Newest(_NEWEST, self.read_after)
-        self.partitions = self.settings.partitions
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self._members = Members(self)
@@ -360,8 +359,6 @@ class PostgresJournal(SqlJournal):
 
     async def health(self) -> Health:
         """See `Journal.health`: asks the server whether it would take an event."""
-        if self.tail.trouble is not None:
-            return Health(ready=False, reason=self.tail.trouble)
         health = await housekeeping.health(self.database)
         if health.ready and self._members.fault is not None:
             health = Health(ready=False, reason=self._members.fault)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bridge.errors import JournalError
 from bridge.journal.grouping import Unread
+from bridge.journal.lanes import lane_bytes, lane_text, partition_of
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -23,7 +24,6 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
 from bridge.journal.postgres.database import Column, Connection, Database
-from bridge.journal.postgres.entries import lane_bytes, lane_text, partition_of
 from bridge.journal.reading import read_event
 from bridge.model import Event
 

@@ -105,16 +105,12 @@ class Members:
                 async with await self._database.connect(self.owner) as connection:
                     await self._take_part(connection)
             except (psycopg.Error, JournalError) as error:
-                self._note(error)
+                if isinstance(error, (*PASSING, JournalError)):
+                    _LOG.debug("the server is away: %s", told(error))
+                elif self.fault is None:  # it does not pass by itself
+                    self.fault = told(error)
+                    _LOG.critical("subscribers are not served as they should be: %s", self.fault)
                 await asyncio.sleep(AFTER_FAILURE)
-
-    def _note(self, error: psycopg.Error | JournalError) -> None:
-        """Say once what does not pass by itself: others' events are not heard of meanwhile."""
-        if isinstance(error, (*PASSING, JournalError)):
-            _LOG.debug("the server is away: %s", told(error))
-        elif self.fault is None:
-            self.fault = told(error)
-            _LOG.critical("subscribers are not served as they should be: %s", self.fault)
 
     async def _take_part(self, connection: Connection) -> None:
         """Return where others took this process for dead: it begins anew under another name."""
@@ -137,9 +133,6 @@ class Members:
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""
-        if not self._listens:
-            await asyncio.sleep(self._next_look)
-            return
         until = time.monotonic() + self._next_look
         words: set[str] = set()
         while "" not in words and (left := until - time.monotonic()) > 0:
