@@ -23,6 +23,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 FORMAT: Final = 4
 _OLDEST_SERVER: Final = 140000
+_AT_LEAST: Final = 2.0  # seconds: nothing is tried again here
 _AFTER_LOCKED: Final = 0.05  # seconds until the next try
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
@@ -99,7 +100,8 @@ def _prepare(settings: PostgresSettings, *, for_good: bool) -> tuple[list[str], 
     """
     name = settings.schema
     with _connected(settings) as connection:
-        answering = partial(blocking_within, ANSWERS_WITHIN * settings.patience, connection)
+        within = ANSWERS_WITHIN * settings.patience + _AT_LEAST
+        answering = partial(blocking_within, within, connection)
         with answering():
             _check_way(connection, settings)
             doubts = list(_doubts(connection))

@@ -241,5 +241,3 @@ async def test_a_start_that_gets_no_answer(
         with pytest.raises(JournalError, match=r"PostgreSQL: .*(timeout|does not answer)"):
             async with journal_on(postgres, schema, port=port):
                 pass
-    async with journal_on(postgres, schema) as journal:
-        assert (await journal.health()).ready
