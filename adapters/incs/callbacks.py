@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
+from bridge.adapter.body import read_embedded
 from bridge.adapter.payload import mapping
 from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
@@ -34,7 +35,10 @@ def translate_callback(
     body: JsonObject, channels: Channels, received_at: datetime
 ) -> Sequence[Event]:
     """Translate one callback; never raises, and never returns nothing."""
-    event = body.get("event")
+    event, message = body.get("event"), body.get("message")
+    if type(message) is str:  # JSON within JSON, as its `content` may be
+        inner = read_embedded(message)
+        body = {**body, "message": inner if type(inner) is dict else message}
     read = _CALLBACKS.get(event) if type(event) is str else None
     try:
         if read is not None:

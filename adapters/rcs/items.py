@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+import attrs
+
 from bridge.adapter import Scope, build
 from bridge.adapter.paths import Step, dotted
 from bridge.adapter.payload import (
@@ -101,7 +103,7 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
     sender = _sender(item)
     party = build.party(phone=phone(sender))
     conversation = None if sender is None else scope.conversation(sender_identity(sender))
-    status = wire.STATUSES.get(word)
+    status = wire.STATUSES.get(word.removeprefix(wire.OF_A_MESSAGE))
     if status is not None:
         message_id = required_id(item, "messageId")
         return build.status_change(
@@ -119,7 +121,7 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
             recipient=None if sender is None else party,
             conversation=conversation,
         )
-    if word == wire.TYPING and conversation is not None:
+    if word in wire.TYPING and conversation is not None:
         return build.typing(
             key=event_key(Typing.kind, scope.channel, _identity(item, scope)),
             source=scope.source,
@@ -146,7 +148,10 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
             reason=first(item, wire.REASONS, _words),
             conversation=conversation,
         )
-    return _notice(event_type, item, scope)
+    notice = _notice(event_type, item, scope)
+    if sender is None:
+        return notice
+    return attrs.evolve(notice, party=party, conversation=conversation)
 
 
 def _words(value: JsonValue) -> str | None:

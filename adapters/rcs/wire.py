@@ -32,12 +32,16 @@ REPEATS_FOR: Final = timedelta(days=30)
 # A revocation that failed says nothing about where the message stands: it may still arrive.
 # It stays a status, so that it is seen beside the message it is about.
 # A gateway also tells what Google answers only to the request that sends a message, some in the
-# words of the GSMA's chatbot platform API (FNW.11) or of their other channels.
+# words of the GSMA's chatbot platform API (FNW.11), of their other channels, or with MESSAGE_
+# before the word.
 STATUSES: Final = {
     "ACCEPTED": Status.ACCEPTED,
     "PENDING": Status.ACCEPTED,
+    "QUEUED": Status.ACCEPTED,
+    "SUBMITTED": Status.ACCEPTED,
     "SENT": Status.SENT,
     "FAILED": Status.FAILED,
+    "SEND_MESSAGE_FAILURE": Status.FAILED,
     "REJECTED": Status.FAILED,
     "UNDELIVERABLE": Status.FAILED,
     "UNDELIVERED": Status.FAILED,
@@ -45,9 +49,11 @@ STATUSES: Final = {
     "DELIVERED": Status.DELIVERED,
     "READ": Status.READ,
     "DISPLAYED": Status.READ,
+    "SEEN": Status.READ,
     "TTL_EXPIRATION_REVOKED": Status.EXPIRED,
     "TTL_EXPIRATION_REVOKE_FAILED": Status.UNKNOWN,
 }
+OF_A_MESSAGE: Final = "MESSAGE_"
 # Why a user unsubscribed, in Google's words, which it changes.
 REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons")
 # What a gateway says of a failure.
@@ -62,7 +68,7 @@ CONSENTS: Final = {
     "OPTED_IN": True,
     "OPTED_OUT": False,
 }
-TYPING: Final = "IS_TYPING"
+TYPING: Final = frozenset({"IS_TYPING", "ISTYPING", "TYPING"})  # the first one is Google's
 
 # An agent launch event has no `eventType` in its data; its name stands in the attributes only,
 # which are not signed.

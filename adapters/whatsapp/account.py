@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from bridge.adapter import Scope, build
-from bridge.adapter.payload import digest, filled, identifier, instant, mapping
+from bridge.adapter.payload import digest, filled, identifier, instant, mapping, sole
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
 from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
 from bridge.adapters.whatsapp.cards import with_card
@@ -34,6 +34,7 @@ from bridge.model.keys import event_key, hour_of, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NO_REASON: Final = "none"
+GROUPS: Final = "groups"  # what the fields about groups tell of
 
 
 def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
@@ -55,14 +56,24 @@ def translate_notices(
 
 
 def _notice(field: str, change: JsonObject, entry: JsonObject, scope: Scope) -> Notice:
-    return scope.notice(
+    value = mapping(change.get("value"))
+    told_at = (instant(sole(part).get("timestamp")) for part in value.values())
+    notice = scope.notice(
         field,
         change.get("value"),
         # The entry's id and time tell two changes of the same content apart.
         scope.identity({"id": entry.get("id"), "time": entry.get("time")}, change),
         raw=change,
-        occurred_at=_occurred_at(entry, scope),
+        occurred_at=instant(entry.get("time")) or next(filter(None, told_at), None),
     )
+    return of_group(notice, value, scope)
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/groups/webhooks/
+def of_group(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
+    """Return a notice in the conversation of the only group that a value tells of."""
+    group_id = identifier(sole(value.get(GROUPS)).get("group_id"))
+    return notice if group_id is None else attrs.evolve(notice, conversation=scope.group(group_id))
 
 
 # --- users -------------------------------------------------------------------------------
@@ -152,7 +163,10 @@ TEMPLATE_FIELDS: Final = {
     "message_template_status_update": _Aspect(
         TemplateAspect.STATUS,
         "event",
-        details=("message_template_category", "disable_info", "other_info", "rejection_info"),
+        details=(
+            *("message_template_category", "source"),
+            *("disable_info", "other_info", "rejection_info"),
+        ),
     ),
     "message_template_quality_update": _Aspect(
         TemplateAspect.QUALITY, "new_quality_score", "previous_quality_score"

@@ -81,6 +81,9 @@ def translate_message(
         number = None  # the group itself is nobody
     card = value.cards.of(number, user_id, parent_user_id)
     user = party(number, user_id, parent_user_id, card or value.peer_card or {})
+    if "identity" in item and user.identity_key_hash is None:
+        hashed = filled(mapping(item["identity"]).get("hash"))
+        user = attrs.evolve(user, identity_key_hash=hashed)
     if type(content) is System:
         if identity_of(user) is None:  # told only as who changed a name
             user = content.after or content.before or user

@@ -50,6 +50,7 @@ _PARENT: Final = (
 )
 _PARTICIPANT: Final = (
     "recipient_participant_id",
+    "participant_recipient_id",  # seen in place of the former
     "recipient_participant_user_id",
     "recipient_participant_parent_user_id",
 )
@@ -131,8 +132,10 @@ def _recipient_of(
     item: JsonObject, value: ValueContext, *, is_of_group: bool
 ) -> tuple[JsonValue, Party, JsonObject]:
     """Return the user of a status, the number as it is told, and the item with the user's card."""
+    number: JsonValue
     if is_of_group:
-        number, user_id, parent_user_id = map(item.get, _PARTICIPANT)
+        number = first(item, _PARTICIPANT[:2], identifier)
+        user_id, parent_user_id = map(item.get, _PARTICIPANT[2:])
     else:
         number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
         parent_user_id = first(item, _PARENT, identifier)

@@ -25,7 +25,7 @@ import rich.console
 from rich.live import Live
 from rich.text import Text
 
-from bridge.cli.client import Client
+from bridge.cli.asking import Client
 from bridge.cli.rendering import pretty
 from bridge.cli.show import outcome_of
 from bridge.cli.terminal import counted

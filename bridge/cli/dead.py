@@ -6,12 +6,12 @@ import sys
 from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from bridge.cli.client import Client, connect
+from bridge.cli.client import connect
 from bridge.cli.options import (
     AsJson,
     Every,
@@ -41,6 +41,9 @@ dead = App(
 
     Example: `bridge dead list`""",
 )
+
+if TYPE_CHECKING:
+    from bridge.cli.asking import Client
 
 _PAGE: Final = 500
 _WIDE: Final[Columns] = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from bridge.cli.client import Client, Parameters, connect
+from bridge.cli.client import Parameters, connect
 from bridge.cli.filters import Filters
 from bridge.cli.options import (
     AsJson,
@@ -18,6 +18,9 @@ from bridge.cli.options import (
 )
 from bridge.cli.rendering import EventPrinter
 from bridge.cli.terminal import say
+
+if TYPE_CHECKING:
+    from bridge.cli.asking import Client
 
 _PAGE: Final = 1000
 

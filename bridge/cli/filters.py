@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from bridge.cli.client import Parameters
 from bridge.cli.options import refuse_masked
-from bridge.model.content import ContentKind
-from bridge.model.events import EventKind
+from bridge.model.kinds import ContentKind, EventKind
 
 
 @Parameter(name="*")

@@ -7,16 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from bridge.cli.client import Client, Parameters, connect
+from bridge.cli.client import Parameters, connect
 from bridge.cli.filters import Filters
 from bridge.cli.options import AsJson, ServerConfig, Until, moment
 from bridge.cli.rendering import Columns, print_rows
 from bridge.cli.terminal import Exit, UsageError, fail, is_terminal, talk
+
+if TYPE_CHECKING:
+    from bridge.cli.asking import Client
 
 _TOGETHER: Final = 500
 _COLUMNS: Final[Columns] = {

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.client import SERVICE_UNAVAILABLE
-from typing import Annotated, Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from bridge.cli.client import Broken, Client, NoServer, Refused, connect
+from bridge.cli.client import Broken, NoServer, Refused, connect
 from bridge.cli.filters import Filters
 from bridge.cli.options import ServerConfig, ShowPersonalData, moment
 from bridge.cli.rendering import EventPrinter, Format
 from bridge.cli.terminal import UsageError, say
+
+if TYPE_CHECKING:
+    from bridge.cli.asking import Client
 
 _FIRST_PAUSE: Final = 0.2  # seconds
 _LONGEST_PAUSE: Final = 5.0
@@ -93,7 +96,9 @@ def _followed(
                 start = {"after": line["position"]}
                 is_connected = True
         except (Broken, NoServer, Refused) as error:
-            is_away = not isinstance(error, Refused) or error.status == SERVICE_UNAVAILABLE
+            is_away = (
+                not isinstance(error, Refused) or error.status == HTTPStatus.SERVICE_UNAVAILABLE
+            )
             if not is_connected or not is_away:
                 raise
             if not pause:

@@ -114,12 +114,13 @@ def trigger(
         Print no line for what went as expected.
     """
     from bridge.cli import samples as sources
-    from bridge.cli.changes import Change
-    from bridge.cli.planning import Plan, requests_of
 
     if listing:
         _print_list(sources.listed(config, adapter), as_json=json)
         return Exit.OK
+    from bridge.cli.changes import Change
+    from bridge.cli.planning import Plan, requests_of
+
     if [every, bool(samples), file is not None].count(True) != 1:
         raise UsageError(
             "give the names of samples, or --all for all of them, or --from FILE; --list shows them"

@@ -27,6 +27,7 @@ class Progress:
         self._saving = asyncio.Lock()
         self._begun = 0
         self._told = 0
+        self._saved_position = cursor.position
         self._held: dict[int, Held] = {}
         self._released: set[int] = set()
         self._dead: list[Held] = []
@@ -71,7 +72,8 @@ class Progress:
             self.changed.clear()
             position = next(iter(self.under_way), self.taken_up_to + 1) - 1
             held, released, dead = self._held, self._released, self._dead
-            if position == self._cursor.position and not (held or released or dead):
+            is_told = position == self._saved_position == self._cursor.position
+            if is_told and not (held or released or dead):
                 self._told = self._begun
                 return
             self._held, self._released, self._dead = {}, set(), []
@@ -90,4 +92,5 @@ class Progress:
                 self._dead = dead + self._dead
                 self.changed.set()
                 raise
+            self._saved_position = position
             self._told = self._begun

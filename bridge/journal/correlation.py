@@ -24,15 +24,20 @@ from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
+    Choice,
     Conversation,
+    ConversationKind,
     Deletion,
     Direction,
+    Edit,
     Event,
     JsonValue,
+    Media,
     Message,
     Notice,
+    Reaction,
     StatusChange,
-    System,
+    Text,
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
@@ -47,7 +52,8 @@ Something new may have to wait, and something known may end the waiting of other
 _DUPLICATE: Final[Decision] = (False, ())
 _MOST_COMPLETIONS: Final = 8  # of one event
 _OUTBOUND: Final = Direction.OUTBOUND
-_UNUSUAL: Final = frozenset({Deletion, System, Unsupported})
+_DIRECT: Final = ConversationKind.DIRECT
+_USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
 _moved: Final = changer(Message, "conversation")
 
 
@@ -133,7 +139,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
         message.aliases
         or message.settle
         or message.intent is not None
-        or type(message.content) in _UNUSUAL
+        or type(message.content) not in _USUAL
         or ledger.knows(key)
     ):
         return None
@@ -154,6 +160,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     others = () if shown is None else (shown,)
     known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
+        message = _with_unshown(message, ledger)
         message, user, before = _in_its_conversation(message, ledger)
         message = identity.with_phone(message, user)
         names = (*keys, *others)
@@ -191,7 +198,7 @@ def _in_its_conversation(
     if type(message.content) is Deletion:
         message = _of_its_author(message, message.content.message_id, ledger)
     elif not _tells_user(message):
-        message = _as_unshown(message, ledger)
+        message = _of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
     if is_remembered:
@@ -251,14 +258,36 @@ def _of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
     )
 
 
-def _as_unshown(message: Message, ledger: Ledger) -> Message:
-    """Return a message that names nobody as the user's whom it named when it could not be shown."""
-    own = unshown_key(message_key(message.channel, message.message_id))
-    other = _known_message(message, own, ledger)
+def _with_unshown(message: Message, ledger: Ledger) -> Message:
+    """Return a message with what was known of it when it was published as not shown."""
+    domain = "" if message.domain is None else f"{message.domain}/"
+    key = unshown_key(message.key.removeprefix(domain))
+    other = _known_message(message, key, ledger) if shown_key(message) is None else None
     if other is None or other.direction is not message.direction:
         return message
+    return evolved(
+        together(message, other),
+        raw=message.raw,
+        source=message.source,
+        occurred_at=message.occurred_at,
+        received_at=message.received_at,
+    )
+
+
+def _of_its_user(message: Message, ledger: Ledger) -> Message:
+    """Return a message that names nobody as of the user of the message that it is about."""
+    content = message.content
+    about = content.message_id if isinstance(content, Edit | Reaction) else None
+    if about is None and message.reply_to is not None:
+        about = message.reply_to.message_id
+    other = _known_message(message, message_key(message.channel, about or ""), ledger)
+    if other is None:
+        return message
+    if other.conversation.kind is not _DIRECT:
+        return evolved(message, conversation=other.conversation)
+    user = other.recipient if other.direction is _OUTBOUND else other.sender
     side = "recipient" if message.direction is _OUTBOUND else "sender"
-    return evolved(message, **{side: getattr(other, side)}, conversation=other.conversation)
+    return evolved(message, **{side: user}, conversation=other.conversation)
 
 
 def _known_message(about: Message, key: str, ledger: Ledger) -> Message | None:

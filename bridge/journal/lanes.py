@@ -1,6 +1,8 @@
-"""Which events must stay in order with each other."""
+"""Which events must stay in order with each other, and lanes as they are kept."""
 
 from __future__ import annotations
+
+from zlib import crc32
 
 from bridge.journal.query import conversation_of
 from bridge.model import Event, Message, Notice, StatusChange, TemplateChange
@@ -24,3 +26,18 @@ def lane_of(event: Event) -> str:
             return f"{domain}{event.channel}:{event.account or ''}:notice:{event.topic}"
         case _:
             return event.key
+
+
+def lane_bytes(lane: str) -> bytes:
+    """Return a lane as it is kept; a provider's ids may hold what no text can."""
+    return lane.encode("utf-8", "surrogatepass")
+
+
+def lane_text(lane: bytes) -> str:
+    """Return the lane that is kept so."""
+    return lane.decode("utf-8", "surrogatepass")
+
+
+def partition_of(lane: bytes, partitions: int) -> int:
+    """Return which of so many partitions a lane belongs to, as it is kept."""
+    return crc32(lane) % partitions

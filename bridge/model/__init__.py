@@ -11,9 +11,10 @@ from bridge.lazy import lazily
 if TYPE_CHECKING:
     from bridge.model.content import *
     from bridge.model.events import *
+    from bridge.model.kinds import *
     from bridge.model.parties import *
 else:
-    __getattr__, __dir__ = lazily(__name__, "parties content events")
+    __getattr__, __dir__ = lazily(__name__, "kinds parties content events")
 
 __all__ = [
     "CONTENT_CLASSES",

@@ -6,25 +6,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, final, get_args
+from typing import ClassVar, TypeAlias, final, get_args
 
 import attrs
 from typing_extensions import TypeVar
 
 from bridge.model.frozen import own_copies, quick_init
+from bridge.model.kinds import MediaKind
 from bridge.model.masking import discreet
 from bridge.model.parties import JsonValue, Party
-
-
-class MediaKind(StrEnum):
-    """What a media file is to the reader."""
-
-    IMAGE = "image"
-    AUDIO = "audio"
-    VOICE = "voice"
-    VIDEO = "video"
-    DOCUMENT = "document"
-    STICKER = "sticker"
 
 
 class ChoiceSource(StrEnum):
@@ -521,8 +511,3 @@ ContentT_co = TypeVar("ContentT_co", bound=Content, covariant=True, default=Cont
 
 CONTENT_CLASSES: tuple[type[Content], ...] = get_args(Content)
 """Every kind of content there is."""
-
-if TYPE_CHECKING:
-    ContentKind: TypeAlias = str
-else:  # words that no type checker can follow
-    ContentKind = Literal[tuple(cls.kind for cls in CONTENT_CLASSES)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeAlias, final
+from typing import ClassVar, Generic, final
 
 import attrs
 
@@ -391,8 +391,3 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     Unrecognized,
 )
 """Every kind of event there is."""
-
-if TYPE_CHECKING:
-    EventKind: TypeAlias = str
-else:  # words that no type checker can follow
-    EventKind = Literal[tuple(cls.kind for cls in EVENT_CLASSES)]

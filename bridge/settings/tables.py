@@ -16,8 +16,8 @@ import attrs
 
 from bridge.adapter.signing import Network, Secret, secrets_of
 from bridge.errors import ConfigurationError, Problem
-from bridge.model.content import ContentKind
-from bridge.model.events import Direction, EventKind, Origin
+from bridge.model.events import Direction, Origin
+from bridge.model.kinds import ContentKind, EventKind
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
 from bridge.settings.structure import Duration, Size, between, matching

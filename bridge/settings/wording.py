@@ -5,7 +5,6 @@ A long value is not quoted: it may be a secret that was put into the wrong setti
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterable
@@ -19,6 +18,8 @@ _LONGEST_SHOWN: Final = 7  # characters; a secret that keeps anybody out has mor
 
 def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
     """Say that a word is not one of those allowed, which was probably meant, and list them."""
+    import difflib  # noqa: PLC0415 - for mistakes alone
+
     words = sorted(allowed)
     close = difflib.get_close_matches(word, words, n=1) or [
         each for each in words if each.casefold() == word.casefold()

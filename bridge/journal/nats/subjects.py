@@ -6,13 +6,13 @@ give each partition to one reader. No subject holds personal data: a digest stan
 
 from __future__ import annotations
 
-import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from urllib.parse import quote, unquote
 
 import attrs
 
 from bridge.journal import overlay
+from bridge.journal.lanes import lane_bytes, partition_of
 from bridge.model import Event
 
 
@@ -69,7 +69,7 @@ class Names:
 
     def partition_of(self, lane: str) -> int:
         """Return which partition a lane belongs to."""
-        return zlib.crc32(lane.encode("utf-8", "surrogatepass")) % self.partitions
+        return partition_of(lane_bytes(lane), self.partitions)
 
     def event(self, event: Event, lane: str) -> str:
         """Return where an event goes."""

@@ -6,7 +6,6 @@ before the group is written, the group is decided on anew, and after a few times
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import first_keys, first_names
 from bridge.journal.grouping import Append, Appends, decide
+from bridge.journal.lanes import lane_bytes
 from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.entries import lane_bytes
 from bridge.journal.postgres.ledger import Behind, Changed, GroupLedger, NotRead
 from bridge.journal.protocol import Entry
 from bridge.journal.waiting import Published
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 _GROUP: Final = 256  # events in one transaction
 _WITHOUT_LOCK: Final = 3  # times that a group is decided on before it takes the lock
 _ANSWERS_WITHIN: Final = 2  # times the patience: a group may wait for the one before it
-_SOONEST: Final = 0.02  # seconds until what waits is looked at again
 
 
 class Appender:
@@ -41,25 +39,19 @@ class Appender:
         self._journal = journal
         self._database = journal.database
         self._appends = Appends("PostgreSQL", max_waiting)
-        self._due_at: float | None = None  # on the loop's clock
 
     async def put(self, append: Append) -> Append:
         """Return an append when it is committed. Raises `JournalError` or `CodecError`."""
         return await self._appends.put(append, within=_ANSWERS_WITHIN * self._database.patience)
 
     async def run(self) -> None:
-        """Commit groups, one after the other, and what waits when its time is over."""
+        """Commit groups, one after the other."""
         while True:
-            if not self._appends:
-                try:
-                    async with asyncio.timeout_at(self._due_at):
-                        await self._appends.filled.wait()
-                except TimeoutError:
-                    self.look_for_due()
+            await self._appends.filled.wait()
             await self._commit(self._appends.take(_GROUP))
 
     def look_for_due(self) -> None:
-        """Publish soon what is due, of this process or of another that does not do it itself."""
+        """Publish soon what has waited for long enough, whichever process took it in."""
         if not self._appends:
             self._appends.add(Append())
 
@@ -122,8 +114,6 @@ class Appender:
             # Known from now on, and not published under this key.
             rows += [(key, b"", of or b"", b"") for key, of in claims.items()]
         before, last = await ledger.keep(rows, self._journal.partitions, self._journal.confirmed)
-        now = asyncio.get_running_loop().time()
-        self._due_at = now + max(min(ledger.waits), _SOONEST) if ledger.waits else None
         entries = [
             Entry(position=before + 2 * number, lane=lane, event=event, size=size)
             for number, lane, event, size in publications

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bridge.errors import JournalError
+from bridge.journal.lanes import lane_bytes, partition_of
 from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.entries import lane_bytes, partition_of
 from bridge.journal.protocol import Entry, Held, Settlement
 from bridge.model import Event
 
@@ -56,10 +56,15 @@ class SubscriberCursor:
 
     def __init__(self, journal: PostgresJournal, name: str) -> None:
         self.name = name
-        self.position = 0
         self.partitions: dict[int, Partition] = {}
         self._journal = journal
+        self._position = 0
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
+
+    @property
+    def position(self) -> int:
+        """See `Cursor.position`; it lies before whatever has been read and is not settled."""
+        return next(iter(self._open), self._position + 1) - 1
 
     # --- what this process serves ------------------------------------------------------------
 
@@ -74,12 +79,7 @@ class SubscriberCursor:
         for number, position in positions.items():
             passed = {held for where, held in rows if where == number}
             self.partitions[number] = Partition(position, position, passed)
-        self.position = min((each.settled for each in self.partitions.values()), default=0)
-
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Serve some partitions no more: others do."""
-        for number in tuple(numbers):
-            self.partitions.pop(number, None)
+        self._position = min((each.settled for each in self.partitions.values()), default=0)
 
     def left_open(self) -> list[int]:
         """Return the partitions that are served no more, and of which something is under way.
@@ -165,9 +165,10 @@ class SubscriberCursor:
         mark = position + position % 2  # an odd one lies before the first that is not done
         count = order.index(mark) + (mark == position) if mark in self._open else 0
         first = {self._open[each]: each for each in reversed(order[count:])}
+        serving = dict(self.partitions)
         settled = {
             number: upto
-            for number, each in self.partitions.items()
+            for number, each in serving.items()
             if (upto := first.get(number, each.given + 1) - 1) != each.settled
         }
         if settlement.held or settlement.released or settlement.dead:
@@ -177,9 +178,8 @@ class SubscriberCursor:
         for each in order[:count]:
             self._open.pop(each, None)
         for number, upto in settled.items():
-            if number in self.partitions:
-                self.partitions[number].settled = upto
-        self.position = position
+            serving[number].settled = upto  # whether or not that is served still
+        self._position = position
 
     async def _write(
         self, settlement: Settlement, settled: Mapping[int, int], connection: Connection

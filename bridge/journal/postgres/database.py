@@ -192,11 +192,6 @@ class _Pool:
         for connection in (*idle, *more):
             await connection.close()
 
-    async def end(self) -> None:
-        """Keep no connection from now on."""
-        self.closed = True
-        await self.close()
-
 
 class Database:
     """Connections while it is open, and SQL on the journal's own schema.
@@ -235,8 +230,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._own.end()
-        await self._effects.end()
+        self._own.closed = self._effects.closed = True
+        await self._own.close()
+        await self._effects.close()
 
     async def connect(self, owner: str = "") -> Connection:
         """Return a connection that commits each statement, and shows whose it is."""
@@ -329,7 +325,4 @@ class Database:
         return (await self._ask(statement, values)).rowcount
 
     async def _ask(self, statement: str, values: Values) -> Cursor:
-        async def work(connection: Connection) -> Cursor:
-            return await self.execute(connection, statement, values)
-
-        return await self.run(work, alone=True)
+        return await self.run(lambda each: self.execute(each, statement, values), alone=True)

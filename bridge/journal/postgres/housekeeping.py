@@ -36,14 +36,23 @@ SELECT max(position), bool_or(age > :keep), (SELECT count(*) FROM gone WHERE NOT
     set_config('synchronous_commit', 'off', true)
 FROM few
 """
-# What transactions have taken is known by the position once that is beyond it. A crash that loses
-# the position loses this too, which comes after it in the log.
-_TAKEN: Final = """
-DELETE FROM $.done USING $.cursors WHERE done.subscriber = cursors.subscriber
-AND done.partition = cursors.partition AND done.position <= cursors.position AND NOT EXISTS (
-    SELECT 1 FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
+_AFTERWARDS: Final = (
+    "DELETE FROM $.held WHERE NOT EXISTS (SELECT FROM $.entries WHERE position = held.position)",
+    "DELETE FROM $.dead WHERE NOT EXISTS (SELECT FROM $.entries WHERE position = dead.position)",
+    # What transactions have taken is known by the position once that is beyond it. A crash that
+    # loses the position loses this too, which comes after it in the log.
+    """
+    DELETE FROM $.done USING $.cursors WHERE done.subscriber = cursors.subscriber
+    AND done.partition = cursors.partition AND done.position <= cursors.position AND NOT EXISTS (
+        SELECT FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
+    )
+    """,
+    """
+    DELETE FROM $.records
+    WHERE position < coalesce((SELECT min(position) FROM $.entries), 9223372036854775807)
+    """,
+    "DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())",
 )
-"""
 _BEYOND: Final = "UPDATE $.head SET last = :known + :far WHERE last < :known RETURNING last"
 _FAR: Final = 1 << 20  # positions; other processes may know of more than this one
 # What an append does, with nothing to append.
@@ -71,17 +80,8 @@ async def sweep(database: Database, keep: float, absolute_limit: float) -> None:
             absolute_limit,
             overdue,
         )
-    for table in ("held", "dead"):
-        await database.change(
-            f"DELETE FROM $.{table} WHERE NOT EXISTS "  # noqa: S608 - our own tables
-            f"(SELECT FROM $.entries WHERE entries.position = {table}.position)"
-        )
-    await database.change(_TAKEN)
-    await database.change(
-        "DELETE FROM $.records "
-        "WHERE position < coalesce((SELECT min(position) FROM $.entries), 9223372036854775807)"
-    )
-    await database.change("DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())")
+    for statement in _AFTERWARDS:
+        await database.change(statement)
 
 
 # --- what the server has lost ----------------------------------------------------------------

@@ -15,6 +15,7 @@ from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
 from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append
+from bridge.journal.lanes import lane_bytes, lane_text
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
@@ -23,7 +24,6 @@ from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Away, Connection, Database
 from bridge.journal.postgres.database import Cursor as DatabaseCursor
-from bridge.journal.postgres.entries import lane_bytes, lane_text
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
@@ -105,7 +105,6 @@ class PostgresJournal(SqlJournal):
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
         self.tail = Newest(_NEWEST, self.read_after)
-        self.partitions = self.settings.partitions
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self._members = Members(self)
@@ -197,12 +196,12 @@ class PostgresJournal(SqlJournal):
         """Take note of what another process announces."""
         if word.startswith(LAST):
             self.tail.hear_of(int(word))
-        elif word == _PURGED:
+            return
+        if word == _PURGED:
             self.tail.clear()
-            for name in tuple(self.cursors):
+        for name in tuple(self.cursors):
+            if word in (name, _PURGED):
                 await self._look_again(name)
-        elif word in self.cursors:
-            await self._look_again(word)
 
     async def _look_again(self, name: str) -> None:
         """Let delivery look for what a subscriber holds."""
@@ -242,15 +241,15 @@ class PostgresJournal(SqlJournal):
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
         if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.drop(cursor.partitions)
+            cursor.partitions.clear()
         return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        if isinstance(start, int):
-            return EphemeralCursor(start, self.tail.next_after)
-        ((last,),) = await self.database.rows("SELECT last FROM $.head")
-        return EphemeralCursor(last if start is Start.END else 0, self.tail.next_after)
+        if not isinstance(start, int):
+            ((last,),) = await self.database.rows("SELECT last FROM $.head")
+            start = last if start is Start.END else 0
+        return EphemeralCursor(start, self.tail.next_after)
 
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
@@ -360,8 +359,6 @@ class PostgresJournal(SqlJournal):
 
     async def health(self) -> Health:
         """See `Journal.health`: asks the server whether it would take an event."""
-        if self.tail.trouble is not None:
-            return Health(ready=False, reason=self.tail.trouble)
         health = await housekeeping.health(self.database)
         if health.ready and self._members.fault is not None:
             health = Health(ready=False, reason=self._members.fault)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bridge.errors import JournalError
 from bridge.journal.grouping import Unread
+from bridge.journal.lanes import lane_bytes, lane_text, partition_of
 from bridge.journal.ledger import (
     Queue,
     Record,
@@ -23,7 +24,6 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
 from bridge.journal.postgres.database import Column, Connection, Database
-from bridge.journal.postgres.entries import lane_bytes, lane_text, partition_of
 from bridge.journal.reading import read_event
 from bridge.model import Event
 
@@ -38,8 +38,7 @@ UNION ALL SELECT 'record', other.name, other.tied_to, other.record, NULL, NULL
 UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM clock_timestamp())
     FROM $.queues WHERE %(all)s OR lane = ANY(%(lanes)s) OR keys && %(keys)s
     OR due <= extract(epoch FROM clock_timestamp())
-UNION ALL SELECT 'head', NULL, NULL, NULL, last,
-    (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()) FROM $.head
+UNION ALL SELECT 'head', NULL, NULL, NULL, last, NULL FROM $.head
 """
 _BEHIND: Final = -1
 # Whatever is known to be committed is below `last`, unless the server has lost it.
@@ -85,8 +84,7 @@ class _Seen(dict[Any, Any]):
 class GroupLedger(Overlay[bytes]):
     """The `Ledger` of one group of appends. Any of its calls may raise `NotRead`.
 
-    `due` are the lanes with an event whose time to wait is over, and `waits` says in how many
-    seconds the first of all that wait is due.
+    `due` are the lanes with an event whose time to wait is over.
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
@@ -98,7 +96,6 @@ class GroupLedger(Overlay[bytes]):
         )
         self._base: int | None = None  # the last position when reading began
         self.due: dict[str, float] = {}
-        self.waits: list[float] = []
         self._database = database
         self._connection = connection
         self._lane_of_key: dict[bytes, str] = {}
@@ -121,7 +118,7 @@ class GroupLedger(Overlay[bytes]):
             elif kind == "queue":
                 self._read_queue(decode_queue(lane_text(name), one), is_due=at <= 0)
             else:
-                base, self.waits = position, [] if at is None else [at]
+                base = position
         if base is None:
             raise JournalError(HEAD_IS_EMPTY)
         self._base = base if self._base is None else self._base
@@ -163,8 +160,7 @@ class GroupLedger(Overlay[bytes]):
     ) -> tuple[int, int]:
         """Write entries, the records and the queues; return the last position before and after.
 
-        Afterwards `waits` counts what waits now. Raises `Changed`, or `Behind` where the last
-        position is lower than one that is `known`.
+        Raises `Changed`, or `Behind` where the last position is lower than one that is `known`.
         """
         records = [
             (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
@@ -176,7 +172,6 @@ class GroupLedger(Overlay[bytes]):
         ]
         if not (rows or records or queues):
             return self._base or 0, self._base or 0
-        dues = [_seconds(queue) for queue in self.queues.values()]
         waiting = [(key, lane_bytes(lane)) for key, lane in self.lanes.items() if lane is not None]
         values = (
             known,
@@ -187,7 +182,7 @@ class GroupLedger(Overlay[bytes]):
             *_columns(rows, 4),
             *_columns(records, 3),
             *_columns(queues, 2),
-            dues,
+            [_seconds(queue) for queue in self.queues.values()],
             *_columns(waiting, 2),
         )
         ((before,),) = await (
@@ -197,9 +192,6 @@ class GroupLedger(Overlay[bytes]):
             raise Changed
         if before == _BEHIND:
             raise Behind
-        self.waits += [
-            due for due, queue in zip(dues, self.queues.values(), strict=True) if queue.items
-        ]
         return before, before + 2 * max(1, len(rows))
 
 

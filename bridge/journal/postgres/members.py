@@ -39,7 +39,7 @@ _SILENT: Final = 10.0
 
 _LOOK: Final = f"""
 WITH me AS (UPDATE $.members SET beat = beat + 1, serves = %s WHERE owner = %s)
-SELECT last, EXISTS (SELECT FROM $.queues WHERE due <= extract(epoch FROM clock_timestamp())),
+SELECT last, (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()),
     owner, beat, serves, listens AND NOT EXISTS (
         SELECT FROM pg_stat_activity WHERE application_name = '{NAME} ' || owner
     )
@@ -81,7 +81,7 @@ class Members:
 
     It tells the journal what another process announces (a subscriber of which something has
     changed, or an empty word for a change of members), the last position, again and again, and
-    where something that waits is due. `fault` is what keeps it from that while the server is there.
+    when something that waits is due. `fault` is what keeps it from that while the server is there.
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
@@ -91,6 +91,7 @@ class Members:
         self._journal = journal
         self._database = journal.database
         self._poll, self._listens = journal.settings.poll, not journal.settings.pooler
+        self._next_look = self._poll  # in seconds
         self._channel = f"bridge_{journal.settings.schema}"
         self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
         self._looking = asyncio.Lock()
@@ -104,16 +105,12 @@ class Members:
                 async with await self._database.connect(self.owner) as connection:
                     await self._take_part(connection)
             except (psycopg.Error, JournalError) as error:
-                self._note(error)
+                if isinstance(error, (*PASSING, JournalError)):
+                    _LOG.debug("the server is away: %s", told(error))
+                elif self.fault is None:  # it does not pass by itself
+                    self.fault = told(error)
+                    _LOG.critical("subscribers are not served as they should be: %s", self.fault)
                 await asyncio.sleep(AFTER_FAILURE)
-
-    def _note(self, error: psycopg.Error | JournalError) -> None:
-        """Say once what does not pass by itself: others' events are not heard of meanwhile."""
-        if isinstance(error, (*PASSING, JournalError)):
-            _LOG.debug("the server is away: %s", told(error))
-        elif self.fault is None:
-            self.fault = told(error)
-            _LOG.critical("subscribers are not served as they should be: %s", self.fault)
 
     async def _take_part(self, connection: Connection) -> None:
         """Return where others took this process for dead: it begins anew under another name."""
@@ -132,14 +129,11 @@ class Members:
         self.owner = uuid4().hex
         self.joined.clear()
         for cursor in self._journal.cursors.values():
-            cursor.drop(cursor.partitions)
+            cursor.partitions.clear()
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""
-        if not self._listens:
-            await asyncio.sleep(self._poll)
-            return
-        until = time.monotonic() + self._poll
+        until = time.monotonic() + self._next_look
         words: set[str] = set()
         while "" not in words and (left := until - time.monotonic()) > 0:
             heard = connection.notifies(timeout=left, stop_after=1)
@@ -159,12 +153,15 @@ class Members:
         members = await (await self._database.execute(connection, _LOOK, values)).fetchall()
         if not members:
             raise JournalError(HEAD_IS_EMPTY)
-        last, is_due = members[0][:2]
+        last, due_in = members[0][:2]
         if last < known:
             await self._journal.behind()
         self._journal.confirmed = max(self._journal.confirmed, last)
         self._journal.tail.hear_of(last)
-        if is_due:
+        self._next_look = self._poll
+        if due_in is not None and due_in > 0:
+            self._next_look = min(due_in, self._poll)
+        elif due_in is not None:
             self._journal.appender.look_for_due()
         now, before, self._seen = time.monotonic(), self._seen, {}
         served = []
@@ -192,34 +189,32 @@ class Members:
         Otherwise the next process would begin at the end, and pass over what it has not taken.
         A claim whose answer was lost is given back.
         """
-        serves = {cursor: dict(cursor.partitions) for cursor in self._journal.cursors.values()}
         mine = await self._database.execute(connection, _MINE, (self.owner,))
         kept = set(await mine.fetchall())
-        for name, number in kept - {(each.name, n) for each, ns in serves.items() for n in ns}:
+        cursors = tuple(self._journal.cursors.values())
+        for name, number in kept - {(each.name, n) for each in cursors for n in each.partitions}:
             await self._give_back(connection, name, [number])
-        for cursor, partitions in serves.items():
-            gone = [
-                number
-                for number, each in partitions.items()
-                if (cursor.name, number) not in kept and cursor.partitions.get(number) is each
-            ]
-            if not gone or self._journal.cursors.get(cursor.name) is not cursor:
+        for cursor in cursors:
+            gone = [number for number in cursor.partitions if (cursor.name, number) not in kept]
+            if not gone:
                 continue
-            positions = [partitions[number].settled for number in gone]
+            positions = [cursor.partitions[number].settled for number in gone]
             values = (cursor.name, self.owner, gone, positions)
             put_back = await self._database.execute(connection, _PUT_BACK, values)
             if put_back.rowcount:
                 told = "somebody deleted from the table cursors how far %s is: it is put back"
                 _LOG.critical(told, cursor.name)
             if put_back.rowcount < len(gone):
-                cursor.drop(gone)  # and claimed again where nobody else has it
+                for number in gone:  # they are claimed again where nobody else has them
+                    cursor.partitions.pop(number, None)
 
     async def _share(self, connection: Connection, cursor: SubscriberCursor, serving: int) -> None:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
         fair = -(-self._journal.partitions // serving)
         if leaving := cursor.at_rest():
             await self._give_back(connection, cursor.name, leaving)
-            cursor.drop(leaving)
+            for number in leaving:
+                cursor.partitions.pop(number, None)
         cursor.leave(beyond=fair)
         if (room := fair - len(cursor.partitions)) > 0:
             values = (cursor.name, cursor.left_open(), room, self.owner)

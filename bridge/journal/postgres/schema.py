@@ -115,7 +115,8 @@ def _prepare(settings: PostgresSettings, *, for_good: bool) -> tuple[list[str], 
             _upgrade(connection, name, found[0])
         with answering():
             if for_good or found[0] == FORMAT:
-                _check_whole(connection, name)
+                lacks = connection.execute(LACKS, wanted(name)).fetchall()
+                refuse_lacks(lacks, name, connection.info.user)
             if for_good:
                 connection.commit()
             else:
@@ -168,10 +169,6 @@ def _upgrade(connection: Connection, name: str, found: int) -> None:
                 records.items(),
             ),
         )
-
-
-def _check_whole(connection: Connection, name: str) -> None:
-    refuse_lacks(connection.execute(LACKS, wanted(name)).fetchall(), name, connection.info.user)
 
 
 def wanted(name: str) -> Sequence[object]:

@@ -12,8 +12,8 @@ from contextlib import suppress
 import pytest
 
 from bridge.adapter.signing import Secret
+from bridge.cli.asking import Client
 from bridge.cli.board import Board, keys_in
-from bridge.cli.client import Client
 from bridge.cli.main import main
 from bridge.settings import AdminSettings
 from tests.bridge.cli.processes import ADMIN, PATIENCE

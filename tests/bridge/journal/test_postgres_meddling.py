@@ -31,7 +31,7 @@ def journal(postgres: PostgresServer, schema: str) -> PostgresJournal:
 
 def journal_on(server: PostgresServer, schema: str, *, port: int | None = None) -> PostgresJournal:
     dsn = server.dsn if port is None else server.dsn.replace(str(server.port), str(port))
-    own = PostgresSettings(dsn=Secret(dsn), schema=schema, patience=0.3, poll=0.02, partitions=2)
+    own = PostgresSettings(dsn=Secret(dsn), schema=schema, patience=1.5, poll=0.02, partitions=2)
     return PostgresJournal(own)
 
 

@@ -261,6 +261,16 @@ async def test_purge_leaves_no_bytes(path: Path) -> None:
         assert len(await everything(journal)) == 51
 
 
+async def test_purge_and_health(path: Path) -> None:
+    """A purge empties the log, which is not taken for one that somebody else has cut short."""
+    async with SqliteJournal(path) as journal:
+        for number in range(3):
+            await journal.append([message(f"m{number}")])
+            await journal.purge("+16505550000")
+            assert (await journal.health()).ready
+        assert journal.losses == 0
+
+
 async def test_purge_and_the_tail(path: Path) -> None:
     """Who keeps up does not get from memory what has been purged."""
     async with SqliteJournal(path) as journal:

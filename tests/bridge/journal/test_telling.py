@@ -152,6 +152,16 @@ def test_the_full_account_comes_late() -> None:
     assert shelf.append(POOR) == []
 
 
+def test_what_shows_a_message_comes_late() -> None:
+    """A message that was published as not shown has, once it is shown, what either account told."""
+    hidden = attrs.evolve(POOR, key=unshown_key(FULL.key), content=Unsupported(provider_type="106"))
+    _, shown = messages(play([hidden, None, FULL]))
+    assert (shown.key, shown.content, shown.raw) == (FULL.key, TAJ, FULL.raw)
+    assert shown.aliases == POOR.aliases
+    assert shown.conversation.provider_id == POOR.conversation.provider_id
+    assert (shown.completes, shown.settle) == (None, None)
+
+
 def test_the_poor_account_comes_late() -> None:
     """The full one waits for nobody; what only the poor one knows completes it."""
     shelf = Shelf()

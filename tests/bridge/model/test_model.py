@@ -13,6 +13,7 @@ from bridge.model import (
     Content,
     Event,
 )
+from bridge.model.kinds import ContentKind, EventKind
 
 PUBLIC = [getattr(model, name) for name in model.__all__]
 CLASSES = [cls for cls in PUBLIC if isinstance(cls, type) and attrs.has(cls)]
@@ -43,6 +44,12 @@ def test_event_classes_are_complete():
 def test_content_classes_are_complete():
     """`CONTENT_CLASSES` holds every member of `Content`, in the same order."""
     assert get_args(Content) == CONTENT_CLASSES
+
+
+def test_kinds_are_complete():
+    """`EventKind` and `ContentKind` name the kinds of all events and contents, in their order."""
+    assert get_args(EventKind) == tuple(cls.kind for cls in EVENT_CLASSES)
+    assert get_args(ContentKind) == tuple(cls.kind for cls in CONTENT_CLASSES)
 
 
 @pytest.mark.parametrize(

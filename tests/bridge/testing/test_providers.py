@@ -189,7 +189,7 @@ async def test_a_slow_provider_leaves_a_doubt(playing):
     """A response that does not come in time leaves it open whether the message was taken."""
     assert isinstance(await playing.send(), Accepted)
     playing.provider.trouble = Trouble.SLOW
-    async with Client(timeout=0.2) as hasty:
+    async with Client(timeout=1.0) as hasty:
         playing.client = hasty
         if _name(playing) == "rcs":
             playing.provider.trouble = None
