@@ -20,6 +20,7 @@ from bridge.delivery.subscribers import Subscribers
 from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress.domains import Member
 from bridge.journal.start import Start
+from bridge.meant import meant
 from bridge.model import Event
 from bridge.outbox.ways import FOLLOWER, NAME, Ways
 from bridge.raised import described
@@ -232,6 +233,8 @@ def imported(name: str, key: str) -> object:
         message = f"cannot import {module!r}: {described(error)}"
         if isinstance(error, SystemExit):
             message += '; put what runs as a program under `if __name__ == "__main__":`'
+        elif (near := meant(error, module)) is not None:
+            message += f"; did you mean {near!r}?"
         where = where_of(error)
         if where is not None:
             message += f" ({where})"

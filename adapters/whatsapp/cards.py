@@ -34,6 +34,7 @@ _NAMED_BY: Final = (
     "recipient_user_id",
     "recipient_parent_user_id",
     "recipient_participant_id",
+    "participant_recipient_id",
     "recipient_participant_user_id",
     "recipient_participant_parent_user_id",
     "wa_id",

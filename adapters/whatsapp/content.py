@@ -34,7 +34,7 @@ from bridge.adapter.payload import (
 )
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.shared_contacts import shared_contacts
-from bridge.adapters.whatsapp.wire import first_error
+from bridge.adapters.whatsapp.wire import first_error, party
 from bridge.model import (
     CallPermission,
     Choice,
@@ -75,6 +75,7 @@ _SYSTEM_KINDS: Final = {
     "customer_changed_number": SystemKind.NUMBER,
     "user_changed_user_id": SystemKind.USER_ID,
     "customer_identity_changed": SystemKind.IDENTITY,
+    "user_identity_changed": SystemKind.IDENTITY,
 }
 _PERMISSION_ANSWERS: Final = {"accept": True, "reject": False}
 
@@ -298,11 +299,7 @@ def _system(message: JsonObject) -> System | None:
 
 
 def _named(number: JsonValue, user_id: JsonValue, parent_user_id: JsonValue) -> Party | None:
-    named = build.party(
-        phone=phone(number),
-        user_id=identifier(user_id),
-        parent_user_id=identifier(parent_user_id),
-    )
+    named = party(number, user_id, parent_user_id, {})
     return None if named == _NOBODY else named
 
 

@@ -21,6 +21,15 @@ HANDOVERS: Final = "messaging_handovers"
 _OURS_AFTER: Final = {"control_passed": True, "control_taken": False}
 
 
+def is_handover(value: JsonObject) -> bool:
+    """Return whether a value is one of a handover, whatever word it has for what happened."""
+    return not _OURS_AFTER.keys().isdisjoint(value) or (
+        type(value.get("type")) is str
+        and type(value.get("sender")) is dict
+        and type(value.get("recipient")) is dict
+    )
+
+
 def translate_handover(value: JsonObject, scope: Scope) -> Handover | Notice:
     """Translate a whole value; never raises. Where it names no user, it stays a notice."""
     named = mapping(value.get("sender"))

@@ -26,7 +26,7 @@ from bridge.adapters.whatsapp.account import (
 )
 from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
 from bridge.adapters.whatsapp.cards import without_others
-from bridge.adapters.whatsapp.handovers import HANDOVERS, translate_handover
+from bridge.adapters.whatsapp.handovers import HANDOVERS, is_handover, translate_handover
 from bridge.adapters.whatsapp.messages import translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import translate_status
 from bridge.adapters.whatsapp.value_context import ValueContext, context_of
@@ -73,7 +73,7 @@ def translate_value(
     value: JsonObject, scope: Scope, steps: _Steps, field: str = MESSAGES
 ) -> list[Event]:
     """Translate every part of a value; never raises. `steps` lead from the body to it."""
-    if field == HANDOVERS or "control_passed" in value or "control_taken" in value:
+    if field == HANDOVERS or is_handover(value):
         return [translate_handover(value, scope)]
     context = context_of(
         value,
@@ -87,7 +87,7 @@ def translate_value(
     if type(standby) is dict:
         passive = attrs.evolve(context, owned=False)
         events += _parts(standby, passive, (*steps, _STANDBY))
-        events += _leftovers(standby, scope, value)
+        events += [_of_conversation(each, events) for each in _leftovers(standby, scope, value)]
     elif standby is not None:
         events.append(scope.unrecognized(Unreadable("", "not an object"), *steps, _STANDBY))
     events += [_of_conversation(each, events) for each in _leftovers(value, scope, value)]

@@ -53,7 +53,7 @@ def party(
     if not card:
         return build.party(phone=phone(wa_id), user_id=own, parent_user_id=parent)
     profile = mapping(card.get("profile"))
-    username = filled(profile.get("username"))
+    username = filled(profile.get("username")) or filled(card.get("username"))
     return build.party(
         phone=phone(wa_id) or phone(card.get("wa_id")),
         user_id=own or identifier(card.get("user_id")),

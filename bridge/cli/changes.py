@@ -97,10 +97,14 @@ class Change:
 
 def near(path: str, body: JsonValue) -> list[str]:
     """Return the paths of a body that may be meant by another one, the nearest first."""
-    paths = list(_paths(body))
-    last = re.split(r"[.\[]", path)[-1]
-    same_name = [each for each in paths if each.endswith((f".{last}", f'["{last}"]'))]
+    paths = {each: _last(each) for each in _paths(body)}
+    names = [_last(path), *difflib.get_close_matches(_last(path), set(paths.values()))]
+    same_name = [each for name in names for each, last in paths.items() if last == name]
     return list(dict.fromkeys([*same_name, *difflib.get_close_matches(path, paths)]))[:_NEAR]
+
+
+def _last(path: str) -> str:
+    return re.split(r"[.\[]", path)[-1].strip('"]')
 
 
 def _paths(body: JsonValue, path: str = "") -> Iterator[str]:

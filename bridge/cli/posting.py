@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
@@ -108,8 +109,9 @@ async def post(plan: Plan, base: str, answered: Callable[[Answer], None]) -> Sum
     except ExceptionGroup as group:
         first = _first_of(group)
         if isinstance(first, ClientError | TimeoutError):
-            # Its type only: the text may hold the whole address, and with it the token.
-            raise Broken(type(first).__name__) from None
+            # Not its text: that may hold the whole address, and with it the token.
+            number = getattr(first, "errno", None)
+            raise Broken(os.strerror(number) if number else type(first).__name__) from None
         raise first from None
     return Summary(statuses=statuses, accepted=accepted, seconds=loop.time() - started)
 

@@ -52,7 +52,7 @@ _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
 _new_user: Final = builder(User)
-_learned: Final = changer(User, "seen", "identities", "conversations", "identified")
+_learned: Final = changer(User, "seen", "identities", "conversations", "identified", "left")
 
 
 def names_of(event: Event) -> list[str]:
@@ -144,14 +144,18 @@ def _has_both(user: User, party: Party) -> bool:
     return (
         (party.user_id is None or party.user_id in known)
         and (party.parent_user_id is None or party.parent_user_id in known)
-        and (party.phone is not None or phone_of(user) is None)
+        and (phone_of(user) is None if party.phone is None else party.phone not in user.left)
     )
 
 
 def phone_of(user: User) -> str | None:
     """Return the phone that a user is known by; None where there is none, or more than one."""
-    phones = [each for each in user.identities if each.startswith("+")]
+    phones = [each for each in _phones_of(user.identities) if each not in user.left]
     return phones[0] if len({folded(each) for each in phones}) == 1 else None
+
+
+def _phones_of(identities: Sequence[str]) -> list[str]:
+    return [each for each in identities if each.startswith("+")]
 
 
 def with_phone(event: EventT, user: User | None) -> EventT:
@@ -196,6 +200,8 @@ def settle(
         and (account in user.identified or party is None or identities == (party.phone,))
         and (account in user.conversations or not is_direct)
         and at <= user.seen + _DAY
+        and (not user.left or party is None or party.phone not in user.left)
+        and (type(event) is not Message or type(event.content) is not System)
     ):  # seldom
         told = _told(event=event, identities=identities, ids=_ids(party), account=account, at=at)
         direct = conversation if is_direct else None
@@ -214,6 +220,23 @@ def settle(
         user = heard
         ledger.save(user)
     return conversation, user, joined
+
+
+def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledger) -> bool:
+    """Return whether a user is known by the phone that a status tells, in a direct conversation.
+
+    The user is the one of that name, of whom `settle` would learn nothing.
+    """
+    user, account, party = ledger.find(name), change.account or "", change.recipient
+    return (
+        type(user) is User
+        and user.name == name
+        and party is not None
+        and party.phone in user.identities
+        and user.conversations.get(account) == where.id
+        and account not in user.owned
+        and change.received_at.timestamp() <= user.seen + _DAY
+    )
 
 
 def _heard(event: Event, user: User, account: str) -> User:
@@ -335,6 +358,7 @@ class _Told:
             reply_until=_NEVER,
             owned=_NEVER,
             granted=_NEVER,
+            left=self._left((), self.identities),
         )
         if direct is not None:
             user = _heard(self.event, user, self.account)
@@ -357,6 +381,7 @@ class _Told:
                 identities=_together(user.identities, other.identities),
                 conversations={**other.conversations, **user.conversations},
                 identified=_together(user.identified, other.identified),
+                left=_together(user.left, other.left),
             )
             user = _on_terms(user, *terms.joined(user, other))
             ledger.tie(other.name, user)
@@ -376,8 +401,8 @@ class _Told:
         )
 
     def _has_other_phone(self, user: User) -> bool:
-        phones = {folded(each) for each in user.identities if each.startswith("+")}
-        told = {folded(each) for each in self.identities if each.startswith("+")}
+        phones = {folded(each) for each in _phones_of(user.identities)}
+        told = {folded(each) for each in _phones_of(self.identities)}
         return bool(phones and told) and not phones & told
 
     def _let_go(self, user: User, ledger: Ledger) -> User:
@@ -399,15 +424,29 @@ class _Told:
             identified = tuple(each for each in identified if each != self.account)
         elif self.ids:
             identified = _together(identified, (self.account,))
+        identities = _together(user.identities, self.identities)
         user = _learned(
             user,
             max(self.at, user.seen),
-            _together(user.identities, self.identities),
+            identities,
             conversations,
             identified,
+            self._left(user.left, identities),
         )
         self._save(user, ledger)
         return user
+
+    def _left(self, before: tuple[str, ...], identities: Sequence[str]) -> tuple[str, ...]:
+        """Return the phones that a user has no more, or may not have.
+
+        The provider changes a user id where the number has changed.
+        """
+        change = _change_of(self.event)
+        if change is None:
+            return tuple(each for each in before if each not in self.identities) if before else ()
+        kept = change.after.phone if change.after is not None else None
+        phones = _phones_of(identities)
+        return tuple(each for each in phones if kept is None or folded(each) != folded(kept))
 
     def _save(self, user: User, ledger: Ledger) -> None:
         """Keep a user's record, and let all names of the user lead to it."""

@@ -74,7 +74,8 @@ class User:
     user, and of one within the last day that did. `identities` are the phones and user ids as
     providers wrote them, the first one first. `conversations` holds the id of the user's
     conversation by account: the one under which the user was first known there. `identified`
-    are the accounts to which a user id has been told that is still the user's.
+    are the accounts to which a user id has been told that is still the user's. `left` are phones
+    that the user has no more, or may not have, since a change of number or id was told.
 
     By account, too: a free-form message may go until `reply_until`, in seconds. `owned` is whether
     the conversation is ours to answer, where it ever was another's, and `granted` whether the user
@@ -90,6 +91,7 @@ class User:
     reply_until: Mapping[str, float]
     owned: Mapping[str, Word]
     granted: Mapping[str, Word]
+    left: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -210,6 +212,8 @@ def encode_record(record: Record) -> bytes:
             fields["owned"] = record.owned
         if record.granted:
             fields["granted"] = record.granted
+        if record.left:
+            fields["left"] = record.left
         return orjson.dumps(fields)
     if isinstance(record, Latest):
         return orjson.dumps(
@@ -250,6 +254,7 @@ def decode_record(data: bytes) -> Record:
             reply_until=found.get("reply_until", _NONE),
             owned=found.get("owned", _NONE),
             granted=found.get("granted", _NONE),
+            left=tuple(found.get("left", ())),
         )
     if _LATEST in found:
         return Latest(

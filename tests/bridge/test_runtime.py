@@ -437,6 +437,12 @@ def test_a_subscriber_may_have_a_policy_of_its_own():
         ("import json\n\nimport no_such_module\n", "ModuleNotFoundError"),
         ("def f(event):\n    return event\n\nf(1 / 0)\n", "ZeroDivisionError"),
         ("def f(event):\n    return (\n", "SyntaxError"),
+        ("from bridge import Mesage\n", "did you mean 'Message'?"),
+        ("from bridge import Message\n\nMesage\n", "did you mean 'Message'?"),
+        ("import bridge\n\nbridge.Text('a').contnet\n", "no attribute 'contnet'"),
+        ("import bridge\n\nbridge.Text('a').txt\n", "did you mean 'text'?"),
+        ("import subprocesses\n", "No module named 'subprocesses' ("),
+        ("class A:\n    __dir__ = None\n\nA().b\n", "no attribute 'b' ("),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_told_with_its_line(tmp_path, monkeypatch, code, told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +36,10 @@ def copy(source: apsw.Connection, target: Path, *, check: str) -> None:
         part.rename(target)
         sync_folder(target)
     except (apsw.Error, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise JournalError(f"{target} cannot be written: {error}") from error
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise JournalError(f"{target} cannot be written: {reason}") from error
 
 
 def _write(source: apsw.Connection, part: Path, check: str) -> None:

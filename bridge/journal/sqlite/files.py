@@ -231,6 +231,7 @@ class Files:
         """
         if wal_size is not None:
             self._wal_size = wal_size
+        known = self._size, self._wal_size
         try:
             # A link in the file's place would lead the next start to another log.
             database, wal = os.lstat(self._database_named), os.lstat(self._wal_named)
@@ -242,7 +243,8 @@ class Files:
             return f"{self.path} is another file now"
         if (wal.st_dev, wal.st_ino) != self._wal_is:
             return f"{self.wal} is another file now"
-        if database.st_size < self._size or wal.st_size < self._wal_size:
+        is_shorter = database.st_size < known[0] or wal.st_size < known[1]
+        if is_shorter and known == (self._size, self._wal_size):  # else another thread has looked
             return f"{self.path} has been cut short"
         self._size = database.st_size
         return None

@@ -432,7 +432,8 @@ class Writer:
         return None
 
     def _do(self, chore: Chore) -> None:
-        self._wal_size = 0  # it may empty the log
+        self._wal_size = 0  # it may empty the log, of which whoever looks meanwhile knows as well
+        self._find_lost(self._wal_size)
         try:
             chore.result = chore.work(self._connection)
         except Exception as error:  # noqa: BLE001 - as in _commit

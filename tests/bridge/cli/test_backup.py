@@ -63,9 +63,13 @@ def test_a_backup_overwrites_nothing(alone, command, workplace):
         "error: mine.db exists already, and is not overwritten\n",
     )
     assert (workplace / "mine.db").read_text() == "mine"
-    outcome = command("backup", "nowhere/copy.db")
-    assert outcome.code == 1
-    assert outcome.err.startswith("error: nowhere/copy.db cannot be written: ")
+    for place, reason in (
+        ("nowhere/copy.db", "No such file or directory"),
+        ("mine.db/copy.db", "Not a directory"),
+    ):
+        outcome = command("backup", place)
+        told = f"error: {place} cannot be written: {reason}\n"
+        assert (outcome.code, outcome.err) == (1, told)
 
 
 def test_a_journal_that_is_no_file(command, config):

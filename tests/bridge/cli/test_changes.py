@@ -84,6 +84,7 @@ def test_a_change_touches_nothing_else(value, body):
     [
         ("entry[0].chnges", ["entry[0].changes"]),
         ("entry[0].text", ["entry[0].changes[0].text"]),
+        ("texts", ["entry[0].changes[0].text"]),
         ('["hub.mod"]', ['["hub.mode"]']),
         ("zzz", []),
     ],

@@ -41,6 +41,7 @@ def bot(workplace):
 
     write("one")
     (workplace / "broken.py").write_text("bridge = (\n")
+    (workplace / "nearly.py").write_text("from bridge import Message\nMesage\n")
     return write
 
 
@@ -79,7 +80,9 @@ def test_what_waits_is_tried_at_once_after_a_change(start, command, bot):
         ("bot:brigde", 3, "did you mean bot:bridge?"),
         ("bot:hear", 3, "there is no Bridge of this name; did you mean bot:bridge?"),
         ("nowhere:bridge", 3, "cannot import 'nowhere': ModuleNotFoundError"),
-        ("bot.py", 3, "cannot import 'bot.py'"),
+        ("nearly:bridge", 3, "NameError: name 'Mesage' is not defined; did you mean"),
+        ("bto:bridge", 3, "did you mean 'bot'?"),
+        ("bot.py", 3, "did you mean 'bot'?"),
         ("./bot.py", 2, "expected MODULE:NAME such as bot:bridge"),
         ("broken:bridge", 3, "SyntaxError"),
     ],
