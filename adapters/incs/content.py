@@ -99,6 +99,7 @@ def _media(kind: MediaKind, content: JsonObject) -> Media | None:
         mime_type=first(content, types, filled) or filled(picture.get("type")),
         size=integer(picture.get("size")) if picture else first(content, sizes, integer),
         filename=filled(content.get("fileName")),
+        caption=filled(content.get("caption")),  # not documented
         width=integer(picture.get("width")),
         height=integer(picture.get("height")),
         duration=number(content.get("duration")),

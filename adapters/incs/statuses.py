@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from bridge.adapter import Scope, build
+from bridge.adapter.body import read_embedded
 from bridge.adapter.payload import filled, instant
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs import wire
@@ -144,6 +145,9 @@ def status_of(word: str) -> Status:
 
 
 def _provider_error(value: JsonValue) -> ProviderError | None:
-    """Return an error told as an object, as words, or not at all (null, "", {}, 0)."""
+    """Return an error told as an object, as words, as JSON, or not at all (null, "", {}, 0)."""
+    if type(value) is str:
+        inner = read_embedded(value)
+        value = inner if type(inner) in (dict, list) else value
     error = first_error(value)
     return None if error == _NO_ERROR else error

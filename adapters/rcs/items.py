@@ -87,8 +87,9 @@ def _event(item: JsonObject, scope: Scope) -> Event:
 
 
 def _sender(item: JsonObject) -> str | None:
-    # A ServerEvent names the same user `phoneNumber`.
-    return first(item, ("senderPhoneNumber", "phoneNumber"), identifier)
+    # A ServerEvent names the same user `phoneNumber`; a gateway may write a URI (RFC 3966).
+    named = first(item, ("senderPhoneNumber", "phoneNumber"), identifier)
+    return named if named is None else named.removeprefix("tel:")
 
 
 def _occurred_at(item: JsonObject, scope: Scope) -> datetime:

@@ -23,6 +23,8 @@ from bridge.model import JsonValue, Notice
 CALLS: Final = "calls"
 CALL: Final = "call"
 """The type of a status that is about a call."""
+CALL_ID: Final = "wacid."
+"""How the id of a call begins."""
 
 _ITEMS: Final = (CALLS, "statuses")
 _BY_USER: Final = "user_initiated"

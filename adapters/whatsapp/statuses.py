@@ -12,7 +12,7 @@ import attrs
 from bridge.adapter import build
 from bridge.adapter.payload import boolean, filled, first, identifier, instant, mapping, text
 from bridge.adapter.reading import JsonObject, required_id, required_text
-from bridge.adapters.whatsapp.calls import CALL, with_caller
+from bridge.adapters.whatsapp.calls import CALL, CALL_ID, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import first_error, identity_of, party
@@ -64,6 +64,8 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     """
     scope = value.scope
     kind = "payment" if "payment" in item else text(item.get("type"))
+    if kind is None and (text(item.get("id")) or "").startswith(CALL_ID):
+        kind = CALL
     is_of_group = _is_of_group(item)
     group_id = identifier(item.get("recipient_id")) if is_of_group else None
     number, recipient, raw = _recipient_of(item, value, is_of_group=is_of_group)

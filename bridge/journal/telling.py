@@ -83,8 +83,15 @@ def is_more(account: Message, before: Message) -> bool:
 
 
 def told_of_status(first: StatusChange, second: StatusChange) -> dict[str, Any]:
-    """Return what two accounts of a status say together, by the names of the fields."""
-    return _said(first, second)
+    """Return what two accounts of a status say together, by the names of the fields.
+
+    Where each has an error with a code of its own, the later one is what it failed for last.
+    """
+    said = _said(first, second)
+    codes = [each.error.code for each in (first, second) if each.error is not None]
+    if len(set(codes)) > 1 and None not in codes:
+        said["error"] = second.error
+    return said
 
 
 def _space(one: Message, other: Message) -> str | None:
