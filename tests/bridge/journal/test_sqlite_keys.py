@@ -71,7 +71,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)  # how long an example takes depends on the disk
+@settings(deadline=None, max_examples=30)  # how long an example takes depends on the disk
 @given(STEPS)
 def test_exactly_what_is_kept_is_known(steps: list[Append | FailingAppend | Restart | Age]) -> None:
     """Whatever happens between, an event is new if and only if its entry is not kept."""
@@ -133,7 +133,7 @@ async def numbers_found(journal: SqliteJournal) -> set[int]:
     return found
 
 
-@settings(deadline=None, max_examples=30)  # as above
+@settings(deadline=None, max_examples=20)  # as above
 @given(STEPS)
 def test_exactly_what_is_kept_is_remembered(
     steps: list[Append | FailingAppend | Restart | Age],
