@@ -101,8 +101,9 @@ async def forks_in_a_callback():
 async def closes_the_streams():
     sys.stdout.close()
     sys.stderr.close()
-    os.close(1)
-    os.close(2)
+    nowhere = os.open(os.devnull, os.O_RDWR)  # as daemons do: closed, they would be connections
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
 
 
 @once
