@@ -16,7 +16,7 @@ from bridge.cli.client import Parameters, connect
 from bridge.cli.filters import Filters
 from bridge.cli.options import AsJson, ServerConfig, Until, moment
 from bridge.cli.rendering import Columns, print_rows
-from bridge.cli.terminal import Exit, UsageError, fail, is_terminal, talk
+from bridge.cli.terminal import Exit, UsageError, fail, is_terminal, say, talk
 
 if TYPE_CHECKING:
     from bridge.cli.asking import Client
@@ -81,7 +81,10 @@ def replay(
         counts.update(done["subscribers"])
         unknown += done["unknown"]
     rows = [{"subscriber": name, "events": count} for name, count in counts.items()]
-    print_rows(rows, _COLUMNS, as_json=json)
+    if rows or json:
+        print_rows(rows, _COLUMNS, as_json=json)
+    elif not unknown:
+        say("nothing found")
     for key in unknown:
         fail(f"the journal keeps no event of this key: {key}")
     return Exit.FAILURE if unknown else Exit.OK

@@ -64,7 +64,10 @@ def held(name: str, /, *, config: ServerConfig = None, json: AsJson = False) -> 
     """
     found = connect(config).get(f"/subscribers/{quote(name, safe='')}/held", masked="true")
     rows = [{"key": each.pop("entry")["event"]["key"], **each} for each in found["held"]]
-    print_rows(rows, _HELD, as_json=json)
+    if rows or json:
+        print_rows(rows, _HELD, as_json=json)
+    else:
+        say("nothing is to be tried again")
 
 
 @subscribers.command

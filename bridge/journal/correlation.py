@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import about, identity, tracks, untimed, waiting
+from bridge.journal import about, identity, ours, tracks, untimed, waiting
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
@@ -56,8 +56,12 @@ _moved: Final = changer(Message, "conversation")
 def correlate(event: Event, ledger: Ledger) -> Decision:
     """Decide what becomes of an event. Raises `CodecError`."""
     if type(event) is Message:
+        if event.intent is not None and (published := ours.sent(event, ledger)) is not None:
+            return True, published
         return _usual(event, ledger) or _message(event, ledger)
     if isinstance(event, StatusChange):
+        if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
+            return True, published
         return _status(event, ledger)
     if ledger.knows(event.key) and not is_untimed(event):
         return _DUPLICATE

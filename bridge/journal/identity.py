@@ -222,6 +222,24 @@ def settle(
     return conversation, user, joined
 
 
+def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledger) -> bool:
+    """Return whether a user is known by the phone that a status tells, in a direct conversation.
+
+    The user is the one of that name, of whom `settle` would learn nothing.
+    """
+    user, account, party = ledger.find(name), change.account or "", change.recipient
+    return (
+        type(user) is User
+        and user.name == name
+        and party is not None
+        and party.phone in user.identities
+        and party.phone not in user.left
+        and user.conversations.get(account) == where.id
+        and account not in user.owned
+        and change.received_at.timestamp() <= user.seen + _DAY
+    )
+
+
 def _heard(event: Event, user: User, account: str) -> User:
     """Return a user's record with the terms on which to write after an event, if they change."""
     until = getattr(event, "reply_until", None)

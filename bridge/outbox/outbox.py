@@ -103,6 +103,7 @@ class Outbox:
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, NAME, settings.doubt)
         self.delivery: Delivery | None = None
         self._run = ""
+        self._tells_begun = False
         self.refusals: Final = Counter[str]()
         """How many messages were refused at once since the start: by window, consent,
         ownership, key or content."""
@@ -121,6 +122,8 @@ class Outbox:
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
         self._run = uuid4().hex
+        is_alone = not isinstance(self.journal, SharedJournal)  # asked once: it takes long
+        self._tells_begun = is_alone and self._settings.in_doubt == "send"
         await self._doubts.begin()
         await self.client.__aenter__()
         return self
@@ -299,8 +302,7 @@ class Outbox:
             intent is None
             or intent.not_before is not None
             or delivery is None
-            or self._settings.in_doubt == "fail"
-            or isinstance(self.journal, SharedJournal)
+            or not self._tells_begun
             or self.ways.of(message.source).is_repeatable(message)
             or not delivery.is_free(lane_of(message))
         ):

@@ -99,6 +99,11 @@ class Cursors:
             else:  # a turn of the loop may take long where functions block it
                 self.save()
 
+    def save_along(self) -> None:
+        """Write how far subscribers are with what is being appended, as that takes no longer."""
+        if self._saving is not None:
+            self.save()
+
     def _check_running(self) -> None:
         if self.store.writer is None:
             self.store.running()  # which says why it is not

@@ -41,6 +41,8 @@ from bridge.settings import JournalSettings
 
 T = TypeVar("T")
 
+_OVERWRITES_WITHIN: Final = 30.0  # seconds
+_PAUSE: Final = 0.05  # seconds
 _DIALECT: Final = Dialect(
     cursors=(
         "(SELECT name AS subscriber, max(position, ifnull("
@@ -217,9 +219,27 @@ class SqliteJournal(Store, SqlJournal):
         await self.writing(forget_records, writer.indexes, writer.records, marks)
 
     async def _overwrite(self) -> None:
-        """Leave nothing of what was erased in the file or in its WAL."""
+        """Leave nothing of what was erased in the file or in its WAL, once nobody reads there."""
         self._cursors.tail.clear()
-        await self._chore(_truncate_wal)
+        until = self._loop.time() + _OVERWRITES_WITHIN
+        while not await self._chore(self._truncate_wal):
+            if self._loop.time() > until:
+                raise JournalError(
+                    "what was erased is still in the journal's log, since something reads it, such "
+                    "as a backup: purge again when that has ended"
+                )
+            await asyncio.sleep(_PAUSE)
+
+    def _truncate_wal(self, connection: apsw.Connection) -> bool:
+        """Return whether the log is empty; where somebody reads, appends do not wait for that."""
+        connection.set_busy_timeout(0)
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False
+        finally:
+            connection.set_busy_timeout(int(self._busy_timeout * 1000))
+        return True
 
     @property
     def commits(self) -> int:
@@ -279,10 +299,6 @@ class SqliteJournal(Store, SqlJournal):
             size=size,
             free=free,
         )
-
-
-def _truncate_wal(connection: apsw.Connection) -> None:
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def _rows(

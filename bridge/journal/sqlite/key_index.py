@@ -48,7 +48,7 @@ class KeyIndex:
         self._in_memory = in_memory
         self._latest: dict[bytes, int] = {}
         self._merging: dict[bytes, int] = {}
-        self._added: list[tuple[bytes, int]] = []
+        self._added: dict[bytes, int] = {}
         self._deleted: list[tuple[bytes]] = []
         self._merged_parts = 0  # in this transaction
         # `_part` is the next to be merged; behind the last, nothing is being merged.
@@ -82,6 +82,13 @@ class KeyIndex:
         """
         return self._latest.get(key) or self._merging.get(key)
 
+    def upcoming(self, key: bytes) -> int | None:
+        """Return where a row is that `position` finds once its transaction is noted as on disk.
+
+        Safe in any thread.
+        """
+        return self._added.get(key)
+
     def positions(self, keys: set[bytes]) -> dict[bytes, int]:
         """Return where the rows of those of these keys are that are known."""
         others = keys.difference(self._latest).difference(self._merging)
@@ -95,7 +102,7 @@ class KeyIndex:
 
     def add(self, rows: Iterable[tuple[int, bytes, *tuple[object, ...]]]) -> None:
         """Make the keys of new rows known: each begins with its position and key."""
-        self._added += [(row[1], row[0]) for row in rows]
+        self._added.update([(row[1], row[0]) for row in rows])
 
     def merge(self) -> None:
         """If the keys in memory are many, write twice as many into the table as were added."""
@@ -139,7 +146,7 @@ class KeyIndex:
         """Take note that the transaction is on disk."""
         if self._added:
             self._latest.update(self._added)
-            _, self.last = self._added[-1]
+            self.last = next(reversed(self._added.values()))
         self._part += self._merged_parts
         if self._part == _PARTS and self._merged_parts:
             self._merged_up_to = self._merging_up_to
@@ -151,7 +158,7 @@ class KeyIndex:
 
     def roll_back(self) -> None:
         """Take note that nothing of the transaction has happened."""
-        self._added, self._deleted, self._merged_parts = [], [], 0
+        self._added, self._deleted, self._merged_parts = {}, [], 0
 
 
 @attrs.frozen

@@ -5,7 +5,6 @@ A ledger lives for one group commit; what it has read and written is cached for 
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -27,8 +26,7 @@ from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
 from bridge.model import Event
 
-_LOOKS: Final = 5  # for a record that is being moved
-_MOVES_WITHIN: Final = 0.001  # seconds
+_LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
 _RECORDS: Final = "SELECT key, tied_to, track FROM carray(?) CROSS JOIN tracks ON position = value"
@@ -233,16 +231,17 @@ def find_records(
 
 def _find(connection: apsw.Connection, names: KeyIndex, name: bytes) -> _Found | None:
     for _ in range(_LOOKS):
-        position = names.position(name) or connection.execute(_POSITION, (name,)).get
-        if position is None:
+        noted = names.position(name) or connection.execute(_POSITION, (name,)).get
+        if noted is None:
             return None
-        row: tuple[bytes | None, bytes | None] | None = connection.execute(
-            "SELECT tied_to, track FROM tracks WHERE position = ? AND key = ?", (position, name)
-        ).fetchone()
-        if row is not None:
-            tied_to, data = row
-            return tied_to if data is None else decode_record(data)
-        time.sleep(_MOVES_WITHIN)  # it is being written anew, at another position
+        # The writer may have moved it, and not have noted yet that this is on disk.
+        for position in (noted, names.upcoming(name)):
+            row: tuple[bytes | None, bytes | None] | None = connection.execute(
+                "SELECT tied_to, track FROM tracks WHERE position = ? AND key = ?", (position, name)
+            ).fetchone()
+            if row is not None:
+                tied_to, data = row
+                return tied_to if data is None else decode_record(data)
     return None
 
 

@@ -333,6 +333,7 @@ class Store:
         done: asyncio.Future[Appended] = self._loop.create_future()
         self._waiting += len(events)
         writer.put(Append(tuple(events), done))
+        self._cursors.save_along()
         return await done
 
     async def reading(

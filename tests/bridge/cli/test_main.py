@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.__main__ import main
 from bridge.cli.terminal import Exit
 from tests.bridge.cli.processes import ROOT
 
@@ -45,6 +46,21 @@ def test_the_version_is_the_distributions(command):
     outcome = command("--version")
     assert outcome.out == f"incs-bridge {metadata.version('incs-bridge')}\n"
     assert outcome.code == 0
+
+
+def test_an_interruption_while_it_loads(monkeypatch):
+    """Ctrl-C before the command line is there is exit code 130, without a traceback."""
+
+    class Interrupting:
+        def find_spec(self, name, *_):
+            if name == "bridge.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "bridge.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ def test_a_dry_run_changes_nothing(served, command):
     outcome = command(*dry, "--kind", "message", "--rate", "0.001")
     assert outcome.events == [{"subscriber": "crm", "events": 3}]
     assert command(*dry, "--until", "2001-01-01T00:00:00Z").out == ""
+    outcome = command(*dry[:-1], "--until", "2001-01-01T00:00:00Z")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "nothing found\n")
     served.settled()
     assert len(served.taken()) == 3
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.adapter.signing import Secret
 from bridge.journal.memory import MemoryJournal
-from bridge.model import Message
+from bridge.model import Message, StatusChange
 from bridge.ops.admin import listening
 from bridge.ops.metrics import Metrics
 from bridge.runtime import Bridge
@@ -25,6 +25,9 @@ def failing(workplace):
 
     async def run() -> None:
         bridge = Bridge(journal=MemoryJournal())
+
+        @bridge.on(StatusChange, name="idle")
+        async def idle(event: StatusChange) -> None: ...
 
         @bridge.on(Message, name="crm", policy=DeliverySettings(first_delay=600))
         async def crm(event: Message) -> None:
@@ -62,6 +65,14 @@ def test_what_is_tried_again(failing, command):
     assert error == "ValueError: the database of +****80 is away"
     (row,) = command("subscribers", "held", "crm", "--json").events
     assert row["key"] == "message/whatsapp/slow"
+
+
+def test_nothing_that_is_tried_again(failing, command):
+    """Of a subscriber that has nothing to try again that is said, and --json prints nothing."""
+    done = command("subscribers", "held", "idle")
+    assert (done.code, done.out, done.err) == (0, "", "nothing is to be tried again\n")
+    done = command("subscribers", "held", "idle", "--json")
+    assert (done.code, done.out, done.err) == (0, "", "")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from hypothesis import given
 from bridge.journal.correlation import correlate
 from bridge.journal.tracks import RANK
 from bridge.model import (
+    Conversation,
     Event,
     Intent,
     Message,
     Origin,
+    Party,
     Status,
     StatusChange,
     TemplateChange,
@@ -24,7 +26,16 @@ from bridge.model import (
 )
 from bridge.model.keys import OURS, message_key
 from bridge.testing.sample_events import NOON, template
-from tests.bridge.events import ACCOUNT, created, message, notice, numbered_status, sent, status
+from tests.bridge.events import (
+    ACCOUNT,
+    USER_PHONE,
+    created,
+    message,
+    notice,
+    numbered_status,
+    sent,
+    status,
+)
 from tests.bridge.journal.interleavings import NUMBER, WAMID, callbacks
 from tests.bridge.journal.shelf import Shelf
 
@@ -271,6 +282,52 @@ def test_what_the_bridge_sends() -> None:
     assert [each.current for each in facts] == [Status.DELIVERED, Status.DELIVERED, Status.READ]
     completion = completion_of(found)
     assert (completion.completes, completion.origin) == (ours().key, Origin.BRIDGE)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        Party(phone=USER_PHONE),
+        Party(phone=USER_PHONE, user_id="ID.1"),
+        Party(user_id="ID.1"),
+        Party(phone="+16505559999"),  # as the provider knows the user
+    ],
+)
+@pytest.mark.parametrize("before", [[], [message("a")], [status(Status.SENT)]])
+def test_whomever_a_response_names(told: Party | None, before: list[Event]) -> None:
+    """The message is tied to the provider's id, in its conversation, whatever came before."""
+    shelf = Shelf()
+    published([ours(), *before], shelf)
+    accepts = attrs.evolve(accepted(), recipient=told, conversation=ours().conversation)
+    first, *_ = changes([accepts], shelf)
+    then, *_ = changes([status(Status.DELIVERED)], shelf)
+    for fact in (first, then):
+        assert (fact.message_id, fact.aliases) == (WAMID, (OUR_ID,))
+        assert (fact.correlation, fact.resolved, fact.account) == ("parcel", True, ACCOUNT)
+        assert fact.conversation == ours().conversation
+    is_late = before == [status(Status.SENT)]
+    assert first.current is (Status.SENT if is_late else Status.ACCEPTED)
+    assert first.advanced is not is_late
+    assert (then.current, then.advanced) == (Status.DELIVERED, True)
+    assert changes([accepts], shelf) == []
+    completion = completion_of(published([created(NUMBER, WAMID)], shelf))
+    assert completion.completes == ours().key
+
+
+def test_a_message_goes_out_in_its_user_s_conversation() -> None:
+    """Also where that has the name under which the user was known first, and once for its key."""
+    shelf = Shelf()
+    known = message("a", user="+5541999998888")
+    elsewhere = attrs.evolve(
+        ours(),
+        recipient=Party(phone="+554199998888"),
+        conversation=Conversation(id=f"whatsapp:{ACCOUNT}:+554199998888"),
+    )
+    _, found = published([known, elsewhere], shelf)
+    assert isinstance(found, Message)
+    assert found.conversation == known.conversation
+    assert published([elsewhere], shelf) == []
 
 
 def test_an_echo_that_overtakes_the_response() -> None:

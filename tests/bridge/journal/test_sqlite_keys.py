@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import apsw
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import JournalError
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import User
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.schema import connect
 from bridge.model import Status, StatusChange
-from tests.bridge.events import message, status
+from tests.bridge.events import NOON, message, status
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import DAY, Clock, at, everything, run
 
@@ -350,3 +355,50 @@ def test_statements_stay_compiled_while_rows_are_inserted(path: Path) -> None:
         assert compiled[2] - compiled[1] == 0
     finally:
         connection.close()
+
+
+# --- reading beside the writer ------------------------------------------------------------------
+
+
+@attrs.frozen
+class Gate:
+    """Holds a writer once a transaction is on disk, before anything else notes that it is."""
+
+    closed: threading.Event = attrs.field(factory=threading.Event)
+    reached: threading.Event = attrs.field(factory=threading.Event)
+    opened: threading.Event = attrs.field(factory=threading.Event)
+
+    def watch(self, connection: apsw.Connection) -> None:
+        """Watch the statements of a connection."""
+        connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._stop, id=self)
+
+    def _stop(self, told: dict[str, object]) -> None:
+        if self.closed.is_set() and told["sql"] == "COMMIT":
+            self.reached.set()
+            self.opened.wait()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    apsw.connection_hooks.append(gate.watch)
+    yield gate
+    apsw.connection_hooks.remove(gate.watch)
+
+
+async def test_who_is_written_anew_is_known_at_every_moment(path: Path, gate: Gate) -> None:
+    """A user is found when what is remembered of them has moved, and only the disk knows of it."""
+    said = message("a", reply_until=NOON + timedelta(hours=24))
+    name, _ = name_of(said.conversation.id)
+    async with journal_of(path) as journal:
+        await journal.append([said])
+        gate.closed.set()
+        later = message("b", received_at=NOON + timedelta(days=2))
+        writing = asyncio.create_task(journal.append([later]))
+        try:
+            await asyncio.to_thread(gate.reached.wait)
+            found = await journal.record(name)
+        finally:
+            gate.opened.set()
+        await writing
+    assert isinstance(found, User)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+import apsw
 import pytest
 
 from bridge.errors import JournalError
@@ -269,6 +270,26 @@ async def test_purge_and_health(path: Path) -> None:
             await journal.purge("+16505550000")
             assert (await journal.health()).ready
         assert journal.losses == 0
+
+
+async def test_purge_and_others_who_read(path: Path) -> None:
+    """A purge waits for whoever reads the file, as a backup does, and nothing waits for it."""
+    secret = "+16505550000"
+    async with SqliteJournal(path, busy_timeout=60) as journal:
+        await journal.append([message("a", user=secret)])
+        reader = apsw.Connection(str(path))
+        reader.execute("BEGIN; SELECT count(*) FROM entries").fetchall()
+        purging = asyncio.create_task(journal.purge(secret))
+        async with asyncio.timeout(30):
+            while await ids(journal):
+                await asyncio.sleep(0.01)
+            for number in range(3):
+                await journal.append([message(f"m{number}")])
+                assert (await journal.health()).ready
+        assert not purging.done()
+        reader.close()
+        assert await purging == 1
+        assert secret.encode() not in path.with_name(path.name + "-wal").read_bytes()
 
 
 async def test_purge_and_the_tail(path: Path) -> None:
