@@ -16,12 +16,17 @@ from bridge.cli import config as configuration
 from bridge.cli.client import NoServer, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, say
-from bridge.errors import ConfigurationError
+from bridge.errors import BridgeError, ConfigurationError
 
 if TYPE_CHECKING:
     from bridge.settings import JournalSettings
 
 _PRIVATE: Final = 0o600
+_PIECE: Final = 1 << 20
+
+
+class _NotWritten(BridgeError):
+    """What is exported cannot be written."""
 
 
 def export(
@@ -53,14 +58,32 @@ def export(
                 descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
             except OSError as error:
                 raise UsageError(f"{file} cannot be made: {error.strerror}") from error
-            out = stack.enter_context(os.fdopen(descriptor, "wb"))
+            out = stack.enter_context(os.fdopen(descriptor, "wb", buffering=0))
+
+        def write(data: bytes) -> None:
+            try:
+                while data:
+                    data = data[out.write(data) :]
+                out.flush()
+            except OSError as error:  # not to be taken for one of the connection's
+                name = "standard output" if out is sys.stdout.buffer else file
+                raise _NotWritten(f"{name} cannot be written: {error.strerror}") from error
+
         try:
-            connect(path).copy("/export", out.write)
-        except (NoServer, ConfigurationError):  # none is running, or none can be asked
-            asyncio.run(_export(configuration.read(path).journal, out.write))
-        out.flush()
+            _copy(path, write)
+        except _NotWritten as error:
+            if out is sys.stdout.buffer and error.__cause__ is not None:
+                raise error.__cause__ from None  # as wherever something is printed
+            raise
     say("exported" if file is None else f"exported to {file}")
     return Exit.OK
+
+
+def _copy(path: Path, write: Callable[[bytes], object]) -> None:
+    try:
+        connect(path).copy("/export", write)
+    except (NoServer, ConfigurationError):  # none is running, or none can be asked
+        asyncio.run(_export(configuration.read(path).journal, write))
 
 
 async def _export(settings: JournalSettings, write: Callable[[bytes], object]) -> None:
@@ -68,5 +91,10 @@ async def _export(settings: JournalSettings, write: Callable[[bytes], object]) -
     from bridge.journal.transfer import lines_of
 
     async with journal_of(settings) as journal:
+        piece = bytearray()
         async for line in lines_of(journal):
-            write(line)
+            piece += line
+            if len(piece) >= _PIECE:
+                write(bytes(piece))
+                piece.clear()
+        write(bytes(piece))

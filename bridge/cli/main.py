@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gc
 import os
 import sys
@@ -54,6 +55,7 @@ _COMMANDS: Final = (
     *("send", "outbox"),
     *("backup", "export", "import", "completion"),
 )
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _COLLECT_AFTER: Final = 50_000
 _MODULES: Final = {"import": "importing"}  # a word of Python's is no module
 for _name in _COMMANDS:
@@ -82,13 +84,23 @@ def launch(
     except BrokenPipeError:
         # The reader has seen enough (`bridge … | head`). What is still buffered goes nowhere,
         # or the interpreter would complain about it as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return Exit.OK
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _explained(error, debug=debug)
+        _print_no_more()
+        fail(f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
+        return Exit.FAILURE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         return _explained(error, debug=debug)
     return code or Exit.OK
+
+
+def _print_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _misused(error: CycloptsError) -> Exit:

@@ -63,6 +63,8 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _journal(found: Mapping[str, Any]) -> str:
+    if found["size"] is None and not found["ready"]:
+        return "not known while it is not ready"
     if found["size"] is None:
         return "on its servers" if found["durable"] else "in memory"
     text = f"{decimal(found['size'])}, {decimal(found['free'])} free on its disk"

@@ -38,7 +38,12 @@ def copy(source: apsw.Connection, target: Path, *, check: str) -> None:
     except (apsw.Error, OSError) as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else error
+        # SQLite has no text for what went wrong with the file that it copied to.
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        if isinstance(error, apsw.FullError):
+            reason = "the disk is full"
+        elif isinstance(error, apsw.CorruptError):
+            reason = str(error)
         raise JournalError(f"{target} cannot be written: {reason}") from error
 
 

@@ -218,8 +218,11 @@ class Files:
     def _note_lock(self, journal: _Identity | None) -> None:
         """Say in the lock's file who holds it, and which file has been a journal here."""
         text = f"{os.getpid()}\n" + ("" if journal is None else f"{journal[0]}:{journal[1]}\n")
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, text.encode(), 0)
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, text.encode(), 0)
+        except OSError as error:  # such as a full disk
+            raise JournalError(f"{self._lock_path} cannot be written: {error.strerror}") from error
 
     # --- whether they are the ones -------------------------------------------------------------
 

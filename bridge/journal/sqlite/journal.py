@@ -259,6 +259,7 @@ class SqliteJournal(Store, SqlJournal):
 
     async def health(self) -> Health:
         """See `Journal.health`; after a failure a rehearsal tells whether the disk is back."""
+        size = free = None
         try:
             free = shutil.disk_usage(self._where.parent).free
             if (trouble := await self._trouble_now()) is not None:
@@ -266,14 +267,14 @@ class SqliteJournal(Store, SqlJournal):
             writer = self.running()
             if (gone := await self.reading(lacking)) is not None:
                 return self._health(gone)
+            size = await self.reading(used_size)
             if writer.fault is not None:
                 await self._chore(writer.rehearse)
-            size = await self.reading(used_size)
             if self._max_size and size > self._max_size:
                 await self._chore(writer.sweep_soon)  # a subscriber may have made room
                 return self._health(FULL.format(self._max_size), size, free)
         except JournalError as error:
-            return self._health(str(error))
+            return self._health(str(error), size, free)
         except OSError as error:
             return self._health(f"the disk cannot be asked: {error.strerror}")
         if free < self._min_free_space:

@@ -465,7 +465,9 @@ class Writer:
         if isinstance(error, JournalError):  # our own refusal: the disk is well
             return str(error)
         fault = f"the journal cannot be written: {type(error).__name__}"
-        if isinstance(error, apsw.Error):  # SQLite's texts name tables and columns, never values
+        if isinstance(error, apsw.BusyError):
+            fault = "the journal cannot be written: another program keeps its file locked"
+        elif isinstance(error, apsw.Error):  # SQLite's texts name tables and columns, never values
             fault += f": {error}"
         if not self._is_at_fault:
             _LOG.error("%s", fault)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.__main__ import main
+from bridge.cli.main import main as command_line
 from bridge.cli.terminal import Exit
 from tests.bridge.cli.processes import ROOT
 
@@ -61,6 +62,19 @@ def test_an_interruption_while_it_loads(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
+
+
+@pytest.mark.parametrize("arguments", [("config",), ("adapters", "--json"), ("export",)])
+def test_a_full_disk_under_the_output(arguments, workplace, monkeypatch, capsys):
+    """What cannot be printed is told as that, and not as a bug."""
+    (workplace / "config.toml").write_text("[admin]\nenabled = false\n[journal]\npath = 'a.db'\n")
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as ended:
+            command_line(arguments)
+    assert ended.value.code == Exit.FAILURE
+    told = capsys.readouterr().err
+    assert told == "error: standard output cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize(

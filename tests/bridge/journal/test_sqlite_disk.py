@@ -41,6 +41,8 @@ async def test_disk_full(path: Path) -> None:
         assert not health.ready
         assert health.reason is not None
         assert "full" in health.reason
+        assert health.size
+        assert health.free
         assert await ids(journal) == acknowledged
         await run(journal, "PRAGMA max_page_count = 4000")
         assert (await journal.health()).ready
@@ -195,7 +197,7 @@ async def test_locked_by_another_program(path: Path) -> None:
         other = apsw.Connection(str(path))
         other.set_busy_timeout(10_000)  # the journal may be writing just now
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalError, match="locked"):
+        with pytest.raises(JournalError, match="another program keeps its file locked"):
             await journal.append([message("a")])
         assert not (await journal.health()).ready
         other.execute("ROLLBACK")

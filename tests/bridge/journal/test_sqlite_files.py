@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -641,6 +642,19 @@ async def test_files_that_others_have_closed_are_left_alone(path: Path, instead)
     if instead is not None:
         os.close(other)
     assert await after_a_kill(path) == ["a"]
+
+
+async def test_a_lock_that_cannot_be_written(path: Path) -> None:
+    """Where the file of the lock cannot be written, as on a full disk, a start says so."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(JournalError, match=r"journal\.db\.lock cannot be written"):
+            await SqliteJournal(path).__aenter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    async with SqliteJournal(path) as journal:
+        assert (await journal.health()).ready
 
 
 # --- an event loop that is closed first ------------------------------------------------------
