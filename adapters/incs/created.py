@@ -15,6 +15,7 @@ from bridge.adapter import Scope, build
 from bridge.adapter.payload import identifier, instant, integer, phone
 from bridge.adapter.reading import JsonObject, required_id, required_object
 from bridge.adapters.incs import wire
+from bridge.adapters.incs.capabilities import VIBER
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.incs.content import content_of, custom_type_of
 from bridge.adapters.incs.statuses import status_change, status_of
@@ -104,7 +105,8 @@ def _message(
     aliases = () if channel_msg_id is None or incs_id is None else (incs_id,)
     inbound = sides.direction is Direction.INBOUND
     origin = Origin.USER if inbound else _written_by_us(message)
-    settle = channels.settle if inbound else None
+    # No other callback of a user's message on Viber is documented, so nothing fuller comes.
+    settle = channels.settle if inbound and scope.channel != VIBER else None
     if origin is Origin.API and scope.account in channels.senders:
         settle = channels.overtake  # until the response says whether it is the bridge's own
     by_sender = inbound and scope.channel == rcs.CHANNEL and channel_msg_id is not None

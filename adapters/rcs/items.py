@@ -252,7 +252,7 @@ def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
 
 def _media(file: JsonObject, caption: str | None) -> Media | None:
     payload = mapping(file.get("payload")) or file  # a gateway may leave the object out
-    url = filled(payload.get("fileUri"))
+    url = first(payload, wire.FILE_URLS, filled)
     if url is None:
         return None
     mime_type = filled(payload.get("mimeType"))
@@ -266,7 +266,7 @@ def _media(file: JsonObject, caption: str | None) -> Media | None:
         filename=filled(payload.get("fileName")),
         caption=caption,
         thumbnail=build.thumbnail(
-            url=filled(thumbnail.get("fileUri")),
+            url=first(thumbnail, wire.FILE_URLS, filled),
             mime_type=filled(thumbnail.get("mimeType")),
             size=integer(thumbnail.get("fileSizeBytes")),
         )

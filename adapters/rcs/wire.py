@@ -42,6 +42,7 @@ STATUSES: Final = {
     "SENT": Status.SENT,
     "FAILED": Status.FAILED,
     "SEND_MESSAGE_FAILURE": Status.FAILED,
+    "NONRCS": Status.FAILED,
     "REJECTED": Status.FAILED,
     "UNDELIVERABLE": Status.FAILED,
     "UNDELIVERED": Status.FAILED,
@@ -83,6 +84,9 @@ MEDIA_KINDS: Final = {
     "video": MediaKind.VIDEO,
     "audio": MediaKind.AUDIO,
 }
+
+# Where a file is; gateways also take the second name, which is that of a file to send.
+FILE_URLS: Final = ("fileUri", "fileUrl")
 
 CONTENT_FIELDS: Final = ("text", "userFile", "location", "suggestionResponse")
 

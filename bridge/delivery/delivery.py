@@ -235,22 +235,27 @@ class Delivery:
 
     # --- taking in -----------------------------------------------------------------------
 
+    @property
+    def _has_room(self) -> bool:
+        """Return whether something new may be read."""
+        return (
+            not self._batch
+            and len(self._progress.under_way) < _WINDOW
+            and self._lanes.waiting < _WAITING_LANES
+            and self._progress.size <= _MAX_SIZE
+        )
+
     async def _read(self) -> None:
         if self._pauses is not None:
             await self._pauses.known()
         while not self._draining.is_set():
-            room = _WINDOW - len(self._progress.under_way)
-            if (
-                self._batch
-                or room <= 0
-                or self._lanes.waiting >= _WAITING_LANES
-                or self._progress.size > _MAX_SIZE
-            ):
+            if not self._has_room:
                 self._room.clear()
                 await self._room.wait()
                 continue
             self._reader = asyncio.current_task()
             try:
+                room = _WINDOW - len(self._progress.under_way)
                 entries = await self._cursor.read(min(_BATCH, room))
             except JournalError as error:
                 self._log_error("cannot read the journal", error)
@@ -389,12 +394,11 @@ class Delivery:
             return
         lane.entries.popleft()
         is_held = self._begun.pop(entry.event.key, None)
-        retry = Retry(begun=is_held is not None)
         if error is None:
             self._done(entry)
             if is_held:
                 self._progress.release(entry)
-        elif not self._fail(lane, Held(entry=entry, retry=retry), error):
+        elif not self._fail(lane, _tried(entry, begun=is_held is not None), error):
             # What waited behind it now waits in the journal.
             for later in lane.entries:
                 self._lanes.hold(lane, Held(entry=later))
@@ -537,7 +541,8 @@ class Delivery:
         self._moved_on()
 
     def _moved_on(self) -> None:
-        self._room.set()
+        if self._has_room:  # else whoever reads would wake for nothing
+            self._room.set()
         self._moved.set()
 
     # --- our own -------------------------------------------------------------------------
@@ -571,3 +576,7 @@ class Delivery:
     def _log_error(self, what: str, error: JournalError) -> None:
         message = f"{self._who} {what}: {error}"
         self._throttle.log(logging.ERROR, message, key=what, subscriber=self.name)
+
+
+def _tried(entry: Entry, *, begun: bool) -> Held:
+    return Held(entry=entry, retry=Retry(begun=begun))

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import identity, ours, tracks, untimed, waiting
+from bridge.journal import about, identity, ours, tracks, untimed, waiting
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
@@ -26,22 +26,19 @@ from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
     Conversation,
-    ConversationKind,
     Deletion,
     Direction,
-    Edit,
     Event,
     JsonValue,
     Media,
     Message,
     Notice,
-    Reaction,
     StatusChange,
     Text,
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import OURS, event_key, is_untimed, message_key, shown_key, unshown_key
+from bridge.model.keys import OURS, event_key, is_untimed, message_key, shown_key
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
 """Whether an event is new to the journal, and what is published now because of it.
@@ -52,7 +49,6 @@ Something new may have to wait, and something known may end the waiting of other
 _DUPLICATE: Final[Decision] = (False, ())
 _MOST_COMPLETIONS: Final = 8  # of one event
 _OUTBOUND: Final = Direction.OUTBOUND
-_DIRECT: Final = ConversationKind.DIRECT
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
 _moved: Final = changer(Message, "conversation")
 
@@ -91,7 +87,8 @@ def first_keys(event: Event) -> Sequence[str]:
             return (event.key,)
         if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
             return (event.key, tracks.key_of(event))
-        return _keys_of(event)
+        keys = _keys_of(event)
+        return (*keys, about.key_unshown(event)) if type(event) is Message else keys
     except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
         return ()
 
@@ -156,7 +153,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
 
 def _message(message: Message, ledger: Ledger) -> Decision:
     if message.id_space not in (None, OURS):
-        message = _quoting(message, ledger)
+        message = about.quoting(message, ledger)
     keys = _keys_of(message)
     shown = shown_key(message)
     if message.settle is None and not _is_known_from_then(message, shown, ledger):
@@ -164,7 +161,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     others = () if shown is None else (shown,)
     known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
-        message = _with_unshown(message, ledger)
+        message = about.with_unshown(message, ledger)
         message, user, before = _in_its_conversation(message, ledger)
         message = identity.with_phone(message, user)
         names = (*keys, *others)
@@ -200,9 +197,9 @@ def _in_its_conversation(
     With its user, and what is to be published before it.
     """
     if type(message.content) is Deletion:
-        message = _of_its_author(message, message.content.message_id, ledger)
-    elif not _tells_user(message):
-        message = _of_its_user(message, ledger)
+        message = about.of_its_author(message, message.content.message_id, ledger)
+    elif not about.tells_user(message):
+        message = about.of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
     if is_remembered:
@@ -224,84 +221,9 @@ def _in_its_conversation(
     return message, user, before
 
 
-def _quoting(message: Message, ledger: Ledger) -> Message:
-    """Return a message that quotes another by the channel's own id, if that is known."""
-    quoted = message.reply_to.message_id if message.reply_to is not None else None
-    if message.reply_to is None or quoted is None:
-        return message
-    other = _known_message(message, message_key(message.id_space or "", quoted), ledger)
-    own = tracks.own_id(message, quoted, ledger) or (other and other.message_id) or quoted
-    return evolved(message, reply_to=attrs.evolve(message.reply_to, message_id=own))
-
-
 def _is_remembered(message: Message) -> bool:
     """Return whether a message has a track: what may be told of it without its user."""
     return message.direction is _OUTBOUND or type(message.content) is Unsupported
-
-
-def _of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
-    """Return a deletion as one by whoever wrote the message, where that message is known.
-
-    A revocation has an id of its own and says whose it is; a status is the message's.
-    """
-    if deletion.message_id != about and _tells_user(deletion):
-        return deletion
-    other = _known_message(deletion, message_key(deletion.channel, about), ledger)
-    if other is None or (other.direction is deletion.direction and _tells_user(deletion)):
-        return deletion
-    if other.direction is not _OUTBOUND:
-        return evolved(deletion, sender=other.sender, conversation=other.conversation)
-    return evolved(
-        deletion,
-        direction=_OUTBOUND,
-        origin=other.origin,
-        sender=other.sender,
-        recipient=other.recipient,
-        conversation=other.conversation,
-        reply_until=None,
-    )
-
-
-def _with_unshown(message: Message, ledger: Ledger) -> Message:
-    """Return a message with what was known of it when it was published as not shown."""
-    domain = "" if message.domain is None else f"{message.domain}/"
-    key = unshown_key(message.key.removeprefix(domain))
-    other = _known_message(message, key, ledger) if shown_key(message) is None else None
-    if other is None or other.direction is not message.direction:
-        return message
-    return evolved(
-        together(message, other),
-        raw=message.raw,
-        source=message.source,
-        occurred_at=message.occurred_at,
-        received_at=message.received_at,
-    )
-
-
-def _of_its_user(message: Message, ledger: Ledger) -> Message:
-    """Return a message that names nobody as of the user of the message that it is about."""
-    content = message.content
-    about = content.message_id if isinstance(content, Edit | Reaction) else None
-    if about is None and message.reply_to is not None:
-        about = message.reply_to.message_id
-    other = _known_message(message, message_key(message.channel, about or ""), ledger)
-    if other is None:
-        return message
-    if other.conversation.kind is not _DIRECT:
-        return evolved(message, conversation=other.conversation)
-    user = other.recipient if other.direction is _OUTBOUND else other.sender
-    side = "recipient" if message.direction is _OUTBOUND else "sender"
-    return evolved(message, **{side: user}, conversation=other.conversation)
-
-
-def _known_message(about: Message, key: str, ledger: Ledger) -> Message | None:
-    known = ledger.known(tracks.in_domain(about, key))
-    return known.event if known is not None and isinstance(known.event, Message) else None
-
-
-def _tells_user(message: Message) -> bool:
-    user = message.recipient if message.direction is _OUTBOUND else message.sender
-    return bool(user.phone or user.user_id or user.parent_user_id)
 
 
 def _told_again(

@@ -233,6 +233,7 @@ def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledge
         and user.name == name
         and party is not None
         and party.phone in user.identities
+        and party.phone not in user.left
         and user.conversations.get(account) == where.id
         and account not in user.owned
         and change.received_at.timestamp() <= user.seen + _DAY

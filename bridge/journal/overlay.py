@@ -74,7 +74,8 @@ class Ids(dict[str, T]):
 
 
 _hashes_of_domains: Final = Ids(lambda domain: _number(hashed(domain)), most=_DOMAINS)
-# Of the same users again and again. A dictionary, since an `lru_cache` takes twice as long.
+# Of the same users again and again. What is in a dictionary is found in half the time that an
+# `lru_cache` takes.
 digest_of_name: Final = Ids(digest, most=_NAMES).__getitem__
 
 

@@ -42,7 +42,8 @@ from bridge.observer import (
     OperationDetails,
     Result,
 )
-from bridge.ops.operators import Operators, Served
+from bridge.ops.operators import Operators
+from bridge.ops.results import Served
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

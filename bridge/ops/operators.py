@@ -6,7 +6,6 @@ Changes are made in the journal, and the deliveries are woken, so that they take
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
@@ -31,15 +30,12 @@ from bridge.delivery.subscriber import Subscriber
 from bridge.errors import BridgeError, UnknownAdapter
 from bridge.ingress.intake import Intake
 from bridge.journal.protocol import (
-    Appended,
     DeadLetter,
     Entry,
     Health,
     Held,
     Journal,
-    Outcome,
     SharedJournal,
-    SubscriberState,
 )
 from bridge.journal.query import Query
 from bridge.journal.transfer import lines_of
@@ -48,7 +44,8 @@ from bridge.model.keys import happening_of
 from bridge.model.masking import MASK, mask_phones_in
 from bridge.observer import Observers, OperationDetails
 from bridge.ops.audit import hashed
-from bridge.ops.callbacks import KnownCallback, LatestCallbacks
+from bridge.ops.callbacks import LatestCallbacks
+from bridge.ops.results import Described, Reparsed, Replayed, Served, lag_seconds
 from bridge.outbox.outbox import Outbox
 from bridge.settings import wording
 from bridge.threads import in_thread
@@ -76,59 +73,6 @@ class UnknownSubscriber(BridgeError):
 
 class StillRunning(BridgeError):
     """A subscriber that runs cannot be forgotten."""
-
-
-@attrs.frozen(kw_only=True)
-class Described:
-    """An entry with all that is known about it.
-
-    `outcomes` leaves out subscribers that run and do not want the event. `history` holds the
-    entries about the same message, this one among them, in journal order. `callbacks` are the
-    latest that contained the event, repetitions among them.
-    """
-
-    entry: Entry
-    outcomes: Sequence[Outcome]
-    history: Sequence[Entry]
-    callbacks: Sequence[KnownCallback]
-
-
-@attrs.frozen(kw_only=True)
-class Served:
-    """A subscriber's state, with for how long the oldest event in its lag has waited.
-
-    `held_lanes` is how many conversations wait for a retry.
-    """
-
-    state: SubscriberState
-    lag_seconds: float
-    running: bool
-    held_lanes: int
-
-
-@attrs.frozen(kw_only=True)
-class Replayed:
-    """How many entries each subscriber gets again.
-
-    `unknown` are keys that the journal does not know; `next` is where a search goes on.
-    """
-
-    subscribers: Mapping[str, int]
-    unknown: Sequence[str] = ()
-    next: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Reparsed:
-    """What came of parsing an unreadable body once more.
-
-    `events` are those that could be read, and `is_whole` says that nothing unreadable is left.
-    `appended` is None in a dry run.
-    """
-
-    is_whole: bool
-    events: Sequence[Event] = ()
-    appended: Appended | None = None
 
 
 class Operators:
@@ -489,16 +433,3 @@ class Operators:
             async for line in lines_of(self.journal):
                 yield line
                 details.count += 1
-
-
-async def lag_seconds(journal: Journal, state: SubscriberState) -> float:
-    """Return for how long the oldest event that a subscriber has yet to look at has waited."""
-    if not state.lag:
-        return 0.0
-    since = state.lagging_since
-    if since is None:
-        entries = await journal.search(Query(after=state.position, limit=1))
-        if not entries:
-            return 0.0
-        since = entries[0].event.received_at.timestamp()
-    return max(0.0, time.time() - since)

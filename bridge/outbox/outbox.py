@@ -55,7 +55,7 @@ from bridge.model import (
     StatusChange,
 )
 from bridge.model.frozen import changer
-from bridge.model.keys import OURS, message_key, status_key
+from bridge.model.keys import OURS, message_key
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import (
     Answering,
@@ -74,6 +74,7 @@ from bridge.outbox.failures import CUT_OFF, EXPIRED, FAILED, IN_DOUBT, UNSENDABL
 from bridge.outbox.following import following
 from bridge.outbox.ownership import check_ours, handover, newest_message
 from bridge.outbox.sending import Sending
+from bridge.outbox.statuses import change_of
 from bridge.outbox.uploads import Details, accepting, described, uploaded
 from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
 from bridge.outbox.windows import Windows
@@ -478,7 +479,7 @@ class Outbox:
         error: ProviderError | None = None,
     ) -> None:
         """Append what became of a message, however long that takes: else it would be sent again."""
-        change = _change(message, status, accepted, error, self._now)
+        change = change_of(message, status, accepted, error, self._now)
         while True:
             try:
                 await self.journal.append([change])
@@ -511,49 +512,3 @@ def _id_of(copy: Message) -> str | None:
     """Return the channel's id of what a provider told; None where it has only one of its own."""
     has_id = copy.key == in_domain(copy, message_key(copy.channel, copy.message_id))
     return copy.message_id if has_id else None
-
-
-def _change(
-    message: Message,
-    status: Status,
-    accepted: Accepted | None,
-    error: ProviderError | None,
-    now: datetime,
-) -> StatusChange:
-    """Return a status of a message under the provider's id, or our own where there is none."""
-    theirs = None if accepted is None else accepted.message_id
-    space = OURS if theirs is None else message.channel
-    message_id = message.message_id if theirs is None else theirs
-    word = status.value if accepted is None else accepted.provider_status
-    return StatusChange(
-        key=in_domain(message, status_key(space, message_id, status, provider_status=word)),
-        source=message.source,
-        domain=message.domain,
-        channel=message.channel,
-        account=message.account,
-        occurred_at=now,
-        received_at=now,
-        raw={},
-        message_id=message_id,
-        aliases=() if theirs is None else (message.message_id,),
-        id_space=OURS,
-        status=status,
-        provider_status=word,
-        error=error,
-        recipient=_recipient(message, accepted),
-        conversation=message.conversation,
-        resolved=theirs is not None,
-    )
-
-
-def _recipient(message: Message, accepted: Accepted | None) -> Party | None:
-    """Return the user of a status, as the provider knows them: by another number perhaps."""
-    if message.conversation.kind is not ConversationKind.DIRECT:
-        return None
-    told = None if accepted is None else accepted.party
-    if told is None:
-        return message.recipient
-    known = message.recipient
-    return attrs.evolve(
-        known, phone=told.phone or known.phone, user_id=told.user_id or known.user_id
-    )

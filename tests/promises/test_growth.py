@@ -118,7 +118,7 @@ def with_journal(journal) -> Bridge:
 
 
 @pytest.mark.parametrize("adapter", ["whatsapp", "rcs", "incs"])
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
 @given(shape=shapes)
 @example(shape=Shape(LARGEST, "0", "messages", 4, "shared", "value", "new_message", '"text":"a"'))
 @example(shape=Shape(LARGEST, CRUMBS[5], "statuses", 4, "short", "value", "new_message", '"x":1'))

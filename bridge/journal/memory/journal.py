@@ -80,7 +80,6 @@ class MemoryJournal(Journal):
     async def __aenter__(self) -> Self:
         """Open; a journal that was closed goes on with what it holds."""
         self._open = True
-        self._grown = asyncio.Event()  # of this event loop
         self._grown = asyncio.Event()  # the last one may be of another event loop
         self._release_later()
         return self

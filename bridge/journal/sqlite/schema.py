@@ -18,9 +18,8 @@ from bridge.journal.sqlite.upgrades import upgrade
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 # APSW forgets the statement that has not been run for so many runs, and each row that is inserted
-# is one: with its 100, the insertions of a large group would make it compile all others anew. It
-# looks for a statement among all of them, one after another, so that many more cost time as well.
-_STATEMENTS: Final = 128
+# is one: with its 100, a group's insertions made it compile all other statements anew.
+_STATEMENTS: Final = 256
 
 # A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,
 # only the key, and `lane` may be the key of its event in hexadecimal. A key is the BLAKE2b of the

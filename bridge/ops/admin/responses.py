@@ -17,7 +17,7 @@ from bridge.model import Event, masking
 from bridge.model.codec import encode, to_dict
 from bridge.model.masking import mask_phones_in, mask_told_in
 from bridge.ops.callbacks import KnownCallback
-from bridge.ops.operators import Reparsed
+from bridge.ops.results import Reparsed
 
 
 def json_response(value: object, *, masked: bool = False) -> web.Response:

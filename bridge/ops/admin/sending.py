@@ -23,7 +23,8 @@ from bridge.ops.admin.forms import FORM, Form, Forms
 from bridge.ops.admin.guard import SEND
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, limit_of, word
 from bridge.ops.admin.responses import json_response
-from bridge.ops.operators import Operators, Served
+from bridge.ops.operators import Operators
+from bridge.ops.results import Served
 from bridge.outbox.composing import Adapt, Asking
 from bridge.outbox.failures import failures
 from bridge.outbox.sending import Sending

@@ -24,7 +24,8 @@ from bridge.journal.protocol import (
     Start,
 )
 from bridge.model import Message
-from bridge.ops.operators import StillRunning, UnknownSubscriber, lag_seconds
+from bridge.ops.operators import StillRunning, UnknownSubscriber
+from bridge.ops.results import lag_seconds
 from bridge.runtime import Bridge
 from tests.bridge.events import message
 from tests.bridge.journal.nats_servers import NatsServer

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import JournalError
-from bridge.journal.identity import name_of
+from bridge.journal.identity import name_of, names_of
 from bridge.journal.ledger import User
+from bridge.journal.overlay import digest_of_name
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.schema import connect
-from bridge.model import Status, StatusChange
+from bridge.model import Message, Party, Status, StatusChange
 from tests.bridge.events import NOON, message, status
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import DAY, Clock, at, everything, run
@@ -70,7 +71,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)  # how long an example takes depends on the disk
+@settings(deadline=None, max_examples=30)  # how long an example takes depends on the disk
 @given(STEPS)
 def test_exactly_what_is_kept_is_known(steps: list[Append | FailingAppend | Restart | Age]) -> None:
     """Whatever happens between, an event is new if and only if its entry is not kept."""
@@ -132,7 +133,7 @@ async def numbers_found(journal: SqliteJournal) -> set[int]:
     return found
 
 
-@settings(deadline=None, max_examples=30)  # as above
+@settings(deadline=None, max_examples=20)  # as above
 @given(STEPS)
 def test_exactly_what_is_kept_is_remembered(
     steps: list[Append | FailingAppend | Restart | Age],
@@ -402,3 +403,47 @@ async def test_who_is_written_anew_is_known_at_every_moment(path: Path, gate: Ga
             gate.opened.set()
         await writing
     assert isinstance(found, User)
+
+
+async def test_a_group_of_new_users_is_known_by_all_names(path: Path) -> None:
+    """Users who come together for the first time have one conversation each, also after a restart.
+
+    Some of them are known by a phone alone, and others by a user id as well.
+    """
+    phones = [f"+62815000{number:05}" for number in range(150)]
+    ids = [f"ID.{number}" if number % 3 else None for number in range(150)]
+    firsts = [
+        message(f"first.{number}", user=phone, sender=Party(phone=phone, user_id=ids[number]))
+        for number, phone in enumerate(phones)
+    ]
+    async with journal_of(path) as journal:
+        await journal.append(firsts)
+        for first in firsts:
+            assert await journal.record(names_of(first)[0]) is not None
+    async with journal_of(path) as journal:
+        await journal.append(
+            [
+                message(f"again.{number}", user=user_id, sender=Party(user_id=user_id))
+                for number, user_id in enumerate(ids)
+                if user_id is not None
+            ]
+        )
+        where = {
+            entry.event.message_id: entry.event.conversation.id
+            for entry in await everything(journal)
+            if isinstance(entry.event, Message)
+        }
+    for number, phone in enumerate(phones):
+        assert where[f"first.{number}"] == f"whatsapp:30058:{phone}"
+        assert where.get(f"again.{number}", "nobody") == (
+            f"whatsapp:30058:{phone}" if number % 3 else "nobody"
+        )
+
+
+def test_a_digest_stays_the_same_once_it_is_forgotten() -> None:
+    """A name stands for the same record, however many other names came between."""
+    name = "shop/user/whatsapp/+6281500000000"
+    before = digest_of_name(name)
+    for number in range(10_000):
+        digest_of_name(f"shop/user/whatsapp/+62816{number:08}")
+    assert digest_of_name(name) == before

@@ -21,7 +21,7 @@ from bridge.journal.protocol import Appended, Health, Start
 from bridge.model import Message
 from bridge.observer import AppendDetails, AttemptDetails, Result
 from bridge.ops.metrics import CallbackOutcome, Metrics
-from bridge.ops.operators import lag_seconds
+from bridge.ops.results import lag_seconds
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings
 from tests.bridge.events import message, unrecognized

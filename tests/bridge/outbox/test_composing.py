@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -35,6 +36,18 @@ async def test_what_is_no_content(content, said):
         with pytest.raises(Unsendable, match=said):
             await trip.bridge.send(USER, content, via="whatsapp")
         assert (await trip.bridge.journal.follow()).position == 0
+
+
+async def test_a_key_gives_the_same_id_in_every_version():
+    """It is the UUID of version 5 (RFC 9562, 5.5) of the trust domain and the key.
+
+    Another one would send again what had been sent before an upgrade.
+    """
+    space = UUID("6d1a3c8e-52b1-5c3f-9d0a-0c8d4e2b7f11")
+    async with planned("whatsapp") as trip, under_way(trip):
+        for key in map(str, range(64)):
+            sending = await trip.bridge.send(USER, "hello", via="whatsapp", key=key)
+            assert sending.message_id == str(uuid5(space, f"whatsapp/{key}"))
 
 
 async def test_words_do_as_well_as_members():

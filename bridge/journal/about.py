@@ -1,0 +1,102 @@
+"""What a message owes to another one: whose it is, what it quotes, what was known of it before.
+
+Some messages are about another message, or name it, and do not say themselves what is known of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from bridge.journal import tracks
+from bridge.journal.ledger import Ledger
+from bridge.journal.telling import together
+from bridge.model import ConversationKind, Direction, Edit, Message, Reaction
+from bridge.model.frozen import evolved
+from bridge.model.keys import message_key, shown_key, unshown_key
+
+_OUTBOUND: Final = Direction.OUTBOUND
+_DIRECT: Final = ConversationKind.DIRECT
+
+
+def quoting(message: Message, ledger: Ledger) -> Message:
+    """Return a message that quotes another by the channel's own id, if that is known."""
+    quoted = message.reply_to.message_id if message.reply_to is not None else None
+    if message.reply_to is None or quoted is None:
+        return message
+    other = _known_message(message, message_key(message.id_space or "", quoted), ledger)
+    own = tracks.own_id(message, quoted, ledger) or (other and other.message_id) or quoted
+    return evolved(message, reply_to=attrs.evolve(message.reply_to, message_id=own))
+
+
+def key_unshown(message: Message) -> str:
+    """Return the key of what could not be shown of a message."""
+    domain = "" if message.domain is None else f"{message.domain}/"
+    return f"{domain}{unshown_key(message.key.removeprefix(domain))}"
+
+
+def with_unshown(message: Message, ledger: Ledger) -> Message:
+    """Return a message with what was known of it when it was published as not shown."""
+    known = ledger.known(key_unshown(message)) if shown_key(message) is None else None
+    other = None if known is None else known.event
+    if not isinstance(other, Message) or other.direction is not message.direction:
+        return message
+    return evolved(
+        together(message, other),
+        raw=message.raw,
+        source=message.source,
+        occurred_at=message.occurred_at,
+        received_at=message.received_at,
+    )
+
+
+def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
+    """Return a deletion as one by whoever wrote the message, where that message is known.
+
+    A revocation has an id of its own and says whose it is; a status is the message's.
+    """
+    if deletion.message_id != about and tells_user(deletion):
+        return deletion
+    other = _known_message(deletion, message_key(deletion.channel, about), ledger)
+    if other is None or (other.direction is deletion.direction and tells_user(deletion)):
+        return deletion
+    if other.direction is not _OUTBOUND:
+        return evolved(deletion, sender=other.sender, conversation=other.conversation)
+    return evolved(
+        deletion,
+        direction=_OUTBOUND,
+        origin=other.origin,
+        sender=other.sender,
+        recipient=other.recipient,
+        conversation=other.conversation,
+        reply_until=None,
+    )
+
+
+def of_its_user(message: Message, ledger: Ledger) -> Message:
+    """Return a message that names nobody as of the user of the message that it is about."""
+    content = message.content
+    about = content.message_id if isinstance(content, Edit | Reaction) else None
+    if about is None and message.reply_to is not None:
+        about = message.reply_to.message_id
+    key = None if about is None else message_key(message.channel, about)
+    other = None if key is None else _known_message(message, key, ledger)
+    if other is None:
+        return message
+    if other.conversation.kind is not _DIRECT:
+        return evolved(message, conversation=other.conversation)
+    user = other.recipient if other.direction is _OUTBOUND else other.sender
+    side = "recipient" if message.direction is _OUTBOUND else "sender"
+    return evolved(message, **{side: user}, conversation=other.conversation)
+
+
+def tells_user(message: Message) -> bool:
+    """Return whether a message names the user who wrote it, or to whom it went."""
+    user = message.recipient if message.direction is _OUTBOUND else message.sender
+    return bool(user.phone or user.user_id or user.parent_user_id)
+
+
+def _known_message(about: Message, key: str, ledger: Ledger) -> Message | None:
+    known = ledger.known(tracks.in_domain(about, key))
+    return known.event if known is not None and isinstance(known.event, Message) else None

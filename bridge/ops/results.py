@@ -1,0 +1,79 @@
+"""What operators get to know: values that `Operators` returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from bridge.journal.protocol import Appended, Entry, Journal, Outcome, SubscriberState
+from bridge.journal.query import Query
+from bridge.model import Event
+from bridge.ops.callbacks import KnownCallback
+
+
+@attrs.frozen(kw_only=True)
+class Described:
+    """An entry with all that is known about it.
+
+    `outcomes` leaves out subscribers that run and do not want the event. `history` holds the
+    entries about the same message, this one among them, in journal order. `callbacks` are the
+    latest that contained the event, repetitions among them.
+    """
+
+    entry: Entry
+    outcomes: Sequence[Outcome]
+    history: Sequence[Entry]
+    callbacks: Sequence[KnownCallback]
+
+
+@attrs.frozen(kw_only=True)
+class Served:
+    """A subscriber's state, with for how long the oldest event in its lag has waited.
+
+    `held_lanes` is how many conversations wait for a retry.
+    """
+
+    state: SubscriberState
+    lag_seconds: float
+    running: bool
+    held_lanes: int
+
+
+@attrs.frozen(kw_only=True)
+class Replayed:
+    """How many entries each subscriber gets again.
+
+    `unknown` are keys that the journal does not know; `next` is where a search goes on.
+    """
+
+    subscribers: Mapping[str, int]
+    unknown: Sequence[str] = ()
+    next: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reparsed:
+    """What came of parsing an unreadable body once more.
+
+    `events` are those that could be read, and `is_whole` says that nothing unreadable is left.
+    `appended` is None in a dry run.
+    """
+
+    is_whole: bool
+    events: Sequence[Event] = ()
+    appended: Appended | None = None
+
+
+async def lag_seconds(journal: Journal, state: SubscriberState) -> float:
+    """Return for how long the oldest event that a subscriber has yet to look at has waited."""
+    if not state.lag:
+        return 0.0
+    since = state.lagging_since
+    if since is None:
+        entries = await journal.search(Query(after=state.position, limit=1))
+        if not entries:
+            return 0.0
+        since = entries[0].event.received_at.timestamp()
+    return max(0.0, time.time() - since)
