@@ -8,15 +8,19 @@ take part in its parent's polling, so it ends there.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import select
+import selectors
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 _TO_SAY: Final = 1.0  # seconds
 _EXIT_CODE: Final = 1
+_STDERR: Final = 2
 
 _log: Final = logging.getLogger(__name__)
 
@@ -66,21 +70,44 @@ def let_go_of(descriptors: Iterable[int]) -> None:
     os.close(nowhere)
 
 
+def end_in(loop: asyncio.AbstractEventLoop) -> None:
+    """End this process, a child, where it goes on with an event loop of its parent's.
+
+    Until then it polls nothing: the parent shares the poll, and would wait in vain for what the
+    child has taken out of it.
+    """
+    loop.call_soon(end_child, "the event loop")
+    poll = _poll_of(loop)
+    if poll is not None:
+        with select.epoll() as empty:
+            os.dup2(empty.fileno(), poll, inheritable=False)
+
+
+def _poll_of(loop: Any) -> int | None:  # noqa: ANN401 - neither of the two tells it in public
+    if not hasattr(select, "epoll"):  # elsewhere a child has no part in it
+        return None
+    if hasattr(loop, "_get_backend_id"):  # uvloop
+        return int(loop._get_backend_id())  # noqa: SLF001
+    selector = getattr(loop, "_selector", None)
+    return selector.fileno() if isinstance(selector, selectors.EpollSelector) else None
+
+
 def end_child(who: str) -> NoReturn:
     """End this process, a child that has returned into the bridge, with a line that says so."""
+    words = (
+        f"{who}: a forked process ({os.getpid()}) has come back into the bridge, and ends here: "
+        "a child has to call os._exit or another program"
+    )
     # In a thread, as another one may have held a lock of the log when this process was forked.
-    say = threading.Thread(target=_say, args=(who,), daemon=True)
+    say = threading.Thread(target=_say, args=(words,), daemon=True)
     say.start()
     say.join(_TO_SAY)
+    if say.is_alive():
+        os.write(_STDERR, f"{words}\n".encode(errors="replace"))
     os._exit(_EXIT_CODE)
 
 
-def _say(who: str) -> None:
-    _log.critical(
-        "%s: a forked process (%d) has come back into the bridge, and ends here: a child has to "
-        "call os._exit or another program",
-        who,
-        os.getpid(),
-    )
+def _say(words: str) -> None:
+    _log.critical("%s", words)
     for handler in logging.getLogger().handlers:
         handler.flush()

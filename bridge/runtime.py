@@ -42,7 +42,7 @@ from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning
-from bridge.forked import end_child, forks
+from bridge.forked import end_in, forks
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
@@ -317,10 +317,7 @@ class Bridge(Subscribers, Conversations):
                     await stack.enter_async_context(function)
             if not all(each.when_paused for each in self.bus.subscribers):
                 await stack.enter_async_context(self._pauses)
-            loop = asyncio.get_running_loop()
-            stack.enter_context(
-                forks.letting_go(partial(loop.call_soon, end_child, "the event loop"))
-            )
+            stack.enter_context(forks.letting_go(partial(end_in, asyncio.get_running_loop())))
             stack.callback(self._has_stopped)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:

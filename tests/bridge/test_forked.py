@@ -7,7 +7,10 @@ import os
 import socket
 import threading
 
-from bridge.forked import forks, let_go_of
+import pytest
+import uvloop
+
+from bridge.forked import end_in, forks, let_go_of
 from bridge.threads import in_thread
 
 
@@ -58,6 +61,40 @@ def test_a_child_knows_that_it_is_one():
     before = forks.count
     assert in_child(lambda: 0 if forks.count == before + 1 else 1) == 0
     assert forks.count == before
+
+
+@pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_child_takes_nothing_out_of_its_parent_s_poll(make):
+    """A child that goes on with the event loop ends; what came meanwhile is its parent's."""
+    here, there = socket.socketpair()
+    is_sent, sends = os.pipe()
+    codes = []
+
+    def fork() -> None:
+        child = os.fork()
+        if child == 0:
+            os.read(is_sent, 1)
+            return
+        there.send(b"to the parent")
+        os.write(sends, b"!")
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    async def receive() -> bytes:
+        loop = asyncio.get_running_loop()
+        received = loop.create_future()
+        loop.add_reader(here, lambda: received.set_result(here.recv(100)))
+        with forks.letting_go(lambda: end_in(loop)):
+            loop.call_soon(fork)
+            async with asyncio.timeout(30):
+                data = await received
+        loop.remove_reader(here)
+        return data
+
+    with here, there, asyncio.Runner(loop_factory=make) as runner:
+        assert runner.run(receive()) == b"to the parent"
+    assert codes == [1]
+    os.close(is_sent)
+    os.close(sends)
 
 
 async def test_threads_of_our_own_run_though_others_have_filled_or_ended_theirs():
