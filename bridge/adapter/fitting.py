@@ -74,6 +74,8 @@ def parts(
     losses = list(fitted.losses)
     if message.reply_to is not None and not capabilities.quote:
         losses.append("the quotation is left out")
+    if is_group and not capabilities.groups:
+        raise Unsendable(f"{capabilities.title}: nothing can be sent to a group there")
     if is_group and not all(each.kind in capabilities.groups for each in fitted.contents):
         raise Unsendable(f"{capabilities.title}: a group takes no {message.content.kind}")
     if strict and losses:

@@ -366,5 +366,5 @@ def test_a_group_takes_what_is_declared_and_no_more():
     assert parts(outbound(Text(text="Hi"), channel="full", group="G"), FULL)
     with pytest.raises(Unsendable, match="Full: a group takes no reaction"):
         parts(outbound(Reaction(message_id="a", emoji="x"), channel="full", group="G"), FULL)
-    with pytest.raises(Unsendable, match="Bare: a group takes no text"):
+    with pytest.raises(Unsendable, match="Bare: nothing can be sent to a group there"):
         parts(outbound(Text(text="Hi"), channel="bare", group="G"), BARE)
