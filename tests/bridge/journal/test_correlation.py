@@ -9,6 +9,7 @@ from itertools import permutations
 import attrs
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.journal.correlation import correlate
 from bridge.journal.tracks import RANK
@@ -313,6 +314,36 @@ def test_whomever_a_response_names(told: Party | None, before: list[Event]) -> N
     assert changes([accepts], shelf) == []
     completion = completion_of(published([created(NUMBER, WAMID)], shelf))
     assert completion.completes == ours().key
+
+
+def any_accounts() -> st.SearchStrategy[list[Event]]:
+    """Return what may be told of a message of ours and of its user, in any order."""
+    users = (Party(phone=USER_PHONE), Party(user_id="ID.1"), Party(phone="+16505559999"), None)
+    responses = [
+        attrs.evolve(accepted(), recipient=user, conversation=ours().conversation) for user in users
+    ]
+    statuses = (Status.SENT, Status.READ, Status.FAILED)
+    told = [status(each, correlation=OUR_ID) for each in statuses] + [*map(status, statuses)]
+    echoes = [created(NUMBER, WAMID), numbered_status(Status.READ, NUMBER)]
+    return st.lists(st.sampled_from([ours(), message("a"), *responses, *told, *echoes]), max_size=6)
+
+
+@given(before=any_accounts(), after=any_accounts())
+def test_our_own_comes_out_alike_without_its_short_way(
+    before: list[Event], after: list[Event]
+) -> None:
+    """In any history, the short way for our messages and responses decides as the long one."""
+    response = attrs.evolve(
+        accepted(), recipient=Party(phone=USER_PHONE), conversation=ours().conversation
+    )
+    history = [*before, ours(), response, *after]
+    short, long = Shelf(), Shelf()
+    made = published(history, short)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bridge.journal.ours.sent", lambda *_: None)
+        patch.setattr("bridge.journal.ours.answered", lambda *_: None)
+        assert made == published(history, long)
+    assert vars(short) == vars(long)
 
 
 def test_a_message_goes_out_in_its_user_s_conversation() -> None:
