@@ -14,7 +14,7 @@ import attrs
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import digest, filled, identifier, instant, mapping, sole
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
-from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
+from bridge.adapters.whatsapp.calls import CALLS, calls_in, items_alone, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import identity_of, party
@@ -30,9 +30,10 @@ from bridge.model import (
     TemplateAspect,
     TemplateChange,
 )
-from bridge.model.keys import event_key, hour_of, template_key
+from bridge.model.keys import event_key, folded, hour_of, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
+_NAMING: Final = frozenset({"wa_id", "user_id", "parent_user_id", "detail"})
 _NO_REASON: Final = "none"
 GROUPS: Final = "groups"  # what the fields about groups tell of
 
@@ -45,13 +46,15 @@ def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
 def translate_notices(
     field: str, change: JsonObject, entry: JsonObject, scope: Scope
 ) -> Sequence[Notice]:
-    """Translate a change that the model has no event of its own for; each call stands alone."""
-    if field != CALLS:
-        return (_notice(field, change, entry, scope),)
+    """Translate a change that the model has no event of its own for.
+
+    Each call and each group stands alone.
+    """
     found: list[Notice] = []
-    for value in calls_in(change.get("value")):
+    whole = change.get("value")
+    for value in calls_in(whole) if field == CALLS else items_alone(whole, GROUPS):
         told = _notice(field, {**change, "value": value} if value else change, entry, scope)
-        found.append(with_caller(told, value, scope))
+        found.append(with_caller(told, value, scope) if field == CALLS else told)
     return found
 
 
@@ -90,8 +93,11 @@ def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange
     card = value.cards.of(*ids)
     user = party(*ids, card)
     identity = identity_of(user) or identifier(item.get("wa_id"))
+    # The same change is told with the user's id and without it, and with other words for it.
+    told = {name: part for name, part in item.items() if name not in _NAMING}
+    known_by = None if identity is None else folded(identity)
     return build.consent_change(
-        key=event_key(ConsentChange.kind, scope.channel, scope.identity(item)),
+        key=event_key(ConsentChange.kind, scope.channel, scope.identity(told, known_by)),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,

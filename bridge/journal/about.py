@@ -5,19 +5,22 @@ Some messages are about another message, or name it, and do not say themselves w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
 from bridge.journal import tracks
-from bridge.journal.ledger import Ledger
+from bridge.journal.ledger import Ledger, User
 from bridge.journal.telling import together
 from bridge.model import ConversationKind, Direction, Edit, Message, Reaction
-from bridge.model.frozen import evolved
+from bridge.model.frozen import changer, evolved
 from bridge.model.keys import message_key, shown_key, unshown_key
 
 _OUTBOUND: Final = Direction.OUTBOUND
 _DIRECT: Final = ConversationKind.DIRECT
+_MOST_UNSHOWN: Final = 8  # of one user
+_awaiting: Final[Callable[..., User]] = changer(User, "unshown")
 
 
 def quoting(message: Message, ledger: Ledger) -> Message:
@@ -34,6 +37,13 @@ def key_unshown(message: Message) -> str:
     """Return the key of what could not be shown of a message."""
     domain = "" if message.domain is None else f"{message.domain}/"
     return f"{domain}{unshown_key(message.key.removeprefix(domain))}"
+
+
+def note_unshown(message: Message, user: User, ledger: Ledger) -> None:
+    """Remember with its user that a message was told, if it was told only as not shown."""
+    key = shown_key(message)
+    if key is not None and key not in user.unshown:
+        ledger.save(_awaiting(user, (*user.unshown, key)[-_MOST_UNSHOWN:]))
 
 
 def with_unshown(message: Message, ledger: Ledger) -> Message:

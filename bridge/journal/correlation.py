@@ -216,6 +216,8 @@ def _in_its_conversation(
     before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
+        if user is not None:
+            about.note_unshown(message, user, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, user, before
