@@ -92,6 +92,8 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     user = ledger.find(name)
     has_ids = party.user_id is not None or party.parent_user_id is not None
     if user is None:
+        if party.phone is None:
+            return False  # the phone may have been told while the message could not be shown
         identities = _identities(message, party) if has_ids else (first,)
         return _is_new(message, name, identities, at, ledger)
     if not (
