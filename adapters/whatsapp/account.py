@@ -213,14 +213,16 @@ def translate_template(
         side = _ANNOUNCEMENT
     template_id = required_id(change, "value", "message_template_id")
     value = required_text(change, "value", side.value) if side.value is not None else None
+    at = filled(entry.get("time"))
     return build.template_change(
         key=template_key(
             scope.channel,
             template_id,
             side.aspect,
-            # An edit has no word for its outcome: its content says which one it is.
-            value if value is not None else digest(told),
-            filled(entry.get("time")) or hour_of(scope.received_at),
+            # An edit has no word for its outcome, what is announced has that of what follows, and
+            # the same word may come twice within an hour: then the content says which one it is.
+            digest(told) if value is None or at is None or is_announced else value,
+            at or hour_of(scope.received_at),
         ),
         source=scope.source,
         channel=scope.channel,

@@ -158,7 +158,10 @@ def happening_of(key: str) -> Happening | None:
 
 
 def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:
-    """Name a change of a template; `when` is the provider's time for it, or the hour of receipt."""
+    """Name a change of a template; `when` is the provider's time for it, or the hour of receipt.
+
+    `value` is the provider's word for it, or a digest where others may share word and time.
+    """
     return f"template/{channel}/{_part(template_id)}/{aspect}/{_part(value)}/{_part(when)}"
 
 
