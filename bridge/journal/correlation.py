@@ -25,6 +25,7 @@ from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
+    ConsentChange,
     Conversation,
     Deletion,
     Direction,
@@ -70,7 +71,12 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
         return _status(event, ledger)
-    if ledger.knows(event.key) and not is_untimed(event):
+    # A change of consent is the same with a further name of its user, which is remembered.
+    if (
+        ledger.knows(event.key)
+        and not is_untimed(event)
+        and (type(event) is not ConsentChange or ledger.known(event.key) is None)
+    ):
         return _DUPLICATE
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
