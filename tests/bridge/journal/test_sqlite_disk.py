@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -204,6 +205,45 @@ async def test_locked_by_another_program(path: Path) -> None:
         other.close()
         assert (await journal.health()).ready
         assert await journal.append([message("a")]) == Appended(published=1, duplicates=0)
+
+
+def as_a_log(other: apsw.Connection) -> None:
+    other.execute("BEGIN IMMEDIATE")
+
+
+def as_a_rollback_journal(other: apsw.Connection) -> None:
+    other.pragma("journal_mode", "delete")
+    other.execute("BEGIN EXCLUSIVE")
+
+
+def for_good(other: apsw.Connection) -> None:
+    other.pragma("locking_mode", "exclusive")
+    other.execute("BEGIN EXCLUSIVE; COMMIT")
+
+
+@pytest.mark.parametrize("lock", [as_a_log, as_a_rollback_journal, for_good])
+async def test_a_start_under_a_lock(path: Path, lock: Callable[[apsw.Connection], None]) -> None:
+    """A start waits so long for another program, says what to do, and lets itself be cancelled."""
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a")])
+    other = apsw.Connection(str(path))
+    lock(other)
+    with pytest.raises(JournalError, match="is locked by another program: end what has it open"):
+        await SqliteJournal(path, busy_timeout=0.01).__aenter__()
+    for turns in (0, 1, 10, 1000, 100_000):
+        starting = asyncio.create_task(SqliteJournal(path, busy_timeout=1e6).__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(starting, 60)
+    waiting = asyncio.create_task(SqliteJournal(path, busy_timeout=1e6).__aenter__())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    other.close()
+    journal = await waiting
+    assert await ids(journal) == ["a"]
+    await journal.__aexit__(None, None, None)
 
 
 async def test_little_space(path: Path) -> None:
