@@ -115,6 +115,7 @@ def test_an_export_is_the_same_with_and_without_a_server(alone, command, workpla
 def test_an_export_that_fails_leaves_nothing(alone, workplace):
     """Where not all of it can be written, that is told, and no file looks like an export."""
     alone.receive_together([f"m{number}" for number in range(20)])
+    alone.settled()
     before = {each.name for each in workplace.iterdir()}
     command = f"ulimit -f 8; exec {sys.executable} -m bridge export export.ndjson"  # 4 KiB
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
