@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -293,6 +294,7 @@ class Files:
         """
         if self.is_open_here:
             raise JournalError(f"{self.path} is open in another journal or process (this one)")
+        self._check_places()
         try:
             head, identity = self._head(), _identity(self.database.stat())
         except FileNotFoundError:
@@ -319,6 +321,19 @@ class Files:
         if _EVIDENCE in head or (identity and identity == _read_lock(self._lock_path)[1]):
             raise Damaged(f"{self.path} is damaged: {fault}")
         raise JournalError(f"{self.path} is not a journal, and is left alone: {fault}")
+
+    def _check_places(self) -> None:
+        """Refuse what is no file: to open a pipe, for one, may take for ever."""
+        for place in (self.database, self.wal, self.shm, self._lock_path):
+            try:
+                mode = place.stat().st_mode
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise JournalError(f"{place} cannot be opened: {error.strerror}") from error
+            if not stat.S_ISREG(mode):
+                what = "a directory" if stat.S_ISDIR(mode) else "no file, but a pipe or a device"
+                raise JournalError(f"{place} cannot be opened: Is {what}")
 
     # --- what is set aside -----------------------------------------------------------------------
 

@@ -472,3 +472,22 @@ async def test_path_is_a_directory(path: Path) -> None:
     path.mkdir()
     with pytest.raises(JournalError, match="Is a directory"):
         await SqliteJournal(path).__aenter__()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda place: place.symlink_to("/dev/zero")])
+async def test_what_is_no_file(path: Path, suffix: str, make: Callable[[Path], None]) -> None:
+    """A folder, a pipe or a device in the place of one of the files is told, and left alone."""
+    place = path.with_name(path.name + suffix)
+    make(place)
+    told = f"{place if suffix else place.resolve()} cannot be opened: Is (a dir|no file, but a)"
+    with pytest.raises(JournalError, match=told):
+        await SqliteJournal(path).__aenter__()
+    assert list(path.parent.iterdir()) == [place]
+
+
+async def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    """It is the journal's name that is told."""
+    path = tmp_path / f"{'x' * 250}.db"
+    with pytest.raises(JournalError, match="File name too long"):
+        await SqliteJournal(path).__aenter__()
