@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Life:
