@@ -377,12 +377,23 @@ class Delivery:
         def ended(error: BaseException | None) -> None:
             self._busy -= 1
             self._call()
-            self._safely(self._after, lane, entry, error)
+            self._after(lane, entry, error)
 
         running.ended = ended
 
     def _after(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         """Note what became of the first entry of a lane; the next one has its turn later."""
+        try:
+            self._go_on(lane, entry, error)
+        except Exception as bug:  # noqa: BLE001 - a bug, which must lose neither entry nor lane
+            report(self._who, "delivery", bug)
+            self._died()
+            for each in (entry, *(other for other in lane.entries if other is not entry)):
+                self._lanes.hold(lane, Held(entry=each))
+            lane.entries.clear()
+            self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
+
+    def _go_on(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         if self._is_closing:
             return  # it was cut off, and comes again
         if (

@@ -1,6 +1,8 @@
 """`bridge backup`, `export` and `import`: the journal in another place."""
 
 import shutil
+import subprocess
+import sys
 
 import orjson
 import pytest
@@ -108,6 +110,20 @@ def test_an_export_is_the_same_with_and_without_a_server(alone, command, workpla
     outcome = command("export", "export.ndjson")
     assert outcome.code == 2
     assert outcome.err.startswith("error: export.ndjson cannot be made: File exists")
+
+
+def test_an_export_that_fails_leaves_nothing(alone, workplace):
+    """Where not all of it can be written, that is told, and no file looks like an export."""
+    alone.receive_together([f"m{number}" for number in range(20)])
+    alone.settled()
+    before = {each.name for each in workplace.iterdir()}
+    command = f"ulimit -f 8; exec {sys.executable} -m bridge export export.ndjson"  # 4 KiB
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: export.ndjson cannot be written: File too large\n",
+    )
+    assert {each.name for each in workplace.iterdir()} == before
 
 
 @on_every_engine
