@@ -27,6 +27,7 @@ from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.serving import PATIENCE
+from tests.waiting import until
 
 USER = "+16505551234"
 ACCOUNT = "106540352242922"
@@ -66,12 +67,6 @@ async def post_status(bridge: Bridge, message_id: str, word: str = "failed") -> 
     metadata = {"display_phone_number": "15550783881", "phone_number_id": ACCOUNT}
     value = {"messaging_product": "whatsapp", "metadata": metadata, "statuses": [told]}
     await post(bridge, event="new_message", message=value, **common)
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def settled(bridge: Bridge) -> None:

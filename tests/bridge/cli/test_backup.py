@@ -3,10 +3,8 @@
 import shutil
 
 import orjson
-import pytest
 
 from tests.bridge.cli.conftest import on_every_engine
-from tests.bridge.cli.processes import Operated
 
 OTHER = """\
 [admin]
@@ -21,15 +19,6 @@ tokens = ["0123456789abcdef0123456789abcdef"]
 [subscribers.crm]
 use = "crm:take"
 """
-
-
-@pytest.fixture
-def alone(new_journal, workplace):
-    """Start a server of the test's own."""
-    server = Operated(workplace, new_journal())
-    server.start()
-    yield server
-    server.stop()
 
 
 def keys(lines: list[dict]) -> list[str]:

@@ -17,7 +17,8 @@ from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Cursor, Held, Retry, Settlement, Start
 from tests.bridge.events import message
-from tests.bridge.journal.nats_servers import NatsServer, until
+from tests.bridge.journal.nats_servers import NatsServer
+from tests.waiting import until
 
 HELD = Retry(tries=1, first_failed_at=1.0, failed_at=1.0, due_at=1.0, error="no")
 RIGHTS = """

@@ -14,8 +14,8 @@ from bridge.errors import JournalError
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Entry, Settlement, Start
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
-from tests.bridge.journal.files import read
 from tests.bridge.journal.postgres_servers import PostgresServer
 
 
