@@ -24,6 +24,7 @@ from bridge.journal.query import JOINED, PAUSED, Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message, Status, StatusChange, Text
 from bridge.runtime import Bridge
+from bridge.settings import OutboxSettings
 from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.serving import PATIENCE
@@ -35,7 +36,7 @@ ACCOUNT = "106540352242922"
 
 def two_senders(journal: Journal, url: str) -> Bridge:
     """Return a bridge of Acme's, who sends by Meta, and of another customer with INCS alone."""
-    bridge = Bridge(journal=journal)
+    bridge = Bridge(journal=journal, outbox=OutboxSettings(doubt=0.2))
     bridge.add_adapter("meta", ADAPTERS["whatsapp"](url), domain="acme")
     bridge.add_adapter("evil", Incs("evil", IncsSettings(tokens=(Secret("evil"),))))
     return bridge
