@@ -174,7 +174,9 @@ class Delivery:
     def _is_busy(self, *, with_held: bool) -> bool:
         if self._is_stopped:
             return bool(self._runner.under_way)
-        return bool(self._progress.under_way) or (with_held and self._lanes.is_serving)
+        return bool(self._progress.under_way) or (
+            with_held and any(lane.queued for lane in self._lanes.by_name.values())
+        )
 
     async def _next_move(self) -> None:
         self._moved.clear()

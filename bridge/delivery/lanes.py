@@ -74,11 +74,6 @@ class Lanes:
             if lane.timer is not None:
                 lane.timer.cancel()
 
-    @property
-    def is_serving(self) -> bool:
-        """Return whether a lane has its turn, or will have it as soon as there is room."""
-        return any(lane.queued for lane in self.by_name.values())
-
     def get(self, name: str) -> Lane:
         """Return the lane of this name, a new one where there is none."""
         lane = self.by_name.get(name)
