@@ -13,6 +13,7 @@ import pytest
 
 from bridge.journal.lanes import lane_of
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import (
     Cursor,
@@ -47,6 +48,19 @@ def in_partition(number: int, name: str, received_at: datetime) -> Message:
     """Return a message whose conversation belongs to one of two partitions."""
     made = (message(name, user=phone, received_at=received_at) for phone in PHONES)
     return next(each for each in made if zlib.crc32(lane_of(each).encode()) % 2 == number)
+
+
+async def test_a_call_for_a_partition_is_nothing_that_a_subscriber_lags(nats, tmp_path):
+    """What processes write to be given a partition counts as no event, while nobody reads it."""
+    async with NatsJournal(settings(nats, tmp_path)) as journal:
+        await journal.subscribe("crm")
+    async with NatsJournal(settings(nats, tmp_path)) as journal:
+        await journal._broker.write(Draft(journal._streams.names.call(0, "crm"), b""))
+        (state,) = await journal.subscribers()
+        assert (state.lag, state.lagging_since) == (0, None)
+        await journal.append([message("a")])
+        (state,) = await journal.subscribers()
+        assert state.lagging_since is not None
 
 
 async def test_the_lag_is_that_of_the_partition_that_lags_most(journal):
