@@ -26,7 +26,7 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
+from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
