@@ -244,13 +244,14 @@ class Bridge(Subscribers, Conversations):
         """Let an observer see every callback and every attempt to deliver, from now on.
 
         One that is an async context manager too runs while the bridge does. Raises
-        `ConfigurationError` where that runs already.
+        `ConfigurationError` where that runs already, and for what is no observer.
         """
-        if isinstance(observer, AbstractAsyncContextManager):
-            if self._is_running:
-                raise ConfigurationError("an observer that has to run comes before the start")
-            self._running_observers.append(observer)
+        running = observer if isinstance(observer, AbstractAsyncContextManager) else None
+        if running is not None and self._is_running:
+            raise ConfigurationError("an observer that has to run comes before the start")
         self._observers.add(observer)
+        if running is not None:
+            self._running_observers.append(running)
 
     @contextmanager
     def rehearsing(
