@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import orjson
 import pytest
 
+from bridge import installed
 from bridge.adapter import Callback, Parsed, Verified
 from bridge.errors import (
     CodecError,
@@ -375,7 +376,7 @@ class TestSubscribing:
 
 
 def settings_for(text: str):
-    return loads(text, {"plain": PlainSettings}.get, {}, installed=("plain",))
+    return loads(text, {"plain": lambda: PlainSettings}, {}, engines=installed.engines())
 
 
 class TestFromSettings:

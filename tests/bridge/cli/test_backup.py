@@ -5,10 +5,8 @@ import subprocess
 import sys
 
 import orjson
-import pytest
 
 from tests.bridge.cli.conftest import on_every_engine
-from tests.bridge.cli.processes import Operated
 
 OTHER = """\
 [admin]
@@ -23,15 +21,6 @@ tokens = ["0123456789abcdef0123456789abcdef"]
 [subscribers.crm]
 use = "crm:take"
 """
-
-
-@pytest.fixture
-def alone(new_journal, workplace):
-    """Start a server of the test's own."""
-    server = Operated(workplace, new_journal())
-    server.start()
-    yield server
-    server.stop()
 
 
 def keys(lines: list[dict]) -> list[str]:

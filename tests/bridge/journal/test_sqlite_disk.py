@@ -20,9 +20,10 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal, schema
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore
-from tests.bridge.journal.files import everything, ids, read, run
+from tests.bridge.journal.files import everything, ids, run
 
 # --- the disk --------------------------------------------------------------------------------
 
