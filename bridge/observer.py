@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 import attrs
 
 from bridge.adapter import Callback
+from bridge.errors import ConfigurationError
 from bridge.journal.protocol import Appended
 from bridge.model import Event
 from bridge.throttle import Throttle
@@ -185,7 +186,12 @@ class Observers:
             self.add(observer)
 
     def add(self, observer: Observer) -> None:
-        """Call this observer too, from now on."""
+        """Call this observer too, from now on. Raises `ConfigurationError` for what is none."""
+        if not all(hasattr(type(observer), name) for name in vars(self)):
+            raise ConfigurationError(
+                "an observer is an object of a class made from bridge.observer.Observer, not "
+                + (repr(observer) if isinstance(observer, type) else type(observer).__name__)
+            )
         for name, hooks in vars(self).items():
             if getattr(type(observer), name) is not getattr(Observer, name):
                 hooks.append(getattr(observer, name))

@@ -100,6 +100,7 @@ class Bridge(Subscribers, Conversations):
         self.settings = Settings(server=self.server)
         self._deliveries: dict[str, Delivery] = {}
         self._is_drained = False
+        self._has_outbox = False
         self._observers = Observers(Audit())
         self._unobserved = Observers()  # of plain receivers, which are watched in rehearsals only
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
@@ -201,7 +202,8 @@ class Bridge(Subscribers, Conversations):
             self._sources[name] = source
 
     def _serve_outbox(self) -> None:
-        if self._outbox.ways and NAME not in self._policies:
+        if self._outbox.ways and not self._has_outbox:
+            self._has_outbox = True
             for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
                 self.bus.add(subscriber)
                 self._policies[subscriber.name] = (self._outbox.policy, Start.END)
@@ -244,13 +246,14 @@ class Bridge(Subscribers, Conversations):
         """Let an observer see every callback and every attempt to deliver, from now on.
 
         One that is an async context manager too runs while the bridge does. Raises
-        `ConfigurationError` where that runs already.
+        `ConfigurationError` where that runs already, and for what is no observer.
         """
-        if isinstance(observer, AbstractAsyncContextManager):
-            if self._is_running:
-                raise ConfigurationError("an observer that has to run comes before the start")
-            self._running_observers.append(observer)
+        running = observer if isinstance(observer, AbstractAsyncContextManager) else None
+        if running is not None and self._is_running:
+            raise ConfigurationError("an observer that has to run comes before the start")
         self._observers.add(observer)
+        if running is not None:
+            self._running_observers.append(running)
 
     @contextmanager
     def rehearsing(

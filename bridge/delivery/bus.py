@@ -33,8 +33,14 @@ class Bus:
         return MappingProxyType(self._signals)
 
     def signal(self, cls: type[Event]) -> Signal:
-        """Return the signal of an event class, for a plain receiver to connect to."""
-        return self._signals[cls]
+        """Return the signal of an event class, for a plain receiver to connect to.
+
+        Raises `ConfigurationError` for anything else.
+        """
+        try:
+            return self._signals[cls]
+        except (KeyError, TypeError):
+            raise ConfigurationError(f"a signal is of an event class, not {cls!r}") from None
 
     @property
     def subscribers(self) -> tuple[Subscriber, ...]:

@@ -205,8 +205,9 @@ class Runner:
 
         def returned(result: object, error: BaseException | None) -> None:
             more = None
-            if self._is_closed and inspect.iscoroutine(result):
-                result.close()  # nobody would cancel it any more
+            if self._is_closed:  # nobody would cancel what it returned, nor end a task for it
+                if inspect.iscoroutine(result):
+                    result.close()
             elif error is None:
                 try:
                     more = self._run(context, lambda _: result, event, running)

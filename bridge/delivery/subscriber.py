@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import UnionType
-from typing import Any, Final, TypeAlias, get_args, get_origin
+from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 import attrs
 
@@ -32,13 +32,14 @@ def _several(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever somebody
     """Return one or several things as a tuple; None is none."""
     if value is None:
         return ()
-    if isinstance(value, UnionType):
+    if get_origin(value) in (UnionType, Union):
         return get_args(value)
     return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
 def _events(value: Any) -> tuple[type[Event], ...]:  # noqa: ANN401 - checked afterwards
-    return tuple(_named(each, _EVENTS) for each in _several(value))
+    given = [each for one in _several(value) for each in _several(one) or (None,)]
+    return tuple(_named(each, _EVENTS) for each in given)
 
 
 def _contents(value: Any) -> tuple[type[Content], ...]:  # noqa: ANN401 - checked afterwards

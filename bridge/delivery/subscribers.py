@@ -225,6 +225,8 @@ class Subscribers(Life):
         policy: DeliverySettings | None = None,
     ) -> None:
         """Add a subscriber, as `on` does. Raises `ConfigurationError`."""
+        if not isinstance(subscriber, Subscriber):
+            raise ConfigurationError("subscribe() takes a Subscriber; a function goes to bridge.on")
         problems = tuple(serving_problems(start, policy))
         if problems:
             raise ConfigurationError(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -217,6 +218,11 @@ class Conversations(Life):
     def _check_running(self) -> None:
         if not self._is_running:
             raise NotRunning("enter the bridge (`async with bridge:`) before it is used")
+        if asyncio.get_running_loop() is not self._loop:
+            raise NotRunning(
+                "the bridge runs in another event loop: an async function can use it, and a plain "
+                "one with `asyncio.run_coroutine_threadsafe` and that loop"
+            )
 
 
 def _id_of(conversation: Message | Conversation | str) -> str:

@@ -135,6 +135,31 @@ class TestElsewhere:
         ]
         assert crm.got == []
 
+    async def test_what_is_sent_from_another_loop_is_refused_before_it_is_kept(self):
+        """A plain function that runs a loop of its own is told what to do, and nothing goes out."""
+        bridge, crm = bridge_of(MemoryJournal())
+        told = []
+
+        @bridge.on(Event, name="plain")
+        def answer(event):
+            for use in (
+                bridge.reply(event, "hello"),
+                bridge.send("+16505551234", "hello", via="plain"),
+                bridge.pause(event, for_=60),
+                bridge.state(event).__aenter__(),
+            ):
+                try:
+                    asyncio.run(use)
+                except NotRunning as error:
+                    told.append(str(error).partition(":")[0])
+
+        async with bridge:
+            await bridge.receive("plain", callback("1"))
+            await bridge.caught_up()
+            assert [state async for page in bridge.journal.states() for state in page] == []
+        assert told == ["the bridge runs in another event loop"] * 4
+        assert crm.got == ["1"]
+
     async def test_a_thread_may_pass_callbacks_on(self):
         """What the error advises works: the bridge's own loop takes the callback."""
         bridge, crm = bridge_of(MemoryJournal())

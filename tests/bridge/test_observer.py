@@ -233,3 +233,13 @@ def test_who_watches_one_thing_is_asked_for_nothing_else():
     observers = Observers(One())
     with observers.callback(None), observers.verify(None), observers.attempt(None):
         pass
+
+
+@pytest.mark.parametrize("observer", [object(), None, Noting, print])
+async def test_what_is_no_observer_is_refused(observer):
+    """A class in the place of its object, or something else, is told where it is given."""
+    bridge = Bridge(journal=MemoryJournal())
+    with pytest.raises(ConfigurationError, match="an observer is an object of a class made from"):
+        bridge.observe(observer)
+    async with bridge:
+        pass

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -240,6 +241,13 @@ class TestSubscribing:
         bridge.on(Message, name="crm")(print)
         with pytest.raises(ConfigurationError, match="'crm'"):
             bridge.on(Message, name="crm")(print)
+
+    def test_nobody_takes_the_place_of_what_sends(self):
+        """A subscriber that is called as the bridge's own is refused, or nothing would be sent."""
+        bridge = a_bridge()
+        bridge.on(Message, name="outbox")(print)
+        with pytest.raises(ConfigurationError, match="two subscribers are called 'outbox'"):
+            bridge.send_through("plain", SimpleNamespace(channels={}))
 
     async def test_nobody_subscribes_to_a_bridge_that_runs(self):
         """A late subscriber is told to come before the start."""

@@ -48,3 +48,15 @@ def find(connection: apsw.Connection, name: bytes, position: int | None) -> Entr
         (position, name),
     ).fetchone()
     return None if row is None else read_entry(row)
+
+
+def last_position(connection: apsw.Connection) -> int:
+    """Return the position behind which the next entry comes, which is 0 in a new journal.
+
+    No subscriber has settled anything beyond it, whatever entries somebody has deleted.
+    """
+    last: int = connection.execute(
+        "SELECT max((SELECT ifnull(max(position), 0) FROM entries), "
+        "(SELECT ifnull(max(position), 0) FROM subscribers))"
+    ).get
+    return last

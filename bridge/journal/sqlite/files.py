@@ -18,10 +18,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from bridge.errors import JournalError
+from bridge.journal.sqlite import notes
+from bridge.journal.sqlite.headers import (
+    APPLICATION_ID,
+    MAGIC,
+    application_in,
+    application_in_log,
+    format_in,
+)
+from bridge.journal.sqlite.notes import Identity
 from bridge.journal.sqlite.patience import Patience
+from bridge.journal.sqlite.wal_index import NOTHING, index_of
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -34,18 +44,12 @@ LOCKED: Final = (
     "SQLite or a copy that is being made, and start again"
 )
 PRIVATE: Final = 0o600  # what a journal holds is personal data
-APPLICATION_ID: Final = 0x494E4353  # "INCS"
-MAGIC: Final = b"SQLite format 3\x00"
-WAL_HEADER: Final = 32  # bytes, as are the next; https://sqlite.org/fileformat.html#walformat
-FRAME_HEADER: Final = 24
 
 _SIBLINGS: Final = ("", "-wal")
 _DAMAGED: Final = "damaged"
 _REPLACED: Final = "replaced"
 _EVIDENCE: Final = b"CREATE TABLE entries ("
 _EVIDENCE_WITHIN: Final = 64 << 10
-_VERSION_AT: Final = 60
-_APPLICATION_ID_AT: Final = 68  # https://sqlite.org/fileformat.html#the_database_header
 
 # https://sqlite.org/src/file/src/os.h and os_unix.c
 _PENDING_BYTE: Final = 0x40000000
@@ -56,11 +60,9 @@ _SHM_IN_USE: Final = (128, 1)  # without it, the next user truncates the -shm fi
 _FLOCK: Final = "hhqqi"
 _OFD_SETLK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
 
-_Identity: TypeAlias = tuple[int, int]
-
 _held: Final[set[int]] = set()
 """Descriptors that keep locks: a forked child closes its copies, or it would keep them, too."""
-_open: Final[set[_Identity]] = set()
+_open: Final[set[Identity]] = set()
 """The databases that are open in this process: to close another descriptor drops SQLite's locks."""
 
 
@@ -98,10 +100,13 @@ class Files:
         self._descriptor = -1
         self._shm_descriptor = -1
         self._wal_descriptor = -1
-        self._database_is: _Identity | None = None
-        self._wal_is: _Identity | None = None
+        self._database_is: Identity | None = None
+        self._wal_is: Identity | None = None
         self._size = self._wal_size = 0
         self._wal_end = -1
+        self._is_same_boot = False
+        self._index = NOTHING  # as it was left
+        self.has_lost = False
         self.are_closed = False  # by others, so that nothing may be written any more
 
     # --- who may use them --------------------------------------------------------------------
@@ -121,7 +126,7 @@ class Files:
             head = self._head()
         except OSError:
             return 0
-        return int.from_bytes(head[_VERSION_AT : _VERSION_AT + 4])
+        return format_in(head)
 
     def _head(self) -> bytes:
         # Another descriptor, once closed, would drop SQLite's locks.
@@ -139,7 +144,7 @@ class Files:
                 is_free = _lock(file.fileno(), fcntl.F_RDLCK, _OURS)
         except OSError:
             return None
-        pid, _ = _read_lock(self._lock_path)
+        pid, *_ = notes.read(self._lock_path)
         return None if is_free else f"process {pid}"
 
     @contextmanager
@@ -155,7 +160,8 @@ class Files:
             stack.callback(self._release)
             # Never deleted: whoever waited for a deleted file's lock would get it for nothing.
             self._lock = self._held_open(self._lock_path)
-            pid, journal = _read_lock(self._lock_path)
+            pid, journal, booted = notes.read(self._lock_path)
+            self._is_same_boot = booted == notes.boot() != ""
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -177,6 +183,34 @@ class Files:
             raise JournalError(f"{self.path} is open in another process, under another name")
         self._database_is = _identity(os.fstat(self._descriptor))
         _open.add(self._database_is)
+        if self._is_same_boot and self.shm.exists():
+            self._shm_descriptor = self._held_open(self.shm)
+            self._index = index_of(self._shm_descriptor)
+
+    def compare_log(self) -> None:
+        """Tell what the log has lost since it was left; once SQLite has read it.
+
+        What is left of it is kept, as the next commit overwrites it.
+        """
+        left, self._index = self._index, NOTHING
+        lost = left.lost(index_of(self._shm_descriptor)) if left.frames else 0
+        if not lost:
+            return
+        self.has_lost = True
+        kept = ""
+        with suppress(OSError):
+            data = self.wal.read_bytes()
+            target = sibling(self.database, f".{_DAMAGED}-{_now()}.log")
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT, PRIVATE), "wb") as file:
+                file.write(data)
+            kept = f"; what is left of it is kept in {target.name}"
+        _LOG.critical(
+            "%s was cut short or overwritten while no bridge ran: %d of its frames are gone, and "
+            "with them what was acknowledged last%s",
+            self.wal,
+            lost,
+            kept,
+        )
 
     def _held_open(self, path: Path) -> int:
         try:
@@ -200,7 +234,8 @@ class Files:
         program has them locked for too long.
         """
         self._note_lock(self._database_is)
-        self._shm_descriptor = self._held_open(self.shm)
+        if self._shm_descriptor < 0:
+            self._shm_descriptor = self._held_open(self.shm)
         for descriptor, part in ((self._descriptor, _SHARED), (self._shm_descriptor, _SHM_IN_USE)):
             while not _lock(descriptor, fcntl.F_RDLCK, part):
                 if not patience():
@@ -216,9 +251,9 @@ class Files:
             if descriptor in _held:
                 _lock(descriptor, fcntl.F_UNLCK, part)
 
-    def _note_lock(self, journal: _Identity | None) -> None:
+    def _note_lock(self, journal: Identity | None) -> None:
         """Say in the lock's file who holds it, and which file has been a journal here."""
-        text = f"{os.getpid()}\n" + ("" if journal is None else f"{journal[0]}:{journal[1]}\n")
+        text = notes.text(journal)
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, text.encode(), 0)
@@ -308,9 +343,9 @@ class Files:
             )
         has_wal = self.wal.exists() and self.wal.stat().st_size
         if head.startswith(MAGIC):
-            application = _application(head)
+            application = application_in(head)
             if not application and has_wal:  # the log may hold what belongs into the header
-                application = _application_in_log(self.wal)
+                application = application_in_log(self.wal)
             if application != APPLICATION_ID:
                 raise JournalError(f"{self.path} is an SQLite file, but not a journal")
             return
@@ -318,7 +353,7 @@ class Files:
             return
         # SQLite would delete a log without a database, and what it holds has been acknowledged.
         fault = "it is empty and its WAL is not" if not head else "it is no SQLite database"
-        if _EVIDENCE in head or (identity and identity == _read_lock(self._lock_path)[1]):
+        if _EVIDENCE in head or (identity and identity == notes.read(self._lock_path)[1]):
             raise Damaged(f"{self.path} is damaged: {fault}")
         raise JournalError(f"{self.path} is not a journal, and is left alone: {fault}")
 
@@ -353,8 +388,8 @@ class Files:
                 os.close(descriptor)
         self._wal_descriptor = self._shm_descriptor = self._descriptor = -1
 
-    def _rename(self, word: str, reason: str, *, spared: Sequence[_Identity | None] = ()) -> Path:
-        stem = f"{self.database.name}.{word}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    def _rename(self, word: str, reason: str, *, spared: Sequence[Identity | None] = ()) -> Path:
+        stem = f"{self.database.name}.{word}-{_now()}"
         target = self.database.with_name(stem)
         count = 1
         while any(sibling(target, suffix).exists() for suffix in _SIBLINGS):
@@ -394,7 +429,7 @@ class Files:
             if self.is_open_here:
                 raise JournalError(f"{self.path} is open in another journal")
             with self.database.open("rb") as file:
-                if _application(file.read(_EVIDENCE_WITHIN)) != APPLICATION_ID:
+                if application_in(file.read(_EVIDENCE_WITHIN)) != APPLICATION_ID:
                     raise JournalError(f"{self.path} is another file now, and no journal")
                 if not _lock(file.fileno(), fcntl.F_RDLCK, _OURS):
                     raise JournalError(f"{self.path} is open in another process")
@@ -431,35 +466,12 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _application(head: bytes) -> int:
-    return int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4])
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _application_in_log(path: Path) -> int:
-    """Return the application that a log's newest first page names; 0 is none."""
-    found = 0
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(WAL_HEADER)[8:12])
-        while header := file.read(FRAME_HEADER):
-            if int.from_bytes(header[:4]) == 1:
-                found = _application(file.read(size))
-            else:
-                file.seek(size, os.SEEK_CUR)
-    return found
-
-
-def _identity(found: os.stat_result) -> _Identity:
+def _identity(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
-
-
-def _read_lock(path: Path) -> tuple[int | None, _Identity | None]:
-    """Return who holds or held a lock, and which file was a journal beside it."""
-    try:
-        pid, *identity = path.read_text().split()
-        device, inode = identity[0].split(":") if identity else ("", "")
-        return int(pid), (int(device), int(inode)) if identity else None
-    except (OSError, ValueError):
-        return None, None
 
 
 def _lock(descriptor: int, kind: int, part: tuple[int, int]) -> bool:

@@ -12,8 +12,9 @@ from typing import Final, NoReturn
 import apsw
 
 from bridge.errors import JournalError
-from bridge.journal.sqlite.files import APPLICATION_ID, LOCKED, Damaged, Files
+from bridge.journal.sqlite.files import LOCKED, Damaged, Files
 from bridge.journal.sqlite.formats import FORMAT, check_format
+from bridge.journal.sqlite.headers import APPLICATION_ID
 from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.upgrades import upgrade
 
@@ -145,6 +146,7 @@ def open_file(
     try:
         connection = connect(files.database, vfs=vfs, busy_timeout=busy_timeout, patience=patience)
         _check_pages(connection, check_for)
+        files.compare_log()
         _prepare(connection, files)
         connection.execute("BEGIN IMMEDIATE; ROLLBACK")  # whether it can be written at all
         connection.set_busy_timeout(int(busy_timeout * 1000))

@@ -125,6 +125,7 @@ class Store:
             except Damaged as error:
                 self.set_aside = files.set_aside(str(error))
                 source, indexes = self._open_file(files, patience)
+            self.losses += files.has_lost
             connections.callback(files.finish_recovery)  # when its connections are closed
             connections.callback(source.close)
             self._reader = self._connect(files, connections)

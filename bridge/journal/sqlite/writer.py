@@ -26,7 +26,8 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.erasure import Subject
 from bridge.journal.protocol import Appended, Entry
-from bridge.journal.sqlite.files import FRAME_HEADER, WAL_HEADER
+from bridge.journal.sqlite.entries import last_position
+from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
@@ -201,7 +202,7 @@ class Writer:
         self.fault: str | None = None
         self._is_at_fault = False  # and has been told so
         self.commits = 0
-        self.last: int = connection.execute("SELECT ifnull(max(position), 0) FROM entries").get
+        self.last = last_position(connection)
         self.indexes = indexes
         self.records = RecordCache()
         self._queues = Queues(clock=clock)
@@ -346,6 +347,8 @@ class Writer:
             self.indexes.roll_back()
             self.records.clear()
             fault = self._failed(error)
+            if isinstance(error, apsw.ConstraintError) and "entries.position" in str(error):
+                self._lost = "another program has written into the journal"
             for append in appends:
                 append.error = append.error or JournalError(fault)
             if appends and jobs:
@@ -359,7 +362,7 @@ class Writer:
             if ledger is not None and ledger.queues:
                 ledger.commit()
             self.last = last
-            self._lost = self._find_lost(self._wal_size)
+            self._lost = self._lost or self._find_lost(self._wal_size)
             if self._lost is not None:  # committed to files that are not those on disk any more
                 self._fail((*appends, *jobs), self._lost)
                 self._answer(())

@@ -158,8 +158,8 @@ def test_a_shell_sees_which_signal_ended_a_command(operated, name, code):
     )
     assert process.stdout.readline()
     process.send_signal(getattr(signal, f"SIG{name}"))
-    out, err = process.communicate()
-    assert (out, err) == (b"", b"")
+    _, err = process.communicate()  # the events of other tests may come out, too
+    assert err == b""
     # What a shell makes of the number of a signal: 128 and the number.
     assert code == (process.returncode if process.returncode >= 0 else 128 - process.returncode)
 

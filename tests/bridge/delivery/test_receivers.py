@@ -13,6 +13,7 @@ import pytest
 from bridge.delivery.bus import Bus
 from bridge.delivery.delivery import Delivery
 from bridge.delivery.receivers import Receivers
+from bridge.errors import ConfigurationError
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Event, Message, Text
 from bridge.settings import DeliverySettings
@@ -75,6 +76,13 @@ async def test_a_receiver_gets_the_events_of_its_class_and_channel(journal, bus)
     async with serving(journal, bus):
         await journal.append([message(), message(channel="rcs"), notice()])
     assert got == [("whatsapp", message())]
+
+
+@pytest.mark.parametrize("cls", ["message", Text, []])
+def test_signals_are_of_event_classes(bus, cls):
+    """A word or another class in the place of an event's is told."""
+    with pytest.raises(ConfigurationError, match="a signal is of an event class, not "):
+        bus.signal(cls)
 
 
 async def test_the_signal_of_event_carries_every_event(journal, bus):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial, wraps
+from typing import Union
 
 import pytest
 
@@ -50,6 +51,10 @@ class Caller:
         ({"events": ["message", StatusChange]}, (Message, StatusChange)),
         ({"events": Message | StatusChange}, (Message, StatusChange)),
         ({"events": "event"}, (Event,)),
+        # As `on` gives them, where somebody has put several into one.
+        ({"events": ([Message, "status_change"],)}, (Message, StatusChange)),
+        ({"events": (Message | StatusChange,)}, (Message, StatusChange)),
+        ({"events": (Union[Message, StatusChange],)}, (Message, StatusChange)),  # noqa: UP007
     ],
 )
 def test_events_are_classes_or_the_words_of_toml(said, expected):
@@ -130,6 +135,8 @@ def test_both_may_be_asked_for():
         ((Text,), {}, "events: Text is the content of a message: on(Message, content=Text)"),
         ((Message[Text],), {}, "events: a class with brackets is for type checkers"),
         (("mesage",), {}, 'events: unknown event "mesage"; did you mean "message"?'),
+        (([],), {}, "events: expected event classes such as Message, found None"),
+        ((Message | None,), {}, "events: expected event classes such as Message, found NoneType"),
         ((int,), {}, "events: expected event classes such as Message, found int"),
         (({},), {}, "events: expected event classes such as Message, found a dict"),
         ((Message,), {"content": "txt"}, 'content: unknown content "txt"; did you mean "text"?'),
@@ -217,6 +224,13 @@ def test_every_mistake_is_told_at_once():
     assert {each.key for each in caught.value.problems} == {
         *("events", "content", "direction", "start", "nmae"),
     }
+
+
+@pytest.mark.parametrize("given", [take, None, "crm"])
+def test_subscribe_takes_a_subscriber(given):
+    """A function, or whatever else is given to it, is told where functions go."""
+    with pytest.raises(ConfigurationError, match=r"a function goes to bridge\.on"):
+        a_bridge().subscribe(given)
 
 
 def test_subscribe_checks_as_on_does():
