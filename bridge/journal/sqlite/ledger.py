@@ -25,6 +25,7 @@ from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
 from bridge.model import Event
+from bridge.model.keys import OURS
 
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
@@ -89,7 +90,12 @@ class GroupLedger(Overlay[bytes]):
         cache: RecordCache,
         events: Sequence[Event],
     ) -> None:
-        made = {key: digest(key) for event in events for key in first_keys(event)}
+        made: dict[str, bytes] = {}
+        for event in events:
+            # A message of ours goes by a record of the same name as its key.
+            identify = digest_of_name if getattr(event, "id_space", None) == OURS else digest
+            for key in first_keys(event):
+                made[key] = identify(key)
         super().__init__(
             Ids(digest_of_name, made),
             stored_queue=queues.by_lane.get,
