@@ -50,7 +50,7 @@ async def test_sending_looks_through_nothing(unread):
         assert (await own.send(USER, PROMOTION, via="whatsapp")).is_new
         assert await own.window(bridge.trip.events[0]) is not None
         with pytest.raises(NotOwner):
-            await own.reply(bridge.trip.events[-1], "hello")
+            await own.reply(bridge.trip.events[1], "hello")
 
 
 async def steps(tmp_path: Path, users: int) -> int:
