@@ -25,6 +25,7 @@ from bridge.journal.telling import is_more, together, told_of_status
 from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
+    ConsentChange,
     Conversation,
     Deletion,
     Direction,
@@ -41,11 +42,11 @@ from bridge.model.frozen import changer, evolved
 from bridge.model.keys import (
     OURS,
     event_key,
-    is_of_unshown,
     is_untimed,
     message_key,
     shown_key,
     unshown_key,
+    unshown_prefix,
 )
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
@@ -70,7 +71,12 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
         return _status(event, ledger)
-    if ledger.knows(event.key) and not is_untimed(event):
+    # A change of consent is the same with a further name of its user, which is remembered.
+    if (
+        ledger.knows(event.key)
+        and not is_untimed(event)
+        and (type(event) is not ConsentChange or ledger.known(event.key) is None)
+    ):
         return _DUPLICATE
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
@@ -185,11 +191,13 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
         whole = about.with_unshown(message, ledger)
-        if whole.key != message.key:  # what was not shown of it has told the channel's own id
-            return _message(whole, ledger)
+        if whole is not message:
+            if whole.key != message.key:  # what was not shown of it has told the channel's own id
+                return _message(whole, ledger)
+            keys = _keys_of(whole)
         message, user, before = _in_its_conversation(whole, ledger)
         message = identity.with_phone(message, user)
-        names = (*_keys_of(message), *others)
+        names = (*keys, *others)
         published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
     if message.intent is not None:  # the same intent once more, whatever it says now
@@ -278,9 +286,9 @@ def _told_again(
     if first is None:
         keys = (*keys, *_keys_of(whole))
         return False, (*published, *waiting.enrich(place, whole, keys, ledger))
-    is_unshown = shown_key(first) is not None
+    prefix, is_unshown = unshown_prefix(first.domain), shown_key(first) is not None
     names = (*keys, *_keys_of(whole))
-    same = [key for key in names if is_of_unshown(key, first.domain) is is_unshown]
+    same = [key for key in names if key.startswith(prefix) is is_unshown]
     _claim_others(same, first.key, ledger)
     latest, more = about.latest(first.key, ledger)
     if more is None or not isinstance(latest, Message):

@@ -99,9 +99,9 @@ def shown_key(event: Event) -> str | None:
     return domain + own.removeprefix(_UNSHOWN) if own.startswith(_UNSHOWN) else None
 
 
-def is_of_unshown(key: str, domain: str | None) -> bool:
-    """Return whether a key of a trust domain names what could not be shown of a message."""
-    return key.removeprefix("" if domain is None else f"{domain}/").startswith(_UNSHOWN)
+def unshown_prefix(domain: str | None) -> str:
+    """Return how the keys in a trust domain begin that name what could not be shown."""
+    return _UNSHOWN if domain is None else f"{domain}/{_UNSHOWN}"
 
 
 def status_key(
