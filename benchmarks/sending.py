@@ -33,7 +33,6 @@ from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.cli.serving import spare_the_collector
 from bridge.model import Message, Party
 from bridge.outbox.client import Client
-from bridge.outbox.outbox import NAME
 from bridge.settings import OutboxSettings, PaceSettings
 from bridge.testing.providers import SimulatedProvider
 
@@ -141,14 +140,10 @@ async def durable(url: str, messages: int = MESSAGES) -> tuple[Speed, Message]:
         async with bridge:
             began, used = time.perf_counter(), time.process_time()
             await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
-            # To ask the journal takes longer than to send, so it is asked when it may be over.
-            while timed.responses < messages or any(  # noqa: ASYNC110 - nobody tells
-                each.lag or each.held
-                for each in await bridge.journal.subscribers()
-                if each.name == NAME
-            ):
-                await asyncio.sleep(0.02)
+            await bridge.caught_up()  # each status is durable, since it is told within a delivery
             speed = Speed.since(began, used, messages)
+        if timed.responses != messages:
+            raise RuntimeError(f"{timed.responses} responses to {messages} messages")
         return speed, last[0].messages[0]
 
 

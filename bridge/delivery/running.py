@@ -418,7 +418,10 @@ class _Coroutine(Coroutine[Any, Any, None]):
             end_child(self._name)
         if waits_for is not _NOTHING:
             return waits_for
-        self._ended(error)
+        ended = self._ended
+        # Else all of this would be left to the garbage collector: the task has this, to its end.
+        del self.task, self._ended, self._context
+        ended(error)
         raise StopIteration
 
     def _resume(self, resume: Callable[[Any], object], value: object) -> object:

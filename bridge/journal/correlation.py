@@ -127,7 +127,8 @@ def _names_of(event: Event) -> Sequence[str]:
     if type(event) is Message:
         return names if names and not _is_remembered(event) else (*names, *tracks.names_of(event))
     if isinstance(event, StatusChange):
-        return (*names, *tracks.names_of(event), *tracks.names_of_ours(event))
+        ours = tracks.names_of_ours(event) if event.id_space is None else ()  # else among those
+        return (*names, *tracks.names_of(event), *ours)
     return names
 
 

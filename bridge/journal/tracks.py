@@ -65,8 +65,10 @@ _observed: Final = changer(
 
 def names_of(event: Message | StatusChange) -> list[str]:
     """Return the names under which a ledger knows the message of an event."""
-    own = _name(event, _space(event), event.message_id)
-    return [own, *(_name(event, event.id_space or "", alias) for alias in event.aliases)]
+    names = [_name(event, _space(event), event.message_id)]
+    if event.aliases:
+        names += [_name(event, event.id_space or "", alias) for alias in event.aliases]
+    return names
 
 
 def names_of_ours(change: StatusChange) -> list[str]:

@@ -35,7 +35,7 @@ from bridge.model import (
     Text,
 )
 from bridge.model.codec import content_from_dict, content_to_dict
-from bridge.model.frozen import changer
+from bridge.model.frozen import changer, quick_init
 from bridge.model.keys import MAX_ID, OURS, conversation_id, message_key
 from bridge.outbox.ways import Way, Ways
 from bridge.settings import seconds
@@ -83,7 +83,8 @@ class Answering(Asking, total=False):
     quote: bool
 
 
-@attrs.frozen(kw_only=True)
+@quick_init
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Wish:
     """A content and what is asked of it, as `Asking` says, at the time `now`."""
 

@@ -53,6 +53,8 @@ def _recipient(message: Message, accepted: Accepted | None) -> Party | None:
     if told is None:
         return message.recipient
     known = message.recipient
+    if told.user_id is None and told.phone in (None, known.phone):  # as mostly
+        return known
     return attrs.evolve(
         known, phone=told.phone or known.phone, user_id=told.user_id or known.user_id
     )

@@ -25,12 +25,13 @@ from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
 from bridge.model import Event
+from bridge.model.keys import OURS
 
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
 _RECORDS: Final = "SELECT key, tied_to, track FROM carray(?) CROSS JOIN tracks ON position = value"
-_POSITION: Final = "SELECT position FROM names WHERE key = ?"
+_POSITIONS: Final = "SELECT key, position FROM carray(?) CROSS JOIN names ON key = value"
 _UPDATE: Final = "UPDATE tracks SET track = ? WHERE position = ?"
 # All rows of a group are bound as one array, each of them a name and what belongs to it.
 _INSERT, _INSERT_TIES = (
@@ -89,7 +90,12 @@ class GroupLedger(Overlay[bytes]):
         cache: RecordCache,
         events: Sequence[Event],
     ) -> None:
-        made = {key: digest(key) for event in events for key in first_keys(event)}
+        made: dict[str, bytes] = {}
+        for event in events:
+            # A message of ours goes by a record of the same name as its key.
+            identify = digest_of_name if getattr(event, "id_space", None) == OURS else digest
+            for key in first_keys(event):
+                made[key] = identify(key)
         super().__init__(
             Ids(digest_of_name, made),
             stored_queue=queues.by_lane.get,
@@ -224,24 +230,46 @@ def find_records(
     connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
 ) -> Sequence[Record | None]:
     """Return the record of each name, or of the one that it is tied to; safe beside the writer."""
-    found = [_find(connection, index, name) for name in names]
-    found = [_find(connection, index, to) if isinstance(to, bytes) else to for to in found]
+    found = _find_all(connection, index, names)
+    tied = [each for each in found if isinstance(each, bytes)]
+    others = iter(_find_all(connection, index, tied) if tied else ())
+    found = [next(others) if isinstance(each, bytes) else each for each in found]
     return [None if isinstance(each, bytes) else each for each in found]
 
 
-def _find(connection: apsw.Connection, names: KeyIndex, name: bytes) -> _Found | None:
+def _find_all(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> list[_Found | None]:
+    noted = _noted(connection, index, names)
+    return [_find(connection, index, name, noted[name]) for name in names]
+
+
+def _noted(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> dict[bytes, int | None]:
+    """Return where the record of each name is; few statements, as each takes a lock."""
+    found = {name: index.position(name) for name in names}
+    others = tuple(name for name, position in found.items() if position is None)
+    if others:
+        found.update(connection.execute(_POSITIONS, (apsw.carray(others),)))
+    return found
+
+
+def _find(
+    connection: apsw.Connection, index: KeyIndex, name: bytes, noted: int | None
+) -> _Found | None:
     for _ in range(_LOOKS):
-        noted = names.position(name) or connection.execute(_POSITION, (name,)).get
         if noted is None:
             return None
         # The writer may have moved it, and not have noted yet that this is on disk.
-        for position in (noted, names.upcoming(name)):
+        for position in (noted, index.upcoming(name)):
             row: tuple[bytes | None, bytes | None] | None = connection.execute(
                 "SELECT tied_to, track FROM tracks WHERE position = ? AND key = ?", (position, name)
             ).fetchone()
             if row is not None:
                 tied_to, data = row
                 return tied_to if data is None else decode_record(data)
+        noted = _noted(connection, index, (name,))[name]
     return None
 
 

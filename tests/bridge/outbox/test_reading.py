@@ -50,7 +50,7 @@ async def test_sending_looks_through_nothing(unread):
         assert (await own.send(USER, PROMOTION, via="whatsapp")).is_new
         assert await own.window(bridge.trip.events[0]) is not None
         with pytest.raises(NotOwner):
-            await own.reply(bridge.trip.events[-1], "hello")
+            await own.reply(bridge.trip.events[1], "hello")
 
 
 async def steps(tmp_path: Path, users: int) -> int:
@@ -78,6 +78,6 @@ async def steps(tmp_path: Path, users: int) -> int:
 
 
 async def test_a_window_is_looked_up(tmp_path):
-    """With twenty times as many users, SQLite takes as many steps to find one's window."""
+    """With twenty times as many users, SQLite takes hardly more steps to find one's window."""
     few, many = await steps(tmp_path, 100), await steps(tmp_path, 2000)
-    assert 0 < many <= few + 10
+    assert 0 < many <= few + 20
