@@ -120,7 +120,7 @@ class Settlement:
 
     Every entry up to and including `position` is done, held or dead. `held` adds entries or
     replaces what is known of them, `released` names the positions of held ones that are done,
-    and `dead` makes dead letters.
+    and `dead` makes dead letters. What is released or dead is not held, also where `held` has it.
     """
 
     position: int
