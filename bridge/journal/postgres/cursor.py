@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from psycopg.sql import Literal
 
 from bridge.errors import JournalError
 from bridge.journal.lanes import lane_bytes, partition_of
@@ -59,6 +60,8 @@ class SubscriberCursor:
         self.partitions: dict[int, Partition] = {}
         self._journal = journal
         self._position = 0
+        self._take = journal.database.qualified("$.take")
+        self._literal = Literal(name).as_string()
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
 
     @property
@@ -228,7 +231,8 @@ class SubscriberCursor:
     @asynccontextmanager
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        take = self._journal.database.qualified("SELECT $.take(%s, %s, %s)")
-        values = (digest(event.key), self.name, self._journal.owner)
-        async with self._journal.effects.transaction(take, values) as connection:
+        # One text without values, since it is sent together with other statements.
+        key = digest(event.key).hex()
+        take = rf"SELECT {self._take}('\x{key}', {self._literal}, '{self._journal.owner}')"
+        async with self._journal.effects.transaction(take) as connection:
             yield connection

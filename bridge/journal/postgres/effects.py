@@ -18,7 +18,6 @@ from bridge.journal.postgres.database import (
     Cursor,
     Database,
     Row,
-    Values,
     ending_within,
 )
 
@@ -42,7 +41,6 @@ class _Turn:
     """A transaction that begins with a statement; one that commits may have begun it."""
 
     first: str
-    values: Values
     given: asyncio.Future[None] = attrs.field(factory=asyncio.Future)
     connection: Connection | None = None
     begun: Cursor | None = None
@@ -72,7 +70,7 @@ class Effects:
             await connection.close()
 
     @asynccontextmanager
-    async def transaction(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
+    async def transaction(self, first: str) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
         None where the `first` statement returns false; it shares a round trip with the begin.
@@ -80,7 +78,7 @@ class Effects:
         """
         if self.closed:
             raise JournalError("the journal is not open")
-        turn = _Turn(first, values)
+        turn = _Turn(first)
         self._waiting.append(turn)
         if self._free:
             self._free -= 1
@@ -129,9 +127,9 @@ class Effects:
         self._give()
 
     async def _execute(self, connection: Connection, before: str, turn: _Turn) -> Cursor:
-        cursor = psycopg.AsyncClientCursor(connection)
+        cursor = connection.cursor()
         with ending_within(self._within, connection):
-            await cursor.execute(f"{before}; {turn.first}", turn.values)
+            await cursor.execute(f"{before}; {turn.first}".encode(), prepare=False)
         while cursor.nextset():
             pass
         return cursor
