@@ -263,7 +263,8 @@ class JournalContract(CorrelationContract, OperatorsContract):
                 )
             )
             assert await crm.waiting() == {}
-            assert (await self.lagging(journal, "crm", 0)).held == 0
+            (state,) = await journal.subscribers()
+            assert (state.held, state.dead) == (0, 1)
 
     async def test_any_error_can_be_kept(self, tmp_path: Path) -> None:
         """An error's text is kept whatever it holds, a lone surrogate as a question mark."""
