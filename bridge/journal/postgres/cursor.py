@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from psycopg.sql import Literal
 
 from bridge.errors import JournalError
 from bridge.journal.lanes import lane_bytes, partition_of
@@ -60,8 +59,6 @@ class SubscriberCursor:
         self.partitions: dict[int, Partition] = {}
         self._journal = journal
         self._position = 0
-        self._take = journal.database.qualified("$.take")
-        self._literal = Literal(name).as_string()
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
 
     @property
@@ -231,8 +228,7 @@ class SubscriberCursor:
     @asynccontextmanager
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        # One text without values, since it is sent together with other statements.
-        key = digest(event.key).hex()
-        take = rf"SELECT {self._take}('\x{key}', {self._literal}, '{self._journal.owner}')"
-        async with self._journal.effects.transaction(take) as connection:
+        take = self._journal.database.qualified("SELECT $.take(%s, %s, %s)")
+        values = (digest(event.key), self.name, self._journal.owner)
+        async with self._journal.effects.transaction(take, values) as connection:
             yield connection

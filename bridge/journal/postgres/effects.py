@@ -18,6 +18,7 @@ from bridge.journal.postgres.database import (
     Cursor,
     Database,
     Row,
+    Values,
     ending_within,
 )
 
@@ -41,6 +42,7 @@ class _Turn:
     """A transaction that begins with a statement; one that commits may have begun it."""
 
     first: str
+    values: Values
     given: asyncio.Future[None] = attrs.field(factory=asyncio.Future)
     connection: Connection | None = None
     begun: Cursor | None = None
@@ -70,7 +72,7 @@ class Effects:
             await connection.close()
 
     @asynccontextmanager
-    async def transaction(self, first: str) -> AsyncIterator[Connection | None]:
+    async def transaction(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
         None where the `first` statement returns false; it shares a round trip with the begin.
@@ -78,7 +80,7 @@ class Effects:
         """
         if self.closed:
             raise JournalError("the journal is not open")
-        turn = _Turn(first)
+        turn = _Turn(first, values)
         self._waiting.append(turn)
         if self._free:
             self._free -= 1
@@ -127,9 +129,9 @@ class Effects:
         self._give()
 
     async def _execute(self, connection: Connection, before: str, turn: _Turn) -> Cursor:
-        cursor = connection.cursor()
+        cursor = psycopg.AsyncClientCursor(connection)
         with ending_within(self._within, connection):
-            await cursor.execute(f"{before}; {turn.first}".encode(), prepare=False)
+            await cursor.execute(f"{before}; {turn.first}", turn.values)
         while cursor.nextset():
             pass
         return cursor

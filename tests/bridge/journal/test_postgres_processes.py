@@ -51,8 +51,9 @@ def schema() -> str:
 @pytest.fixture
 def make(postgres: PostgresServer, schema: str) -> Make:
     def make(server: PostgresServer = postgres, **options) -> PostgresJournal:
-        names = ("partitions", "pooler", "patience", "poll", "connections")
-        own = {k: options.pop(k) for k in names if k in options}
+        own = {
+            k: options.pop(k) for k in ("partitions", "pooler", "patience", "poll") if k in options
+        }
         own = {"partitions": 4, "poll": 0.05, **own}
         dsn = Secret(options.pop("dsn", server.dsn))
         return PostgresJournal(PostgresSettings(dsn=dsn, schema=schema, **own), **options)
@@ -463,63 +464,6 @@ async def test_effect_and_progress_are_one(make: Make) -> None:
     assert "commit" in letter.retry.error
 
 
-async def test_effects_on_one_connection(make: Make) -> None:
-    """Each effect is there once, whatever becomes of the one that had the connection before."""
-    tries: Counter[str] = Counter()
-    unique = "name text UNIQUE DEFERRABLE INITIALLY DEFERRED"
-    async with make() as journal:
-        await journal.database.change(f"CREATE TABLE $.effects ({unique})")
-    policy = DeliverySettings(first_delay=0, max_delay=0, tries=3)
-    bridge = Bridge(journal=make(connections=1), policy=policy)
-
-    @bridge.on(Message, transaction=True, name="crm")
-    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
-        tries[event.message_id] += 1
-        is_first = tries[event.message_id] == 1
-        name = "a" if event.message_id == "3" and is_first else event.message_id
-        insert = bridge.journal.database.qualified("INSERT INTO $.effects VALUES (%s)")
-        await connection.execute(insert, (name,))
-        if event.message_id == "3" and is_first:
-            await connection.execute(insert, (name,))  # which the commit refuses
-        if event.message_id == "5" and is_first:
-            raise ConnectionError("the shop is away")
-        if event.message_id == "7" and is_first:
-            with suppress(psycopg.Error):
-                await connection.execute("SELECT 1 / 0")
-
-    async with bridge:
-        await bridge.journal.append([message(f"{n}", user=PHONES[n]) for n in range(12)])
-        await until_async(lambda: are_dead(bridge.journal, 0))
-        found = await bridge.journal.database.rows("SELECT name FROM $.effects")
-    assert sorted(name for (name,) in found) == sorted(f"{n}" for n in range(12))
-    assert {name for name, count in tries.items() if count > 1} == {"3", "5", "7"}
-
-
-async def test_who_waits_for_a_connection_may_go_away(make: Make) -> None:
-    """A transaction that is given up before it has begun keeps nobody else from one."""
-    async with make(connections=1) as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([message(f"{n}", user=PHONES[n]) for n in range(4)])
-        first, *others = [entry.event for entry in await read(cursor, 4)]
-        taken: list[str] = []
-
-        async def take(event: Message) -> None:
-            async with cursor.transaction(event) as connection:
-                assert connection is not None
-                taken.append(event.message_id)
-
-        async with cursor.transaction(first):
-            tasks = [asyncio.create_task(take(event)) for event in others]
-            await asyncio.sleep(0)
-            tasks[0].cancel()
-        tasks[1].cancel()
-        await asyncio.wait(tasks)
-        for event in (others[0], first, others[2]):
-            async with cursor.transaction(event) as connection:
-                assert (connection is not None) is (event is others[0])
-    assert taken[-1] == "3"
-
-
 async def are_dead(journal: PostgresJournal, count: int) -> bool:
     dead = len(await journal.dead_letters()) == count
     (state,) = await journal.subscribers()
@@ -553,16 +497,15 @@ async def test_a_transaction_that_was_ended_inside(make: Make, statement: str) -
 
 async def test_an_effect_is_not_repeated(make: Make) -> None:
     """An event that was taken in a transaction, and never settled, is not taken once more."""
-    name = r"shop:it's 100% $.done \'"
     async with make() as journal:
-        cursor = await journal.subscribe(name)
+        cursor = await journal.subscribe("crm")
         await journal.append([message("a")])
         (a,) = await read(cursor, 1)
         async with cursor.transaction(a.event) as connection:
             assert connection is not None
         await crash(journal)
     async with make() as journal:
-        cursor = await journal.subscribe(name)
+        cursor = await journal.subscribe("crm")
         (again,) = await read(cursor, 1)
         async with cursor.transaction(again.event) as connection:
             assert connection is None
@@ -571,7 +514,7 @@ async def test_an_effect_is_not_repeated(make: Make) -> None:
         await cursor.settle(Settlement(position=again.position))
         await journal.retain()
         assert await journal.database.rows("SELECT count(*) FROM $.done") == [(0,)]
-        assert await journal.replay([a.position], name) == 1  # an operator may have it again
+        assert await journal.replay([a.position], "crm") == 1  # an operator may have it again
         async with cursor.transaction(a.event) as connection:
             assert connection is not None
 
