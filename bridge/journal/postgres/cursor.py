@@ -228,7 +228,8 @@ class SubscriberCursor:
     @asynccontextmanager
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        take = self._journal.database.qualified("SELECT $.take(%s, %s, %s)")
         values = (digest(event.key), self.name, self._journal.owner)
-        async with self._journal.effects.transaction(take, values) as connection:
+        async with self._journal.database.effects(
+            "SELECT $.take(%s, %s, %s)", values
+        ) as connection:
             yield connection

@@ -34,6 +34,7 @@ _BYTEA: Final = psycopg.adapters.types["bytea"].oid
 _ARRAY: Final = Struct("!5i")
 _EMPTY: Final = Struct("!3i").pack(0, 0, _BYTEA)
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
+_INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
 _VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
@@ -82,6 +83,24 @@ def told(error: BaseException) -> str:
     state = getattr(error, "sqlstate", None)
     first = str(error).strip().partition("\n")[0]
     return f"PostgreSQL: {first or type(error).__name__}{f' ({state})' if state else ''}"
+
+
+class _Lent(psycopg.AsyncConnection[Row]):
+    """A connection in the hands of a subscriber, whose transaction the bridge ends."""
+
+    async def commit(self) -> None:
+        """Refuse."""
+        raise psycopg.ProgrammingError("no commit here: the bridge commits after the function")
+
+    async def rollback(self) -> None:
+        """Refuse."""
+        raise psycopg.ProgrammingError("no rollback here: the bridge does that after an exception")
+
+
+async def _commit(connection: Connection) -> None:
+    if connection.info.transaction_status is not _INTRANS:  # a commit would be none, in silence
+        raise errors.InFailedSqlTransaction("a statement failed in the transaction, or ended it")
+    await psycopg.AsyncConnection.commit(connection)
 
 
 @contextmanager
@@ -192,7 +211,7 @@ class Database:
         )
         self.qualified = cache(self._qualified)
         self._settings = settings
-        self.arguments: dict[str, Any] = {
+        self._arguments: dict[str, Any] = {
             "prepare_threshold": None if settings.pooler else 2,
             "connect_timeout": max(2, round(self.patience / 2)),
             "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
@@ -200,22 +219,24 @@ class Database:
             **parts,
         }
         self._own = _Pool(_OWN, self.connect)
+        self._effects = _Pool(settings.connections, self._lend)
 
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
     def open(self) -> None:
         """Be ready to connect."""
-        self._own.closed = False
+        self._own.closed = self._effects.closed = False
 
     async def close(self) -> None:
         """Close all connections."""
-        self._own.closed = True
+        self._own.closed = self._effects.closed = True
         await self._own.close()
+        await self._effects.close()
 
     async def connect(self, owner: str = "") -> Connection:
         """Return a connection that commits each statement, and shows whose it is."""
-        arguments = self.arguments
+        arguments = self._arguments
         if not self._settings.pooler:  # which may take no options
             arguments = arguments | {"options": f"{arguments.get('options', '')} {_OPTIONS}"}
         if owner:
@@ -223,6 +244,9 @@ class Database:
         connection = await psycopg.AsyncConnection.connect(autocommit=True, **arguments)
         connection.adapters.register_dumper(Column, _ColumnDumper)
         return connection
+
+    async def _lend(self) -> Connection:
+        return await _Lent.connect(autocommit=True, **self._arguments)
 
     @asynccontextmanager
     async def connection(self, within: float | None = None) -> AsyncIterator[Connection]:
@@ -248,6 +272,28 @@ class Database:
             if self._settings.pooler:
                 await connection.execute(_LIMITS)
             yield connection
+
+    @asynccontextmanager
+    async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
+        """Give a connection for a subscriber's own statements, in a transaction.
+
+        None where the `first` statement returns false; it shares a round trip with the begin.
+        These connections are others than the journal's own, so that subscribers who wait for an
+        append cannot keep it from having one. Raises what psycopg does.
+        """
+        async with self._effects.connection() as connection:
+            try:
+                cursor = psycopg.AsyncClientCursor(connection)
+                with ending_within(self.ends_within, connection):
+                    await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
+                cursor.nextset()
+                yield connection if await cursor.fetchone() == (True,) else None
+                with ending_within(self.ends_within, connection):
+                    await _commit(connection)
+            except BaseException:
+                with suppress(psycopg.Error), ending_within(self.ends_within, connection):
+                    await psycopg.AsyncConnection.rollback(connection)
+                raise
 
     async def run(self, work: Work[T], *, alone: bool = False) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.

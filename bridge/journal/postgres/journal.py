@@ -24,7 +24,6 @@ from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import Away, Connection, Database
 from bridge.journal.postgres.database import Cursor as DatabaseCursor
-from bridge.journal.postgres.effects import Effects
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
@@ -105,7 +104,6 @@ class PostgresJournal(SqlJournal):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
-        self.effects = Effects(self.database, self.settings.connections)
         self.tail = Newest(_NEWEST, self.read_after)
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
@@ -129,9 +127,7 @@ class PostgresJournal(SqlJournal):
         self._make()
         async with AsyncExitStack() as resources:
             resources.push_async_callback(self.database.close)
-            resources.push_async_callback(self.effects.close)
             self.database.open()
-            self.effects.closed = False
             self.partitions = await in_thread(schema.prepare, self.settings)
             ((last,),) = await self.database.rows("SELECT last FROM $.head")
             self.tail.open(last)
