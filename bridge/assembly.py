@@ -226,6 +226,8 @@ def imported(name: str, key: str) -> object:
     module, _, path = name.partition(":")
     try:
         found: object = importlib.import_module(module)
+        for step in path.split("."):
+            found = getattr(found, step, None)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -239,6 +241,4 @@ def imported(name: str, key: str) -> object:
         if where is not None:
             message += f" ({where})"
         raise ConfigurationError((Problem(key, message),)) from error
-    for step in path.split("."):
-        found = getattr(found, step, None)
     return found

@@ -239,7 +239,7 @@ class RetryIn(BridgeError):
     def __init__(self, seconds: float) -> None:
         if not 0 <= seconds < math.inf:
             raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
-        self.seconds = seconds
+        self.seconds = float(seconds)
         super().__init__(f"asked to be tried again in {seconds:g} s")
 
 

@@ -7,6 +7,7 @@ Adapters are the entry points of the group `bridge.adapters`, and engines those 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -57,6 +58,10 @@ class Installed:
             raise ConfigurationError(_unusable(f"adapter {self.name}", self.entry_points[0], fault))
         return cast("AdapterClass", candidate)
 
+    def settings_class(self) -> type[Any]:
+        """Import the adapter, and return the class of its settings; raises as `load` does."""
+        return self.load().Settings
+
 
 def adapters() -> Mapping[str, Installed]:
     """Return every adapter that is offered, by name; a broken one is listed like any other."""
@@ -92,15 +97,6 @@ def load(name: str) -> AdapterClass:
     if name not in offers:
         raise UnknownAdapter(unknown("adapter", name, offers))
     return offers[name].load()
-
-
-def settings_class(name: str) -> type[Any] | None:
-    """Return the settings class of an adapter, or None where none of this name is installed.
-
-    This is what `settings.loads` asks for. Raises `ConfigurationError` as `load` does.
-    """
-    offer = adapters().get(name)
-    return None if offer is None else offer.load().Settings
 
 
 class NeedsSettings(ConfigurationError):
@@ -151,7 +147,7 @@ def _fault(candidate: Any) -> str | None:  # noqa: ANN401 - whatever an entry po
 
 
 def engines() -> Mapping[str, Callable[[], type[attrs.AttrsInstance]]]:
-    """Return what `settings.loads` asks for: the engines of journals that are installed."""
+    """Return what imports the settings classes of the journals' engines, by their names."""
     return {
         name: partial(_settings_of_engine, entry_points)
         for name, entry_points in _offers(JOURNALS).items()
@@ -235,6 +231,12 @@ def _local_settings(path: Path, max_size: int) -> tables.JournalSettings:
 def read(path: Path | str) -> tables.Settings:
     """Read the settings from a file, with what is installed. Raises `ConfigurationError`."""
     path = Path(path)
-    return tables.loads(
-        tables.text_of(path), settings_class, installed=adapters(), engines=engines(), path=path
-    )
+    return loads(tables.text_of(path), path=path)
+
+
+def loads(
+    text: str, environ: Mapping[str, str] = os.environ, *, path: Path | None = None
+) -> tables.Settings:
+    """Read the settings from a text, with what is installed. Raises `ConfigurationError`."""
+    classes = {name: offer.settings_class for name, offer in adapters().items()}
+    return tables.loads(text, classes, environ, engines=engines(), path=path)

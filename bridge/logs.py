@@ -23,6 +23,15 @@ class Guarded(logging.Logger):
 
     told_at = -_EVERY
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set anything but `disabled`: levels and filters say what is wanted.
+
+        `logging.config`, which migrations of databases call, disables every logger that it is not
+        told of.
+        """
+        if name != "disabled":
+            super().__setattr__(name, value)
+
     def handle(self, record: logging.LogRecord) -> None:
         """Hand a line to the handlers; one that raises is told of on standard error."""
         try:
@@ -40,4 +49,5 @@ def guard() -> None:
     """Guard the loggers that there are."""
     for name, logger in tuple(logging.Logger.manager.loggerDict.items()):
         if name.startswith(_PREFIX) and type(logger) is logging.Logger:
+            logger.disabled = False
             logger.__class__ = Guarded

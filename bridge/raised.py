@@ -39,7 +39,7 @@ def cause_of(error: BaseException) -> BaseException | None:
     """Return what an exception was raised from, or while it was handled."""
     hides = _HAS_NO_CONTEXT.__get__(error)
     cause: BaseException | None = _CAUSE.__get__(error)
-    return cause or (None if hides else _CONTEXT.__get__(error))
+    return _CONTEXT.__get__(error) if cause is None and not hides else cause
 
 
 def described(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from collections.abc import (
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
@@ -102,7 +103,9 @@ class Bridge(Subscribers, Conversations):
         self._observers = Observers(Audit())
         self._unobserved = Observers()  # of plain receivers, which are watched in rehearsals only
         self._running_observers: list[AbstractAsyncContextManager[object]] = []
-        self._stack: AsyncExitStack | None = None
+        self._entered_in: asyncio.AbstractEventLoop | None = None
+        self._stack = AsyncExitStack()
+        self._forked = ExitStack()
         self._receivers = Receivers(self.bus, self._plain_delivery)
         self.intake = Intake(self.journal, self._observers, self._receivers)
         self.operators = Operators(
@@ -204,12 +207,16 @@ class Bridge(Subscribers, Conversations):
                 self._policies[subscriber.name] = (self._outbox.policy, Start.END)
 
     def mount(self, app: web.Application) -> None:
-        """Take callbacks in an aiohttp application, and run while it runs."""
+        """Take callbacks in an aiohttp application, and run while it runs.
+
+        Raises `ConfigurationError` where the application is set up already, or has a route in
+        the place of one of the bridge's.
+        """
         from bridge.ingress.web import mount  # noqa: PLC0415 - HTTP, which commands do without
 
+        mount(app, self.intake, self.server)
         if self.server.trusted_proxies:
             app.middlewares.append(request_id.middleware(self.server.trusted_proxies))
-        mount(app, self.intake, self.server)
         app.cleanup_ctx.append(self._while_running)
 
     def asgi(self, otherwise: Application | None = None, /) -> AsgiApplication:
@@ -289,15 +296,19 @@ class Bridge(Subscribers, Conversations):
     async def __aenter__(self) -> Self:
         """Open the journal and start serving the subscribers. Raises `JournalError`.
 
-        A bridge that has ended may start again, also in another event loop.
+        A bridge that has ended may start again, also in another event loop; so may one whose
+        loop was closed before it, which it says.
         """
-        if self._stack is not None:
-            raise ConfigurationError("the bridge runs already")
-        self._stack = AsyncExitStack()  # nothing else may start it meanwhile
+        if self._entered_in is not None:
+            if not self._entered_in.is_closed():
+                raise ConfigurationError("the bridge runs already")
+            _log.critical("the bridge's event loop was closed before it, which now begins anew")
+            self._has_stopped()
+        self._entered_in = asyncio.get_running_loop()  # nothing else may start it meanwhile
         try:
             await self._start()
         except BaseException:
-            self._stack = None
+            self._entered_in = None
             raise
         return self
 
@@ -317,7 +328,8 @@ class Bridge(Subscribers, Conversations):
                     await stack.enter_async_context(function)
             if not all(each.when_paused for each in self.bus.subscribers):
                 await stack.enter_async_context(self._pauses)
-            stack.enter_context(forks.letting_go(partial(end_in, asyncio.get_running_loop())))
+            loop = asyncio.get_running_loop()
+            self._forked.enter_context(forks.letting_go(partial(end_in, loop)))
             stack.callback(self._has_stopped)
             stack.push_async_callback(self._close_deliveries)
             for subscriber in self.bus.subscribers:
@@ -342,7 +354,7 @@ class Bridge(Subscribers, Conversations):
                 if subscriber.name == NAME:
                     self._outbox.delivery = delivery
                 self._deliveries[subscriber.name] = delivery
-            self._is_running = True  # a function may use the bridge from its first event on
+            self._loop = loop  # a function may use the bridge from its first event on
             for delivery in self._deliveries.values():
                 await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
@@ -354,7 +366,8 @@ class Bridge(Subscribers, Conversations):
             self._stack = stack.pop_all()
 
     def _has_stopped(self) -> None:
-        self._is_running = False
+        self._loop = None
+        self._forked.close()
 
     async def _close_deliveries(self) -> None:
         # All at once: each waits a moment for functions that do not end.
@@ -392,9 +405,13 @@ class Bridge(Subscribers, Conversations):
     async def __aexit__(self, *_: object) -> None:
         """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
         self.intake.close()
-        stack, self._stack = self._stack, None
-        if stack is None:
+        if self._entered_in is None:
             return
+        if self._entered_in.is_closed():  # and whatever there was to leave went with it
+            self._entered_in = None
+            self._has_stopped()
+            return
+        stack, self._entered_in = self._stack.pop_all(), None
         try:
             await self.drain(self.server.drain_timeout)
         finally:

@@ -35,9 +35,9 @@ from bridge.model import (
 )
 from bridge.model.codec import content_to_dict, to_dict
 from bridge.model.schema import json_schema
-from bridge.ops import interface
 from bridge.ops.metrics import Metrics
 from bridge.ops.openapi import openapi
+from bridge.ops.shapes import SCHEMAS
 from bridge.runtime import Bridge
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def linked(schema: Mapping[str, Any]) -> str:
     match schema:
         case {"$ref": str(reference)}:
             name = reference.rpartition("/")[2]
-            page = "" if name in interface.SCHEMAS or name in OBJECTS else "events.md"
+            page = "" if name in SCHEMAS or name in OBJECTS else "events.md"
             anchor = {"Event": "events", "Content": "contents"}.get(name, name.lower())
             return f"[{name}]({page}#{anchor})"
         case {"oneOf": list(some)} if some:

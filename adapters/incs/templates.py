@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from bridge.adapter import build
-from bridge.adapter.payload import filled, identifier, instant
+from bridge.adapter.payload import digest, filled, identifier, instant
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.incs.channels import Channels
 from bridge.adapters.whatsapp.account import reason_of
@@ -36,10 +36,12 @@ def template_update(
         channel_id=body.get("channel_id"),
         business_phone=body.get("business_phone"),
     )
-    when = identifier(body.get("received_at")) or hour_of(received_at)
+    at = identifier(body.get("received_at"))
+    # Without a time the content says which one it is: a template may be rejected for two reasons.
+    told = value if at is not None else digest(body)
     return [
         build.template_change(
-            key=template_key(_CHANNEL, template_id, aspect, value, when),
+            key=template_key(_CHANNEL, template_id, aspect, told, at or hour_of(received_at)),
             source=scope.source,
             channel=_CHANNEL,
             account=scope.account,

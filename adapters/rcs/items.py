@@ -237,7 +237,8 @@ def _content(item: JsonObject) -> tuple[Content, ReplyTo | None]:
         shown = _media(sole(item["userFile"]), words)
     if shown is None and "suggestionResponse" in told:
         shown, reply_to = _choice(sole(item["suggestionResponse"]), item, words)
-    if shown is None and "location" in told:
+    # An empty object is a place (see `_location`) only where it is all that there is.
+    if shown is None and "location" in told and (item["location"] != {} or len(told) == 1):
         shown = _location(item["location"], words)
     if shown is None and words is not None:
         shown = build.text(text=words)

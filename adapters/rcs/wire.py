@@ -51,6 +51,7 @@ STATUSES: Final = {
     "READ": Status.READ,
     "DISPLAYED": Status.READ,
     "SEEN": Status.READ,
+    "REVOKED": Status.EXPIRED,
     "TTL_EXPIRATION_REVOKED": Status.EXPIRED,
     "TTL_EXPIRATION_REVOKE_FAILED": Status.UNKNOWN,
 }

@@ -14,7 +14,7 @@ import attrs
 from bridge.adapter import Scope, build
 from bridge.adapter.payload import digest, filled, identifier, instant, mapping, sole
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
-from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
+from bridge.adapters.whatsapp.calls import CALLS, calls_in, items_alone, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import identity_of, party
@@ -30,9 +30,10 @@ from bridge.model import (
     TemplateAspect,
     TemplateChange,
 )
-from bridge.model.keys import event_key, hour_of, template_key
+from bridge.model.keys import event_key, folded, hour_of, template_key
 
 _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
+_NAMING: Final = frozenset({"wa_id", "user_id", "parent_user_id", "detail"})
 _NO_REASON: Final = "none"
 GROUPS: Final = "groups"  # what the fields about groups tell of
 
@@ -45,13 +46,15 @@ def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
 def translate_notices(
     field: str, change: JsonObject, entry: JsonObject, scope: Scope
 ) -> Sequence[Notice]:
-    """Translate a change that the model has no event of its own for; each call stands alone."""
-    if field != CALLS:
-        return (_notice(field, change, entry, scope),)
+    """Translate a change that the model has no event of its own for.
+
+    Each call and each group stands alone.
+    """
     found: list[Notice] = []
-    for value in calls_in(change.get("value")):
+    whole = change.get("value")
+    for value in calls_in(whole) if field == CALLS else items_alone(whole, GROUPS):
         told = _notice(field, {**change, "value": value} if value else change, entry, scope)
-        found.append(with_caller(told, value, scope))
+        found.append(with_caller(told, value, scope) if field == CALLS else told)
     return found
 
 
@@ -90,8 +93,11 @@ def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange
     card = value.cards.of(*ids)
     user = party(*ids, card)
     identity = identity_of(user) or identifier(item.get("wa_id"))
+    # The same change is told with the user's id and without it, and with other words for it.
+    told = {name: part for name, part in item.items() if name not in _NAMING}
+    known_by = None if identity is None else folded(identity)
     return build.consent_change(
-        key=event_key(ConsentChange.kind, scope.channel, scope.identity(item)),
+        key=event_key(ConsentChange.kind, scope.channel, scope.identity(told, known_by)),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
@@ -207,14 +213,16 @@ def translate_template(
         side = _ANNOUNCEMENT
     template_id = required_id(change, "value", "message_template_id")
     value = required_text(change, "value", side.value) if side.value is not None else None
+    at = filled(entry.get("time"))
     return build.template_change(
         key=template_key(
             scope.channel,
             template_id,
             side.aspect,
-            # An edit has no word for its outcome: its content says which one it is.
-            value if value is not None else digest(told),
-            filled(entry.get("time")) or hour_of(scope.received_at),
+            # An edit has no word for its outcome, what is announced has that of what follows, and
+            # the same word may come twice within an hour: then the content says which one it is.
+            digest(told) if value is None or at is None or is_announced else value,
+            at or hour_of(scope.received_at),
         ),
         source=scope.source,
         channel=scope.channel,

@@ -33,11 +33,16 @@ _ACCEPTED: Final = "accepted"
 
 def calls_in(value: JsonValue) -> Sequence[JsonObject]:
     """Return a value once for each call that it tells of, without the others; or as it is."""
+    return items_alone(value, *_ITEMS)
+
+
+def items_alone(value: JsonValue, *names: str) -> Sequence[JsonObject]:
+    """Return a value once for each item of its arrays of these names, without the others."""
     told = mapping(value)
-    found = [(name, item) for name in _ITEMS for item in sequence(told.get(name))]
-    if len(found) < 2:  # noqa: PLR2004 - one call is what nearly all tell
+    found = [(name, item) for name in names for item in sequence(told.get(name))]
+    if len(found) < 2:  # noqa: PLR2004 - one is what nearly all tell
         return (told,)
-    shared = {name: part for name, part in told.items() if name not in _ITEMS}
+    shared = {name: part for name, part in told.items() if name not in names}
     return [{**shared, name: [item]} for name, item in found]
 
 

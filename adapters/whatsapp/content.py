@@ -179,11 +179,11 @@ def _choice(
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/interactive
 def _interactive(message: JsonObject) -> Content | None:
     part = sole(message.get("interactive"))
-    beside = [name for name in _ANSWERS if type(part.get(name)) is dict]
+    beside = [name for name in _ANSWERS if isinstance(part.get(name), dict | list)]
     kind = filled(part.get("type")) or next(iter(beside), "interactive")
     for name in (kind.lower(), *beside):
         read = _ANSWERS.get(name)
-        shown = None if read is None else read(part, mapping(part.get(name)))
+        shown = None if read is None else read(part, sole(part.get(name)))
         if shown is not None:
             return shown
     # Seen with an error in its place: the user did answer, and no callback says what. What the

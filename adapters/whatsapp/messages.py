@@ -14,9 +14,11 @@ from bridge.adapter.payload import boolean, filled, first, identifier, instant, 
 from bridge.adapter.reading import JsonObject, required_id
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.content import translate_content
+from bridge.adapters.whatsapp.shared_contacts import shared_phone
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import identity_of, is_user_id, party, product_in, referral
 from bridge.model import (
+    Contacts,
     Direction,
     Forwarded,
     JsonValue,
@@ -31,7 +33,7 @@ from bridge.model import (
 )
 from bridge.model.keys import folded
 
-_FROM: Final = ("from", "from_user_id", "from_parent_user_id")
+FROM: Final = ("from", "from_user_id", "from_parent_user_id")
 _TO: Final = ("to", "to_user_id", "to_parent_user_id")
 
 # Members of an enum are looked up once: each look-up takes as long as a call.
@@ -70,7 +72,7 @@ def translate_message(
     # An imported message is old, and the id of its media was made for this callback.
     content = translate_content(item, scope.received_at if imported else occurred_at)
     outbound = value.origin is not _BY_USER and _is_outbound(item, value)
-    number, user_id, parent_user_id = map(item.get, _TO if outbound else _FROM)
+    number, user_id, parent_user_id = map(item.get, _TO if outbound else FROM)
     group_id = identifier(item["group_id"]) if "group_id" in item else None
     if value.peer is not None and group_id is None:
         if identifier(number) is None:
@@ -84,6 +86,8 @@ def translate_message(
     if "identity" in item and user.identity_key_hash is None:
         hashed = filled(mapping(item["identity"]).get("hash"))
         user = attrs.evolve(user, identity_key_hash=hashed)
+    if user.phone is None and type(content) is Contacts and not outbound:
+        user = attrs.evolve(user, phone=shared_phone(content))
     if type(content) is System:
         if identity_of(user) is None:  # told only as who changed a name
             user = content.after or content.before or user
@@ -175,7 +179,7 @@ def _is_outbound(item: JsonObject, value: ValueContext) -> bool:
         return not value.is_business(recipient)
     if any(item.get(name) is not None for name in _TO):
         return True
-    if any(item.get(name) is not None for name in _FROM[1:]):
+    if any(item.get(name) is not None for name in FROM[1:]):
         return False  # a business has no user id
     sender, peer = phone(item.get("from")), phone(value.peer)
     if sender is None or peer is None:
@@ -207,7 +211,7 @@ def _quoted_party(
     context: JsonObject, value: ValueContext, user: Party, group_id: str | None
 ) -> Party | None:
     """Return who wrote a quoted message: of the two in a conversation, or whoever is in a group."""
-    number, user_id, parent_user_id = map(context.get, _FROM)
+    number, user_id, parent_user_id = map(context.get, FROM)
     author = party(number, user_id, parent_user_id, {})
     wa_id = identifier(number)
     if wa_id is None or is_user_id(wa_id) or user_id is not None or parent_user_id is not None:

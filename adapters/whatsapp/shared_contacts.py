@@ -11,11 +11,12 @@ from typing import Any, Final
 import attrs
 
 from bridge.adapter import build
-from bridge.adapter.payload import filled, identifier, mapping, several
+from bridge.adapter.payload import filled, identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
-from bridge.model import ContactCard, JsonValue, Organisation
+from bridge.model import ContactCard, Contacts, JsonValue, Organisation
 
 _PHOTO: Final = re.compile(r"^PHOTO[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*", re.IGNORECASE | re.MULTILINE)
+_ASKED_FOR: Final = "contact_request"
 _MOST_VCARD: Final = 4096
 """How many characters of vCards are read in one message, pictures left out.
 
@@ -41,6 +42,17 @@ def shared_contacts(message: JsonObject) -> tuple[ContactCard, ...] | None:
         told = _card(card, origin)
         result.append(_completed(told, vcard) if vcard and left >= 0 else told)
     return tuple(result)
+
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+def shared_phone(content: Contacts) -> str | None:
+    """Return the user's own phone, where the user gave it as the business asked for it.
+
+    WhatsApp vouches for it (origin `contact_request`); any other card may be somebody else's.
+    """
+    cards = [card for card in content.contacts if (card.origin or "").lower() == _ASKED_FOR]
+    told = {phone(each.user_id) or phone(each.phone) for card in cards for each in card.phones}
+    return told.pop() if len(told) == 1 else None
 
 
 def _card(card: JsonObject, origin: str | None) -> ContactCard:

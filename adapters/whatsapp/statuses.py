@@ -33,6 +33,7 @@ from bridge.model.keys import event_key, status_key
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
     "pending": Status.ACCEPTED,
+    "accepted": Status.ACCEPTED,  # seen through gateways; else only the response says it
     "sent": Status.SENT,
     "delivered": Status.DELIVERED,
     "read": Status.READ,

@@ -24,10 +24,10 @@ from bridge.adapters.whatsapp.account import (
     translate_preference,
     translate_user_id,
 )
-from bridge.adapters.whatsapp.calls import CALLS, calls_in, with_caller
+from bridge.adapters.whatsapp.calls import CALLS, calls_in, items_alone, with_caller
 from bridge.adapters.whatsapp.cards import without_others
 from bridge.adapters.whatsapp.handovers import HANDOVERS, is_handover, translate_handover
-from bridge.adapters.whatsapp.messages import translate_echo, translate_message
+from bridge.adapters.whatsapp.messages import FROM, translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import translate_status
 from bridge.adapters.whatsapp.value_context import ValueContext, context_of
 from bridge.adapters.whatsapp.wire import MESSAGES, NOTHING
@@ -80,7 +80,7 @@ def translate_value(
         scope,
         Origin.HISTORY if field == _HISTORY else Origin.USER,
         owned=field != _STANDBY,
-        is_alone=lambda: _is_one_message(value),
+        is_alone=lambda: _is_one_user(value),
     )
     events = _parts(value, context, steps)
     standby = value.get(_STANDBY)
@@ -100,12 +100,19 @@ def translate_value(
     return events
 
 
-def _is_one_message(value: JsonObject) -> bool:
-    """Return whether one message is all that a value tells, so that its card is the sender's."""
+def _is_one_user(value: JsonObject) -> bool:
+    """Return whether the only card of a value is that of whoever wrote all that it tells.
+
+    So it is where one message is all, and where no message says whose it is.
+    """
     standby = mapping(value.get(_STANDBY))
     told = [part[name] for part in (value, standby) for name in _ARRAYS if part.get(name)]
     only = value.get(MESSAGES) or standby.get(MESSAGES)
-    return len(told) == 1 and told[0] is only and bool(sole(only))
+    if len(told) != 1 or told[0] is not only:
+        return False
+    return bool(sole(only)) or not any(
+        mapping(each).get(name) for each in sequence(only) for name in FROM
+    )
 
 
 def _parts(value: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:
@@ -201,9 +208,11 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
         if name == CALLS:
             for call in calls_in({**part, "statuses": None}):
                 yield with_caller(_beside(name, call.get(name, told), scope), call, scope)
+        elif name == GROUPS:
+            for group in items_alone(part, GROUPS):
+                yield of_group(_beside(name, group[name], scope), group, scope)
         elif name not in _KNOWN:
-            notice = _beside(name, told, scope)
-            yield of_group(notice, part, scope) if name == GROUPS else notice
+            yield _beside(name, told, scope)
     if part is value:
         metadata = part.get("metadata")
         if metadata is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 from cyclopts import Parameter
 
@@ -21,7 +24,6 @@ from bridge.errors import BridgeError, ConfigurationError
 if TYPE_CHECKING:
     from bridge.settings import JournalSettings
 
-_PRIVATE: Final = 0o600
 _PIECE: Final = 1 << 20
 
 
@@ -46,37 +48,56 @@ def export(
     Parameters
     ----------
     file
-        A new file, for you alone to read; standard output if left out.
+        A new file, for you alone to read, which is there once it is whole; standard output if
+        left out.
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     path = configuration.find(config, or_example=False)
-    with ExitStack() as stack:
-        out = sys.stdout.buffer
-        if file is not None and str(file) != "-":
-            try:
-                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-            except OSError as error:
-                raise UsageError(f"{file} cannot be made: {error.strerror}") from error
-            out = stack.enter_context(os.fdopen(descriptor, "wb", buffering=0))
-
-        def write(data: bytes) -> None:
-            try:
-                while data:
-                    data = data[out.write(data) :]
-                out.flush()
-            except OSError as error:  # not to be taken for one of the connection's
-                name = "standard output" if out is sys.stdout.buffer else file
-                raise _NotWritten(f"{name} cannot be written: {error.strerror}") from error
-
+    if file is None or str(file) == "-":
         try:
-            _copy(path, write)
+            _copy(path, partial(_write, sys.stdout.buffer, "standard output"))
         except _NotWritten as error:
-            if out is sys.stdout.buffer and error.__cause__ is not None:
+            if error.__cause__ is not None:
                 raise error.__cause__ from None  # as wherever something is printed
             raise
-    say("exported" if file is None else f"exported to {file}")
+        say("exported")
+        return Exit.OK
+    with _new(file) as out:
+        _copy(path, partial(_write, out, file))
+    say(f"exported to {file}")
     return Exit.OK
+
+
+@contextmanager
+def _new(file: Path) -> Iterator[BinaryIO]:
+    """Give a file that gets its name once it is whole; of one that fails nothing is left."""
+    try:
+        if os.path.lexists(file):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        descriptor, part = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be made: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as out:
+            yield out
+            try:
+                os.fsync(out.fileno())
+                Path(part).rename(file)
+            except OSError as error:
+                raise _NotWritten(f"{file} cannot be written: {error.strerror}") from error
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _write(out: BinaryIO, name: object, data: bytes) -> None:
+    try:
+        while data:
+            data = data[out.write(data) :]
+        out.flush()
+    except OSError as error:  # not to be taken for one of the connection's
+        raise _NotWritten(f"{name} cannot be written: {error.strerror}") from error
 
 
 def _copy(path: Path, write: Callable[[bytes], object]) -> None:

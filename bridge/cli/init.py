@@ -275,9 +275,8 @@ def _escaped(text: str) -> str:
 def _checked(text: str, path: Path) -> Settings:
     """Return the settings of a document. Raises `ConfigurationError` where it is wrong."""
     from bridge.cli.check import mistakes
-    from bridge.settings import loads
 
-    settings = loads(text, installed.settings_class, installed=installed.adapters(), path=path)
+    settings = installed.loads(text, path=path)
     problems = mistakes(settings)
     if problems:
         raise ConfigurationError(problems)

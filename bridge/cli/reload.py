@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -59,7 +60,7 @@ def supervise(command: Sequence[str], program: str | None, config: Path | None) 
                     say("something has changed: starting again")
                 end(child)
                 child = None
-        code = Exit.OK if child is None else end(child, patience=None)
+        code = Exit.OK if child is None else end(child, patience=inf)
         return code if code >= 0 else 128 - code  # as a shell tells that a signal ended it
 
 
@@ -88,8 +89,12 @@ def _sources(module: str) -> list[Path]:
     return [Path(spec.origin)] if places is None else list(map(Path, places))
 
 
-def end(child: subprocess.Popen[bytes], patience: float | None = _PATIENCE) -> int:
-    """Tell a server to stop, kill it where it takes longer, and return its code."""
+def end(child: subprocess.Popen[bytes], patience: float = _PATIENCE) -> int:
+    """Tell a server to stop, kill it where it takes longer, and return its code.
+
+    To wait for ever, give infinity: then it looks often, and a signal that came just as it began
+    to wait is seen.
+    """
     child.terminate()
     try:
         return child.wait(patience)

@@ -29,7 +29,7 @@ from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
 from bridge.cli.serve import DEVELOPING
 from bridge.cli.stopping import Stopping
-from bridge.cli.terminal import Exit, UsageError, counted, fail, say
+from bridge.cli.terminal import Exit, UsageError, counted, say
 from bridge.delivery.functions import name_of
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem
@@ -43,7 +43,6 @@ from bridge.raised import raised_at
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
 from bridge.settings.admin import is_loopback
-from bridge.settings.wording import no_listener
 
 if TYPE_CHECKING:
     from bridge.testing.chat import Chat
@@ -93,9 +92,6 @@ def run(
             _run(runner.get_loop(), _serve(bridge, settings, is_elsewhere=is_elsewhere))
         except asyncio.CancelledError:
             _log.info("stopped before it had started")
-        except OSError as error:
-            fail(no_listener(settings.server.host, settings.server.port, error))
-            return Exit.FAILURE
         else:
             _log.info("stopped")
         _mend_streams()

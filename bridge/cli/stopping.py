@@ -30,7 +30,7 @@ _ONE: Final = 0.01  # seconds within which signals are one: a terminal and a par
 _TO_CLOSE: Final = 1.8  # seconds after the drain's, to cancel what is left and close the journal
 _TO_EXIT: Final = 2.0  # seconds, once all is closed
 _TO_SAY: Final = 0.3  # seconds
-_LOOK_EVERY: Final = 0.2  # seconds; how long the signals may be somebody else's
+_LOOK_EVERY: Final = 0.2  # seconds; how long a signal may be somebody else's, or go unseen
 _HELD_UP: Final = 1.0  # seconds in which the event loop did not come round
 
 _log: Final = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Stopping:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handler)
         threading.Thread(target=self._watch, name="stopping", daemon=True).start()
+        self._wake()
         self._stack.enter_context(forks.letting_go(self._give_back))
         return self
 
@@ -143,6 +144,10 @@ class Stopping:
         self._stop.set()
         if self._starting is not None:
             self._starting.cancel()
+
+    def _wake(self) -> None:
+        """Wake the loop soon: a signal that came just as it began to wait is handled only then."""
+        self._loop.call_later(_LOOK_EVERY, self._wake)
 
     def _watch(self) -> None:
         until: float | None = None

@@ -17,7 +17,7 @@ import attrs
 from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery.attempt import FIRST, Attempt, Later
 from bridge.delivery.failures import Failures
-from bridge.delivery.gathering import LONGEST, MOST, Gathered, burst_of
+from bridge.delivery.gathering import MOST, Gathered, burst_of
 from bridge.delivery.lanes import QUEUE, Lane, Lanes
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.progress import Progress
@@ -38,8 +38,6 @@ _MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing n
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
 _SLICE: Final = 0.0005  # seconds in which entries are begun with before others have their turn
-_SAVE_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
-_SAVE_SKIPPED: Final = 0.1  # seconds; what is only passed over may be so again
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
 
@@ -79,7 +77,6 @@ class Delivery:
         self._policy = policy
         self._observers = Observers() if observers is None else observers
         self._clock = clock
-        self._gather = gather
         self._pauses = pauses
         self._gathered = None if gather is None else Gathered(function)
         self._at_once = _AT_ONCE if gather is None else MOST
@@ -108,7 +105,6 @@ class Delivery:
         self._is_closing = False
         self._is_stopped = False
         self._is_verbose = False
-        self._skipped: asyncio.TimerHandle | None = None
         self._begun: dict[str, bool] = {}  # keys under way, and whether that is held for them
 
         self._batch: deque[Entry] = deque()
@@ -124,12 +120,13 @@ class Delivery:
             max_delay=policy.max_delay,
             call=self._call,
             moved=self._moved,
+            silence=gather or 0.0,
         )
 
     async def __aenter__(self) -> Self:
         """Take up where the subscriber stopped. Raises `JournalError`."""
         await self.wake()
-        self._tasks.start("save", self._save)
+        self._tasks.start("save", partial(self._progress.keep_saved, self._not_saved))
         self._tasks.start("read", self._read)
         return self
 
@@ -140,8 +137,7 @@ class Delivery:
         """
         self._is_closing = True
         self._lanes.close()
-        if self._skipped is not None:
-            self._skipped.cancel()
+        self._progress.close()
         await self._tasks.close()
         await self._runner.close(_TO_CLOSE)
         with suppress(JournalError):
@@ -157,9 +153,7 @@ class Delivery:
             await self._next_move()
         self._take_no_more()
         if up_to is not None:
-            for lane in self._lanes.by_name.values():
-                if lane.gathers_until is not None and not lane.queued:
-                    self._lanes.schedule(lane, 0)
+            self._lanes.end_gathering()
         while self._is_busy(with_held=up_to is not None):
             await self._next_move()
 
@@ -227,13 +221,7 @@ class Delivery:
 
         With `at_once`, the first of each lane is due now.
         """
-        for name, due_at in (await self._cursor.waiting()).items():
-            lane = self._lanes.get(name)
-            self._lanes.mark_held(lane)
-            if lane.queued:
-                lane.look_again = True
-            else:
-                self._lanes.schedule(lane, 0 if at_once else self._lanes.until(due_at))
+        self._lanes.wake(await self._cursor.waiting(), at_once=at_once)
 
     # --- taking in -----------------------------------------------------------------------
 
@@ -297,13 +285,9 @@ class Delivery:
             if time.monotonic() > until:
                 self._call()  # a function that never waits must not hold up others
                 break
-        if not self._progress.changed.is_set() and self._skipped is None:
-            self._skipped = self._loop.call_later(_SAVE_SKIPPED, self._save_skipped)
+        if not self._progress.changed.is_set():
+            self._progress.save_in_a_while()
         self._moved_on()
-
-    def _save_skipped(self) -> None:
-        self._skipped = None
-        self._progress.changed.set()
 
     def _take(self, entry: Entry) -> None:
         """Begin with an entry, or put it behind what its lane is busy with."""
@@ -313,8 +297,8 @@ class Delivery:
         if not self._wants(entry.event):
             return
         lane = self._lanes.by_name.get(entry.lane)
-        if self._gather is not None:
-            self._gather_up(lane, entry, self._gather)
+        if self._gathered is not None:
+            self._lanes.gather(entry)
         elif lane is None:
             try:
                 running = self._runner.begin(entry.event, FIRST)
@@ -332,17 +316,6 @@ class Delivery:
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
-
-    def _gather_up(self, lane: Lane | None, entry: Entry, silence: float) -> None:
-        """Let the journal hold a message until nothing has followed it for so many seconds."""
-        due_at = self._clock.time() + silence
-        now = self._clock.monotonic()
-        if lane is None:
-            lane = self._lanes.get(entry.lane)
-            lane.gathers_until = now + LONGEST * silence
-        self._lanes.hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
-        if lane.gathers_until is not None and not lane.queued:
-            self._lanes.schedule(lane, min(silence, lane.gathers_until - now))
 
     def _break(self, entry: Entry, error: Exception) -> None:
         """Hold an entry with which our own code has failed."""
@@ -379,7 +352,7 @@ class Delivery:
         def ended(error: BaseException | None) -> None:
             self._busy -= 1
             self._call()
-            self._safely(self._after, lane, entry, error)
+            self._after(lane, entry, error)
 
         running.ended = ended
         running.overdue = partial(self._safely, self._hold_back, lane)
@@ -399,6 +372,17 @@ class Delivery:
 
     def _after(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         """Note what became of the first entry of a lane; the next one has its turn later."""
+        try:
+            self._go_on(lane, entry, error)
+        except Exception as bug:  # noqa: BLE001 - a bug, which must lose neither entry nor lane
+            report(self._who, "delivery", bug)
+            self._died()
+            for each in (entry, *(other for other in lane.entries if other is not entry)):
+                self._lanes.hold(lane, Held(entry=each))
+            lane.entries.clear()
+            self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
+
+    def _go_on(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         if self._is_closing:
             return  # it was cut off, and comes again
         held, lane.trying = lane.trying, None
@@ -451,8 +435,8 @@ class Delivery:
         for burst in bursts:
             seconds = self._lanes.until(burst[-1].retry.due_at)
             if seconds > 0 and not lane.is_due:
-                if self._gather is not None and burst[0].retry.tries == 0:
-                    lane.gathers_until = self._clock.monotonic() + LONGEST * self._gather
+                if burst[0].retry.tries == 0:
+                    self._lanes.begin_gathering(lane)
                 self._lanes.schedule(lane, seconds)
                 return
             lane.is_due = False
@@ -567,19 +551,9 @@ class Delivery:
 
     # --- our own -------------------------------------------------------------------------
 
-    async def _save(self) -> None:
-        next_at = 0.0
-        while True:
-            await self._progress.changed.wait()
-            # At once where that has taken long enough: functions may block the loop.
-            if (seconds := next_at - self._loop.time()) > 0:
-                await asyncio.sleep(seconds)
-            next_at = self._loop.time() + _SAVE_EVERY
-            try:
-                await self._progress.save()
-            except JournalError as error:
-                self._log_error("cannot save progress", error)
-                await asyncio.sleep(_AFTER_JOURNAL_ERROR)
+    async def _not_saved(self, error: JournalError) -> None:
+        self._log_error("cannot save progress", error)
+        await asyncio.sleep(_AFTER_JOURNAL_ERROR)
 
     def _safely(self, step: Callable[..., None], *args: object) -> None:
         """Go on whatever happens, as a task of ours does."""

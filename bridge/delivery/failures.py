@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextvars import Context
 from typing import Final
@@ -59,8 +60,9 @@ class Failures:
         now = self.clock.time()
         tries = held.retry.tries + 1
         is_last = self._is_last(error, tries)
-        seconds = error.seconds if is_a(error, RetryIn) else delay(self.policy, tries)
-        where = where_of(error, self.function) or name_of(self.function)
+        asked = _asked(error) if is_a(error, RetryIn) else None
+        seconds = delay(self.policy, tries) if asked is None else asked
+        where = self._where(error)
         key = held.entry.event.key
         context.run(
             _log.log,
@@ -95,6 +97,12 @@ class Failures:
         )
         return retry, seconds
 
+    def _where(self, error: BaseException) -> str:
+        try:
+            return where_of(error, self.function) or name_of(self.function)
+        except Exception:  # noqa: BLE001 - an object's own attributes may raise
+            return "an unknown line"
+
     def put_off(self, held: Held, later: Later) -> Retry:
         """Return the record of an entry that has another turn in a while."""
         now = self.clock.time()
@@ -117,3 +125,12 @@ class Failures:
             failed_at=now,
             error=str(later),
         )
+
+
+def _asked(error: RetryIn) -> float | None:
+    """Return how many seconds to wait, where a class of somebody's has left that in order."""
+    try:
+        seconds = float(error.seconds)
+    except Exception:  # noqa: BLE001 - the class's own code
+        return None
+    return seconds if 0 <= seconds < math.inf else None

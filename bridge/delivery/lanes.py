@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
 
 from bridge.clock import Clock, Timer
 from bridge.delivery.attempt import Later
+from bridge.delivery.gathering import LONGEST
 from bridge.delivery.progress import Progress
-from bridge.journal.protocol import Entry, Held
+from bridge.journal.protocol import Entry, Held, Retry
 
 QUEUE: Final = 64
 """At most so many of the entries that are under way wait in one lane's memory."""
@@ -42,7 +43,8 @@ class Lanes:
 
     `waiting` is how many have something that the journal holds. `call` is called when a lane has
     become ready, and `moved` is set when one has been put off. No lane waits for longer than
-    `max_delay` because of a clock that was set.
+    `max_delay` because of a clock that was set. Where messages are gathered, they wait for
+    so many seconds of `silence`, which is 0 elsewhere.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Lanes:
         max_delay: float,
         call: Callable[[], None],
         moved: asyncio.Event,
+        silence: float,
     ) -> None:
         self.by_name: dict[str, Lane] = {}
         self.ready: deque[Lane] = deque()  # bounded by what is under way, and the lanes
@@ -63,6 +66,7 @@ class Lanes:
         self._max_delay = max_delay
         self._call = call
         self._moved = moved
+        self._silence = silence
 
     def close(self) -> None:
         """Let no lane have another turn by itself."""
@@ -101,6 +105,16 @@ class Lanes:
             lane.held = True
             self.waiting += 1
 
+    def wake(self, waiting: Mapping[str, float | None], *, at_once: bool) -> None:
+        """Let lanes for which the journal holds something have their turn when that is due."""
+        for name, due_at in waiting.items():
+            lane = self.get(name)
+            self.mark_held(lane)
+            if lane.queued:
+                lane.look_again = True
+            else:
+                self.schedule(lane, 0 if at_once else self.until(due_at))
+
     def enqueue(self, lane: Lane) -> None:
         """Let a lane have its turn."""
         lane.queued = True
@@ -138,3 +152,28 @@ class Lanes:
             self._parked -= 1
         lane.is_due = True
         self.enqueue(lane)
+
+    # --- bursts ----------------------------------------------------------------------------
+
+    def gather(self, entry: Entry) -> None:
+        """Let the journal hold a message until nothing has followed it for a while."""
+        lane = self.by_name.get(entry.lane)
+        if lane is None:
+            lane = self.get(entry.lane)
+            self.begin_gathering(lane)
+        due_at = self._clock.time() + self._silence
+        self.hold(lane, Held(entry=entry, retry=Retry(due_at=due_at)))
+        if lane.gathers_until is not None and not lane.queued:
+            longest = lane.gathers_until - self._clock.monotonic()
+            self.schedule(lane, min(self._silence, longest))
+
+    def begin_gathering(self, lane: Lane) -> None:
+        """Note that a burst begins, if any is gathered."""
+        if self._silence:
+            lane.gathers_until = self._clock.monotonic() + LONGEST * self._silence
+
+    def end_gathering(self) -> None:
+        """Let what has been gathered so far have its turn now."""
+        for lane in self.by_name.values():
+            if lane.gathers_until is not None and not lane.queued:
+                self.schedule(lane, 0)

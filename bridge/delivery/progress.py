@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from bridge.errors import JournalError
 from bridge.journal.protocol import Cursor, Entry, Held, Settlement
+
+_EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
+_SKIPPED: Final = 0.1  # seconds; what is only passed over may be so again
 
 
 class Progress:
@@ -31,6 +36,12 @@ class Progress:
         self._held: dict[int, Held] = {}
         self._released: set[int] = set()
         self._dead: list[Held] = []
+        self._skipped: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Let nothing be saved any more, but by `save`."""
+        if self._skipped is not None:
+            self._skipped.cancel()
 
     def begin(self, entry: Entry) -> None:
         """Note that an entry is under way."""
@@ -57,6 +68,31 @@ class Progress:
         """Make an entry a dead letter."""
         self._dead.append(held)
         self.changed.set()
+
+    def save_in_a_while(self) -> None:
+        """Let what was only passed over be saved, by and by."""
+        if self._skipped is None:
+            loop = asyncio.get_running_loop()
+            self._skipped = loop.call_later(_SKIPPED, self._save_skipped)
+
+    def _save_skipped(self) -> None:
+        self._skipped = None
+        self.changed.set()
+
+    async def keep_saved(self, failed: Callable[[JournalError], Awaitable[None]]) -> None:
+        """Save what changes, as long as the task runs; `failed` waits before the next time."""
+        time = asyncio.get_running_loop().time
+        next_at = 0.0
+        while True:
+            await self.changed.wait()
+            # At once where that has taken long enough: functions may block the loop.
+            if (seconds := next_at - time()) > 0:
+                await asyncio.sleep(seconds)
+            next_at = time() + _EVERY
+            try:
+                await self.save()
+            except JournalError as error:
+                await failed(error)
 
     async def save(self) -> None:
         """Tell the journal what has been noted so far.

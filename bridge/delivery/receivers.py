@@ -89,6 +89,8 @@ class Receivers:
         """Serve the receivers that are connected, and from now on those that connect."""
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks("plain receivers")
+        self._receivers.clear()  # of a loop that was closed before they were
+        self.opening.clear()
         for signal in self._bus.signals.values():
             signal.receiver_connected.connect(self._changed)
             signal.receiver_disconnected.connect(self._changed)

@@ -16,6 +16,8 @@ import logging
 from asyncio import AbstractEventLoop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from sys import getrefcount
@@ -62,9 +64,13 @@ class Running:
     is_late: bool = False
 
     def cancel(self) -> None:
-        """Raise CancelledError where the function waits; a thread cannot be interrupted."""
+        """Raise CancelledError where the function waits; a thread cannot be interrupted.
+
+        To cancel a task is to run code of what it waits for, which may raise.
+        """
         if self.task is not None:
-            self.task.cancel()
+            with suppress(Exception):  # such as RecursionError, where it waits for itself
+                self.task.cancel()
 
 
 class Runner:
@@ -397,7 +403,8 @@ class _Coroutine(Coroutine[Any, Any, None]):
         """
         _LEFT.append(self._coroutine)  # to be closed is what it would ignore too
         self._coroutine = None
-        self.task.cancel()
+        with suppress(Exception):  # as above
+            self.task.cancel()
 
     def close(self) -> None:
         if self._coroutine is not None:
@@ -434,6 +441,8 @@ def _coroutine_of(result: object) -> Coroutine[Any, Any, object] | None:
     """
     if result is None:
         return None
+    if isinstance(result, Future):  # of an executor, or of `run_coroutine_threadsafe`
+        return _awaiting(asyncio.wrap_future(result))
     if inspect.isawaitable(result):
         return _awaiting(result)
     if inspect.isgenerator(result) or inspect.isasyncgen(result):

@@ -13,7 +13,7 @@ from bridge.delivery.functions import is_async, plain
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.start import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
-from bridge.raised import writable
+from bridge.raised import described, writable
 from bridge.settings import DeliverySettings, seconds
 from bridge.settings.wording import quoted, unknown
 
@@ -228,6 +228,13 @@ def _unknown(key: str, allowed: Iterable[str]) -> str:
 
 def fault_of(function: object, *, in_transaction: bool = False) -> str | None:
     """Return why something cannot be a subscriber's function, or None."""
+    try:
+        return _fault_of(function, in_transaction=in_transaction)
+    except Exception as error:  # noqa: BLE001 - an object's own attributes may raise
+        return f"this cannot be looked at: {described(error)}"
+
+
+def _fault_of(function: object, *, in_transaction: bool) -> str | None:
     if inspect.iscoroutine(function):
         function.close()
         return "this is a coroutine, as a call returns it; give the function itself"

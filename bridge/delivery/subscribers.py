@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from bridge.delivery.bus import Bus
 from bridge.delivery.functions import name_of
+from bridge.delivery.life import Life
 from bridge.delivery.subscriber import Subscriber, check_options, serving_problems
 from bridge.errors import ConfigurationError
 from bridge.journal.start import Start
@@ -51,14 +52,14 @@ class Options(TypedDict, total=False):
     policy: DeliverySettings | None
 
 
-class Subscribers:
+class Subscribers(Life):
     """Who gets which events, and how each of them is served; a part of `Bridge`."""
 
     def __init__(self, policy: DeliverySettings) -> None:
+        Life.__init__(self)
         self.bus = Bus()
         self._policy = policy
         self._policies: dict[str, tuple[DeliverySettings, Start]] = {}
-        self._is_running = False
 
     @overload
     def on(

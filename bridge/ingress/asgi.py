@@ -7,6 +7,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +21,14 @@ from yarl import URL
 
 from bridge.adapter import Callback, Response
 from bridge.adapter.signing import client_address
-from bridge.errors import BodyRefused, BridgeError, Fault, NotRunning, UnknownAdapter
+from bridge.errors import (
+    BodyRefused,
+    BridgeError,
+    ConfigurationError,
+    Fault,
+    NotRunning,
+    UnknownAdapter,
+)
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.ingress.memory import Memory, Room
@@ -55,6 +63,8 @@ class AsgiApplication:
         running: AbstractAsyncContextManager[object],
         otherwise: Application | None = None,
     ) -> None:
+        if otherwise is not None:
+            _check(otherwise)
         self._names = frozenset(intake.mount())
         self._intake = intake
         self._settings = settings
@@ -156,6 +166,17 @@ class AsgiApplication:
                         return bytes(body)
         except TimeoutError:
             raise BodyRefused(Fault.LATE) from None
+
+
+def _check(application: Application) -> None:
+    """Refuse what is no application, or one of WSGI, before the first request finds out."""
+    try:
+        inspect.signature(application).bind(None, None, None)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"asgi() takes an ASGI application, not {type(application).__name__}; one of WSGI "
+            "(Flask, Django's get_wsgi_application) goes into a server of its own"
+        ) from None
 
 
 def _text(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]]:

@@ -331,7 +331,7 @@ class Intake:
         return self._parse(one, verified, one.domain, of_any_age=True)
 
     def _refuse_to_receive(self) -> NoReturn:
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             raise NotRunning("enter the bridge (`async with bridge:`) before it receives")
         raise NotRunning(
             "the bridge runs in another event loop: call `receive` there, as with "
@@ -340,7 +340,7 @@ class Intake:
 
     async def health(self) -> Health:
         """Return whether a callback would be taken now."""
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             return Health(ready=False, reason="the bridge is not running")
         return await self.journal.health()
 

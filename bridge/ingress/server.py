@@ -17,7 +17,7 @@ import attrs
 from aiohttp import HttpVersion11, hdrs, web
 
 from bridge.adapter import ACKNOWLEDGED, Response
-from bridge.errors import UnknownAdapter
+from bridge.errors import BridgeError, UnknownAdapter
 from bridge.ingress import request_id
 from bridge.ingress.connection import Connection, check_parser, connections, forgotten_in_children
 from bridge.ingress.intake import Intake
@@ -32,7 +32,7 @@ from bridge.ingress.responses import (
 from bridge.ingress.web import client_of, respond
 from bridge.journal.protocol import Health
 from bridge.settings import ServerSettings
-from bridge.settings.wording import base_url
+from bridge.settings.wording import base_url, no_listener
 
 _UNNAMED: Final[AbstractContextManager[None]] = nullcontext()
 _TO_CANCEL: Final = 0.05  # seconds
@@ -76,13 +76,16 @@ class Listener:
 async def listening(intake: Intake, settings: ServerSettings) -> AsyncIterator[Listener]:
     """Take callbacks over HTTP until the block ends, and then drain for `drain_timeout` seconds.
 
-    Port 0 is a free one. Raises `OSError` where the address cannot be had.
+    Port 0 is a free one. Raises `BridgeError` where the address cannot be had.
     """
     check_parser()
     handlers = web.Server(_handler(intake, settings))
-    server = await asyncio.get_running_loop().create_server(
-        connections(handlers, settings), settings.host, settings.port
-    )
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            connections(handlers, settings), settings.host, settings.port
+        )
+    except OSError as error:
+        raise BridgeError(no_listener(settings.host, settings.port, error)) from error
     listener = Listener(base_url(*server.sockets[0].getsockname()[:2]), server, handlers)
     with forgotten_in_children([server], handlers):
         try:

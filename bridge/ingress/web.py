@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 from aiohttp import ClientPayloadError, hdrs, web
@@ -17,7 +17,7 @@ from yarl import URL
 
 from bridge.adapter import Callback, Response
 from bridge.adapter.signing import Address, client_address
-from bridge.errors import BodyRefused, BridgeError, Fault, UnknownAdapter
+from bridge.errors import BodyRefused, BridgeError, ConfigurationError, Fault, UnknownAdapter
 from bridge.ingress.intake import Intake
 from bridge.ingress.memory import Memory, Room
 from bridge.ingress.responses import response_to, web_response
@@ -27,24 +27,52 @@ from bridge.settings import ServerSettings
 # What aiohttp gives is of the right types already, so that nothing has to be converted.
 _new_callback: Final = builder(Callback, converted=True)
 
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 _MASKED: Final = "MASKED"  # of letters, which no server quotes
 _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 
 
 def mount(app: web.Application, intake: Intake, settings: ServerSettings) -> None:
-    """Add a route for each adapter, with a 404 of our own below them."""
+    """Add a route for each adapter, with a 404 of our own below them.
+
+    Raises `ConfigurationError`, and adds none, where the application takes no routes or would
+    give callbacks to another one.
+    """
+    _check(app)
     memory = Memory(settings.max_bodies)
-    for name in intake.mount():
+    routes: dict[str, _Handler] = {}
+    for name in intake.adapters:
         handler = _handler(intake, name, settings, memory)
-        app.router.add_route("*", f"{settings.prefix}/{name}", handler)
-        app.router.add_route("*", f"{settings.prefix}/{name}/{{tail:.*}}", handler)
+        routes[f"{settings.prefix}/{name}"] = handler
+        routes[f"{settings.prefix}/{name}/{{tail:.*}}"] = handler
     if settings.prefix:
-        app.router.add_route("*", f"{settings.prefix}/{{unknown:.*}}", _not_found(settings))
+        routes[f"{settings.prefix}/{{unknown:.*}}"] = _not_found(settings)
+    taken = {each.canonical for each in app.router.resources()}
+    for path in routes:
+        if path.replace(":.*", "") in taken:
+            raise ConfigurationError(
+                f"the application has a route for {path} already, which would get what comes "
+                "there: mount a bridge once, and give several of them a `server.prefix` each"
+            )
+    intake.mount()
+    for path, handler in routes.items():
+        app.router.add_route("*", path, handler)
 
 
-def _handler(
-    intake: Intake, name: str, settings: ServerSettings, memory: Memory
-) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _check(app: object) -> None:
+    if not isinstance(app, web.Application):
+        raise ConfigurationError(
+            f"mount() takes an aiohttp.web.Application, not {type(app).__name__}; in other "
+            "frameworks it is `bridge.asgi()` (docs/embed.md)"
+        )
+    if app.pre_frozen:
+        raise ConfigurationError(
+            "the application takes no more routes, since it runs or is set up to: mount the "
+            "bridge before web.run_app, AppRunner.setup and add_subapp"
+        )
+
+
+def _handler(intake: Intake, name: str, settings: ServerSettings, memory: Memory) -> _Handler:
     async def handle(request: web.Request) -> web.Response:
         tail = request.match_info.get("tail", "")
         client = client_of(request, settings)
@@ -58,7 +86,7 @@ def _handler(
     return handle
 
 
-def _not_found(settings: ServerSettings) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _not_found(settings: ServerSettings) -> _Handler:
     async def handle(request: web.Request) -> web.Response:
         _mask(request, settings.prefix, request.match_info["unknown"])
         return web_response(response_to(UnknownAdapter()))

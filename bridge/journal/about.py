@@ -5,19 +5,23 @@ Some messages are about another message, or name it, and do not say themselves w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
 from bridge.journal import tracks
-from bridge.journal.ledger import Ledger
+from bridge.journal.ledger import Ledger, User
 from bridge.journal.telling import together
-from bridge.model import ConversationKind, Direction, Edit, Message, Reaction
-from bridge.model.frozen import evolved
+from bridge.model import ConversationKind, Direction, Edit, Event, Message, Reaction
+from bridge.model.frozen import changer, evolved
 from bridge.model.keys import message_key, shown_key, unshown_key
 
 _OUTBOUND: Final = Direction.OUTBOUND
 _DIRECT: Final = ConversationKind.DIRECT
+_MOST_UNSHOWN: Final = 8  # of one user
+_MOST_COMPLETIONS: Final = 8  # of one event
+_awaiting: Final[Callable[..., User]] = changer(User, "unshown")
 
 
 def quoting(message: Message, ledger: Ledger) -> Message:
@@ -36,14 +40,37 @@ def key_unshown(message: Message) -> str:
     return f"{domain}{unshown_key(message.key.removeprefix(domain))}"
 
 
+def latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
+    """Return the last account that was published of a happening, and the key of the next one."""
+    known = ledger.known(key)
+    if known is None:
+        return None, None
+    first = found = known.event
+    for number in range(1, _MOST_COMPLETIONS + 1):
+        more = f"{first.key}/more/{number}"
+        if not ledger.knows(more):
+            return found, more
+        known = ledger.known(more)
+        found = found if known is None else known.event
+    return found, None
+
+
+def note_unshown(message: Message, user: User, ledger: Ledger) -> None:
+    """Remember with its user that a message was told, if it was told only as not shown."""
+    key = shown_key(message)
+    if key is not None and key not in user.unshown:
+        ledger.save(_awaiting(user, (*user.unshown, key)[-_MOST_UNSHOWN:]))
+
+
 def with_unshown(message: Message, ledger: Ledger) -> Message:
     """Return a message with what was known of it when it was published as not shown."""
-    known = ledger.known(key_unshown(message)) if shown_key(message) is None else None
-    other = None if known is None else known.event
+    other = latest(key_unshown(message), ledger)[0] if shown_key(message) is None else None
     if not isinstance(other, Message) or other.direction is not message.direction:
         return message
     return evolved(
         together(message, other),
+        completes=None,
+        newly_owned=None,
         raw=message.raw,
         source=message.source,
         occurred_at=message.occurred_at,

@@ -11,7 +11,7 @@ happening of its own, unless it waits for the message that it is in the place of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Final, TypeAlias
 
@@ -38,7 +38,15 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import OURS, event_key, is_untimed, message_key, shown_key
+from bridge.model.keys import (
+    OURS,
+    event_key,
+    is_of_unshown,
+    is_untimed,
+    message_key,
+    shown_key,
+    unshown_key,
+)
 
 Decision: TypeAlias = tuple[bool, Sequence[Published]]
 """Whether an event is new to the journal, and what is published now because of it.
@@ -47,7 +55,6 @@ Something new may have to wait, and something known may end the waiting of other
 """
 
 _DUPLICATE: Final[Decision] = (False, ())
-_MOST_COMPLETIONS: Final = 8  # of one event
 _OUTBOUND: Final = Direction.OUTBOUND
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
 _moved: Final = changer(Message, "conversation")
@@ -119,12 +126,28 @@ def _names_of(event: Event) -> Sequence[str]:
 
 
 def _keys_of(event: Event) -> tuple[str, ...]:
-    """Return all names of what an event tells; its own key is the first."""
+    """Return all names of what an event tells; its own key is the first.
+
+    What could not be shown of a message has names of its own.
+    """
     if not isinstance(event, Message) or not event.aliases:
         return (event.key,)
-    space = event.id_space or ""
-    others = (message_key(space, alias) for alias in event.aliases)
+    others: Iterable[str] = _alias_keys(event)
+    if shown_key(event) is not None:
+        others = map(unshown_key, others)
     return (event.key, *(tracks.in_domain(event, other) for other in others))
+
+
+def _shown_keys_of(message: Message) -> tuple[str, ...]:
+    """Return all names of the message that one is in the place of; none for any other message."""
+    shown = shown_key(message)
+    if shown is None:
+        return ()
+    return (shown, *(tracks.in_domain(message, key) for key in _alias_keys(message)))
+
+
+def _alias_keys(message: Message) -> Sequence[str]:
+    return [message_key(message.id_space or "", alias) for alias in message.aliases]
 
 
 # --- messages ------------------------------------------------------------------------------
@@ -155,22 +178,26 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     if message.id_space not in (None, OURS):
         message = about.quoting(message, ledger)
     keys = _keys_of(message)
-    shown = shown_key(message)
-    if message.settle is None and not _is_known_from_then(message, shown, ledger):
-        shown = None
-    others = () if shown is None else (shown,)
+    others = _shown_keys_of(message)
+    if message.settle is None and not _is_known_from_then(message, others, ledger):
+        others = ()
     known_keys = list(filter(ledger.knows, (*others, *keys)))
     if not known_keys:
-        message = about.with_unshown(message, ledger)
-        message, user, before = _in_its_conversation(message, ledger)
+        whole = about.with_unshown(message, ledger)
+        if whole.key != message.key:  # what was not shown of it has told the channel's own id
+            return _message(whole, ledger)
+        message, user, before = _in_its_conversation(whole, ledger)
         message = identity.with_phone(message, user)
-        names = (*keys, *others)
+        names = (*_keys_of(message), *others)
         published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
     if message.intent is not None:  # the same intent once more, whatever it says now
         return _DUPLICATE
     found = [known.event for key in known_keys if (known := ledger.known(key)) is not None]
     accounts = {event.key: event for event in found}
+    if others:  # a message that is shown has what was known of it before
+        shown = {key: event for key, event in accounts.items() if shown_key(event) is None}
+        accounts = shown or accounts
     if not accounts:  # erased, or too old
         _claim_others(keys, known_keys[0], ledger)
         return _DUPLICATE
@@ -180,13 +207,13 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     return is_new, (*before, *published)
 
 
-def _is_known_from_then(unshown: Message, key: str | None, ledger: Ledger) -> bool:
-    """Return whether the message with this key is known, and of the time of what is not shown.
+def _is_known_from_then(unshown: Message, keys: Sequence[str], ledger: Ledger) -> bool:
+    """Return whether the message with these keys is known, and of the time of what is not shown.
 
     An edit that cannot be shown is of another time.
     """
-    known = None if key is None else ledger.known(key)
-    return known is not None and known.event.occurred_at == unshown.occurred_at
+    found = map(ledger.known, keys)
+    return any(each is not None and each.event.occurred_at == unshown.occurred_at for each in found)
 
 
 def _in_its_conversation(
@@ -216,6 +243,8 @@ def _in_its_conversation(
     before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
+        if user is not None:
+            about.note_unshown(message, user, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, user, before
@@ -246,11 +275,13 @@ def _told_again(
             keys, freed = waiting.take(lane, keys, ledger)
             published += freed
     if first is None:
+        keys = (*keys, *_keys_of(whole))
         return False, (*published, *waiting.enrich(place, whole, keys, ledger))
-    unshown = message.key if shown_key(message) is not None else None
-    told = [key for key in keys if key not in (unshown, shown_key(first))]
-    _claim_others(told, first.key, ledger)
-    latest, more = _latest(first.key, ledger)
+    is_unshown = shown_key(first) is not None
+    names = (*keys, *_keys_of(whole))
+    same = [key for key in names if is_of_unshown(key, first.domain) is is_unshown]
+    _claim_others(same, first.key, ledger)
+    latest, more = about.latest(first.key, ledger)
     if more is None or not isinstance(latest, Message):
         return False, published
     account = together(latest, whole)
@@ -274,21 +305,6 @@ def _claim_others(keys: Sequence[str], of: str, ledger: Ledger) -> None:
     for key in keys:
         if key != of and not ledger.knows(key):
             ledger.claim(key, of)
-
-
-def _latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
-    """Return the last account that was published of a happening, and the key of the next one."""
-    known = ledger.known(key)
-    if known is None:
-        return None, None
-    first = latest = known.event
-    for number in range(1, _MOST_COMPLETIONS + 1):
-        more = f"{first.key}/more/{number}"
-        if not ledger.knows(more):
-            return latest, more
-        known = ledger.known(more)
-        latest = latest if known is None else known.event
-    return latest, None
 
 
 # --- statuses ------------------------------------------------------------------------------
@@ -322,7 +338,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
 
 def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
     """Publish a repeated status that says more than was said; it moves nothing."""
-    latest, more = _latest(key, ledger)
+    latest, more = about.latest(key, ledger)
     if more is None or not isinstance(latest, StatusChange):
         return _DUPLICATE
     said = told_of_status(latest, change)

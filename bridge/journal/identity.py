@@ -74,7 +74,8 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     """Return whether a message belongs to the conversation that it says, as nearly all do.
 
     Its user is known there by all names that it tells, or by none of them until now, and by no
-    phone that it leaves out. False leaves it to `settle`.
+    phone that it leaves out, and nothing was told of the message before. False leaves it to
+    `settle`.
     """
     where, party = message.conversation, message.sender
     first = party.phone or party.user_id
@@ -91,6 +92,8 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     user = ledger.find(name)
     has_ids = party.user_id is not None or party.parent_user_id is not None
     if user is None:
+        if party.phone is None:
+            return False  # the phone may have been told while the message could not be shown
         identities = _identities(message, party) if has_ids else (first,)
         return _is_new(message, name, identities, at, ledger)
     if not (
@@ -98,6 +101,7 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         and user.conversations.get(account) == where.id
         and at <= user.seen + _DAY
         and first in user.identities
+        and message.key not in user.unshown
         and (not has_ids or (account in user.identified and _has_both(user, party)))
     ):
         return False
@@ -383,6 +387,7 @@ class _Told:
                 conversations={**other.conversations, **user.conversations},
                 identified=_together(user.identified, other.identified),
                 left=_together(user.left, other.left),
+                unshown=_together(other.unshown, user.unshown),
             )
             user = _on_terms(user, *terms.joined(user, other))
             ledger.tie(other.name, user)

@@ -80,6 +80,7 @@ class User:
     By account, too: a free-form message may go until `reply_until`, in seconds. `owned` is whether
     the conversation is ours to answer, where it ever was another's, and `granted` whether the user
     takes marketing, each with the provider's time of that word. A group has a record for these.
+    `unshown` are the keys of the last messages of which was told only that they cannot be shown.
     """
 
     name: str
@@ -92,6 +93,7 @@ class User:
     owned: Mapping[str, Word]
     granted: Mapping[str, Word]
     left: tuple[str, ...] = ()
+    unshown: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -214,6 +216,8 @@ def encode_record(record: Record) -> bytes:
             fields["granted"] = record.granted
         if record.left:
             fields["left"] = record.left
+        if record.unshown:
+            fields["unshown"] = record.unshown
         return orjson.dumps(fields)
     if isinstance(record, Latest):
         return orjson.dumps(
@@ -255,6 +259,7 @@ def decode_record(data: bytes) -> Record:
             owned=found.get("owned", _NONE),
             granted=found.get("granted", _NONE),
             left=tuple(found.get("left", ())),
+            unshown=tuple(found.get("unshown", ())),
         )
     if _LATEST in found:
         return Latest(

@@ -50,13 +50,14 @@ _MORE: Final = {Role.USER: 0, Role.BUSINESS: 1, Role.AGENT: 2}
 def together(first: Message, second: Message) -> Message:
     """Return what two accounts of a message say together, as the fuller one's event.
 
-    The channel's own id names the message, whichever of them knows it, and its key is that of the
-    one that shows it. It belongs where the first one says, unless only the second one tells whose
-    it is.
+    The channel's own id names the message, whichever of them knows it; its key is the one under
+    which it is shown, if one of them shows it. It belongs where the first one says, unless only the
+    second one tells whose it is.
     """
     is_fuller = first.settle is not None and second.settle is None
     full, other = (second, first) if is_fuller else (first, second)
-    named = second if _names_less(first) and not _names_less(second) else first
+    named = second if _is_unresolved(first) and not _is_unresolved(second) else first
+    is_shown = shown_key(first) is None or shown_key(second) is None
     names = (*first.aliases, *second.aliases, first.message_id, second.message_id)
     placed = second if _is_anonymous(first) and not _is_anonymous(second) else first
     numbers = (full.conversation.provider_id, other.conversation.provider_id)
@@ -64,7 +65,7 @@ def together(first: Message, second: Message) -> Message:
         full,
         **_said(full, other),
         content=_content(full, other),
-        key=named.key,
+        key=(shown_key(named) if is_shown else None) or named.key,
         message_id=named.message_id,
         aliases=tuple(dict.fromkeys(each for each in names if each != named.message_id)),
         id_space=_space(first, second) or _space(second, first),
@@ -99,9 +100,8 @@ def _space(one: Message, other: Message) -> str | None:
     return None if one.id_space == OURS and other.id_space is not None else one.id_space
 
 
-def _names_less(message: Message) -> bool:
-    is_unresolved = message.id_space is not None and not message.aliases
-    return is_unresolved or shown_key(message) is not None
+def _is_unresolved(message: Message) -> bool:
+    return message.id_space is not None and not message.aliases
 
 
 def _is_anonymous(message: Message) -> bool:

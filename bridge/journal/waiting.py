@@ -20,7 +20,7 @@ from bridge.journal.ledger import Ledger, Queue, Waiting
 from bridge.model import Event, Message
 from bridge.model.codec import encode
 from bridge.model.frozen import evolved
-from bridge.model.keys import shown_key
+from bridge.model.keys import is_of_unshown, shown_key
 
 Published: TypeAlias = tuple[Event, str]
 """An event to publish now, and its lane."""
@@ -142,9 +142,12 @@ def _drain(queue: Queue, ledger: Ledger, due: float = -math.inf) -> Sequence[Pub
 
 def _claim(event: Event, keys: Sequence[str], ledger: Ledger) -> None:
     ledger.claim(event.key)
-    shown = shown_key(event)
+    is_unshown = shown_key(event) is not None
     for key in keys:
-        if key not in (event.key, shown) and not ledger.knows(key):
+        # What could not be shown does not claim the names of the message that may still come.
+        if is_unshown and not is_of_unshown(key, event.domain):
+            continue
+        if key != event.key and not ledger.knows(key):
             ledger.claim(key, event.key)
 
 

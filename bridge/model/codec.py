@@ -2,47 +2,35 @@
 
 The words are the model's field names in the model's order, save that `kind` stands first, to
 tell the class, and `raw` last, since it is long. Nulls are left out, times are RFC 3339 with
-`Z`, decimals are strings; `decode(encode(event)) == event`.
+`Z`, decimals are strings; `decode(encode(event)) == event`. The writers are here; `reading` has
+the readers.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from types import NoneType
-from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias, get_type_hints
 
 import attrs
 import orjson
-from cattrs import Converter, transform_error
-from cattrs.cols import list_structure_factory
+from cattrs import transform_error
 from cattrs.errors import BaseValidationError
-from cattrs.gen import make_dict_structure_fn
 
-from bridge import model
 from bridge.errors import CodecError
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event, JsonValue
-from bridge.model.frozen import draft_of, stored
-
-_Hint: TypeAlias = Any
-"""What an annotation may be: a class, a union, a generic alias."""
-
-K = TypeVar("K")
+from bridge.model.frozen import stored
+from bridge.model.hints import PUBLIC, Hint, is_optional, present, when_used
+from bridge.model.reading import READ, READ_CONTENT, READ_THOROUGHLY, Misfit
 
 _Write: TypeAlias = Callable[[Any], Any]
-_Read: TypeAlias = Callable[[Any, _Hint], Any]
 
 _MAX_PROBLEMS: Final = 5
-_NO_INSTANT: Final = "expected a time in RFC 3339"
-_FLOAT_MAX: Final = sys.float_info.max
 _OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
-_JSON: Final = get_type_hints(Event)["raw"]
 
 
 def encode(event: Event) -> bytes:
@@ -79,10 +67,10 @@ def to_dict(event: Event) -> dict[str, JsonValue]:
 def from_dict(value: JsonValue) -> Event:
     """Read an event from plain JSON values. Raises `CodecError`, like `decode`."""
     try:
-        event: Event = _READ(value, Event)
+        event: Event = READ(value, Event)
     except RecursionError:
         raise CodecError("not an event: it nests too deep") from None
-    except (_Misfit, KeyError):
+    except (Misfit, KeyError):
         raise CodecError(f"not an event: {'; '.join(_problems(value))}") from None
     return event
 
@@ -90,8 +78,8 @@ def from_dict(value: JsonValue) -> Event:
 def content_from_dict(value: JsonValue) -> Content:
     """Read a message's content from plain JSON values. Raises `CodecError`, like `decode`."""
     try:
-        content: Content = _READ_CONTENT(value, Content)
-    except (_Misfit, BaseValidationError, KeyError, RecursionError) as error:
+        content: Content = READ_CONTENT(value, Content)
+    except (Misfit, BaseValidationError, KeyError, RecursionError) as error:
         problems = transform_error(error, "content", _description)
         raise CodecError(f"not a content: {'; '.join(problems[:_MAX_PROBLEMS])}") from None
     return content
@@ -113,45 +101,14 @@ def _problems(value: JsonValue) -> list[str]:
     # one collects all of them with their paths, and is too slow for what is sound.
     problems: list[str] = []
     try:
-        _READ_THOROUGHLY(value, Event)
-    except (_Misfit, BaseValidationError) as error:
+        READ_THOROUGHLY(value, Event)
+    except (Misfit, BaseValidationError) as error:
         problems = transform_error(error, "event", _description)
     return problems[:_MAX_PROBLEMS]
 
 
-class _Misfit(Exception):
-    """A value is not what its field holds; the text says what would be, and quotes nothing."""
-
-
 def _description(error: BaseException, _: object) -> str:
     return "missing" if isinstance(error, KeyError) else str(error)
-
-
-def _when_used(table: dict[K, Callable[..., Any]], key: K, make: Callable[[], Any]) -> None:
-    """Put into a table a function that is made at its first call, since few of them are needed."""
-
-    def first(*arguments: object) -> Any:  # noqa: ANN401 - what the function returns
-        table[key] = made = make()
-        return made(*arguments)
-
-    table[key] = first
-
-
-# --- annotations -------------------------------------------------------------------------
-
-
-def _is_optional(hint: _Hint) -> bool:
-    choices = get_args(hint)
-    return len(choices) == 2 and NoneType in choices  # noqa: PLR2004 - something and None
-
-
-def _present(hint: _Hint) -> _Hint:
-    first, second = get_args(hint)
-    return second if first is NoneType else first
-
-
-def _made_of(origin: object) -> Callable[[_Hint], bool]:
-    return lambda hint: get_origin(hint) is origin
 
 
 # --- events to plain values --------------------------------------------------------------
@@ -173,7 +130,7 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
         access = f"value.{name}"
         if (read := stored(cls, name)) is not None:
             names[f"read_{name}"], access = read, f"read_{name}(value)"
-        wanted = _present(hint) if _is_optional(hint) else hint
+        wanted = present(hint) if is_optional(hint) else hint
         if field.default is None:
             plain = _plain_form(wanted, "item", names)
             source.append(f"    if (item := {access}) is not None: result[{name!r}] = {plain}")
@@ -190,7 +147,7 @@ def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
     return write
 
 
-def _plain_form(hint: _Hint, value: str, names: dict[str, Any]) -> str:
+def _plain_form(hint: Hint, value: str, names: dict[str, Any]) -> str:
     """Return the expression that makes plain what a hint promises; add what it names."""
     if hint is datetime:
         return f"item if (item := {value}).tzinfo is UTC else in_utc(item)"
@@ -230,218 +187,8 @@ def _plain(value: object) -> object:
     return _WRITERS[type(value)](value)
 
 
-_PUBLIC: Final = [getattr(model, name) for name in model.__all__]
 _TAGGED: Final = frozenset((*EVENT_CLASSES, *CONTENT_CLASSES))
 _WRITERS: Final[dict[type, _Write]] = {Decimal: str}
-for _cls in _PUBLIC:
-    if isinstance(_cls, type) and attrs.has(_cls) and _cls is not Event:
-        _when_used(_WRITERS, _cls, partial(_writer, _cls))
-
-
-# --- plain values to events --------------------------------------------------------------
-
-
-def _reading(*, thorough: bool) -> tuple[_Read, _Read]:
-    """Return what makes an event from plain values, and what makes a content.
-
-    The thorough way knows where it stood.
-    """
-    converter = Converter(detailed_validation=thorough)
-
-    def read_class(cls: type[attrs.AttrsInstance]) -> _Read:
-        if thorough:
-            return _from_object(make_dict_structure_fn(cls, converter))
-        return _class_reader(cls, converter.get_structure_hook)
-
-    def read_optional(hint: _Hint) -> _Read:
-        present = _present(hint)
-        return _or_none(converter.get_structure_hook(present), present)
-
-    def read_tuple(hint: _Hint) -> _Read:
-        return _from_array(list_structure_factory(hint, converter))
-
-    register = converter.register_structure_hook_func
-    converter.register_structure_hook_factory(attrs.has, read_class)
-    converter.register_structure_hook_factory(_is_optional, read_optional)
-    converter.register_structure_hook_factory(_made_of(tuple), read_tuple)
-    for cls, read in _SCALARS.items():
-        converter.register_structure_hook(cls, read)
-    register(_made_of(dict), _exactly(dict, "an object"))
-    register(lambda hint: hint == _JSON, lambda value, _: value)
-    contents: dict[str, _Read] = {}
-    read_content = _by_kind(contents, "content")
-    register(lambda hint: hint in (Content, ContentT_co), read_content)
-    events: dict[str, _Read] = {}
-    for readers, classes in ((contents, CONTENT_CLASSES), (events, EVENT_CLASSES)):
-        for cls in classes:
-            _when_used(readers, cls.kind, partial(converter.get_structure_hook, cls))
-    return _by_kind(events, "event"), read_content
-
-
-def _class_reader(cls: type[attrs.AttrsInstance], hook_of: Callable[[_Hint], _Read]) -> _Read:
-    """Return a function that makes an instance of an object's fields, compiled for the class.
-
-    It takes half the time of cattrs' own, which calls a function for each field and the class
-    with all of them as keywords.
-    """
-    hints = get_type_hints(cls)
-    names: dict[str, Any] = {
-        "UTC": UTC,
-        "Misfit": _Misfit,
-        "at_zero": _at_zero,
-        "draft": draft_of(cls),
-        "from_iso": datetime.fromisoformat,
-        "frozen": cls,
-    }
-    source = ["def read(value, _):", "    if type(value) is not dict: raise Misfit"]
-    source.append("    self = draft()")
-    for field in attrs.fields(cls):
-        name, hint = field.name, hints[field.name]
-        may_be_null = field.default is None
-        wanted = _present(hint) if _is_optional(hint) and may_be_null else hint
-        lines = [f"item = value[{name!r}]"]
-        if may_be_null:
-            lines.append("if item is not None:")
-        indent = "    " if may_be_null else ""
-        lines += [f"{indent}{line}" for line in _check(wanted, names, hook_of)]
-        lines.append(f"self.{name} = item")
-        if field.default is not attrs.NOTHING:
-            # Asked first, as most are absent: that takes less than `get` does.
-            names[f"default_{name}"] = field.default
-            lines = [
-                f"if {name!r} in value:",
-                *(f"    {line}" for line in lines),
-                f"else: self.{name} = default_{name}",
-            ]
-        source += [f"    {line}" for line in lines]
-    source += ["    self.__class__ = frozen", "    return self"]
-    exec("\n".join(source), names)  # noqa: S102 - made of nothing but our own field names
-    read: _Read = names["read"]
-    return read
-
-
-def _check(hint: _Hint, names: dict[str, Any], hook_of: Callable[[_Hint], _Read]) -> Iterator[str]:
-    """Give the lines that make `item` what its hint says, or that raise; add what they name."""
-    if hint in (str, int, bool):
-        yield f"if type(item) is not {hint.__name__}: raise Misfit"
-    elif isinstance(hint, type) and issubclass(hint, StrEnum):
-        names[f"words_{hint.__name__}"] = _WORDS[hint]
-        yield "if type(item) is not str: raise Misfit"
-        yield f"item = words_{hint.__name__}[item]"
-    elif hint is datetime:
-        yield "if type(item) is not str: raise Misfit"
-        yield "try: item = from_iso(item)"
-        yield "except ValueError: raise Misfit"
-        yield "if item.tzinfo is not UTC: item = at_zero(item)"
-    elif hint == _JSON:
-        yield "pass"
-    else:
-        place = f"hook_{len(names)}"
-        names[place], names[f"{place}_hint"] = hook_of(hint), hint
-        yield f"item = {place}(item, {place}_hint)"
-
-
-def _by_kind(readers: Mapping[str, _Read], noun: str) -> _Read:
-    def read(value: JsonValue, hint: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
-        if type(value) is not dict:
-            raise _Misfit("expected an object")
-        kind = value.get("kind")
-        reader = readers.get(kind) if type(kind) is str else None
-        if reader is None:
-            raise _Misfit(f"no {noun} has this kind")
-        return reader(value, hint)
-
-    return read
-
-
-def _from_object(read_fields: _Read) -> _Read:
-    def read(value: JsonValue, hint: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
-        if type(value) is not dict:
-            raise _Misfit("expected an object")
-        return read_fields(value, hint)
-
-    return read
-
-
-def _from_array(read_items: _Read) -> _Read:
-    def read(value: JsonValue, hint: _Hint) -> tuple[Any, ...]:
-        if type(value) is not list:
-            raise _Misfit("expected an array")
-        return tuple(read_items(value, hint))
-
-    return read
-
-
-def _or_none(read_present: _Read, present: _Hint) -> _Read:
-    def read(value: JsonValue, _: _Hint) -> Any:  # noqa: ANN401 - whatever its reader makes
-        return None if value is None else read_present(value, present)
-
-    return read
-
-
-def _exactly(expected: type, article_and_noun: str) -> _Read:
-    def read(value: JsonValue, _: _Hint) -> JsonValue:
-        if type(value) is expected:
-            return value
-        raise _Misfit(f"expected {article_and_noun}")
-
-    return read
-
-
-def _word(value: JsonValue, enum: type[StrEnum]) -> StrEnum:
-    member = _WORDS[enum].get(value) if type(value) is str else None
-    if member is None:
-        raise _Misfit(f"expected one of {', '.join(enum)}")
-    return member
-
-
-def _float(value: JsonValue, _: _Hint) -> float:
-    if (type(value) is float or type(value) is int) and -_FLOAT_MAX <= value <= _FLOAT_MAX:
-        return float(value)
-    raise _Misfit("expected a number")
-
-
-def _decimal(value: JsonValue, _: _Hint) -> Decimal:
-    if type(value) is str:
-        try:
-            return Decimal(value)
-        except InvalidOperation:
-            pass
-    raise _Misfit("expected a decimal number in a string")
-
-
-def _instant(value: JsonValue, _: _Hint) -> datetime:
-    if type(value) is str:
-        with suppress(ValueError):
-            return _at_zero(datetime.fromisoformat(value))
-    raise _Misfit(_NO_INSTANT)
-
-
-def _at_zero(value: datetime) -> datetime:
-    """Return an instant in UTC."""
-    if value.tzinfo is UTC:
-        return value
-    if value.tzinfo is not None:
-        with suppress(OverflowError):
-            return value.astimezone(UTC)
-    raise _Misfit(_NO_INSTANT)
-
-
-_SCALARS: Final[Mapping[type, _Read]] = {
-    StrEnum: _word,
-    str: _exactly(str, "a string"),
-    int: _exactly(int, "a whole number"),
-    bool: _exactly(bool, "true or false"),
-    float: _float,
-    Decimal: _decimal,
-    datetime: _instant,
-}
-_WORDS: Final[Mapping[type, Mapping[str, StrEnum]]] = {
-    enum: {member.value: member for member in enum}
-    for enum in _PUBLIC
-    if isinstance(enum, type) and issubclass(enum, StrEnum)
-}
-
-
-_READ: Final = _reading(thorough=False)[0]
-_READ_THOROUGHLY, _READ_CONTENT = _reading(thorough=True)
+for _cls in PUBLIC:
+    if attrs.has(_cls) and _cls is not Event:
+        when_used(_WRITERS, _cls, partial(_writer, _cls))

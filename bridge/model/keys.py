@@ -99,6 +99,11 @@ def shown_key(event: Event) -> str | None:
     return domain + own.removeprefix(_UNSHOWN) if own.startswith(_UNSHOWN) else None
 
 
+def is_of_unshown(key: str, domain: str | None) -> bool:
+    """Return whether a key of a trust domain names what could not be shown of a message."""
+    return key.removeprefix("" if domain is None else f"{domain}/").startswith(_UNSHOWN)
+
+
 def status_key(
     channel: str,
     message_id: str,
@@ -153,7 +158,10 @@ def happening_of(key: str) -> Happening | None:
 
 
 def template_key(channel: str, template_id: str, aspect: str, value: str, when: str) -> str:
-    """Name a change of a template; `when` is the provider's time for it, or the hour of receipt."""
+    """Name a change of a template; `when` is the provider's time for it, or the hour of receipt.
+
+    `value` is the provider's word for it, or a digest where others may share word and time.
+    """
     return f"template/{channel}/{_part(template_id)}/{aspect}/{_part(value)}/{_part(when)}"
 
 

@@ -8,34 +8,26 @@ fields, kinds and words to enumerations; it takes none away.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from importlib import metadata
-from types import NoneType
-from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Final, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 
-from bridge import model
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event, JsonValue
+from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, JsonValue
+from bridge.model.hints import JSON, PUBLIC, Hint, present
 
 Schema: TypeAlias = dict[str, JsonValue]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ASYNCAPI: Final = "3.0.0"
 
-_Hint: TypeAlias = Any
-"""What an annotation may be: a class, a union, a generic alias."""
-
-_JSON: Final = get_type_hints(Event)["raw"]
-_PUBLIC: Final[Sequence[type]] = [
-    each for each in (getattr(model, name) for name in model.__all__) if isinstance(each, type)
-]
 _CONTENT: Final = "Content"
 _KINDS: Final[Mapping[type, str]] = {cls: cls.kind for cls in (*EVENT_CLASSES, *CONTENT_CLASSES)}
-_SCALARS: Final[dict[_Hint, Schema]] = {
+_SCALARS: Final[dict[Hint, Schema]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},
@@ -129,7 +121,7 @@ def definitions(prefix: str, *, is_read: bool = False) -> Schema:
     for cls in _KINDS:
         _define(cls, found, prefix)
     if is_read:
-        for cls in _PUBLIC:
+        for cls in PUBLIC:
             definition = found.get(cls.__name__)
             if isinstance(definition, dict) and attrs.has(cls) and "required" in definition:
                 needed = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING]
@@ -165,8 +157,8 @@ def _define(cls: type, found: Schema, prefix: str) -> None:
         definition["required"] = required
 
 
-def _schema(hint: _Hint, found: Schema, prefix: str) -> JsonValue:
-    if hint == _JSON:
+def _schema(hint: Hint, found: Schema, prefix: str) -> JsonValue:
+    if hint == JSON:
         return {"description": "Any JSON: the provider's own."}
     if hint in (Content, ContentT_co):
         return {"$ref": f"{prefix}{_CONTENT}"}
@@ -180,12 +172,7 @@ def _schema(hint: _Hint, found: Schema, prefix: str) -> JsonValue:
         return {"type": "array", "items": _schema(get_args(hint)[0], found, prefix)}
     if origin is dict:
         return {"type": "object"}
-    (present,) = _present(get_args(hint))
-    return _schema(present, found, prefix)
-
-
-def _present(choices: Iterable[_Hint]) -> list[_Hint]:
-    return [choice for choice in choices if choice is not NoneType]
+    return _schema(present(hint), found, prefix)
 
 
 def _doc(cls: type) -> str:

@@ -8,143 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from bridge.journal.protocol import Standing
 from bridge.journal.query import MOST
 from bridge.model import EVENT_CLASSES
 from bridge.model.schema import Schema
-
-PREFIX: Final = "#/components/schemas/"
-
-TEXT: Final[Schema] = {"type": "string"}
-_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-YES: Final[Schema] = {"type": "boolean"}
-_TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-_SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
-
-
-def about(schema: Schema, description: str) -> Schema:
-    """Add what a value means."""
-    return {**schema, "description": description}
-
-
-def or_null(schema: Schema) -> Schema:
-    """Let null stand in the place of a value."""
-    about = {"description": schema["description"]} if "description" in schema else {}
-    return {"oneOf": [schema, {"type": "null"}], **about}
-
-
-def array(items: Schema, **more: int) -> Schema:
-    """Describe an array; `more` are its limits."""
-    return {"type": "array", "items": items, **more}
-
-
-def _counts(description: str) -> Schema:
-    return {"type": "object", "additionalProperties": _COUNT, "description": description}
-
-
-def ref(name: str) -> Schema:
-    """Name a schema of the document."""
-    return {"$ref": f"{PREFIX}{name}"}
-
-
-def object_of(always: Mapping[str, Schema], perhaps: Mapping[str, Schema] | None = None) -> Schema:
-    """Describe an object by the fields that are there always, and perhaps."""
-    made: Schema = {"type": "object", "properties": {**always, **(perhaps or {})}}
-    return {**made, "required": [*always]} if always else made
-
-
-_RETRY: Final[Mapping[str, Schema]] = {
-    "due_at": about(_TIME, "When the next try is planned."),
-    "first_failed_at": _TIME,
-    "failed_at": about(_TIME, "When the last try failed."),
-    "error": TEXT,
-    "where": about(TEXT, "The innermost line of the subscriber's own code."),
-    "trace": about(array(TEXT), "The lines of code that the error came through."),
-}
-_TRIES: Final[Mapping[str, Schema]] = {
-    "tries": about(_COUNT, "How many have failed."),
-    "replayed": about(YES, "An operator asked for the event again."),
-    "begun": about(YES, "A try has begun with what cannot be undone, and its end is unknown."),
-}
-_NEXT: Final = or_null(about(_COUNT, "Where the next page begins: `after` of the next request."))
-
-SCHEMAS: Final[Mapping[str, Schema]] = {
-    "Problem": object_of(
-        {"title": TEXT, "status": _COUNT, "detail": about(TEXT, "What is wrong, in words.")}
-    ),
-    "Entry": object_of(
-        {"position": about(_COUNT, "Counts up, with gaps."), "event": ref("Event")},
-        {"mended": about(YES, "An unreadable body that has been read since.")},
-    ),
-    "Held": object_of({"entry": ref("Entry"), **_TRIES}, _RETRY),
-    "DeadLetter": object_of(
-        {"id": _COUNT, "subscriber": TEXT, "entry": ref("Entry"), **_TRIES}, _RETRY
-    ),
-    "Outcome": object_of(
-        {
-            "subscriber": TEXT,
-            "standing": {"type": "string", "enum": [each.value for each in Standing]},
-            **_TRIES,
-        },
-        {**_RETRY, "letter": about(_COUNT, "The id of its dead letter.")},
-    ),
-    "Subscriber": object_of(
-        {
-            "name": TEXT,
-            "position": about(_COUNT, "Everything up to it is done, held or dead."),
-            "lag": about(_COUNT, "Events that it has yet to look at."),
-            "held": about(_COUNT, "Events that wait for a retry, or behind one that does."),
-            "dead": about(_COUNT, "Dead letters."),
-            "running": about(YES, "Whether this process serves it."),
-            "lag_seconds": about(_SECONDS, "For how long the oldest event of its lag has waited."),
-            "held_lanes": about(_COUNT, "Conversations in which events are held."),
-            "failed_tries": about(_COUNT, "Since the start."),
-        }
-    ),
-    "Reparsed": object_of(
-        {
-            "mended": about(YES, "Nothing unreadable is left of it."),
-            "keys": about(array(TEXT), "Of the events that came out."),
-            "published": about(_COUNT, "How many of them are new."),
-        }
-    ),
-    "Callback": object_of(
-        {
-            "source": about(TEXT, "The adapter."),
-            "received_at": _TIME,
-            "client": or_null(about(TEXT, "The network that it came from.")),
-            "headers": about(
-                array(array(TEXT, minItems=2, maxItems=2)),
-                "Names and values; of a secret only its length.",
-            ),
-            "position": or_null(
-                about(_COUNT, "The entry that was published for it; null of a repetition.")
-            ),
-        }
-    ),
-    "Source": object_of(
-        {
-            "name": about(TEXT, "The adapter."),
-            "quiet": about(YES, "No callback was accepted for 20 minutes."),
-            "accepted_at": or_null(_TIME),
-            "refused_at": or_null(_TIME),
-            "refusals": _counts("How many were refused since the start, by reason."),
-        }
-    ),
-    "Failure": object_of(
-        {
-            "source": about(TEXT, "The adapter."),
-            "status": {"type": "string", "enum": ["failed", "expired"]},
-            "code": or_null(TEXT),
-            "title": or_null(TEXT),
-            "count": _COUNT,
-            "remedy": or_null(TEXT),
-            "advice": or_null(about(TEXT, "What to do, in words.")),
-            "position": about(_COUNT, "Of the last such status."),
-            "last_at": _TIME,
-        }
-    ),
-}
+from bridge.ops.shapes import (
+    COUNT,
+    SECONDS,
+    TEXT,
+    TIME,
+    YES,
+    about,
+    array,
+    counts,
+    object_of,
+    or_null,
+    problem,
+    ref,
+)
 
 _MASKED: Final[Mapping[str, Schema]] = {
     "masked": about(YES, "Mask phone numbers, names and texts; false is put on record."),
@@ -163,15 +43,15 @@ _FILTERS: Final[Mapping[str, Schema]] = {
     "conversation": TEXT,
     "message_id": about(TEXT, "Only events about this message, by any of its ids."),
     "party": about(TEXT, "Only events about this person: a phone with + or a user id."),
-    "since": about(_TIME, "Received at this time or later."),
-    "until": about(_TIME, "Received before this time."),
+    "since": about(TIME, "Received at this time or later."),
+    "until": about(TIME, "Received before this time."),
     "mended": about(YES, "Only unreadable bodies that have been read since, or have not."),
-    "conversation_of": about(_COUNT, "The conversation of the event at this position."),
+    "conversation_of": about(COUNT, "The conversation of the event at this position."),
 }
 SEARCH: Final[Mapping[str, Schema]] = {
     **_FILTERS,
-    "after": about(_COUNT, "Beyond this position."),
-    "before": about(_COUNT, "Before this position."),
+    "after": about(COUNT, "Beyond this position."),
+    "before": about(COUNT, "Before this position."),
     "newest_first": YES,
     **_LIMIT,
     **_MASKED,
@@ -180,14 +60,15 @@ SEARCH: Final[Mapping[str, Schema]] = {
 
 _KEYS: Final[Mapping[str, Schema]] = {
     "keys": about(array(TEXT, maxItems=MOST), "Events' keys."),
-    "positions": about(array(_COUNT, maxItems=MOST), "In place of `keys`."),
+    "positions": about(array(COUNT, maxItems=MOST), "In place of `keys`."),
 }
 _DRY: Final[Mapping[str, Schema]] = {"dry_run": about(YES, "Tell what would happen.")}
 _LETTERS: Final[Mapping[str, Schema]] = {
-    "ids": about(array(_COUNT), "Dead letters; all of them without it."),
+    "ids": about(array(COUNT), "Dead letters; all of them without it."),
     "subscriber": about(TEXT, "Whose, where all are meant."),
 }
 _NAME: Final = "name"
+_NEXT: Final = or_null(about(COUNT, "Where the next page begins: `after` of the next request."))
 
 
 def _operation(
@@ -228,12 +109,6 @@ def _operation(
     }
 
 
-def problem(description: str) -> Schema:
-    """Describe a response that says what is wrong."""
-    content: Schema = {"application/problem+json": {"schema": ref("Problem")}}
-    return {"description": description, "content": content}
-
-
 _ERRORS: Final[Mapping[int, str]] = {
     400: "The request makes no sense.",
     401: "The token is missing or wrong.",
@@ -262,15 +137,15 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
         object_of(
             {
                 "version": TEXT,
-                "started_at": _TIME,
+                "started_at": TIME,
                 "ready": YES,
                 "reason": or_null(about(TEXT, "Why not, or what needs attention.")),
-                "spooled": or_null(about(_COUNT, "Events in the spool.")),
-                "set_aside": about(_COUNT, "Damaged files that nobody has moved away."),
-                "losses": about(_COUNT, "How often the journal's files were gone."),
-                "deaths": about(_COUNT, "Tasks of the journal that failed and were replaced."),
-                "size": or_null(about(_COUNT, "Of the journal, in bytes.")),
-                "free": or_null(about(_COUNT, "Bytes on its disk.")),
+                "spooled": or_null(about(COUNT, "Events in the spool.")),
+                "set_aside": about(COUNT, "Damaged files that nobody has moved away."),
+                "losses": about(COUNT, "How often the journal's files were gone."),
+                "deaths": about(COUNT, "Tasks of the journal that failed and were replaced."),
+                "size": or_null(about(COUNT, "Of the journal, in bytes.")),
+                "free": or_null(about(COUNT, "Bytes on its disk.")),
                 "durable": YES,
                 "chat": about(YES, "Whether the inspector offers a chat."),
                 "adapters": array(TEXT),
@@ -278,13 +153,13 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                 "subscribers": array(ref("Subscriber")),
                 "sends": or_null(
                     about(
-                        object_of({"waiting": _COUNT, "dead": _COUNT}),
+                        object_of({"waiting": COUNT, "dead": COUNT}),
                         "How many messages are to go out at most, and are given up; null "
                         "where no adapter sends.",
                     )
                 ),
                 "last_event": or_null(
-                    object_of({"key": TEXT, "position": _COUNT, "kind": TEXT, "received_at": _TIME})
+                    object_of({"key": TEXT, "position": COUNT, "kind": TEXT, "received_at": TIME})
                 ),
             }
         ),
@@ -307,14 +182,14 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                 "callbacks": about(
                     array(ref("Callback")), "The latest callbacks that contained it."
                 ),
-                "callbacks_since": about(_TIME, "The server's start."),
+                "callbacks_since": about(TIME, "The server's start."),
             }
         ),
         query={
             "key": about(
                 TEXT, "As the log and the commands print it, or whole; or a provider's id."
             ),
-            "position": about(_COUNT, "In place of `key`."),
+            "position": about(COUNT, "In place of `key`."),
             **_MASKED,
         },
         errors=(*_ASKED, 404),
@@ -353,9 +228,9 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
         "Dead letters, oldest first; a page of them.",
         object_of({"letters": array(ref("DeadLetter")), "next": _NEXT}),
         query={
-            "id": about(_COUNT, "This one only."),
+            "id": about(COUNT, "This one only."),
             "subscriber": TEXT,
-            "after": about(_COUNT, "Beyond this id."),
+            "after": about(COUNT, "Beyond this id."),
             **_LIMIT,
             **_MASKED,
         },
@@ -363,19 +238,19 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     ),
     "POST /dead/retry": _operation(
         "Give dead letters to their subscribers again.",
-        object_of({"retried": _COUNT}),
+        object_of({"retried": COUNT}),
         body=_LETTERS,
         errors=(*_CHANGE, 404),
     ),
     "POST /dead/drop": _operation(
-        "Drop dead letters.", object_of({"dropped": _COUNT}), body=_LETTERS, errors=(*_CHANGE, 404)
+        "Drop dead letters.", object_of({"dropped": COUNT}), body=_LETTERS, errors=(*_CHANGE, 404)
     ),
     "POST /replay": _operation(
         "Give subscribers events again: those named, or a page of those that the search "
         "in the query finds.",
         object_of(
             {
-                "subscribers": _counts("How many each subscriber gets."),
+                "subscribers": counts("How many each subscriber gets."),
                 "unknown": about(array(TEXT), "Keys that the journal does not know."),
                 "next": _NEXT,
             }
@@ -411,7 +286,7 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
     ),
     "POST /purge": _operation(
         "Erase every event about one person, for good.",
-        object_of({"erased": _COUNT}),
+        object_of({"erased": COUNT}),
         body={"subject": about(TEXT, "A phone with + or a user id.")},
         errors=_CHANGE,
     ),
@@ -423,18 +298,18 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                     object_of(
                         {
                             "running": YES,
-                            "waiting": _COUNT,
-                            "lag_seconds": _SECONDS,
-                            "held_lanes": _COUNT,
-                            "dead": _COUNT,
+                            "waiting": COUNT,
+                            "lag_seconds": SECONDS,
+                            "held_lanes": COUNT,
+                            "dead": COUNT,
                         }
                     )
                 ),
-                "put_off": about(_COUNT, "Messages that wait for a try, up to 1,000."),
-                "under_way": about(_COUNT, "Of which a request has begun."),
-                "in_doubt": about(_COUNT, "Of which nobody knows whether they went."),
+                "put_off": about(COUNT, "Messages that wait for a try, up to 1,000."),
+                "under_way": about(COUNT, "Of which a request has begun."),
+                "in_doubt": about(COUNT, "Of which nobody knows whether they went."),
                 "held": array(ref("Held")),
-                "refusals": _counts("What was refused since the start, by reason."),
+                "refusals": counts("What was refused since the start, by reason."),
                 "failures": array(ref("Failure")),
             }
         ),

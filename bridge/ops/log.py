@@ -30,6 +30,7 @@ from bridge.adapter.signing import Secret
 from bridge.delivery.functions import chain_of
 from bridge.ingress.request_id import current
 from bridge.model.masking import mask_phone, mask_phones_in, neutralise
+from bridge.raised import kind_of, raised_at
 from bridge.settings import LogSettings
 
 _MOST_WAITING: Final = 4096  # lines
@@ -124,6 +125,20 @@ class _Handler(QueueHandler):
             return
         self._tell_dropped()
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as in the base
+        """Tell what can be told of a line that cannot be rendered, as an exception may not be."""
+        place = f"{record.pathname}:{record.lineno}"
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the arguments'
+            message = f"a line of the log has no text: {kind_of(error)} at {place}"
+        raised = record.exc_info[1] if record.exc_info else None
+        if raised is not None:
+            message = f"{message}: {kind_of(raised)} at {raised_at(raised) or place}"
+        plain = _log.makeRecord(record.name, record.levelno, "", 0, "%s", (message,), None)
+        with suppress(Exception):
+            self.queue.put(self.prepare(plain))
 
     def _tell_dropped(self) -> None:
         with self.lock or nullcontext():

@@ -11,7 +11,8 @@ from typing import Final, get_args
 
 from bridge.model import EVENT_CLASSES, MediaKind, Status
 from bridge.model.schema import DIALECT, Schema, definitions
-from bridge.ops.interface import (
+from bridge.ops.interface import paths
+from bridge.ops.shapes import (
     PREFIX,
     SCHEMAS,
     TEXT,
@@ -20,7 +21,6 @@ from bridge.ops.interface import (
     array,
     object_of,
     or_null,
-    paths,
     problem,
     ref,
 )

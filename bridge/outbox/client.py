@@ -94,6 +94,7 @@ class Client:
     async def __aenter__(self) -> Self:
         """Open the session."""
         self._usual = self._within(self._timeout)
+        self._tokens = Tokens(self.exchange)  # locks are of one event loop
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE),
             timeout=self._usual,

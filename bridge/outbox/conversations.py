@@ -10,6 +10,7 @@ from typing import Unpack
 
 from bridge.adapter import Control
 from bridge.clock import SYSTEM_CLOCK, Clock
+from bridge.delivery.life import Life
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
 from bridge.errors import NotRunning, Unfetchable
@@ -24,10 +25,11 @@ from bridge.outbox.uploads import Details
 from bridge.settings import OutboxSettings
 
 
-class Conversations:
+class Conversations(Life):
     """Takes what is to go out or to be remembered, while the bridge runs; a part of `Bridge`."""
 
     def __init__(self, journal: Journal, settings: OutboxSettings) -> None:
+        Life.__init__(self)
         self.journal = journal
         self._clock: Clock = SYSTEM_CLOCK
         self._outbox = Outbox(journal, settings)
@@ -35,7 +37,6 @@ class Conversations:
         self._sources: dict[str, object] = {}
         self._pauses = Pauses(lambda: self.journal, lambda: self._clock, settings.pause_for_agents)
         self._states = States(lambda: self.journal, lambda: self._clock)
-        self._is_running = False
 
     async def reply(
         self, message: Message, content: Content | str, /, **options: Unpack[Answering]

@@ -44,6 +44,8 @@ _SUCCESS: Final = 200
 _COMPRESSED: Final = frozenset(
     {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "dcb", "dcz"}
 )
+_LONGEST: Final = 300.0  # seconds that one file may take altogether
+_MOST_AT_ONCE: Final = 10  # files on their way
 _PIECE: Final = 1024 * 1024
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # https://www.rfc-editor.org/rfc/rfc6052
 _INSIDE: Final = (
@@ -75,22 +77,12 @@ class Downloads:
     """Fetches files; an async context manager, to be shared between tasks.
 
     `origins` may be fetched from although they are not public. `client` asks providers where a
-    file is. `timeout` is for how many seconds one file may take altogether, `silence` for how
-    many nothing of it may come. `connections` is how many files may be on their way at once.
+    file is. `silence` is for how many seconds nothing of a file may come.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        timeout: float = 300.0,
-        silence: float = 30.0,
-        connections: int = 10,
-    ) -> None:
+    def __init__(self, client: Client, *, silence: float = 30.0) -> None:
         self._client = client
-        self._timeout = timeout
         self._silence = silence
-        self._connections = connections
         self.origins: set[URL] = set()
         self._public: aiohttp.ClientSession | None = None
         self._own: aiohttp.ClientSession | None = None
@@ -105,9 +97,9 @@ class Downloads:
 
     def _session(self, resolver: aiohttp.abc.AbstractResolver) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, resolver=resolver),
+            connector=aiohttp.TCPConnector(limit=_MOST_AT_ONCE, resolver=resolver),
             timeout=aiohttp.ClientTimeout(
-                total=self._timeout, connect=self._silence, sock_read=self._silence
+                total=_LONGEST, connect=self._silence, sock_read=self._silence
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity"},

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
 
-from bridge.errors import BridgeError, ConfigurationError
+from bridge.errors import BridgeError
 from bridge.settings import toml
 from bridge.settings.reader import Reader, keys_of
 from bridge.settings.tables import (
@@ -26,26 +26,23 @@ from bridge.settings.tables import (
 )
 from bridge.settings.wording import unknown
 
-Engine: TypeAlias = Callable[[], type[attrs.AttrsInstance]]
-"""Imports an engine and returns its settings class. Raises `ConfigurationError`."""
+Importer: TypeAlias = Callable[[], type[attrs.AttrsInstance]]
+"""Imports an adapter or an engine, and returns its settings class. Raises `BridgeError`."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def loads(
     text: str,
-    adapter_settings: Callable[[str], type | None],
+    adapters: Mapping[str, Importer],
     environ: Mapping[str, str] = os.environ,
     *,
-    installed: Iterable[str] = (),
-    engines: Mapping[str, Engine] | None = None,
+    engines: Mapping[str, Importer],
     path: Path | None = None,
 ) -> Settings:
     """Read the settings from a text; `path` is the file that it came from.
 
-    `adapter_settings` gives the settings class of an adapter by its type, or None where no such
-    adapter is installed; `installed` names those that are. `engines` gives those of the installed
-    journals by name; without it, no engine's own table is read. Relative paths start from the
+    `adapters` and `engines` are those that are installed, by name. Relative paths start from the
     directory of the file. Raises `ConfigurationError` with everything that is wrong.
     """
     directory = Path() if path is None else path.parent
@@ -61,7 +58,7 @@ def loads(
     settings = Settings(
         **sections,
         journal=_journal(reader, engines),
-        adapters=dict(_adapters(reader, adapter_settings, tuple(installed))),
+        adapters=dict(_adapters(reader, adapters)),
         subscribers=dict(_subscribers(reader, sections["delivery"])),
         path=path,
         document=reader.document,
@@ -70,22 +67,20 @@ def loads(
     return settings
 
 
-def _journal(reader: Reader, engines: Mapping[str, Engine] | None) -> JournalSettings:
+def _journal(reader: Reader, engines: Mapping[str, Importer]) -> JournalSettings:
     """Read `[journal]`, and in it the tables of the engines."""
     path: toml.Path = ("journal",)
     table = dict(reader.table(reader.values.get("journal", {}), path))
-    names = tuple(table if engines is None else engines)
-    tables = {name: table.pop(name) for name in names if isinstance(table.get(name), dict)}
-    common = reader.read(table, JournalTable, path, names) or JournalTable()
+    tables = {name: table.pop(name) for name in engines if isinstance(table.get(name), dict)}
+    common = reader.read(table, JournalTable, path, tuple(engines)) or JournalTable()
     own: attrs.AttrsInstance = NoSettings()
-    known = {} if engines is None else engines
-    for name in {common.engine: None, **tables} if engines is not None else ():
+    for name in {common.engine: None, **tables}:
         is_chosen = name == common.engine
         try:
-            cls = known[name]() if is_chosen or tables[name] else NoSettings
+            cls = engines[name]() if is_chosen or tables[name] else NoSettings
         except KeyError:
-            reader.report((*path, "engine"), unknown("engine", name, names))
-        except ConfigurationError as error:
+            reader.report((*path, "engine"), unknown("engine", name, engines))
+        except BridgeError as error:
             if is_chosen:  # else an extra may be missing that nobody needs
                 reader.report((*path, "engine"), str(error))
         else:
@@ -95,7 +90,7 @@ def _journal(reader: Reader, engines: Mapping[str, Engine] | None) -> JournalSet
 
 
 def _adapters(
-    reader: Reader, adapter_settings: Callable[[str], type | None], installed: tuple[str, ...]
+    reader: Reader, adapters: Mapping[str, Importer]
 ) -> Iterator[tuple[str, AdapterEntry]]:
     for path, common, own in _tables(reader, "adapters", AdapterTable):
         table = reader.read(common, AdapterTable, path)
@@ -103,13 +98,13 @@ def _adapters(
             continue
         kind = table.type or path[1]
         try:
-            cls = adapter_settings(kind)
+            cls = adapters[kind]()
+        except KeyError:
+            key = (*path, "type") if table.type else path
+            reader.report(key, unknown("adapter", kind, adapters))
+            continue
         except BridgeError as error:
             reader.report(path, str(error))
-            continue
-        if cls is None:
-            key = (*path, "type") if table.type else path
-            reader.report(key, unknown("adapter", kind, installed))
             continue
         settings = reader.read(own, cls, path, tuple(keys_of(AdapterTable)))
         values = attrs.asdict(table, recurse=False) | {"type": kind}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import installed, settings
+from bridge import installed
 from bridge.errors import ConfigurationError, UnknownAdapter
 
 MODULE = """
@@ -152,14 +152,10 @@ def test_settings_are_read_through_the_registry(install):
     """The settings reader finds the classes of installed adapters, and tells broken ones."""
     install(acme="acme_adapters:Good", broken="acme_broken:Adapter")
     document = "[adapters.acme]\ntoken = 'x'\n"
-    result = settings.loads(document, installed.settings_class)
+    result = installed.loads(document)
     assert result.adapters["acme"].settings.token == "x"
     with pytest.raises(ConfigurationError) as caught:
-        settings.loads(
-            f"{document}[adapters.broken]\n[adapters.missing]\n",
-            installed.settings_class,
-            installed=["acme", "broken"],
-        )
+        installed.loads(f"{document}[adapters.broken]\n[adapters.missing]\n")
     assert [(problem.line, problem.key) for problem in caught.value.problems] == [
         (3, "adapters.broken"),
         (4, "adapters.missing"),
@@ -170,9 +166,7 @@ def test_settings_are_read_through_the_registry(install):
 
 def journal(text):
     """Return the journal that a document describes."""
-    return installed.journal_of(
-        settings.loads(text, installed.settings_class, engines=installed.engines()).journal
-    )
+    return installed.journal_of(installed.loads(text).journal)
 
 
 def test_an_engine_of_a_third_party(install):

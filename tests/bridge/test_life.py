@@ -20,16 +20,9 @@ from bridge.model import Event
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings
 from tests.bridge.fakes import Plain
-from tests.bridge.journal.nats_servers import NatsServer
 from tests.bridge.test_runtime import callback
 
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def nats_server(tmp_path_factory):
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "sqlite", "nats"])
@@ -40,7 +33,7 @@ def journal(request, tmp_path):
             return MemoryJournal()
         case "sqlite":
             return SqliteJournal(tmp_path / "journal.db")
-    server = request.getfixturevalue("nats_server")
+    server = request.getfixturevalue("nats")
     settings = NatsSettings(servers=(server.url,), stream=tmp_path.name, partitions=2)
     return NatsJournal(settings)
 

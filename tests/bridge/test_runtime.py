@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 import orjson
 import pytest
 
+from bridge import installed
 from bridge.adapter import Callback, Parsed, Verified
 from bridge.errors import (
     CodecError,
@@ -367,7 +368,7 @@ class TestSubscribing:
 
 
 def settings_for(text: str):
-    return loads(text, {"plain": PlainSettings}.get, {}, installed=("plain",))
+    return loads(text, {"plain": lambda: PlainSettings}, {}, engines=installed.engines())
 
 
 class TestFromSettings:

@@ -24,9 +24,11 @@ from bridge.journal.query import JOINED, PAUSED, Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message, Status, StatusChange, Text
 from bridge.runtime import Bridge
+from bridge.settings import OutboxSettings
 from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.serving import PATIENCE
+from tests.waiting import until
 
 USER = "+16505551234"
 ACCOUNT = "106540352242922"
@@ -34,7 +36,7 @@ ACCOUNT = "106540352242922"
 
 def two_senders(journal: Journal, url: str) -> Bridge:
     """Return a bridge of Acme's, who sends by Meta, and of another customer with INCS alone."""
-    bridge = Bridge(journal=journal)
+    bridge = Bridge(journal=journal, outbox=OutboxSettings(doubt=0.2))
     bridge.add_adapter("meta", ADAPTERS["whatsapp"](url), domain="acme")
     bridge.add_adapter("evil", Incs("evil", IncsSettings(tokens=(Secret("evil"),))))
     return bridge
@@ -66,12 +68,6 @@ async def post_status(bridge: Bridge, message_id: str, word: str = "failed") -> 
     metadata = {"display_phone_number": "15550783881", "phone_number_id": ACCOUNT}
     value = {"messaging_product": "whatsapp", "metadata": metadata, "statuses": [told]}
     await post(bridge, event="new_message", message=value, **common)
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def settled(bridge: Bridge) -> None:

@@ -47,30 +47,33 @@ class Operations(Journal):
 
     async def _state(self, name: str) -> SubscriberState:
         names = self._streams.names
-        received, infos = [], []
+        lag, positions, received = 0, [0], []
         for number in range(names.partitions):
             info = await consumer_info(self._streams, names.consumer(name, number))
-            if info is not None:
-                infos.append(info)
-                if info["num_pending"] + info["num_ack_pending"]:
-                    first = await self._first_beyond(number, _floor(info))
-                    received += [entry.event.received_at.timestamp() for entry in first]
+            if info is None:
+                continue
+            positions.append(_floor(info))
+            waiting = info["num_pending"] + info["num_ack_pending"]
+            # What waits may be nothing but a call for the partition.
+            if waiting and (first := await self._first_beyond(number, _floor(info))):
+                lag += waiting
+                received.append(first.event.received_at.timestamp())
         return SubscriberState(
             name=name,
-            position=position_of(max(map(_floor, infos), default=0)),
-            lag=sum(info["num_pending"] + info["num_ack_pending"] for info in infos),
+            position=position_of(max(positions)),
+            lag=lag,
             held=len([each async for each in self._streams.recorded(names.held(name))]),
             dead=len([each async for each in self._streams.recorded(names.dead(name))]),
             lagging_since=min(received, default=None),
         )
 
-    async def _first_beyond(self, partition: int, floor: int) -> Sequence[Entry]:
+    async def _first_beyond(self, partition: int, floor: int) -> Entry | None:
         stored = await self._streams.broker.stored(
             self._streams.names.stream,
             seq=floor + 1,
             next_by_subj=self._streams.names.events(partition),
         )
-        return () if stored is None else (entry_of(stored.sequence, stored.data),)
+        return None if stored is None else entry_of(stored.sequence, stored.data)
 
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`: a process reads a partition, or waits for its turn."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import stat
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,12 +21,17 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from bridge.errors import JournalError
+from bridge.journal.sqlite.patience import Patience
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
 CLOSED: Final = (
     "other code of this process has closed the files of {}: nothing more can be written or saved, "
     "so start the process again"
+)
+LOCKED: Final = (
+    "{} is locked by another program: end what has it open, such as a transaction in a shell of "
+    "SQLite or a copy that is being made, and start again"
 )
 PRIVATE: Final = 0o600  # what a journal holds is personal data
 APPLICATION_ID: Final = 0x494E4353  # "INCS"
@@ -48,7 +53,6 @@ _SHARED: Final = (_PENDING_BYTE + 2, 510)  # what a reader locks, and the last u
 _OURS: Final = (_PENDING_BYTE + 1024, 1)  # a byte that SQLite leaves alone
 _SHM_IN_USE: Final = (128, 1)  # without it, the next user truncates the -shm file
 
-_PAUSE: Final = 0.01  # seconds between tries to lock
 _FLOCK: Final = "hhqqi"
 _OFD_SETLK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
 
@@ -189,21 +193,18 @@ class Files:
             os.close(self._lock)
         self._lock = -1
 
-    def protect(self, patience: float) -> None:
+    def protect(self, patience: Patience) -> None:
         """Let no other SQLite take itself for the last user; once ours has opened the files.
 
-        Another program may have them locked for `patience` seconds.
-
-        From here on `lost` compares with what is there now.
+        From here on `lost` compares with what is there now. Raises `JournalError` where another
+        program has them locked for too long.
         """
         self._note_lock(self._database_is)
         self._shm_descriptor = self._held_open(self.shm)
         for descriptor, part in ((self._descriptor, _SHARED), (self._shm_descriptor, _SHM_IN_USE)):
-            until = time.monotonic() + patience
             while not _lock(descriptor, fcntl.F_RDLCK, part):
-                if time.monotonic() > until:
-                    raise JournalError(f"{self.path} is locked by another program")
-                time.sleep(_PAUSE)
+                if not patience():
+                    raise JournalError(LOCKED.format(self.path))
         self._wal_descriptor = self._held_open(self.wal)
         self._wal_is = _identity(os.fstat(self._wal_descriptor))
         if (reason := self.lost()) is not None:
@@ -293,6 +294,7 @@ class Files:
         """
         if self.is_open_here:
             raise JournalError(f"{self.path} is open in another journal or process (this one)")
+        self._check_places()
         try:
             head, identity = self._head(), _identity(self.database.stat())
         except FileNotFoundError:
@@ -319,6 +321,19 @@ class Files:
         if _EVIDENCE in head or (identity and identity == _read_lock(self._lock_path)[1]):
             raise Damaged(f"{self.path} is damaged: {fault}")
         raise JournalError(f"{self.path} is not a journal, and is left alone: {fault}")
+
+    def _check_places(self) -> None:
+        """Refuse what is no file: to open a pipe, for one, may take for ever."""
+        for place in (self.database, self.wal, self.shm, self._lock_path):
+            try:
+                mode = place.stat().st_mode
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise JournalError(f"{place} cannot be opened: {error.strerror}") from error
+            if not stat.S_ISREG(mode):
+                what = "a directory" if stat.S_ISDIR(mode) else "no file, but a pipe or a device"
+                raise JournalError(f"{place} cannot be opened: Is {what}")
 
     # --- what is set aside -----------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from typing import Final, NoReturn
 import apsw
 
 from bridge.errors import JournalError
-from bridge.journal.sqlite.files import APPLICATION_ID, Damaged, Files
+from bridge.journal.sqlite.files import APPLICATION_ID, LOCKED, Damaged, Files
 from bridge.journal.sqlite.formats import FORMAT, check_format
+from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.upgrades import upgrade
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
@@ -107,11 +108,19 @@ def lacking(connection: apsw.Connection) -> str | None:
     return f"somebody removed from the journal: {gone}; restore it from a backup" if gone else None
 
 
-def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connection:
-    """Open a connection that is as durable as a journal has to be."""
+def connect(
+    path: Path, *, vfs: str | None, busy_timeout: float, patience: Patience | None = None
+) -> apsw.Connection:
+    """Open a connection that is as durable as a journal has to be.
+
+    It waits for locks with this patience, until somebody sets its time-out.
+    """
     connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENTS)
     try:
-        connection.set_busy_timeout(int(busy_timeout * 1000))
+        if patience is None:
+            connection.set_busy_timeout(int(busy_timeout * 1000))
+        else:
+            connection.set_busy_handler(patience)
         connection.pragma("synchronous", "FULL")
         connection.pragma("secure_delete", "ON")  # purged means gone, free pages included
         connection.pragma("cache_size", -32_768)  # KiB; keys are looked up at random
@@ -123,19 +132,22 @@ def connect(path: Path, *, vfs: str | None, busy_timeout: float) -> apsw.Connect
 
 
 def open_file(
-    files: Files, *, vfs: str | None, busy_timeout: float, check_for: float
+    files: Files, *, vfs: str | None, busy_timeout: float, check_for: float, patience: Patience
 ) -> apsw.Connection:
     """Open the journal's file, making it where there is none, and bring it up to date.
 
     Checks the whole of a small file, and of a large one what `check_for` seconds allow.
-    Raises `Damaged`, or `JournalError` where the file cannot be used for any other reason.
+    Raises `Damaged`, or `JournalError` where the file cannot be used for any other reason, which
+    may be that another program has it locked for longer than `patience`.
     """
     files.claim()
     connection = None
     try:
-        connection = connect(files.database, vfs=vfs, busy_timeout=busy_timeout)
+        connection = connect(files.database, vfs=vfs, busy_timeout=busy_timeout, patience=patience)
         _check_pages(connection, check_for)
         _prepare(connection, files)
+        connection.execute("BEGIN IMMEDIATE; ROLLBACK")  # whether it can be written at all
+        connection.set_busy_timeout(int(busy_timeout * 1000))
     except BaseException as error:  # noqa: BLE001 - it is raised again
         if connection is not None:
             connection.close()
@@ -156,6 +168,8 @@ def usable(connection: apsw.Connection, path: Path) -> Iterator[None]:
 def _refuse(path: Path, error: BaseException) -> NoReturn:
     if isinstance(error, apsw.NotADBError | apsw.CorruptError):
         raise Damaged(f"{path} is damaged: {error}") from error
+    if isinstance(error, apsw.BusyError):
+        raise JournalError(LOCKED.format(path)) from error
     if isinstance(error, apsw.Error | OSError):
         raise JournalError(f"{path} cannot be opened: {error}") from error
     raise error

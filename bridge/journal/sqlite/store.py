@@ -32,6 +32,7 @@ from bridge.journal.sqlite.entries import newest_at
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import find_records
+from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
@@ -107,27 +108,28 @@ class Store:
             await _in_thread(_close_abandoned)
         self._loop = asyncio.get_running_loop()
         self._asked = []  # what was asked on the last loop is nobody's now
+        patience = Patience(self._busy_timeout)
         try:
-            await _in_thread(self._open)
+            await _in_thread(partial(self._open, patience), patience.give_up)
         except asyncio.CancelledError:
             self.writer = None
             await _in_thread(self._close)
             raise
 
-    def _open(self) -> None:
+    def _open(self, patience: Patience) -> None:
         with ExitStack() as connections, ExitStack() as threads:
             files = Files(self._where)
             connections.enter_context(files.locked())
             try:
-                source, indexes = self._open_file(files)
+                source, indexes = self._open_file(files, patience)
             except Damaged as error:
                 self.set_aside = files.set_aside(str(error))
-                source, indexes = self._open_file(files)
+                source, indexes = self._open_file(files, patience)
             connections.callback(files.finish_recovery)  # when its connections are closed
             connections.callback(source.close)
             self._reader = self._connect(files, connections)
             checkpoints = self._connect(files, connections)
-            files.protect(self._busy_timeout)
+            files.protect(patience)
             connections.callback(files.unprotect)
             if (told := files.readable_by_others()) is not None:
                 _LOG.warning("%s", told)
@@ -143,9 +145,13 @@ class Store:
             self.writer = writer
             _open_here.add(self)
 
-    def _open_file(self, files: Files) -> tuple[apsw.Connection, Indexes]:
+    def _open_file(self, files: Files, patience: Patience) -> tuple[apsw.Connection, Indexes]:
         connection = open_file(
-            files, vfs=self._vfs, busy_timeout=self._busy_timeout, check_for=self._check_for
+            files,
+            vfs=self._vfs,
+            busy_timeout=self._busy_timeout,
+            check_for=self._check_for,
+            patience=patience,
         )
         with usable(connection, self._path):
             return connection, Indexes.read(connection, in_memory=self._keys_in_memory)
@@ -406,16 +412,21 @@ def _close_abandoned_soon() -> None:
     threading.Thread(target=_close_abandoned, name="journal-closer", daemon=True).start()
 
 
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Run something in a thread, and wait for its end even where the caller is cancelled."""
+async def _in_thread(work: Callable[[], None], cancelled: Callable[[], None] | None = None) -> None:
+    """Run something in a thread, and wait for its end even where the caller is cancelled.
+
+    That is told to `cancelled`.
+    """
     working = asyncio.ensure_future(in_thread(work))
-    cancelled: asyncio.CancelledError | None = None
+    ended: asyncio.CancelledError | None = None
     while not working.done():
         try:
             await asyncio.wait({working})
         except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
+            ended = error
+            if cancelled is not None:
+                cancelled()
+    if ended is not None:
         working.exception()
-        raise cancelled
+        raise ended
     working.result()

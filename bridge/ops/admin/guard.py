@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -29,7 +28,7 @@ from bridge.ingress.responses import problem, web_response
 from bridge.ops.admin import pages
 from bridge.ops.admin.requests import BadRequest
 from bridge.ops.operators import Caller, Operators, StillRunning, UnknownSubscriber, caller
-from bridge.settings import AdminSettings
+from bridge.settings import AdminSettings, is_loopback
 
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # probes cannot be given a token everywhere
 SEND: Final = "/send"
@@ -110,10 +109,7 @@ def _holder(presented: str | None, tokens: Mapping[str, Tokens]) -> str | None:
 def _is_local(request: web.Request) -> bool:
     """Return whether the request names this machine; a name of the page's own leads here too."""
     host = request.url.host
-    try:
-        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
-    except ValueError:
-        return False
+    return host is not None and is_loopback(host)
 
 
 def _is_own(request: web.Request) -> bool:

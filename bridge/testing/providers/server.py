@@ -65,9 +65,7 @@ class SimulatedProvider:
     the provider takes for the time; rates and windows go by it.
     """
 
-    def __init__(
-        self, *, port: int = 0, clock: Callable[[], datetime] | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], datetime] | None = None, seed: int = 0) -> None:
         self.url = ""
         self.trouble: Trouble | None = None
         self.troubles: deque[Trouble | None] = deque()
@@ -77,7 +75,6 @@ class SimulatedProvider:
         self.responses: list[Response] = []
         self.callbacks = Callbacks(seed)
         self.clock = clock if clock is not None else lambda: datetime.now(UTC)
-        self._port = port
         self._simulation: Simulation | None = None
         application = web.Application(client_max_size=_MAX_BODY)
         application.router.add_route("*", "/{path:.*}", self._handle)
@@ -86,7 +83,7 @@ class SimulatedProvider:
     async def __aenter__(self) -> Self:
         """Listen; `url` is known from now on."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, _HOST, self._port)
+        site = web.TCPSite(self._runner, _HOST, 0)
         await site.start()
         _, port = self._runner.addresses[0][:2]
         self.url = f"http://{_HOST}:{port}"

@@ -14,8 +14,6 @@ import pytest
 
 from bridge.cli.main import main
 from tests.bridge.cli.processes import NATS, POSTGRES, SQLITE, TOKEN, Operated, end, spawn
-from tests.bridge.journal.nats_servers import NatsServer
-from tests.bridge.journal.postgres_servers import PostgresServer
 
 CONFIG = f"""\
 [admin]
@@ -151,20 +149,6 @@ def install(workplace, monkeypatch):
     return add
 
 
-@pytest.fixture(scope="session")
-def nats(tmp_path_factory) -> Iterator[NatsServer]:
-    """Start a NATS server, which every test uses with a stream of its own."""
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL server, which every test uses with a schema of its own."""
-    with PostgresServer() as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def new_journal(request) -> Callable[[], str]:
     """Return what gives the settings of an empty journal, in SQLite unless a test asks for more."""
@@ -199,3 +183,12 @@ def operated(running, monkeypatch) -> Iterator[Operated]:
     monkeypatch.chdir(running.folder)
     yield running
     running.leave()
+
+
+@pytest.fixture
+def alone(new_journal, workplace) -> Iterator[Operated]:
+    """Start a server of the test's own, which it may stop and start again."""
+    server = Operated(workplace, new_journal())
+    server.start()
+    yield server
+    server.stop()

@@ -1,12 +1,12 @@
 """`bridge backup`, `export` and `import`: the journal in another place."""
 
 import shutil
+import subprocess
+import sys
 
 import orjson
-import pytest
 
 from tests.bridge.cli.conftest import on_every_engine
-from tests.bridge.cli.processes import Operated
 
 OTHER = """\
 [admin]
@@ -21,15 +21,6 @@ tokens = ["0123456789abcdef0123456789abcdef"]
 [subscribers.crm]
 use = "crm:take"
 """
-
-
-@pytest.fixture
-def alone(new_journal, workplace):
-    """Start a server of the test's own."""
-    server = Operated(workplace, new_journal())
-    server.start()
-    yield server
-    server.stop()
 
 
 def keys(lines: list[dict]) -> list[str]:
@@ -108,6 +99,20 @@ def test_an_export_is_the_same_with_and_without_a_server(alone, command, workpla
     outcome = command("export", "export.ndjson")
     assert outcome.code == 2
     assert outcome.err.startswith("error: export.ndjson cannot be made: File exists")
+
+
+def test_an_export_that_fails_leaves_nothing(alone, workplace):
+    """Where not all of it can be written, that is told, and no file looks like an export."""
+    alone.receive_together([f"m{number}" for number in range(20)])
+    alone.settled()
+    before = {each.name for each in workplace.iterdir()}
+    command = f"ulimit -f 8; exec {sys.executable} -m bridge export export.ndjson"  # 4 KiB
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: export.ndjson cannot be written: File too large\n",
+    )
+    assert {each.name for each in workplace.iterdir()} == before
 
 
 @on_every_engine

@@ -80,6 +80,45 @@ def test_a_subscriber_that_is_not_there_is_a_mistake(command, workplace):
     assert outcome.code == 3
 
 
+@pytest.mark.parametrize(
+    ("module", "code", "told"),
+    [
+        (
+            "odd_module",
+            "def __getattr__(name): raise RuntimeError(name)",
+            "cannot import 'odd_module': RuntimeError: ",
+        ),
+        (
+            "odd_object",
+            (
+                "class Odd:\n"
+                " def __call__(self, event): ...\n"
+                " def __getattr__(self, name): raise RuntimeError(name)\n"
+                "take = Odd()"
+            ),
+            "this cannot be looked at: RuntimeError: ",
+        ),
+        (
+            "odd_class",
+            (
+                "class Odd:\n"
+                " __class__ = property(lambda self: 1 / 0)\n"
+                " def __call__(self, event): ...\n"
+                "take = Odd()"
+            ),
+            "this cannot be looked at: ZeroDivisionError: division by zero",
+        ),
+    ],
+)
+def test_a_subscriber_that_cannot_be_looked_at(command, workplace, module, code, told):
+    """A module or an object whose attributes raise is a mistake of the settings, and no bug."""
+    (workplace / f"{module}.py").write_text(code)
+    (workplace / "config.toml").write_text(f"[subscribers.crm]\nuse = '{module}:take'\n")
+    outcome = command("check")
+    assert outcome.code == 3
+    assert told in " ".join(outcome.out.split())
+
+
 def test_doubts_are_warnings(command, workplace):
     """Example tokens, guessable tokens and open doors are told, and still the exit code is 0."""
     path = workplace / "config.toml"

@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from bridge import installed
-from bridge.settings import loads
 from tests.bridge.cli.processes import ROOT
 
 TOKEN = r"[A-Za-z0-9_-]{43}"  # 32 random bytes in base64
@@ -114,7 +113,7 @@ def test_a_person_is_asked(command, workplace):
     assert re.fullmatch(
         rf"incs\thttps://bridge\.example\.com/callbacks/incs/{TOKEN}\n", outcome.out
     )
-    settings = loads((workplace / "config.toml").read_text(), installed.settings_class)
+    settings = installed.loads((workplace / "config.toml").read_text())
     [channel] = settings.adapters["incs"].settings.channels
     assert (channel.id, channel.kind) == (30058, "whatsapp")
     assert channel.business_phone == "6281519236680"

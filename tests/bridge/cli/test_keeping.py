@@ -1,9 +1,6 @@
 """`bridge subscribers`, `purge` and `reparse`: what is kept, and what is kept no longer."""
 
-import pytest
-
 from tests.bridge.cli.conftest import on_every_engine
-from tests.bridge.cli.processes import Operated
 
 LEFT = "what others have said of the person stays, such as contact cards"
 
@@ -22,15 +19,6 @@ def test_subscribers_are_listed(operated, command):
     assert int(position) > before["position"]
     (found,) = command("subscribers", "--json").events
     assert found.items() >= {"name": "crm", "dead": 1, "failed_tries": int(failed)}.items()
-
-
-@pytest.fixture
-def alone(new_journal, workplace):
-    """Start a server of the test's own, to start it again with other subscribers."""
-    server = Operated(workplace, new_journal())
-    server.start()
-    yield server
-    server.stop()
 
 
 @on_every_engine

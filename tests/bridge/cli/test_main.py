@@ -13,7 +13,7 @@ import pytest
 from bridge.__main__ import main
 from bridge.cli.main import main as command_line
 from bridge.cli.terminal import Exit
-from tests.bridge.cli.processes import ROOT
+from tests.bridge.cli.processes import PATIENCE, ROOT, spawn
 
 FAILING = """
 import attrs
@@ -185,3 +185,29 @@ def test_every_exit_code_is_in_the_manual():
     """The manual's table lists each exit code that a command may have."""
     manual = (Path(__file__).parents[3] / "docs" / "operate.md").read_text("utf-8")
     assert set(map(int, re.findall(r"(?m)^\| (\d+) \|", manual))) == {*Exit, 143}
+
+
+def test_streams_that_were_closed_lead_nowhere(workplace):
+    """No file of the command gets the number of a standard stream, and what it does it does."""
+    (workplace / "crm.py").write_text(
+        "import os\n"
+        "open('seen', 'w').write(' '.join(os.readlink(f'/proc/self/fd/{n}') for n in range(3)))\n"
+        "def take(event): ...\n"
+    )
+    (workplace / "config.toml").write_text("[subscribers.crm]\nuse = 'crm:take'\n")
+    command = f"exec {sys.executable} -m bridge check <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=PATIENCE).returncode == 0
+    assert (workplace / "seen").read_text() == "/dev/null /dev/null /dev/null"
+
+
+def test_a_command_ends_whatever_it_imported(workplace):
+    """Threads of a subscriber's module, which never end, keep no command from ending."""
+    (workplace / "crm.py").write_text(
+        "import threading\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "def take(event): ...\n"
+    )
+    (workplace / "config.toml").write_text("[subscribers.crm]\nuse = 'crm:nothing'\n")
+    process = spawn("check")
+    told, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, told.split()[-1]) == (3, b"'nothing'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.bridge.cli.processes import PATIENCE, ROOT, TOKEN, Served, end
+from tests.bridge.cli.processes import PATIENCE, ROOT, TOKEN, Served, end, spawn
 from tests.callbacks import new_message
 
 CONFIG = f"""\
@@ -354,6 +355,18 @@ def test_a_signal_during_the_start_cancels_it():
         timeout=PATIENCE,
     )
     assert done.stdout == "cancelled\n"
+
+
+def test_a_start_under_a_lock_ends(tmp_path):
+    """Where another program keeps the journal's file locked, that is told, and nothing listens."""
+    (tmp_path / "config.toml").write_text("[server]\nport = 0\n[admin]\nenabled = false\n")
+    other = sqlite3.connect(tmp_path / "bridge.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    process = spawn("serve", cwd=tmp_path)
+    _, told = process.communicate(timeout=PATIENCE)
+    other.close()
+    assert process.returncode == 1
+    assert f"error: {tmp_path}/bridge.db is locked by another program: " in told.decode()
 
 
 # --- a log that nobody reads ---------------------------------------------------------------

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
+
+import anyio
 
 from bridge.errors import Drop, RetryIn
 
@@ -66,6 +72,29 @@ class Exiting(Exception):
         raise SystemExit(3)
 
     __repr__ = __str__
+
+
+class SaysNoSeconds(RetryIn):
+    """Its author forgot those of the class that it is made from."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class SaysOddSeconds(RetryIn):
+    def __init__(self, seconds: Any) -> None:
+        super().__init__(0.01)
+        self.seconds = seconds
+
+
+@dataclasses.dataclass
+class Unhashable(Exception):
+    """As every exception that is a dataclass."""
+
+    code: int = 1
+
+    def __bool__(self) -> bool:
+        return False
 
 
 def circular() -> ValueError:
@@ -203,6 +232,51 @@ def returns_what_hangs(event, released):
     return hangs(event, released)
 
 
+def returns_what_fails_in_an_executor(event, released):
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(int, "no number")
+
+
+async def awaits_what_is_none(event, released):
+    class Awaitable:
+        def __await__(self):
+            yield "nothing to wait for"
+
+    await Awaitable()
+
+
+async def awaits_itself(event, released):
+    await asyncio.current_task()
+
+
+async def leaves_a_time_limit(event, released):
+    await asyncio.timeout(0.01).__aenter__()
+
+
+async def leaves_a_group(event, released):
+    """Its child, which fails, cancels the task that it is no longer a part of."""
+    group = await asyncio.TaskGroup().__aenter__()
+    group.create_task(at_once(event, released))
+    await asyncio.Event().wait()
+
+
+async def leaves_a_scope(event, released):
+    anyio.CancelScope(deadline=anyio.current_time() + 0.01).__enter__()
+    await asyncio.sleep(0)
+
+
+async def runs_a_loop_in_the_loop(event, released):
+    coroutine = hangs(event, released)
+    try:
+        asyncio.run(coroutine)
+    finally:
+        coroutine.close()
+
+
+def runs_a_loop(event, released):
+    asyncio.run(at_once(event, released))
+
+
 def returns_a_generator(event, released):
     return (each for each in "abc")
 
@@ -243,6 +317,11 @@ KINDS: dict[str, Callable[..., Any]] = {
             "a group": lambda: BaseExceptionGroup("both", [KeyboardInterrupt(), SystemExit()]),
             "Drop": lambda: Drop("not ours"),
             "RetryIn": lambda: RetryIn(0.01),
+            "RetryIn of another number": lambda: RetryIn(Decimal("0.01")),
+            "RetryIn without seconds": SaysNoSeconds,
+            "RetryIn for ever": lambda: SaysOddSeconds(math.inf),
+            "RetryIn in words": lambda: SaysOddSeconds("soon"),
+            "what is false and has no hash": Unhashable,
             "what lies of its class": LyingOfItsClass,
             "what lies of its cause": LyingOfItsCause,
             "what can be asked nothing": Closed,
@@ -267,7 +346,9 @@ KINDS: dict[str, Callable[..., Any]] = {
             *(awaits_what_was_cancelled, hangs, hangs_and_swallows, hangs_and_returns),
             *(hangs_and_converts, fails_in_a_group, returns_an_awaitable, returns_a_coroutine),
             *(returns_what_hangs, returns_a_generator, returns_an_async_generator, blocks),
-            *(recurses, changes_the_event),
+            *(recurses, changes_the_event, returns_what_fails_in_an_executor, awaits_what_is_none),
+            *(awaits_itself, leaves_a_time_limit, leaves_a_group, leaves_a_scope),
+            *(runs_a_loop_in_the_loop, runs_a_loop),
         )
     },
 }
@@ -277,6 +358,8 @@ DELIVERED = {
     "cancels_itself_and_returns",
     "swallows_its_own_cancellation",
     "leaves_a_timer",
+    "leaves_a_time_limit",
+    "leaves_a_scope",
     "returns_an_awaitable",
 }
 """Those of which the function has returned, as it should; the others fail."""

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from bridge.clock import Clock
+from bridge.delivery import Delivery
 from bridge.errors import Drop, RetryIn
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Standing
@@ -145,6 +147,26 @@ class TestTasks:
         errors = {letter.retry.error for letter in await bridge.journal.dead_letters()}
         assert errors == {"TimeoutError: no answer within 0.02 s"}
 
+    async def test_what_cannot_be_cancelled_holds_up_nobody(self):
+        """Where cancelling raises, the time limits of all other events hold, and it ends.
+
+        As where a function waits for its own task in a `gather`: to cancel it never ends.
+        """
+        awaited = []
+
+        class Unwilling(asyncio.Future):
+            def cancel(self, msg=None):
+                raise RecursionError
+
+        async def function(event):
+            awaited.append(asyncio.Event().wait() if awaited else Unwilling())
+            await awaited[-1]
+
+        policy = DeliverySettings(tries=1, timeout=0.02)
+        bridge = await delivered(function, several(7), policy=policy)
+        assert len(await bridge.journal.dead_letters()) == 7
+        awaited[0].set_result(None)  # else the loop could not end either
+
     async def test_threads_that_cannot_be_started(self, monkeypatch):
         """The event is tried again, once, and the subscriber goes on where threads can be had."""
         got = []
@@ -220,6 +242,47 @@ class TestTasks:
             await settled(bridge, "crm")
             assert (await state()).held == 0
         assert [each for each in taken if each in "0ab"] == ["0"] * (1 + fails) + ["a", "b"]
+
+    async def test_a_bug_of_ours_loses_neither_event_nor_conversation(self, caplog):
+        """Where a failure cannot be noted, that is told, and the event comes again in order."""
+
+        class Broken(Clock):
+            def time(self):
+                if not broken:
+                    broken.append(None)
+                    raise RuntimeError
+                return super().time()
+
+        broken, got = [], []
+        events = [message(str(number)) for number in range(4)]
+        journal = MemoryJournal()
+
+        async def function(event):
+            await asyncio.sleep(0)
+            got.append(event.message_id)
+            if len(got) == 1:
+                raise ValueError
+
+        async with journal:
+            cursor = await journal.subscribe("crm")
+            async with Delivery(
+                "crm",
+                function,
+                cursor,
+                wants=lambda _: True,
+                policy=DeliverySettings(),
+                clock=Broken(),
+            ) as delivery:
+                await journal.append(events)
+                async with asyncio.timeout(30):
+                    await delivery.caught_up(4)
+                    while (await journal.subscribers())[0].held:
+                        await asyncio.sleep(0.01)
+        assert got == ["0", "0", "1", "2", "3"]
+        told = [each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL]
+        assert [line.partition(" at ")[0] for line in told] == [
+            "subscriber crm: the task 'delivery' ended with RuntimeError"
+        ]
 
     async def test_what_ends_our_tasks_is_told_and_they_are_replaced(self, caplog):
         """A subscriber cancels every task it finds; all events are delivered all the same."""

@@ -14,6 +14,7 @@ import orjson
 import pytest
 from aiohttp import ClientSession
 from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
 from django.urls import path
 from fastapi import FastAPI
@@ -24,7 +25,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from bridge.adapter import Callback, Verified
-from bridge.errors import JournalError
+from bridge.errors import ConfigurationError, JournalError
 from bridge.ingress import request_id
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.query import Query
@@ -133,6 +134,14 @@ async def test_no_token_is_in_the_access_log(embed, caplog):
     assert known == 'ain/MASKED HTTP/1.1" 200'
     assert refused == 'ain/MASKED?MASKED HTTP/1.1" 401'
     assert unknown.endswith('MASKED HTTP/1.1" 404')
+
+
+@pytest.mark.parametrize("application", [get_wsgi_application, lambda: 3, lambda: "app"])
+def test_what_is_no_asgi_application_is_told_at_once(application):
+    """One of WSGI is refused, and not the first request."""
+    in_django(a_bridge())
+    with pytest.raises(ConfigurationError, match="takes an ASGI application, not "):
+        a_bridge().asgi(application())
 
 
 async def test_it_is_durable_by_default(tmp_path, monkeypatch):

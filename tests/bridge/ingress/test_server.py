@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from bridge.adapter import Parsed
+from bridge.errors import BridgeError
 from bridge.ingress.server import Acknowledgement, listening
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Health
@@ -93,7 +94,7 @@ async def test_an_address_that_is_taken_is_an_error():
     intake = a_bridge().intake
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(BridgeError, match=r"cannot listen on .*: Address already in use"):
             async with listening(intake, ServerSettings(port=port)):
                 pass
 

@@ -11,9 +11,10 @@ from queue import SimpleQueue
 import orjson
 import pytest
 from aiohttp import ClientSession, web
+from fastapi import FastAPI
 
 from bridge.adapter import Callback, Parsed, Response, Verified
-from bridge.errors import BridgeError, JournalError
+from bridge.errors import BridgeError, ConfigurationError, JournalError
 from bridge.ingress.responses import response_to
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Message
@@ -225,3 +226,59 @@ class TestCallbacks:
         client = await client_of(a_bridge(adapter, trusted_proxies=(ip_network("127.0.0.0/8"),)))
         await client.get(URL, headers={"X-Forwarded-For": "203.0.113.5, 192.0.2.1"})
         assert adapter.callbacks[0].client == ip_address("192.0.2.1")
+
+
+def set_up() -> web.Application:
+    app = web.Application()
+    app.freeze()
+    return app
+
+
+def with_another_bridge() -> web.Application:
+    app = web.Application()
+    a_bridge().mount(app)
+    return app
+
+
+def with_a_route() -> web.Application:
+    app = web.Application()
+    app.router.add_view("/callbacks/plain", web.View)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("app", "told"),
+    [
+        (set_up, "the application takes no more routes, .* mount the bridge before web.run_app"),
+        (with_another_bridge, "has a route for /callbacks/plain already.* a `server.prefix` each"),
+        (with_a_route, "has a route for /callbacks/plain already"),
+        (lambda: None, "takes an aiohttp.web.Application, not NoneType"),
+        (FastAPI, r"not FastAPI; in other frameworks it is `bridge.asgi\(\)`"),
+    ],
+)
+def test_what_takes_no_callbacks_is_told_at_once(app, told):
+    """An application that would never give the bridge a callback is refused, with what to do.
+
+    Nothing of the bridge is left in it, and the bridge can go into another one.
+    """
+    bridge = a_bridge(trusted_proxies=(ip_network("10.0.0.0/8"),))
+    found = app()
+    with pytest.raises(ConfigurationError, match=told):
+        bridge.mount(found)
+    bridge.add_adapter("other", Plain())
+    bridge.mount(web.Application())
+
+
+async def test_several_bridges_in_one_application(aiohttp_client):
+    """With a prefix each, every one of them gets its own callbacks."""
+    app, got = web.Application(), []
+    for prefix in ("/one", "/two"):
+        bridge = a_bridge(prefix=prefix)
+        bridge.on(Message, name=prefix)(lambda event, prefix=prefix: got.append(prefix))
+        bridge.mount(app)
+    client = await aiohttp_client(app)
+    for prefix in ("/two", "/one"):
+        async with client.post(f"{prefix}/plain/{TOKEN}", data=BODY) as response:
+            assert response.status == 200
+    await client.close()
+    assert sorted(got) == ["/one", "/two"]

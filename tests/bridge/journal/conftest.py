@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.bridge.journal.disks import Disk
-from tests.bridge.journal.postgres_servers import PostgresServer
 
 
 @pytest.fixture
@@ -21,9 +20,3 @@ def disk() -> Iterator[Disk]:
     disk = Disk()
     yield disk
     disk.unregister()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server

@@ -1,4 +1,4 @@
-"""What the tests of the SQLite journal share: reading all of a file, a clock, a failure."""
+"""What the tests of the SQLite journal share: reading all of a file, and a clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 
 import attrs
 
-from bridge.journal.protocol import Cursor, Entry, Held, Retry
+from bridge.journal.protocol import Entry
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.entries import read_after
 from bridge.model import Message
@@ -39,18 +39,6 @@ async def ids(journal: SqliteJournal) -> list[str]:
     return [e.event.message_id for e in await everything(journal) if isinstance(e.event, Message)]
 
 
-async def read(cursor: Cursor, count: int) -> list[Entry]:
-    entries: list[Entry] = []
-    while len(entries) < count:
-        entries += await cursor.read(count - len(entries))
-    return entries
-
-
 async def run(journal: SqliteJournal, sql: str) -> object:
     """Run SQL on the writer's connection, outside a transaction."""
     return await journal._chore(lambda db: db.execute(sql).get)
-
-
-def failed(entry: Entry) -> Held:
-    retry = Retry(tries=5, first_failed_at=1.5, failed_at=9.5, error="KeyError")
-    return Held(entry=entry, retry=retry)

@@ -203,11 +203,3 @@ async def running(servers: list[NatsServer]) -> AsyncIterator[list[NatsServer]]:
     finally:
         for server in servers:
             server.end()
-
-
-async def until(condition: object, *, within: float = 30.0) -> None:
-    """Yield to the loop until something has come to be."""
-    assert callable(condition)
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.01)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 
 from bridge.adapter.signing import Secret
@@ -84,18 +83,12 @@ def in_turns(told: Told, one: Journal, other: Journal) -> list[Event]:
     return asyncio.run(published(told, (one, other), append))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(runs=RUNS)
-def test_nats_in_two_processes(server: NatsServer, runs: list[Run]) -> None:
+def test_nats_in_two_processes(nats: NatsServer, runs: list[Run]) -> None:
     """Two processes that take turns decide as one: each knows what the other has decided."""
     told, stream = in_order(runs), f"two-{next(_places)}"
-    joined = NatsSettings(servers=(server.url,), stream=stream, partitions=1)
+    joined = NatsSettings(servers=(nats.url,), stream=stream, partitions=1)
     assert in_turns(told, NatsJournal(joined), NatsJournal(joined)) == expected(told)
 
 

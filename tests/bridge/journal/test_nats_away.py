@@ -16,7 +16,8 @@ from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Cursor, Entry, Health, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Message
+from bridge.testing import sample_events
+from bridge.testing.sample_events import ids
 from tests.bridge.events import message
 from tests.bridge.journal.nats_servers import Fuse, NatsServer
 
@@ -45,16 +46,9 @@ async def journal(server: NatsServer, tmp_path: Path) -> AsyncIterator[NatsJourn
         yield journal
 
 
-def ids(entries: list[Entry]) -> list[str]:
-    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
-
-
 async def read(cursor: Cursor, count: int) -> list[Entry]:
     """Read and settle."""
-    entries: list[Entry] = []
-    async with asyncio.timeout(30):
-        while len(entries) < count:
-            entries += await cursor.read(count - len(entries))
+    entries = await sample_events.read(cursor, count)
     await cursor.settle(Settlement(position=entries[-1].position))
     return entries
 

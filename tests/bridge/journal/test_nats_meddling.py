@@ -17,7 +17,8 @@ from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import Cursor, Held, Retry, Settlement, Start
 from tests.bridge.events import message
-from tests.bridge.journal.nats_servers import NatsServer, until
+from tests.bridge.journal.nats_servers import NatsServer
+from tests.waiting import until
 
 HELD = Retry(tries=1, first_failed_at=1.0, failed_at=1.0, due_at=1.0, error="no")
 RIGHTS = """
@@ -119,7 +120,10 @@ async def test_the_state_is_deleted(server: NatsServer, caplog: pytest.LogCaptur
                     await asyncio.sleep(0.05)
                 else:
                     break
-        assert [(each.name, each.held) for each in await journal.subscribers()] == [("crm", 1)]
+        async with asyncio.timeout(30):  # a task of the subscriber's notes it anew
+            while not (states := await journal.subscribers()):
+                await asyncio.sleep(0.01)
+        assert [(each.name, each.held) for each in states] == [("crm", 1)]
         assert (await journal.health()).losses == 1
     assert "bridge-state has been lost" in critical(caplog)[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import pytest
 
 from bridge.journal.lanes import lane_of
 from bridge.journal.nats import NatsJournal
+from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import (
     Cursor,
     DeadLetter,
-    Entry,
     Held,
     Retry,
     Settlement,
@@ -27,40 +27,40 @@ from bridge.model import Message
 from bridge.ops.operators import StillRunning, UnknownSubscriber
 from bridge.ops.results import lag_seconds
 from bridge.runtime import Bridge
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
 from tests.bridge.journal.nats_servers import NatsServer
 
 PHONES = [f"+1650555{number:04}" for number in range(20)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
-def settings(server: NatsServer, place: Path) -> NatsSettings:
-    return NatsSettings(servers=(server.url,), stream=place.name, partitions=2)
+def settings(nats: NatsServer, place: Path) -> NatsSettings:
+    return NatsSettings(servers=(nats.url,), stream=place.name, partitions=2)
 
 
 @pytest.fixture
-async def journal(server: NatsServer, tmp_path: Path) -> AsyncIterator[NatsJournal]:
-    async with NatsJournal(settings(server, tmp_path)) as journal:
+async def journal(nats: NatsServer, tmp_path: Path) -> AsyncIterator[NatsJournal]:
+    async with NatsJournal(settings(nats, tmp_path)) as journal:
         yield journal
-
-
-async def read(cursor: Cursor, count: int) -> list[Entry]:
-    entries: list[Entry] = []
-    async with asyncio.timeout(30):
-        while len(entries) < count:
-            entries += await cursor.read(count - len(entries))
-    return entries
 
 
 def in_partition(number: int, name: str, received_at: datetime) -> Message:
     """Return a message whose conversation belongs to one of two partitions."""
     made = (message(name, user=phone, received_at=received_at) for phone in PHONES)
     return next(each for each in made if zlib.crc32(lane_of(each).encode()) % 2 == number)
+
+
+async def test_a_call_for_a_partition_is_nothing_that_a_subscriber_lags(nats, tmp_path):
+    """What processes write to be given a partition counts as no event, while nobody reads it."""
+    async with NatsJournal(settings(nats, tmp_path)) as journal:
+        await journal.subscribe("crm")
+    async with NatsJournal(settings(nats, tmp_path)) as journal:
+        await journal._broker.write(Draft(journal._streams.names.call(0, "crm"), b""))
+        (state,) = await journal.subscribers()
+        assert (state.lag, state.lagging_since) == (0, None)
+        await journal.append([message("a")])
+        (state,) = await journal.subscribers()
+        assert state.lagging_since is not None
 
 
 async def test_the_lag_is_that_of_the_partition_that_lags_most(journal):
@@ -84,11 +84,11 @@ async def test_the_lag_is_that_of_the_partition_that_lags_most(journal):
     assert await lag_seconds(journal, state) == 0
 
 
-async def test_a_subscriber_of_another_process_is_not_forgotten(server, tmp_path):
+async def test_a_subscriber_of_another_process_is_not_forgotten(nats, tmp_path):
     """Who is served by some process cannot be dropped through one that does not know it."""
 
     def make() -> NatsJournal:
-        return NatsJournal(settings(server, tmp_path))
+        return NatsJournal(settings(nats, tmp_path))
 
     async with Bridge(journal=make()) as operator:
         async with Bridge(journal=make()) as bridge:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,11 +18,12 @@ from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import digest
-from bridge.journal.protocol import Cursor, Entry, Held, Retry, Settlement, Start
+from bridge.journal.protocol import Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.model import Message, Status, StatusChange
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
+from bridge.testing.sample_events import ids, read
 from tests.bridge.events import created, message, numbered_status, status
 from tests.bridge.journal.nats_servers import Fuse, NatsServer
 
@@ -32,31 +32,13 @@ PHONES = [f"+1650555{number:04}" for number in range(12)]
 TAKES_OVER_WITHIN = 10.0  # seconds; what is promised
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
 @pytest.fixture
-def make(server: NatsServer, tmp_path: Path):
+def make(nats: NatsServer, tmp_path: Path):
     def make(**settings) -> NatsJournal:
         settings = {"stream": tmp_path.name, "partitions": PARTITIONS, **settings}
-        return NatsJournal(NatsSettings(servers=(server.url,), **settings))
+        return NatsJournal(NatsSettings(servers=(nats.url,), **settings))
 
     return make
-
-
-def ids(entries: list[Entry]) -> list[str]:
-    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
-
-
-async def read(cursor: Cursor, count: int) -> list[Entry]:
-    entries: list[Entry] = []
-    async with asyncio.timeout(30):
-        while len(entries) < count:
-            entries += await cursor.read(count - len(entries))
-    return entries
 
 
 async def crash(journal: NatsJournal) -> None:
@@ -211,9 +193,9 @@ async def test_nothing_overtakes_what_a_dead_reader_held(make):
 
 
 @pytest.mark.parametrize("following", [(), ("c",)])
-async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path, following):
+async def test_what_is_lost_on_its_way_comes_all_the_same(nats, make, tmp_path, following):
     """An entry that was lost with its connection comes before those after it, if there are any."""
-    async with make() as writing, Fuse(server) as fuse:
+    async with make() as writing, Fuse(nats) as fuse:
         reading = NatsJournal(
             NatsSettings(servers=tuple(fuse.urls), stream=tmp_path.name, partitions=PARTITIONS)
         )
@@ -233,9 +215,9 @@ async def test_what_is_lost_on_its_way_comes_all_the_same(server, make, tmp_path
     assert ids(entries) == ["b", *following]
 
 
-async def test_followers_see_what_was_lost_on_its_way(server, make, tmp_path):
+async def test_followers_see_what_was_lost_on_its_way(nats, make, tmp_path):
     """An entry whose announcement was lost with its connection is read all the same."""
-    async with make() as writing, Fuse(server) as fuse:
+    async with make() as writing, Fuse(nats) as fuse:
         reading = NatsJournal(
             NatsSettings(servers=tuple(fuse.urls), stream=tmp_path.name, partitions=PARTITIONS)
         )

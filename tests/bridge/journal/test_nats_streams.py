@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,39 +21,25 @@ from bridge.journal.nats.ledger import decode_found, encode_found
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import digest, token
 from bridge.journal.nats.subjects import name_of as subscriber_of
-from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
+from bridge.journal.protocol import Appended, Held, Retry, Settlement, Start
 from bridge.model import Status, Unrecognized
 from bridge.model.codec import decode
 from bridge.model.keys import in_domain
-from bridge.testing.sample_events import poorly
+from bridge.testing.sample_events import poorly, read
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.nats_servers import NatsServer
 
 PHONES = [f"+1650555{number:04}" for number in range(3)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
 @pytest.fixture
-def make(server: NatsServer, tmp_path: Path):
+def make(nats: NatsServer, tmp_path: Path):
     def make(*, keep: float = 600.0, max_waiting: int = 1000, **own) -> NatsJournal:
         own = {"stream": tmp_path.name, "partitions": 4, **own}
-        settings = NatsSettings(servers=(server.url,), **own)
+        settings = NatsSettings(servers=(nats.url,), **own)
         return NatsJournal(settings, keep=keep, max_waiting=max_waiting)
 
     return make
-
-
-async def read(cursor: Cursor, count: int) -> list[Entry]:
-    entries: list[Entry] = []
-    async with asyncio.timeout(30):
-        while len(entries) < count:
-            entries += await cursor.read(count - len(entries))
-    return entries
 
 
 async def stored(journal: NatsJournal, subject: str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,16 +21,10 @@ from tests.bridge.journal.nats_servers import NatsServer
 ANNE = "+4917012345678"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
 @pytest.fixture
-def make(server: NatsServer, tmp_path: Path):
+def make(nats: NatsServer, tmp_path: Path):
     def make() -> NatsJournal:
-        settings = NatsSettings(servers=(server.url,), stream=tmp_path.name, partitions=1)
+        settings = NatsSettings(servers=(nats.url,), stream=tmp_path.name, partitions=1)
         return NatsJournal(settings)
 
     return make

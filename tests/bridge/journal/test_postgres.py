@@ -13,8 +13,8 @@ from bridge.errors import ConfigurationError
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.testing import JournalContract
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
-from tests.bridge.journal.files import read
 from tests.bridge.journal.postgres_servers import PostgresServer, schema_of
 
 

@@ -21,8 +21,8 @@ from bridge.journal.postgres.schema import check
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Start
 from bridge.model import Message
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
-from tests.bridge.journal.files import read
 from tests.bridge.journal.postgres_servers import PostgresServer
 
 FULL_DISK = Path(__file__).with_name("full_disk.c")

@@ -14,8 +14,8 @@ from bridge.errors import JournalError
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Entry, Settlement, Start
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
-from tests.bridge.journal.files import read
 from tests.bridge.journal.postgres_servers import PostgresServer
 
 
@@ -229,15 +229,19 @@ async def test_connections_that_lead_nowhere(postgres: PostgresServer, schema: s
         await until(journal, ready=True)
 
 
-@pytest.mark.parametrize(
-    "last", ["", "pg_backend_pid", "pg_try_advisory", "search_path", "COMMIT", "LISTEN"]
-)
-async def test_a_start_that_gets_no_answer(
-    postgres: PostgresServer, schema: str, last: str
-) -> None:
-    """A start on connections on which no answer comes any more fails, and says why."""
-    way = Silence(postgres, last.encode())
-    async with way.port() as port, asyncio.timeout(60):
-        with pytest.raises(JournalError, match=r"PostgreSQL: .*(timeout|does not answer)"):
-            async with journal_on(postgres, schema, port=port):
-                pass
+async def test_a_start_that_gets_no_answer(postgres: PostgresServer, schema: str) -> None:
+    """A start on connections on which no answer comes any more fails, and says why.
+
+    Wherever in it that begins; all at once, since each waits for seconds.
+    """
+
+    async def start(number: int, last: bytes) -> None:
+        async with Silence(postgres, last).port() as port:
+            with pytest.raises(JournalError, match=r"PostgreSQL: .*(timeout|does not answer)"):
+                async with journal_on(postgres, f"{schema}_{number}", port=port):
+                    pytest.fail(f"it starts though {last!r} is not answered")
+
+    lasts = (b"", b"pg_backend_pid", b"pg_try_advisory", b"search_path", b"COMMIT", b"LISTEN")
+    async with asyncio.timeout(60), asyncio.TaskGroup() as starting:
+        for number, last in enumerate(lasts):
+            starting.create_task(start(number, last))

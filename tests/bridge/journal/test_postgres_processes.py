@@ -32,9 +32,10 @@ from bridge.model import Event, Message, Status, StatusChange
 from bridge.model.keys import in_domain
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
-from bridge.testing.sample_events import poorly
+from bridge.testing.sample_events import ids, poorly, read
 from tests.bridge.events import created, message, numbered_status, status
 from tests.bridge.journal.postgres_servers import PostgresServer
+from tests.waiting import until
 
 PHONES = [f"+1650555{number:04}" for number in range(12)]
 DAY = 86400.0
@@ -59,24 +60,6 @@ def make(postgres: PostgresServer, schema: str) -> Make:
         return PostgresJournal(PostgresSettings(dsn=dsn, schema=schema, **own), **options)
 
     return make
-
-
-def ids(entries: Sequence[Entry]) -> list[str]:
-    return [entry.event.message_id for entry in entries if isinstance(entry.event, Message)]
-
-
-async def read(cursor: Cursor, count: int) -> list[Entry]:
-    entries: list[Entry] = []
-    async with asyncio.timeout(30):
-        while len(entries) < count:
-            entries += await cursor.read(count - len(entries))
-    return entries
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def crash(journal: PostgresJournal) -> None:

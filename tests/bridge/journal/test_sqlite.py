@@ -23,9 +23,10 @@ from bridge.journal.overlay import digest
 from bridge.journal.protocol import Appended, Held, Journal, Retry, Settlement, Start
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event, Message, Status, StatusChange, Unrecognized
+from bridge.testing.sample_events import failed, read
 from tests.bridge.events import created, message, status
 from tests.bridge.journal.disks import Disk
-from tests.bridge.journal.files import FOREVER, everything, failed, ids, read, run
+from tests.bridge.journal.files import FOREVER, everything, ids, run
 from tests.bridge.journal.interleavings import callbacks
 
 # --- group commit ----------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from bridge.errors import JournalError
 from bridge.journal.protocol import Held, Settlement
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.retention import SteadyClock
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
-from tests.bridge.journal.files import DAY, ids, read
+from tests.bridge.journal.files import DAY, ids
 
 MONTH = 30 * DAY
 MINUTE = 60.0

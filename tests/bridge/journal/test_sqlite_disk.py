@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -19,9 +20,10 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal, schema
+from bridge.testing.sample_events import read
 from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore
-from tests.bridge.journal.files import everything, ids, read, run
+from tests.bridge.journal.files import everything, ids, run
 
 # --- the disk --------------------------------------------------------------------------------
 
@@ -204,6 +206,45 @@ async def test_locked_by_another_program(path: Path) -> None:
         other.close()
         assert (await journal.health()).ready
         assert await journal.append([message("a")]) == Appended(published=1, duplicates=0)
+
+
+def as_a_log(other: apsw.Connection) -> None:
+    other.execute("BEGIN IMMEDIATE")
+
+
+def as_a_rollback_journal(other: apsw.Connection) -> None:
+    other.pragma("journal_mode", "delete")
+    other.execute("BEGIN EXCLUSIVE")
+
+
+def for_good(other: apsw.Connection) -> None:
+    other.pragma("locking_mode", "exclusive")
+    other.execute("BEGIN EXCLUSIVE; COMMIT")
+
+
+@pytest.mark.parametrize("lock", [as_a_log, as_a_rollback_journal, for_good])
+async def test_a_start_under_a_lock(path: Path, lock: Callable[[apsw.Connection], None]) -> None:
+    """A start waits so long for another program, says what to do, and lets itself be cancelled."""
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a")])
+    other = apsw.Connection(str(path))
+    lock(other)
+    with pytest.raises(JournalError, match="is locked by another program: end what has it open"):
+        await SqliteJournal(path, busy_timeout=0.01).__aenter__()
+    for turns in (0, 1, 10, 1000, 100_000):
+        starting = asyncio.create_task(SqliteJournal(path, busy_timeout=1e6).__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(starting, 60)
+    waiting = asyncio.create_task(SqliteJournal(path, busy_timeout=1e6).__aenter__())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    other.close()
+    journal = await waiting
+    assert await ids(journal) == ["a"]
+    await journal.__aexit__(None, None, None)
 
 
 async def test_little_space(path: Path) -> None:
@@ -431,4 +472,23 @@ async def test_path_is_a_directory(path: Path) -> None:
     """A directory in the file's place is told as such."""
     path.mkdir()
     with pytest.raises(JournalError, match="Is a directory"):
+        await SqliteJournal(path).__aenter__()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda place: place.symlink_to("/dev/zero")])
+async def test_what_is_no_file(path: Path, suffix: str, make: Callable[[Path], None]) -> None:
+    """A folder, a pipe or a device in the place of one of the files is told, and left alone."""
+    place = path.with_name(path.name + suffix)
+    make(place)
+    told = f"{place if suffix else place.resolve()} cannot be opened: Is (a dir|no file, but a)"
+    with pytest.raises(JournalError, match=told):
+        await SqliteJournal(path).__aenter__()
+    assert list(path.parent.iterdir()) == [place]
+
+
+async def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    """It is the journal's name that is told."""
+    path = tmp_path / f"{'x' * 250}.db"
+    with pytest.raises(JournalError, match="File name too long"):
         await SqliteJournal(path).__aenter__()

@@ -20,8 +20,9 @@ from bridge.model import (
     Unrecognized,
 )
 from bridge.model.keys import conversation_id, in_domain
+from bridge.testing.sample_events import read
 from tests.bridge.events import ACCOUNT, created, message, status
-from tests.bridge.journal.files import everything, read
+from tests.bridge.journal.files import everything
 
 FORMAT_4 = Path(__file__).parent / "data" / "format-4.sql"
 LATER = datetime(2099, 1, 1, tzinfo=UTC)

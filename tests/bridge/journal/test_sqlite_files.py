@@ -25,8 +25,9 @@ import pytest
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal, files
+from bridge.testing.sample_events import failed, read
 from tests.bridge.events import message
-from tests.bridge.journal.files import everything, failed, ids, read, run
+from tests.bridge.journal.files import everything, ids, run
 
 PATIENCE = 30.0
 

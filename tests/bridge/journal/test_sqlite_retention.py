@@ -14,9 +14,10 @@ from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.states import State
+from bridge.testing.sample_events import failed, read
 from tests.bridge.events import created, message, notice, unrecognized
 from tests.bridge.journal.disks import Disk
-from tests.bridge.journal.files import DAY, FOREVER, Clock, at, everything, failed, ids, read, run
+from tests.bridge.journal.files import DAY, FOREVER, Clock, at, everything, ids, run
 
 # --- retention -------------------------------------------------------------------------------
 

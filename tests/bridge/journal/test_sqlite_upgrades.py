@@ -22,8 +22,9 @@ from bridge.model import ConsentChange, Party, Role, Status, StatusChange
 from bridge.model.codec import encode
 from bridge.model.keys import in_domain
 from bridge.settings import JournalSettings
+from bridge.testing.sample_events import read
 from tests.bridge.events import ACCOUNT, NOON, USER_PHONE, message, numbered_status, status
-from tests.bridge.journal.files import everything, read, run
+from tests.bridge.journal.files import everything, run
 
 FORMAT_5, FORMAT_6, FORMAT_7 = (
     Path(__file__).parent / "data" / f"format-{n}.sql" for n in (5, 6, 7)

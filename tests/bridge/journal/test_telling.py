@@ -49,6 +49,12 @@ def play(history: list[Event | None], shelf: Shelf | None = None) -> Shelf:
     return shelf
 
 
+def not_shown(account: Message) -> Message:
+    """Return an account that tells the same but for the content."""
+    hidden = Unsupported(provider_type="106")
+    return attrs.evolve(account, key=unshown_key(account.key), content=hidden)
+
+
 def messages(shelf: Shelf) -> list[Message]:
     return [event for event in shelf.published if isinstance(event, Message)]
 
@@ -85,6 +91,26 @@ def test_what_is_not_shown_bars_nothing(data: st.DataObject) -> None:
     assert (first.key, first.completes) == (full.key, None)
     assert {each.completes for each in more} <= {full.key}
     assert facts_of(shown[-1]) == facts_of(messages(play([hidden, full]))[-1])
+
+
+@given(st.data())
+def test_no_account_of_what_is_not_shown_stands_for_the_message(data: st.DataObject) -> None:
+    """Each form may show it or not, in any order: it comes out once, as itself, and whole."""
+    full, poor = data.draw(both_accounts().filter(lambda accounts: accounts[1].sender.phone))
+    accounts = [full, poor, *map(not_shown, (full, poor))]
+    told = data.draw(st.permutations(accounts).map(lambda each: each[: len(each) - 1]))
+    shelf = play(data.draw(histories(told)))
+    found = messages(shelf)
+    shown = [each for each in found if not isinstance(each.content, Unsupported)]
+    (root,) = (each for each in shown if each.completes is None)
+    hidden = [each for each in found if each not in shown]
+    assert root.key == full.key
+    assert {each.completes for each in shown} <= {None, full.key}
+    assert {each.completes for each in hidden} <= {None, unshown_key(full.key)}
+    assert len([each for each in hidden if each.completes is None]) <= 1
+    assert len({event.key for event in shelf.published}) == len(shelf.published)
+    names = {alias for each in told for alias in each.aliases}
+    assert names <= set(shown[-1].aliases)
 
 
 @given(st.data())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -22,9 +22,8 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.states import State
 from bridge.journal.transfer import Transferred, lines_of, take_in
 from bridge.model.keys import in_domain
+from bridge.testing.sample_events import failed, read
 from tests.bridge.events import message
-from tests.bridge.journal.files import failed, read
-from tests.bridge.journal.nats_servers import NatsServer
 from tests.bridge.journal.postgres_servers import schema_of
 
 Make = Callable[[str], Journal]
@@ -36,12 +35,6 @@ STATE = State(
     value='{"said":"é","step":2}'.encode(),
     expires_at=4_000_000_000.5,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
 
 
 @pytest.fixture(
@@ -64,9 +57,9 @@ def made(request: pytest.FixtureRequest, engine: str, path: Path) -> Journal:
     if engine == "postgres":
         dsn = Secret(request.getfixturevalue("postgres").dsn)
         return PostgresJournal(PostgresSettings(dsn=dsn, schema=schema_of(path)))
-    server = request.getfixturevalue("server")
+    nats = request.getfixturevalue("nats")
     stream = f"{path.parent.name}-{path.stem}"
-    return NatsJournal(NatsSettings(servers=(server.url,), stream=stream, partitions=2))
+    return NatsJournal(NatsSettings(servers=(nats.url,), stream=stream, partitions=2))
 
 
 async def fill(journal: Journal) -> None:

@@ -217,6 +217,39 @@ def test_a_line_that_cannot_be_written_shows_up_nowhere_else(written, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+class Odd(Exception):
+    """Nothing of it can be shown."""
+
+    __notes__ = property(lambda _: 1 / 0)
+    __class__ = property(lambda _: 1 / 0)
+
+
+class Hidden(Exception):
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize("error", [Odd, Hidden, lambda: SyntaxError("no", (object(), "a", "b", 1))])
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_cannot_be_shown_is_told_all_the_same(own_log, form, error):
+    """Of a line whose exception or text raises there is its message, the class and the place."""
+    stream = Stream()
+    log.configure(LogSettings(format=form), stream=stream, whole_tracebacks=True)
+
+    def fail():
+        raise error()
+
+    try:
+        fail()
+    except Exception:
+        logging.getLogger("bridge.delivery").exception("crm failed on %s", "a-key")
+    logging.getLogger("shop").warning("%d events", "two")
+    first, second = stream.getvalue().splitlines()
+    kind = type(error()) if isinstance(error, type) else SyntaxError
+    assert f"crm failed on a-key: {kind.__name__} at {__file__}:" in first
+    assert f"a line of the log has no text: TypeError at {__file__}:" in second
+
+
 def test_the_log_outlives_what_others_close(own_log, capfd):
     """Lines come though somebody has shut the log down, or closed standard error."""
     with os.fdopen(os.dup(2), "w") as theirs:

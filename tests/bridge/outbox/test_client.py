@@ -8,13 +8,15 @@ import attrs
 import pytest
 from aiohttp import web
 
-from bridge.adapter import Accepted, Refused, Remedy, Request
+from bridge.adapter import Accepted, Probe, Refused, Remedy, Request, Response, ServiceAccount
+from bridge.adapter.signing import Secret
 from bridge.errors import NotRunning, Unanswered, Unsendable
 from bridge.model import Choice, ChoiceSource, Text
 from bridge.outbox.client import MAX_RESPONSE, Client
 from bridge.testing.providers import SimulatedProvider, Trouble
 from tests.adapters.sending import outbound
 from tests.bridge.outbox import providers
+from tests.bridge.outbox.keys import service_account
 
 
 class Server:
@@ -52,6 +54,25 @@ async def server():
 async def client():
     async with Client(timeout=5.0) as made:
         yield made
+
+
+def test_tokens_are_asked_for_in_each_event_loop():
+    """Where several want one token, in one event loop and then in another, all of them get it."""
+
+    async def issue(request: Request) -> Response:
+        await asyncio.sleep(0)
+        return Response(body=b'{"access_token": "token", "expires_in": 1}')
+
+    client = Client(transport=issue)
+    account = ServiceAccount(key=Secret(service_account("https://a.test/token")), scope="a-scope")
+
+    async def use() -> None:
+        async with client:
+            asked = (client.probe(None, Probe(request=account, setting="key")) for _ in range(3))
+            assert await asyncio.gather(*asked) == [Accepted()] * 3
+
+    for _ in range(2):
+        asyncio.run(use())
 
 
 async def test_a_response_comes_back_whole(server, client):

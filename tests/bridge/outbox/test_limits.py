@@ -11,7 +11,6 @@ from bridge.adapter import Pace
 from bridge.errors import ConfigurationError
 from bridge.outbox.limits import Limits
 from bridge.outbox.ways import Ways
-from bridge.settings import loads
 
 META = Pace(rate=80.0, pair_every=6.0, pair_burst=45)
 
@@ -173,7 +172,7 @@ def test_less_than_one_a_second(clock):
 def ways_of(adapter: str, text: str = "") -> Ways:
     """Return the ways out of a bridge that a document describes."""
     return Bridge.from_settings(
-        loads(DOCUMENTS[adapter] + text, installed.settings_class, {})
+        installed.loads(DOCUMENTS[adapter] + text, {})
     ).operators.outbox.ways
 
 

@@ -412,24 +412,27 @@ class TestNumbers:
 
 class TestTrouble:
     @pytest.mark.parametrize("name", NAMES)
-    @pytest.mark.parametrize(
-        "trouble", [Trouble.DOWN, Trouble.HTML, Trouble.REDIRECT, Trouble.ERROR_INSIDE]
-    )
-    async def test_what_passes_is_tried_again(self, name, trouble):
+    async def test_what_passes_is_tried_again(self, name):
         """Whatever a provider in trouble answers, the message arrives in the end, in order."""
-        async with planned(name, outbox=OutboxSettings(doubt=0.1)) as trip:
 
-            @trip.bridge.on(Message, direction="inbound", name="bot")
-            async def bot(message: Message) -> None:
-                await trip.bridge.reply(message, "one")
-                await trip.bridge.reply(message, "two")
+        async def meet(trouble: Trouble) -> None:
+            async with planned(name, outbox=OutboxSettings(doubt=0.1)) as trip:
 
-            async with under_way(trip):
-                trip.provider.troubles.extend([trouble, None, trouble])
-                await trip.say()
-                await trip.until(lambda: len(trip.said) >= 2 and len(trip.statuses()) >= 4)
-            assert list(dict.fromkeys(trip.said)) == ["one", "two"]
-            assert not await trip.bridge.journal.dead_letters("outbox")
+                @trip.bridge.on(Message, direction="inbound", name="bot")
+                async def bot(message: Message) -> None:
+                    await trip.bridge.reply(message, "one")
+                    await trip.bridge.reply(message, "two")
+
+                async with under_way(trip):
+                    trip.provider.troubles.extend([trouble, None, trouble])
+                    await trip.say()
+                    await trip.until(lambda: len(trip.said) >= 2 and len(trip.statuses()) >= 4)
+                assert list(dict.fromkeys(trip.said)) == ["one", "two"], trouble
+                assert not await trip.bridge.journal.dead_letters("outbox"), trouble
+
+        async with asyncio.TaskGroup() as meeting:  # at once, since each waits for seconds
+            for trouble in (Trouble.DOWN, Trouble.HTML, Trouble.REDIRECT, Trouble.ERROR_INSIDE):
+                meeting.create_task(meet(trouble))
 
     async def test_a_permanent_refusal_is_a_failure_at_once(self):
         """The status tells the provider's code, and neither a retry nor a dead letter follows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from bridge.settings import OutboxSettings, ServerSettings
 from bridge.testing.providers import SimulatedProvider
 from tests.bridge.outbox.providers import ADAPTERS
 from tests.bridge.serving import PATIENCE, serving
+from tests.waiting import until
 
 METADATA = {"display_phone_number": "15550783881", "phone_number_id": "106540352242922"}
 USER = "+16505551234"
@@ -42,9 +42,7 @@ class Trip:
 
     async def until(self, condition) -> None:
         """Look again and again until a condition is true."""
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                await asyncio.sleep(0.001)
+        await until(condition)
 
     async def say(self, words: str = "hello", user: str = USER) -> None:
         assert await self.provider.say(user, Text(text=words))

@@ -65,22 +65,24 @@ class Acme:
             raise ValueError("high is below low")
 
 
-def adapter_settings(name):
-    if name == "broken":
-        raise UnknownAdapter("adapter broken cannot be imported")
-    return Acme if name == "acme" else None
+def cannot_be_imported():
+    raise UnknownAdapter("adapter broken cannot be imported")
+
+
+ADAPTERS = {"acme": lambda: Acme, "broken": cannot_be_imported}
+
+
+def loads(text, adapters=ADAPTERS, environ=os.environ, **more):
+    return settings.loads(text, adapters, environ, engines=installed.engines(), **more)
 
 
 def read(text, **environ):
-    engines = installed.engines()
-    return settings.loads(
-        text, adapter_settings, environ, installed=["acme", "incs"], engines=engines
-    )
+    return loads(text, environ=environ)
 
 
-def load(path, adapter_settings=adapter_settings, environ=os.environ, **more):
+def load(path, adapters=ADAPTERS, environ=os.environ):
     path = Path(path)
-    return settings.loads(text_of(path), adapter_settings, environ, path=path, **more)
+    return loads(text_of(path), adapters, environ, path=path)
 
 
 def acme(text, **environ):

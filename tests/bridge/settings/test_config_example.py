@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, get_args
 
 import attrs
 
-from bridge import installed, settings
 from bridge.adapter.signing import Secret
 from bridge.journal.nats.settings import NatsSettings
 from bridge.settings import (
@@ -25,7 +25,7 @@ from bridge.settings import (
     SubscriberTable,
     TracingSettings,
 )
-from tests.bridge.settings.documents import load
+from tests.bridge.settings.documents import load, loads
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 
@@ -47,12 +47,15 @@ def built_in(name) -> Any:
 
 
 def built_in_settings(name):
-    return built_in(name).Settings if name in BUILT_IN else None
+    return built_in(name).Settings
+
+
+ADAPTERS = {name: partial(built_in_settings, name) for name in BUILT_IN}
 
 
 def test_example_loads_as_it_is():
     """The example works with nothing else set, and its adapter is made from it."""
-    result = load(EXAMPLE, built_in_settings, {})
+    result = load(EXAMPLE, ADAPTERS, {})
     assert list(result.adapters) == ["incs"]
     incs = result.adapters["incs"].settings
     assert len(incs.tokens) == 1
@@ -65,14 +68,13 @@ def test_example_loads_as_it_is():
 
 def test_example_takes_the_token_from_the_environment():
     """The example's token is replaced by the one in the environment."""
-    entry = load(EXAMPLE, built_in_settings, {"INCS_TOKEN": "mine"}).adapters["incs"]
+    entry = load(EXAMPLE, ADAPTERS, {"INCS_TOKEN": "mine"}).adapters["incs"]
     assert entry.settings.tokens == (Secret("mine"),)
 
 
 def test_example_holds_when_uncommented():
     """Every setting that is commented out is a valid one; sections show the defaults."""
-    engines = installed.engines()
-    result = settings.loads(uncommented(), built_in_settings, {}, engines=engines)
+    result = loads(uncommented(), ADAPTERS, {})
     assert set(result.adapters) == set(BUILT_IN)
     assert list(result.subscribers) == ["console", "shop", "files", "crm"]
     defaults = Settings()
@@ -81,7 +83,7 @@ def test_example_holds_when_uncommented():
     assert attrs.evolve(result.admin, **tokens) == defaults.admin
     assert result.journal == defaults.journal
     on_nats = uncommented().replace('engine = "sqlite"', 'engine = "nats"')
-    nats = settings.loads(on_nats, built_in_settings, {}, engines=engines).journal.own
+    nats = loads(on_nats, ADAPTERS, {}).journal.own
     assert attrs.evolve(nats, credentials=None) == NatsSettings()
     assert result.log == defaults.log
     assert result.tracing == defaults.tracing

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bridge import installed
 from bridge.errors import ConfigurationError
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
@@ -39,7 +38,7 @@ def test_paths_start_from_the_file(tmp_path):
         '[journal]\nengine = "nats"\n[journal.nats]\ncredentials = "a.creds"\nspool_path = "b.db"'
     )
     path.write_text(lines)
-    nats = load(path, lambda _: None, engines=installed.engines()).journal.own
+    nats = load(path).journal.own
     assert (nats.credentials, nats.spool_path) == (tmp_path / "a.creds", tmp_path / "b.db")
 
 

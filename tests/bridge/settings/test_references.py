@@ -10,7 +10,7 @@ import pytest
 
 from bridge.errors import ConfigurationError
 from bridge.settings.references import MAX_FILE_BYTES
-from tests.bridge.settings.documents import Colour, acme, adapter_settings, load, problems
+from tests.bridge.settings.documents import Colour, acme, load, problems
 
 
 def test_variables_are_filled_in():
@@ -68,7 +68,7 @@ def test_files_are_read(tmp_path):
     config.write_text(
         '[adapters.acme]\ntokens = ["file:token", "file:${D}/windows", "file:variable", "${F}"]\n'
     )
-    result = load(config, adapter_settings, {"D": str(tmp_path), "F": "file:token"})
+    result = load(config, environ={"D": str(tmp_path), "F": "file:token"})
     tokens = result.adapters["acme"].settings.tokens
     assert [token.reveal() for token in tokens] == [
         "from a file",
@@ -99,7 +99,7 @@ def test_unreadable_file(tmp_path, name, reason):
     config = tmp_path / "config.toml"
     config.write_text(f'[adapters.acme]\ntokens = ["file:{name}"]\n')
     with pytest.raises(ConfigurationError) as caught:
-        load(config, adapter_settings, {})
+        load(config, environ={})
     (problem,) = caught.value.problems
     assert (problem.key, problem.line) == ("adapters.acme.tokens[0]", 2)
     assert problem.message == f"file:{tmp_path / name} cannot be read: {reason}"

@@ -8,10 +8,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge import settings
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
-from tests.bridge.settings.documents import Acme, Channel, Colour, acme, load, problems, read
+from tests.bridge.settings.documents import Acme, Channel, Colour, acme, load, loads, problems, read
 
 
 @attrs.frozen
@@ -34,7 +33,7 @@ class Account:
 
 
 def account(text):
-    return settings.loads(f"[adapters.x]\n{text}", lambda _: Account).adapters["x"].settings
+    return loads(f"[adapters.x]\n{text}", {"x": lambda: Account}).adapters["x"].settings
 
 
 def test_every_type_of_an_adapters_settings():
@@ -270,14 +269,14 @@ def test_unusable_settings_class():
         callback: memoryview
 
     with pytest.raises(ConfigurationError, match=r"Odd has fields that no settings can be"):
-        settings.loads("[adapters.odd]\ncallback = 1", lambda _: Odd)
+        loads("[adapters.odd]\ncallback = 1", {"odd": lambda: Odd})
 
 
 def test_paths_start_where_the_document_lies(tmp_path):
     """A relative path of an adapter's settings is relative to the file, wherever it stands."""
     config = tmp_path / "config.toml"
     config.write_text('[adapters.x]\nroots = ["a", 1, "/b"]\nlogin.user = "jo"\nlogin.file = "c"')
-    assert load(config, lambda _: Account).adapters["x"].settings == Account(
+    assert load(config, {"x": lambda: Account}).adapters["x"].settings == Account(
         Key("jo", tmp_path / "c"), tmp_path / "home", (tmp_path / "a", 1, Path("/b"))
     )
 
@@ -309,7 +308,7 @@ def test_class_that_names_its_keys():
             raise ConfigurationError((Problem("names[1]", "is odd"), Problem("", "no pair")))
 
     with pytest.raises(ConfigurationError) as caught:
-        settings.loads("[adapters.x]\nnames = [\n'a',\n'b']", lambda _: Pair)
+        loads("[adapters.x]\nnames = [\n'a',\n'b']", {"x": lambda: Pair})
     assert [(problem.line, str(problem)) for problem in caught.value.problems] == [
         (1, "1: adapters.x: no pair"),
         (4, "4: adapters.x.names[1]: is odd"),
@@ -325,7 +324,7 @@ def test_check_that_crashes():
         two: str = attrs.field(default="", validator=lambda *_: 1 // 0)
 
     with pytest.raises(ConfigurationError) as caught:
-        settings.loads("[adapters.x]\none = 'a'\ntwo = 'b'", lambda _: Crashing)
+        loads("[adapters.x]\none = 'a'\ntwo = 'b'", {"x": lambda: Crashing})
     assert [(problem.key, problem.message) for problem in caught.value.problems] == [
         ("adapters.x.one", "its check failed with KeyError"),
         ("adapters.x.two", "its check failed with ZeroDivisionError"),

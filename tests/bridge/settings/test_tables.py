@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import settings
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
 from bridge.model import Direction
@@ -22,7 +21,7 @@ from bridge.settings import (
     Settings,
     SubscriberTable,
 )
-from tests.bridge.settings.documents import Acme, adapter_settings, load, problems, read
+from tests.bridge.settings.documents import Acme, load, loads, problems, read
 
 
 def test_nothing_set_gives_the_defaults():
@@ -234,13 +233,13 @@ def test_content_may_name_several_kinds():
             "[adapters.shop]\ntype = 'acem'",
             2,
             "adapters.shop.type",
-            'unknown adapter "acem"; did you mean "acme"? Allowed: acme, incs',
+            'unknown adapter "acem"; did you mean "acme"? Allowed: acme, broken',
         ),
         (
             "[adapters.shop]",
             1,
             "adapters.shop",
-            'unknown adapter "shop". Allowed: acme, incs',
+            'unknown adapter "shop". Allowed: acme, broken',
         ),
         ("[adapters.broken]", 1, "adapters.broken", "adapter broken cannot be imported"),
         (
@@ -394,7 +393,7 @@ def test_file_is_named(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text("\ufeff[server]\nport = 'x'\n", encoding="utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        load(str(config), adapter_settings)
+        load(str(config))
     assert str(caught.value) == (f'{config}:2: server.port: expected an integer, found string "x"')
 
 
@@ -402,20 +401,20 @@ def test_journal_stands_beside_the_file(tmp_path):
     """The journal's path starts from the directory of the settings, unless it is absolute."""
     config = tmp_path / "config.toml"
     config.write_text('[journal]\npath = "data/events.db"\n')
-    result = load(config, adapter_settings)
+    result = load(config)
     assert result.path == config
     assert result.journal.path == tmp_path / "data/events.db"
     config.write_text('[journal]\npath = "/var/lib/events.db"\n')
-    assert load(config, adapter_settings).journal.path == Path("/var/lib/events.db")
+    assert load(config).journal.path == Path("/var/lib/events.db")
 
 
 def test_unreadable_settings(tmp_path):
     """A file that is missing or no text is a problem that names the file."""
     with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read: No such file"):
-        load(tmp_path / "none.toml", adapter_settings)
+        load(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigurationError, match=r"bad\.toml: cannot be read: not text in UTF-8"):
-        load(tmp_path / "bad.toml", adapter_settings)
+        load(tmp_path / "bad.toml")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +458,7 @@ def test_adapters_objections_are_located(tmp_path):
             Problem(key="", message="all wrong"),
         )
     )
-    located = load(config, adapter_settings).locate("adapters.acme", objection)
+    located = load(config).locate("adapters.acme", objection)
     assert "\n".join(map(str, located)) == (
         f"{config}:1: adapters.acme.tokens: empty\n"
         f"{config}:5: adapters.acme.channels[0].id: odd\n"
@@ -467,7 +466,7 @@ def test_adapters_objections_are_located(tmp_path):
         f"{config}:1: adapters.acme: all wrong"
     )
     assert str(Settings().locate("adapters.acme", objection)[0]) == "adapters.acme.tokens: empty"
-    assert settings.loads("", adapter_settings).locate("gone", objection)[0].line is None
+    assert loads("").locate("gone", objection)[0].line is None
 
 
 # --- a law -------------------------------------------------------------------------------
