@@ -48,8 +48,9 @@ class Delivery:
     """Serves one subscriber while the context is open.
 
     `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
-    interrupted, and keeps its conversation until it returns. The delivery of a plain receiver has
-    no dead letters. With `pauses`, users' messages in paused conversations are passed over.
+    interrupted, and keeps its conversation until it returns. From its timeout on, the journal holds
+    what waits for it, so that nothing else does. The delivery of a plain receiver has no dead
+    letters. With `pauses`, users' messages in paused conversations are passed over.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Delivery:
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
         self._busy = 0
+        self._overdue = 0  # plain functions whose events the journal holds meanwhile
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
         self._lanes = Lanes(
@@ -174,7 +176,7 @@ class Delivery:
     def _is_busy(self, *, with_held: bool) -> bool:
         if self._is_stopped:
             return bool(self._runner.under_way)
-        return bool(self._progress.under_way) or (
+        return bool(self._progress.under_way or self._overdue) or (
             with_held and any(lane.queued for lane in self._lanes.by_name.values())
         )
 
@@ -353,6 +355,20 @@ class Delivery:
             self._after(lane, entry, error)
 
         running.ended = ended
+        running.overdue = partial(self._safely, self._hold_back, lane)
+
+    def _hold_back(self, lane: Lane) -> None:
+        """Let the journal hold what waits for a plain function, which may never return.
+
+        The position moves on, and where other processes share the work, the partition is free for
+        them: they try again what this function is at work on.
+        """
+        self._overdue += 1
+        lane.trying = Held(entry=lane.entries[0])
+        for each in lane.entries:
+            self._lanes.hold(lane, Held(entry=each))
+        lane.entries.clear()
+        self._moved_on()
 
     def _after(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         """Note what became of the first entry of a lane; the next one has its turn later."""
@@ -369,18 +385,22 @@ class Delivery:
     def _go_on(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         if self._is_closing:
             return  # it was cut off, and comes again
-        if (
+        held, lane.trying = lane.trying, None
+        if held is not None:
+            self._overdue -= 1
+        elif (
             is_a(error, Later)
             and entry.event.key not in self._begun
             and not self._draining.is_set()
             and self._lanes.park(lane, error)
         ):
             return
-        lane.entries.popleft()
+        else:
+            lane.entries.popleft()
         is_held = self._begun.pop(entry.event.key, None)
         if error is None:
             self._done(entry)
-            if is_held:
+            if is_held or held is not None:
                 self._progress.release(entry)
         elif not self._fail(lane, _tried(entry, begun=is_held is not None), error):
             # What waited behind it now waits in the journal.

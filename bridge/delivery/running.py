@@ -50,12 +50,16 @@ _log: Final = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class Running:
-    """A function that is under way: in a thread, or waiting in its task."""
+    """A function that is under way: in a thread, or waiting in its task.
+
+    `overdue` is called where it is in a thread after its timeout; it must not raise.
+    """
 
     event: Event
     context: Context
     ended: Ended = attrs.field(init=False)
     left: Ended | None = None
+    overdue: Callable[[], None] | None = None
     task: asyncio.Task[None] | None = None
     is_late: bool = False
 
@@ -277,6 +281,8 @@ class Runner:
             del self._deadlines[running]
             if running.task is None:
                 self._say("is still at work after its timeout, in a thread", running)
+                if running.overdue is not None:
+                    running.overdue()
             else:
                 running.is_late = True
                 running.cancel()

@@ -120,7 +120,8 @@ class Settlement:
 
     Every entry that the cursor gave out before the one at `position`, and that one, is done, held
     or dead. `held` adds entries or replaces what is known of them, `released` names the positions
-    of held ones that are done, and `dead` makes dead letters.
+    of held ones that are done, and `dead` makes dead letters. What is released or dead is not
+    held, also where `held` has it.
     """
 
     position: int

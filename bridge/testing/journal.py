@@ -253,6 +253,19 @@ class JournalContract(CorrelationContract, OperatorsContract):
             await crm.settle(Settlement(position=a.position, released=(a.position,)))
             assert await crm.waiting() == {}
 
+    async def test_what_is_released_is_not_held(self, tmp_path: Path) -> None:
+        """What one settlement holds and also releases, or has as dead, is not held afterwards."""
+        async with self.serving(tmp_path, message("a"), message("b")) as (journal, crm, (a, b)):
+            held = (Held(entry=a), Held(entry=b))
+            await crm.settle(
+                Settlement(
+                    position=b.position, held=held, released=(a.position,), dead=(failed(b),)
+                )
+            )
+            assert await crm.waiting() == {}
+            (state,) = await journal.subscribers()
+            assert (state.held, state.dead) == (0, 1)
+
     async def test_any_error_can_be_kept(self, tmp_path: Path) -> None:
         """An error's text is kept whatever it holds, a lone surrogate as a question mark."""
         async with self.serving(tmp_path, message("a")) as (_, crm, (a,)):

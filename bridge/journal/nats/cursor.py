@@ -217,14 +217,15 @@ class SubscriberCursor:
                 written[subject] = Draft(subject, record, self._streams.as_long_as_events)
 
         names = self._streams.names
-        for position in (*settlement.released, *(each.entry.position for each in settlement.dead)):
-            sequence = sequence_of(position)
-            for partition in self.partitions:
-                if sequence in partition.holding:
-                    write(names.held(self.name, partition.number, sequence), None)
         for held in settlement.held:
             sequence = sequence_of(held.entry.position)
             write(names.held(self.name, names.partition_of(held.entry.lane), sequence), held)
+        for position in (*settlement.released, *(each.entry.position for each in settlement.dead)):
+            sequence = sequence_of(position)
+            for partition in self.partitions:
+                subject = names.held(self.name, partition.number, sequence)
+                if sequence in partition.holding or subject in written:
+                    write(subject, None)
         for dead in settlement.dead:
             write(names.dead(self.name, sequence_of(dead.entry.position)), dead)
         return list(written.values())

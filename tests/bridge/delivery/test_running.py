@@ -18,7 +18,7 @@ from bridge.delivery import Delivery
 from bridge.errors import Drop, RetryIn
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Standing
-from bridge.model import Event
+from bridge.model import Event, Message
 from bridge.observer import After, AttemptDetails, Observer
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
@@ -207,6 +207,41 @@ class TestTasks:
             logging.getLogger("bridge").removeHandler(handler)
         (record,) = caplog.records
         assert "subscriber crm is still at work after its timeout" in record.getMessage()
+
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_progress_goes_on_where_a_thread_is_late(self, fails):
+        """A plain function that hangs keeps its conversation alone: the position moves on."""
+        release = threading.Event()
+        taken: list[str] = []
+
+        def function(event):
+            taken.append(event.message_id)
+            if event.message_id == "0" and not release.is_set():
+                release.wait(10)
+                if fails:
+                    raise ConnectionError("it was away")
+
+        policy = DeliverySettings(timeout=0.02, first_delay=0, max_delay=0)
+        bridge = Bridge(journal=MemoryJournal(), policy=policy)
+        bridge.on(Message, name="crm")(function)
+        mine = [message(each) for each in "0ab"]
+        theirs = [message(each, user="+16505550002") for each in "cd"]
+        async with bridge, asyncio.timeout(10):
+            await bridge.journal.append([*mine[:2], *theirs])
+
+            async def state():
+                return (await bridge.journal.subscribers())[0]
+
+            while len(taken) < 3 or (await state()).held != 2 or (await state()).lag:
+                await asyncio.sleep(0)
+            await bridge.journal.append(mine[2:])
+            while (await state()).held < 3:
+                await asyncio.sleep(0)
+            assert sorted(taken) == ["0", "c", "d"]
+            release.set()
+            await settled(bridge, "crm")
+            assert (await state()).held == 0
+        assert [each for each in taken if each in "0ab"] == ["0"] * (1 + fails) + ["a", "b"]
 
     async def test_a_bug_of_ours_loses_neither_event_nor_conversation(self, caplog):
         """Where a failure cannot be noted, that is told, and the event comes again in order."""

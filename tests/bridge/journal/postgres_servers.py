@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from typing import Self
 from tests.bridge.journal.nats_servers import free_port
 
 _USER = "postgres"
+_POOLED_PORT = 6432  # which only names a socket in a folder
 
 
 def _programs() -> Path:
@@ -32,6 +32,12 @@ def _programs() -> Path:
     if postgres is None:
         raise RuntimeError("PostgreSQL is missing: apt-get install postgresql")
     return Path(postgres).parent
+
+
+def _as_user() -> tuple[str, ...]:
+    """Return what runs a program as the server's user, where root runs the tests."""
+    rest = (f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups")
+    return ("setpriv", *rest) if os.geteuid() == 0 else ()
 
 
 def schema_of(place: Path) -> str:
@@ -103,13 +109,8 @@ class PostgresServer:
 
     def run(self, program: str, *arguments: object) -> str:
         """Run one of the server's programs as the server's user; return what it writes."""
-        as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
         result = subprocess.run(
-            [
-                *(as_user if os.geteuid() == 0 else ()),
-                str(_programs() / program),
-                *map(str, arguments),
-            ],
+            [*_as_user(), str(_programs() / program), *map(str, arguments)],
             cwd=self.folder,
             check=False,
             stdout=subprocess.PIPE,
@@ -147,30 +148,41 @@ class PostgresServer:
 
     @contextmanager
     def pooled(self) -> Iterator[str]:
-        """Run pgbouncer in transaction mode before the server; give its connection string."""
-        port, config = free_port(), self.folder / "pgbouncer.ini"
+        """Run pgbouncer in transaction mode before the server; give its connection string.
+
+        It listens on a socket in the cluster's folder, which nobody else can have taken.
+        """
+        config, log = self.folder / "pgbouncer.ini", self.folder / "pgbouncer.log"
         config.write_text(
             f"[databases]\npostgres = host=127.0.0.1 port={self.port} user={_USER}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
-            f"pool_mode = transaction\ndefault_pool_size = 5\nunix_socket_dir =\n"
-            f"logfile = {self.folder}/pgbouncer.log\npidfile = {self.folder}/pgbouncer.pid\n"
+            f"[pgbouncer]\nlisten_addr =\nlisten_port = {_POOLED_PORT}\nauth_type = any\n"
+            f"pool_mode = transaction\ndefault_pool_size = 5\nunix_socket_dir = {self.folder}\n"
         )
         program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None:
             raise RuntimeError("pgbouncer is missing: apt-get install pgbouncer")
-        self.run(program, "-q", "-d", config)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*_as_user(), program, config], stdout=output, stderr=subprocess.STDOUT
+            )
+        with process:
+            try:
+                self._until_pooled(process)
+                yield f"host={self.folder} port={_POOLED_PORT} user={_USER} dbname=postgres"
+                if process.poll() is not None:
+                    raise RuntimeError(f"pgbouncer has ended by itself: {log.read_text()}")
+            finally:
+                process.terminate()
+
+    def _until_pooled(self, process: subprocess.Popen[bytes]) -> None:
+        """Return when pgbouncer takes connections."""
         end = time.monotonic() + 15
-        while True:
-            with closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if time.monotonic() > end:
-                raise RuntimeError((self.folder / "pgbouncer.log").read_text())
-            time.sleep(0.02)
-        try:
-            yield f"host=127.0.0.1 port={port} user={_USER} dbname=postgres"
-        finally:
-            os.kill(int((self.folder / "pgbouncer.pid").read_text()), signal.SIGTERM)
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            while probe.connect_ex(str(self.folder / f".s.PGSQL.{_POOLED_PORT}")):
+                if process.poll() is not None or time.monotonic() > end:
+                    log = (self.folder / "pgbouncer.log").read_text()
+                    raise RuntimeError(f"pgbouncer does not start: {log}")
+                time.sleep(0.02)
 
     def __enter__(self) -> Self:
         """Start, where it does not run."""
