@@ -240,7 +240,7 @@ def _keep(names: Sequence[str]) -> int | None:
 
 def _document(tables: Sequence[_Table], keep: int | None) -> str:
     lines = [
-        "# Every setting there is, with its default, is in config.example.toml.",
+        "# `bridge config` prints every setting there is, with its default and what it does.",
         "# This file holds secrets: keep it to yourself.",
     ]
     if keep is not None:
