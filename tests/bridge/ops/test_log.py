@@ -153,7 +153,7 @@ def test_people_get_lines_and_colours_on_a_terminal_only(written, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     plain = written("auto", stream=Terminal())
     logging.getLogger("bridge").info("ready")
-    assert "[info     ] ready" in plain.getvalue()
+    assert "[info] ready" in plain.getvalue()
     assert "\x1b[" not in plain.getvalue()
     pipe = written("auto")
     logging.getLogger("bridge").info("ready")
