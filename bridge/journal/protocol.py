@@ -118,9 +118,9 @@ class Held:
 class Settlement:
     """What became of the entries that a cursor gave out; applied as one, or not at all.
 
-    Every entry up to and including `position` is done, held or dead. `held` adds entries or
-    replaces what is known of them, `released` names the positions of held ones that are done,
-    and `dead` makes dead letters.
+    Every entry that the cursor gave out before the one at `position`, and that one, is done, held
+    or dead. `held` adds entries or replaces what is known of them, `released` names the positions
+    of held ones that are done, and `dead` makes dead letters.
     """
 
     position: int
@@ -226,9 +226,10 @@ class Cursor(Protocol):
         ...
 
     async def read(self, limit: int) -> Sequence[Entry]:
-        """Return the next entries in journal order: at least one, waiting for it, at most `limit`.
+        """Return the next entries: at least one, waiting for it, at most `limit`.
 
-        An engine returns fewer where they are large, so that a page does not fill the memory.
+        They are in journal order within each lane; where processes share the lanes, not across
+        them. An engine returns fewer where they are large, so that a page does not fill the memory.
 
         Entries that are held are not among them. Raises `JournalError`.
         """

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +24,6 @@ from bridge.journal.protocol import (
     Settlement,
     Standing,
     Start,
-    SubscriberState,
 )
 from bridge.journal.query import Query
 from bridge.model import Direction, Event, Status, Template
@@ -58,15 +56,6 @@ class Suite(ABC):
     async def published(self, journal: Journal, count: int) -> list[Entry]:
         """Return the first entries; waits for them."""
         return await read(await journal.follow(start=Start.BEGINNING), count)
-
-    async def lagging(self, journal: Journal, name: str, lag: int) -> SubscriberState:
-        """Return a subscriber once it lags by so much: a server may hear of a settlement late."""
-        async with asyncio.timeout(30):
-            while True:
-                (state,) = [each for each in await journal.subscribers() if each.name == name]
-                if state.lag == lag:
-                    return state
-                await asyncio.sleep(0.01)
 
     @asynccontextmanager
     async def serving(

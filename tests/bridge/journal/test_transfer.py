@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,14 +75,11 @@ async def fill(journal: Journal) -> None:
     await journal.subscribe("idle", start=Start.BEGINNING)
     await journal.append([message(name) for name in "abc"])
     await journal.append([message("gone", user=OTHER)])
-    a, b, *_ = await read(cursor, 4)
+    given = await read(cursor, 4)  # from NATS in any order of the two conversations
+    a, b, *_ = sorted(given, key=lambda entry: entry.position)
     held = Held(entry=b, retry=Retry(tries=2, due_at=9.0, first_failed_at=1.0, error="KeyError"))
-    entries = await journal.search(Query())
-    settlement = Settlement(position=entries[-1].position, held=(held,), dead=(failed(a),))
+    settlement = Settlement(position=given[-1].position, held=(held,), dead=(failed(a),))
     await cursor.settle(settlement)
-    async with asyncio.timeout(30):  # a NATS server knows once it has given out all that was read
-        while {state.name: state.lag for state in await journal.subscribers()}["crm"]:
-            await asyncio.sleep(0.01)
     await journal.purge(OTHER)
     await journal.append([message("d"), message("e")])
     await journal.write_state(STATE)
