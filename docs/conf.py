@@ -21,6 +21,7 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
+html_show_copyright = False  # LICENSE says whose it is
 html_static_path: list[str] = []
 myst_heading_anchors = 3
 myst_enable_extensions = ["attrs_block"]

@@ -148,7 +148,7 @@ class Client:
             response = connection.getresponse()
             if response.status == HTTPStatus.OK:
                 return connection, response
-            detail = _detail(response.status, response.read())
+            detail = self._detail(response.status, response.read())
         except PermissionError as error:
             connection.close()
             raise NoServer(f"{self.url} is for the user alone that the server runs as") from error
@@ -160,6 +160,15 @@ class Client:
             ) from error
         connection.close()
         raise Refused(response.status, detail)
+
+    def _detail(self, status: int, body: bytes) -> str:
+        if status == HTTPStatus.UNAUTHORIZED:
+            ours = "another" if "Authorization" in self._headers else "none"
+            return f"the server at {self.url} wants its token: [admin] here has {ours}"
+        try:
+            return str(orjson.loads(body)["detail"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return f"the server answered {status}"
 
 
 class _Local(http.client.HTTPConnection):
@@ -192,10 +201,3 @@ def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
 def _target(path: str, parameters: Parameters) -> str:
     given = {name: value for name, value in parameters.items() if value not in (None, ())}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
-
-
-def _detail(status: int, body: bytes) -> str:
-    try:
-        return str(orjson.loads(body)["detail"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return f"the server answered {status}"

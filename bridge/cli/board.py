@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import sys
 import termios
 import threading
@@ -50,6 +51,7 @@ _NAMES: Final = {
     "o": "open",
     "q": "quit",
 }
+_EMPTY: Final = "no event yet; with --since 1h, those of the last hour"
 _HELP: Final = "↑↓ move  Enter details  r retry  o open in the browser  Esc back  q quit"
 
 _Line: TypeAlias = Mapping[str, Any]
@@ -148,7 +150,8 @@ class Board:
             lines += [f"    {each}" for each in known.get("trace", ())]
         if self._shown:
             lines += ["", "as the provider sent it", *pretty(raw).split("\n")]
-        return [neutralise(line) for line in lines]
+        columns = shutil.get_terminal_size().columns
+        return [part for line in lines for part in _folded(neutralise(line), columns)]
 
     def _retry(self) -> str:
         letters = [each["letter"] for each in self._ask()["outcomes"] if "letter" in each]
@@ -172,6 +175,8 @@ class Board:
             lines = [line.copy() for _, line in some]
             if lines:
                 lines[self._selected - first].stylize("reverse")
+            else:
+                lines = [Text(_EMPTY, style="dim")]
         else:
             lines = [Text(line) for line in self._details[self._top : self._top + self._height]]
         lines += [Text()] * (self._height - len(lines))
@@ -179,6 +184,11 @@ class Board:
         text = Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
         text.no_wrap, text.overflow = True, "ellipsis"
         return text
+
+
+def _folded(line: str, columns: int) -> list[str]:
+    """Return a line in pieces that fit, so that a key is seen to its end."""
+    return [line[at : at + columns] for at in range(0, len(line), columns)] or [""]
 
 
 def keys_in(text: str) -> Iterator[str]:

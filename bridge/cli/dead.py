@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
@@ -62,7 +63,11 @@ _NARROW: Final[Columns] = {
 }
 _GROUPS: Final[Columns] = {
     "letters": lambda group: str(group["letters"]),
-    **{name: _WIDE[name] for name in ("subscriber", "error")},
+    **{name: _WIDE[name] for name in ("subscriber", "error", "raised at")},
+}
+_NARROW_GROUPS: Final[Columns] = {
+    **_GROUPS,
+    "raised at": lambda group: group["where"].rpartition("/")[2],
 }
 
 Letter: TypeAlias = Annotated[int, Parameter(help="The ids, as `bridge dead list` prints them.")]
@@ -79,7 +84,7 @@ def list_letters(
     config: ServerConfig = None,
     json: AsJson = False,
 ) -> None:
-    """List the dead letters, the oldest first, and how many have the same error.
+    """List the dead letters, the oldest first, and how many have the same fault.
 
     Example: `bridge dead list --subscriber crm --since 1h`
 
@@ -90,14 +95,11 @@ def list_letters(
     wide
         In a terminal: with whole times and errors, and the events' keys.
     summary
-        Only how many letters have the same subscriber and error.
+        Only how many letters have the same fault: one kind of error, raised at one line of one
+        subscriber. The error is that of the newest.
     """
     letters = _letters(connect(config), subscriber, moment(since, "--since"), limit)
-    groups = Counter((letter["subscriber"], one_line(letter["error"])) for letter in letters)
-    rows = [
-        {"letters": count, "subscriber": name, "error": error}
-        for (name, error), count in groups.most_common()
-    ]
+    rows = _groups(letters)
     if not letters and is_terminal() and not json:
         say("no dead letters")
         return
@@ -106,7 +108,8 @@ def list_letters(
         columns = _NARROW if is_narrow else _WIDE
         print_rows(letters, columns, as_json=json, cut="error" if is_narrow else None, is_wide=wide)
     if summary or (is_terminal() and not json and len(rows) < len(letters)):
-        print_rows(rows, _GROUPS, as_json=json, cut="error")
+        columns = _NARROW_GROUPS if is_terminal() else _GROUPS
+        print_rows(rows, columns, as_json=json, cut="error")
 
 
 @dead.command
@@ -200,6 +203,19 @@ def _summary(letter: dict[str, Any]) -> dict[str, Any]:
     known = outcome_of(letter, hiding=event)
     del known["entry"]
     return {**known, "kind": event["kind"], "key": mask_phones_in(event["key"])}
+
+
+def _groups(letters: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many letters have the same fault; the inspector groups them in the same way."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    newest: dict[tuple[str, ...], dict[str, Any]] = {}
+    for letter in letters:
+        error, where = one_line(letter["error"]), letter.get("where") or ""
+        kind = error.partition(":")[0] if where else re.sub(r"\d+", "0", error)
+        fault = (letter["subscriber"], where, kind)
+        counts[fault] += 1
+        newest[fault] = {"subscriber": letter["subscriber"], "error": error, "where": where}
+    return [{"letters": count, **newest[fault]} for fault, count in counts.most_common()]
 
 
 def _chosen(letters: tuple[int, ...], *, every: bool, subscriber: str | None) -> list[int] | None:

@@ -25,7 +25,7 @@ from bridge.adapter.setup import Chosen, Given, Rows, Several, parts_of
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.config import DEFAULT, ConfigOption
-from bridge.cli.terminal import Exit, UsageError, ask, print_line, say
+from bridge.cli.terminal import Exit, UsageError, ask, print_named, say
 from bridge.errors import BridgeError, ConfigurationError
 from bridge.settings.wording import unknown
 
@@ -240,7 +240,7 @@ def _keep(names: Sequence[str]) -> int | None:
 
 def _document(tables: Sequence[_Table], keep: int | None) -> str:
     lines = [
-        "# Every setting there is, with its default, is in config.example.toml.",
+        "# `bridge config` prints every setting there is, with its default and what it does.",
         "# This file holds secrets: keep it to yourself.",
     ]
     if keep is not None:
@@ -332,10 +332,10 @@ def _tell(
     path: Path, settings: Settings, tables: Sequence[_Table], base: str, *, has_bot: bool
 ) -> None:
     say(f"{path} is written, and only you can read it. What to enter at each provider:")
+    width = max(len(table.name) for table in tables)
     for table in tables:
-        print_line(
-            table.name, f"{base}{settings.server.prefix}/{table.name}{_tail(settings, table)}"
-        )
+        url = f"{base}{settings.server.prefix}/{table.name}{_tail(settings, table)}"
+        print_named(table.name, url, width=width)
     for table in tables:
         for note in table.notes:
             say(f"{table.name}: {note}")

@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from bridge.cli.terminal import Exit, UsageError, fail, say
 from bridge.errors import BridgeError, ConfigurationError, UnknownAdapter
+from bridge.model.masking import neutralise
 
 _HELP: Final = """\
     Take callbacks from WhatsApp, RCS and INCS; hand out one kind of event.
@@ -104,9 +105,12 @@ def _print_no_more() -> None:
 
 
 def _misused(error: CycloptsError) -> Exit:
-    from cyclopts import CycloptsPanel
+    from cyclopts import CycloptsPanel, UnusedCliTokensError
     from rich.console import Console
 
+    if isinstance(error, UnusedCliTokensError):
+        words = " ".join(map(neutralise, error.unused_tokens or ()))
+        error = CycloptsError(msg=f'Unexpected argument "{words}": see --help.')
     Console(stderr=True).print(CycloptsPanel(error))
     return Exit.USAGE
 

@@ -8,13 +8,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
-from bridge.cli.terminal import UsageError, is_terminal, print_line
+from bridge.cli.terminal import UsageError, is_terminal, print_line, print_named
 from bridge.model.masking import masked, neutralise
 
 Format: TypeAlias = Literal["text", "json", "raw"]
 Columns: TypeAlias = Mapping[str, Callable[[Mapping[str, Any]], str]]
 """The headings of a table, each with what stands below it in a row."""
 
+_FACT: Final = 10  # the longest name of a fact: last event
 _WIDEST: Final = 10_000
 
 
@@ -122,7 +123,7 @@ def _print_table(
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print each name with what is told of it: below one another in a terminal."""
     for name, text in facts:
-        print_line(*((f"{name:<12}{text}",) if is_terminal() else (name, text)))
+        print_named(name, text, width=_FACT)
 
 
 def one_line(text: str) -> str:

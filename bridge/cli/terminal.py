@@ -76,15 +76,17 @@ def print_wrapped(text: str) -> None:
         sys.stdout.write(f"{_fitting(text, sys.stdout)}\n")
 
 
-def _fitting(line: str, stream: TextIO) -> str:
+def _fitting(line: str, stream: TextIO, *, below: int = 0) -> str:
     safe = neutralise(line)
     if not stream.isatty():
         return safe
-    indent = safe[: len(safe) - len(safe.lstrip())]
+    columns = os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    if not below or below + max(map(len, safe.split()), default=0) > columns:
+        below = len(safe) - len(safe.lstrip()) + 2  # a long word needs the room
     return textwrap.fill(
         safe,
-        os.get_terminal_size(stream.fileno()).columns or _COLUMNS,
-        subsequent_indent=f"{indent}  ",
+        columns,
+        subsequent_indent=" " * below,
         expand_tabs=False,
         replace_whitespace=False,
         break_long_words=False,  # a key or an address is copied whole
@@ -100,6 +102,15 @@ def fail(text: str) -> None:
 def print_line(*columns: str) -> None:
     """Write a line of data, with tabs between its columns; empty ones at the end are left out."""
     sys.stdout.write("\t".join(map(neutralise, columns)).rstrip("\t") + "\n")
+
+
+def print_named(name: str, *texts: str, width: int) -> None:
+    """Write what is told of a name: in a terminal beside names of that width, wrapped."""
+    if not sys.stdout.isatty():
+        print_line(name, *texts)
+        return
+    told = f"{neutralise(name):<{width}}  {'  '.join(texts)}".rstrip()
+    sys.stdout.write(f"{_fitting(told, sys.stdout, below=width + 2)}\n")
 
 
 def counted(count: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.rendering import print_json
-from bridge.cli.terminal import Exit, UsageError, is_terminal, print_line, say, talk
+from bridge.cli.terminal import Exit, UsageError, is_terminal, print_named, say, talk
 from bridge.errors import BridgeError
 from bridge.settings.wording import base_url, reached_at
 
@@ -174,11 +174,17 @@ def trigger(
 
 
 def _print_list(targets: Iterable[Target], *, as_json: bool) -> None:
-    for target in targets:
+    listed = tuple(targets)
+    width = _width(listed)
+    for target in listed:
         if as_json:
             print_json({"name": target.name, "title": target.title})
         else:
-            print_line(target.name, target.title)
+            print_named(target.name, target.title, width=width)
+
+
+def _width(targets: Iterable[Target]) -> int:
+    return max((len(target.name) for target in targets), default=0)
 
 
 def _tell_new_paths(plan: Plan) -> None:
@@ -214,10 +220,12 @@ def _checked(url: str) -> str:
 @contextmanager
 def _watched(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Answer], None]]:
     """Give what is told each answer: it prints lines, and a bar shows how far it is."""
+    width = _width(plan.targets)
 
     def show(answer: Answer) -> None:
         if not quiet or answer.accepted is plan.forged:
-            print_line(answer.name, f"{answer.status} {answer.reason}", answer.detail)
+            told = f"{answer.status} {answer.reason}"
+            print_named(answer.name, told, answer.detail, width=width)
 
     # With the lines on the terminal too, they themselves show how far it is.
     is_shown = sys.stdout.isatty() and not quiet

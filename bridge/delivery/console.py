@@ -59,6 +59,7 @@ else:  # whoever only checks a configuration prints no event
 
 _KIND_WIDTH: Final = 15  # the longest kind, template_change
 _PLACE_WIDTH: Final = 14
+_INDENT: Final = "  "
 _LONGEST: Final = 200  # of one piece of a line; a message may have four thousand characters
 _ARROWS: Final = {Direction.INBOUND: "←", Direction.OUTBOUND: "→"}
 _STYLES: Final[Mapping[str, str]] = {
@@ -73,6 +74,8 @@ _TROUBLE: Final = frozenset({Status.FAILED, Status.EXPIRED})
 
 class Console:
     """Print each event as one line; the subscriber that `use = "console"` names.
+
+    In a terminal that is narrower than the line it has several, and the last is the key.
 
     Phones and texts are masked unless `show_personal_data` is true. No text of a user can break the
     line or act on the terminal. Colours only on a terminal.
@@ -95,16 +98,31 @@ class Console:
 
     def __call__(self, event: Event) -> None:
         """Print the event and flush, so that a reader at the other end of a pipe sees it now."""
-        line = self.line(event)
+        words, key = self._words(event), self._key(event)
         with self._writing:
             if self._out.is_terminal:
-                self._out.print(line)
+                self._out.print(self._fitted(words, key))
             else:
-                self._out.file.write(f"{line.plain}\n")
+                self._out.file.write(f"{words.plain}{key.plain}\n")
             self._out.file.flush()
 
     def line(self, event: Event) -> rich_text.Text:
         """Return an event's line with its colours."""
+        return self._words(event) + self._key(event)
+
+    def _fitted(self, words: rich_text.Text, key: rich_text.Text) -> rich_text.Text:
+        """Return a line, in several where the terminal is narrower; the key is whole in any."""
+        width = self._out.width
+        if words.cell_len + key.cell_len <= width or not self._out.file.isatty():
+            return words + key
+        lines = words.wrap(self._out, width - len(_INDENT))
+        fitted = rich_text.Text(f"\n{_INDENT}").join(lines)
+        return fitted + "\n" + (key if key.cell_len <= width else key[len(_INDENT) :])
+
+    def _key(self, event: Event) -> rich_text.Text:
+        return rich_text.Text(f"{_INDENT}{self._plain(self._describe.key(event.key))}", "dim")
+
+    def _words(self, event: Event) -> rich_text.Text:
         trouble = isinstance(event, StatusChange) and event.status in _TROUBLE
         kind_style = "red" if trouble else _STYLES.get(event.kind, "blue")
         line = rich_text.Text()
@@ -113,7 +131,6 @@ class Console:
         line.append(f"{self._plain(_place(event)):<{_PLACE_WIDTH}}  ")
         told = self._describe.event(event)
         line.append(self._plain(_joined(told, "(stale)" if event.stale else "")))
-        line.append(f"  {self._plain(self._describe.key(event.key))}", style="dim")
         return line
 
     def _plain(self, text: str) -> str:

@@ -10,10 +10,11 @@ from typing import Final
 
 import attrs
 
+from bridge import errors
 from bridge.clock import Clock
 from bridge.delivery.attempt import Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
-from bridge.errors import Drop, RetryIn, Stop, Unfetchable, Unsendable
+from bridge.errors import Drop, NotTaken, RetryIn, Stop, Unanswered, Unfetchable, Unsendable
 from bridge.journal.protocol import Held, Retry
 from bridge.model import Event
 from bridge.observer import Result
@@ -21,6 +22,8 @@ from bridge.raised import described, is_a, kind_of
 from bridge.settings import DeliverySettings
 
 _HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
+# Their texts quote neither the event nor what was sent, so that a log may tell them.
+_DISCREET: Final = (NotTaken, Unanswered, Unfetchable, Unsendable)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -70,7 +73,7 @@ class Failures:
             "%s failed on %s: %s at %s, try %d; %s",
             self.who,
             key,
-            kind_of(error),
+            _told(error),
             where,
             tries,
             self.last if is_last else f"again in {seconds:.1f} s",
@@ -134,3 +137,9 @@ def _asked(error: RetryIn) -> float | None:
     except Exception:  # noqa: BLE001 - the class's own code
         return None
     return seconds if 0 <= seconds < math.inf else None
+
+
+def _told(error: BaseException) -> str:
+    """Return what a log may tell of an error: its class, and its text where that is ours."""
+    is_ours = type(error).__module__ == errors.__name__ and is_a(error, _DISCREET)
+    return f"{kind_of(error)} ({error})" if is_ours else kind_of(error)

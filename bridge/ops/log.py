@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, MutableMapping, Sequence
@@ -48,6 +49,7 @@ _PHONE_FIELDS: Final = frozenset(("phone", "wa_id", "sender", "recipient", "part
 _SHORTEST_SECRET: Final = 4
 _SUBSCRIBERS: Final = "bridge.delivery"  # loggers of what subscribers raise
 _KEPT: Final = frozenset(("level", "logger", "timestamp"))
+_SHOWN: Final = _KEPT | {"event", "exception"}
 
 _log: Final = logging.getLogger(__name__)
 
@@ -81,9 +83,11 @@ def configure(
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _Discreet(secrets),
                 _with_request_id,  # after it: to be found by, an id has to stay as it is
-                _for_people(target)
-                if is_readable(settings, target)
-                else structlog.processors.JSONRenderer(),
+                *(
+                    (_once, _for_people(target))
+                    if is_readable(settings, target)
+                    else (structlog.processors.JSONRenderer(),)
+                ),
             ]
         )
     )
@@ -283,10 +287,25 @@ class _Discreet:
         return neutralise(mask_phones_in(text))
 
 
+def _once(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave out the fields that the message tells already, and the fractions of a second."""
+    message = str(fields["event"])
+    fields["timestamp"] = f"{fields['timestamp'][:19].replace('T', ' ')}Z"
+    return {
+        name: value
+        for name, value in fields.items()
+        if name in _SHOWN or not re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message)
+    }
+
+
 def _for_people(stream: TextIO) -> structlog.typing.Processor:
     terminal = rich.console.Console(file=stream)  # knows NO_COLOR and FORCE_COLOR
     return structlog.dev.ConsoleRenderer(
         colors=terminal.is_terminal and not terminal.no_color,
+        pad_event_to=0,
+        pad_level=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Self, cast, final
 import attrs
 
 from bridge.adapter import Callback, SampleSource
+from bridge.adapter.simulation import Said
 from bridge.delivery.attempt import Later
 from bridge.errors import ConfigurationError
 from bridge.journal.memory import MemoryJournal
@@ -97,19 +98,21 @@ class TestBridge:
 
     async def say(
         self,
-        text: str,
+        content: str | Said,
         /,
         *,
         user: str = USER,
         adapter: str | None = None,
         **fields: object,
     ) -> None:
-        """Let a user, by their phone, write to the business.
+        """Let a user, by their phone, write to the business: a text, a `Location`, a `Media`.
 
         `adapter` names the one whose provider brings it, by default the first that can. `fields`
-        are those of the message (`name="Maya"`).
+        are those of the message (`name="Maya"`). Raises ValueError where its callbacks cannot tell
+        one of them, or a part of the content.
         """
-        await self._bring(Text(text=text), user, adapter, fields)
+        said = Text(text=content) if isinstance(content, str) else content
+        await self._bring(said, user, adapter, fields)
 
     async def press(
         self,
@@ -155,7 +158,7 @@ class TestBridge:
         await self.deliver()
 
     async def _bring(
-        self, content: Text | Choice, user: str, name: str | None, fields: Mapping[str, object]
+        self, content: Said, user: str, name: str | None, fields: Mapping[str, object]
     ) -> None:
         name, adapter = self._chosen(name)
         await self.bridge.receive(name, self._callback(name, adapter, content, user, fields))
@@ -165,7 +168,7 @@ class TestBridge:
         self,
         name: str,
         adapter: Source,
-        content: Text | Choice,
+        content: Said,
         user: str,
         fields: Mapping[str, object],
     ) -> Callback:
@@ -177,8 +180,8 @@ class TestBridge:
                 body = simulation.say(user, content, now)
                 return signed(adapter, rewritten(adapter, body, fields, now), now)
         told = {each.name: getattr(content, each.name) for each in attrs.fields(type(content))}
-        found = sample_of(type(content), name, adapter)
-        wanted = {key: value for key, value in told.items() if type(value) is str}
+        found = sample_of(content, name, adapter)
+        wanted = {key: value for key, value in told.items() if type(value) in (str, int, float)}
         return found.made({**wanted, "phone": user, **fields}, now)
 
     def _chosen(self, name: str | None) -> tuple[str, Source]:

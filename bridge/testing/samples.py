@@ -14,7 +14,7 @@ import orjson
 
 from bridge import installed
 from bridge.adapter import Adapter, Callback, SampleSource
-from bridge.model import Content, Direction, Event, JsonValue, Message
+from bridge.model import Content, Direction, Event, JsonValue, Media, Message
 
 _Place: TypeAlias = tuple[str | int, ...]
 
@@ -76,8 +76,8 @@ def _samples(adapters: Mapping[str, Adapter]) -> Iterator[tuple[str, Found]]:
                 yield each.name, Found(name=name, source=cast("Source", adapter), body=each.body)
 
 
-def sample_of(content: type[Content], name: str, adapter: Adapter) -> Found:
-    """Return an adapter's first sample in which a user says such a thing.
+def sample_of(content: Content, name: str, adapter: Adapter) -> Found:
+    """Return an adapter's first sample in which a user says a thing of this kind.
 
     Raises LookupError where there is none.
     """
@@ -86,12 +86,18 @@ def sample_of(content: type[Content], name: str, adapter: Adapter) -> Found:
         for event in events_of(found.source, signed(found.source, found.body, now)):
             if (
                 isinstance(event, Message)
-                and isinstance(event.content, content)
+                and _is_of_a_kind(event.content, content)
                 and event.direction is Direction.INBOUND
                 and event.sender.phone is not None
             ):
                 return found
     raise LookupError(f"adapter {name} has no sample in which a user's {content.kind} comes")
+
+
+def _is_of_a_kind(one: Content, other: Content) -> bool:
+    if isinstance(one, Media) and isinstance(other, Media):
+        return one.media is other.media
+    return type(one) is type(other)
 
 
 def signed(source: Source, body: JsonValue, now: datetime) -> Callback:

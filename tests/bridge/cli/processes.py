@@ -248,7 +248,10 @@ from bridge.delivery import current
 async def take(event):
     if os.path.exists("broken"):
         with open("broken") as file:
-            raise ValueError(file.read() or "the database of +6281519236680 is away")
+            text = file.read()
+        if text == "unknown":
+            raise LookupError(text)
+        raise ValueError(text or "the database of +6281519236680 is away")
     with open("taken", "a") as file:
         file.write(f"{event.key} {current().tries} {current().replayed}\\n")
 """

@@ -84,6 +84,17 @@ def test_details_show_what_became_of_an_event(operated, board):
     assert operated.key("a") in screen(one)[0]
 
 
+def test_details_show_a_long_key_to_its_end(operated, board, monkeypatch):
+    """What is longer than the terminal is wide goes on below, and nothing of it is cut."""
+    monkeypatch.setenv("COLUMNS", "40")
+    operated.receive("wamid.an-id-that-is-as-long-as-those-of-a-provider")
+    one = board()
+    one.press("details")
+    lines = screen(one, 200)
+    assert max(map(len, lines[:-1])) <= 40  # the last one tells the keys
+    assert operated.key("wamid.an-id-that-is-as-long-as-those-of-a-provider") in "".join(lines)
+
+
 def test_personal_data_is_shown_to_who_asks(operated, board):
     """With --show-personal-data the details hold the text, and what the provider sent."""
     operated.receive("a", text="my secret")
@@ -130,13 +141,9 @@ def test_without_an_event_and_without_a_server(board):
     assert one.said == "there is no event yet"
     one.add({"position": 1})
     one.press("up")
-    assert selected_lines(one) == []
+    assert screen(one)[0] == "no event yet; with --since 1h, those of the last hour"
     one.tell("the connection broke: waiting for the server")
     assert "the connection broke: waiting for the server" in screen(one)
-
-
-def selected_lines(board: Board) -> list[str]:
-    return [line for line in screen(board)[:-2] if line]
 
 
 def test_in_a_terminal(operated, monkeypatch):

@@ -156,12 +156,21 @@ def test_a_shell_sees_which_signal_ended_a_command(operated, name, code):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert process.stdout.readline()
+    newest = operated.key("a").encode()
+    assert any(newest in line for line in process.stdout)  # others may stand before it
     process.send_signal(getattr(signal, f"SIG{name}"))
     _, err = process.communicate()  # the events of other tests may come out, too
     assert err == b""
     # What a shell makes of the number of a signal: 128 and the number.
     assert code == (process.returncode if process.returncode >= 0 else 128 - process.returncode)
+
+
+def test_a_word_that_nothing_takes_is_told(start):
+    """An argument too many is told as such, and the exit code is 2."""
+    process = start("subscribers", "crm")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert 'Unexpected argument "crm": see --help.' in err.decode()
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,11 @@ def test_the_token_goes_with_the_question(command, start, workplace):
     assert any(b"listening on" in line for line in process.stderr)
     assert command("subscribers", "--json").out == ""
     config.write_text(text.format(port=port, token="another-token-of-this-test"))
+    told = (
+        f"error: the server at http://127.0.0.1:{port} wants its token: [admin] here has another\n"
+    )
     outcome = command("subscribers")
-    assert (outcome.code, outcome.err) == (1, "error: this needs the token of [admin]\n")
+    assert (outcome.code, outcome.err) == (1, told)
 
 
 def test_a_disabled_listener_is_a_matter_of_the_settings(command, workplace):

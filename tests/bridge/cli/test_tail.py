@@ -97,7 +97,7 @@ class Scripted(BaseHTTPRequestHandler):
         (200, b'{"position": 1}\n'),
         (503, b'{"detail": "the journal is not open"}'),
         (200, b'{"position": 2}\n'),
-        (401, b'{"detail": "this needs the token of [admin]"}'),
+        (403, b'{"detail": "this token may only read"}'),
     ]
     asked: ClassVar[list[str]] = []
 
@@ -128,7 +128,7 @@ def test_a_server_that_starts_is_waited_for(command, workplace):
         "the connection broke: waiting for the server",
         "the server is back",
         "the connection broke: waiting for the server",
-        "error: this needs the token of [admin]",
+        "error: this token may only read",
     ]
     assert Scripted.asked == [
         "/events/follow",

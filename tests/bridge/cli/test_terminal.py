@@ -25,8 +25,12 @@ def look(operated):
 
 @pytest.fixture
 def letters(operated):
-    """Let four messages die of two errors, one of which has many lines."""
-    for error, ids in (("timed out\n  after 5 s " + "x" * 80, (LONG, "b", "c")), ("no", ("d",))):
+    """Let four messages die at two lines, at one of them with different texts, one a long one."""
+    for error, ids in (
+        ("timed out\n  after 5 s " + "x" * 80, (LONG, "b")),
+        ("timed out after 6 s", ("c",)),
+        ("unknown", ("d",)),
+    ):
         operated.break_crm(error)
         operated.receive(*ids)
         operated.settled()
@@ -34,14 +38,15 @@ def letters(operated):
 
 
 def test_dead_letters_fit(letters, look):
-    """Each dead letter is a line that fits, with a short time, and the errors are counted."""
+    """Each dead letter is a line that fits, with a short time, and the faults are counted."""
     lines = look("dead", "list")
     assert max(map(len, lines)) <= COLUMNS
     listed = [line.split() for line in lines if "crm" in line]
     assert len(listed) == 6
     assert all(len(day) == 5 and len(time) == 8 for _, _, day, time, *_ in listed[:4])
-    assert ["ValueError:" in line for line in lines if "crm" in line] == [True] * 6
-    assert [(count, name) for count, name, *_ in listed[4:]] == [("3", "crm"), ("1", "crm")]
+    assert [line[5] for line in listed[:4]] == ["ValueError:"] * 3 + ["LookupError:"]
+    told = [" ".join(line).rpartition(" crm.py:")[0] for line in listed[4:]]
+    assert told == ["3 crm ValueError: timed out after 6 s", "1 crm LookupError: unknown"]
 
 
 def test_dead_letters_are_whole_if_wide(letters, look):
@@ -60,7 +65,8 @@ def test_a_part_of_the_dead_letters(letters, command):
     assert command("dead", "list", "--since", tomorrow).out == ""
     groups = command("dead", "list", "--summary", "--json").events
     assert [(group["letters"], group["subscriber"]) for group in groups] == [(3, "crm"), (1, "crm")]
-    assert groups[1]["error"] == "ValueError: no"
+    assert groups[1]["error"] == "LookupError: unknown"
+    assert [group["where"].rpartition(":")[0][-7:] for group in groups] == ["/crm.py"] * 2
 
 
 def test_what_is_told_breaks_between_words(look, workplace):
@@ -107,12 +113,15 @@ def test_installed_adapters_fit(look):
 
 @pytest.mark.parametrize("verb", ["events", "tail"])
 def test_a_key_is_never_broken(operated, look, verb):
-    """However narrow the terminal, the program breaks no line within a key."""
+    """However narrow the terminal, a key has a line to itself, and the words before it fit."""
     operated.receive(LONG, text="a text that takes its room too " * 3)
     key = operated.key(LONG)
     beginning = () if verb == "events" else ("--beginning",)
-    (line,) = [line for line in look(verb, *beginning, *operated.own, until=key) if line]
-    assert line.endswith(key)
+    shown = look(verb, *beginning, "--show-personal-data", *operated.own, until=key)
+    *words, last = [line for line in shown if line]
+    assert last == key
+    assert max(map(len, words)) <= COLUMNS
+    assert "a text that takes its room too a text" in " ".join(map(str.strip, words))
 
 
 def test_status_is_one_screen(letters, look, command):

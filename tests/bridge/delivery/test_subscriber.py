@@ -8,11 +8,12 @@ from typing import Union
 import pytest
 
 from bridge.delivery.subscriber import Subscriber
-from bridge.errors import ConfigurationError
+from bridge.errors import ConfigurationError, Unfetchable, Unsendable
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Direction, Event, Location, Media, Message, StatusChange, Text
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
+from bridge.testing import TestBridge
 from tests.bridge.events import message
 from tests.bridge.fakes import Plain
 
@@ -274,3 +275,30 @@ def test_an_adapters_class_is_no_adapter():
     """Whoever forgets to make an instance is told so."""
     with pytest.raises(ConfigurationError, match="'plain': expected an adapter, not its class"):
         a_bridge().add_adapter("plain", Plain)
+
+
+class Ours(Unsendable): ...
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unsendable("a menu takes 10 options"), "Unsendable (a menu takes 10 options) at "),
+        (Unfetchable("the file has expired"), "Unfetchable (the file has expired) at "),
+        (Ours("Maya wrote hello"), "Ours at "),
+        (ValueError("Maya wrote hello"), "ValueError at "),
+    ],
+)
+async def test_what_the_log_tells_of_an_error(error, told, caplog):
+    """A log tells the text of an error of ours, which quotes no event, and of no other."""
+    bridge = a_bridge()
+
+    @bridge.on(Message, name="crm")
+    async def fail(_: Message) -> None:
+        raise error
+
+    async with TestBridge(bridge) as test:
+        with pytest.raises(type(error)):
+            await test.publish(message())
+    (line,) = [line for line in caplog.messages if "crm failed on" in line]
+    assert f": {told}" in line

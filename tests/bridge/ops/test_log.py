@@ -143,6 +143,21 @@ def test_nobody_forges_a_line(written, form):
     assert "    2026-01-01" in stream.getvalue()
 
 
+def test_people_are_told_everything_once(written, monkeypatch):
+    """On a terminal a field that the message tells is left out; in JSON every field stands."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    fields = {"subscriber": "crm", "tries": 2, "size": 12}
+    told = {"extra": fields}
+    plain = written("auto", stream=Terminal())
+    logging.getLogger("bridge").info("crm failed, try 2 of 20, 112 bytes", **told)
+    date, time, rest = plain.getvalue().split(" ", 2)
+    assert rest == "[info] crm failed, try 2 of 20, 112 bytes [bridge] size=12\n"
+    assert (len(date), len(time), time[-1]) == (10, 9, "Z")
+    pipe = written("auto")
+    logging.getLogger("bridge").info("crm failed, try 2 of 20, 112 bytes", **told)
+    assert record(pipe).items() >= fields.items()
+
+
 def test_people_get_lines_and_colours_on_a_terminal_only(written, monkeypatch):
     """`auto` is coloured lines on a terminal, unless NO_COLOR is set, and JSON elsewhere."""
     monkeypatch.setenv("TERM", "xterm")
@@ -153,7 +168,7 @@ def test_people_get_lines_and_colours_on_a_terminal_only(written, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     plain = written("auto", stream=Terminal())
     logging.getLogger("bridge").info("ready")
-    assert "[info     ] ready" in plain.getvalue()
+    assert "[info] ready" in plain.getvalue()
     assert "\x1b[" not in plain.getvalue()
     pipe = written("auto")
     logging.getLogger("bridge").info("ready")

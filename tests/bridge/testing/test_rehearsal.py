@@ -16,6 +16,8 @@ from bridge import (
     Drop,
     Event,
     Location,
+    Media,
+    MediaKind,
     Menu,
     Message,
     Option,
@@ -83,6 +85,31 @@ class TestWhatArrives:
         (message,) = got
         assert isinstance(message.content, Choice)
         assert (message.content.id, message.content.title) == ("track", "Track my order")
+
+    @pytest.mark.parametrize("sends", [True, False])
+    @pytest.mark.parametrize("adapter", ["incs", "whatsapp", "rcs"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            Location(latitude=-6.25, longitude=106.5),
+            Media(media=MediaKind.IMAGE, mime_type="image/png"),
+        ],
+    )
+    async def test_say_more_than_words(self, bridge, got, adapter, sends, content):
+        """A place or a file comes alike whoever brings it, with credentials or without."""
+        if adapter == "rcs":
+            bridge.add_adapter("rcs", Rcs("rcs", RcsSettings(client_tokens=("a token",))))
+        if sends:
+            bridge = Bridge()
+            bridge.add_adapter(adapter, ADAPTERS[adapter]("http://127.0.0.1:9"))
+            bridge.on(Event, name="all")(got.append)
+        async with TestBridge(bridge) as test:
+            await test.say(content, user="+6281234567890", adapter=adapter)
+        (message,) = got
+        fields = ("latitude", "longitude", "media", "mime_type")
+        told = {name: getattr(message.content, name, None) for name in fields}
+        assert told == {name: getattr(content, name, None) for name in fields}
+        assert (message.sender.phone, message.source) == ("+6281234567890", adapter)
 
     async def test_through_rcs(self):
         """RCS for Business brings words and choices of its own kind."""

@@ -267,7 +267,7 @@ function composer(tell) {
 function behaviour(phone, user) {
   const box = (id, label) => {
     const input = h("input", { type: "checkbox", id, onchange: change });
-    return [input, h("label", { for: id }, label)];
+    return [input, h("label", { for: id, class: "tick" }, input, ` ${label}`)];
   };
   const [late, ofLate] = box("late", `Statuses ${LATE} s late`);
   const [twice, ofTwice] = box("twice", "Statuses twice");
@@ -287,7 +287,7 @@ function behaviour(phone, user) {
     "fieldset",
     { class: "actions" },
     h("legend", null, "How the provider behaves from now on"),
-    [late, ofLate, twice, ofTwice, fails, ofFails],
+    [ofLate, ofTwice, ofFails],
   );
 }
 
