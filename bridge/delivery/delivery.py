@@ -111,7 +111,7 @@ class Delivery:
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
         self._busy = 0
-        self._overdue = 0  # plain functions whose events the journal holds meanwhile
+        self._overdue = 0  # functions at work whose events the journal holds meanwhile
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
         self._lanes = Lanes(
@@ -312,6 +312,7 @@ class Delivery:
                     self._progress.changed.set()
                     self._done(entry)
         elif lane.held or len(lane.entries) >= QUEUE:
+            self._hold_back(lane)
             self._lanes.hold(lane, Held(entry=entry))
         else:
             self._progress.begin(entry)
@@ -322,6 +323,7 @@ class Delivery:
         report(self._who, "delivery", error)
         self._died()
         lane = self._lanes.get(entry.lane)
+        self._hold_back(lane)
         self._lanes.hold(lane, Held(entry=entry))
         if not lane.queued:
             self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
@@ -348,9 +350,11 @@ class Delivery:
     def _follow(self, lane: Lane, entry: Entry, running: Running) -> None:
         """Go on with the lane when a function has ended."""
         self._busy += 1
+        lane.is_running = True
 
         def ended(error: BaseException | None) -> None:
             self._busy -= 1
+            lane.is_running = False
             self._call()
             self._after(lane, entry, error)
 
@@ -358,13 +362,17 @@ class Delivery:
         running.overdue = partial(self._safely, self._hold_back, lane)
 
     def _hold_back(self, lane: Lane) -> None:
-        """Let the journal hold what waits for a plain function, which may never return.
+        """Let the journal hold what a lane has in memory, also what a function is at work on.
 
-        The position moves on, and where other processes share the work, the partition is free for
-        them: they try again what this function is at work on.
+        So it is where a plain function may never return: the position moves on, and where other
+        processes share the work, the partition is free for them. And so it is before anything that
+        comes later is held: whoever takes up the lane after this process begins with what is held.
         """
-        self._overdue += 1
-        lane.trying = Held(entry=lane.entries[0])
+        if not lane.entries:
+            return
+        if lane.is_running:
+            self._overdue += 1
+            lane.trying = Held(entry=lane.entries[0])
         for each in lane.entries:
             self._lanes.hold(lane, Held(entry=each))
         lane.entries.clear()

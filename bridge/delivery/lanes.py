@@ -16,7 +16,7 @@ from bridge.delivery.progress import Progress
 from bridge.journal.protocol import Entry, Held, Retry
 
 QUEUE: Final = 64
-"""At most so many of the entries that are under way wait in one lane's memory."""
+"""At most so many entries of a lane are in memory; where more come, the journal holds them all."""
 
 _PARKED: Final = 1.0  # seconds; who has its turn that soon waits in memory
 _MOST_PARKED: Final = 512
@@ -30,6 +30,7 @@ class Lane:
     entries: deque[Entry] = attrs.field(factory=deque)
     held: bool = False
     queued: bool = False  # it is being served, or will be
+    is_running: bool = False  # a function is at work on its first entry in memory
     look_again: bool = False
     is_due: bool = False  # its first held entry, whatever the clock says
     is_parked: bool = False  # its first entry in memory has its turn in a moment

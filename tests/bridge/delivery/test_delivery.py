@@ -89,6 +89,34 @@ class TestOrder:
             await delivery.drain(up_to=await end_of(journal))
         assert order == list(range(200))
 
+    @pytest.mark.parametrize("engine", [MemoryJournal, SqliteJournal])
+    async def test_a_long_conversation_is_in_order_over_a_restart(self, engine, tmp_path):
+        """Whatever of it was in memory and whatever was held: who comes next begins with the first.
+
+        Each run is cut off in the midst of an event, some time after it has taken in the last one.
+        """
+        order, cut_off = [], asyncio.Event()
+
+        async def function(event):
+            if event.message_id in {"3", "90", "150"} and event.message_id not in order:
+                order.append(event.message_id)
+                cut_off.set()
+                await asyncio.Event().wait()
+            order.append(event.message_id)
+
+        journal = MemoryJournal() if engine is MemoryJournal else SqliteJournal(tmp_path / "j.db")
+        async with journal:
+            await journal.append([message(str(n)) for n in range(200)])
+            for _ in range(3):
+                cut_off.clear()
+                async with delivering(journal, function) as delivery:
+                    await cut_off.wait()
+                    while delivery._progress.taken_up_to < await end_of(journal):
+                        await asyncio.sleep(0)
+            async with delivering(journal, function) as delivery:
+                await delivery.drain(up_to=await end_of(journal))
+        assert list(dict.fromkeys(order)) == [str(n) for n in range(200)]
+
     async def test_conversations_do_not_wait_for_each_other(self, journal):
         """One conversation hangs; every other one is served meanwhile."""
         seen, release = Seen(), asyncio.Event()
