@@ -309,11 +309,11 @@ async def hangs_when_deleted():
 
 @once
 async def forks_and_stays():
-    if (child := os.fork()) == 0:
+    if os.fork() == 0:
+        number = os.open(f"{FOLDER}/child", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.write(number, str(os.getpid()).encode())
         time.sleep(3600)
         os._exit(0)
-    number = os.open(f"{FOLDER}/child", os.O_WRONLY | os.O_CREAT, 0o600)
-    os.write(number, str(child).encode())
 
 
 # --- what ends the process --------------------------------------------------------------

@@ -387,9 +387,10 @@ def test_a_log_that_nobody_reads_holds_up_nobody(tmp_path):
     for number in range(20):
         one.post(new_message(f"wamid.{number}", "6281519000002"))
     assert one.ask("/subscribers")
-    lines = iter(process.stderr.readline, b"")
-    told = next(line for line in lines if b"lines of the log were dropped here" in line)
-    assert int(orjson.loads(told)["event"].split()[0]) > 1000
+    dropped, lines = 0, iter(process.stderr.readline, b"")
+    while dropped <= 1000:  # in one piece, or in several where the log caught up in between
+        told = next(line for line in lines if b"lines of the log were dropped here" in line)
+        dropped += int(orjson.loads(told)["event"].split()[0])
     process.kill()
     end(process)
 
