@@ -143,15 +143,16 @@ class SubscriberCursor:
             partition = serving.get(number)
             if partition is None or entry.position <= partition.given:
                 continue
-            if self.partitions.get(number) is not partition:
-                continue  # lost meanwhile, or begun anew
+            if self.partitions.get(number) is not partition or partition.leaving:
+                continue  # lost meanwhile, begun anew, or to be handed over
             if entry.position in partition.passed:
                 partition.passed.remove(entry.position)
             else:
                 self._open[entry.position] = number
                 given.append(entry)
         for partition in serving.values():
-            partition.given = max(partition.given, upto)
+            if not partition.leaving:
+                partition.given = max(partition.given, upto)
         return given
 
     # --- settling ----------------------------------------------------------------------------

@@ -277,6 +277,35 @@ async def test_a_partition_is_handed_over_at_rest(make: Make) -> None:
     assert sorted(ids(mine + others)) == sorted(f"b{n}" for n in range(12))
 
 
+async def test_what_is_just_read_of_a_partition_to_be_handed_over_is_left_to_others(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it could overtake what is held, about which this process asks no more."""
+    async with make() as one:
+        cursor = await one.subscribe("crm")
+        look_after, found, go_on = one.tail.look_after, asyncio.Event(), asyncio.Event()
+
+        async def slowly(position: int, limit: int) -> Sequence[Entry]:
+            entries = await look_after(position, limit)
+            found.set()
+            await go_on.wait()
+            return entries
+
+        await one.append([message(f"{n}", user=PHONES[n]) for n in range(12)])
+        monkeypatch.setattr(one.tail, "look_after", slowly)
+        reading = asyncio.create_task(cursor.read(12))
+        await found.wait()
+        async with make() as two:
+            other = await two.subscribe("crm")
+            await until(lambda: sum(each.leaving for each in cursor.partitions.values()) == 2)
+            go_on.set()
+            mine = await reading
+            await until(lambda: len(other.partitions) == 2)
+            others = await read(other, 12 - len(mine))
+    assert 0 < len(mine) < 12
+    assert sorted(ids([*mine, *others])) == sorted(f"{n}" for n in range(12))
+
+
 async def test_what_is_held_goes_first_also_where_it_is_handed_over(make: Make) -> None:
     """What has been read behind something held does not overtake it while the partition leaves."""
     async with make() as one:
