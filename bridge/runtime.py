@@ -358,13 +358,13 @@ class Bridge(Subscribers, Conversations):
                     self._outbox.delivery = delivery
                 self._deliveries[subscriber.name] = delivery
             self._loop = loop  # a function may use the bridge from its first event on
+            if isinstance(self.journal, SharedJournal):  # what it is given to serve may hold events
+                self.journal.watch(self._wake)
             for delivery in self._deliveries.values():
                 await delivery.__aenter__()
             await stack.enter_async_context(self._receivers)
             for doubt in assembly.doubts(self.bus.subscribers, self.adapters.values()):
                 _log.warning("%s", doubt)
-            if isinstance(self.journal, SharedJournal):
-                self.journal.watch(self._wake)
             self.intake.open()
             self._stack = stack.pop_all()
 

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from bridge.adapter.signing import Secret
+from bridge.delivery import Delivery
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
@@ -316,6 +317,44 @@ async def test_what_is_held_goes_first_also_where_it_is_handed_over(make: Make) 
             await cursor.settle(Settlement(position=begun[-1].position))
             left = [each for each in held if not await cursor.held(each.entry.lane, 8)]
     assert 0 < len(left) < 12
+
+
+async def test_what_a_bridge_takes_up_while_it_starts_is_in_order(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held of a partition goes first also where it comes before all subscribers began."""
+    bridge, taken = Bridge(journal=make()), []
+    first_began, go_on, enter = asyncio.Event(), asyncio.Event(), Delivery.__aenter__
+
+    @bridge.on(Message, name="first")
+    async def take(event: Message) -> None:
+        taken.append(event.message_id)
+
+    @bridge.on(Message, name="second")
+    async def pass_over(event: Message) -> None:
+        pass
+
+    async def enter_one_by_one(delivery: Delivery) -> Delivery:
+        if delivery.name == "second":
+            first_began.set()
+            await go_on.wait()
+        return await enter(delivery)
+
+    monkeypatch.setattr(Delivery, "__aenter__", enter_one_by_one)
+    async with make() as one:
+        cursor = await one.subscribe("first")
+        await one.append([message("a")])
+        (a,) = await read(cursor, 1)
+        starting = asyncio.create_task(bridge.__aenter__())
+        await first_began.wait()
+        await cursor.settle(Settlement(position=a.position, held=(Held(entry=a),)))
+    await until(lambda: len(bridge.journal.cursors["first"].partitions) == 4)
+    await bridge.journal.append([message("b")])
+    await until(lambda: "b" in taken)
+    go_on.set()
+    await starting
+    await bridge.__aexit__()
+    assert taken == ["a", "b"]
 
 
 async def test_a_process_taken_for_dead_settles_nothing(make: Make) -> None:
