@@ -204,7 +204,10 @@ class Delivery:
         held = lane.trying or Held(entry=lane.entries[0])
         self._begun[event.key] = True
         retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
-        self._progress.hold(Held(entry=held.entry, retry=retry))
+        noted = Held(entry=held.entry, retry=retry)
+        if lane.trying is not None:
+            lane.trying = noted
+        self._progress.hold(noted)
         await self._progress.save()
 
     def has_begun(self, event: Event) -> None:
@@ -372,7 +375,9 @@ class Delivery:
             return
         if lane.is_running:
             self._overdue += 1
-            lane.trying = Held(entry=lane.entries[0])
+            running = lane.entries.popleft()
+            lane.trying = _tried(running, begun=running.event.key in self._begun)
+            self._lanes.hold(lane, lane.trying)
         for each in lane.entries:
             self._lanes.hold(lane, Held(entry=each))
         lane.entries.clear()

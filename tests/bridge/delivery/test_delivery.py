@@ -117,6 +117,31 @@ class TestOrder:
                 await delivery.drain(up_to=await end_of(journal))
         assert list(dict.fromkeys(order)) == [str(n) for n in range(200)]
 
+    @pytest.mark.parametrize("more", [1, 100])
+    async def test_what_has_begun_stays_so_whatever_comes_behind_it(self, journal, more):
+        """Who takes it up after a cut-off is told, also where the journal came to hold it all."""
+        noted, told = asyncio.Event(), {}
+
+        async def begin(event):
+            await asyncio.sleep(0)
+            await delivery.note_begun(event)
+            noted.set()
+            await asyncio.Event().wait()
+
+        async def take_up(event):
+            told[event.message_id] = current().begun
+
+        await journal.append([message("first")])
+        async with delivering(journal, begin) as delivery:
+            await noted.wait()
+            await delivery.wake()
+            await journal.append([message(str(n)) for n in range(more)])
+            while delivery._progress.taken_up_to < await end_of(journal):
+                await asyncio.sleep(0)
+        async with delivering(journal, take_up) as delivery:
+            await delivery.drain(up_to=await end_of(journal))
+        assert told == {"first": True, **{str(n): False for n in range(more)}}
+
     async def test_conversations_do_not_wait_for_each_other(self, journal):
         """One conversation hangs; every other one is served meanwhile."""
         seen, release = Seen(), asyncio.Event()
