@@ -139,7 +139,7 @@ class SubscriberCursor:
     ) -> Sequence[Entry]:
         given: list[Entry] = []
         for entry in found:
-            number = partition_of(lane_bytes(entry.lane), self._journal.partitions)
+            number = self._partition_of(entry.lane)
             partition = serving.get(number)
             if partition is None or entry.position <= partition.given:
                 continue
@@ -154,6 +154,9 @@ class SubscriberCursor:
             if not partition.leaving:
                 partition.given = max(partition.given, upto)
         return given
+
+    def _partition_of(self, lane: str) -> int:
+        return partition_of(lane_bytes(lane), self._journal.partitions)
 
     # --- settling ----------------------------------------------------------------------------
 
@@ -180,6 +183,9 @@ class SubscriberCursor:
             self._open.pop(each, None)
         for number, upto in settled.items():
             serving[number].settled = upto  # whether or not that is served still
+        for held in settlement.held:  # a function may be at work on it
+            if (mine := serving.get(self._partition_of(held.entry.lane))) is not None:
+                mine.tried_at = time.monotonic()
         self._position = position
 
     async def _write(
@@ -212,7 +218,7 @@ class SubscriberCursor:
 
         While something that was read of its partition is not done, that has to go behind these.
         """
-        number = partition_of(lane_bytes(lane), self._journal.partitions)
+        number = self._partition_of(lane)
         partition = self.partitions.get(number)
         is_under_way = number in self._open.values()
         if partition is None and is_under_way:
