@@ -366,7 +366,8 @@ class Outbox:
             wait = (intent.not_before - now).total_seconds()
             raise Later(wait, "it is not time yet", counted=False)
         attempt = current()
-        begun_by = None if intent is None or attempt is not FIRST else intent.begun_by
+        # Also where the journal has held it since, for as long as nobody has noted a try.
+        begun_by = None if intent is None or attempt != FIRST else intent.begun_by
         if begun_by not in (None, self._run):
             attempt = attrs.evolve(attempt, begun=True)
         if await self._doubts.has_gone(message, attempt):

@@ -21,7 +21,8 @@ from bridge.errors import (
     WindowClosed,
 )
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.protocol import Start
+from bridge.journal.protocol import Held, Settlement, Start
+from bridge.journal.query import Query
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import (
     Choice,
@@ -775,9 +776,14 @@ class TestDoubt:
             await again.until(lambda: again.said)
             assert again.said == ["3"]
 
-    @pytest.mark.parametrize("in_doubt", ["send", "fail"])
-    async def test_what_a_killed_life_had_begun_with_is_in_doubt(self, tmp_path, in_doubt):
-        """The next life knows what was under way, and that what waited behind it has not gone."""
+    @pytest.mark.parametrize(
+        ("in_doubt", "held"), [("send", False), ("send", True), ("fail", False)]
+    )
+    async def test_what_a_killed_life_had_begun_with_is_in_doubt(self, tmp_path, in_doubt, held):
+        """The next life knows what was under way, and that what waited behind it has not gone.
+
+        So it does where the journal came to hold both just before the first one went out.
+        """
         path, killed = tmp_path / "bridge.db", tmp_path / "killed.db"
         settings = OutboxSettings(in_doubt=in_doubt)
         journal = SqliteJournal(path)
@@ -792,6 +798,11 @@ class TestDoubt:
             sending = [await trip.bridge.send(USER, each, via="whatsapp") for each in "ab"]
             await trip.until(lambda: trip.provider.requests)
             await asyncio.to_thread(journal.backup, killed)  # as a kill now would leave it
+        if held:
+            async with SqliteJournal(killed) as journal:
+                cursor = await journal.subscribe("outbox")
+                both = [Held(entry=each) for each in await journal.search(Query())]
+                await cursor.settle(Settlement(position=both[-1].entry.position, held=both))
         settings = OutboxSettings(in_doubt="fail", doubt=0.1)
         async with planned("whatsapp", journal=SqliteJournal(killed), outbox=settings) as again:
             again.provider.rules.window = None
