@@ -32,10 +32,7 @@ def spawn(*arguments: str, cwd: Path | None = None, **environ: str) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env=os.environ
-        | counted()
-        | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        | environ,
+        env=os.environ | counted() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environ,
     )
 
 
