@@ -28,7 +28,7 @@ from bridge.model import (
     Status,
     StatusChange,
 )
-from bridge.model.keys import event_key, status_key
+from bridge.model.keys import deletion_key, status_key
 
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
@@ -93,7 +93,7 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
             channel=scope.channel,
             account=scope.account,
             received_at=scope.received_at,
-            key=event_key("deletion", scope.channel, message_id),
+            key=deletion_key(scope.channel, message_id),
             occurred_at=occurred_at or scope.received_at,
             raw=raw,
             message_id=message_id,

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import about, identity, ours, tracks, untimed, waiting
+from bridge.journal import about, consents, identity, ours, tracks, untimed, waiting
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
@@ -34,6 +34,7 @@ from bridge.model import (
     Media,
     Message,
     Notice,
+    Origin,
     StatusChange,
     Text,
     Unsupported,
@@ -41,6 +42,7 @@ from bridge.model import (
 from bridge.model.frozen import changer, evolved
 from bridge.model.keys import (
     OURS,
+    deletion_key,
     event_key,
     is_untimed,
     message_key,
@@ -57,6 +59,7 @@ Something new may have to wait, and something known may end the waiting of other
 
 _DUPLICATE: Final[Decision] = (False, ())
 _OUTBOUND: Final = Direction.OUTBOUND
+_IMPORTED: Final = Origin.HISTORY
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
 _moved: Final = changer(Message, "conversation")
 
@@ -71,7 +74,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
         return _status(event, ledger)
-    # A change of consent is the same with a further name of its user, which is remembered.
+    # A change of consent is the same under each name of its user, all of which are remembered.
     if (
         ledger.knows(event.key)
         and not is_untimed(event)
@@ -80,14 +83,17 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         return _DUPLICATE
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
+    names: Sequence[str] = ()
     if conversation is not None:
         conversation, user, joined = identity.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
+        if type(event) is ConsentChange and user is not None:
+            event, names = consents.of_user(event, user, ledger)
         event = identity.with_phone(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:
         return False, before
-    return True, (*before, *waiting.publish_or_wait(new, (new.key,), ledger))
+    return True, (*before, *waiting.publish_or_wait(new, (new.key, *names), ledger))
 
 
 def first_keys(event: Event) -> Sequence[str]:
@@ -137,11 +143,13 @@ def _keys_of(event: Event) -> tuple[str, ...]:
 
     What could not be shown of a message has names of its own.
     """
-    if not isinstance(event, Message) or not event.aliases:
+    if not isinstance(event, Message):
         return (event.key,)
-    others: Iterable[str] = _alias_keys(event)
+    others: Iterable[str] = _alias_keys(event) if event.aliases else ()
     if shown_key(event) is not None:
         others = map(unshown_key, others)
+    elif type(event.content) is Deletion:  # which a status tells by what was deleted
+        others = (*others, deletion_key(event.channel, event.content.message_id))
     return (event.key, *(tracks.in_domain(event, other) for other in others))
 
 
@@ -184,7 +192,8 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
 def _message(message: Message, ledger: Ledger) -> Decision:
     if message.id_space not in (None, OURS):
         message = about.quoting(message, ledger)
-    keys = _keys_of(message)
+    message, more_names = about.of_what_is_deleted(message, ledger)
+    keys = (*_keys_of(message), *more_names)
     others = _shown_keys_of(message)
     if message.settle is None and not _is_known_from_then(message, others, ledger):
         others = ()
@@ -210,7 +219,9 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     if not accounts:  # erased, or too old
         _claim_others(keys, known_keys[0], ledger)
         return _DUPLICATE
-    messages = (event for event in accounts.values() if isinstance(event, Message))
+    messages = [event for event in accounts.values() if isinstance(event, Message)]
+    if not ledger.knows(message.key):  # only under another name
+        message = about.with_unshown(message, ledger)
     whole, _, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
     is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
     return is_new, (*before, *published)
@@ -301,6 +312,7 @@ def _told_again(
         key=more,
         completes=first.key,
         newly_owned=True if account.owned and not latest.owned else None,
+        newly_live=True if latest.origin is _IMPORTED and account.origin is not _IMPORTED else None,
         conversation=attrs.evolve(account.conversation, id=whole.conversation.id),
         source=message.source,
         raw=message.raw,
