@@ -17,11 +17,12 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import about, consents, identity, ours, tracks, untimed, waiting
+from bridge.journal import about, consents, identity, ours, tracks, untimed, users, waiting
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
+from bridge.journal.users import Joined
 from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
@@ -85,7 +86,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     before: Sequence[Published] = ()
     names: Sequence[str] = ()
     if conversation is not None:
-        conversation, user, joined = identity.settle(event, conversation, ledger)
+        conversation, user, joined = users.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
         if type(event) is ConsentChange and user is not None:
             event, names = consents.of_user(event, user, ledger)
@@ -252,12 +253,12 @@ def _in_its_conversation(
     if is_remembered:
         track = tracks.find(message, ledger)
     known_as = None if track is None else track.user
-    conversation, user, joined = identity.settle(message, where, ledger, known_as)
+    conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
         if track is not None:
             where = track.conversation or where
-            conversation, user, joined = identity.settle(message, where, ledger, track.user)
+            conversation, user, joined = users.settle(message, where, ledger, track.user)
     elif track is not None:
         joined = (*joined, *_named_now(track, message, conversation))
     before = _join(message, joined, ledger) if joined else ()
@@ -343,7 +344,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         conversation = change.conversation or track.conversation
     user: User | None = None
     if conversation is not None:
-        conversation, user, joined = identity.settle(change, conversation, ledger, track.user)
+        conversation, user, joined = users.settle(change, conversation, ledger, track.user)
         if user is not None:
             joined = (*joined, *_named_now(track, change, conversation))
         before = (*before, *_join(change, joined, ledger)) if joined else before
@@ -372,7 +373,7 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 # --- users ---------------------------------------------------------------------------------
 
 
-def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[identity.Joined]:
+def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[Joined]:
     """Return the conversation of a message of nobody's as one that ends: its user is told now."""
     where = track.conversation
     if where is None or not tracks.is_of_nobody(track) or where.id == conversation.id:
@@ -380,7 +381,7 @@ def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequen
     return ((event.account or "", where.id, conversation.id),)
 
 
-def _join(event: Event, joined: Sequence[identity.Joined], ledger: Ledger) -> Sequence[Published]:
+def _join(event: Event, joined: Sequence[Joined], ledger: Ledger) -> Sequence[Published]:
     """Return what is to be published before an event, since conversations were joined for it."""
     before: list[Published] = []
     for account, ends, goes_on in joined:
