@@ -303,9 +303,10 @@ class _Told:
             }
         kept = change.after.phone if change.after is not None else None
         gone = phones_before(change) if kept is not None else ()
+        phones = [*dict.fromkeys((*before, *phones_of(identities)))]
         return {
             each: before.get(each) or (at if each in gone else None)
-            for each in dict.fromkeys((*before, *phones_of(identities)))
+            for each in phones[-_MOST_IDENTITIES:]
             if kept is None or folded(each) != folded(kept)
         }
 

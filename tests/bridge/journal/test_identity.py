@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import attrs
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.journal.identity import name_of
+from bridge.journal.identity import name_of, phone_of
 from bridge.journal.lanes import lane_of
-from bridge.journal.ledger import User
+from bridge.journal.ledger import User, decode_record, encode_record
 from bridge.journal.query import JOINED
 from bridge.model import (
     Conversation,
@@ -398,6 +399,35 @@ def test_a_user_has_so_many_names():
     shelf = Shelf()
     play((says(f"+49170{number:07}", ANNES_ID) for number in range(100)), shelf)
     assert max(len(user.identities) for user in users(shelf)) == 32
+
+
+def test_a_user_has_left_so_many_numbers():
+    """However often a user changes the number and others take it up, the record stays small."""
+    shelf = Shelf()
+    at = NOON
+    for number in range(50):
+        before, after = (f"+49170{each:07}" for each in (number, number + 1))
+        content = System(
+            change=SystemKind.NUMBER, before=Party(phone=before), after=Party(phone=after)
+        )
+        at += timedelta(minutes=1)
+        later = at + timedelta(seconds=1)
+        play([attrs.evolve(says(before), content=content, occurred_at=at)], shelf)
+        play([says(before, occurred_at=later)], shelf)
+    assert max(len(user.left) for user in users(shelf)) <= 32
+
+
+def test_numbers_that_an_earlier_version_noted():
+    """It kept no time with a number that was left; whoever writes from it is the user still."""
+    shelf = Shelf()
+    play([says(ANNE, ANNES_ID), says(BERT, ANNES_ID)], shelf)
+    (user,) = users(shelf)
+    fields = orjson.loads(encode_record(user)) | {"left": [ANNE]}
+    shelf.save(decode_record(orjson.dumps(fields)))
+    (moved,) = users(shelf)
+    assert phone_of(moved) == BERT
+    found = play([says(ANNE, occurred_at=NOON + timedelta(days=1))], shelf)
+    assert conversations(found) == [of(ANNE)]
 
 
 # --- the laws ------------------------------------------------------------------------------
