@@ -257,8 +257,8 @@ def decode_record(data: bytes) -> Record:
             conversations=found["conversations"],
             identified=tuple(found["identified"]),
             reply_until=found.get("reply_until", _NONE),
-            owned=found.get("owned", _NONE),
-            granted=found.get("granted", _NONE),
+            owned=_words(found.get("owned")),
+            granted=_words(found.get("granted")),
             left=_left(found.get("left")),
             unshown=tuple(found.get("unshown", ())),
         )
@@ -289,6 +289,10 @@ def decode_record(data: bytes) -> Record:
         ),
         correlation=found.get("correlation"),
     )
+
+
+def _words(told: Mapping[str, Word] | None) -> Mapping[str, Word]:
+    return {account: tuple(word) for account, word in told.items()} if told else _NONE
 
 
 def _left(told: Mapping[str, float | None] | Sequence[str] | None) -> Mapping[str, float | None]:
