@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import about, consents, identity, ours, tracks, untimed, users, waiting
+from bridge.journal import about, changes, identity, ours, tracks, untimed, users, waiting
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
@@ -31,6 +31,7 @@ from bridge.model import (
     Deletion,
     Direction,
     Event,
+    Handover,
     JsonValue,
     Media,
     Message,
@@ -88,8 +89,8 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
     if conversation is not None:
         conversation, user, joined = users.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
-        if type(event) is ConsentChange and user is not None:
-            event, names = consents.of_user(event, user, ledger)
+        if isinstance(event, ConsentChange | Handover) and user is not None:
+            event, names = changes.of_user(event, user, ledger)
         event = identity.with_phone(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:

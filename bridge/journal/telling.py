@@ -17,6 +17,7 @@ from bridge.model import (
     Deletion,
     Direction,
     Event,
+    Media,
     Message,
     Origin,
     Role,
@@ -46,6 +47,7 @@ _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "advanced",
     "current",
 }
+_IMPORTED: Final = Origin.HISTORY
 _UNRESOLVED: Final = 0
 _OF_STATUS: Final = 2  # below what has an id of its own
 _FIELDS: Final[dict[type, Sequence[tuple[str, object]]]] = {}
@@ -69,8 +71,10 @@ def together(first: Message, second: Message) -> Message:
     space = _space(first, second) or _space(second, first)
     provider_ids = (full.conversation.provider_id, other.conversation.provider_id)
     said = _said(full, other)
-    if full.origin is Origin.HISTORY:  # what was told live is no import, whichever came first
-        said["origin"] = other.origin
+    if (full.origin is _IMPORTED) is not (other.origin is _IMPORTED):
+        # What was told live is no import, whichever came first; nor does one say whose turn it is.
+        live = other if full.origin is _IMPORTED else full
+        said |= {"origin": live.origin, "owned": live.owned}
     if full.direction is not other.direction:
         said |= {"sender": full.sender, "recipient": full.recipient}
     return evolved(
@@ -147,11 +151,23 @@ def _is_anonymous(message: Message) -> bool:
 def _content(full: Message, other: Message) -> Content:
     mine, theirs = full.content, other.content
     if type(mine) is type(theirs):
+        if type(mine) is Media and type(theirs) is Media and _outlives(theirs, mine):
+            mine = attrs.evolve(mine, media_id=theirs.media_id, expires_at=theirs.expires_at)
         return _filled(mine, theirs)  # type: ignore[no-any-return] # of the same class
     # Between equals a text stands for what the account could not show.
     are_equals = (full.settle is None) == (other.settle is None)
     poor = (Unsupported, Text) if are_equals else (Unsupported,)
     return theirs if type(mine) in poor and type(theirs) is not Unsupported else mine
+
+
+def _outlives(media: Media, other: Media) -> bool:
+    """Return whether a provider gives a file out for longer under the one account's id."""
+    return (
+        media.media_id not in (None, other.media_id)
+        and media.expires_at is not None
+        and other.expires_at is not None
+        and media.expires_at > other.expires_at
+    )
 
 
 def _said(full: Event, other: Event) -> dict[str, Any]:
