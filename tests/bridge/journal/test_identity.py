@@ -519,3 +519,41 @@ def test_a_provider_s_word_stays_in_its_domain():
         assert lane_of(in_domain(forged, "evil")) == f"evil/whatsapp:{ACCOUNT}:notice:{JOINED}"
         own = of(ANNE) if is_told else f"whatsapp:{ACCOUNT}:notice:{JOINED}"
         assert lane_of(in_domain(forged, "acme")) == f"acme/{own}"
+
+
+@given(
+    before=st.lists(st.booleans(), min_size=1, max_size=3),
+    after=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=6),
+    told_before=st.booleans(),
+    told_after=st.booleans(),
+    again=st.integers(0, 6),
+)
+def test_a_number_that_changes_hands(before, after, told_before, told_after, again):
+    """Whoever changes the number and whoever has it then have one conversation each, and no more.
+
+    Both may tell their user ids or not, and so may the change, which may be told once more.
+    """
+    at = NOON + timedelta(minutes=5)
+    content = System(
+        change=SystemKind.NUMBER,
+        before=Party(phone=ANNE, user_id="DE.1" if told_before else None),
+        after=Party(phone=BERT, user_id="DE.2" if told_after else None),
+    )
+    change = says(ANNE, "DE.1" if told_before else None, content=content, occurred_at=at)
+    theirs = [says(ANNE, "DE.1" if with_id else None, occurred_at=NOON) for with_id in before]
+    events = [*theirs, change]
+    taken = 0
+    for is_anothers, with_id in after:
+        at += timedelta(minutes=1)
+        phone, user_id = (ANNE, "DE.9") if is_anothers else (BERT, "DE.2")
+        events.append(says(phone, user_id if with_id else None, occurred_at=at))
+        theirs += [] if is_anothers else events[-1:]
+        taken += is_anothers
+    events.insert(min(len(before) + 1 + again, len(events)), change)
+    found = [each for each in play(events) if isinstance(each, Message)]
+    keys = {each.key for each in (*theirs, change)}
+    old = {each.conversation.id for each in found if each.key in keys}
+    new = {each.conversation.id for each in found if each.key not in keys}
+    assert old == {of(ANNE)}
+    assert len(new) == min(taken, 1)
+    assert old.isdisjoint(new)
