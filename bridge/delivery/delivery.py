@@ -246,6 +246,9 @@ class Delivery:
                 self._room.clear()
                 await self._room.wait()
                 continue
+            if self._progress.taken_up_to != self._cursor.reached:
+                self._progress.taken_up_to = self._cursor.reached  # what is between is held
+                self._call()
             self._reader = asyncio.current_task()
             try:
                 room = _WINDOW - len(self._progress.under_way)
@@ -261,6 +264,8 @@ class Delivery:
             finally:
                 self._reader = None
             self._is_verbose = _log.isEnabledFor(logging.DEBUG)  # asked once for many
+            if entries:
+                self._progress.taken_up_to = entries[0].position - 1
             self._batch.extend(entries)
             self._call()
 

@@ -152,7 +152,7 @@ class MemoryJournal(Journal):
         cursor = self._cursors.get(name)
         if cursor is None:
             cursor = self._cursors[name] = _Cursor(self, name, self._begin(start))
-        cursor.rewind()
+        cursor.rewind(cursor.retries)
         return cursor
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
@@ -366,10 +366,6 @@ class _Cursor(EphemeralCursor):
     def retries(self) -> Mapping[int, Retry]:
         """Return what is known of the held entries, by position."""
         return {position: held.retry for position, held in self._held.items()}
-
-    def rewind(self) -> None:
-        """Go back to the last settled position: what was given out after it comes again."""
-        self._next = self.position
 
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`."""

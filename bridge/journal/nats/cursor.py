@@ -27,10 +27,11 @@ _RELEASED: Final = {TTL: "60s"}
 
 @attrs.frozen
 class _Given:
-    """An entry, and the partition that gave it."""
+    """An entry, and the partition that gave it; one that was held then is passed over."""
 
     partition: int
     entry: Entry
+    is_held: bool
 
 
 class SubscriberCursor:
@@ -41,7 +42,7 @@ class SubscriberCursor:
 
     def __init__(self, streams: Streams, name: str, deaths: Deaths) -> None:
         self.name = name
-        self.position = 0
+        self.position = self.reached = 0
         self.partitions = [
             Partition(self, streams, number) for number in range(streams.names.partitions)
         ]
@@ -68,7 +69,7 @@ class SubscriberCursor:
             await partition.make()
         infos = [await partition.info() for partition in self.partitions]
         floors = [info["ack_floor"]["stream_seq"] for info in infos if info is not None]
-        self.position = position_of(max(floors))
+        self.position = self.reached = position_of(max(floors))
 
     async def _note(self, begin: int) -> None:
         subject = self._streams.names.subscriber(self.name)
@@ -119,9 +120,9 @@ class SubscriberCursor:
         is_large = sum(given.entry.size for given in self._buffer) > _MAX_SIZE
         return 0 if is_large else _BUFFER - len(self._buffer)
 
-    def give(self, partition: int, entry: Entry) -> None:
-        """Take an entry to be read."""
-        self._buffer.append(_Given(partition, entry))
+    def give(self, partition: int, entry: Entry, *, is_held: bool) -> None:
+        """Take an entry to be read, or to be passed over."""
+        self._buffer.append(_Given(partition, entry, is_held))
         self._filled.set()
 
     def gone(self, partition: int) -> None:
@@ -153,8 +154,10 @@ class SubscriberCursor:
 
     def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
-        given = [each for each in self._open.values() if each is not None]
-        self._buffer.extendleft(reversed(given))
+        for given in reversed(self._open.values()):
+            if given is not None:
+                is_held = self._holds(given)
+                self._buffer.appendleft(attrs.evolve(given, is_held=is_held))
         self._open.clear()
         if self._buffer:
             self._filled.set()
@@ -168,8 +171,8 @@ class SubscriberCursor:
         while True:
             if self._closed:
                 raise JournalError("the journal is not open")
-            if not self._untold and (entries := self._next(limit)):
-                return entries
+            if not self._untold and self._buffer:
+                return self._next(limit)
             self._filled.clear()
             await self._filled.wait()
 
@@ -184,9 +187,13 @@ class SubscriberCursor:
             position = given.entry.position
             self._open.pop(position, None)  # if it was given before: its order is the new one
             self._open[position] = given
-            if sequence_of(position) not in self.partitions[given.partition].holding:
+            self.reached = position
+            if not (given.is_held or self._holds(given)):
                 entries.append(given.entry)
         return entries
+
+    def _holds(self, given: _Given) -> bool:
+        return sequence_of(given.entry.position) in self.partitions[given.partition].holding
 
     # --- settling ----------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class SubscriberCursor:
     def __init__(self, journal: PostgresJournal, name: str) -> None:
         self.name = name
         self.partitions: dict[int, Partition] = {}
+        self.reached = 0
         self._journal = journal
         self._position = 0
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
@@ -80,6 +81,7 @@ class SubscriberCursor:
             passed = {held for where, held in rows if where == number}
             self.partitions[number] = Partition(position, position, passed)
         self._position = min((each.settled for each in self.partitions.values()), default=0)
+        self.reached = max(self.reached, self._position)
 
     def left_open(self) -> list[int]:
         """Return the partitions that are served no more, and of which something is under way.
@@ -107,6 +109,7 @@ class SubscriberCursor:
     async def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
         self._open.clear()
+        self.reached = 0
         await self.begin({number: each.settled for number, each in self.partitions.items()})
         await self.waiting()
 
@@ -128,7 +131,9 @@ class SubscriberCursor:
                 else:
                     found = await tail.look_after(first, limit)
                 upto = found[-1].position if found else upto
-                if given := self._give(told, found, upto):
+                given, passes = self._give(told, found, upto)
+                if given or passes:
+                    self.reached = upto
                     return given
                 if upto > first:
                     continue
@@ -136,24 +141,27 @@ class SubscriberCursor:
 
     def _give(
         self, serving: Mapping[int, Partition], found: Sequence[Entry], upto: int
-    ) -> Sequence[Entry]:
+    ) -> tuple[Sequence[Entry], bool]:
+        """Return what is new of what was found, and whether something else is ours."""
         given: list[Entry] = []
+        passes = False
         for entry in found:
             number = self._partition_of(entry.lane)
             partition = serving.get(number)
-            if partition is None or entry.position <= partition.given:
+            if partition is None:
                 continue
             if self.partitions.get(number) is not partition or partition.leaving:
                 continue  # lost meanwhile, begun anew, or to be handed over
-            if entry.position in partition.passed:
-                partition.passed.remove(entry.position)
+            if entry.position <= partition.given or entry.position in partition.passed:
+                partition.passed.discard(entry.position)
+                passes = True
             else:
                 self._open[entry.position] = number
                 given.append(entry)
         for partition in serving.values():
             if not partition.leaving:
                 partition.given = max(partition.given, upto)
-        return given
+        return given, passes
 
     def _partition_of(self, lane: str) -> int:
         return partition_of(lane_bytes(lane), self._journal.partitions)
@@ -167,7 +175,10 @@ class SubscriberCursor:
         """
         order, position = list(self._open), settlement.position
         mark = position + position % 2  # an odd one lies before the first that is not done
-        count = order.index(mark) + (mark == position) if mark in self._open else 0
+        if position == self.reached:
+            count = len(order)
+        else:
+            count = order.index(mark) + (mark == position) if mark in self._open else 0
         first = {self._open[each]: each for each in reversed(order[count:])}
         serving = dict(self.partitions)
         settled = {
