@@ -367,7 +367,12 @@ class Delivery:
             self._after(lane, entry, error)
 
         running.ended = ended
-        running.overdue = partial(self._safely, self._hold_back, lane)
+        running.overdue = partial(self._safely, self._let_go, lane, entry)
+
+    def _let_go(self, lane: Lane, entry: Entry) -> None:
+        """Let others have what a plain function may never return from."""
+        self._hold_back(lane)
+        self._progress.rest(entry)
 
     def _hold_back(self, lane: Lane) -> None:
         """Let the journal hold what a lane has in memory, also what a function is at work on.
@@ -382,6 +387,7 @@ class Delivery:
             self._overdue += 1
             running = lane.entries.popleft()
             lane.trying = _tried(running, begun=running.event.key in self._begun)
+            self._progress.work_on(running)
             self._lanes.hold(lane, lane.trying)
         for each in lane.entries:
             self._lanes.hold(lane, Held(entry=each))
@@ -406,6 +412,7 @@ class Delivery:
         held, lane.trying = lane.trying, None
         if held is not None:
             self._overdue -= 1
+            self._progress.rest(entry)
         elif (
             is_a(error, Later)
             and entry.event.key not in self._begun
@@ -470,7 +477,12 @@ class Delivery:
         if self._gathered is not None:
             self._gathered.add(burst)
         which = Attempt(held.retry.tries, held.retry.replayed, held.retry.begun)
-        error, context = await self._runner.run(held.entry.event, which)
+        rest = partial(self._progress.rest, held.entry)
+        self._progress.work_on(held.entry)
+        try:
+            error, context = await self._runner.run(held.entry.event, which, overdue=rest)
+        finally:
+            rest()
         if self._gathered is not None:
             self._gathered.drop(burst)
         lane.trying = None

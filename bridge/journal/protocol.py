@@ -231,6 +231,14 @@ class Cursor(Protocol):
         """How far `read` has come: to settle it is to settle all that was given out."""
         ...
 
+    @property
+    def at_work(self) -> dict[int, str]:
+        """The lanes of held entries, by position, that the caller notes while it works on these.
+
+        No other process is given them meanwhile.
+        """
+        ...
+
     async def read(self, limit: int) -> Sequence[Entry]:
         """Return the next entries: at least one, waiting for it, at most `limit`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 from bridge.journal.protocol import Entry
 
@@ -18,6 +19,7 @@ class Reader:
         self, position: int, fetch: Callable[[int, int], Awaitable[Sequence[Entry]]]
     ) -> None:
         self.position = self.reached = position
+        self.at_work: Final[dict[int, str]] = {}
         self._fetch = fetch
         self._passed: set[int] = set()
 

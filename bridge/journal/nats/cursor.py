@@ -43,6 +43,7 @@ class SubscriberCursor:
     def __init__(self, streams: Streams, name: str, deaths: Deaths) -> None:
         self.name = name
         self.position = self.reached = 0
+        self.at_work: Final[dict[int, str]] = {}
         self.partitions = [
             Partition(self, streams, number) for number in range(streams.names.partitions)
         ]

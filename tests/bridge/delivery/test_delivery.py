@@ -649,6 +649,7 @@ class Fragile:
 
     def __init__(self, cursor, failures: int) -> None:
         self._cursor = cursor
+        self.at_work = cursor.at_work
         self._left = defaultdict(lambda: failures)
 
     @property
