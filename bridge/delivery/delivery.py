@@ -399,12 +399,8 @@ class Delivery:
         try:
             self._go_on(lane, entry, error)
         except Exception as bug:  # noqa: BLE001 - a bug, which must lose neither entry nor lane
-            report(self._who, "delivery", bug)
-            self._died()
-            for each in (entry, *(other for other in lane.entries if other is not entry)):
-                self._lanes.hold(lane, Held(entry=each))
-            lane.entries.clear()
-            self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
+            lane.queued = False
+            self._break(entry, bug)
 
     def _go_on(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         if self._is_closing:

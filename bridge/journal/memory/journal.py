@@ -174,6 +174,10 @@ class MemoryJournal(Journal):
         positions = range(max(position + 1, self._first), self._last + 1)
         return (self._entries[each] for each in positions if each in self._entries)
 
+    def keeps(self, position: int) -> bool:
+        """Return whether there is an entry at a position still."""
+        return position in self._entries
+
     def add_dead_letter(self, cursor: _Cursor, dead: Held) -> None:
         """Keep an entry as a dead letter of the cursor's subscriber, unless it was forgotten."""
         if self._cursors.get(cursor.name) is cursor:
@@ -368,10 +372,16 @@ class _Cursor(EphemeralCursor):
         return {position: held.retry for position, held in self._held.items()}
 
     async def settle(self, settlement: Settlement) -> None:
-        """See `Cursor.settle`."""
-        await super().settle(settlement)
-        for dead in settlement.dead:
-            self._journal.add_dead_letter(self, dead)
+        """See `Cursor.settle`; what has been purged is neither held nor a dead letter."""
+        held = tuple(filter(self._is_kept, settlement.held))
+        dead = tuple(filter(self._is_kept, settlement.dead))
+        await super().settle(attrs.evolve(settlement, held=held))
+        for letter in dead:
+            self._journal.add_dead_letter(self, letter)
+
+    def _is_kept(self, held: Held) -> bool:
+        position = held.entry.position
+        return position in self._held or self._journal.keeps(position)
 
     def hold(self, held: Held) -> None:
         """Hold an entry, or replace what is known of one that is held."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import attrs
@@ -204,16 +205,25 @@ class SubscriberCursor:
         Held and dead entries are written first, as one; then the server is told how far the
         subscriber is. After a crash between the two, entries are given again, as delivery allows.
         """
-        drafts = self._drafts(settlement)
-        for start in range(0, len(drafts), _BATCH):
-            await self._streams.broker.write_as_one(drafts[start : start + _BATCH])
+        dead = [each for each in settlement.dead if await self._is_stored(each)]  # or purged
+        await self._write(self._drafts(settlement, dead))
         self._hold(settlement)
         self._pass(settlement.position)
         self.position = settlement.position
         for partition in self.partitions:
             await partition.acknowledge()
 
-    def _drafts(self, settlement: Settlement) -> list[Draft]:
+    async def _is_stored(self, held: Held) -> bool:
+        sequence = sequence_of(held.entry.position)
+        return (
+            await self._streams.broker.stored(self._streams.names.stream, seq=sequence) is not None
+        )
+
+    async def _write(self, drafts: Sequence[Draft]) -> None:
+        for start in range(0, len(drafts), _BATCH):
+            await self._streams.broker.write_as_one(drafts[start : start + _BATCH])
+
+    def _drafts(self, settlement: Settlement, letters: Sequence[Held]) -> list[Draft]:
         """Return what to write: a subject at most once, since a batch is all or nothing."""
         written: dict[str, Draft] = {}
 
@@ -234,7 +244,7 @@ class SubscriberCursor:
                 subject = names.held(self.name, partition.number, sequence)
                 if sequence in partition.holding or subject in written:
                     write(subject, None)
-        for dead in settlement.dead:
+        for dead in letters:
             write(names.dead(self.name, sequence_of(dead.entry.position)), dead)
         return list(written.values())
 
@@ -278,11 +288,20 @@ class SubscriberCursor:
         partition = self.partitions[self._streams.names.partition_of(lane)]
         if not partition.owned:
             return ()
-        found: list[Held] = []
-        for sequence, record in partition.holding.first(lane, limit):
-            stored = await self._streams.broker.stored(self._streams.names.stream, seq=sequence)
-            if stored is None:  # purged, or older than what is kept
-                partition.holding.remove(sequence)
-                continue
-            found.append(Held(entry=entry_of(sequence, stored.data), retry=record.retry))
-        return found
+        while True:
+            found, gone = [], []
+            for sequence, record in partition.holding.first(lane, limit):
+                stored = await self._streams.broker.stored(self._streams.names.stream, seq=sequence)
+                if stored is None:  # purged, or older than what is kept
+                    gone.append(sequence)
+                else:
+                    found.append(Held(entry=entry_of(sequence, stored.data), retry=record.retry))
+            if not gone:
+                return found
+            await self._release(partition, gone)
+
+    async def _release(self, partition: Partition, sequences: Sequence[int]) -> None:
+        held = partial(self._streams.names.held, self.name, partition.number)
+        await self._write([Draft(held(each), b"", _RELEASED) for each in sequences])
+        for each in sequences:
+            partition.holding.remove(each)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bridge.adapter.signing import Secret
 from bridge.delivery import Attempt, Delivery, current, delay
+from bridge.delivery.attempt import Later
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.postgres import PostgresJournal
@@ -144,6 +145,24 @@ class TestOrder:
         async with delivering(journal, take_up) as delivery:
             await delivery.drain(up_to=await end_of(journal))
         assert told == {"first": True, **{str(n): False for n in range(more)}}
+
+    async def test_what_has_begun_stays_so_where_nothing_is_tried(self, journal):
+        """A try that is put off before it did anything, as where the clock was set back."""
+        told = []
+
+        async def function(event):
+            told.append(current().begun)
+            if len(told) == 1:
+                await asyncio.sleep(0)
+                await delivery.note_begun(event)
+                raise RuntimeError
+            if len(told) == 2:
+                raise Later(0.0, "it is not time yet", counted=False)
+
+        await journal.append([message()])
+        async with delivering(journal, function) as delivery:
+            await delivery.drain(up_to=await end_of(journal))
+        assert told == [False, True, True]
 
     async def test_conversations_do_not_wait_for_each_other(self, journal):
         """One conversation hangs; every other one is served meanwhile."""
