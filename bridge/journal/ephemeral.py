@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from bridge.journal.newest import Reader
 from bridge.journal.protocol import Entry, Held, Settlement
-from bridge.journal.reader import Reader
 
 
 class EphemeralCursor(Reader):

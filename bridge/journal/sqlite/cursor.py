@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from bridge.journal.newest import Newest
+from bridge.journal.newest import Newest, Reader
 from bridge.journal.protocol import Held, Settlement
-from bridge.journal.reader import Reader
 from bridge.journal.sqlite.entries import read_after
 
 if TYPE_CHECKING:
