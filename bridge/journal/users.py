@@ -246,6 +246,7 @@ class _Told:
 
     def _let_go(self, user: User, ledger: Ledger) -> User:
         """Take the phone that is told from a user who had it before, and return that user."""
+        ledger.unsettle(user)
         gone = {folded(each) for each in self.identities}
         kept = tuple(each for each in user.identities if folded(each) not in gone)
         if kept:
