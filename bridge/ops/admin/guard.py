@@ -128,8 +128,12 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = problem(400, str(error))
     except KeyConflict as error:
         refusal = problem(409, str(error))
-    except (Unsendable, ConfigurationError) as error:
+    except Unsendable as error:
         refusal = problem(422, str(error))
+    except ConfigurationError as error:
+        # A word of the request's own, or what the server's settings lack.
+        is_named = all(each.key == "via" for each in error.problems)
+        refusal = problem(400 if is_named else 422, str(error))
     except (UnknownSubscriber, UnknownAdapter) as error:
         refusal = problem(404, str(error))
     except StillRunning as error:
