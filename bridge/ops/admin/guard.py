@@ -134,9 +134,9 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Unsendable as error:
         refusal = problem(422, str(error))
     except ConfigurationError as error:
-        # A word of the request's own, or what the server's settings lack.
-        is_named = all(each.key == "via" for each in error.problems)
-        refusal = problem(400 if is_named else 422, str(error))
+        # What the adapter's settings lack, or what the request itself says wrongly.
+        is_lacking = any(each.key.startswith("adapters.") for each in error.problems)
+        refusal = problem(422 if is_lacking else 400, str(error))
     except (UnknownSubscriber, UnknownAdapter) as error:
         refusal = problem(404, str(error))
     except StillRunning as error:
