@@ -8,16 +8,19 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import cache, partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import conninfo_attempts
+from psycopg.types.array import ListBinaryDumper
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.settings import PostgresSettings
+from bridge.threads import in_thread
 
 T = TypeVar("T")
 
@@ -48,6 +51,7 @@ SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '10s'
     set_config('default_transaction_isolation', 'read committed', %(local)s),
     set_config('enable_seqscan', 'off', %(local)s), set_config('jit', 'off', %(local)s)
 """
+_AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN"
 _SET: Final = {"local": False}
 _SET_HERE: Final = {"local": True}
 # It warns of each connection that was lost; what that means is said here.
@@ -159,6 +163,7 @@ class Database:
             "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
             "application_name": NAME,
             **parts,
+            "client_encoding": "utf8",
         }
         self._own = _Pool(asyncio.Semaphore(_OWN), self.connect)
         self._effects = _Pool(
@@ -197,7 +202,15 @@ class Database:
     async def _connect(self, kind: type[Connection], **more: str) -> Connection:
         if self.closed:
             raise JournalError("the journal is not open")
-        return await kind.connect(autocommit=True, **self._arguments | more)
+        arguments = self._arguments | more
+        # The event loop's executor, where psycopg looks up names, others may fill or shut down.
+        attempts = await in_thread(conninfo_attempts, arguments)
+        for key in ("host", "hostaddr", "port"):
+            if any(attempt.get(key) for attempt in attempts):
+                arguments[key] = ",".join(str(attempt.get(key) or "") for attempt in attempts)
+        connection = await kind.connect(autocommit=True, **arguments)
+        connection.adapters.register_dumper(list, ListBinaryDumper)
+        return connection
 
     @asynccontextmanager
     async def _from(self, pool: _Pool) -> AsyncIterator[Connection]:
@@ -219,7 +232,11 @@ class Database:
         with telling():
             async with self._from(self._own) as connection:
                 with ending_within(within or self.ends_within, connection):
-                    yield connection
+                    try:
+                        yield connection
+                    except errors.ReadOnlySqlTransaction:
+                        await connection.close()  # another server may be the primary by now
+                        raise
 
     @asynccontextmanager
     async def transaction(self, within: float | None = None) -> AsyncIterator[Connection]:
@@ -237,17 +254,28 @@ class Database:
     async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
-        None where the `first` statement returns false; it shares a round trip with the begin.
+        None where the `first` statement returns false; it shares a round trip with the begin, and
+        both are tried again for a passing reason.
         These connections are others than the journal's own, so that subscribers who wait for an
-        append cannot keep it from having one. Raises what psycopg does.
+        append cannot keep it from having one. Nothing that was set on one before is left of it.
         """
-        async with self._from(self._effects) as connection:
+
+        async def begin() -> tuple[AsyncExitStack, Connection, bool]:
+            async with AsyncExitStack() as resources:
+                with telling():
+                    connection = await resources.enter_async_context(self._from(self._effects))
+                    with ending_within(self.ends_within, connection):
+                        cursor = psycopg.AsyncClientCursor(connection)
+                        await cursor.execute(f"{_AFRESH}; {self.qualified(first)}", values)
+                        while cursor.nextset():
+                            pass
+                        ((may,),) = await cursor.fetchall()
+                return resources.pop_all(), connection, may
+
+        resources, connection, may = await self._again(begin, self.patience)
+        async with resources:
             try:
-                cursor = psycopg.AsyncClientCursor(connection)
-                with ending_within(self.ends_within, connection):
-                    await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
-                cursor.nextset()
-                yield connection if await cursor.fetchone() == (True,) else None
+                yield connection if may else None
                 with ending_within(self.ends_within, connection):
                     await _commit(connection)
             except BaseException:
@@ -261,13 +289,19 @@ class Database:
         One statement `alone` needs no transaction.
         """
         patience = patience or self.patience
+        lend = self.connection if alone else self.transaction
+
+        async def attempt() -> T:
+            async with lend(ANSWERS_WITHIN * patience) as connection:
+                return await work(connection)
+
+        return await self._again(attempt, patience)
+
+    async def _again(self, attempt: Callable[[], Awaitable[T]], patience: float) -> T:
         until = asyncio.get_running_loop().time() + patience
-        within = ANSWERS_WITHIN * patience
         while True:
             try:
-                lent = self.connection(within) if alone else self.transaction(within)
-                async with lent as connection:
-                    return await work(connection)
+                return await attempt()
             except Away:
                 if asyncio.get_running_loop().time() + AFTER_FAILURE > until:
                     raise

@@ -98,6 +98,7 @@ class Members:
         self._seen: dict[
             str, tuple[int, float]
         ] = {}  # others' beats, and since when they stand still
+        self._looked_at = 0.0
         self._looking = asyncio.Lock()
         self._announced: set[str] = set()
         self._to_announce = asyncio.Event()
@@ -159,6 +160,9 @@ class Members:
         elif due_in is not None:
             self._journal.appender.look_for_due()
         now, before, self._seen = time.monotonic(), self._seen, {}
+        if now - self._looked_at > self._poll + _GONE:
+            before = {}  # the server or this process stood still: nobody could look
+        self._looked_at = now
         served, counted_in = [], not self.joined.is_set()
         for *_, owner, beat, serves, is_gone in members:
             if owner == self.owner or owner is None:

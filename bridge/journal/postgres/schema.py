@@ -22,13 +22,13 @@ from bridge.model import Event
 
 Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 _OLDEST_SERVER: Final = 140000
 _AFTER_LOCKED: Final = 0.05  # seconds until the next try
 _PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _STATES, _KEEP, _MEMBERS = re.split("-- since format .*\n", _TABLES)
+_, _STATES, _KEEP, _MEMBERS, _REPLICATED = re.split("-- since format .*\n", _TABLES)
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
@@ -47,6 +47,7 @@ _STEPS: Final = {
     1: _STATES,
     2: _QUEUES_WITH_KEYS + _KEEP,
     3: "DROP TABLE members; DROP INDEX held_by_lane;" + _MEMBERS,
+    4: _REPLICATED,
 }
 """What leads from each format to the next; processes of an earlier version answer 503 from then."""
 
@@ -135,10 +136,10 @@ async def _doubts(connection: Connection) -> list[str]:
     version = connection.info.server_version
     if version < _OLDEST_SERVER:
         raise JournalError(f"PostgreSQL {version // 10000} is too old: 14 or newer is needed")
-    if await _asked(connection, "SELECT pg_is_in_recovery()"):
+    if await _asked(connection, "SELECT current_setting('transaction_read_only')") == "on":
         raise JournalError(
-            "this server is a standby, which takes no events: let dsn name the primary too, with "
-            "target_session_attrs=read-write"
+            "this server is a standby or read-only, and takes no events: let dsn name the primary "
+            "too, with target_session_attrs=read-write"
         )
     off = (
         "SELECT name FROM pg_settings WHERE setting = 'off' "
