@@ -183,6 +183,7 @@ class Database:
         """Return a connection that commits each statement, and shows whose it is."""
         shown = {"application_name": f"{NAME} {owner}"} if owner else {}
         connection = await self._connect(psycopg.AsyncConnection, **shown)
+        connection.adapters.register_dumper(list, ListBinaryDumper)
         if self.pooler:  # where nothing can be set for longer than a transaction
             return connection
         try:
@@ -208,9 +209,7 @@ class Database:
         for key in ("host", "hostaddr", "port"):
             if any(attempt.get(key) for attempt in attempts):
                 arguments[key] = ",".join(str(attempt.get(key) or "") for attempt in attempts)
-        connection = await kind.connect(autocommit=True, **arguments)
-        connection.adapters.register_dumper(list, ListBinaryDumper)
-        return connection
+        return await kind.connect(autocommit=True, **arguments)
 
     @asynccontextmanager
     async def _from(self, pool: _Pool) -> AsyncIterator[Connection]:
@@ -306,8 +305,6 @@ class Database:
                 if asyncio.get_running_loop().time() + AFTER_FAILURE > until:
                     raise
                 await asyncio.sleep(AFTER_FAILURE)
-
-    # --- statements --------------------------------------------------------------------------
 
     async def execute(self, connection: Connection, statement: str, values: Values = ()) -> Cursor:
         """Run one statement; its rows come as the server's own bytes."""

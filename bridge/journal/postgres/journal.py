@@ -159,8 +159,6 @@ class PostgresJournal(SqlJournal):
         """See `Journal.location`."""
         return self.database.where
 
-    # --- opening and closing ---------------------------------------------------------------
-
     async def __aenter__(self) -> Self:
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
@@ -202,8 +200,6 @@ class PostgresJournal(SqlJournal):
         self.appender.fail("the journal was closed")
         await self._members.leave()
 
-    # --- appending -------------------------------------------------------------------------
-
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`.
 
@@ -243,8 +239,6 @@ class PostgresJournal(SqlJournal):
         self.tail.check()
         await self.appender.put(Append(learned=digests))
 
-    # --- what others do ------------------------------------------------------------------------
-
     async def heard(self, word: str) -> None:
         """Take note of what another process announces."""
         if word.startswith(LAST):
@@ -270,8 +264,6 @@ class PostgresJournal(SqlJournal):
     def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
         """See `SharedJournal.watch`."""
         self._changed = changed
-
-    # --- cursors -----------------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
@@ -334,8 +326,6 @@ class PostgresJournal(SqlJournal):
             most=_LARGEST_PAGE,
         )
 
-    # --- statements --------------------------------------------------------------------------
-
     async def _rows(
         self, statement: str, make: Callable[[Row], T], **values: object
     ) -> tuple[T, ...]:
@@ -347,8 +337,6 @@ class PostgresJournal(SqlJournal):
 
         first, *_ = await self.database.run(work, alone=len(statements) == 1)
         return first.rowcount
-
-    # --- what operators ask --------------------------------------------------------------------
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
@@ -384,8 +372,6 @@ class PostgresJournal(SqlJournal):
         self._members.announce(subscriber)
         return count
 
-    # --- erasing somebody --------------------------------------------------------------------
-
     async def _erase_waiting(self, whom: Subject) -> int:
         return (await self.appender.put(Append(erase=whom))).erased
 
@@ -407,8 +393,6 @@ class PostgresJournal(SqlJournal):
                 await self.database.execute(connection, f"VACUUM {tables}")
         except JournalError as error:
             _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", error)
-
-    # --- keeping house -----------------------------------------------------------------------
 
     async def retain(self) -> None:
         """Delete now what is older than `keep` and done with, and all beyond `absolute_limit`."""

@@ -13,7 +13,7 @@ from bridge.adapter.signing import Secret
 from bridge.errors import JournalError
 from bridge.journal.postgres import PostgresJournal, members
 from bridge.journal.postgres.settings import PostgresSettings
-from bridge.journal.protocol import Appended, Entry, Held, Retry, Settlement, Start
+from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settlement, Start
 from bridge.journal.query import Query
 from bridge.model import Message
 from bridge.runtime import Bridge
@@ -237,3 +237,34 @@ async def test_a_restart_of_the_server_costs_no_try() -> None:
                 server.start()
             assert await bridge.journal.dead_letters() == ()
     assert taken == ["a", "b"]
+
+
+async def test_a_restart_while_conversations_are_handed_over() -> None:
+    """What a process has begun with it ends, and the other goes on in order, over a restart."""
+    got: list[Entry] = []
+    with PostgresServer(synced=True) as server:
+        one, two = (journal_on(server.dsn, "bridge", patience=20.0) for _ in range(2))
+        async with one:
+            cursor = await one.subscribe("crm")
+            users = [f"+1650555{number:04}" for number in range(12)]
+            await one.append([message(f"{user}/1", user=user) for user in users])
+            begun = await read(cursor, 12)
+            async with two, asyncio.TaskGroup() as reading:
+                other = await two.subscribe("crm")
+                await until(lambda: any(each.leaving for each in cursor.partitions.values()))
+                await two.append([message(f"{user}/2", user=user) for user in users])
+                server.stop("immediate")
+                server.start()
+                await cursor.settle(Settlement(position=begun[-1].position))
+                tasks = [reading.create_task(collect(each, got)) for each in (cursor, other)]
+                await until(lambda: other.partitions and len({*ids(got)}) == 12)
+                for task in tasks:
+                    task.cancel()
+    assert sorted({*ids(got)}) == [f"{user}/2" for user in users]
+
+
+async def collect(cursor: Cursor, got: list[Entry]) -> None:
+    while True:
+        entries = await cursor.read(50)
+        got += entries
+        await cursor.settle(Settlement(position=entries[-1].position))
