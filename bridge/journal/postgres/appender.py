@@ -9,7 +9,7 @@ times under the lock.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,11 +190,12 @@ class Behind(Exception):
 class NotRead(Unread):
     """A key, the name of a record, or a lane has not been read yet."""
 
-    def __init__(
-        self, *, keys: Iterable[bytes] = (), names: Iterable[bytes] = (), lanes: Iterable[str] = ()
-    ) -> None:
-        self.keys, self.names, self.lanes = set(keys), set(names), set(lanes)
-        super().__init__()
+    def __init__(self, kind: str = "", what: object = None) -> None:
+        self.keys: set[bytes] = set()
+        self.names: set[bytes] = set()
+        self.lanes: set[str] = set()
+        if kind:
+            getattr(self, kind).add(what)
 
 
 class _Seen(dict[Any, Any]):
@@ -206,7 +207,7 @@ class _Seen(dict[Any, Any]):
 
     def __missing__(self, what: object) -> None:
         """Raise `NotRead`."""
-        raise NotRead(**{self._kind: (what,)})  # type: ignore[arg-type]
+        raise NotRead(self._kind, what)
 
 
 class GroupLedger(Overlay[bytes]):
