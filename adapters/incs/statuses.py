@@ -25,7 +25,7 @@ from bridge.model import (
     Status,
     StatusChange,
 )
-from bridge.model.keys import event_key, status_key
+from bridge.model.keys import deletion_key, status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
 _NO_ERROR: Final = ProviderError()
@@ -65,7 +65,7 @@ def message_status_update(
 
 def message_status_updated(
     body: JsonObject, channels: Channels, received_at: datetime
-) -> list[StatusChange]:
+) -> list[StatusChange | Message]:
     """Translate a status that names INCS's own number of a message. Raises `Unreadable`.
 
     It names neither channel nor account: only `message_created` ties the number to them.
@@ -73,6 +73,8 @@ def message_status_updated(
     incs_id = required_id(body, "message_id")
     word = required_id(body, "message_status")
     scope = channels.scope(body, received_at)
+    if word.lower() == DELETED:
+        return [_deletion(scope, incs_id, body.get("updated_at"), id_space=wire.CHANNEL)]
     return [
         status_change(
             scope,
@@ -86,17 +88,18 @@ def message_status_updated(
     ]
 
 
-def _deletion(scope: Scope, message_id: str, at: JsonValue) -> Message:
+def _deletion(scope: Scope, message_id: str, at: JsonValue, id_space: str | None = None) -> Message:
     # INCS does not tell who: the conversation is that of the message, as far as it is known.
     return build.message(
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         received_at=scope.received_at,
-        key=event_key("deletion", scope.channel, message_id),
+        key=deletion_key(id_space or scope.channel, message_id),
         occurred_at=instant(at) or scope.received_at,
         raw=scope.body,
         message_id=message_id,
+        id_space=id_space,
         direction=Direction.INBOUND,
         origin=Origin.USER,
         conversation=scope.conversation(f"message:{message_id}"),

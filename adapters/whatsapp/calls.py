@@ -1,5 +1,8 @@
 """Calls: they come out as notices, and open the customer-service window as a message does.
 
+The fields `messages` and `calls` may both tell the same of a call: its key is made of the call's
+id and of what happened to it, and a status has one form.
+
 https://developers.facebook.com/documentation/business-messaging/whatsapp/calling/pricing#how-calling-changes-the-24-hour-customer-service-window
 https://developers.facebook.com/documentation/business-messaging/whatsapp/calling/reference
 """
@@ -13,12 +16,13 @@ from typing import Final
 import attrs
 
 from bridge.adapter import Scope
-from bridge.adapter.payload import filled, instant, mapping, sequence
+from bridge.adapter.payload import digest, filled, identifier, instant, mapping, sequence
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.capabilities import WINDOW
 from bridge.adapters.whatsapp.cards import Cards
 from bridge.adapters.whatsapp.wire import identity_of, party
 from bridge.model import JsonValue, Notice
+from bridge.model.keys import event_key
 
 CALLS: Final = "calls"
 CALL: Final = "call"
@@ -55,6 +59,7 @@ def with_caller(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
     if len(items) != 1:
         return notice
     name, item = items[0][0], mapping(items[0][1])
+    notice = _named(notice, name, item)
     by_user = (filled(item.get("direction")) or "").lower() == _BY_USER
     whose = "recipient" if name != CALLS else "from" if by_user else "to"
     number = item.get("recipient_id" if name != CALLS else whose)
@@ -72,3 +77,15 @@ def with_caller(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
         conversation=scope.conversation(identity),
         reply_until=None if opened is None else opened + WINDOW.open,
     )
+
+
+def _named(notice: Notice, name: str, item: JsonObject) -> Notice:
+    """Return a notice of a call under the key, and in the form, that it has in every field."""
+    if name != CALLS and item:
+        notice = attrs.evolve(notice, topic=CALL, details=item)
+    call_id = identifier(item.get("id"))
+    word = filled(item.get("status" if name != CALLS else "event"))
+    if call_id is None or word is None:
+        return notice
+    told = digest([CALL, call_id, word.lower()])
+    return attrs.evolve(notice, key=event_key(Notice.kind, notice.channel, told))

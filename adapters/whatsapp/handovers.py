@@ -13,12 +13,13 @@ from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.cards import Cards
 from bridge.adapters.whatsapp.wire import identity_of, party
 from bridge.model import Handover, Notice, Owner
-from bridge.model.keys import event_key
+from bridge.model.keys import event_key, folded
 
 HANDOVERS: Final = "messaging_handovers"
 
 # `control_passed` is delivered to the new owner, `control_taken` to the previous one.
 _OURS_AFTER: Final = {"control_passed": True, "control_taken": False}
+_NAMING: Final = frozenset({"messaging_product", "metadata", "recipient", "sender", "contacts"})
 
 
 def is_handover(value: JsonObject) -> bool:
@@ -39,16 +40,19 @@ def translate_handover(value: JsonObject, scope: Scope) -> Handover | Notice:
     user = party(number, user_id, parent_user_id, card)
     identity = identity_of(user) or identifier(number)
     occurred_at = instant(value.get("timestamp"))
-    told = scope.identity(HANDOVERS, value)
     if identity is None:
-        return scope.notice(HANDOVERS, value, told, occurred_at=occurred_at)
+        return scope.notice(
+            HANDOVERS, value, scope.identity(HANDOVERS, value), occurred_at=occurred_at
+        )
+    # The same handover is told with the user's id and without it.
+    told: JsonObject = {name: part for name, part in value.items() if name not in _NAMING}
     reason = filled(value.get("type")) or next(
         (name for name in _OURS_AFTER if name in value), None
     )
     word = (reason or "").lower()
     change = mapping(value.get(word))
     return build.handover(
-        key=event_key(Handover.kind, scope.channel, told),
+        key=event_key(Handover.kind, scope.channel, scope.identity(told, folded(identity))),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,

@@ -28,7 +28,7 @@ from bridge.model import (
     Status,
     StatusChange,
 )
-from bridge.model.keys import event_key, status_key
+from bridge.model.keys import deletion_key, status_key
 
 _STATUSES: Final = {
     # From the On-Premises API: the platform has the message, and has not sent it yet.
@@ -55,6 +55,9 @@ _PARTICIPANT: Final = (
     "recipient_participant_user_id",
     "recipient_participant_parent_user_id",
 )
+_NAMING: Final = frozenset(
+    {"type", "recipient_id", "recipient_user_id", "recipient_type", *_PARENT, *_PARTICIPANT}
+)
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 
@@ -78,7 +81,9 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
         conversation = scope.conversation(identity)
     occurred_at = instant(item.get("timestamp"))
     if kind is not None and (kind := kind.lower()) in _OTHER_KINDS:
-        told = scope.notice(kind, item, scope.identity(item), raw=raw, occurred_at=occurred_at)
+        happened = {name: part for name, part in item.items() if name not in _NAMING}
+        identity_told = scope.identity(kind, happened)
+        told = scope.notice(kind, item, identity_told, raw=raw, occurred_at=occurred_at)
         if kind == CALL:
             return with_caller(told, {"statuses": [item]}, scope)
         user = recipient if identity is not None else None
@@ -93,7 +98,7 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
             channel=scope.channel,
             account=scope.account,
             received_at=scope.received_at,
-            key=event_key("deletion", scope.channel, message_id),
+            key=deletion_key(scope.channel, message_id),
             occurred_at=occurred_at or scope.received_at,
             raw=raw,
             message_id=message_id,

@@ -25,6 +25,7 @@ from bridge.model import (
     Content,
     Conversation,
     ConversationKind,
+    Deletion,
     Edit,
     JsonValue,
     Notice,
@@ -36,6 +37,7 @@ from bridge.model import (
 from bridge.model.frozen import builder, quick_init
 from bridge.model.keys import (
     conversation_id,
+    deletion_key,
     event_key,
     group_conversation_id,
     hour_of,
@@ -138,6 +140,8 @@ class Scope:
         An item that could not be shown has a key of its own: the message itself may still come.
         `id_space` is where the id is unique, if that is not the channel.
         """
+        if type(content) is Deletion and content.message_id == message_id:
+            return deletion_key(id_space or self.channel, message_id)  # not the message's own
         key = message_key(id_space or self.channel, message_id, sender)
         shown = content.content if type(content) is Edit else content
         return key if type(shown) is not Unsupported else unshown_key(key)

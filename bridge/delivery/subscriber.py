@@ -141,8 +141,12 @@ class Subscriber:
         """Return whether this account of a message is wanted, or an earlier one was instead."""
         if self.owned not in (None, message.owned):
             return False
-        is_first = message.completes is None or (self.owned is True and message.newly_owned is True)
-        return is_first or self.completions
+        return (
+            message.completes is None
+            or self.completions
+            or (self.owned is True and message.newly_owned is True)
+            or (self.origin is not None and message.newly_live is True)
+        )
 
 
 def _problems(subscriber: Subscriber) -> Iterator[Problem]:

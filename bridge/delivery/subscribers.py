@@ -33,7 +33,8 @@ class Options(TypedDict, total=False):
     only events of that one come; with `completions` also what completes an earlier message.
     `owned` is True for messages that are ours to answer, False for the copies of what another
     responder answers, None for both. Without it, `on(Message)` gets what is ours and `on(Event)`
-    gets both; what was a copy at first comes once it is ours. `when_paused` is True for users'
+    gets both; what was a copy at first comes once it is ours, and what was imported at first comes
+    with an `origin` once it is told live. `when_paused` is True for users'
     messages in paused conversations too, which `on(Event)` gets. Progress is kept under `name`.
     `start` is "end" or "beginning". `policy` bounds tries, waits and time.
     """

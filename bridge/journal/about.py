@@ -5,17 +5,17 @@ Some messages are about another message, or name it, and do not say themselves w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
 
 from bridge.journal import tracks
 from bridge.journal.ledger import Ledger, User
-from bridge.journal.telling import together
-from bridge.model import ConversationKind, Direction, Edit, Event, Message, Reaction
+from bridge.journal.telling import is_of_status, together
+from bridge.model import ConversationKind, Deletion, Direction, Edit, Event, Message, Reaction
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import message_key, shown_key, unshown_key
+from bridge.model.keys import deletion_key, message_key, shown_key, unshown_key
 
 _OUTBOUND: Final = Direction.OUTBOUND
 _DIRECT: Final = ConversationKind.DIRECT
@@ -32,6 +32,34 @@ def quoting(message: Message, ledger: Ledger) -> Message:
     other = _known_message(message, message_key(message.id_space or "", quoted), ledger)
     own = tracks.own_id(message, quoted, ledger) or (other and other.message_id) or quoted
     return evolved(message, reply_to=attrs.evolve(message.reply_to, message_id=own))
+
+
+def of_what_is_deleted(deletion: Message, ledger: Ledger) -> tuple[Message, Sequence[str]]:
+    """Return a deletion as one of the channel's own id, and its names by the message's others.
+
+    Both as far as the message that it is about is known.
+    """
+    content = deletion.content
+    if type(content) is not Deletion:
+        return deletion, ()
+    key = message_key(deletion.id_space or deletion.channel, content.message_id)
+    first = _known_message(deletion, key, ledger)
+    other = latest(first.key, ledger)[0] if first is not None else None
+    if not isinstance(other, Message):
+        return deletion, ()
+    if deletion.id_space is not None and other.aliases:
+        own = other.message_id
+        deletion = evolved(
+            deletion,
+            key=tracks.in_domain(deletion, deletion_key(other.channel, own)),
+            channel=other.channel,
+            account=other.account,
+            message_id=own,
+            id_space=None,
+            content=attrs.evolve(content, message_id=own),
+        )
+    keys = (deletion_key(other.id_space or other.channel, alias) for alias in other.aliases)
+    return deletion, [tracks.in_domain(deletion, key) for key in keys]
 
 
 def key_unshown(message: Message) -> str:
@@ -71,6 +99,7 @@ def with_unshown(message: Message, ledger: Ledger) -> Message:
         together(message, other),
         completes=None,
         newly_owned=None,
+        newly_live=None,
         raw=message.raw,
         source=message.source,
         occurred_at=message.occurred_at,
@@ -83,7 +112,7 @@ def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
 
     A revocation has an id of its own and says whose it is; a status is the message's.
     """
-    if deletion.message_id != about and tells_user(deletion):
+    if not is_of_status(deletion) and tells_user(deletion):
         return deletion
     other = _known_message(deletion, message_key(deletion.channel, about), ledger)
     if other is None or (other.direction is deletion.direction and tells_user(deletion)):

@@ -17,11 +17,12 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bridge.journal import about, identity, ours, tracks, untimed, waiting
+from bridge.journal import about, changes, identity, ours, tracks, untimed, users, waiting
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
 from bridge.journal.telling import is_more, together, told_of_status
+from bridge.journal.users import Joined
 from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
@@ -30,10 +31,12 @@ from bridge.model import (
     Deletion,
     Direction,
     Event,
+    Handover,
     JsonValue,
     Media,
     Message,
     Notice,
+    Origin,
     StatusChange,
     Text,
     Unsupported,
@@ -41,6 +44,7 @@ from bridge.model import (
 from bridge.model.frozen import changer, evolved
 from bridge.model.keys import (
     OURS,
+    deletion_key,
     event_key,
     is_untimed,
     message_key,
@@ -57,6 +61,7 @@ Something new may have to wait, and something known may end the waiting of other
 
 _DUPLICATE: Final[Decision] = (False, ())
 _OUTBOUND: Final = Direction.OUTBOUND
+_IMPORTED: Final = Origin.HISTORY
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
 _moved: Final = changer(Message, "conversation")
 
@@ -72,7 +77,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
         return _status(event, ledger)
-    # A change of consent is the same with a further name of its user, which is remembered.
+    # A change of consent is the same under each name of its user, all of which are remembered.
     if (
         ledger.knows(event.key)
         and not is_untimed(event)
@@ -81,14 +86,17 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         return _DUPLICATE
     conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
+    names: Sequence[str] = ()
     if conversation is not None:
-        conversation, user, joined = identity.settle(event, conversation, ledger)
+        conversation, user, joined = users.settle(event, conversation, ledger)
         before = _join(event, joined, ledger) if joined else ()
+        if isinstance(event, ConsentChange | Handover) and user is not None:
+            event, names = changes.of_user(event, user, ledger)
         event = identity.with_phone(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:
         return False, before
-    return True, (*before, *waiting.publish_or_wait(new, (new.key,), ledger))
+    return True, (*before, *waiting.publish_or_wait(new, (new.key, *names), ledger))
 
 
 def first_keys(event: Event) -> Sequence[str]:
@@ -138,11 +146,13 @@ def _keys_of(event: Event) -> tuple[str, ...]:
 
     What could not be shown of a message has names of its own.
     """
-    if not isinstance(event, Message) or not event.aliases:
+    if not isinstance(event, Message):
         return (event.key,)
-    others: Iterable[str] = _alias_keys(event)
+    others: Iterable[str] = _alias_keys(event) if event.aliases else ()
     if shown_key(event) is not None:
         others = map(unshown_key, others)
+    elif type(event.content) is Deletion:  # which a status tells by what was deleted
+        others = (*others, deletion_key(event.channel, event.content.message_id))
     return (event.key, *(tracks.in_domain(event, other) for other in others))
 
 
@@ -184,7 +194,8 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
 def _message(message: Message, ledger: Ledger) -> Decision:
     if message.id_space not in (None, OURS):
         message = about.quoting(message, ledger)
-    keys = _keys_of(message)
+    message, more_names = about.of_what_is_deleted(message, ledger)
+    keys = (*_keys_of(message), *more_names)
     others = _shown_keys_of(message)
     if message.settle is None and not _is_known_from_then(message, others, ledger):
         others = ()
@@ -210,7 +221,9 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     if not accounts:  # erased, or too old
         _claim_others(keys, known_keys[0], ledger)
         return _DUPLICATE
-    messages = (event for event in accounts.values() if isinstance(event, Message))
+    messages = [event for event in accounts.values() if isinstance(event, Message)]
+    if not ledger.knows(message.key):  # only under another name
+        message = about.with_unshown(message, ledger)
     whole, _, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
     is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
     return is_new, (*before, *published)
@@ -241,12 +254,12 @@ def _in_its_conversation(
     if is_remembered:
         track = tracks.find(message, ledger)
     known_as = None if track is None else track.user
-    conversation, user, joined = identity.settle(message, where, ledger, known_as)
+    conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
         if track is not None:
             where = track.conversation or where
-            conversation, user, joined = identity.settle(message, where, ledger, track.user)
+            conversation, user, joined = users.settle(message, where, ledger, track.user)
     elif track is not None:
         joined = (*joined, *_named_now(track, message, conversation))
     before = _join(message, joined, ledger) if joined else ()
@@ -301,6 +314,7 @@ def _told_again(
         key=more,
         completes=first.key,
         newly_owned=True if account.owned and not latest.owned else None,
+        newly_live=True if latest.origin is _IMPORTED and account.origin is not _IMPORTED else None,
         conversation=attrs.evolve(account.conversation, id=whole.conversation.id),
         source=message.source,
         raw=message.raw,
@@ -331,7 +345,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         conversation = change.conversation or track.conversation
     user: User | None = None
     if conversation is not None:
-        conversation, user, joined = identity.settle(change, conversation, ledger, track.user)
+        conversation, user, joined = users.settle(change, conversation, ledger, track.user)
         if user is not None:
             joined = (*joined, *_named_now(track, change, conversation))
         before = (*before, *_join(change, joined, ledger)) if joined else before
@@ -360,7 +374,7 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 # --- users ---------------------------------------------------------------------------------
 
 
-def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[identity.Joined]:
+def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[Joined]:
     """Return the conversation of a message of nobody's as one that ends: its user is told now."""
     where = track.conversation
     if where is None or not tracks.is_of_nobody(track) or where.id == conversation.id:
@@ -368,7 +382,7 @@ def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequen
     return ((event.account or "", where.id, conversation.id),)
 
 
-def _join(event: Event, joined: Sequence[identity.Joined], ledger: Ledger) -> Sequence[Published]:
+def _join(event: Event, joined: Sequence[Joined], ledger: Ledger) -> Sequence[Published]:
     """Return what is to be published before an event, since conversations were joined for it."""
     before: list[Published] = []
     for account, ends, goes_on in joined:

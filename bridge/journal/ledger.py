@@ -75,7 +75,8 @@ class User:
     providers wrote them, the first one first. `conversations` holds the id of the user's
     conversation by account: the one under which the user was first known there. `identified`
     are the accounts to which a user id has been told that is still the user's. `left` are phones
-    that the user has no more, or may not have, since a change of number or id was told.
+    that the user has no more, or may not have, since a change of number or id was told: with the
+    provider's time of a change that says so, and None where one leaves it open.
 
     By account, too: a free-form message may go until `reply_until`, in seconds. `owned` is whether
     the conversation is ours to answer, where it ever was another's, and `granted` whether the user
@@ -92,7 +93,7 @@ class User:
     reply_until: Mapping[str, float]
     owned: Mapping[str, Word]
     granted: Mapping[str, Word]
-    left: tuple[str, ...] = ()
+    left: Mapping[str, float | None] = _NONE
     unshown: tuple[str, ...] = ()
 
 
@@ -276,9 +277,9 @@ def decode_record(data: bytes) -> Record:
             conversations=found["conversations"],
             identified=tuple(found["identified"]),
             reply_until=found.get("reply_until", _NONE),
-            owned=found.get("owned", _NONE),
-            granted=found.get("granted", _NONE),
-            left=tuple(found.get("left", ())),
+            owned=_words(found.get("owned")),
+            granted=_words(found.get("granted")),
+            left=_left(found.get("left")),
             unshown=tuple(found.get("unshown", ())),
         )
     if _LATEST in found:
@@ -308,6 +309,17 @@ def decode_record(data: bytes) -> Record:
         ),
         correlation=found.get("correlation"),
     )
+
+
+def _words(told: Mapping[str, Word] | None) -> Mapping[str, Word]:
+    return {account: tuple(word) for account, word in told.items()} if told else _NONE
+
+
+def _left(told: Mapping[str, float | None] | Sequence[str] | None) -> Mapping[str, float | None]:
+    """Read the phones that a user has left, which had no times in earlier versions."""
+    if isinstance(told, Mapping):
+        return told
+    return dict.fromkeys(told) if told else _NONE
 
 
 def encode_waiting(items: Sequence[Waiting]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bridge.journal import identity, tracks
+from bridge.journal import identity, tracks, users
 from bridge.journal.ledger import Ledger, Track
 from bridge.journal.waiting import Published
 from bridge.model import (
@@ -58,7 +58,7 @@ def sent(message: Message, ledger: Ledger) -> Sequence[Published] | None:
     (name,) = tracks.names_of(message)
     if ledger.find(name) is not None:
         return None
-    where, user, _ = identity.settle(message, message.conversation, ledger)  # one name joins nobody
+    where, user, _ = users.settle(message, message.conversation, ledger)  # one name joins nobody
     if user is None or ledger.queue(where.id) is not None:
         return None
     ledger.save(

@@ -14,9 +14,12 @@ import attrs
 
 from bridge.model import (
     Content,
+    Deletion,
     Direction,
     Event,
+    Media,
     Message,
+    Origin,
     Role,
     StatusChange,
     Text,
@@ -36,6 +39,7 @@ _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "settle",
     "completes",
     "newly_owned",
+    "newly_live",
     # of a status; the conversation is its message's
     "status",
     "provider_status",
@@ -43,6 +47,9 @@ _NOT_SAID: Final = frozenset(attrs.fields_dict(Event)) | {
     "advanced",
     "current",
 }
+_IMPORTED: Final = Origin.HISTORY
+_UNRESOLVED: Final = 0
+_OF_STATUS: Final = 2  # below what has an id of its own
 _FIELDS: Final[dict[type, Sequence[tuple[str, object]]]] = {}
 _MORE: Final = {Role.USER: 0, Role.BUSINESS: 1, Role.AGENT: 2}
 
@@ -54,23 +61,34 @@ def together(first: Message, second: Message) -> Message:
     which it is shown, if one of them shows it. It belongs where the first one says, unless only the
     second one tells whose it is.
     """
-    is_fuller = first.settle is not None and second.settle is None
-    full, other = (second, first) if is_fuller else (first, second)
-    named = second if _is_unresolved(first) and not _is_unresolved(second) else first
+    full, other = (second, first) if _is_poorer(first, second) else (first, second)
+    named = second if _rank(second) > _rank(first) else first
     is_shown = shown_key(first) is None or shown_key(second) is None
-    names = (*first.aliases, *second.aliases, first.message_id, second.message_id)
+    numbers = (each.message_id for each in (first, second) if _rank(each) == _UNRESOLVED)
+    names = (*first.aliases, *second.aliases, *numbers)
     placed = second if _is_anonymous(first) and not _is_anonymous(second) else first
-    numbers = (full.conversation.provider_id, other.conversation.provider_id)
+    aliases = tuple(dict.fromkeys(each for each in names if each != named.message_id))
+    space = _space(first, second) or _space(second, first)
+    provider_ids = (full.conversation.provider_id, other.conversation.provider_id)
+    said = _said(full, other)
+    if (full.origin is _IMPORTED) is not (other.origin is _IMPORTED):
+        # What was told live is no import, whichever came first; nor does one say whose turn it is.
+        live = other if full.origin is _IMPORTED else full
+        said |= {"origin": live.origin, "owned": live.owned}
+    if full.direction is not other.direction:
+        said |= {"sender": full.sender, "recipient": full.recipient}
     return evolved(
         full,
-        **_said(full, other),
+        **said,
         content=_content(full, other),
         key=(shown_key(named) if is_shown else None) or named.key,
         message_id=named.message_id,
-        aliases=tuple(dict.fromkeys(each for each in names if each != named.message_id)),
-        id_space=_space(first, second) or _space(second, first),
+        aliases=aliases,
+        id_space=space if aliases or not _is_resolved(named) else None,
         account=first.account or second.account,
-        conversation=attrs.evolve(placed.conversation, provider_id=numbers[0] or numbers[1]),
+        conversation=attrs.evolve(
+            placed.conversation, provider_id=provider_ids[0] or provider_ids[1]
+        ),
     )
 
 
@@ -100,8 +118,29 @@ def _space(one: Message, other: Message) -> str | None:
     return None if one.id_space == OURS and other.id_space is not None else one.id_space
 
 
-def _is_unresolved(message: Message) -> bool:
-    return message.id_space is not None and not message.aliases
+def _is_poorer(message: Message, than: Message) -> bool:
+    """Return whether what the other account says counts, wherever two of them differ."""
+    if message.settle is not None or than.settle is not None:
+        return than.settle is None
+    return type(message.content) is Deletion and _rank(message) < _rank(than)
+
+
+def is_of_status(message: Message) -> bool:
+    """Return whether a message is a deletion that a status told: it has no id of its own.
+
+    Nor does a status tell who deleted: what it says of that is a guess.
+    """
+    content = message.content
+    return type(content) is Deletion and message.message_id == content.message_id
+
+
+def _rank(message: Message) -> int:
+    """Return how well an account names its message: by a number, or as the channel does."""
+    return _is_resolved(message) - (_OF_STATUS if is_of_status(message) else 0)
+
+
+def _is_resolved(message: Message) -> bool:
+    return message.id_space is None or bool(message.aliases)
 
 
 def _is_anonymous(message: Message) -> bool:
@@ -112,11 +151,23 @@ def _is_anonymous(message: Message) -> bool:
 def _content(full: Message, other: Message) -> Content:
     mine, theirs = full.content, other.content
     if type(mine) is type(theirs):
+        if type(mine) is Media and type(theirs) is Media and _outlives(theirs, mine):
+            mine = attrs.evolve(mine, media_id=theirs.media_id, expires_at=theirs.expires_at)
         return _filled(mine, theirs)  # type: ignore[no-any-return] # of the same class
     # Between equals a text stands for what the account could not show.
     are_equals = (full.settle is None) == (other.settle is None)
     poor = (Unsupported, Text) if are_equals else (Unsupported,)
     return theirs if type(mine) in poor and type(theirs) is not Unsupported else mine
+
+
+def _outlives(media: Media, other: Media) -> bool:
+    """Return whether a provider gives a file out for longer under the one account's id."""
+    return (
+        media.media_id not in (None, other.media_id)
+        and media.expires_at is not None
+        and other.expires_at is not None
+        and media.expires_at > other.expires_at
+    )
 
 
 def _said(full: Event, other: Event) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bridge.journal.ledger import User, Word
-from bridge.model import ConsentChange, Direction, Event, Handover, Message
+from bridge.model import ConsentChange, Direction, Event, Handover, Message, Origin
 from bridge.model.frozen import changer
 
 _MARKETING: Final = "marketing"
 _INBOUND: Final = Direction.INBOUND
+_IMPORTED: Final = Origin.HISTORY
 _owned: Final[Callable[..., User]] = changer(User, "owned")
 _granted: Final[Callable[..., User]] = changer(User, "granted")
 
@@ -24,7 +25,7 @@ def told(event: Event, user: User, account: str) -> User:
     A message that is ours to answer need not be told where none was ever another's, as is usual.
     """
     if isinstance(event, Message):
-        if event.direction is _INBOUND:
+        if event.direction is _INBOUND and event.origin is not _IMPORTED:  # which tells no turn
             return _owned(user, _after(event, user.owned, account, word=event.owned))
     elif isinstance(event, Handover):
         if event.owned is not None:

@@ -206,9 +206,11 @@ class Message(Event, Generic[ContentT_co]):
     `completes` is the key of a message that was published before with less than is known now.
     `owned` is False for the copy of a message in a conversation that another responder answers.
     `newly_owned` is True where what `completes` names was such a copy, and this one is not.
-    `history_status` is where an imported message stood. `reply_until` is until when a free-form
-    message may answer this one; None where the channel has no such limit. `intent` is set where
-    the message was sent through the bridge: then `message_id` is our own.
+    `newly_live` is True where what `completes` names was imported, and this one was told live: its
+    `origin` is no longer "history". `history_status` is where an imported message stood.
+    `reply_until` is until when a free-form message may answer this one; None where the channel has
+    no such limit. `intent` is set where the message was sent through the bridge: then `message_id`
+    is our own.
     """
 
     kind: ClassVar[str] = "message"
@@ -231,6 +233,7 @@ class Message(Event, Generic[ContentT_co]):
     settle: float | None = None
     completes: str | None = None
     newly_owned: bool | None = None
+    newly_live: bool | None = None
     reply_until: datetime | None = None
     intent: Intent | None = None
 

@@ -87,6 +87,11 @@ def message_key(channel: str, message_id: str, sender: str | None = None) -> str
     return f"message/{channel}/{_part(sender)}/{_part(message_id)}"
 
 
+def deletion_key(channel: str, message_id: str) -> str:
+    """Name the deletion of the message with this id, which is deleted once, whoever does it."""
+    return event_key("deletion", channel, message_id)
+
+
 def unshown_key(key: str) -> str:
     """Name what could not be shown of the message with this key, which may still come."""
     return f"{_UNSHOWN}{key}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.journal.identity import name_of
+from bridge.journal.identity import name_of, name_of_former
 from bridge.journal.ledger import User
 from bridge.journal.protocol import Journal
 
@@ -14,4 +14,7 @@ async def user_of(conversation: str, journal: Journal) -> tuple[User | None, str
     """
     name, account = name_of(conversation)
     user = await journal.record(name)
+    if isinstance(user, User) and user.conversations.get(account, conversation) != conversation:
+        former = await journal.record(name_of_former(conversation))
+        user = former if isinstance(former, User) else user
     return (user if isinstance(user, User) else None), account

@@ -27,6 +27,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended, Entry, Journal
 from bridge.journal.query import MOST, Query
 from bridge.model import (
+    ConsentChange,
     Conversation,
     ConversationKind,
     Deletion,
@@ -35,6 +36,7 @@ from bridge.model import (
     Intent,
     Message,
     Origin,
+    Party,
     Pricing,
     Status,
     System,
@@ -44,6 +46,7 @@ from bridge.model import (
 from bridge.model.keys import (
     OURS,
     conversation_id,
+    deletion_key,
     group_conversation_id,
     in_domain,
     message_key,
@@ -97,6 +100,21 @@ def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
     accepted = status(Status.ACCEPTED, out.message_id, aliases=(ours_id,), id_space=OURS)
     deletion = Deletion(message_id=full.message_id)
     change = System(change=SystemKind.USER_ID, previous="DE.1", current="DE.2")
+    moved = System(
+        change=SystemKind.NUMBER, before=Party(phone=ANNE), after=Party(phone=BERT, user_id="DE.2")
+    )
+    stop = ConsentChange(
+        source=full.source,
+        channel=full.channel,
+        account=full.account,
+        received_at=full.received_at,
+        key=f"consent_change/whatsapp/{number}/{phone or user_id}",
+        occurred_at=until,
+        raw={"detail": "stop"},
+        party=full.sender,
+        granted=False,
+        conversation=full.conversation,
+    )
     in_group = attrs.evolve(full, key=f"message/group/{number}", conversation=_GROUP)
     seen = [
         told
@@ -109,13 +127,24 @@ def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
         *(ours, accepted, in_group, unread(number), attrs.evolve(full, content=change)),
         attrs.evolve(out, aliases=(number,), id_space="incs"),
         attrs.evolve(out, message_id=number, key=f"message/incs/{number}", id_space="incs"),
-        attrs.evolve(full, key=f"deletion/whatsapp/{full.message_id}", content=deletion),
+        attrs.evolve(full, key=deletion_key("whatsapp", full.message_id), content=deletion),
+        _named("revoked", attrs.evolve(full, content=deletion)),
+        attrs.evolve(full, origin=Origin.HISTORY),
+        _named("moved", attrs.evolve(full, content=moved)),
+        _named("later", attrs.evolve(full, occurred_at=until)),
+        stop,
         *seen,
         *(attrs.evolve(each, pricing=Pricing(category="marketing")) for each in seen[:2]),
         *(attrs.evolve(each, correlation=ours_id) for each in seen[::2]),
         attrs.evolve(status(Status.FAILED, ours_id, resolved=False), id_space=OURS),
         *(template(word, NOON + timedelta(minutes=int(number))) for word in ("PAUSED", "APPROVED")),
     ]
+
+
+def _named(word: str, event: Message) -> Message:
+    """Return another message than that, of the same user."""
+    own = f"{event.message_id}.{word}"
+    return attrs.evolve(event, message_id=own, key=message_key("whatsapp", own))
 
 
 _EVENTS: Final = [each for number in "123" for user in _USERS for each in _told(number, *user)]

@@ -10,7 +10,7 @@ import pytest
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, Problem, Unfetchable, Unsendable
 from bridge.journal.memory import MemoryJournal
-from bridge.model import Direction, Event, Location, Media, Message, StatusChange, Text
+from bridge.model import Direction, Event, Location, Media, Message, Origin, StatusChange, Text
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from bridge.testing import TestBridge
@@ -117,6 +117,24 @@ def test_what_becomes_ours_comes_once(options, wanted):
     copy = message(owned=False)
     ours = message(key="more", completes=copy.key, newly_owned=True)
     assert [subscriber.wants(each) for each in (copy, ours)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [True, False]),
+        ({"origin": "user"}, [False, True]),
+        ({"origin": "history"}, [True, False]),
+        ({"origin": "app"}, [False, False]),
+        ({"completions": True}, [True, True]),
+    ],
+)
+def test_what_is_told_live_after_its_import_comes_once(options, wanted):
+    """Who asks for what users write gets it when it is told live; others have had the import."""
+    subscriber = Subscriber(name="crm", function=take, events=Message, **options)
+    imported = message(origin=Origin.HISTORY)
+    live = message(key="more", completes=imported.key, origin=Origin.USER, newly_live=True)
+    assert [subscriber.wants(each) for each in (imported, live)] == wanted
 
 
 def test_both_may_be_asked_for():

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import attrs
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.journal.identity import name_of
+from bridge.journal.identity import name_of, phone_of
 from bridge.journal.lanes import lane_of
-from bridge.journal.ledger import User
+from bridge.journal.ledger import User, decode_record, encode_record
 from bridge.journal.query import JOINED
 from bridge.model import (
     Conversation,
@@ -400,6 +401,35 @@ def test_a_user_has_so_many_names():
     assert max(len(user.identities) for user in users(shelf)) == 32
 
 
+def test_a_user_has_left_so_many_numbers():
+    """However often a user changes the number and others take it up, the record stays small."""
+    shelf = Shelf()
+    at = NOON
+    for number in range(50):
+        before, after = (f"+49170{each:07}" for each in (number, number + 1))
+        content = System(
+            change=SystemKind.NUMBER, before=Party(phone=before), after=Party(phone=after)
+        )
+        at += timedelta(minutes=1)
+        later = at + timedelta(seconds=1)
+        play([attrs.evolve(says(before), content=content, occurred_at=at)], shelf)
+        play([says(before, occurred_at=later)], shelf)
+    assert max(len(user.left) for user in users(shelf)) <= 32
+
+
+def test_numbers_that_an_earlier_version_noted():
+    """It kept no time with a number that was left; whoever writes from it is the user still."""
+    shelf = Shelf()
+    play([says(ANNE, ANNES_ID), says(BERT, ANNES_ID)], shelf)
+    (user,) = users(shelf)
+    fields = orjson.loads(encode_record(user)) | {"left": [ANNE]}
+    shelf.save(decode_record(orjson.dumps(fields)))
+    (moved,) = users(shelf)
+    assert phone_of(moved) == BERT
+    found = play([says(ANNE, occurred_at=NOON + timedelta(days=1))], shelf)
+    assert conversations(found) == [of(ANNE)]
+
+
 # --- the laws ------------------------------------------------------------------------------
 
 PEOPLE = [
@@ -489,3 +519,41 @@ def test_a_provider_s_word_stays_in_its_domain():
         assert lane_of(in_domain(forged, "evil")) == f"evil/whatsapp:{ACCOUNT}:notice:{JOINED}"
         own = of(ANNE) if is_told else f"whatsapp:{ACCOUNT}:notice:{JOINED}"
         assert lane_of(in_domain(forged, "acme")) == f"acme/{own}"
+
+
+@given(
+    before=st.lists(st.booleans(), min_size=1, max_size=3),
+    after=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=6),
+    told_before=st.booleans(),
+    told_after=st.booleans(),
+    again=st.integers(0, 6),
+)
+def test_a_number_that_changes_hands(before, after, told_before, told_after, again):
+    """Whoever changes the number and whoever has it then have one conversation each, and no more.
+
+    Both may tell their user ids or not, and so may the change, which may be told once more.
+    """
+    at = NOON + timedelta(minutes=5)
+    content = System(
+        change=SystemKind.NUMBER,
+        before=Party(phone=ANNE, user_id="DE.1" if told_before else None),
+        after=Party(phone=BERT, user_id="DE.2" if told_after else None),
+    )
+    change = says(ANNE, "DE.1" if told_before else None, content=content, occurred_at=at)
+    theirs = [says(ANNE, "DE.1" if with_id else None, occurred_at=NOON) for with_id in before]
+    events = [*theirs, change]
+    taken = 0
+    for is_anothers, with_id in after:
+        at += timedelta(minutes=1)
+        phone, user_id = (ANNE, "DE.9") if is_anothers else (BERT, "DE.2")
+        events.append(says(phone, user_id if with_id else None, occurred_at=at))
+        theirs += [] if is_anothers else events[-1:]
+        taken += is_anothers
+    events.insert(min(len(before) + 1 + again, len(events)), change)
+    found = [each for each in play(events) if isinstance(each, Message)]
+    keys = {each.key for each in (*theirs, change)}
+    old = {each.conversation.id for each in found if each.key in keys}
+    new = {each.conversation.id for each in found if each.key not in keys}
+    assert old == {of(ANNE)}
+    assert len(new) == min(taken, 1)
+    assert old.isdisjoint(new)

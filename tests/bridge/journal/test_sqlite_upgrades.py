@@ -175,7 +175,7 @@ async def test_on_what_terms_to_write_is_known_after_an_upgrade(path: Path) -> N
                 for user in users
             ]
             assert found == [
-                (hours(24), {ACCOUNT: [False, at]}, {ACCOUNT: [False, at]}),
+                (hours(24), {ACCOUNT: (False, at)}, {ACCOUNT: (False, at)}),
                 (hours(23), {}, {}),
                 (hours(22), {}, {}),
                 ({}, {}, {}),
@@ -215,7 +215,7 @@ async def test_who_has_a_phone_by_now_has_not_said_what_its_owner_before_said(pa
     connection.close()
     async with SqliteJournal(path) as journal:
         for identity, granted in (
-            ("US.1", {ACCOUNT: [False, NOON.timestamp()]}),
+            ("US.1", {ACCOUNT: (False, NOON.timestamp())}),
             ("US.2", {}),
             (USER_PHONE, {}),
         ):

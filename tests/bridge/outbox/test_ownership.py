@@ -62,6 +62,16 @@ async def test_what_has_become_ours_is_answered(field, value):
         assert sending.is_new
 
 
+async def test_an_import_tells_no_turn():
+    """What another responder answers is not ours to answer because a history holds it too."""
+    async with told() as bridge:
+        copy = await copy_in(bridge)
+        thread = {"id": USER[1:], "messages": [text("wamid.copy"), text("wamid.old", WROTE + 5)]}
+        await bridge.tell("history", {"history": [{"threads": [thread]}]})
+        with pytest.raises(NotOwner, match="another responder"):
+            await bridge.trip.bridge.reply(copy, "hello")
+
+
 async def test_what_was_ours_before_is_not():
     """The provider's times say which word is the last, not the order in which they came."""
     async with told() as bridge:

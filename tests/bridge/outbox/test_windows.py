@@ -80,6 +80,22 @@ async def test_calls_of_several_users_stand_alone():
             assert await one.trip.bridge.window(conversation) == now + DAY
 
 
+async def test_a_new_owner_of_a_number_opens_only_a_window_of_their_own():
+    """The conversation with the user who had the number stays closed to free-form messages."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    changed = now - timedelta(hours=30)
+    change = {"type": "user_changed_number", "body": "changed", "wa_id": "4915112345678"}
+    async with told() as one:
+        await written(one, now - timedelta(hours=31))
+        item = {"from": NUMBER, "id": "wamid.S", "timestamp": seconds(changed), "type": "system"}
+        await one.tell("messages", {"messages": [{**item, "system": change}]})
+        await written(one, now, id="wamid.B")
+        theirs = one.trip.events[-1]
+        assert theirs.conversation.id == f"{CONVERSATION}~{seconds(changed)}"
+        assert await one.trip.bridge.window(theirs.conversation.id) == now + DAY
+        assert await one.trip.bridge.window(CONVERSATION) == now - timedelta(hours=31) + DAY
+
+
 async def test_an_advertisement_opens_it_for_no_longer():
     """The 72 hours after an advertisement are those of a price: then only templates may go."""
     now = datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,56 @@
+"""Under which keys a change of consent, or of who answers, is known: by each name of its user.
+
+The key of such a change is made of the name that a callback tells, phone or user id. Where the
+journal knows that both are one user, what they tell is one change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TypeAlias
+
+import attrs
+
+from bridge.journal.ledger import Ledger, User
+from bridge.model import ConsentChange, Handover
+from bridge.model.frozen import evolved
+from bridge.model.keys import event_key, folded, hour_of, is_untimed
+
+Change: TypeAlias = ConsentChange | Handover
+
+
+def of_user(change: Change, user: User, ledger: Ledger) -> tuple[Change, Sequence[str]]:
+    """Return a change under the key that it has by another name of its user, if it was told so.
+
+    With the name that it is known by from now on, where that is new.
+    """
+    party = change.party
+    own = party.phone or party.user_id or party.parent_user_id
+    if own is None:
+        return change, ()
+    at = hour_of(change.received_at) if is_untimed(change) else change.occurred_at.isoformat()
+    told = f"{change.account}/{_word(change)}/{at}"
+    name = _name(change, told, own)
+    others = {_name(change, told, each) for each in user.identities} - {name}
+    for other in sorted(others):
+        known = ledger.known(other) if ledger.knows(other) else None
+        if known is not None:
+            change = evolved(change, key=known.event.key)
+            break
+    return change, () if ledger.knows(name) else (name,)
+
+
+def _word(change: Change) -> tuple[object, ...]:
+    """Return what a change tells, whoever it is about."""
+    if isinstance(change, ConsentChange):
+        return change.scope, change.granted
+    owners = (each and attrs.astuple(each) for each in (change.previous, change.new))
+    return change.reason, change.owned, change.metadata, *owners
+
+
+def _name(change: Change, told: str, identity: str) -> str:
+    text = f"{told}/{folded(identity)}"
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    key = event_key(f"{change.kind}/of", change.channel, digest)
+    return key if change.domain is None else f"{change.domain}/{key}"

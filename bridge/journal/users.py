@@ -1,0 +1,351 @@
+"""Whose an event is, and what it tells of its user.
+
+The names that an event tells are tied to each other. Users who turn out to be one are joined, and
+a phone that has gone to somebody else is taken from whoever had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from bridge.journal import terms
+from bridge.journal.identity import (
+    change_of,
+    heard,
+    identities_of,
+    identity_in,
+    ids_of,
+    left_at,
+    name_by,
+    name_of,
+    name_of_former,
+    open_group,
+    phones_before,
+    phones_of,
+    user_of,
+)
+from bridge.journal.ledger import Ledger, User
+from bridge.model import (
+    ConsentChange,
+    Conversation,
+    ConversationKind,
+    Direction,
+    Event,
+    Message,
+    StatusChange,
+    System,
+    Typing,
+)
+from bridge.model.frozen import builder, changer
+from bridge.model.keys import OURS, folded
+
+Joined: TypeAlias = tuple[str, str, str]
+"""An account, a conversation of it that ends, and the one that goes on in its place."""
+
+_DAY: Final = 86_400.0
+_MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
+_DIRECT: Final = ConversationKind.DIRECT
+_INBOUND: Final = Direction.INBOUND
+_on_terms: Final = changer(User, "reply_until", "owned", "granted")
+_NOWHERE: Final[Mapping[str, str]] = {}
+_NEVER: Final[Mapping[str, Any]] = {}
+_moved: Final = changer(Conversation, "id")
+_new_user: Final = builder(User)
+_learned: Final = changer(User, "seen", "identities", "conversations", "identified", "left")
+
+
+def settle(
+    event: Event, conversation: Conversation, ledger: Ledger, known_as: str | None = None
+) -> tuple[Conversation, User | None, Sequence[Joined]]:
+    """Return the conversation that an event belongs to, its user, and what has been joined.
+
+    The names that the event tells are tied to each other, and to the user who is `known_as` that
+    record. A direct conversation is the user's own; one of a group stays.
+    """
+    party = user_of(event)
+    identities = identities_of(event, party)
+    if not identities and known_as is None:
+        return conversation, None, ()
+    account = event.account or ""
+    is_direct = conversation.kind is _DIRECT
+    at = event.received_at.timestamp()
+    name = known_as or name_by(event.domain, event.channel, identities[0])
+    user = ledger.find(name)
+    joined: Sequence[Joined] = ()
+    if not (
+        isinstance(user, User)
+        and (identities == user.identities or all(each in user.identities for each in identities))
+        and (account in user.identified or party is None or identities == (party.phone,))
+        and (account in user.conversations or not is_direct)
+        and at <= user.seen + _DAY
+        and (not user.left or party is None or party.phone not in user.left)
+        and (type(event) is not Message or type(event.content) is not System)
+    ):  # seldom
+        told = _told(event=event, identities=identities, ids=ids_of(party), account=account, at=at)
+        direct = conversation if is_direct else None
+        if user is None and known_as is None and len(identities) == 1:  # nobody had the name
+            user = told.begin(name, direct, ledger)
+        else:
+            user, joined = told.learn(direct, ledger, known_as)
+    if is_direct and user is not None:
+        own = user.conversations.get(account, conversation.id)
+        if own != conversation.id:
+            if known_as is not None:  # by a phone that may have gone to somebody else since
+                former = ledger.find(name_of_former(conversation.id))
+                user = former if isinstance(former, User) else user
+            conversation = _moved(conversation, user.conversations.get(account, own))
+    if not is_direct:
+        if getattr(event, "reply_until", None) is not None:
+            open_group(event, conversation, account, at, ledger)
+    elif user is not None and (now := heard(event, user, account)) is not user:
+        user = now
+        ledger.save(user)
+    return conversation, user, joined
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class _Told:
+    """What one event tells of its user; `ids` are the names that stay the user's for good."""
+
+    event: Event
+    identities: Sequence[str]
+    ids: Sequence[str]
+    account: str
+    at: float
+
+    def learn(
+        self, direct: Conversation | None, ledger: Ledger, known_as: str | None
+    ) -> tuple[User | None, Sequence[Joined]]:
+        """Return the user who has all of the names, and what has been joined for it."""
+        found: dict[str, User] = {}
+        last: User | None = None  # who had the phone
+        names = self._names()
+        for name in names:
+            user = ledger.find(name)
+            if isinstance(user, User) and self._is_anothers(user):
+                last = self._let_go(user, ledger)
+            elif isinstance(user, User):
+                found[user.name] = user
+        if len(found) > 1 and (taken := self._taken(found.values())):
+            others = tuple(each for each in self.identities if each not in taken)
+            return attrs.evolve(self, identities=others).learn(direct, ledger, known_as)
+        user = ledger.find(known_as) if known_as is not None else None
+        if isinstance(user, User):
+            if not self._is_anothers(user) and (
+                _is_answer(self.event) or not self._has_other_phone(user)
+            ):
+                found[user.name] = user
+            elif isinstance(self.event, StatusChange):
+                return user, ()  # of the user whom the message went to, whoever has read it
+        if found:
+            return self._join(found.values(), direct, ledger)
+        if not self.identities:
+            return None, ()
+        if direct is None or last is None or not _is_of(direct, last, ledger):
+            return self.begin(names[0], direct, ledger), ()
+        phone = self.identities[0]
+        own = self.ids[0] if self.ids else f"{phone}~{left_at(last, phone) or 0:.0f}"
+        direct = _moved(direct, f"{direct.id.removesuffix(phone)}{own}")
+        user = self.begin(names[0], direct, ledger)
+        ledger.tie(name_of(direct.id)[0], user)
+        return user, ()
+
+    def begin(self, name: str, direct: Conversation | None, ledger: Ledger) -> User:
+        """Return the record of somebody who is not known yet, under this name."""
+        is_identified = bool(self.ids) and change_of(self.event) is None
+        user = _new_user(
+            name=name,
+            since=self.at,
+            seen=self.at,
+            identities=tuple(self.identities[:_MOST_IDENTITIES]),
+            conversations=_NOWHERE if direct is None else {self.account: direct.id},
+            identified=(self.account,) if is_identified else (),
+            reply_until=_NEVER,
+            owned=_NEVER,
+            granted=_NEVER,
+            left=self._left(_NEVER, self.identities),
+        )
+        if direct is not None:
+            user = heard(self.event, user, self.account)
+        self._save(user, ledger)
+        return user
+
+    def _join(
+        self, users: Iterable[User], direct: Conversation | None, ledger: Ledger
+    ) -> tuple[User, Sequence[Joined]]:
+        user, *others = sorted(users, key=lambda each: (each.since, each.name))
+        joined: list[Joined] = []
+        for other in others:
+            joined += (
+                (account, ends, user.conversations[account])
+                for account, ends in other.conversations.items()
+                if user.conversations.get(account, ends) != ends
+            )
+            user = attrs.evolve(
+                user,
+                identities=_together(user.identities, other.identities),
+                conversations={**other.conversations, **user.conversations},
+                identified=_together(user.identified, other.identified),
+                left={**other.left, **user.left},
+                unshown=_together(other.unshown, user.unshown),
+            )
+            user = _on_terms(user, *terms.joined(user, other))
+            ledger.tie(other.name, user)
+        return self._keep(user, direct, ledger), joined
+
+    def _names(self) -> list[str]:
+        event = self.event
+        return [name_by(event.domain, event.channel, identity) for identity in self.identities]
+
+    def _is_anothers(self, user: User) -> bool:
+        """Return whether this is a user with another user id than the one that is told.
+
+        Or one who gave up the phone that is told before somebody wrote from it.
+        """
+        if any(each in user.identities for each in self.ids) or change_of(self.event) is not None:
+            return False
+        if self.ids and self.account in user.identified:
+            return True
+        gone = left_at(user, self.identities[0]) if self.identities else None
+        return (
+            gone is not None
+            and self._occurred_at > gone
+            and (bool(self.ids) or _is_by_user(self.event))
+        )
+
+    def _taken(self, users: Iterable[User]) -> Sequence[str]:
+        """Return the phones that a change of number left, and that others have by now."""
+        change = change_of(self.event)
+        told = set(self.identities)
+        taken: list[str] = []
+        for phone in phones_before(change) if change is not None else ():
+            theirs = told - {phone}
+            holders = [user for user in users if phone in user.identities]
+            taken += (
+                phone
+                for user in holders
+                if theirs.isdisjoint(user.identities)
+                and (
+                    (self.ids and self.account in user.identified)
+                    or any(left_at(each, phone) is not None for each in users if each is not user)
+                )
+            )
+        return taken
+
+    @property
+    def _occurred_at(self) -> float:
+        return self.event.occurred_at.timestamp()
+
+    def _has_other_phone(self, user: User) -> bool:
+        phones = {folded(each) for each in phones_of(user.identities)}
+        told = {folded(each) for each in phones_of(self.identities)}
+        return bool(phones and told) and not phones & told
+
+    def _let_go(self, user: User, ledger: Ledger) -> User:
+        """Take the phone that is told from a user who had it before, and return that user."""
+        ledger.unsettle(user)
+        gone = {folded(each) for each in self.identities}
+        kept = tuple(each for each in user.identities if folded(each) not in gone)
+        if kept:
+            name = name_by(self.event.domain, self.event.channel, kept[0])
+            self._save(attrs.evolve(user, name=name, identities=kept), ledger)
+            for conversation in user.conversations.values():
+                ledger.tie(name_of_former(conversation), attrs.evolve(user, name=name))
+        return user
+
+    def _keep(self, user: User, direct: Conversation | None, ledger: Ledger) -> User:
+        """Add what is told to a user's record."""
+        conversations, identified = user.conversations, user.identified
+        if direct is not None and self.account not in conversations:
+            conversations = {**conversations, self.account: direct.id}
+        change = change_of(self.event)
+        if change is not None:
+            if not self._tells_new_id(change, user):
+                identified = tuple(each for each in identified if each != self.account)
+        elif self.ids:
+            identified = _together(identified, (self.account,))
+        identities = _together(user.identities, self.identities)
+        user = _learned(
+            user,
+            max(self.at, user.seen),
+            identities,
+            conversations,
+            identified,
+            self._left(user.left, identities),
+        )
+        self._save(user, ledger)
+        return user
+
+    def _tells_new_id(self, change: System, user: User) -> bool:
+        """Return whether a change says by which user id the user goes from now on."""
+        known = {*user.identities, *ids_of(change.before), identity_in(change.previous)}
+        return any(each not in known for each in ids_of(change.after))
+
+    def _left(
+        self, before: Mapping[str, float | None], identities: Sequence[str]
+    ) -> Mapping[str, float | None]:
+        """Return the phones that a user has no more, or may not have.
+
+        The provider changes a user id where the number has changed. A phone that was given up is
+        the user's again only where it is told later, with the user's id.
+        """
+        change, at = change_of(self.event), self._occurred_at
+        if change is None:
+            if not before:
+                return before
+            again = set(self.identities)
+            return {
+                each: gone
+                for each, gone in before.items()
+                if each not in again or (gone is not None and (not self.ids or at <= gone))
+            }
+        kept = change.after.phone if change.after is not None else None
+        gone = phones_before(change) if kept is not None else ()
+        phones = [*dict.fromkeys((*before, *phones_of(identities)))]
+        return {
+            each: before.get(each) or (at if each in gone else None)
+            for each in phones[-_MOST_IDENTITIES:]
+            if kept is None or folded(each) != folded(kept)
+        }
+
+    def _save(self, user: User, ledger: Ledger) -> None:
+        """Keep a user's record, and let all names of the user lead to it."""
+        ledger.save(user)
+        domain, channel = self.event.domain, self.event.channel
+        for each in user.identities:
+            name = name_by(domain, channel, each)
+            if name != user.name:
+                ledger.tie(name, user)
+
+
+_told: Final = builder(_Told)
+
+
+def _is_answer(event: Event) -> bool:
+    """Return whether a provider answered with it whom a message of ours goes to.
+
+    The number may be another one than we gave, which is how the user will come.
+    """
+    return isinstance(event, StatusChange) and event.id_space == OURS
+
+
+def _is_of(conversation: Conversation, last: User, ledger: Ledger) -> bool:
+    """Return whether a conversation is of somebody who had its phone before."""
+    return (
+        conversation.id in last.conversations.values()
+        or ledger.find(name_of_former(conversation.id)) is not None
+    )
+
+
+def _is_by_user(event: Event) -> bool:
+    """Return whether an event is something that the user did."""
+    if type(event) is Message:
+        return event.direction is _INBOUND
+    return isinstance(event, ConsentChange | Typing)
+
+
+def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*some, *others)))[:_MOST_IDENTITIES]
