@@ -6,18 +6,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from typing import Final, Self
 
-import attrs
-
 from bridge.clock import SYSTEM_CLOCK, Clock
-from bridge.delivery.attempt import FIRST, Attempt, Later
+from bridge.delivery.attempt import FIRST, Later
 from bridge.delivery.failures import Failures
-from bridge.delivery.gathering import MOST, Gathered, burst_of
+from bridge.delivery.gathering import Gathered
+from bridge.delivery.holding import Holding
 from bridge.delivery.lanes import QUEUE, Lane, Lanes
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.progress import Progress
@@ -36,7 +34,6 @@ _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled
 _MAX_SIZE: Final = 32 << 20  # bytes of JSON of those entries; beyond, nothing new is read
 _WAITING_LANES: Final = 10_000  # lanes with a retry to come; beyond, nothing new is read
-_AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
 _SLICE: Final = 0.0005  # seconds in which entries are begun with before others have their turn
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _TO_CLOSE: Final = 1.0  # seconds for functions to end once they are cancelled
@@ -79,7 +76,6 @@ class Delivery:
         self._clock = clock
         self._pauses = pauses
         self._gathered = None if gather is None else Gathered(function)
-        self._at_once = _AT_ONCE if gather is None else MOST
         self._failures = Failures(
             subscriber=name,
             who=self._who,
@@ -105,13 +101,10 @@ class Delivery:
         self._is_closing = False
         self._is_stopped = False
         self._is_verbose = False
-        self._begun: dict[str, bool] = {}  # keys under way, and whether that is held for them
-
         self._batch: deque[Entry] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
         self._busy = 0
-        self._overdue = 0  # functions at work whose events the journal holds meanwhile
         self._room = asyncio.Event()
         self._moved = asyncio.Event()
         self._lanes = Lanes(
@@ -122,6 +115,19 @@ class Delivery:
             moved=self._moved,
             silence=gather or 0.0,
         )
+        self._holding = Holding(
+            cursor=cursor,
+            progress=self._progress,
+            lanes=self._lanes,
+            runner=self._runner,
+            failures=self._failures,
+            clock=clock,
+            gathered=self._gathered,
+            done=self._done,
+            stop=self._stop,
+            moved=self._moved_on,
+        )
+        self._begun = self._holding.begun
 
     async def __aenter__(self) -> Self:
         """Take up where the subscriber stopped. Raises `JournalError`."""
@@ -176,7 +182,7 @@ class Delivery:
     def _is_busy(self, *, with_held: bool) -> bool:
         if self._is_stopped:
             return bool(self._runner.under_way)
-        return bool(self._progress.under_way or self._overdue) or (
+        return bool(self._progress.under_way or self._holding.overdue) or (
             with_held and any(lane.queued for lane in self._lanes.by_name.values())
         )
 
@@ -200,15 +206,7 @@ class Delivery:
         If the process ends before the function does, `Attempt.begun` tells the next try. For the
         function alone, after it has waited for something. Raises `JournalError`.
         """
-        lane = self._lanes.by_name[lane_of(event)]
-        held = lane.trying or Held(entry=lane.entries[0])
-        self._begun[event.key] = True
-        retry = attrs.evolve(held.retry, begun=True, due_at=self._clock.time())
-        noted = Held(entry=held.entry, retry=retry)
-        if lane.trying is not None:
-            lane.trying = noted
-        self._progress.hold(noted)
-        await self._progress.save()
+        await self._holding.note_begun(self._lanes.by_name[lane_of(event)], event)
 
     def has_begun(self, event: Event) -> None:
         """Note the same of an event that says so itself, which is durable already."""
@@ -320,7 +318,7 @@ class Delivery:
                     self._progress.changed.set()
                     self._done(entry)
         elif lane.held or len(lane.entries) >= QUEUE:
-            self._hold_back(lane)
+            self._holding.hold_back(lane)
             self._lanes.hold(lane, Held(entry=entry))
         else:
             self._progress.begin(entry)
@@ -331,7 +329,7 @@ class Delivery:
         report(self._who, "delivery", error)
         self._died()
         lane = self._lanes.get(entry.lane)
-        self._hold_back(lane)
+        self._holding.hold_back(lane)
         self._lanes.hold(lane, Held(entry=entry))
         if not lane.queued:
             self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
@@ -367,32 +365,7 @@ class Delivery:
             self._after(lane, entry, error)
 
         running.ended = ended
-        running.overdue = partial(self._safely, self._let_go, lane, entry)
-
-    def _let_go(self, lane: Lane, entry: Entry) -> None:
-        """Let others have what a plain function may never return from."""
-        self._hold_back(lane)
-        self._progress.rest(entry)
-
-    def _hold_back(self, lane: Lane) -> None:
-        """Let the journal hold what a lane has in memory, also what a function is at work on.
-
-        So it is where a plain function may never return: the position moves on, and where other
-        processes share the work, the partition is free for them. And so it is before anything that
-        comes later is held: whoever takes up the lane after this process begins with what is held.
-        """
-        if not lane.entries:
-            return
-        if lane.is_running:
-            self._overdue += 1
-            running = lane.entries.popleft()
-            lane.trying = _tried(running, begun=running.event.key in self._begun)
-            self._progress.work_on(running)
-            self._lanes.hold(lane, lane.trying)
-        for each in lane.entries:
-            self._lanes.hold(lane, Held(entry=each))
-        lane.entries.clear()
-        self._moved_on()
+        running.overdue = partial(self._safely, self._holding.let_go, lane, entry)
 
     def _after(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         """Note what became of the first entry of a lane; the next one has its turn later."""
@@ -407,7 +380,7 @@ class Delivery:
             return  # it was cut off, and comes again
         held, lane.trying = lane.trying, None
         if held is not None:
-            self._overdue -= 1
+            self._holding.overdue -= 1
             self._progress.rest(entry)
         elif (
             is_a(error, Later)
@@ -423,11 +396,10 @@ class Delivery:
             self._done(entry)
             if is_held or held is not None:
                 self._progress.release(entry)
-        elif not self._fail(lane, _tried(entry, begun=is_held is not None), error):
-            # What waited behind it now waits in the journal.
-            for later in lane.entries:
-                self._lanes.hold(lane, Held(entry=later))
-            lane.entries.clear()
+        elif not self._holding.fail(
+            lane, Held(entry=entry, retry=Retry(begun=is_held is not None)), error
+        ):
+            self._holding.hold_back(lane)  # what waited behind it
             self._settle(entry)
             return
         self._settle(entry)
@@ -441,65 +413,10 @@ class Delivery:
         try:
             if self._pauses is not None:
                 await self._pauses.known()
-            await self._deliver_held(lane)
+            await self._holding.deliver(lane)
         except JournalError as error:
             self._log_error("cannot reach what is held", error)
             self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
-
-    async def _deliver_held(self, lane: Lane) -> None:
-        lane.look_again = False
-        await self._progress.save()
-        found = await self._cursor.held(lane.name, self._at_once)
-        bursts: list[Sequence[Held]] = [(held,) for held in found]
-        if found and self._gathered is not None:
-            bursts = [burst_of(found)]  # the rest is another, which may grow meanwhile
-        for burst in bursts:
-            seconds = self._lanes.until(burst[-1].retry.due_at)
-            if seconds > 0 and not lane.is_due:
-                if burst[0].retry.tries == 0:
-                    self._lanes.begin_gathering(lane)
-                self._lanes.schedule(lane, seconds)
-                return
-            lane.is_due = False
-            lane.gathers_until = None
-            if not await self._deliver(lane, burst):
-                return
-        is_all = len(found) < self._at_once and sum(map(len, bursts)) == len(found)
-        await self._leave(lane, is_all=is_all)
-
-    async def _deliver(self, lane: Lane, burst: Sequence[Held]) -> bool:
-        """Make one call with what is held of a lane; return whether the lane may go on."""
-        held = lane.trying = burst[0]
-        if self._gathered is not None:
-            self._gathered.add(burst)
-        which = Attempt(held.retry.tries, held.retry.replayed, held.retry.begun)
-        rest = partial(self._progress.rest, held.entry)
-        self._progress.work_on(held.entry)
-        try:
-            error, context = await self._runner.run(held.entry.event, which, overdue=rest)
-        finally:
-            rest()
-        if self._gathered is not None:
-            self._gathered.drop(burst)
-        lane.trying = None
-        begun = self._begun.pop(held.entry.event.key, None) is not None or held.retry.begun
-        if error is not None:
-            tried = Held(entry=held.entry, retry=attrs.evolve(held.retry, begun=begun))
-            return self._fail(lane, tried, error, context, burst[1:])
-        for each in burst:
-            self._done(each.entry)
-            self._progress.release(each.entry)
-        return True
-
-    async def _leave(self, lane: Lane, *, is_all: bool) -> None:
-        """End with a lane unless there is more in it."""
-        # Told before anything passes: after a crash the lane would begin with these again.
-        await self._progress.save()
-        if lane.look_again or not is_all:
-            self._lanes.enqueue(lane)
-            return
-        self._lanes.remove(lane)
-        self._moved_on()
 
     def _resumed(self, lane: Lane, error: BaseException | None) -> None:
         self._busy -= 1
@@ -507,7 +424,7 @@ class Delivery:
         if error is not None:
             # It was ended by others, or there is a bug: what it was at work on has failed.
             held, lane.trying = lane.trying, None
-            if held is None or self._fail(lane, held, error):
+            if held is None or self._holding.fail(lane, held, error):
                 self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
 
     def _result_of(self, error: BaseException | None, tries: int) -> Result | None:
@@ -520,43 +437,6 @@ class Delivery:
         if self._is_verbose:
             extra = {"subscriber": self.name, "key": entry.event.key}
             self._runner.context.run(partial(_log.debug, "delivered", extra=extra))
-
-    def _fail(
-        self,
-        lane: Lane,
-        held: Held,
-        error: BaseException,
-        context: Context | None = None,
-        others: Sequence[Held] = (),
-    ) -> bool:
-        """Hold an entry for its next try; return True where it has had its last.
-
-        It is logged in the context in which the function ran, by default that of the last one.
-        The others of its burst share its fate.
-        """
-        if is_a(error, Stop):
-            self._stop(error)
-            for each in (held, *others):
-                self._lanes.hold(lane, each)
-            lane.queued = False
-            return False
-        if is_a(error, Later):
-            retry = self._failures.put_off(held, error)
-            self._lanes.hold(lane, Held(entry=held.entry, retry=retry))
-            self._lanes.schedule(lane, error.seconds)
-            return False
-        retry, seconds = self._failures.failed(held, error, context or self._runner.context)
-        final = retry.due_at is None
-        for each in (held, *others):
-            failed = Held(entry=each.entry, retry=retry)
-            if final:
-                self._progress.dead_letter(failed)
-            else:
-                self._lanes.hold(lane, failed)
-        if final:
-            return True
-        self._lanes.schedule(lane, seconds)
-        return False
 
     def _stop(self, error: Stop) -> None:
         """Give the subscriber nothing more, as it asks for."""
@@ -596,7 +476,3 @@ class Delivery:
     def _log_error(self, what: str, error: JournalError) -> None:
         message = f"{self._who} {what}: {error}"
         self._throttle.log(logging.ERROR, message, key=what, subscriber=self.name)
-
-
-def _tried(entry: Entry, *, begun: bool) -> Held:
-    return Held(entry=entry, retry=Retry(begun=begun))
