@@ -470,9 +470,10 @@ class Bridge(Subscribers, Conversations):
     def receive(self, name: str, callback: Callback, /) -> Coroutine[Any, Any, Response]:
         """Take a callback for an adapter: return its reply once its events are durable.
 
-        Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody` or
-        `JournalError`, and then nothing of the callback has been kept. An adapter that fails on
-        an authentic body loses nothing: the whole body becomes an `Unrecognized`.
+        Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody` or `NotRunning`,
+        and then nothing of the callback has been kept; and `JournalError` where nobody knows that
+        its events are durable: received again, each comes out once. An adapter that fails on an
+        authentic body loses nothing: the whole body becomes an `Unrecognized`.
         """
         return self.intake.receive(name, callback)
 

@@ -25,6 +25,7 @@ from bridge import assembly
 from bridge.adapter import Adapter, SampleSource
 from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
+from bridge.cli.descriptors import with_room
 from bridge.cli.doubts import doubts
 from bridge.cli.samples import samples_of
 from bridge.cli.serve import DEVELOPING
@@ -85,6 +86,7 @@ def run(
         faulthandler.enable()  # what ends the process from within C, as a bad descriptor may
     if DEVELOPING in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    settings = attrs.evolve(settings, server=with_room(settings.server))
     for doubt in doubts(settings, settings.path) if settings.path is not None else ():
         _log.warning("%s", doubt)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
