@@ -79,8 +79,8 @@ def test_no_repr_shows_the_key_or_the_user():
 @pytest.mark.parametrize(
     ("key", "found"),
     [
-        (None, "empty"),
-        ("", "empty"),
+        (None, "missing"),
+        ("", "missing"),
         ("{", "no client_email and no private_key and no token_uri"),
         ('{"client_email": "a", "token_uri": "b"}', "no private_key"),
     ],

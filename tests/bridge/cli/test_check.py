@@ -441,3 +441,16 @@ def test_what_is_checked_is_what_a_bridge_refuses(command, workplace, text, key,
         assert told in problem.message
     else:
         assert (outcome.code, key) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "key"),
+    [("incs", "tokens"), ("whatsapp", "app_secrets"), ("rcs", "client_tokens")],
+)
+def test_a_secret_that_is_not_there_is_missing(command, configured, adapter, key):
+    """What a table lacks to tell whose callbacks are genuine is called that, and what it is for."""
+    configured(f"[adapters.{adapter}]\n")
+    outcome = command("check")
+    assert outcome.code == 3
+    (line,) = outcome.lines
+    assert line.startswith(f"config.toml:1: adapters.{adapter}.{key}: missing; ")

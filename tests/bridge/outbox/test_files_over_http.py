@@ -117,7 +117,7 @@ async def test_what_makes_no_sense_is_told():
             (form(text="hi"), 400, "expected an object with adapt, caption"),
             (form(caption=5), 400, "caption: expected a string"),
             (form(to=""), 400, "to: missing"),
-            (form(via="nobody"), 422, "via"),
+            (form(via="nobody"), 400, "via"),
             (
                 part(b"file", b".", b"\xff.pdf") + b"--x--",
                 400,

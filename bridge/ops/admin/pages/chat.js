@@ -302,7 +302,7 @@ async function traffic(drawer, phone, signal) {
         "details",
         { "data-name": name, open: wasOpen.has(name) },
         h("summary", null, label),
-        json(value, label),
+        json(value, name),
       );
     const count = (all, at) => all.length - at;
     drawer.replaceChildren(
