@@ -163,14 +163,7 @@ class Dispatch:
 
     async def deliver(self, message: Message) -> None:
         """Send a message, and append what became of it; raises `Later` where that is not known."""
-        attempt = self._attempt_at(message)
-        try:
-            await self._deliver(message, attempt)
-        except JournalError as error:
-            # Not a try that has failed: after one, a message is no longer in doubt.
-            text = f"cannot look up what is known of {message.key}: {error}"
-            self._throttle.log(logging.ERROR, text, key="look")
-            raise Later(_AFTER_JOURNAL_ERROR, text, counted=False, begun=attempt.begun) from error
+        await self._deliver(message, self._attempt_at(message))
         self._doubts.end(message)
 
     def _attempt_at(self, message: Message) -> Attempt:
@@ -179,9 +172,11 @@ class Dispatch:
         So it is where the journal has held it since, for as long as nobody has noted a try.
         """
         attempt, intent = current(), message.intent
-        if attempt == FIRST and intent is not None and intent.begun_by not in (None, self._run):
-            return attrs.evolve(attempt, begun=True)
-        return attempt
+        if attempt != FIRST or intent is None or intent.begun_by in (None, self._run):
+            return attempt
+        if self.delivery is not None:
+            self.delivery.has_begun(message)  # also where this try fails before anything is known
+        return attrs.evolve(attempt, begun=True)
 
     def _is_fresh(self, message: Message, attempt: Attempt) -> bool:
         """Return whether nobody can have tried a message, which was taken in this life."""
