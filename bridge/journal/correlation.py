@@ -64,9 +64,10 @@ _moved: Final = changer(Message, "conversation")
 def correlate(event: Event, ledger: Ledger) -> Decision:
     """Decide what becomes of an event. Raises `CodecError`."""
     if type(event) is Message:
-        if event.intent is not None and (published := ours.sent(event, ledger)) is not None:
-            return True, published
-        return _usual(event, ledger) or _message(event, ledger)
+        if event.intent is None:
+            return _usual(event, ledger) or _message(event, ledger)
+        published = ours.sent(event, ledger)
+        return _message(event, ledger) if published is None else (True, published)
     if isinstance(event, StatusChange):
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
@@ -161,7 +162,7 @@ def _alias_keys(message: Message) -> Sequence[str]:
 
 
 def _usual(message: Message, ledger: Ledger) -> Decision | None:
-    """Decide on a message as nearly all are: new, of one name, with nobody in its way.
+    """Decide on a message as nearly all are: a user's, new, of one name, with nobody in its way.
 
     None says that there is more to look at.
     """
@@ -169,7 +170,6 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
     if (
         message.aliases
         or message.settle
-        or message.intent is not None
         or type(message.content) not in _USUAL
         or ledger.knows(key)
     ):

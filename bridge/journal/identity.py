@@ -75,61 +75,79 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
 
     Its user is known there by all names that it tells, or by none of them until now, and by no
     phone that it leaves out, and nothing was told of the message before. False leaves it to
-    `settle`.
+    `settle`, and so is whatever tells of a change of names.
     """
-    where, party = message.conversation, message.sender
-    first = party.phone or party.user_id
-    if (
-        not first
-        or message.direction is not _INBOUND
-        or where.kind is not _DIRECT
-        or type(message.content) is System
-    ):
-        return False
-    account = message.account or ""
-    at = message.received_at.timestamp()
-    name = _name(message.domain, message.channel, first)
-    user = ledger.find(name)
-    has_ids = party.user_id is not None or party.parent_user_id is not None
+    where, party, account = message.conversation, message.sender, message.account or ""
+    said = (
+        message.domain,
+        message.channel,
+        account,
+        message.direction,
+        where.kind,
+        party.phone,
+        party.user_id,
+        party.parent_user_id,
+    )
+    noted = ledger.settled.get(where.id)
+    is_noted = noted is not None and noted[0] == said
+    user = noted[1] if noted is not None and is_noted else None
     if user is None:
-        if party.phone is None:
-            return False  # the phone may have been told while the message could not be shown
-        identities = _identities(message, party) if has_ids else (first,)
-        return _is_new(message, name, identities, at, ledger)
-    if not (
-        type(user) is User
-        and user.conversations.get(account) == where.id
-        and at <= user.seen + _DAY
-        and first in user.identities
-        and message.key not in user.unshown
-        and (not has_ids or (account in user.identified and _has_both(user, party)))
-    ):
+        first = party.phone or party.user_id
+        if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
+            return False
+        name = _name(message.domain, message.channel, first)
+        found = ledger.find(name)
+        if found is None:
+            # The phone may have been told while the message could not be shown.
+            return party.phone is not None and _is_new(message, name, ledger)
+        if type(found) is not User or not _is_as_said(found, first, message):
+            return False
+        user = found
+    if message.key in user.unshown or message.received_at.timestamp() > user.seen + _DAY:
         return False
-    if message.reply_until is None and message.owned and account not in user.owned:
-        return True  # it says nothing of the terms
-    heard = _heard(message, user, account)
-    if heard is not user:
+    until = message.reply_until
+    if (
+        (until is not None and until.timestamp() > user.reply_until.get(account, 0.0))
+        or not message.owned
+        or account in user.owned
+    ) and (heard := _heard(message, user, account)) is not user:
         ledger.save(heard)
+        user, is_noted = heard, False
+    if not is_noted:
+        ledger.note_settled(where.id, said, user)
     return True
 
 
-def _is_new(
-    message: Message, name: str, identities: tuple[str, ...], at: float, ledger: Ledger
-) -> bool:
-    """Remember the user of a message, by that name and others, if none of them is known."""
-    others: list[str] = []
-    for identity in identities[1:]:
-        others.append(_name(message.domain, message.channel, identity))
-        if ledger.find(others[-1]) is not None:
+def _is_as_said(user: User, first: str, message: Message) -> bool:
+    """Return whether a user is known by all names that a message tells, in its conversation."""
+    party, account = message.sender, message.account or ""
+    return (
+        user.conversations.get(account) == message.conversation.id
+        and first in user.identities
+        and (
+            (party.user_id is None and party.parent_user_id is None)
+            or (account in user.identified and _has_both(user, party))
+        )
+    )
+
+
+def _is_new(message: Message, name: str, ledger: Ledger) -> bool:
+    """Remember the user of a message by that name and others, if none of these is known."""
+    party = message.sender
+    has_ids = party.user_id is not None or party.parent_user_id is not None
+    identities = _identities(message, party)
+    others = [_name(message.domain, message.channel, each) for each in identities[1:]]
+    for each in others:
+        if ledger.find(each) is not None:
             return False
-    party, account, until = message.sender, message.account or "", message.reply_until
+    at, account, until = message.received_at.timestamp(), message.account or "", message.reply_until
     user = _new_user(
         name=name,
         since=at,
         seen=at,
         identities=identities,
         conversations={account: message.conversation.id},
-        identified=(account,) if party.user_id or party.parent_user_id else (),
+        identified=(account,) if has_ids else (),
         reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
@@ -413,6 +431,7 @@ class _Told:
 
     def _let_go(self, user: User, ledger: Ledger) -> User:
         """Take the phone that is told from a user who had it before, and return that user."""
+        ledger.unsettle(user)
         gone = {folded(each) for each in self.identities}
         kept = tuple(each for each in user.identities if folded(each) not in gone)
         if kept:

@@ -154,8 +154,17 @@ class Known:
     lane: str | None = None
 
 
+Settled: TypeAlias = tuple[tuple[Any, ...], User]
+"""What messages of a conversation say of their user, and the user's record as it is now."""
+
+
 class Ledger(Protocol):
-    """What correlation remembers; all calls for one append belong to one transaction."""
+    """What correlation remembers; all calls for one append belong to one transaction.
+
+    `settled` is for reading: what was noted of conversations by their ids, and holds still.
+    """
+
+    settled: Mapping[str, Settled]
 
     def knows(self, key: str) -> bool:
         """Return whether a key is known: claimed, or one of an event that waits."""
@@ -179,6 +188,17 @@ class Ledger(Protocol):
 
     def tie(self, name: str, to: Record) -> None:
         """Let `name` lead to a record of another name from now on."""
+        ...
+
+    def note_settled(self, conversation: str, said: tuple[Any, ...], user: User) -> None:
+        """Note that a user is the one of whom messages of a conversation say this.
+
+        It holds until a record of that user is saved, or a name that was somebody's is tied.
+        """
+        ...
+
+    def unsettle(self, user: User) -> None:
+        """Forget what was noted of the conversations of a user, who may lose a name."""
         ...
 
     def queue(self, lane: str) -> Queue | None:

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Track, User
+from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Settled, Track, User
 from bridge.journal.waiting import Published
 from bridge.model import Event
 
@@ -31,6 +31,7 @@ SIZE: Final = 16
 """How many bytes a digest has."""
 _DOMAINS: Final = 256  # whose hashes are cached
 _NAMES: Final = 8192  # whose digests are cached
+_SETTLED: Final = 8192  # conversations of which it is noted whose they are
 _blank: Final = blake2b(digest_size=SIZE).copy  # in less time than a new one takes
 _number: Final = int.from_bytes
 
@@ -89,6 +90,8 @@ class Overlay(Ledger, Generic[Id]):
     event of a key waits; None: it does not any more. `at_hand` are stored records that need not be
     read, as far as there are any. What the engine has looked up in vain may be in `unknown`, keys
     that are neither stored as known nor stored to wait, and in `missing`, names without a record.
+    An engine whose records nobody else changes gives `settled`, in which notes of conversations
+    outlive the group; where a group fails, it clears that.
     """
 
     def __init__(
@@ -99,7 +102,10 @@ class Overlay(Ledger, Generic[Id]):
         stored_lane: Callable[[Id], str | None],
         id_of_name: Callable[[str], Id] | None = None,
         at_hand: Mapping[Id, Record | Id] | None = None,
+        settled: dict[str, Settled] | None = None,
     ) -> None:
+        self._is_noting = settled is not None
+        self.settled: dict[str, Settled] = {} if settled is None else settled
         self.ids: dict[str, Id] = ids
         self._id_of_name: Callable[[str], Id] = id_of_name or ids.__getitem__
         self._at_hand: Mapping[Id, Record | Id] = {} if at_hand is None else at_hand
@@ -193,11 +199,28 @@ class Overlay(Ledger, Generic[Id]):
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
+        if self.settled and type(record) is User:
+            self.unsettle(record)
         self._change(self.records, self._id_of_name(record.name), record)
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
-        self._change(self.records, self._id_of_name(name), self._id_of_name(to.name))
+        own, other = self._id_of_name(name), self._id_of_name(to.name)
+        if own not in self.missing and self._at_hand.get(own) != other:
+            self.settled.clear()  # it may have been another user's
+        self._change(self.records, own, other)
+
+    def unsettle(self, user: User) -> None:
+        """See `Ledger.unsettle`."""
+        for conversation in user.conversations.values():
+            self.settled.pop(conversation, None)
+
+    def note_settled(self, conversation: str, said: tuple[Any, ...], user: User) -> None:
+        """See `Ledger.note_settled`."""
+        if self._is_noting:
+            if len(self.settled) >= _SETTLED:
+                self.settled.clear()
+            self.settled[conversation] = said, user
 
     def queue(self, lane: str) -> Queue | None:
         """See `Ledger.queue`."""
@@ -249,6 +272,8 @@ class Overlay(Ledger, Generic[Id]):
         for key in self._claimed:
             del self.claims[key]
         self._claimed.clear()
+        if self._before:
+            self.settled.clear()
         for mapping, key, value in reversed(self._before):
             if value is _NOTHING:
                 del mapping[key]

@@ -14,6 +14,7 @@ import apsw
 from bridge.journal.correlation import first_keys, first_records
 from bridge.journal.ledger import (
     Record,
+    Settled,
     User,
     decode_queue,
     decode_record,
@@ -46,16 +47,22 @@ _Found: TypeAlias = Record | bytes
 class RecordCache:
     """The records used last, by the digests of their names; a digest stands for a tie.
 
+    And what is noted of conversations whose user is `settled`.
+
     Two dictionaries take turns, since removing the oldest entry of one by one costs more.
     """
 
     def __init__(self) -> None:
         self.latest: dict[bytes, _Found] = {}
         self.older: dict[bytes, _Found] = {}
+        self.settled: dict[str, Settled] = {}
 
     def get(self, name: bytes) -> _Found | None:
-        """Return what is cached under a name."""
-        return self.latest.get(name) or self.older.get(name)
+        """Return what is cached under a name; it is one of the latest from now on."""
+        found = self.latest.get(name)
+        if found is None and (found := self.older.get(name)) is not None:
+            self.latest[name] = found
+        return found
 
     def without(self, names: set[bytes]) -> set[bytes]:
         """Return those of these names under which nothing is cached."""
@@ -72,6 +79,7 @@ class RecordCache:
         """Forget everything."""
         self.latest.clear()
         self.older = {}
+        self.settled.clear()
 
 
 class GroupLedger(Overlay[bytes]):
@@ -102,6 +110,7 @@ class GroupLedger(Overlay[bytes]):
             stored_lane=queues.lanes.get,
             id_of_name=digest_of_name,
             at_hand=cache.latest,
+            settled=cache.settled,
         )
         self._connection = connection
         self._keys, self._names = indexes.keys, indexes.names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.journal.correlation import correlate
-from bridge.journal.ledger import Known, Queue, Record
+from bridge.journal.ledger import Known, Queue, Record, Settled, User
 from bridge.journal.waiting import Published, release
 from bridge.model import Event
 
@@ -19,6 +19,7 @@ class Shelf:
         self.records: dict[str, Record | str] = {}
         self.noted: set[str] = set()
         self.queues: dict[str, Queue] = {}
+        self.settled: dict[str, Settled] = {}  # of which nothing is noted here
 
     def append(self, event: Event) -> Sequence[Event]:
         """Return what is published because of an event."""
@@ -73,6 +74,12 @@ class Shelf:
     def tie(self, name: str, to: Record) -> None:
         self.records[name] = to.name
         self.noted.add(name)
+
+    def note_settled(self, conversation: str, said: object, user: User) -> None:
+        pass
+
+    def unsettle(self, user: User) -> None:
+        pass
 
     def queue(self, lane: str) -> Queue | None:
         return self.queues.get(lane)

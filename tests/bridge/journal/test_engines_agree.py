@@ -9,27 +9,45 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import attrs
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from bridge.adapter.signing import Secret
+from bridge.errors import CodecError
+from bridge.journal.identity import name_of
+from bridge.journal.ledger import encode_record
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Journal, Start
+from bridge.journal.query import MOST, Query
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Event
+from bridge.model import Event, System, SystemKind
 from bridge.testing.correlation import RUNS, Run, in_order, made_of
-from bridge.testing.sample_events import read
+from bridge.testing.sample_events import (
+    ANNE,
+    ANNES_ID,
+    BERT,
+    NOON,
+    message,
+    read,
+    unshown,
+    unwritable,
+)
 from tests.bridge.journal.nats_servers import NatsServer
 from tests.bridge.journal.postgres_servers import PostgresServer
 from tests.bridge.journal.shelf import Shelf
 
 _places = itertools.count()
+_numbers = itertools.count()
 
 Told = list[tuple[bool, list[Event]]]
 
@@ -73,6 +91,69 @@ def test_sqlite_in_groups(tmp_path: Path, runs: list[Run]) -> None:
         await asyncio.gather(*(journal.append([event]) for _, some in told for event in some))
 
     assert asyncio.run(published(told, (journal,), append)) == expected(told)
+
+
+def saying(phone: str, user_id: str | None, what: str) -> list[Event]:
+    """Return what a user says, under these names, and what is appended with it."""
+    number = next(_numbers)
+    at = NOON + timedelta(hours=number)
+    said = message(str(number), phone=phone, user_id=user_id, received_at=at)
+    if what == "not ours":
+        return [attrs.evolve(said, owned=False)]
+    if what == "not shown":
+        return [unshown(said)]
+    if what == "moves":
+        change = System(change=SystemKind.NUMBER, previous=phone, current=BERT)
+        return [attrs.evolve(said, content=change)]
+    if what == "fails":
+        return [attrs.evolve(said, reply_until=at + timedelta(days=30)), unwritable(str(number))]
+    return [attrs.evolve(said, reply_until=at + timedelta(days=1)) if what == "opens" else said]
+
+
+_names = st.sampled_from(
+    [(ANNE, None), (ANNE, ANNES_ID), ("", ANNES_ID), (BERT, None), (BERT, ANNES_ID), (BERT, "DE.1")]
+)
+_seldom = st.sampled_from(["opens", "fails", "not ours", "not shown", "moves", "ends"])
+_what = st.one_of(st.just("says"), st.just("says"), _seldom)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(told=st.lists(st.tuples(_names, _what, st.integers(1, 3)), min_size=3, max_size=10))
+@example(  # two users turn out to be one
+    told=[
+        ((BERT, None), "says", 2),
+        ((ANNE, ANNES_ID), "says", 1),
+        ((BERT, ANNES_ID), "says", 1),
+        ((BERT, None), "says", 1),
+    ]
+)
+@example(told=[((ANNE, None), what, 2) for what in ("says", "fails", "opens")])
+def test_sqlite_over_time(tmp_path: Path, told: list[tuple[tuple[str, Any], str, int]]) -> None:
+    """Whoever has a phone or an id by then, a user is the one whom the journal in memory knows."""
+    place = tmp_path / f"{next(_places)}.db"
+    appends = [
+        (what == "ends", saying(*names, what)) for names, what, times in told for _ in range(times)
+    ]
+
+    async def outcome(make: Callable[[], Journal]) -> list[object]:
+        async with AsyncExitStack() as stack:
+            journal = await stack.enter_async_context(make())
+            for ends, events in appends:
+                with suppress(CodecError):
+                    await journal.append(events)
+                if ends and journal.durable:
+                    await stack.aclose()
+                    journal = await stack.enter_async_context(make())
+            found = await journal.search(Query(limit=MOST))
+            names = {name_of(entry.lane)[0] for entry in found}
+            users = {name: await journal.record(name) for name in names}
+            written = {name: user and encode_record(user) for name, user in users.items()}
+            return [written, *((entry.lane, entry.event) for entry in found)]
+
+    expected = asyncio.run(outcome(MemoryJournal))
+    assert asyncio.run(outcome(lambda: SqliteJournal(place))) == expected
 
 
 def in_turns(told: Told, one: Journal, other: Journal) -> list[Event]:
