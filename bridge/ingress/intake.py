@@ -139,8 +139,7 @@ class Intake:
     async def receive(self, name: str, callback: Callback) -> Response:
         """Return the response to a callback, once its events are durable.
 
-        Raises `UnknownAdapter`, `MethodRefused`, `NotAuthentic`, `MalformedBody`,
-        `JournalError` or `NotRunning`, and then nothing of the callback has been kept.
+        Raises what `Bridge.receive` says.
         """
         if asyncio.get_running_loop() is not self._loop:
             self._refuse_to_receive()

@@ -208,6 +208,7 @@ class Client:
             aiohttp.ConnectionTimeoutError,
             aiohttp.InvalidURL,
             aiohttp.NonHttpUrlClientError,
+            UnicodeError,  # of a name in which a label is empty, or too long
         ) as error:  # no connection, no request: nothing can have been taken
             raise Unanswered(_words(error), in_doubt=False) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -242,6 +243,6 @@ def _words(error: BaseException) -> str:
         return "no response in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection to {error.host}:{error.port}: {error.strerror or 'refused'}"
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | UnicodeError):
         return "the address to send to is no URL of http or https"
     return f"the connection failed: {type(error).__name__}"

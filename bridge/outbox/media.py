@@ -171,7 +171,7 @@ class Downloads:
                         yield answer
                         return
                     beyond = _checked(answer.headers.get("Location", "none:"), url)
-            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            except (TimeoutError, aiohttp.ClientError, OSError, UnicodeError) as error:
                 raise _failure(error) from error
             if beyond.origin() != url.origin():
                 headers = {}
@@ -299,7 +299,8 @@ def _check(answer: aiohttp.ClientResponse) -> None:
 
 def _failure(error: BaseException) -> Unfetchable | Unanswered:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(error, aiohttp.InvalidURL):
+    # A `UnicodeError` is of a name in which a label is empty, or too long.
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):
         return Unfetchable("its link is no URL of http or https")
     if isinstance(cause, NotPublic):
         return Unfetchable("its link leads to an address that is not public")

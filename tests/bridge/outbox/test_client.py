@@ -117,7 +117,17 @@ async def test_no_cookie_is_kept(server, client):
     assert "Cookie" not in server.requests[1].headers
 
 
-@pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://127.0.0.1/", "http://127.0.0.1:x/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "http://",
+        "ftp://127.0.0.1/",
+        "http://127.0.0.1:x/",
+        "http://graph..example/",
+        f"http://{64 * 'a'}.example/",  # a label has 63 at most, by RFC 1035
+    ],
+)
 async def test_an_address_that_is_none_leaves_no_doubt(client, url):
     """A wrong base URL is no URL, and nothing was sent."""
     with pytest.raises(Unanswered) as caught:

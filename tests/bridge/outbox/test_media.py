@@ -159,6 +159,8 @@ def answered(status: int, **headers: str):
         ({"answer": answered(302)}, Unfetchable, "no URL"),
         ({"answer": answered(302, Location="file:///etc/passwd")}, Unfetchable, "no URL"),
         ({"answer": answered(302, Location="/file")}, Unfetchable, "more than 5 times"),
+        ({"answer": answered(302, Location="http://a..example/")}, Unfetchable, "no URL"),
+        ({"answer": answered(302, Location=f"http://{64 * 'a'}/")}, Unfetchable, "no URL"),
     ],
 )
 async def test_what_goes_wrong_leaves_nothing(  # noqa: PLR0917 - fixtures, and what is drawn
