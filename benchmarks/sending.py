@@ -109,7 +109,7 @@ class Timed:
     @classmethod
     def watching(cls, bridge: Bridge) -> Timed:
         """Let a bridge send with such a client."""
-        bridge._outbox.sends = timed = cls(bridge._outbox.client)  # noqa: SLF001
+        bridge._outbox.dispatch.sends = timed = cls(bridge._outbox.client)  # noqa: SLF001
         return timed
 
     async def send(

@@ -205,9 +205,9 @@ class Bridge(Subscribers, Conversations):
     def _serve_outbox(self) -> None:
         if self._outbox.ways and not self._has_outbox:
             self._has_outbox = True
-            for subscriber in (self._outbox.subscriber(), self._outbox.follower()):
+            for subscriber in self._outbox.dispatch.subscribers():
                 self.bus.add(subscriber)
-                self._policies[subscriber.name] = (self._outbox.policy, Start.END)
+                self._policies[subscriber.name] = (self._outbox.dispatch.policy, Start.END)
 
     def mount(self, app: web.Application) -> None:
         """Take callbacks in an aiohttp application, and run while it runs.
@@ -272,7 +272,7 @@ class Bridge(Subscribers, Conversations):
         """
         if self._is_running:
             raise ConfigurationError("the bridge runs already: test it while it does not")
-        before = self.journal, self._clock, self._outbox.sends
+        before = self.journal, self._clock, self._outbox.dispatch.sends
         self._use(journal, clock, sends)
         watched = self._observers, self._unobserved
         for observers in watched:
@@ -290,10 +290,10 @@ class Bridge(Subscribers, Conversations):
 
     def _use(self, journal: Journal, clock: Clock, sends: Sends) -> None:
         self.journal = self.intake.journal = self.operators.journal = journal
-        self._outbox.journal = journal
-        self._clock = self._outbox.clock = clock
-        self._outbox.sends = sends
-        self._outbox.ways.forget_limits()
+        dispatch = self._outbox.dispatch
+        dispatch.journal, dispatch.sends = journal, sends
+        self._clock = dispatch.clock = clock
+        dispatch.ways.forget_limits()
 
     # --- running -------------------------------------------------------------------------
 
@@ -324,7 +324,7 @@ class Bridge(Subscribers, Conversations):
             for observer in self._running_observers:
                 await stack.enter_async_context(observer)
             await stack.enter_async_context(self.journal)
-            await stack.enter_async_context(self._outbox)
+            await stack.enter_async_context(self._outbox.dispatch)
             await stack.enter_async_context(self._downloads)
             for subscriber in self.bus.subscribers:
                 function: object = subscriber.function
@@ -356,7 +356,7 @@ class Bridge(Subscribers, Conversations):
                     pauses=None if subscriber.when_paused else self._pauses,
                 )
                 if subscriber.name == NAME:
-                    self._outbox.delivery = delivery
+                    self._outbox.dispatch.delivery = delivery
                 self._deliveries[subscriber.name] = delivery
             self._loop = loop  # a function may use the bridge from its first event on
             if isinstance(self.journal, SharedJournal):  # what it is given to serve may hold events

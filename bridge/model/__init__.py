@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from bridge.lazy import lazily
 
 if TYPE_CHECKING:
+    from bridge.model.contacts import *
     from bridge.model.content import *
     from bridge.model.events import *
     from bridge.model.kinds import *
     from bridge.model.parties import *
 else:
-    __getattr__, __dir__ = lazily(__name__, "kinds parties content events")
+    __getattr__, __dir__ = lazily(__name__, "kinds parties contacts content events")
 
 __all__ = [
     "CONTENT_CLASSES",

@@ -659,16 +659,35 @@ def others(trip) -> Request:
     return trip.adapter.sender().compose(attrs.evolve(message, account="30058"))
 
 
-class SlowToCome(SqliteJournal):
-    """Does not know its subscribers when it is asked first, as where servers are away."""
+class Away(SqliteJournal):
+    """Cannot be asked for a record the first time."""
 
     asked = False
 
-    async def subscribers(self):
+    async def record(self, name):
         if not self.asked:
             self.asked = True
-            raise JournalError("nobody is there yet")
-        return await super().subscribers()
+            raise JournalError("the disk does not answer")
+        return await super().record(name)
+
+
+async def killed_while_sending(name, folder, *words, in_doubt):
+    """Return the journal as a kill leaves it while the first message of some is under way."""
+    journal, killed = SqliteJournal(folder / "bridge.db"), folder / "killed.db"
+    settings = OutboxSettings(in_doubt=in_doubt)
+    async with (
+        planned(name, journal=journal, outbox=settings, patience=0.1) as trip,
+        under_way(trip),
+    ):
+        trip.provider.rules.window = None
+        trip.provider.callbacks.loss = 1.0
+        trip.provider.slowness = 600.0
+        trip.provider.troubles.extend([None] * (name == "rcs"))  # for its token
+        trip.provider.troubles.append(Trouble.SLOW)
+        sending = [await trip.bridge.send(USER, each, via=CHANNELS[name]) for each in words]
+        await trip.until(lambda: trip.provider.arrived)
+        await asyncio.to_thread(journal.backup, killed)
+    return killed, sending
 
 
 class TestDoubt:
@@ -737,22 +756,27 @@ class TestDoubt:
             else:
                 assert change.status is Status.ACCEPTED
 
-    @pytest.mark.parametrize("opened", [SqliteJournal, SlowToCome])
-    async def test_what_an_earlier_life_was_done_with_is_not_sent_again(self, tmp_path, opened):
+    @pytest.mark.parametrize("held", [False, True])
+    async def test_what_an_earlier_life_was_done_with_is_not_sent_again(self, tmp_path, held):
         """After a kill the journal gives out again what came after a message under way.
 
-        What is told of them already has gone; also where the journal cannot tell at the start how
-        far the outbox was.
+        What is told of them already has gone; also where a life in between let the journal hold
+        them, behind what it had to wait for.
         """
         path = tmp_path / "bridge.db"
-        async with planned("incs", journal=SqliteJournal(path)) as trip, under_way(trip):
+        journal, settings = SqliteJournal(path), OutboxSettings(in_doubt="fail")
+        async with planned("incs", journal=journal, outbox=settings) as trip, under_way(trip):
             for number in range(3):
                 sending = await trip.bridge.send(USER, str(number), via="whatsapp")
                 await sending.outcome(10)
         async with SqliteJournal(path) as journal:
             assert await journal.forget("outbox")
-            await journal.subscribe("outbox", start=Start.BEGINNING)  # as if nothing was noted
-        async with planned("incs", journal=opened(path)) as again, under_way(again):
+            cursor = await journal.subscribe("outbox", start=Start.BEGINNING)  # nothing was noted
+            if held:
+                entries = await journal.search(Query())
+                some = [Held(entry=each) for each in entries if isinstance(each.event, Message)]
+                await cursor.settle(Settlement(position=entries[-1].position, held=some))
+        async with planned("incs", journal=SqliteJournal(path)) as again, under_way(again):
             await again.bridge.send(USER, "3", via="whatsapp")
             await again.until(lambda: again.said)
             assert again.said == ["3"]
@@ -777,34 +801,32 @@ class TestDoubt:
             assert again.said == ["3"]
 
     @pytest.mark.parametrize(
-        ("in_doubt", "held"), [("send", False), ("send", True), ("fail", False)]
+        ("in_doubt", "held", "opened"),
+        [
+            ("send", False, SqliteJournal),
+            ("send", False, Away),
+            ("send", True, SqliteJournal),
+            ("fail", False, SqliteJournal),
+        ],
     )
-    async def test_what_a_killed_life_had_begun_with_is_in_doubt(self, tmp_path, in_doubt, held):
+    async def test_what_a_killed_life_had_begun_with_is_in_doubt(
+        self, tmp_path, in_doubt, held, opened
+    ):
         """The next life knows what was under way, and that what waited behind it has not gone.
 
-        So it does where the journal came to hold both just before the first one went out.
+        So it does where the journal came to hold both just before the first one went out, and
+        where it cannot be asked at first.
         """
-        path, killed = tmp_path / "bridge.db", tmp_path / "killed.db"
-        settings = OutboxSettings(in_doubt=in_doubt)
-        journal = SqliteJournal(path)
-        async with (
-            planned("whatsapp", journal=journal, outbox=settings, patience=0.1) as trip,
-            under_way(trip),
-        ):
-            trip.provider.rules.window = None
-            trip.provider.callbacks.loss = 1.0
-            trip.provider.slowness = 600.0
-            trip.provider.troubles.append(Trouble.SLOW)
-            sending = [await trip.bridge.send(USER, each, via="whatsapp") for each in "ab"]
-            await trip.until(lambda: trip.provider.requests)
-            await asyncio.to_thread(journal.backup, killed)  # as a kill now would leave it
+        killed, sending = await killed_while_sending(
+            "whatsapp", tmp_path, "a", "b", in_doubt=in_doubt
+        )
         if held:
             async with SqliteJournal(killed) as journal:
                 cursor = await journal.subscribe("outbox")
                 both = [Held(entry=each) for each in await journal.search(Query())]
                 await cursor.settle(Settlement(position=both[-1].entry.position, held=both))
         settings = OutboxSettings(in_doubt="fail", doubt=0.1)
-        async with planned("whatsapp", journal=SqliteJournal(killed), outbox=settings) as again:
+        async with planned("whatsapp", journal=opened(killed), outbox=settings) as again:
             again.provider.rules.window = None
             async with under_way(again):
                 await again.until(lambda: all(again.statuses(each.message_id) for each in sending))
@@ -812,14 +834,16 @@ class TestDoubt:
             assert (first.status, first.error.code) == (Status.FAILED, "in_doubt")
             assert (second.status, again.said) == (Status.ACCEPTED, ["b"])
 
-    @pytest.mark.parametrize(("name", "says"), [("whatsapp", True), ("incs", True), ("rcs", False)])
-    async def test_what_may_be_sent_twice_is_never_in_doubt(self, name, says):
-        """So only the others say in the journal which run of the bridge begins with them."""
-        async with planned(name) as trip, under_way(trip):
-            trip.provider.rules.window = None
-            sending = await trip.bridge.send(USER, "hello", via=CHANNELS[name])
-            assert (sending.messages[0].intent.begun_by is not None) is says
-            await sending.outcome(30)
+    @pytest.mark.parametrize("in_doubt", ["send", "fail"])
+    async def test_what_may_be_sent_twice_is_never_in_doubt(self, tmp_path, in_doubt):
+        """RCS delivers it once: what was under way at a kill is sent again, without a wait."""
+        killed, (sending,) = await killed_while_sending("rcs", tmp_path, "a", in_doubt=in_doubt)
+        settings = OutboxSettings(in_doubt="fail", doubt=600.0)
+        async with planned("rcs", journal=SqliteJournal(killed), outbox=settings) as again:
+            async with under_way(again):
+                await again.until(lambda: again.statuses(sending.message_id))
+            assert again.statuses(sending.message_id)[0].status is Status.ACCEPTED
+            assert again.said == ["a"]
 
     async def test_what_goes_on_after_a_doubt_is_no_doubt(self):
         """A refusal that is none in doubt is followed by an ordinary retry."""
