@@ -42,7 +42,7 @@ from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
-from bridge.errors import ConfigurationError, NotRunning
+from bridge.errors import BridgeError, ConfigurationError, NotRunning
 from bridge.forked import end_in, forks
 from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
@@ -220,7 +220,7 @@ class Bridge(Subscribers, Conversations):
         mount(app, self.intake, self.server)
         if self.server.trusted_proxies:
             app.middlewares.append(request_id.middleware(self.server.trusted_proxies))
-        app.cleanup_ctx.append(self._while_running)
+        app.cleanup_ctx.append(self.lifespan)
 
     def asgi(self, otherwise: Application | None = None, /) -> AsgiApplication:
         """Return an ASGI application that takes callbacks: to mount it, or to serve it by itself.
@@ -236,11 +236,11 @@ class Bridge(Subscribers, Conversations):
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
         """Run while an application does: `FastAPI(lifespan=bridge.lifespan)`."""
-        async with self:
-            yield
-
-    async def _while_running(self, _: web.Application) -> AsyncIterator[None]:
-        async with self:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self)
+            except BridgeError as error:  # frameworks print what it came through above its text
+                raise error.with_traceback(None) from None
             yield
 
     def observe(self, observer: Observer) -> None:

@@ -86,7 +86,7 @@ class IncsSettings:
         """Raise `ConfigurationError` where anybody could get in, or channels contradict."""
         problems = Channels(self.channels).problems
         if not any(self.tokens) and not self.insecure:
-            message = "empty; INCS signs nothing, so the callback's address needs a token"
+            message = "missing; INCS signs nothing, so the callback's address needs a token"
             problems = (Problem(key="tokens", message=message), *problems)
         if problems:
             raise ConfigurationError(problems)

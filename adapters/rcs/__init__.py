@@ -87,10 +87,10 @@ class RcsSettings:
             return
         problems = []
         if not any(self.client_tokens) and not self.bare:
-            message = "empty; Google signs with the clientToken of the webhook's settings"
+            message = "missing; Google signs with the clientToken of the webhook's settings"
             problems.append(Problem(key="client_tokens", message=message))
         if self.bare and not any(self.tokens):
-            message = "empty; bare bodies are not signed, so their address needs a token"
+            message = "missing; bare bodies are not signed, so their address needs a token"
             problems.append(Problem(key="tokens", message=message))
         if problems:
             raise ConfigurationError(tuple(problems))

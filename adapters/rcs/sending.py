@@ -52,7 +52,7 @@ def service_account(key: Secret | None) -> ServiceAccount:
     Raises `ConfigurationError` where it is none, and shows nothing of it.
     """
     if not key:
-        message = "empty; sending takes the JSON key of a service account"
+        message = "missing; sending takes the JSON key of a service account"
         raise ConfigurationError((Problem(key="service_account", message=message),))
     try:
         told = read_object(key.reveal().encode("utf-8", "replace"))

@@ -80,7 +80,7 @@ class WhatsAppSettings:
     def __attrs_post_init__(self) -> None:
         """Raise `ConfigurationError` where anybody could get in."""
         if not any(self.app_secrets) and not self.insecure:
-            message = "empty; Meta signs each callback with the app's secret"
+            message = "missing; Meta signs each callback with the app's secret"
             raise ConfigurationError((Problem(key="app_secrets", message=message),))
 
 
@@ -175,7 +175,7 @@ class WhatsApp:
     def _access_token(self, purpose: str) -> Secret:
         token = self._settings.access_token
         if not token:
-            message = f"empty; {purpose} takes a system user's token"
+            message = f"missing; {purpose} takes a system user's token"
             raise ConfigurationError((Problem(key="access_token", message=message),))
         return token
 

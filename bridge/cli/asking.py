@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import orjson
 
-from bridge.cli.client import Broken, NoServer, Parameters, Refused
+from bridge.cli.client import Broken, Mistaken, NoServer, Parameters, Refused
 from bridge.cli.terminal import UsageError
 from bridge.settings.wording import base_url, reached_at
 
@@ -29,6 +29,7 @@ _SILENCE: Final = 30.0  # seconds; a stream says every ten that it is still ther
 _UPLOAD: Final = 400.0  # seconds; the server gives the file to a provider before it answers
 _PIECE: Final = 1 << 20
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_MISTAKEN: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
 _FAULTS: Final = (OSError, http.client.HTTPException)
 
 
@@ -159,7 +160,8 @@ class Client:
                 "and with this configuration?"
             ) from error
         connection.close()
-        raise Refused(response.status, detail)
+        refused = Mistaken if response.status in _MISTAKEN else Refused
+        raise refused(response.status, detail)
 
     def _detail(self, status: int, body: bytes) -> str:
         if status == HTTPStatus.UNAUTHORIZED:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, say
+from bridge.cli.terminal import Exit, refuse_existing, say
 from bridge.errors import ConfigurationError, Problem
 
 
@@ -35,6 +35,7 @@ def backup(file: Path, /, *, config: ConfigOption = None) -> int:
     if not isinstance(journal, FileJournal):
         told = f"{settings.engine} keeps the journal in no file here: use its own tools for a copy"
         raise ConfigurationError((Problem("journal.engine", told, file=str(path)),))
+    refuse_existing(file)
     journal.backup(file)
     say(f"copied {journal.location} to {file}: {file.stat().st_size} bytes, and they are sound")
     return Exit.OK

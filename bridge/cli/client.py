@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
+from bridge.cli.terminal import UsageError
 from bridge.errors import BridgeError, ConfigurationError, Problem
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Refused(BridgeError):
     def __init__(self, status: int, detail: str) -> None:
         self.status = status
         super().__init__(detail)
+
+
+class Mistaken(Refused, UsageError):
+    """The server does not understand the question, or does not know a name in it."""
 
 
 class Broken(BridgeError):

@@ -33,7 +33,16 @@ from bridge.cli.rendering import (
     short_time,
 )
 from bridge.cli.show import outcome_of
-from bridge.cli.terminal import Exit, UsageError, confirmed, counted, fail, is_terminal, say
+from bridge.cli.terminal import (
+    Exit,
+    UsageError,
+    confirmed,
+    counted,
+    fail,
+    is_terminal,
+    print_line,
+    say,
+)
 from bridge.model.masking import mask_phones_in, masked
 
 dead = App(
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
     from bridge.cli.asking import Client
 
 _PAGE: Final = 500
+_SCREEN: Final = 10  # letters that are listed below their summary in a terminal
 _WIDE: Final[Columns] = {
     "id": lambda letter: str(letter["id"]),
     "subscriber": lambda letter: letter["subscriber"],
@@ -84,7 +94,9 @@ def list_letters(
     config: ServerConfig = None,
     json: AsJson = False,
 ) -> None:
-    """List the dead letters, the oldest first, and how many have the same fault.
+    """List the dead letters, the oldest first, below how many have the same fault.
+
+    In a terminal these are the newest ten, unless --limit or --wide asks for more.
 
     Example: `bridge dead list --subscriber crm --since 1h`
 
@@ -103,13 +115,18 @@ def list_letters(
     if not letters and is_terminal() and not json:
         say("no dead letters")
         return
-    if not summary:
-        is_narrow = is_terminal() and not wide
-        columns = _NARROW if is_narrow else _WIDE
-        print_rows(letters, columns, as_json=json, cut="error" if is_narrow else None, is_wide=wide)
-    if summary or (is_terminal() and not json and len(rows) < len(letters)):
+    is_looked_at = is_terminal() and not json
+    if summary or (is_looked_at and len(rows) < len(letters)):
         columns = _NARROW_GROUPS if is_terminal() else _GROUPS
         print_rows(rows, columns, as_json=json, cut="error")
+    if summary:
+        return
+    shown = letters[-_SCREEN:] if is_looked_at and not wide and limit is None else letters
+    is_narrow = is_terminal() and not wide
+    columns = _NARROW if is_narrow else _WIDE
+    print_rows(shown, columns, as_json=json, cut="error" if is_narrow else None, is_wide=wide)
+    if len(shown) < len(letters):
+        say(f"the newest {len(shown)} of {len(letters)}; all of them: --limit {len(letters)}")
 
 
 @dead.command
@@ -141,6 +158,8 @@ def show(
     if json:
         print_json(whole)
     else:
+        if is_terminal():  # to be copied whole, from a line of its own
+            print_line(whole["event"]["key"])
         sys.stdout.write(pretty(whole) + "\n")
     return Exit.OK
 
@@ -186,16 +205,14 @@ def _letters(
     client: Client, subscriber: str | None, since: str | None, limit: int | None
 ) -> Sequence[dict[str, Any]]:
     pages = client.pages("/dead", subscriber=subscriber, limit=_PAGE)
-    return deque(
-        (
-            _summary(letter)
-            for page in pages
-            for letter in page["letters"]
-            if since is None
-            or datetime.fromisoformat(letter["failed_at"]) >= datetime.fromisoformat(since)
-        ),
-        limit,
+    found = (
+        _summary(letter)
+        for page in pages
+        for letter in page["letters"]
+        if since is None
+        or datetime.fromisoformat(letter["failed_at"]) >= datetime.fromisoformat(since)
     )
+    return list(deque(found, limit))
 
 
 def _summary(letter: dict[str, Any]) -> dict[str, Any]:

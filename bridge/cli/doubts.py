@@ -19,6 +19,7 @@ from bridge.settings.references import defaults, files, resolve
 
 _EXAMPLE: Final = "example"  # every secret of config.example.toml has this word in it
 _SHORTEST: Final = 16
+_DAY: Final = 86_400  # seconds
 # A group that reads is how a service gets a file that is root's: `root:bridge`, mode 640.
 _TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
 _OPEN: Final = "that others may read, or its group write: `chmod 640` or `600` it"
@@ -34,7 +35,7 @@ def doubts(settings: Settings, path: Path) -> Iterator[Problem]:
         *_about_secrets(settings, document, values, is_open=_is_open(path)),
         *_about_files(settings, document, path.parent),
         *_about_networks(settings),
-        *_about_repetition(settings),
+        *_about_repetition(settings, document),
         *_about_accounts(settings),
         *_told_by_settings(settings),
     ):
@@ -100,15 +101,22 @@ def _about_networks(settings: Settings) -> Iterator[tuple[str, str]]:
             )
 
 
-def _about_repetition(settings: Settings) -> Iterator[tuple[str, str]]:
+def _about_repetition(settings: Settings, document: toml.Document) -> Iterator[tuple[str, str]]:
+    keep = settings.journal.keep
     for name, entry in settings.adapters.items():
         adapter: object = installed.load(entry.type)
         if not isinstance(adapter, Repeating):
             continue
-        if settings.journal.keep < adapter.repeats_for.total_seconds():
+        if keep < adapter.repeats_for.total_seconds():
             days = adapter.repeats_for.days
-            message = f"{name} repeats callbacks for {days} days: what is gone comes out twice"
-            yield "journal.keep", message
+            # A file that says nothing of it has the adapter's line.
+            key = f"adapters.{name}" if document.line("journal") is None else "journal.keep"
+            told = (
+                f"{name} repeats callbacks for {days} days, and the journal keeps events for "
+                f'{keep / _DAY:g}: set keep = "{days}d" below [journal], or what is gone comes '
+                "out twice"
+            )
+            yield key, told
 
 
 def _about_accounts(settings: Settings) -> Iterator[tuple[str, str]]:

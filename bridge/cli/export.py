@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from cyclopts import Parameter
 from bridge.cli import config as configuration
 from bridge.cli.client import NoServer, connect
 from bridge.cli.config import ConfigOption
-from bridge.cli.terminal import Exit, UsageError, say
+from bridge.cli.terminal import Exit, UsageError, refuse_existing, say
 from bridge.errors import BridgeError, ConfigurationError
 
 _PIECE: Final = 1 << 20
@@ -69,9 +68,8 @@ def export(
 @contextmanager
 def _new(file: Path) -> Iterator[BinaryIO]:
     """Give a file that gets its name once it is whole; of one that fails nothing is left."""
+    refuse_existing(file)
     try:
-        if os.path.lexists(file):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         descriptor, part = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
     except OSError as error:
         raise UsageError(f"{file} cannot be made: {error.strerror}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from bridge.cli import config as configuration
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, counted, say
-from bridge.errors import ConfigurationError, Problem
+from bridge.errors import ConfigurationError, JournalError, Problem
 
 if TYPE_CHECKING:
     from bridge.journal.protocol import Journal
@@ -65,5 +65,10 @@ def importing(
 async def _import(journal: Journal, lines: BinaryIO) -> Transferred:
     from bridge.journal.transfer import take_in
 
-    async with journal:
+    async with AsyncExitStack() as opened:
+        try:
+            await opened.enter_async_context(journal)
+        except JournalError:
+            say("note: a server that has this journal open has to be stopped first")
+            raise
         return await take_in(journal, lines)

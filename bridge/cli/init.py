@@ -26,7 +26,7 @@ from bridge.adapter.signing import Secret
 from bridge.cli import config as configuration
 from bridge.cli.config import DEFAULT, ConfigOption
 from bridge.cli.terminal import Exit, UsageError, ask, print_named, say
-from bridge.errors import BridgeError, ConfigurationError
+from bridge.errors import ConfigurationError
 from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _ONE_SECRET: Final = (Secret, Secret | None)
 _SECRETS: Final = tuple[Secret, ...]
 
 
-class Exists(BridgeError):
+class Exists(UsageError):
     """There is a file already, and it may hold the only copy of a secret."""
 
 

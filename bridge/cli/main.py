@@ -56,6 +56,21 @@ _COMMANDS: Final = (
     *("send", "outbox"),
     *("backup", "export", "import", "completion"),
 )
+_SYNONYMS: Final = {
+    "drop": "discard delete remove rm clear",
+    "retry": "requeue resend redrive again rerun",
+    "list": "ls all",
+    "show": "get view print cat inspect",
+    "serve": "run start up server dev",
+    "check": "validate verify lint test doctor",
+    "trigger": "post emit fire simulate",
+    "tail": "log logs follow watch",
+    "events": "search find query messages",
+    "status": "health ready info",
+    "purge": "erase",
+    "init": "new create setup",
+}
+"""Words that somebody may try, for the command that does it."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _COLLECT_AFTER: Final = 50_000
 _MODULES: Final = {"import": "importing"}  # a word of Python's is no module
@@ -105,12 +120,18 @@ def _print_no_more() -> None:
 
 
 def _misused(error: CycloptsError) -> Exit:
-    from cyclopts import CycloptsPanel, UnusedCliTokensError
+    from cyclopts import CycloptsPanel, UnknownCommandError, UnusedCliTokensError
     from rich.console import Console
 
     if isinstance(error, UnusedCliTokensError):
         words = " ".join(map(neutralise, error.unused_tokens or ()))
         error = CycloptsError(msg=f'Unexpected argument "{words}": see --help.')
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app:
+        word = error.unused_tokens[0]
+        for name, words in _SYNONYMS.items():
+            if word in words.split() and name in error.app:
+                error = CycloptsError(msg=f'Unknown command "{word}". Did you mean "{name}"?')
+                break
     Console(stderr=True).print(CycloptsPanel(error))
     return Exit.USAGE
 

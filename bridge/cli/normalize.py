@@ -56,8 +56,7 @@ def normalize(
     text = moment(received_at, "--received-at")
     when = datetime.now(UTC) if text is None else datetime.fromisoformat(text)
     reader = installed.without_secrets(adapter) if config is None else _configured(config, adapter)
-    done = [_normalize(reader, file, when) for file in files or (STDIN,)]
-    return Exit.OK if all(done) else Exit.FAILURE
+    return max(_normalize(reader, file, when) for file in files or (STDIN,))
 
 
 def _configured(config: Path, name: str) -> contract.Adapter:
@@ -79,23 +78,23 @@ def _disarmed(settings: Any) -> Any:  # noqa: ANN401 - an adapter's own class
     return attrs.evolve(settings, **changes) if "insecure" in changes else settings
 
 
-def _normalize(adapter: contract.Adapter, file: str, received_at: datetime) -> bool:
-    """Print the events of a file; return whether everything in it could be read."""
+def _normalize(adapter: contract.Adapter, file: str, received_at: datetime) -> Exit:
+    """Print the events of a file; tell whether it is there, and all in it could be read."""
     from bridge.cli.bodies import bodies
 
     try:
         content = _content(file)
     except OSError as error:
         fail(f"{file}: cannot be read: {error.strerror}")
-        return False
-    is_readable = True
+        return Exit.USAGE
+    code = Exit.OK
     for body in bodies(content):
         fault = _print_events(adapter, body, received_at)
         if fault is not None:
             fail(f"{file}:{fault}")
-            is_readable = False
+            code = Exit.FAILURE
     sys.stdout.buffer.flush()
-    return is_readable
+    return code
 
 
 def _content(file: str) -> bytes:

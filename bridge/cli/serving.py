@@ -180,13 +180,13 @@ async def _serve(bridge: Bridge, settings: Settings, *, is_elsewhere: bool) -> N
 
 async def _tried_at_once(bridge: Bridge) -> Mapping[str, str]:
     """Let what waits for its next try be due now; return what waits of each subscriber."""
-    for delivery in bridge.deliveries.values():
-        await delivery.wake(at_once=True)
     told: dict[str, str] = {}
     for state in await bridge.journal.subscribers():
         counts = {"new": state.lag, "to be tried again": state.held, "dead": state.dead}
         if words := [f"{count} {word}" for word, count in counts.items() if count]:
             told[state.name] = f" ({', '.join(words)})"
+    for delivery in bridge.deliveries.values():  # after it was counted: it may be quick
+        await delivery.wake(at_once=True)
     return told
 
 
@@ -329,7 +329,12 @@ def _inspector(settings: Settings) -> str:
     if not settings.admin.enabled:
         return ""
     if DEVELOPING in os.environ:
-        return " (open it in a browser to chat with the bot)"
+        asked = (
+            "it asks nobody on this machine for a token"
+            if is_loopback(settings.admin.host)
+            else "with the token"
+        )
+        return f" (open it in a browser to chat with the bot; {asked})"
     return " (open it in a browser, with the token)" if settings.admin.own_token else ""
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
-from bridge.cli.client import connect
+from bridge.cli.client import Refused, connect
 from bridge.cli.options import AsJson, ServerConfig, ShowPersonalData
 from bridge.cli.rendering import Columns, EventPrinter, pretty, print_json, print_rows
+from bridge.cli.terminal import Exit, fail
 from bridge.model.masking import mask_told_in, masked, neutralise
 
 
@@ -19,7 +21,7 @@ def show(
     config: ServerConfig = None,
     json: AsJson = False,
     show_personal_data: ShowPersonalData = False,
-) -> None:
+) -> int:
     """Show one event whole, and what became of it.
 
     Beside it stands what the provider sent. Then come every subscriber's outcome with its
@@ -35,7 +37,13 @@ def show(
         masked one takes longer to find. Or a provider's id of the message, or a key under
         another of its names: they lead to what was published first.
     """
-    found = connect(config).get("/event", key=key)
+    try:
+        found = connect(config).get("/event", key=key)
+    except Refused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        fail(str(error))
+        return Exit.FAILURE
     told = None if show_personal_data else found["entry"]["event"]
     outcomes = [outcome_of(each, hiding=told) for each in found["outcomes"]]
     if json:
@@ -45,11 +53,13 @@ def show(
         print_json(
             {"entry": entry, "outcomes": outcomes, "history": history, "callbacks": callbacks}
         )
-        return
+        return Exit.OK
     event = found["entry"]["event"]
     raw = event.pop("raw", None)
+    event = event if show_personal_data else masked(event)
+    _write(neutralise(event["key"]))
     _title("event")
-    _write(pretty(event if show_personal_data else masked(event)))
+    _write(pretty(event))
     _title("as the provider sent it")
     _write(pretty(raw) if show_personal_data else "hidden: --show-personal-data shows it")
     _title("subscribers")
@@ -71,6 +81,7 @@ def show(
         _write(_callback(callback, found["entry"]["position"]))
     if not found["callbacks"]:
         _write(f"none since the server's start at {found['callbacks_since']}")
+    return Exit.OK
 
 
 def _callback(callback: Mapping[str, Any], own: int) -> str:

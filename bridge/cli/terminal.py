@@ -13,6 +13,8 @@ from bridge.errors import BridgeError
 from bridge.model.masking import neutralise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 
@@ -127,6 +129,12 @@ def ask(prompt: str) -> None:
     """Write a prompt: `input` would write it to standard output, which is for data."""
     sys.stderr.write(prompt)
     sys.stderr.flush()
+
+
+def refuse_existing(file: Path) -> None:
+    """Raise `UsageError` for a file that is there already."""
+    if os.path.lexists(file):
+        raise UsageError(f"{file} exists already, and is not overwritten")
 
 
 def confirmed(question: str) -> bool:

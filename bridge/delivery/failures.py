@@ -14,16 +14,31 @@ from bridge import errors
 from bridge.clock import Clock
 from bridge.delivery.attempt import Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
-from bridge.errors import Drop, NotTaken, RetryIn, Stop, Unanswered, Unfetchable, Unsendable
+from bridge.errors import (
+    ConfigurationError,
+    Drop,
+    NotRunning,
+    NotTaken,
+    RetryIn,
+    Stop,
+    Unanswered,
+    Unfetchable,
+    Unsendable,
+)
 from bridge.journal.protocol import Held, Retry
 from bridge.model import Event
+from bridge.model.masking import mask_phones_in
 from bridge.observer import Result
 from bridge.raised import described, is_a, kind_of
 from bridge.settings import DeliverySettings
 
 _HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
-# Their texts quote neither the event nor what was sent, so that a log may tell them.
-_DISCREET: Final = (NotTaken, Unanswered, Unfetchable, Unsendable)
+# Their texts quote neither the event nor what was sent, so that a log may tell them; an account may
+# be a phone.
+_DISCREET: Final = (
+    *(ConfigurationError, NotRunning, NotTaken),
+    *(Unanswered, Unfetchable, Unsendable),
+)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -143,4 +158,7 @@ def _asked(error: RetryIn) -> float | None:
 def _told(error: BaseException) -> str:
     """Return what a log may tell of an error: its class, and its text where that is ours."""
     is_ours = type(error).__module__ == errors.__name__ and is_a(error, _DISCREET)
-    return f"{kind_of(error)} ({error})" if is_ours else kind_of(error)
+    if not is_ours:
+        return kind_of(error)
+    text = "; ".join(str(error).splitlines())  # a configuration may have several problems
+    return f"{kind_of(error)} ({mask_phones_in(text)})"

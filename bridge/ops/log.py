@@ -17,6 +17,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from logging.handlers import QueueHandler
 from pathlib import PurePath
 from queue import SimpleQueue
@@ -26,6 +27,7 @@ from urllib.parse import quote
 import rich.console
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
+from rich.cells import cell_len
 
 from bridge.adapter.signing import Secret
 from bridge.delivery.functions import chain_of
@@ -50,6 +52,9 @@ _SHORTEST_SECRET: Final = 4
 _SUBSCRIBERS: Final = "bridge.delivery"  # loggers of what subscribers raise
 _KEPT: Final = frozenset(("level", "logger", "timestamp"))
 _SHOWN: Final = _KEPT | {"event", "exception"}
+
+_INDENT: Final = "    "  # of what goes on a line of the log, so that it passes for none
+_STYLE: Final = re.compile(r"\x1b\[[\d;]*m")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -84,7 +89,7 @@ def configure(
                 _Discreet(secrets),
                 _with_request_id,  # after it: to be found by, an id has to stay as it is
                 *(
-                    (_once, _for_people(target))
+                    (_once, _for_people(target), partial(_fitted, target))
                     if is_readable(settings, target)
                     else (structlog.processors.JSONRenderer(),)
                 ),
@@ -264,7 +269,7 @@ class _Discreet:
             return neutralise(mask_phone(str(value)))
         if name == "exception":
             # Indented, so that no line of it can pass for a line of the log.
-            return "\n".join(f"    {self._text(line)}" for line in str(value).split("\n"))
+            return "\n".join(f"{_INDENT}{self._text(line)}" for line in str(value).split("\n"))
         return self._value(value)
 
     def _value(self, value: object) -> object:
@@ -308,6 +313,28 @@ def _for_people(stream: TextIO) -> structlog.typing.Processor:
         pad_level=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
+
+
+def _fitted(stream: TextIO, _logger: object, _method: str, text: str) -> str:
+    """Fold the line above a traceback where a terminal is narrower: a key is copied whole."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (AttributeError, OSError, ValueError):  # no terminal
+        return text
+    line, end, traceback = text.partition("\n")
+    return f"{_folded(line, columns) if columns else line}{end}{traceback}"
+
+
+def _folded(line: str, columns: int) -> str:
+    """Return a line in several that break between words, however long a word is."""
+    first, *words = line.split(" ")
+    folded, size = first, cell_len(_STYLE.sub("", first))
+    for word in words:
+        wide = cell_len(_STYLE.sub("", word))
+        fits = size + 1 + wide <= columns
+        folded += f" {word}" if fits else f"\n{_INDENT}{word}"
+        size = size + 1 + wide if fits else len(_INDENT) + wide
+    return folded
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

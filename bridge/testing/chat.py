@@ -12,7 +12,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final, final
+from datetime import UTC, datetime
+from typing import Any, Final, cast, final
 
 import attrs
 import orjson
@@ -37,11 +38,13 @@ from bridge.ingress.responses import problem, web_response
 from bridge.model import (
     Carousel,
     Content,
+    Event,
     JsonValue,
     Media,
     Menu,
     Message,
     ProviderError,
+    StatusChange,
 )
 from bridge.model.codec import content_from_dict
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, word
@@ -50,6 +53,7 @@ from bridge.ops.admin.responses import json_response
 from bridge.outbox.ways import sender_of
 from bridge.runtime import Bridge
 from bridge.testing.providers import SimulatedProvider
+from bridge.testing.samples import Source, events_of, signed
 from bridge.testing.simulated import unlimited
 
 _log: Final = logging.getLogger(__name__)
@@ -256,13 +260,31 @@ class Chat:
             )
         ]
         callbacks = list(reversed(provider.callbacks.acknowledged))
-        return json_response({"requests": requests, "callbacks": callbacks})
+        adapter = self.bridge.adapters[request.query["adapter"]]
+        told = [_words(adapter, body) for body in callbacks]
+        return json_response({"requests": requests, "callbacks": callbacks, "told": told})
 
     def _provider(self, values: Mapping[str, object]) -> SimulatedProvider:
         provider = self.providers.get(str(values.get("adapter")))
         if provider is None:
             raise BadRequest("adapter: expected one whose provider is simulated")
         return provider
+
+
+def _words(adapter: object, body: JsonValue) -> str:
+    """Return what a callback tells, such as `message text`."""
+    source = cast("Source", adapter)  # its provider is simulated
+    events = events_of(source, signed(source, body, datetime.now(UTC)))
+    return ", ".join(dict.fromkeys(map(_what, events)))
+
+
+def _what(event: Event) -> str:
+    match event:
+        case Message():
+            return f"message, {event.content.kind}"
+        case StatusChange():
+            return f"status, {event.status}"
+    return event.kind.replace("_", " ")
 
 
 def _user(body: Mapping[str, object]) -> str:

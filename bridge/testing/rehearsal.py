@@ -20,11 +20,19 @@ from bridge.outbox.webhook import Webhook
 from bridge.runtime import Bridge
 from bridge.settings import seconds
 from bridge.testing.clock import MovableClock
-from bridge.testing.samples import Source, find, rewritten, sample_of, signed
+from bridge.testing.samples import Source, find, named, rewritten, sample_of, signed
 from bridge.testing.simulated import Providers
 
 USER: Final = "+16505551234"
 """Whose messages `say` and `press` are, unless a test says otherwise."""
+
+
+@attrs.frozen
+class _User:
+    """Who writes in a test."""
+
+    phone: str
+    name: str | None
 
 
 @final
@@ -102,17 +110,19 @@ class TestBridge:
         /,
         *,
         user: str = USER,
+        name: str | None = None,
         adapter: str | None = None,
         **fields: object,
     ) -> None:
         """Let a user, by their phone, write to the business: a text, a `Location`, a `Media`.
 
+        `name` is the user's, which comes where the provider's callbacks tell names; RCS's do not.
         `adapter` names the one whose provider brings it, by default the first that can. `fields`
-        are those of the message (`name="Maya"`). Raises ValueError where its callbacks cannot tell
-        one of them, or a part of the content.
+        are those of the message (`forwarded="once"`). Raises ValueError where its callbacks cannot
+        tell one of them, or a part of the content.
         """
         said = Text(text=content) if isinstance(content, str) else content
-        await self._bring(said, user, adapter, fields)
+        await self._bring(said, _User(user, name), adapter, fields)
 
     async def press(
         self,
@@ -121,6 +131,7 @@ class TestBridge:
         *,
         title: str | None = None,
         user: str = USER,
+        name: str | None = None,
         adapter: str | None = None,
         **fields: object,
     ) -> None:
@@ -131,7 +142,7 @@ class TestBridge:
         """
         title = self._title_of(option) if title is None else title
         choice = Choice(source=ChoiceSource.BUTTON, id=option, title=title)
-        await self._bring(choice, user, adapter, fields)
+        await self._bring(choice, _User(user, name), adapter, fields)
 
     def _title_of(self, option: str) -> str:
         offered = {each.id: each.title for content in self.sent for each in _options(content)}
@@ -158,10 +169,10 @@ class TestBridge:
         await self.deliver()
 
     async def _bring(
-        self, content: Said, user: str, name: str | None, fields: Mapping[str, object]
+        self, content: Said, user: _User, adapter: str | None, fields: Mapping[str, object]
     ) -> None:
-        name, adapter = self._chosen(name)
-        await self.bridge.receive(name, self._callback(name, adapter, content, user, fields))
+        name, source = self._chosen(adapter)
+        await self.bridge.receive(name, self._callback(name, source, content, user, fields))
         await self.deliver()
 
     def _callback(
@@ -169,7 +180,7 @@ class TestBridge:
         name: str,
         adapter: Source,
         content: Said,
-        user: str,
+        user: _User,
         fields: Mapping[str, object],
     ) -> Callback:
         """Return what the simulated provider sends, or else a sample of the same kind."""
@@ -177,12 +188,12 @@ class TestBridge:
         simulation = self._providers.simulation(name)
         if simulation is not None:
             with suppress(LookupError):  # nobody to write to is configured
-                body = simulation.say(user, content, now)
+                body = named(adapter, simulation.say(user.phone, content, now), user.name, now)
                 return signed(adapter, rewritten(adapter, body, fields, now), now)
         told = {each.name: getattr(content, each.name) for each in attrs.fields(type(content))}
         found = sample_of(content, name, adapter)
         wanted = {key: value for key, value in told.items() if type(value) in (str, int, float)}
-        return found.made({**wanted, "phone": user, **fields}, now)
+        return found.made({**wanted, "phone": user.phone, **fields}, now, user.name)
 
     def _chosen(self, name: str | None) -> tuple[str, Source]:
         for each, adapter in self.bridge.adapters.items():

@@ -7,6 +7,7 @@ import itertools
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import attrs
@@ -34,9 +35,15 @@ class Found:
     source: Source
     body: JsonValue = attrs.field(repr=False)
 
-    def made(self, fields: Mapping[str, object], now: datetime) -> Callback:
-        """Return the callback with new ids and times, and with these fields of its event."""
+    def made(
+        self, fields: Mapping[str, object], now: datetime, user: str | None = None
+    ) -> Callback:
+        """Return the callback with new ids and times, these fields of its event, and this user.
+
+        See `named`.
+        """
         body = self.source.freshen(self.body, f"{_RUN}/{next(_numbers)}", now)
+        body = named(self.source, body, user, now)
         return signed(self.source, rewritten(self.source, body, fields, now), now)
 
 
@@ -116,6 +123,14 @@ def events_of(adapter: Source, callback: Callback) -> tuple[Event, ...]:
     return adapter.parse(adapter.verify(callback)).events
 
 
+def named(source: Source, body: JsonValue, user: str | None, now: datetime) -> JsonValue:
+    """Return a body whose sender has this name, where it tells one: not every provider does."""
+    sender = getattr(events_of(source, signed(source, body, now))[0], "sender", None)
+    if user is None or sender is None or sender.name is None:
+        return body
+    return rewritten(source, body, {"sender.name": user}, now)
+
+
 def rewritten(
     source: Source, body: JsonValue, fields: Mapping[str, object], now: datetime
 ) -> JsonValue:
@@ -151,6 +166,8 @@ def rewritten(
 
 def _told(event: Event, name: str) -> object:
     """Return a field of an event, of its content or of its sender. Raises ValueError."""
+    if "." in name:
+        return attrgetter(name)(event)
     parts: tuple[Any, ...] = (event,)
     if isinstance(event, Message):
         parts = (event.content, event.sender, event)

@@ -37,6 +37,36 @@ use = "tests.promises.collecting:collect"
 events = ["message"]
 """
 
+COLLECTOR = """
+[subscribers.collector]
+use = "tests.promises.collecting:collect"
+events = ["message"]
+start = "beginning"
+"""
+
+
+def shared(engine: str, settings: str, subscribers: str = COLLECTOR) -> str:
+    """Return the configuration of bridges that share a journal, from that engine's settings."""
+    return f"""
+[server]
+port = 0
+
+[admin]
+enabled = false
+
+[journal]
+engine = "{engine}"
+
+[journal.{engine}]
+{settings}
+
+[log]
+format = "json"
+
+[adapters.incs]
+tokens = ["{TOKEN}"]
+{subscribers}"""
+
 
 class Server:
     """A server on a folder of its own; it may be started, killed and started again."""

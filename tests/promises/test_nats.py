@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.bridge.journal.nats_servers import NatsServer, cluster, running
-from tests.promises.servers import TOKEN, Bridges, Server
+from tests.promises.servers import TOKEN, Bridges, Server, shared
 from tests.promises.test_kill_loop import body
 
 CLIENTS = 8
@@ -31,33 +31,11 @@ def config(
     patience: str = "10s",
 ) -> str:
     urls = ", ".join(f'"{server.url}"' for server in servers)
-    return f"""
-[server]
-port = 0
-
-[admin]
-enabled = false
-
-[journal]
-engine = "nats"
-
-[journal.nats]
-servers = [{urls}]
-replicas = {replicas}
-timeout = "{timeout}"
-patience = "{patience}"
-
-[log]
-format = "json"
-
-[adapters.incs]
-tokens = ["{TOKEN}"]
-
-[subscribers.collector]
-use = "tests.promises.collecting:collect"
-events = ["message"]
-start = "beginning"
-"""
+    return shared(
+        "nats",
+        f"servers = [{urls}]\nreplicas = {replicas}\n"
+        f'timeout = "{timeout}"\npatience = "{patience}"',
+    )
 
 
 class Client:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bridge.journal.postgres_servers import PostgresServer
-from tests.promises.servers import TOKEN, Bridges
+from tests.promises.servers import COLLECTOR, Bridges, shared
 from tests.promises.test_nats import CLIENTS, Client
 
 KILLS_IN_SHORT = 4
@@ -20,27 +20,7 @@ VICTIMS = ("bridge", "bridge", "bridge", "backend", "backend", "server")
 SHORT = ("bridge", "backend", "server", "bridge")
 
 
-def config(server: PostgresServer) -> str:
-    return f"""
-[server]
-port = 0
-
-[admin]
-enabled = false
-
-[journal]
-engine = "postgres"
-
-[journal.postgres]
-dsn = "{server.dsn}"
-patience = "5s"
-
-[log]
-format = "json"
-
-[adapters.incs]
-tokens = ["{TOKEN}"]
-
+TRACKER = """
 [subscribers.tracker]
 use = "tests.promises.tracking:track"
 events = ["message"]
@@ -49,11 +29,6 @@ start = "beginning"
 first_delay = "0.1s"
 max_delay = "1s"
 tries = 100
-
-[subscribers.collector]
-use = "tests.promises.collecting:collect"
-events = ["message"]
-start = "beginning"
 """
 
 
@@ -87,7 +62,9 @@ async def test_effects_happen_exactly_once(tmp_path: Path, request: pytest.Fixtu
         server.sql(
             "CREATE TABLE effects (id bigserial PRIMARY KEY, conversation text, message text)"
         )
-        async with Bridges(tmp_path, config(server)) as bridges:
+        settings = f'dsn = "{server.dsn}"\npatience = "5s"'
+        configuration = shared("postgres", settings, TRACKER + COLLECTOR)
+        async with Bridges(tmp_path, configuration) as bridges:
             clients = [Client(bridges.servers, number) for number in range(CLIENTS)]
             running = [asyncio.create_task(client.run()) for client in clients]
             for victim in victims:

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.bridge.journal.postgres_servers import PostgresServer
-from tests.promises.servers import TOKEN, Bridges, Server
+from tests.promises.servers import TOKEN, Bridges, Server, shared
 from tests.promises.test_kill_loop import body
 from tests.promises.test_nats import PATIENCE
 
@@ -18,28 +18,7 @@ HANGING = range(8)  # conversations, in both partitions
 OTHERS = range(10, 34)
 
 
-def config(server: PostgresServer) -> str:
-    return f"""
-[server]
-port = 0
-
-[admin]
-enabled = false
-
-[journal]
-engine = "postgres"
-
-[journal.postgres]
-dsn = "{server.dsn}"
-partitions = 2
-poll = "0.05s"
-
-[log]
-format = "json"
-
-[adapters.incs]
-tokens = ["{TOKEN}"]
-
+CRM = """
 [subscribers.crm]
 use = "tests.promises.hanging:collect"
 events = ["message"]
@@ -77,7 +56,8 @@ async def test_a_function_that_hangs_keeps_its_own_conversation_alone(tmp_path: 
         def owners() -> list[str]:
             return server.sql("SELECT owner FROM bridge.cursors WHERE owner > ''").splitlines()
 
-        bridges = Bridges(tmp_path, config(server))
+        settings = f'dsn = "{server.dsn}"\npartitions = 2\npoll = "0.05s"'
+        bridges = Bridges(tmp_path, shared("postgres", settings, CRM))
         one, two = bridges.servers
         try:
             await one.start()

@@ -1,22 +1,34 @@
 """Appending: the events of many callers become one transaction.
 
-What a group is decided on is read without a lock. Where another process has changed some of it
-before the group is written, the group is decided on anew, and after a few times under the lock.
+What a group is decided on is read without a lock: what it is sure to need together, and what
+deciding turns out to need beyond that. `keep` of the schema refuses to write what was decided on
+rows that another process has changed since. Then the group is decided on anew, and after a few
+times under the lock.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import first_keys, first_names
-from bridge.journal.grouping import Append, Appends, decide
-from bridge.journal.lanes import lane_bytes
-from bridge.journal.postgres.database import Connection
-from bridge.journal.postgres.ledger import Behind, Changed, GroupLedger, NotRead
+from bridge.journal.grouping import Append, Appends, Unread, decide
+from bridge.journal.lanes import lane_bytes, lane_text, partition_of
+from bridge.journal.ledger import (
+    Queue,
+    Record,
+    decode_queue,
+    decode_record,
+    encode_record,
+    encode_waiting,
+)
+from bridge.journal.overlay import Ids, Overlay, digest_of_name
+from bridge.journal.postgres.database import HEAD_IS_EMPTY, Connection, Database
 from bridge.journal.protocol import Entry
+from bridge.journal.reading import read_event
 from bridge.journal.waiting import Published
 from bridge.model import Event
 from bridge.model.codec import encode
@@ -27,6 +39,22 @@ if TYPE_CHECKING:
 _GROUP: Final = 256  # events in one transaction
 _WITHOUT_LOCK: Final = 3  # times that a group is decided on before it takes the lock
 _ANSWERS_WITHIN: Final = 2  # times the patience: a group may wait for the one before it
+
+# Each statement costs the client more than the server; so there is one to read and one to write.
+_READ: Final = """
+SELECT 'key', key, same_as, event, position, at FROM $.entries WHERE key = ANY(%(keys)s)
+UNION ALL SELECT 'record', name, tied_to, record, NULL, NULL FROM $.records
+    WHERE name = ANY(%(names)s)
+UNION ALL SELECT 'record', other.name, other.tied_to, other.record, NULL, NULL
+    FROM $.records AS tie JOIN $.records AS other ON other.name = tie.tied_to
+    WHERE tie.name = ANY(%(names)s)
+UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM clock_timestamp())
+    FROM $.queues WHERE %(all)s OR lane = ANY(%(lanes)s) OR keys && %(keys)s
+    OR due <= extract(epoch FROM clock_timestamp())
+UNION ALL SELECT 'head', NULL, NULL, NULL, last, NULL FROM $.head
+"""
+# Whatever is known to be committed is below `last`, unless the server has lost it.
+_KEEP: Final = f"SELECT $.keep({', '.join(['%s'] * 16)}) FROM $.head WHERE last >= %s"  # noqa: S608
 
 
 class Appender:
@@ -55,6 +83,10 @@ class Appender:
         if not self._appends:
             self._appends.add(Append())
 
+    def fail(self, reason: str) -> None:
+        """Refuse whatever waits."""
+        self._appends.fail(JournalError(reason))
+
     async def _commit(self, group: Sequence[Append]) -> None:
         try:
             before, entries, last = await self._keep(group)
@@ -68,32 +100,31 @@ class Appender:
             if last > before:
                 self._journal.committed(before, entries, last)
 
-    def fail(self, reason: str) -> None:
-        """Refuse whatever waits."""
-        self._appends.fail(JournalError(reason))
-
-    # --- the transaction ---------------------------------------------------------------------
+    async def note(self, events: Sequence[Event], connection: Connection) -> None:
+        """Note the terms of events of before, in a transaction that is open."""
+        await self.write([Append(past=events)], connection)
 
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
             try:
-                return await self._database.run(partial(self._write, group), alone=True)
+                return await self._database.run(partial(self.write, group), alone=True)
             except Behind:
                 await self._journal.behind()
             except Changed:
                 pass
-        return await self._database.run(partial(self._write, group, locked=True))
+        return await self._database.run(partial(self.write, group, locked=True))
 
-    async def _write(
+    async def write(
         self, group: Sequence[Append], connection: Connection, *, locked: bool = False
     ) -> tuple[int, list[Entry], int]:
         """Decide what is new, and write it. Raises `Changed`, unless it is `locked` meanwhile."""
         if locked:
             await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
         ledger = GroupLedger(self._database, connection)
-        erases = any(item.erase is not None for item in group)
-        await ledger.read(_needed(group, ledger), all_queues=erases)
+        await ledger.read(
+            _needed(group, ledger), all_queues=any(item.erase is not None for item in group)
+        )
         rows: list[Sequence[bytes]] = []
         publications: list[tuple[int, str, Event, int]] = []
         for item in group:
@@ -123,14 +154,13 @@ class Appender:
 
 def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
     """Return what deciding on these is sure to need."""
-    ids = ledger.ids
     need = NotRead()
     for item in group:
         need.keys.update(item.learned)
-        for event in item.events:
+        for event in (*item.events, *item.past):
             names, lanes = first_names(event)
-            need.keys.update(ids[key] for key in first_keys(event))
-            need.names.update(ids[name] for name in names)
+            need.keys.update(ledger.ids[key] for key in first_keys(event))
+            need.names.update(ledger.ids[name] for name in names)
             need.lanes.update(lanes)
     return need
 
@@ -147,3 +177,158 @@ async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published
             await ledger.read(need)
         else:
             return published, [encode(event) for event, _ in published]
+
+
+class Changed(Exception):
+    """Another process has changed what was read since; nothing is written."""
+
+
+class Behind(Exception):
+    """The server's last position is behind what it had committed; nothing is written."""
+
+
+class NotRead(Unread):
+    """A key, the name of a record, or a lane has not been read yet."""
+
+    def __init__(self, kind: str = "", what: object = None) -> None:
+        self.keys: set[bytes] = set()
+        self.names: set[bytes] = set()
+        self.lanes: set[str] = set()
+        if kind:
+            getattr(self, kind).add(what)
+
+
+class _Seen(dict[Any, Any]):
+    """What has been read of one kind: None where there is nothing."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, what: object) -> None:
+        """Raise `NotRead`."""
+        raise NotRead(self._kind, what)
+
+
+class GroupLedger(Overlay[bytes]):
+    """The `Ledger` of one group of appends. Any of its calls may raise `NotRead`.
+
+    `due` are the lanes with an event whose time to wait is over.
+    """
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self._keys, self._names, self.seen_lanes = _Seen("keys"), _Seen("names"), _Seen("lanes")
+        super().__init__(
+            Ids(digest_of_name),
+            stored_queue=self.seen_lanes.__getitem__,
+            stored_lane=self._stored_lane_of,
+        )
+        self._base: int | None = None  # the last position when reading began
+        self.due: dict[str, float] = {}
+        self._execute = partial(database.execute, connection)
+        self._lane_of_key: dict[bytes, str] = {}
+
+    async def read(self, need: NotRead, *, all_queues: bool = False) -> None:
+        """Read some rows, and what is due. Raises `JournalError`."""
+        values = {
+            "keys": list(need.keys),
+            "names": list(need.names),
+            "lanes": list(map(lane_bytes, need.lanes)),
+            "all": all_queues,
+        }
+        self._keys |= dict.fromkeys(need.keys)
+        self._names |= dict.fromkeys(need.names)
+        self.seen_lanes |= dict.fromkeys(need.lanes)
+        base = None
+        for kind, name, one, other, position, at in await (
+            await self._execute(_READ, values)
+        ).fetchall():
+            if kind == "key":
+                self._keys[name] = position, at, one, other
+            elif kind == "record":
+                self._names[name] = one if other is None else decode_record(other)
+            elif kind == "queue":
+                self._read_queue(decode_queue(lane_text(name), one), is_due=at <= 0)
+            else:
+                base = position
+        if base is None:
+            raise JournalError(HEAD_IS_EMPTY)
+        self._base = base if self._base is None else self._base
+
+    def _read_queue(self, queue: Queue, *, is_due: bool) -> None:
+        self.seen_lanes[queue.lane] = queue
+        for item in queue.items:
+            self._lane_of_key |= {self.ids[key]: queue.lane for key in item.keys}
+        if is_due and queue.due is not None:
+            self.due[queue.lane] = queue.due
+
+    def has_key(self, key: bytes) -> bool:
+        """See `Overlay.has_key`."""
+        return self._keys[key] is not None
+
+    def stored_event(self, key: bytes) -> Event | bytes | None:
+        """See `Overlay.stored_event`."""
+        if (found := self._keys[key]) is None:
+            return None
+        position, at, same_as, event = found
+        other: bytes | None = same_as
+        return other if event is None else read_event(event, position, at)
+
+    def stored_record(self, name: bytes) -> Record | bytes | None:
+        """See `Overlay.stored_record`."""
+        found: Record | bytes | None = self._names[name]
+        return found
+
+    def _stored_lane_of(self, key: bytes) -> str | None:
+        self.has_key(key)  # what waits under it was read with it
+        return self._lane_of_key.get(key)
+
+    async def keep(
+        self, rows: Sequence[Sequence[bytes]], partitions: int, known: int
+    ) -> tuple[int, int]:
+        """Write entries, the records and the queues; return the last position before and after.
+
+        Raises `Changed`, or `Behind` where the last position is lower than one that is `known`.
+        """
+        records = [
+            (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
+            for name, found in self.records.items()
+        ]
+        queues = [
+            (lane_bytes(lane), encode_waiting(queue.items) if queue.items else b"")
+            for lane, queue in self.queues.items()
+        ]
+        if not (rows or records or queues):
+            return self._base or 0, self._base or 0
+        waiting = [(key, lane_bytes(lane)) for key, lane in self.lanes.items() if lane is not None]
+        values = (
+            self._base,
+            list(self._keys),
+            list(self._names),
+            bytes(partition_of(row[1], partitions) for row in rows),
+            *_columns(rows, 4),
+            *_columns(records, 3),
+            *_columns(queues, 2),
+            [_seconds(queue) for queue in self.queues.values()],
+            *_columns(waiting, 2),
+            known,
+        )
+        kept = await (await self._execute(_KEEP, values)).fetchone()
+        if kept is None:
+            raise Behind
+        (before,) = kept
+        if before is None:
+            raise Changed
+        return before, before + 2 * max(1, len(rows))
+
+
+def _columns(rows: Sequence[Sequence[bytes]], width: int) -> Sequence[list[bytes]]:
+    return [*map(list, zip(*rows, strict=True))] if rows else [[]] * width
+
+
+def _seconds(queue: Queue) -> float:
+    """Return how long a queue's first event has still to wait, whatever the clock says."""
+    if not queue.items:
+        return 0.0
+    due = queue.items[0].due or 0.0
+    return max(0.0, min(due - queue.items[0].event.received_at.timestamp(), due - time.time()))

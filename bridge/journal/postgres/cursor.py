@@ -64,8 +64,6 @@ class SubscriberCursor:
         """See `Cursor.position`; it lies before whatever has been read and is not settled."""
         return next(iter(self._open), self._position + 1) - 1
 
-    # --- what this process serves ------------------------------------------------------------
-
     async def begin(self, positions: Mapping[int, int]) -> None:
         """Serve partitions from their positions on, once `waiting` has been called."""
         rows = await self._journal.database.rows(
@@ -108,8 +106,6 @@ class SubscriberCursor:
         self.reached = 0
         await self.begin({number: each.settled for number, each in self.partitions.items()})
         await self.waiting()
-
-    # --- reading ---------------------------------------------------------------------------
 
     async def read(self, limit: int) -> Sequence[Entry]:
         """See `Cursor.read`."""
@@ -162,8 +158,6 @@ class SubscriberCursor:
     def _partition_of(self, lane: str) -> int:
         return partition_of(lane_bytes(lane), self._journal.partitions)
 
-    # --- settling ----------------------------------------------------------------------------
-
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`; of partitions that another process serves now, nothing is kept.
 
@@ -206,8 +200,6 @@ class SubscriberCursor:
     def _advanced(self, settled: Mapping[int, int]) -> tuple[object, ...]:
         return list(settled), list(settled.values()), self.name, self._journal.owner
 
-    # --- held entries ------------------------------------------------------------------------
-
     async def waiting(self) -> Mapping[str, float]:
         """See `Cursor.waiting`; of the partitions that this process serves now."""
         told = tuple(self.partitions.values())
@@ -236,8 +228,6 @@ class SubscriberCursor:
         if partition is None and is_under_way:
             raise JournalError("another process serves the conversation now")
         return None if partition is None or (partition.leaving and not is_under_way) else partition
-
-    # --- effects of the subscriber's own -------------------------------------------------------
 
     @asynccontextmanager
     async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:

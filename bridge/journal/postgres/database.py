@@ -7,20 +7,20 @@ import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import cache
-from struct import Struct
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cache, partial
+from typing import Any, Final, TypeAlias, TypeVar
 
+import attrs
 import psycopg
 from psycopg import errors
-from psycopg.abc import Buffer
-from psycopg.adapt import Dumper
+from psycopg.conninfo import conninfo_attempts
+from psycopg.types.array import ListBinaryDumper
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.settings import PostgresSettings
+from bridge.threads import in_thread
 
 T = TypeVar("T")
 
@@ -30,59 +30,50 @@ Cursor: TypeAlias = psycopg.AsyncCursor[Row]
 Values: TypeAlias = Sequence[object] | Mapping[str, object]
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
 
-_BYTEA: Final = psycopg.adapters.types["bytea"].oid
-_ARRAY: Final = Struct("!5i")
-_EMPTY: Final = Struct("!3i").pack(0, 0, _BYTEA)
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
 _VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
+HEAD_IS_EMPTY: Final = (
+    "the table head has lost its only row: restore it, with a position beyond all in entries"
+)
 NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
-PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
-# Where a process stops with a transaction open, others wait for it no longer than this.
-_LIMITS: Final = """
-SELECT set_config('idle_in_transaction_session_timeout', '10s', true),
-    set_config('lock_timeout', '10s', true)
+_PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+# Where a process stops with a transaction open, others wait for it no longer than ten seconds. How
+# long a statement may take is said here for each use, and a plan that was made while a table was
+# empty, and is kept while it grows, must use its index.
+_SESSION: Final = """
+SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '10s', %(local)s),
+    set_config('lock_timeout', '10s', %(local)s), set_config('statement_timeout', '0', %(local)s),
+    set_config('default_transaction_isolation', 'read committed', %(local)s),
+    set_config('enable_seqscan', 'off', %(local)s), set_config('jit', 'off', %(local)s)
 """
-# A plan that was made while a table was empty, and is kept while it grows, must use its index.
-_OPTIONS: Final = (
-    "-c idle_in_transaction_session_timeout=10s -c lock_timeout=10s "
-    "-c enable_seqscan=off -c jit=off"
-)
+_AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN"
+_SET: Final = {"local": False}
+_SET_HERE: Final = {"local": True}
 # It warns of each connection that was lost; what that means is said here.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
-
-
-class Column(list[bytes]):
-    """The values of a parameter `bytea[]`, of which there are many: written in a few steps."""
-
-
-class _ColumnDumper(Dumper):
-    """Writes an array as https://github.com/postgres/postgres `array_recv` reads it."""
-
-    format = psycopg.pq.Format.BINARY
-    oid = psycopg.adapters.types["bytea"].array_oid
-
-    def dump(self, obj: Column) -> Buffer:
-        """Return dimensions, flags, the type and the length, and each value after its length."""
-        parts = [_ARRAY.pack(1, 0, _BYTEA, len(obj), 1) if obj else _EMPTY]
-        for each in obj:
-            parts += (len(each).to_bytes(4), each)
-        return b"".join(parts)
 
 
 class Away(JournalError):
     """The server cannot be reached, or cannot do it now; another try may succeed."""
 
 
-def told(error: BaseException) -> str:
-    """Return what is wrong, on one line; the server's texts quote no values."""
-    state = getattr(error, "sqlstate", None)
-    first = str(error).strip().partition("\n")[0]
-    return f"PostgreSQL: {first or type(error).__name__}{f' ({state})' if state else ''}"
+@contextmanager
+def telling() -> Iterator[None]:
+    """Raise `JournalError`, which is `Away` where it may pass, for what psycopg raises.
+
+    It tells what is wrong, on one line; the server's texts quote no values.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        told = f"PostgreSQL: {first}{f' ({error.sqlstate})' if error.sqlstate else ''}"
+        raise (Away if isinstance(error, _PASSING) else JournalError)(told) from error
 
 
 class _Lent(psycopg.AsyncConnection[Row]):
@@ -110,33 +101,6 @@ def ending_within(seconds: float, connection: Connection) -> Iterator[None]:
     What waits for the server raises an OperationalError at once. A cancellation would ask the
     server to cancel the statement, and wait for its answer.
     """
-    loop = asyncio.get_running_loop()
-    with _cut_off(connection, lambda cut: loop.call_later(seconds, cut)):
-        yield
-
-
-@contextmanager
-def blocking_within(seconds: float, connection: psycopg.Connection[Row]) -> Iterator[None]:
-    """Do as `ending_within` for a connection that blocks its thread."""
-
-    def later(cut: Callable[[], None]) -> threading.Timer:
-        timer = threading.Timer(seconds, cut)
-        timer.daemon = True
-        timer.start()
-        return timer
-
-    with _cut_off(connection, later):
-        yield
-
-
-class _Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-@contextmanager
-def _cut_off(
-    connection: psycopg.BaseConnection[Row], later: Callable[[Callable[[], None]], _Timer]
-) -> Iterator[None]:
     is_cut = False
 
     def cut() -> None:
@@ -148,7 +112,7 @@ def _cut_off(
         ):
             end.shutdown(socket.SHUT_RDWR)
 
-    timer = later(cut)
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
     try:
         yield
     except psycopg.Error as error:
@@ -159,38 +123,19 @@ def _cut_off(
         timer.cancel()
 
 
+@attrs.define
 class _Pool:
-    """At most so many connections, made when they are needed and kept while they work."""
+    """Connections that are made when they are needed, by `connect`, and kept while they work."""
 
-    def __init__(self, most: int, connect: Callable[[], Awaitable[Connection]]) -> None:
-        self._free = asyncio.Semaphore(most)
-        self._connect = connect
-        self._idle: list[Connection] = []
-        self.closed = True
+    free: asyncio.Semaphore
+    connect: Callable[[], Awaitable[Connection]]
+    idle: list[Connection] = attrs.field(factory=list)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Give a connection, which commits each statement. Raises `JournalError` if closed."""
-        self._check_open()
-        async with self._free:
-            connection = self._idle.pop() if self._idle else await self._connect()
-            try:
-                yield connection
-            finally:
-                if self.closed or connection.info.transaction_status is not _IDLE:
-                    await self.close(connection)  # where one is lost, the others are likely to be
-                else:
-                    self._idle.append(connection)
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise JournalError("the journal is not open")
-
-    async def close(self, *more: Connection) -> None:
-        """Close what is idle, and these."""
-        idle, self._idle = self._idle, []
-        for connection in (*idle, *more):
-            await connection.close()
+async def _close(pool: _Pool) -> None:
+    idle, pool.idle = pool.idle, []
+    for connection in idle:
+        await connection.close()
 
 
 class Database:
@@ -210,43 +155,72 @@ class Database:
             f"{parts.get('host', 'this machine')}"
         )
         self.qualified = cache(self._qualified)
-        self._settings = settings
+        self.pooler = settings.pooler
+        self.closed = True
         self._arguments: dict[str, Any] = {
             "prepare_threshold": None if settings.pooler else 2,
             "connect_timeout": max(2, round(self.patience / 2)),
             "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
             "application_name": NAME,
             **parts,
+            "client_encoding": "utf8",
         }
-        self._own = _Pool(_OWN, self.connect)
-        self._effects = _Pool(settings.connections, self._lend)
+        self._own = _Pool(asyncio.Semaphore(_OWN), self.connect)
+        self._effects = _Pool(
+            asyncio.Semaphore(settings.connections), partial(self._connect, _Lent)
+        )
 
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
-    def open(self) -> None:
-        """Be ready to connect."""
-        self._own.closed = self._effects.closed = False
-
     async def close(self) -> None:
         """Close all connections."""
-        self._own.closed = self._effects.closed = True
-        await self._own.close()
-        await self._effects.close()
+        self.closed = True
+        for pool in (self._own, self._effects):
+            await _close(pool)
 
     async def connect(self, owner: str = "") -> Connection:
         """Return a connection that commits each statement, and shows whose it is."""
-        arguments = self._arguments
-        if not self._settings.pooler:  # which may take no options
-            arguments = arguments | {"options": f"{arguments.get('options', '')} {_OPTIONS}"}
-        if owner:
-            arguments = arguments | {"application_name": f"{NAME} {owner}"}
-        connection = await psycopg.AsyncConnection.connect(autocommit=True, **arguments)
-        connection.adapters.register_dumper(Column, _ColumnDumper)
+        shown = {"application_name": f"{NAME} {owner}"} if owner else {}
+        connection = await self._connect(psycopg.AsyncConnection, **shown)
+        connection.adapters.register_dumper(list, ListBinaryDumper)
+        if self.pooler:  # where nothing can be set for longer than a transaction
+            return connection
+        try:
+            with ending_within(self.ends_within, connection):
+                ((pid, *_),) = await (await connection.execute(_SESSION, _SET)).fetchall()
+        except BaseException:
+            await connection.close()
+            raise
+        if pid != connection.info.backend_pid:
+            await connection.close()
+            raise JournalError(
+                "dsn leads to a pooler such as pgbouncer: set pooler = true in "
+                "[journal.postgres], or let dsn lead to the server itself"
+            )
         return connection
 
-    async def _lend(self) -> Connection:
-        return await _Lent.connect(autocommit=True, **self._arguments)
+    async def _connect(self, kind: type[Connection], **more: str) -> Connection:
+        if self.closed:
+            raise JournalError("the journal is not open")
+        arguments = self._arguments | more
+        # The event loop's executor, where psycopg looks up names, others may fill or shut down.
+        attempts = await in_thread(conninfo_attempts, arguments)
+        for key in ("host", "hostaddr", "port"):
+            if any(attempt.get(key) for attempt in attempts):
+                arguments[key] = ",".join(str(attempt.get(key) or "") for attempt in attempts)
+        return await kind.connect(autocommit=True, **arguments)
+
+    @asynccontextmanager
+    async def _from(self, pool: _Pool) -> AsyncIterator[Connection]:
+        async with pool.free:
+            connection = pool.idle.pop() if pool.idle else await pool.connect()
+            try:
+                yield connection
+            finally:
+                pool.idle.append(connection)
+                if self.closed or connection.info.transaction_status is not _IDLE:
+                    await _close(pool)  # where one is lost, the others are likely to be
 
     @asynccontextmanager
     async def connection(self, within: float | None = None) -> AsyncIterator[Connection]:
@@ -254,12 +228,14 @@ class Database:
 
         Raises `JournalError`, which is `Away` where it may pass.
         """
-        try:
-            async with self._own.connection() as connection:
+        with telling():
+            async with self._from(self._own) as connection:
                 with ending_within(within or self.ends_within, connection):
-                    yield connection
-        except psycopg.Error as error:
-            raise (Away if isinstance(error, PASSING) else JournalError)(told(error)) from error
+                    try:
+                        yield connection
+                    except errors.ReadOnlySqlTransaction:
+                        await connection.close()  # another server may be the primary by now
+                        raise
 
     @asynccontextmanager
     async def transaction(self, within: float | None = None) -> AsyncIterator[Connection]:
@@ -269,25 +245,36 @@ class Database:
             connection.pipeline(),
             connection.transaction(),
         ):
-            if self._settings.pooler:
-                await connection.execute(_LIMITS)
+            if self.pooler:
+                await connection.execute(_SESSION, _SET_HERE)
             yield connection
 
     @asynccontextmanager
     async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
-        None where the `first` statement returns false; it shares a round trip with the begin.
+        None where the `first` statement returns false; it shares a round trip with the begin, and
+        both are tried again for a passing reason.
         These connections are others than the journal's own, so that subscribers who wait for an
-        append cannot keep it from having one. Raises what psycopg does.
+        append cannot keep it from having one. Nothing that was set on one before is left of it.
         """
-        async with self._effects.connection() as connection:
+
+        async def begin() -> tuple[AsyncExitStack, Connection, bool]:
+            async with AsyncExitStack() as resources:
+                with telling():
+                    connection = await resources.enter_async_context(self._from(self._effects))
+                    with ending_within(self.ends_within, connection):
+                        cursor = psycopg.AsyncClientCursor(connection)
+                        await cursor.execute(f"{_AFRESH}; {self.qualified(first)}", values)
+                        while cursor.nextset():
+                            pass
+                        ((may,),) = await cursor.fetchall()
+                return resources.pop_all(), connection, may
+
+        resources, connection, may = await self._again(begin, self.patience)
+        async with resources:
             try:
-                cursor = psycopg.AsyncClientCursor(connection)
-                with ending_within(self.ends_within, connection):
-                    await cursor.execute(f"BEGIN; {self.qualified(first)}", values)
-                cursor.nextset()
-                yield connection if await cursor.fetchone() == (True,) else None
+                yield connection if may else None
                 with ending_within(self.ends_within, connection):
                     await _commit(connection)
             except BaseException:
@@ -295,22 +282,29 @@ class Database:
                     await psycopg.AsyncConnection.rollback(connection)
                 raise
 
-    async def run(self, work: Work[T], *, alone: bool = False) -> T:
+    async def run(self, work: Work[T], *, alone: bool = False, patience: float | None = None) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.
 
         One statement `alone` needs no transaction.
         """
-        until = asyncio.get_running_loop().time() + self.patience
+        patience = patience or self.patience
+        lend = self.connection if alone else self.transaction
+
+        async def attempt() -> T:
+            async with lend(ANSWERS_WITHIN * patience) as connection:
+                return await work(connection)
+
+        return await self._again(attempt, patience)
+
+    async def _again(self, attempt: Callable[[], Awaitable[T]], patience: float) -> T:
+        until = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                async with self.connection() if alone else self.transaction() as connection:
-                    return await work(connection)
+                return await attempt()
             except Away:
                 if asyncio.get_running_loop().time() + AFTER_FAILURE > until:
                     raise
                 await asyncio.sleep(AFTER_FAILURE)
-
-    # --- statements --------------------------------------------------------------------------
 
     async def execute(self, connection: Connection, statement: str, values: Values = ()) -> Cursor:
         """Run one statement; its rows come as the server's own bytes."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
-
-import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.dialect import Dialect, Row
@@ -19,10 +18,10 @@ from bridge.journal.lanes import lane_bytes, lane_text
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.newest import Newest
 from bridge.journal.overlay import digest
-from bridge.journal.postgres import housekeeping, schema
+from bridge.journal.postgres import schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
-from bridge.journal.postgres.database import Away, Connection, Database
+from bridge.journal.postgres.database import HEAD_IS_EMPTY, Connection, Database
 from bridge.journal.postgres.database import Cursor as DatabaseCursor
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.settings import PostgresSettings
@@ -31,7 +30,6 @@ from bridge.journal.sql import SqlJournal
 from bridge.model import Event
 from bridge.settings import JournalSettings
 from bridge.supervised import Deaths, Tasks
-from bridge.threads import in_thread
 
 T = TypeVar("T")
 
@@ -41,6 +39,9 @@ _DAY: Final = 86400.0
 _LARGEST_PAGE: Final = 8 << 20  # bytes of JSON
 _NEWEST: Final = 4096  # entries in memory
 _PURGED: Final = "\r"  # no subscriber is called that
+_WINDOW: Final = 4000  # positions that a step of the sweep looks at
+_ANSWERS_WITHIN: Final = 4.0  # seconds: whether the server is well
+_FAR: Final = 1 << 20  # positions; other processes may know of more than this one
 _DIALECT: Final = Dialect(
     cursors="$.cursors",
     serves="entries.partition = cursors.partition",
@@ -64,6 +65,43 @@ _DIALECT: Final = Dialect(
     read_lane=lane_text,
     stride=2,
 )
+
+# A step over the oldest entries. Up to the limit one stays for whoever waits for it: the subscriber
+# that is furthest behind, those that hold it, and its dead letters.
+_SWEEP: Final = """
+WITH few AS (
+    SELECT position, extract(epoch FROM now()) - at AS age, (
+        position <= (SELECT coalesce(min(position), 9223372036854775807) FROM $.cursors)
+        AND NOT EXISTS (SELECT FROM $.held WHERE held.position = entries.position)
+        AND NOT EXISTS (SELECT FROM $.dead WHERE dead.position = entries.position)
+    ) AS is_done FROM $.entries WHERE position > :after ORDER BY position LIMIT :step
+), gone AS (
+    DELETE FROM $.entries USING few WHERE entries.position = few.position
+    AND age > :keep AND (is_done OR age > :limit) RETURNING is_done
+)
+SELECT max(position), bool_or(age > :keep), (SELECT count(*) FROM gone WHERE NOT is_done),
+    set_config('synchronous_commit', 'off', true)
+FROM few
+"""
+_AFTERWARDS: Final = (
+    "DELETE FROM $.held WHERE NOT EXISTS (SELECT FROM $.entries WHERE position = held.position)",
+    "DELETE FROM $.dead WHERE NOT EXISTS (SELECT FROM $.entries WHERE position = dead.position)",
+    # What transactions have taken is known by the position once that is beyond it. A crash that
+    # loses the position loses this too, which comes after it in the log.
+    """
+    DELETE FROM $.done USING $.cursors WHERE done.subscriber = cursors.subscriber
+    AND done.partition = cursors.partition AND done.position <= cursors.position AND NOT EXISTS (
+        SELECT FROM $.held WHERE held.subscriber = done.subscriber AND held.position = done.position
+    )
+    """,
+    """
+    DELETE FROM $.records
+    WHERE position < coalesce((SELECT min(position) FROM $.entries), 9223372036854775807)
+    """,
+    "DELETE FROM $.states WHERE expires_at < extract(epoch FROM now())",
+)
+# What an append does, with nothing to append.
+_REHEARSAL: Final = f"SELECT $.keep(NULL, {', '.join(['NULL'] * 15)})"
 
 
 class PostgresJournal(SqlJournal):
@@ -108,6 +146,7 @@ class PostgresJournal(SqlJournal):
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self._members = Members(self)
+        self.partitions = self.settings.partitions
         self.confirmed = 0  # the last position that the server itself has told
 
     @property
@@ -120,16 +159,18 @@ class PostgresJournal(SqlJournal):
         """See `Journal.location`."""
         return self.database.where
 
-    # --- opening and closing ---------------------------------------------------------------
-
     async def __aenter__(self) -> Self:
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
             resources.push_async_callback(self.database.close)
-            self.database.open()
-            self.partitions = await in_thread(schema.prepare, self.settings)
-            ((last,),) = await self.database.rows("SELECT last FROM $.head")
+            self.database.closed = False
+            self.partitions, doubts = await schema.prepare(
+                self.database, self.settings.partitions, self.appender.note
+            )
+            for doubt in doubts:
+                _LOG.warning("%s", doubt)
+            last = await self._last()
             self.tail.open(last)
             self.confirmed = last
             self._tasks = Tasks("journal", self._deaths)
@@ -141,16 +182,13 @@ class PostgresJournal(SqlJournal):
                 self._sweep,
             ):
                 self._tasks.start(run.__qualname__, run)
-            await self._joined()
+            try:
+                async with asyncio.timeout(self.database.ends_within):
+                    await self._members.joined.wait()
+            except TimeoutError:
+                raise JournalError("PostgreSQL: the server does not answer") from None
             self._resources = resources.pop_all()
         return self
-
-    async def _joined(self) -> None:
-        try:
-            async with asyncio.timeout(self.database.ends_within):
-                await self._members.joined.wait()
-        except TimeoutError:
-            raise Away("PostgreSQL: the server does not answer") from None
 
     async def __aexit__(self, *_: object) -> None:
         """Let others go on, and disconnect; callers that wait get a `JournalError`."""
@@ -161,8 +199,6 @@ class PostgresJournal(SqlJournal):
         await self._tasks.close()
         self.appender.fail("the journal was closed")
         await self._members.leave()
-
-    # --- appending -------------------------------------------------------------------------
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`.
@@ -181,16 +217,27 @@ class PostgresJournal(SqlJournal):
         self._members.announce_last(last)
 
     async def behind(self) -> None:
-        """Go on where the server is behind what it had committed, and tell that."""
+        """Let positions begin beyond what is known, where the server is behind that, and tell it.
+
+        It has lost what it had committed. If positions came twice, then subscribers, who are beyond
+        them, would not be given what comes.
+        """
         self._losses += 1
-        await housekeeping.go_beyond(self.database, self.confirmed)
+        if await self._change(
+            "UPDATE $.head SET last = :known + :far WHERE last < :known",
+            known=self.confirmed,
+            far=_FAR,
+        ):
+            _LOG.critical(
+                "PostgreSQL has lost the last of what it had committed: it was restored from a "
+                "backup, or a standby without all of it was promoted; what comes from now on is "
+                "kept"
+            )
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
         self.tail.check()
         await self.appender.put(Append(learned=digests))
-
-    # --- what others do ------------------------------------------------------------------------
 
     async def heard(self, word: str) -> None:
         """Take note of what another process announces."""
@@ -217,8 +264,6 @@ class PostgresJournal(SqlJournal):
     def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
         """See `SharedJournal.watch`."""
         self._changed = changed
-
-    # --- cursors -----------------------------------------------------------------------------
 
     async def subscribe(self, name: str, *, start: Start = Start.END) -> Cursor:
         """See `Journal.subscribe`."""
@@ -247,9 +292,14 @@ class PostgresJournal(SqlJournal):
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
         if not isinstance(start, int):
-            ((last,),) = await self.database.rows("SELECT last FROM $.head")
-            start = last if start is Start.END else 0
+            start = await self._last() if start is Start.END else 0
         return EphemeralCursor(start, self.tail.next_after)
+
+    async def _last(self) -> int:
+        rows = await self.database.rows("SELECT last FROM $.head")
+        if not rows:
+            raise JournalError(HEAD_IS_EMPTY)
+        return int(rows[0][0])
 
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
@@ -276,8 +326,6 @@ class PostgresJournal(SqlJournal):
             most=_LARGEST_PAGE,
         )
 
-    # --- statements --------------------------------------------------------------------------
-
     async def _rows(
         self, statement: str, make: Callable[[Row], T], **values: object
     ) -> tuple[T, ...]:
@@ -289,8 +337,6 @@ class PostgresJournal(SqlJournal):
 
         first, *_ = await self.database.run(work, alone=len(statements) == 1)
         return first.rowcount
-
-    # --- what operators ask --------------------------------------------------------------------
 
     async def find(self, key: str) -> Entry | None:
         """See `Journal.find`."""
@@ -326,8 +372,6 @@ class PostgresJournal(SqlJournal):
         self._members.announce(subscriber)
         return count
 
-    # --- erasing somebody --------------------------------------------------------------------
-
     async def _erase_waiting(self, whom: Subject) -> int:
         return (await self.appender.put(Append(erase=whom))).erased
 
@@ -341,13 +385,33 @@ class PostgresJournal(SqlJournal):
         """
         self.tail.clear()
         self._members.announce(_PURGED)
-        await housekeeping.vacuum(self.database)
-
-    # --- keeping house -----------------------------------------------------------------------
+        tables = ", ".join(
+            f"$.{name}" for name in ("entries", "records", "queues", "held", "states")
+        )
+        try:
+            async with self.database.connection(math.inf) as connection:
+                await self.database.execute(connection, f"VACUUM {tables}")
+        except JournalError as error:
+            _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", error)
 
     async def retain(self) -> None:
-        """Delete now what need not be kept; one process at a time does."""
-        await housekeeping.sweep(self.database, self._keep, self._absolute_limit)
+        """Delete now what is older than `keep` and done with, and all beyond `absolute_limit`."""
+        overdue, upto, is_old = 0, 0, True
+        keep, limit = self._keep, self._absolute_limit
+        while is_old:
+            step = {"after": upto, "step": _WINDOW, "keep": keep, "limit": limit}
+            ((upto, is_old, waited_for, _),) = await self.database.rows(_SWEEP, step)
+            overdue += waited_for
+            await asyncio.sleep(0)
+        if overdue:
+            _LOG.warning(
+                "past the absolute limit of %d s and deleted: %d entries that somebody had yet to "
+                "take, or had as dead letters",
+                limit,
+                overdue,
+            )
+        for statement in _AFTERWARDS:
+            await self.database.change(statement)
 
     async def _sweep(self) -> None:
         while True:
@@ -358,8 +422,21 @@ class PostgresJournal(SqlJournal):
                 _LOG.warning("old entries cannot be deleted now: %s", error)
 
     async def health(self) -> Health:
-        """See `Journal.health`: asks the server whether it would take an event."""
-        health = await housekeeping.health(self.database)
-        if health.ready and self._members.fault is not None:
-            health = Health(ready=False, reason=self._members.fault)
-        return attrs.evolve(health, losses=self._losses, deaths=self._deaths.count)
+        """See `Journal.health`: tries whether the server would take an append, and all else."""
+        reason = self._members.fault
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN):
+                await self.database.run(self._rehearse, alone=True, patience=1)
+        except TimeoutError:
+            reason = "PostgreSQL does not answer"
+        except JournalError as error:
+            reason = str(error)
+        losses, deaths = self._losses, self._deaths.count
+        return Health(ready=reason is None, reason=reason, losses=losses, deaths=deaths)
+
+    async def _rehearse(self, connection: Connection) -> None:
+        async with connection.transaction(force_rollback=True):
+            await schema.refuse_lacks(connection, self.database.schema)
+            tried = await self.database.execute(connection, _REHEARSAL)
+            if await tried.fetchone() == (None,):
+                raise JournalError(HEAD_IS_EMPTY)

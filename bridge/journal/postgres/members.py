@@ -14,18 +14,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-import psycopg
-
 from bridge.errors import JournalError
 from bridge.journal.postgres.database import (
     AFTER_FAILURE,
+    HEAD_IS_EMPTY,
     NAME,
-    PASSING,
+    Away,
     Connection,
     ending_within,
-    told,
+    telling,
 )
-from bridge.journal.postgres.ledger import HEAD_IS_EMPTY
 
 if TYPE_CHECKING:
     from bridge.journal.postgres.cursor import SubscriberCursor
@@ -37,8 +35,13 @@ LAST: Final = "\n"  # before a position; no subscriber's name begins so
 _GONE: Final = 2.0  # seconds
 _SILENT: Final = 10.0
 
+# The row of a process that others took for dead is made anew: what nobody has claimed it goes on
+# to serve.
 _LOOK: Final = f"""
-WITH me AS (UPDATE $.members SET beat = beat + 1, serves = %s WHERE owner = %s)
+WITH me AS (
+    INSERT INTO $.members (owner, listens, serves) VALUES (%s, %s, %s)
+    ON CONFLICT (owner) DO UPDATE SET beat = members.beat + 1, serves = excluded.serves
+)
 SELECT last, (SELECT min(due) FROM $.queues) - extract(epoch FROM clock_timestamp()),
     owner, beat, serves, listens AND NOT EXISTS (
         SELECT FROM pg_stat_activity WHERE application_name = '{NAME} ' || owner
@@ -49,7 +52,6 @@ _ANNOUNCE: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, word)
 FROM unnest(%s::text[]) AS word
 """
-_MINE: Final = "SELECT subscriber, partition FROM $.cursors WHERE owner = %s"
 _PUT_BACK: Final = """
 INSERT INTO $.cursors (subscriber, owner, partition, position)
 SELECT %s, %s, partition, position
@@ -67,7 +69,7 @@ _CLAIM: Final = """
 WITH free AS MATERIALIZED (
     SELECT subscriber, partition FROM $.cursors
     WHERE subscriber = %s AND (owner IS NULL OR owner NOT IN (SELECT owner FROM $.members))
-    AND partition <> ALL(%s)
+    AND partition <> ALL(%s::smallint[])
     ORDER BY partition LIMIT %s FOR UPDATE SKIP LOCKED
 )
 UPDATE $.cursors SET owner = %s FROM free
@@ -93,7 +95,10 @@ class Members:
         self._poll, self._listens = journal.settings.poll, not journal.settings.pooler
         self._next_look = self._poll  # in seconds
         self._channel = f"bridge_{journal.settings.schema}"
-        self._seen: dict[str, tuple[int, float]] = {}  # beats, and since when they stand still
+        self._seen: dict[
+            str, tuple[int, float]
+        ] = {}  # others' beats, and since when they stand still
+        self._looked_at = 0.0
         self._looking = asyncio.Lock()
         self._announced: set[str] = set()
         self._to_announce = asyncio.Event()
@@ -101,35 +106,25 @@ class Members:
     async def run(self) -> None:
         """Beat, listen, and serve a fair share, with a new connection whenever one is lost."""
         while True:
+            self._seen = {}  # whoever lost the connection too has time to come back
             try:
-                async with await self._database.connect(self.owner) as connection:
-                    await self._take_part(connection)
-            except (psycopg.Error, JournalError) as error:
-                if isinstance(error, (*PASSING, JournalError)):
-                    _LOG.debug("the server is away: %s", told(error))
-                elif self.fault is None:  # it does not pass by itself
-                    self.fault = told(error)
-                    _LOG.critical("subscribers are not served as they should be: %s", self.fault)
-                await asyncio.sleep(AFTER_FAILURE)
-
-    async def _take_part(self, connection: Connection) -> None:
-        """Return where others took this process for dead: it begins anew under another name."""
-        self._seen = {}  # whoever lost the connection too has time to come back
-        with ending_within(self._database.ends_within, connection):
-            if self._listens:
-                await connection.execute(f'LISTEN "{self._channel}"')
-            if not self.joined.is_set():
-                join = "INSERT INTO $.members (owner, listens) VALUES (%s, %s)"
-                await self._database.execute(connection, join, (self.owner, self._listens))
-                self.joined.set()
-        while await self._look(connection):
-            self.fault = None
-            await self._listen(connection)
-        _LOG.warning("this process was taken for dead, and what it served is served by others")
-        self.owner = uuid4().hex
-        self.joined.clear()
-        for cursor in self._journal.cursors.values():
-            cursor.partitions.clear()
+                with telling():
+                    async with await self._database.connect(self.owner) as connection:
+                        with ending_within(self._database.ends_within, connection):
+                            if self._listens:
+                                await connection.execute(f'LISTEN "{self._channel}"')
+                        while True:
+                            await self._look(connection)
+                            self.joined.set()
+                            self.fault = None
+                            await self._listen(connection)
+            except Away as error:
+                _LOG.debug("the server is away: %s", error)
+            except JournalError as error:  # it does not pass by itself
+                if self.fault is None:
+                    self.fault = str(error)
+                    _LOG.critical("subscribers are not served as they should be: %s", error)
+            await asyncio.sleep(AFTER_FAILURE)
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""
@@ -141,15 +136,16 @@ class Members:
             for word in words:
                 await self._journal.heard(word)
 
-    async def _look(self, connection: Connection) -> bool:
-        """Beat, and see what there is to do; return whether others count this process in."""
+    async def _look(self, connection: Connection) -> None:
+        """Beat, and see what there is to do."""
         async with self._looking:
             with ending_within(self._database.ends_within, connection):
-                return await self._look_around(connection)
+                await self._look_around(connection)
 
-    async def _look_around(self, connection: Connection) -> bool:
+    async def _look_around(self, connection: Connection) -> None:
         known = self._journal.confirmed
-        values = (sorted(self._journal.cursors), self.owner)
+        cursors = dict(self._journal.cursors)
+        values = (self.owner, self._listens, sorted(cursors))
         members = await (await self._database.execute(connection, _LOOK, values)).fetchall()
         if not members:
             raise JournalError(HEAD_IS_EMPTY)
@@ -164,40 +160,41 @@ class Members:
         elif due_in is not None:
             self._journal.appender.look_for_due()
         now, before, self._seen = time.monotonic(), self._seen, {}
-        served = []
+        if now - self._looked_at > self._poll + _GONE:
+            before = {}  # the server or this process stood still: nobody could look
+        self._looked_at = now
+        served, counted_in = [], not self.joined.is_set()
         for *_, owner, beat, serves, is_gone in members:
+            if owner == self.owner or owner is None:
+                counted_in = True
+                continue
             seen = before.get(owner)
             self._seen[owner] = seen if seen is not None and seen[0] == beat else (beat, now)
-            if owner == self.owner or owner is None:
-                continue
             if now - self._seen[owner][1] > (_GONE if is_gone else _SILENT):
                 _LOG.warning("the bridge process %s has stopped; others go on with its work", owner)
                 remove = "DELETE FROM $.members WHERE owner = %s AND beat = %s"
                 await self._database.execute(connection, remove, (owner, beat))
             else:
                 served += serves
-        if self.owner not in self._seen:
-            return False
-        await self._look_after_progress(connection)
-        for cursor in tuple(self._journal.cursors.values()):
-            await self._share(connection, cursor, 1 + served.count(cursor.name))
-        return True
+        if not counted_in:
+            _LOG.warning("this process was taken for dead; others may serve what it served")
+        mine = "SELECT subscriber, partition FROM $.cursors WHERE owner = %s"
+        found = await self._database.execute(connection, mine, (self.owner,))
+        kept = await found.fetchall()
+        for name, cursor in cursors.items():
+            own = {number for subscriber, number in kept if subscriber == name}
+            await self._look_after(connection, cursor, own)
+            await self._share(connection, cursor, 1 + served.count(name))
 
-    async def _look_after_progress(self, connection: Connection) -> None:
-        """Put back what somebody deleted of how far subscribers are; let go of what others serve.
+    async def _look_after(
+        self, connection: Connection, cursor: SubscriberCursor, kept: set[int]
+    ) -> None:
+        """Put back what somebody deleted of how far a subscriber is; let go of what others serve.
 
         Otherwise the next process would begin at the end, and pass over what it has not taken.
-        A claim whose answer was lost is given back.
         """
-        mine = await self._database.execute(connection, _MINE, (self.owner,))
-        kept = set(await mine.fetchall())
-        cursors = tuple(self._journal.cursors.values())
-        for name, number in kept - {(each.name, n) for each in cursors for n in each.partitions}:
-            await self._give_back(connection, name, [number])
-        for cursor in cursors:
-            gone = [number for number in cursor.partitions if (cursor.name, number) not in kept]
-            if not gone:
-                continue
+        gone = list(cursor.partitions.keys() - kept)
+        if gone:
             positions = [cursor.partitions[number].settled for number in gone]
             values = (cursor.name, self.owner, gone, positions)
             put_back = await self._database.execute(connection, _PUT_BACK, values)
@@ -207,14 +204,16 @@ class Members:
             if put_back.rowcount < len(gone):
                 for number in gone:  # they are claimed again where nobody else has them
                     cursor.partitions.pop(number, None)
+        # A claim whose answer was lost is given back too.
+        if leaving := [*cursor.at_rest(), *(kept - cursor.partitions.keys())]:
+            await self._database.execute(connection, _GIVE_BACK, (cursor.name, self.owner, leaving))
+            for number in leaving:
+                cursor.partitions.pop(number, None)
+            self.announce("")
 
     async def _share(self, connection: Connection, cursor: SubscriberCursor, serving: int) -> None:
         """Claim partitions up to a fair share of a subscriber's, and let go of more than that."""
         fair = -(-self._journal.partitions // serving)
-        if leaving := cursor.at_rest():
-            await self._give_back(connection, cursor.name, leaving)
-            for number in leaving:
-                cursor.partitions.pop(number, None)
         cursor.leave(beyond=fair)
         if (room := fair - len(cursor.partitions)) > 0:
             values = (cursor.name, cursor.left_open(), room, self.owner)
@@ -223,10 +222,6 @@ class Members:
             if positions:
                 await cursor.begin(positions)
                 await self._journal.heard(cursor.name)
-
-    async def _give_back(self, connection: Connection, name: str, partitions: list[int]) -> None:
-        await self._database.execute(connection, _GIVE_BACK, (name, self.owner, partitions))
-        self.announce("")
 
     async def serve(self) -> None:
         """Claim what is free of what this process serves since now."""
@@ -237,8 +232,6 @@ class Members:
         with suppress(JournalError):
             await self._database.change(_LEAVE, (self.owner, self.owner))
 
-    # --- what others are told ------------------------------------------------------------------
-
     def announce(self, *words: str) -> None:
         """Tell the other processes soon: a subscriber's name, or "" for a change of members."""
         if self._listens:
@@ -247,7 +240,7 @@ class Members:
 
     def announce_last(self, last: int) -> None:
         """Tell the other processes, if any, soon that there are entries up to a position."""
-        if len(self._seen) > 1:
+        if self._seen:
             self.announce(f"{LAST}{last}")
 
     async def run_announcing(self) -> None:

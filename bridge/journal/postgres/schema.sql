@@ -161,3 +161,9 @@ CREATE TABLE members (
     serves text[] NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 10);
 CREATE INDEX held_by_lane ON held (subscriber, lane, position);
+
+-- since format 5
+
+-- A publication for all tables would else refuse to change what has no primary key.
+ALTER TABLE head REPLICA IDENTITY FULL;
+ALTER TABLE meta REPLICA IDENTITY FULL;

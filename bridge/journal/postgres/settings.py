@@ -16,23 +16,6 @@ _SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _SAFE_MODES: Final = ("verify-ca", "verify-full")
 
 
-def _conninfo(dsn: Secret) -> dict[str, str]:
-    from psycopg import ProgrammingError  # noqa: PLC0415 - the extra may be missing
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-
-    try:
-        return {key: str(value) for key, value in conninfo_to_dict(dsn.reveal()).items()}
-    except ProgrammingError:  # its text quotes what stands in the string: perhaps a password
-        raise ConfigurationError(
-            'expected a connection string of libpq such as "postgresql://bridge@db.example.com/'
-            'bridge?sslmode=verify-full" or "host=... user=... dbname=..."'
-        ) from None
-
-
-def _check_dsn(_instance: object, _attribute: object, dsn: Secret) -> None:
-    _conninfo(dsn)
-
-
 @attrs.frozen(kw_only=True)
 class PostgresSettings:
     """The PostgreSQL database that keeps the journal of any number of processes.
@@ -49,7 +32,7 @@ class PostgresSettings:
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
     """
 
-    dsn: Secret = attrs.field(default=Secret("dbname=bridge"), validator=_check_dsn)
+    dsn: Secret = attrs.field(default=Secret("dbname=bridge"))
     schema: str = attrs.field(
         default="bridge",
         validator=matching(_SCHEMA, "small letters, digits and _, not beginning with pg_"),
@@ -60,10 +43,24 @@ class PostgresSettings:
     poll: Duration = attrs.field(default=1.0, validator=between(0.01, 5))
     pooler: bool = False
 
+    @dsn.validator
+    def _check_dsn(self, *_: object) -> None:
+        self.conninfo  # noqa: B018 - it raises
+
     @property
     def conninfo(self) -> dict[str, str]:
         """Return the connection string's parts, a password among them."""
-        return _conninfo(self.dsn)
+        from psycopg import ProgrammingError  # noqa: PLC0415 - the extra may be missing
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+        try:
+            parts = conninfo_to_dict(self.dsn.reveal())
+        except ProgrammingError:  # its text quotes what stands in the string: perhaps a password
+            raise ConfigurationError(
+                'expected a connection string of libpq such as "postgresql://bridge@db.example.com/'
+                'bridge?sslmode=verify-full" or "host=... user=... dbname=..."'
+            ) from None
+        return {key: str(value) for key, value in parts.items()}
 
     def doubts(self) -> Iterator[Problem]:
         """Yield a warning where others can read or pretend to be the server."""

@@ -131,8 +131,12 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = problem(400, str(error))
     except KeyConflict as error:
         refusal = problem(409, str(error))
-    except (Unsendable, ConfigurationError) as error:
+    except Unsendable as error:
         refusal = problem(422, str(error))
+    except ConfigurationError as error:
+        # What the adapter's settings lack, or what the request itself says wrongly.
+        is_lacking = any(each.key.startswith("adapters.") for each in error.problems)
+        refusal = problem(422 if is_lacking else 400, str(error))
     except (UnknownSubscriber, UnknownAdapter) as error:
         refusal = problem(404, str(error))
     except StillRunning as error:

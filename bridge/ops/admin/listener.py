@@ -35,6 +35,7 @@ from bridge.ops.admin import pages, sending, watching
 from bridge.ops.admin.following import LINES, Followers
 from bridge.ops.admin.guard import Handler, explain, guard
 from bridge.ops.admin.requests import (
+    CHATTING,
     BadRequest,
     body_of,
     identity,
@@ -62,7 +63,6 @@ _QUIET: Final = 1200.0
 _OPERATORS: Final = web.AppKey("operators", Operators)
 _METRICS: Final = web.AppKey("metrics", Metrics)
 _STARTED_AT: Final = web.AppKey("started_at", datetime)
-_CHAT: Final = web.AppKey("chat", bool)
 _LIMITS: Final = ServerSettings(
     max_connections=128, max_connections_per_peer=128, body_timeout=30.0
 )
@@ -155,7 +155,7 @@ def application(
     )
     if settings.own_token or developing:
         pages.add_to(app)
-    app[_CHAT] = bool(chat)
+    app[CHATTING] = bool(chat)
     app.add_routes(chat)
     app[_OPERATORS] = operators
     app[_METRICS] = metrics
@@ -210,7 +210,7 @@ async def _status(request: web.Request) -> web.Response:
             "started_at": request.app[_STARTED_AT],
             **attrs.asdict(health),
             "durable": operators.journal.durable,
-            "chat": request.app[_CHAT],
+            "chat": request.app[CHATTING],
             "adapters": list(operators.adapters),
             "sources": [_source(request, name) for name in operators.adapters],
             "subscribers": subscribers,

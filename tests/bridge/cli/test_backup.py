@@ -66,7 +66,7 @@ def test_a_backup_overwrites_nothing(alone, command, workplace):
     (workplace / "mine.db").write_text("mine")
     outcome = command("backup", "mine.db")
     assert (outcome.code, outcome.err) == (
-        1,
+        2,
         "error: mine.db exists already, and is not overwritten\n",
     )
     assert (workplace / "mine.db").read_text() == "mine"
@@ -114,7 +114,7 @@ def test_an_export_is_the_same_with_and_without_a_server(alone, command, workpla
     assert (workplace / "export.ndjson").read_text() == asked.out
     outcome = command("export", "export.ndjson")
     assert outcome.code == 2
-    assert outcome.err.startswith("error: export.ndjson cannot be made: File exists")
+    assert outcome.err.startswith("error: export.ndjson exists already, and is not overwritten")
 
 
 def test_an_export_that_fails_leaves_nothing(alone, workplace):
@@ -163,6 +163,7 @@ def test_an_import_needs_a_journal_of_its_own(alone, command, workplace):
     outcome = command("import", "export.ndjson")
     assert outcome.code == 1
     assert "is open in another journal or process (process " in outcome.err
+    assert "a server that has this journal open has to be stopped first" in outcome.err
     (workplace / "memory.toml").write_text('[journal]\nengine = "memory"\n')
     outcome = command("import", "export.ndjson", "--config", "memory.toml")
     assert outcome.code == 3

@@ -271,16 +271,22 @@ RCS = f'[adapters.rcs]\nclient_tokens = ["{SECRET}"]\n'
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (RCS, ["journal.keep"]),
+        (RCS, ["adapters.rcs"]),
         (f'[journal]\nkeep = "29d"\n{RCS}', ["journal.keep"]),
         (f'[journal]\nkeep = "30d"\n{RCS}', []),
         (f'[adapters.incs]\ntokens = ["{SECRET}"]\n', []),
     ],
 )
 def test_a_journal_that_forgets_before_a_provider_does(command, configured, text, expected):
-    """Google repeats a callback for thirty days, so that `keep` must not be shorter."""
+    """Google repeats a callback for thirty days: it is told where `keep` is shorter, and how long.
+
+    A file that does not say how long has the adapter's line.
+    """
     configured(text)
     assert keys(command) == expected
+    told = command("check").lines
+    assert all(line.startswith("config.toml:") and line[12].isdecimal() for line in told)
+    assert all('set keep = "30d" below [journal]' in line for line in told)
 
 
 def test_a_secret_behind_a_reference(command, configured, monkeypatch):

@@ -42,7 +42,7 @@ def test_they_are_listed(letters, ids, command):
 def test_a_subscriber_that_is_not_known(operated, command, verb):
     """A misspelt name is told, rather than that it has no dead letters."""
     outcome = command("dead", *verb.split(), "--subscriber", "cmr")
-    assert (outcome.code, outcome.out) == (1, "")
+    assert (outcome.code, outcome.out) == (2, "")
     said = 'error: unknown subscriber "cmr"; did you mean "crm"? Allowed: crm\n'
     assert outcome.err == said
 

@@ -69,11 +69,11 @@ def test_only_the_owner_can_read_it(command, workplace):
 
 
 def test_a_file_is_never_overwritten_without_force(command, workplace):
-    """An existing file stays as it is and the exit code is 1; --force replaces it, secrets too."""
+    """An existing file stays as it is and the exit code is 2; --force replaces it, secrets too."""
     file = workplace / "config.toml"
     file.write_text("precious")
     refused = command("init", "--yes")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "config.toml exists already; --force overwrites it" in refused.err
     assert file.read_text() == "precious"
     assert command("init", "--yes", "--force").code == 0

@@ -43,7 +43,7 @@ def test_a_former_subscriber_lags_and_is_forgotten(alone, command):
     assert command("subscribers", "forget", "crm").err == "forgot crm\n"
     outcome = command("subscribers", "forget", "crm")
     assert (outcome.code, outcome.err) == (
-        1,
+        2,
         'error: unknown subscriber "crm". Allowed: bot\n',
     )
 
@@ -77,7 +77,7 @@ def test_a_number_as_people_write_it(operated, command):
         (event,) = command("events", "--json", "--party", written).events
         assert event["message_id"] == operated.id("a")
     outcome = command("events", "--party", "+62 8")
-    assert (outcome.code, outcome.err) == (1, "error: party: expected + and digits, or a user id\n")
+    assert (outcome.code, outcome.err) == (2, "error: party: expected + and digits, or a user id\n")
     for option in ("--party", "--conversation"):
         outcome = command("events", option, "+****01")
         assert outcome.code == 2

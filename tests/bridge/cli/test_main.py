@@ -179,6 +179,8 @@ def test_a_word_that_nothing_takes_is_told(start):
         (("tial",), "tail"),
         (("subscriber",), "subscribers"),
         (("dead", "lst"), "list"),
+        (("dead", "discard"), "drop"),
+        (("run",), "serve"),
         (("events", "--kindd", "message"), "--kind"),
     ],
 )
@@ -188,6 +190,45 @@ def test_a_misspelt_command_is_answered_with_a_suggestion(start, arguments, mean
     out, err = process.communicate()
     assert (process.returncode, out) == (2, b"")
     assert f"Did you mean {meant}?" in err.decode().replace('"', "")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "replay key --subscriber cmr",
+        "replay --since 1h --subscriber cmr",
+        "dead list --subscriber cmr",
+        "dead retry --all --subscriber cmr",
+        "dead drop --all --yes --subscriber cmr",
+        "subscribers held cmr",
+        "subscribers forget cmr",
+        "events --kind massage",
+        "events --content txt",
+        "tail --kind massage",
+        "trigger incs/whatsapp-txt",
+        "trigger --list --adapter insc",
+        "trigger --from none.json",
+        "normalize insc none.json",
+        "normalize incs none.json",
+        "import none.ndjson",
+        "completion tcsh",
+        "send +6281500000001 hello --via nobody",
+        "purge --yes --subject 0815",
+    ],
+)
+def test_a_wrong_name_is_a_wrong_call(operated, command, call):
+    """Whatever has no such name, a command or the server: it is told, and the exit code is 2."""
+    outcome = command(*call.split())
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err != ""
+
+
+@pytest.mark.parametrize("call", ["show {}", "replay {}", "dead show 999999", "dead drop 999999"])
+def test_what_the_journal_keeps_not_is_no_wrong_call(operated, command, call):
+    """A key or a number may have been there an hour ago: the exit code is 1."""
+    outcome = command(*call.format(operated.key("none")).split())
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err != ""
 
 
 def test_every_exit_code_is_in_the_manual():

@@ -89,15 +89,23 @@ def test_what_is_not_json_is_told_with_its_place(command, workplace):
     (workplace / "bad.json").write_bytes(
         BODY + b'\n{"secret words" 1}\n' + another("wamid.B") + b'\n 5 {\n  "a": ?}'
     )
-    outcome = command("normalize", "incs", "bad.json", "missing.json")
+    outcome = command("normalize", "incs", "bad.json")
     assert ids(outcome) == ["wamid.A", "wamid.B"]
     assert outcome.err.splitlines() == [
         "error: bad.json:2:17: not JSON: Expecting ':' delimiter",
         "error: bad.json:4:2: the body is a number, not a JSON object",
         "error: bad.json:5:8: not JSON: Expecting value",
-        "error: missing.json: cannot be read: No such file or directory",
     ]
     assert outcome.code == 1
+
+
+def test_a_file_that_is_not_there(command, workplace):
+    """It is told, the others are read all the same, and the exit code is that of a wrong call."""
+    (workplace / "good.json").write_bytes(BODY)
+    outcome = command("normalize", "incs", "missing.json", "good.json")
+    assert ids(outcome) == ["wamid.A"]
+    assert outcome.err == "error: missing.json: cannot be read: No such file or directory\n"
+    assert outcome.code == 2
 
 
 def test_what_cannot_be_understood_is_an_event(command):

@@ -80,6 +80,6 @@ def test_a_subscriber_that_does_not_run(operated, command):
     """A misspelt subscriber is told, and nothing is replayed."""
     outcome = command("replay", operated.key("b"), "--subscriber", "cmr")
     assert (outcome.code, outcome.err) == (
-        1,
+        2,
         'error: unknown running subscriber "cmr"; did you mean "crm"? Allowed: crm\n',
     )

@@ -88,5 +88,5 @@ def test_a_subscriber_that_nobody_knows(failing, start, arguments):
     """A name that nobody goes by is told as such, with the one that was probably meant."""
     process = start(*arguments)
     out, err = process.communicate()
-    assert (process.returncode, out) == (1, b"")
+    assert (process.returncode, out) == (2, b"")
     assert b'did you mean "crm"' in err

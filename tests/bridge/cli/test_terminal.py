@@ -1,16 +1,18 @@
 """What somebody sees in a terminal of 80 columns, from the command as a process of its own."""
 
 import re
+import urllib.request
 from functools import partial
 from importlib.metadata import version
 
 import orjson
 import pytest
 
-from tests.bridge.cli.processes import ROOT, Operated
+from tests.bridge.cli.conftest import CONFIG
+from tests.bridge.cli.processes import ROOT, TOKEN, Operated
 from tests.bridge.cli.terminals import COLUMNS, lines_of
 from tests.bridge.cli.test_help import COMMANDS
-from tests.callbacks import NOW
+from tests.callbacks import NOW, new_message
 
 # As long as Meta's: base64 of a phone and an id.
 # As long as the ids of WhatsApp, and without a phone inside, so that no digest stands for it.
@@ -38,15 +40,45 @@ def letters(operated):
 
 
 def test_dead_letters_fit(letters, look):
-    """Each dead letter is a line that fits, with a short time, and the faults are counted."""
+    """Each dead letter is a line that fits, with a short time, below how many have each fault."""
     lines = look("dead", "list")
     assert max(map(len, lines)) <= COLUMNS
     listed = [line.split() for line in lines if "crm" in line]
     assert len(listed) == 6
-    assert all(len(day) == 5 and len(time) == 8 for _, _, day, time, *_ in listed[:4])
-    assert [line[5] for line in listed[:4]] == ["ValueError:"] * 3 + ["LookupError:"]
-    told = [" ".join(line).rpartition(" crm.py:")[0] for line in listed[4:]]
+    assert all(len(day) == 5 and len(time) == 8 for _, _, day, time, *_ in listed[2:])
+    assert [line[5] for line in listed[2:]] == ["ValueError:"] * 3 + ["LookupError:"]
+    told = [" ".join(line).rpartition(" crm.py:")[0] for line in listed[:2]]
     assert told == ["3 crm ValueError: timed out after 6 s", "1 crm LookupError: unknown"]
+
+
+def test_many_dead_letters_are_one_screen(operated, look, command):
+    """The newest ten stand below the summary, and a line says how to see the others."""
+    operated.break_crm()
+    operated.receive(*map(str, range(12)))
+    operated.settled()
+    ids = [str(letter["id"]) for letter in operated.ask("/dead")["letters"]]
+    lines = look("dead", "list")
+    assert len(lines) < 24
+    (group, *rows) = [line.split() for line in lines if "crm" in line]
+    assert group[:3] == ["12", "crm", "ValueError:"]
+    assert [row[0] for row in rows] == ids[2:]
+    assert lines[-1] == "the newest 10 of 12; all of them: --limit 12"
+    for asked in (("--limit", "12"), ("--wide",)):
+        rows = [line.split() for line in look("dead", "list", *asked) if "crm" in line]
+        assert [row[0] for row in rows[1:]] == ids
+    assert len(command("dead", "list").lines) == 12  # a program gets them all
+
+
+@pytest.mark.parametrize("letter", [True, False])
+def test_a_key_stands_above_its_json(operated, look, letter):
+    """What is shown as JSON begins with the event's key on a line of its own, to be copied."""
+    operated.break_crm()
+    operated.receive(LONG)
+    operated.settled()
+    key = operated.key(LONG)
+    (found,) = operated.ask("/dead")["letters"]
+    lines = look("dead", "show", str(found["id"])) if letter else look("show", key)
+    assert lines[0] == key
 
 
 def test_dead_letters_are_whole_if_wide(letters, look):
@@ -122,6 +154,34 @@ def test_a_key_is_never_broken(operated, look, verb):
     assert last == key
     assert max(map(len, words)) <= COLUMNS
     assert "a text that takes its room too a text" in " ".join(map(str.strip, words))
+
+
+def test_a_key_in_the_log_is_never_broken(config, workplace):
+    """Nor are the other words of a line: the terminal's end comes between two of them."""
+    (workplace / "crm.py").write_text("def take(event):\n    raise ValueError\n")
+    config.write_text(f"{CONFIG}[subscribers.crm]\nuse = 'crm:take'\n")
+    key = f"incs/message/whatsapp/{LONG}"
+
+    def post(told: str) -> None:
+        url = re.search(r"listening on (\S+)", told)[1]
+        body = orjson.dumps(new_message(LONG, "6281500000001", "hello"))
+        urllib.request.urlopen(f"{url}/callbacks/incs/{TOKEN}", body).close()
+
+    lines = lines_of(
+        *("serve", "--port", "0"),
+        folder=workplace,
+        root=ROOT,
+        at=("another terminal", post),
+        until="bridge.delivery.failures",
+    )
+    begins = next(number for number, line in enumerate(lines) if line.endswith("crm failed on"))
+    assert lines[begins + 1] == f"    {key}:"
+    ends = next(number for number, line in enumerate(lines) if "bridge.delivery.failures" in line)
+    told = lines[begins + 2 : ends + 1]
+    assert all(line.startswith("    ") for line in told)
+    assert all(len(line) <= COLUMNS for line in told if " " in line.strip())
+    said = " ".join(map(str.strip, told))
+    assert said.startswith(f"ValueError at {workplace / 'crm.py'}:2, try 1; again in ")
 
 
 def test_status_is_one_screen(letters, look, command):

@@ -8,7 +8,7 @@ from typing import Union
 import pytest
 
 from bridge.delivery.subscriber import Subscriber
-from bridge.errors import ConfigurationError, Unfetchable, Unsendable
+from bridge.errors import ConfigurationError, Problem, Unfetchable, Unsendable
 from bridge.journal.memory import MemoryJournal
 from bridge.model import Direction, Event, Location, Media, Message, StatusChange, Text
 from bridge.runtime import Bridge
@@ -285,6 +285,10 @@ class Ours(Unsendable): ...
     [
         (Unsendable("a menu takes 10 options"), "Unsendable (a menu takes 10 options) at "),
         (Unfetchable("the file has expired"), "Unfetchable (the file has expired) at "),
+        (
+            ConfigurationError((Problem("via", "no '+6281519140327'"), Problem("a", "is missing"))),
+            "ConfigurationError (via: no '+****27'; a: is missing) at ",
+        ),
         (Ours("Maya wrote hello"), "Ours at "),
         (ValueError("Maya wrote hello"), "ValueError at "),
     ],

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import django.conf
 import orjson
@@ -24,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+import bridge
 from bridge.adapter import Callback, Verified
 from bridge.errors import ConfigurationError, JournalError
 from bridge.ingress import request_id
@@ -211,6 +215,31 @@ class TestLifespan:
             await bridge.asgi()({"type": "lifespan"}, self.nothing, self.into(said))
         assert [message["type"] for message in said] == ["lifespan.startup.failed"]
         assert "is open in another journal" in said[0]["message"]
+
+    async def test_a_second_worker_is_told_why_at_the_end(self, tmp_path):
+        """In FastAPI a worker whose journal another process has ends with the reason.
+
+        Little of the bridge's own code stands above it.
+        """
+        (tmp_path / "config.toml").write_text("[adapters.incs]\ntokens = ['a token of this test']")
+        (tmp_path / "app.py").write_text(
+            "from fastapi import FastAPI\n"
+            "from bridge import Bridge\n"
+            "bridge = Bridge.from_toml('config.toml')\n"
+            "app = FastAPI(lifespan=bridge.lifespan)\n"
+        )
+        command = (sys.executable, "-m", "uvicorn", "app:app", "--port", "0")
+        environ = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parents[1])}
+        async with SqliteJournal(tmp_path / "bridge.db"):
+            worker = await asyncio.create_subprocess_exec(
+                *command, cwd=tmp_path, env=environ, stderr=asyncio.subprocess.PIPE
+            )
+            _, written = await worker.communicate()
+        assert worker.returncode != 0
+        *trace, reason, _, last = written.decode().splitlines()
+        assert f"is open in another journal or process (process {os.getpid()}). One" in reason
+        assert last.endswith("Application startup failed. Exiting.")
+        assert len([line for line in trace if str(Path(bridge.__file__).parent) in line]) == 1
 
     async def test_a_failure_that_is_no_bridges_is_told_too(self):
         """A server would take an exception for an application without a lifespan."""

@@ -139,7 +139,7 @@ async def test_a_dry_run_sends_nothing():
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "dry_run": "true"}, "dry_run"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "dry_run": 1}, "dry_run"),
         (400, {"to": USER, "via": "whatsapp", "text": "hi", "force": "no"}, "force"),
-        (422, {"to": USER, "via": "nobody", "text": "hi"}, "via"),
+        (400, {"to": USER, "via": "nobody", "text": "hi"}, "via"),
         (422, {"to": USER, "via": "whatsapp", "text": "hi", "expires": "soon"}, "expires"),
         (422, {"to": USER, "via": "whatsapp", "content": {"kind": "deletion",
          "message_id": "1"}}, "cannot be taken back"),

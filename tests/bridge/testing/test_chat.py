@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -138,6 +139,35 @@ def incs(*channels: Channel) -> Incs:
     return Incs("incs", IncsSettings(tokens=(Secret("t"),), channels=channels))
 
 
+async def test_it_begins_without_scrolling(browser):
+    """On a phone the field to write in is on the first screen, also once something was said."""
+    async with served(a_bridge(whatsapp=whatsapp())) as one:
+        context = await browser.new_context(viewport={"width": 390, "height": 844})
+        tab = Tab(await context.new_page(), one.url)
+        page = await tab.open("#/chat", heading="Chat")
+        field = page.get_by_label("Message")
+        await expect(field).to_be_in_viewport(ratio=1)
+        await field.fill("hello")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".bubble")).to_have_count(2)
+        await expect(field).to_be_in_viewport(ratio=1)
+        await context.close()
+
+
+async def test_own_words_are_no_secret(browser, caplog):
+    """Who chats with a bot of their own leaves no line in the log about personal data."""
+    caplog.set_level(logging.INFO, "bridge.ops")
+    async with served(a_bridge(whatsapp=whatsapp())) as one:
+        context = await browser.new_context()
+        tab = Tab(await context.new_page(), one.url)
+        page = await tab.open("#/chat", heading="Chat")
+        await page.get_by_label("Message").fill("hello")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".bubble").nth(0).locator("p")).to_have_text("hello")
+        await context.close()
+    assert "personal data is shown" not in caplog.text
+
+
 async def test_a_conversation_by_hand(browser):
     """One writes, presses a button, sends a place and a picture, and the bot answers each."""
     async with served(a_bridge(whatsapp=whatsapp())) as one:
@@ -152,15 +182,16 @@ async def test_a_conversation_by_hand(browser):
         await expect(bubbles.nth(3).locator("p")).to_have_text("You picked track.")
         await expect(bubbles.nth(3).locator(".ticks .heard")).to_have_text("read")
         await page.get_by_role("button", name="Location").click()
+        await expect(bubbles.nth(4).locator("p")).to_have_text("52.5219, 13.4132")
         await expect(bubbles.nth(5).locator("p")).to_have_text("You are at 52.52 degrees.")
         picture = {"name": "cat.png", "mimeType": "image/png", "buffer": b"meow"}
         await page.get_by_label("Attach").set_input_files(picture)
         await expect(bubbles.nth(7).locator("p")).to_have_text("A nice image.")
         drawer = page.locator(".drawer")
-        await drawer.get_by_text("Request 1", exact=True).click()
+        await drawer.get_by_text("Request 1: /106540352242922/messages", exact=True).click()
         request = drawer.locator("[data-name='request 1'] pre")
         await expect(request).to_contain_text('"Track my order"')
-        await drawer.get_by_text("Callback 1", exact=True).click()
+        await drawer.get_by_text("Callback 1: message, text", exact=True).click()
         callback = drawer.locator("[data-name='callback 1'] pre")
         await expect(callback).to_contain_text('"body": "hello"')
         tab.check()

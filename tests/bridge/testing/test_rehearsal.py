@@ -69,6 +69,29 @@ class TestWhatArrives:
         assert (message.sender.name, message.sender.phone) == ("Joe", "+6281234567890")
         assert (message.source, message.direction) == (adapter, "inbound")
 
+    @pytest.mark.parametrize("sends", [True, False])
+    @pytest.mark.parametrize(
+        ("adapter", "named"), [("incs", "Maya"), ("whatsapp", "Maya"), ("rcs", None)]
+    )
+    async def test_a_user_with_a_name(self, adapter, named, sends):
+        """One test does for every provider: a user's name comes where its callbacks tell names."""
+        bridge = Bridge()
+        own = {
+            "incs": lambda: Incs("incs", IncsSettings(tokens=("a token",))),
+            "whatsapp": lambda: WhatsApp("whatsapp", WhatsAppSettings(app_secrets=("a secret",))),
+            "rcs": lambda: Rcs("rcs", RcsSettings(client_tokens=("a token",))),
+        }
+        sending = ADAPTERS[adapter]("http://127.0.0.1:9")
+        bridge.add_adapter(adapter, sending if sends else own[adapter]())
+        got = []
+        bridge.on(Message, direction="inbound", name="all")(got.append)
+        async with TestBridge(bridge) as test:
+            await test.say("hello", name="Maya")
+            await test.press("track", title="Track my order", name="Maya")
+            await test.say(Location(latitude=-6.25, longitude=106.5), name="Maya")
+        assert [message.sender.name for message in got] == [named] * 3
+        assert got[2].content.name is None
+
     async def test_say_twice(self, bridge, got):
         """The same words twice are two messages of one conversation, in order."""
         async with TestBridge(bridge) as test:

@@ -45,7 +45,6 @@ export async function chat({ root, filters, signal }) {
       ),
       another(choose),
     ),
-    behaviour(phone, user),
     h(
       "div",
       { class: "columns" },
@@ -58,6 +57,7 @@ export async function chat({ root, filters, signal }) {
       h(
         "section",
         { "aria-label": "What goes over the wire" },
+        behaviour(phone, user),
         h("h2", null, "What goes over the wire"),
         drawer,
       ),
@@ -308,11 +308,19 @@ async function traffic(drawer, phone, signal) {
     drawer.replaceChildren(
       h("h3", null, `Callbacks to the bridge: ${found.callbacks.length}`),
       ...found.callbacks.map((each, at) =>
-        item(each, `callback ${count(found.callbacks, at)}`, `Callback ${count(found.callbacks, at)}`),
+        item(
+          each,
+          `callback ${count(found.callbacks, at)}`,
+          `Callback ${count(found.callbacks, at)}: ${brief(found.told[at], 60)}`,
+        ),
       ),
       h("h3", null, `Requests of the bridge: ${found.requests.length}`),
       ...found.requests.map((each, at) =>
-        item(each, `request ${count(found.requests, at)}`, `Request ${count(found.requests, at)}`),
+        item(
+          each,
+          `request ${count(found.requests, at)}`,
+          `Request ${count(found.requests, at)}: ${brief(new URL(each.url).pathname, 60)}`,
+        ),
       ),
     );
   } catch (error) {

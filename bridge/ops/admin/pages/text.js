@@ -20,6 +20,11 @@ export function partyName(party) {
   return party?.name ?? party?.username ?? party?.phone ?? party?.user_id ?? "";
 }
 
+/** Return where a place is, unless it is masked. */
+function coordinates({ latitude, longitude }) {
+  return typeof latitude === "number" ? `${latitude}, ${longitude}` : "";
+}
+
 /** Return what a message's content says. */
 export function contentText(content) {
   switch (content.kind) {
@@ -29,7 +34,7 @@ export function contentText(content) {
     case "media":
       return [content.media, content.filename, content.caption].filter(Boolean).join(" · ");
     case "location":
-      return ["location", content.name, content.address].filter(Boolean).join(" · ");
+      return [content.name, content.address, coordinates(content)].filter(Boolean).join(" · ");
     case "choice":
       return content.title ?? content.id ?? "";
     case "menu":
