@@ -100,14 +100,15 @@ def _domain_of(record: Record) -> str:
 def concerns(event: Event, subject: str) -> bool:
     """Return whether an event is about a phone number (E.164, also without its plus) or user id.
 
-    One without parties (an `Unrecognized`, a `Notice`) is if it carries the subject anywhere.
+    One that may have no parties (an `Unrecognized`, a `Notice`) is as well if its item carries the
+    subject anywhere.
     """
     names = identities(subject)
     conversations = tuple(f":{name}" for name in names)
-    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
-        return _carries(event.raw, (*names, subject.removeprefix("+")), conversations)
     if is_one_of(event, subject):
         return True
+    if not isinstance(event, Message | StatusChange | ConsentChange | Handover | Typing):
+        return _carries(event.raw, (*names, subject.removeprefix("+")), conversations)
     conversation = conversation_of(event)
     return conversation is not None and conversation.endswith(conversations)
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, final
 
 from bridge.adapter import build
 from bridge.errors import ConfigurationError, Problem, Unanswered
-from bridge.model import Event, Media, Message
+from bridge.model import Direction, Event, Media, Message
 from bridge.model.keys import event_key, in_domain
 from bridge.outbox.media import File
 from bridge.threads import in_thread
@@ -63,6 +63,8 @@ class Keeper:
             received_at=message.received_at,
             raw=None,
             topic=TOPIC,
+            # Whoever wants to be forgotten is looked for among the parties.
+            party=message.sender if message.direction is Direction.INBOUND else message.recipient,
             details={
                 "message": message.key,
                 "path": path,

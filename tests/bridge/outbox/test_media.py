@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer
 from bridge import Bridge, Callback, Media, MediaKind, MemoryJournal, Message, Notice, Text
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
 from bridge.errors import ConfigurationError, Unanswered, Unfetchable
+from bridge.journal.query import Query
 from bridge.outbox.client import Client
 from bridge.outbox.media import Downloads
 
@@ -374,6 +375,20 @@ async def test_files_are_kept_and_told_of(provider, tmp_path):
     assert (notice.details["path"], notice.details["sha256"]) == (str(kept), SHA256)
     assert notice.domain == "whatsapp"
     assert told.empty()
+
+
+async def test_what_tells_of_a_file_is_erased_with_its_message(provider, tmp_path):
+    """A purge of the user leaves no event about them, and the file to whoever keeps it."""
+    async with keeping(provider, tmp_path, 'folder = "files"') as (told, bridge):
+        await receive(bridge, "image")
+        async with asyncio.timeout(30):
+            notice = await told.get()
+        (kept,) = await bridge.journal.search(Query(kinds=("notice",), party=notice.party.phone))
+        assert kept.event == notice
+        assert await bridge.operators.purge(notice.party.phone) == 2
+        assert not await bridge.journal.search(Query())
+    (file,) = [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+    assert notice.details["path"] == str(file)
 
 
 async def test_files_are_kept_in_any_file_system(provider, tmp_path):
