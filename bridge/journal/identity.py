@@ -61,11 +61,13 @@ def names_of(event: Event) -> list[str]:
         type(event) is Message
         and event.direction is _INBOUND
         and (phone := (party := event.sender).phone)
-        and party.user_id is None
         and party.parent_user_id is None
         and type(event.content) is not System
     ):  # as nearly all, in half the time
-        return [_name(event.domain, event.channel, phone)]
+        names = [_name(event.domain, event.channel, phone)]
+        if party.user_id:
+            names.append(_name(event.domain, event.channel, party.user_id))
+        return names
     identities = _identities(event, _user_of(event))
     return [_name(event.domain, event.channel, each) for each in identities]
 
