@@ -101,7 +101,7 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         found = ledger.find(name)
         if found is None:
             # The phone may have been told while the message could not be shown.
-            return party.phone is not None and _is_new(message, name, ledger)
+            return party.phone is not None and _is_new(message, first, name, ledger)
         if type(found) is not User or not _is_as_said(found, first, message):
             return False
         user = found
@@ -133,11 +133,14 @@ def _is_as_said(user: User, first: str, message: Message) -> bool:
     )
 
 
-def _is_new(message: Message, name: str, ledger: Ledger) -> bool:
-    """Remember the user of a message by that name and others, if none of these is known."""
+def _is_new(message: Message, first: str, name: str, ledger: Ledger) -> bool:
+    """Remember the user of a message by the name of the first identity and by others.
+
+    Not if one of these is known.
+    """
     party = message.sender
     has_ids = party.user_id is not None or party.parent_user_id is not None
-    identities = _identities(message, party)
+    identities = _identities(message, party) if has_ids else (first,)
     others = [_name(message.domain, message.channel, each) for each in identities[1:]]
     for each in others:
         if ledger.find(each) is not None:
