@@ -102,7 +102,10 @@ class KeyIndex:
 
     def add(self, keys: Sequence[bytes], after: int) -> None:
         """Make the keys of new rows known, which follow each other after a position."""
-        self._added.update(zip(keys, range(after + 1, after + 1 + len(keys)), strict=True))
+        added = self._added
+        for key in keys:
+            after += 1
+            added[key] = after
 
     def merge(self) -> None:
         """If the keys in memory are many, write twice as many into the table as were added."""
