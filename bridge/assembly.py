@@ -6,7 +6,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import attrs
@@ -15,7 +15,7 @@ from bridge import installed
 from bridge.adapter import Adapter, ChannelSource, Repeating
 from bridge.delivery.console import Console
 from bridge.delivery.functions import where_of
-from bridge.delivery.subscriber import Subscriber
+from bridge.delivery.subscriber import Subscriber, found
 from bridge.delivery.subscribers import Subscribers
 from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress.domains import Member
@@ -30,7 +30,9 @@ from bridge.settings import (
     WEBHOOK,
     AdapterEntry,
     DeliverySettings,
+    OutboxSettings,
     PaceSettings,
+    ServerSettings,
     Settings,
     SubscriberEntry,
 )
@@ -40,7 +42,26 @@ if TYPE_CHECKING:
     from bridge.observer import Observer
     from bridge.outbox.keeping import Keeper
 
+_PARTS: Final = {"policy": DeliverySettings, "server": ServerSettings, "outbox": OutboxSettings}
 _REPEATED: Final = timedelta(days=8)
+
+
+def check_parts(journal: object, **settings: object) -> None:
+    """Check what a program makes a bridge of, where it is not None.
+
+    Raises `ConfigurationError` with everything that is wrong.
+    """
+    problems = [
+        Problem(name, f"expected {_PARTS[name].__name__}(...), found {found(value)}")
+        for name, value in settings.items()
+        if not (value is None or isinstance(value, _PARTS[name]))
+    ]
+    if journal is not None and (isinstance(journal, type) or not hasattr(journal, "subscribe")):
+        path = journal if isinstance(journal, str | PurePath) else "bridge.db"
+        meant = f'a journal such as SqliteJournal("{path}")'
+        problems.insert(0, Problem("journal", f"expected {meant}, found {found(journal)}"))
+    if problems:
+        raise ConfigurationError(tuple(problems))
 
 
 def subscriber_of(entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]) -> Subscriber:
@@ -204,13 +225,13 @@ def max_age_of(entry: AdapterEntry, adapter: object, keep: float) -> float:
 def doubts(subscribers: Iterable[Subscriber], adapters: Iterable[Adapter]) -> Iterator[Problem]:
     """Yield for which channels and accounts subscribers wait though no adapter has them."""
     sources = [each if isinstance(each, ChannelSource) else None for each in adapters]
-    for key, found in (
+    for key, told in (
         ("channel", [None if each is None else each.channels for each in sources]),
         ("account", [None if each is None else each.accounts for each in sources]),
     ):
-        if None in found or not found:
+        if None in told or not told:
             continue  # an adapter that does not tell can have any
-        known = sorted(frozenset[str]().union(*(each for each in found if each is not None)))
+        known = sorted(frozenset[str]().union(*(each for each in told if each is not None)))
         for subscriber in subscribers:
             wanted = getattr(subscriber, key)
             if wanted is not None and wanted not in known:

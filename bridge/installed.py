@@ -234,6 +234,11 @@ def read(path: Path | str) -> tables.Settings:
     return loads(tables.text_of(path), path=path)
 
 
+def read_journal(path: Path) -> tables.JournalSettings:
+    """Read `[journal]` alone, with what is installed. Raises `ConfigurationError`."""
+    return tables.load_journal(tables.text_of(path), engines=engines(), path=path)
+
+
 def loads(
     text: str, environ: Mapping[str, str] = os.environ, *, path: Path | None = None
 ) -> tables.Settings:

@@ -93,6 +93,7 @@ class Bridge(Subscribers, Conversations):
         server: ServerSettings | None = None,
         outbox: OutboxSettings | None = None,
     ) -> None:
+        assembly.check_parts(journal, policy=policy, server=server, outbox=outbox)
         Subscribers.__init__(self, DeliverySettings() if policy is None else policy)
         journal = SqliteJournal("bridge.db") if journal is None else journal
         Conversations.__init__(self, journal, OutboxSettings() if outbox is None else outbox)

@@ -26,11 +26,11 @@ def backup(file: Path, /, *, config: ConfigOption = None) -> int:
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
-    from bridge.installed import journal_of
+    from bridge.installed import journal_of, read_journal
     from bridge.journal.protocol import FileJournal
 
     path = configuration.find(config, or_example=False)
-    settings = configuration.read(path).journal
+    settings = read_journal(path)
     journal = journal_of(settings)
     if not isinstance(journal, FileJournal):
         told = f"{settings.engine} keeps the journal in no file here: use its own tools for a copy"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 from cyclopts import Parameter
 
@@ -20,9 +20,6 @@ from bridge.cli.client import NoServer, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, say
 from bridge.errors import BridgeError, ConfigurationError
-
-if TYPE_CHECKING:
-    from bridge.settings import JournalSettings
 
 _PIECE: Final = 1 << 20
 
@@ -104,14 +101,14 @@ def _copy(path: Path, write: Callable[[bytes], object]) -> None:
     try:
         connect(path).copy("/export", write)
     except (NoServer, ConfigurationError):  # none is running, or none can be asked
-        asyncio.run(_export(configuration.read(path).journal, write))
+        asyncio.run(_export(path, write))
 
 
-async def _export(settings: JournalSettings, write: Callable[[bytes], object]) -> None:
-    from bridge.installed import journal_of
+async def _export(path: Path, write: Callable[[bytes], object]) -> None:
+    from bridge.installed import journal_of, read_journal
     from bridge.journal.transfer import lines_of
 
-    async with journal_of(settings) as journal:
+    async with journal_of(read_journal(path)) as journal:
         piece = bytearray()
         async for line in lines_of(journal):
             piece += line

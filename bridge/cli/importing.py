@@ -40,10 +40,10 @@ def importing(
     config
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
-    from bridge.installed import journal_of
+    from bridge.installed import journal_of, read_journal
 
     path = configuration.find(config, or_example=False)
-    journal = journal_of(configuration.read(path).journal)
+    journal = journal_of(read_journal(path))
     if not journal.durable:
         told = "a journal in memory would be gone with this command"
         raise ConfigurationError((Problem("journal.engine", told, file=str(path)),))

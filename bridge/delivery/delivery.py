@@ -246,6 +246,9 @@ class Delivery:
                 self._room.clear()
                 await self._room.wait()
                 continue
+            if self._progress.taken_up_to != self._cursor.reached:
+                self._progress.taken_up_to = self._cursor.reached  # what is between is held
+                self._call()
             self._reader = asyncio.current_task()
             try:
                 room = _WINDOW - len(self._progress.under_way)
@@ -261,6 +264,8 @@ class Delivery:
             finally:
                 self._reader = None
             self._is_verbose = _log.isEnabledFor(logging.DEBUG)  # asked once for many
+            if entries:
+                self._progress.taken_up_to = entries[0].position - 1
             self._batch.extend(entries)
             self._call()
 
@@ -362,7 +367,12 @@ class Delivery:
             self._after(lane, entry, error)
 
         running.ended = ended
-        running.overdue = partial(self._safely, self._hold_back, lane)
+        running.overdue = partial(self._safely, self._let_go, lane, entry)
+
+    def _let_go(self, lane: Lane, entry: Entry) -> None:
+        """Let others have what a plain function may never return from."""
+        self._hold_back(lane)
+        self._progress.rest(entry)
 
     def _hold_back(self, lane: Lane) -> None:
         """Let the journal hold what a lane has in memory, also what a function is at work on.
@@ -377,6 +387,7 @@ class Delivery:
             self._overdue += 1
             running = lane.entries.popleft()
             lane.trying = _tried(running, begun=running.event.key in self._begun)
+            self._progress.work_on(running)
             self._lanes.hold(lane, lane.trying)
         for each in lane.entries:
             self._lanes.hold(lane, Held(entry=each))
@@ -388,12 +399,8 @@ class Delivery:
         try:
             self._go_on(lane, entry, error)
         except Exception as bug:  # noqa: BLE001 - a bug, which must lose neither entry nor lane
-            report(self._who, "delivery", bug)
-            self._died()
-            for each in (entry, *(other for other in lane.entries if other is not entry)):
-                self._lanes.hold(lane, Held(entry=each))
-            lane.entries.clear()
-            self._lanes.schedule(lane, _AFTER_JOURNAL_ERROR)
+            lane.queued = False
+            self._break(entry, bug)
 
     def _go_on(self, lane: Lane, entry: Entry, error: BaseException | None) -> None:
         if self._is_closing:
@@ -401,6 +408,7 @@ class Delivery:
         held, lane.trying = lane.trying, None
         if held is not None:
             self._overdue -= 1
+            self._progress.rest(entry)
         elif (
             is_a(error, Later)
             and entry.event.key not in self._begun
@@ -465,7 +473,12 @@ class Delivery:
         if self._gathered is not None:
             self._gathered.add(burst)
         which = Attempt(held.retry.tries, held.retry.replayed, held.retry.begun)
-        error, context = await self._runner.run(held.entry.event, which)
+        rest = partial(self._progress.rest, held.entry)
+        self._progress.work_on(held.entry)
+        try:
+            error, context = await self._runner.run(held.entry.event, which, overdue=rest)
+        finally:
+            rest()
         if self._gathered is not None:
             self._gathered.drop(burst)
         lane.trying = None

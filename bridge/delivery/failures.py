@@ -109,7 +109,8 @@ class Failures:
     def put_off(self, held: Held, later: Later) -> Retry:
         """Return the record of an entry that has another turn in a while."""
         now = self.clock.time()
-        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=later.begun)
+        begun = later.begun or (held.retry.begun and not later.counted)
+        retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=begun)
         if not later.counted:
             return retry
         key = held.entry.event.key

@@ -36,6 +36,7 @@ class Progress:
         self._held: dict[int, Held] = {}
         self._released: set[int] = set()
         self._dead: list[Held] = []
+        self._ended: list[int] = []
         self._skipped: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -57,6 +58,15 @@ class Progress:
         """Let the journal keep an entry for later; it is not under way any more."""
         self._held[held.entry.position] = held
         self.size -= self.under_way.pop(held.entry.position, 0)
+        self.changed.set()
+
+    def work_on(self, entry: Entry) -> None:
+        """Note that a function is at work on a held entry, which nobody else is to be given."""
+        self._cursor.at_work[entry.position] = entry.lane
+
+    def rest(self, entry: Entry) -> None:
+        """Let others be given a held entry again, once the journal knows what became of it."""
+        self._ended.append(entry.position)
         self.changed.set()
 
     def release(self, entry: Entry) -> None:
@@ -108,9 +118,11 @@ class Progress:
             self.changed.clear()
             position = next(iter(self.under_way), self.taken_up_to + 1) - 1
             held, released, dead = self._held, self._released, self._dead
+            ended, self._ended = self._ended, []
             is_told = position == self._saved_position == self._cursor.position
             if is_told and not (held or released or dead):
                 self._told = self._begun
+                self._let_go(ended)
                 return
             self._held, self._released, self._dead = {}, set(), []
             settlement = Settlement(
@@ -126,7 +138,13 @@ class Progress:
                 self._held = held | self._held
                 self._released |= released
                 self._dead = dead + self._dead
+                self._ended = ended + self._ended
                 self.changed.set()
                 raise
             self._saved_position = position
             self._told = self._begun
+            self._let_go(ended)
+
+    def _let_go(self, ended: list[int]) -> None:
+        for position in ended:
+            self._cursor.at_work.pop(position, None)

@@ -170,8 +170,13 @@ class Runner:
             running.left = left
         return running
 
-    async def run(self, event: Event, which: Attempt) -> tuple[BaseException | None, Context]:
-        """Run the function to its end; return what it raised, and the context of the attempt."""
+    async def run(
+        self, event: Event, which: Attempt, *, overdue: Callable[[], None]
+    ) -> tuple[BaseException | None, Context]:
+        """Run the function to its end; return what it raised, and the context of the attempt.
+
+        See `Running` for `overdue`.
+        """
         outcome: asyncio.Future[tuple[BaseException | None, Context]] = self._loop.create_future()
 
         def ended(error: BaseException | None) -> None:
@@ -187,7 +192,7 @@ class Runner:
                 if running is None:
                     ended(None)
                 else:
-                    running.ended = ended
+                    running.ended, running.overdue = ended, overdue
 
         self._loop.call_soon(begin)  # not from within this task: the function sees one of its own
         return await outcome

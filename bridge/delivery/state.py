@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias, final
@@ -104,6 +105,22 @@ def _written(remembered: Remembered) -> bytes:
         value = orjson.dumps(remembered, option=_PLAIN)
     except TypeError as error:
         raise CodecError(f"a state has to be JSON: {error}") from error
+    if b"null" in value and (where := _not_finite(remembered)):  # they would be read back as null
+        raise CodecError(f"a state has to be JSON, which has neither nan nor infinity: see {where}")
     if len(value) > MAX_SIZE:
         raise CodecError(f"a state of {len(value)} bytes of JSON: at most {MAX_SIZE} are kept")
     return value
+
+
+def _not_finite(value: object, where: str = "state") -> str | None:
+    """Return where a number is none that JSON has, or None."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else where
+    if not isinstance(value, dict | list | tuple):
+        return None
+    inside: Iterable[tuple[object, object]] = (
+        value.items() if isinstance(value, dict) else enumerate(value)
+    )
+    return next(
+        filter(None, (_not_finite(each, f"{where}[{key!r}]") for key, each in inside)), None
+    )

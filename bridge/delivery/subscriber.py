@@ -148,7 +148,7 @@ class Subscriber:
 def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     name: object = subscriber.name
     if not isinstance(name, str) or not name.isprintable() or not name.strip():
-        yield Problem("name", f"expected a word that can be printed, found {_found(name)}")
+        yield Problem("name", f"expected a word that can be printed, found {found(name)}")
     fault = fault_of(subscriber.function, in_transaction=subscriber.transaction)
     if fault is not None:
         yield Problem("function", fault)
@@ -163,7 +163,7 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
     for key in ("channel", "account", "source", "domain"):
         value: object = getattr(subscriber, key)
         if value is not None and not (isinstance(value, str) and value):
-            yield Problem(key, f"expected one string, found {_found(value)}")
+            yield Problem(key, f"expected one string, found {found(value)}")
     direction: object = subscriber.direction
     if not isinstance(direction, Direction | None):
         yield Problem("direction", _no_word("direction", direction, tuple(Direction)))
@@ -172,10 +172,10 @@ def _problems(subscriber: Subscriber) -> Iterator[Problem]:
         yield Problem("origin", _no_word("origin", origin, tuple(Origin)))
     owned: object = subscriber.owned
     if not isinstance(owned, bool | None):
-        yield Problem("owned", f"expected True, False or None, found {_found(owned)}")
+        yield Problem("owned", f"expected True, False or None, found {found(owned)}")
     when_paused: object = subscriber.when_paused
     if not isinstance(when_paused, bool):
-        yield Problem("when_paused", f"expected True or False, found {_found(when_paused)}")
+        yield Problem("when_paused", f"expected True or False, found {found(when_paused)}")
     if not any(each in (Event, Message) for each in subscriber.events):
         for key in ("content", "direction", "origin"):
             if getattr(subscriber, key):
@@ -189,7 +189,7 @@ def _gather_problems(subscriber: Subscriber) -> Iterator[Problem]:
     if gather is None:
         return
     if type(gather) not in (int, float) or not 0 < float(subscriber.gather or 0) <= _LONGEST:
-        told = f'expected a duration up to "1m", such as "3s", found {_found(gather)}'
+        told = f'expected a duration up to "1m", such as "3s", found {found(gather)}'
         yield Problem("gather", told)
     if subscriber.events != (Message,):
         yield Problem("gather", "gathers messages: on(Message, gather=...)")
@@ -218,7 +218,7 @@ def serving_problems(start: object, policy: object) -> Iterator[Problem]:
     if start not in tuple(Start):
         yield Problem("start", _no_word("start", start, tuple(Start)))
     if not isinstance(policy, DeliverySettings | None):
-        yield Problem("policy", f"expected DeliverySettings(...), found {_found(policy)}")
+        yield Problem("policy", f"expected DeliverySettings(...), found {found(policy)}")
 
 
 def _unknown(key: str, allowed: Iterable[str]) -> str:
@@ -240,7 +240,7 @@ def _fault_of(function: object, *, in_transaction: bool) -> str | None:
         function.close()
         return "this is a coroutine, as a call returns it; give the function itself"
     if not callable(function):
-        return f"expected a function, found {_found(function)}"
+        return f"expected a function, found {found(function)}"
     inner = plain(function)
     called = getattr(inner, "__call__", None)  # noqa: B004 - an object's own call
     for each in (inner, called):
@@ -272,22 +272,22 @@ def _no_event(value: object) -> str:
         return "a class with brackets is for type checkers: on(Message, content=Text)"
     if inspect.isroutine(value):
         return "this is a function: on() takes event classes, as in @bridge.on(Message)"
-    return f"expected event classes such as Message, found {_found(value)}"
+    return f"expected event classes such as Message, found {found(value)}"
 
 
 def _no_content(value: object) -> str:
     if isinstance(value, str):
         return unknown("content", value, _CONTENTS)
-    return f"expected contents of messages such as Text, found {_found(value)}"
+    return f"expected contents of messages such as Text, found {found(value)}"
 
 
 def _no_word(what: str, value: object, words: Iterable[str]) -> str:
     if isinstance(value, str):
         return unknown(what, value, words)
-    return f"expected one of {', '.join(words)}, found {_found(value)}"
+    return f"expected one of {', '.join(words)}, found {found(value)}"
 
 
-def _found(value: object) -> str:
+def found(value: object) -> str:
     """Describe what somebody gave, by its name where it has one."""
     if value is None:
         return "None"

@@ -83,7 +83,8 @@ class Idle:
         self._waiting: dict[Connection, None] = {}
         self._of_peer: dict[Address | None, dict[Connection, None]] = {}
         self._count = 0
-        self._throttle = Throttle(_log)
+        self.throttle = Throttle(_log)
+        """Of all that strangers can have logged here."""
 
     def take(self, new: Connection) -> bool:
         """Count a connection; return whether there is room for it."""
@@ -99,7 +100,7 @@ class Idle:
             self._add(new)
             return True
         what = "turned away" if waiting is None else "closed that had been idle"
-        self._throttle.log(logging.WARNING, f"too many connections: one was {what}")
+        self.throttle.log(logging.WARNING, f"too many connections: one was {what}")
         if waiting is None:
             return False
         self.gone(waiting)
@@ -252,12 +253,14 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is not HTTP, or what failed, without quoting any of it."""
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # the client's fault
-            _log.info(
+            self._idle.throttle.log(
+                logging.INFO,
                 "a request was refused that is not HTTP",
-                extra={"error": type(exc).__name__, "client": request.remote},
+                error=type(exc).__name__,
+                client=request.remote,
             )
         else:
-            _log_bug(exc)
+            self._log_bug(exc)
         refusal = response_to(BridgeError())
         if status == HTTPStatus.BAD_REQUEST:
             refusal = problem(status, "this is not HTTP as it should be")
@@ -268,15 +271,15 @@ class Connection(web.RequestHandler):
     def log_exception(self, *_args: object, **fields: object) -> None:
         """Log what aiohttp met outside of a request, without quoting any of it."""
         error = fields.get("exc_info")
-        _log_bug(error if isinstance(error, BaseException) else None)
+        self._log_bug(error if isinstance(error, BaseException) else None)
 
-
-def _log_bug(error: BaseException | None) -> None:
-    # Neither the exception's text nor a traceback: either could hold what the request holds.
-    _log.error(
-        "a request failed: this is a bug",
-        extra={
-            "error": type(error).__name__,
-            "where": None if error is None else raised_at(error),
-        },
-    )
+    def _log_bug(self, error: BaseException | None) -> None:
+        # Neither the exception's text nor a traceback: either could hold what the request holds.
+        name, where = type(error).__name__, None if error is None else raised_at(error)
+        self._idle.throttle.log(
+            logging.ERROR,
+            "a request failed: this is a bug",
+            key=f"{name} {where}",
+            error=name,
+            where=where,
+        )

@@ -62,6 +62,7 @@ _MANY: Final = 100  # events of one body
 
 _SILENT: Final = (Deletion, System)  # of a user who says nothing
 _USER: Final = Origin.USER
+_CRASH: Final = "an adapter failed: this is a bug in it"
 _BITS: Final = 40  # of a number that names a callback
 
 # Only to tell callbacks apart; the system's own randomness takes longer than all of the rest.
@@ -185,11 +186,17 @@ class Intake:
                 self._tell_of_refusal(name, head, error)
                 raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - `verify` is asked as well
-            one.log_crash("admit", error)
+            self._tell_of_crash(one, "admit", error)
 
     def _tell_of_refusal(self, name: str, callback: Callback, error: BridgeError) -> None:
         fields = {"adapter": name, "reason": str(error), "client": str(callback.client)}
         self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
+
+    def _tell_of_crash(self, one: _Configured, step: str, error: BaseException) -> None:
+        """Log that an adapter failed over what anybody may have sent."""
+        fields = one.crash(step, error)
+        key = f"{one.name} {step} {fields['where']}"
+        self._throttle.log(logging.ERROR, _CRASH, key=key, **fields)
 
     def _verify(self, one: _Configured, callback: Callback) -> Verified:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
@@ -202,10 +209,10 @@ class Intake:
         except NotAuthentic:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - unverified is not authentic
-            one.log_crash("verify", error)
+            self._tell_of_crash(one, "verify", error)
             raise NotAuthentic("the callback could not be verified") from None
         if type(verified) is not Verified:
-            one.log_crash("verify", TypeError())
+            self._tell_of_crash(one, "verify", TypeError())
             raise NotAuthentic("the callback could not be verified")
         return verified
 
@@ -225,7 +232,7 @@ class Intake:
                 malformed=parsed.malformed,
             )
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the body is authentic
-            one.log_crash("parse", error)
+            _log.error(_CRASH, extra=one.crash("parse", error))
             reason = f"the adapter failed with {type(error).__name__}"
             unread = one.unread(verified.payload, verified.received_at, reason)
             return Parsed(events=(in_domain(unread, domain),))
@@ -481,14 +488,11 @@ class _Configured(Member):
         scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
         return scope.unrecognized(Unreadable("", reason))
 
-    def log_crash(self, step: str, error: BaseException) -> None:
-        """Log that the adapter failed, and where; not why, since that may quote the body."""
-        _log.error(
-            "an adapter failed: this is a bug in it",
-            extra={
-                "adapter": self.name,
-                "step": step,
-                "error": type(error).__name__,
-                "where": raised_at(error),
-            },
-        )
+    def crash(self, step: str, error: BaseException) -> dict[str, object]:
+        """Return who failed, and where; not why, since that may quote the body."""
+        return {
+            "adapter": self.name,
+            "step": step,
+            "error": type(error).__name__,
+            "where": raised_at(error),
+        }

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from bridge.journal.newest import Reader
 from bridge.journal.protocol import Entry, Held, Settlement
 
 
-class EphemeralCursor:
-    """A `Cursor` that is gone with its process.
-
-    `fetch` returns the entries after a position, at least one, waiting for it, and at most as
-    many as its second argument says.
-    """
+class EphemeralCursor(Reader):
+    """A `Cursor` that is gone with its process; see `Reader` for `fetch`."""
 
     def __init__(
         self, position: int, fetch: Callable[[int, int], Awaitable[Sequence[Entry]]]
     ) -> None:
-        self.position = position
-        self._fetch = fetch
-        self._next = position
+        super().__init__(position, fetch)
         self._held: dict[int, Held] = {}
-
-    async def read(self, limit: int) -> Sequence[Entry]:
-        """See `Cursor.read`."""
-        entries = await self._fetch(self._next, limit)
-        self._next = entries[-1].position
-        return entries
 
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`; there are no dead letters, since nobody could ask for them."""

@@ -226,13 +226,27 @@ class Cursor(Protocol):
         """The last position that was settled."""
         ...
 
+    @property
+    def reached(self) -> int:
+        """How far `read` has come: to settle it is to settle all that was given out."""
+        ...
+
+    @property
+    def at_work(self) -> dict[int, str]:
+        """The lanes of held entries, by position, that the caller notes while it works on these.
+
+        No other process is given them meanwhile.
+        """
+        ...
+
     async def read(self, limit: int) -> Sequence[Entry]:
         """Return the next entries: at least one, waiting for it, at most `limit`.
 
         They are in journal order within each lane; where processes share the lanes, not across
         them. An engine returns fewer where they are large, so that a page does not fill the memory.
 
-        Entries that are held are not among them. Raises `JournalError`.
+        Entries that are held are not among them. Where nothing but these is to be read, it returns
+        without any, so that the caller sees what it has `reached`. Raises `JournalError`.
         """
         ...
 

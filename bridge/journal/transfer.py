@@ -223,4 +223,4 @@ class _Reader:
             ]
             self.count.pending += len(held)
             self.count.dead += len(dead)
-            await cursor.settle(Settlement(position=entries[-1].position, held=held, dead=dead))
+            await cursor.settle(Settlement(position=cursor.reached, held=held, dead=dead))

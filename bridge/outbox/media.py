@@ -48,12 +48,10 @@ _LONGEST: Final = 300.0  # seconds that one file may take altogether
 _MOST_AT_ONCE: Final = 10  # files on their way
 _PIECE: Final = 1024 * 1024
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # https://www.rfc-editor.org/rfc/rfc6052
-_INSIDE: Final = (
-    IPv6Network("::/96"),  # IPv4-compatible: https://www.rfc-editor.org/rfc/rfc4291#section-2.5.5.1
-    IPv6Network("64:ff9b:1::/48"),  # https://www.rfc-editor.org/rfc/rfc8215
-    IPv6Network("fec0::/10"),  # https://www.rfc-editor.org/rfc/rfc3879
-)
-"""What Python takes for addresses of the internet's, and is inside of a network."""
+_INTERNET: Final = IPv6Network("2000::/3")
+"""All that is given to the internet: https://www.iana.org/assignments/ipv6-address-space
+
+Python takes more for it, such as what stands for an IPv4 address in one more way (RFC 2765)."""
 
 
 @final
@@ -257,8 +255,11 @@ def is_public(address: str) -> bool:
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address):
         translated = IPv4Address(int(found) & 0xFFFFFFFF) if found in _TRANSLATED else None
-        found = found.sixtofour or translated or found
-    return found.is_global and not (found.is_multicast or any(found in each for each in _INSIDE))
+        meant = found.ipv4_mapped or found.sixtofour or translated
+        if meant is None and found not in _INTERNET:
+            return False
+        found = meant or found
+    return found.is_global and not found.is_multicast
 
 
 def _literal(url: URL) -> bool:

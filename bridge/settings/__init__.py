@@ -43,6 +43,7 @@ __all__ = [
     "between",
     "is_loopback",
     "load_admin",
+    "load_journal",
     "loads",
     "matching",
     "seconds",

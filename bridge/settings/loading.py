@@ -67,6 +67,25 @@ def loads(
     return settings
 
 
+def load_journal(
+    text: str,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    engines: Mapping[str, Importer],
+    path: Path,
+) -> JournalSettings:
+    """Read `[journal]` alone: a copy of a journal takes no secret of an adapter's.
+
+    Otherwise as for `loads`.
+    """
+    document = toml.parse(text, str(path))
+    only = {key: value for key, value in document.value.items() if key == "journal"}
+    reader = Reader(attrs.evolve(document, value=only), environ, path.parent)
+    settings = _journal(reader, engines)
+    reader.finish()
+    return settings
+
+
 def _journal(reader: Reader, engines: Mapping[str, Importer]) -> JournalSettings:
     """Read `[journal]`, and in it the tables of the engines."""
     path: toml.Path = ("journal",)

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, ge
 import attrs
 
 from bridge.adapter.signing import Network, Secret
-from bridge.errors import ConfigurationError
+from bridge.errors import ConfigurationError, Problem
 from bridge.settings.references import Referenced
 from bridge.settings.wording import mismatch, quoted, unknown
 
@@ -85,13 +85,24 @@ def seconds(text: str) -> float | None:
         return None
 
 
-def between(low: float, high: float = math.inf) -> Callable[[object, object, Any], None]:
-    """Return a validator of a number's range, both ends included; None passes."""
-    expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+def between(
+    low: float, high: float = math.inf
+) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Return a validator of a number's range, both ends included; None passes as the default."""
+    expected = (
+        f"a number of at least {low}" if high == math.inf else f"a number from {low} to {high}"
+    )
 
-    def check(_instance: object, _attribute: object, value: float | None) -> None:
-        if value is not None and not low <= value <= high:
-            raise ConfigurationError(mismatch(value, f"a number {expected}"))
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is None and attribute.default is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float):  # from a program
+            number = seconds(value) if isinstance(value, str) else None
+            hint = "" if number is None else f"; in Python, write {number:g}"
+            told = f"{mismatch(value, expected)}{hint}"
+            raise ConfigurationError((Problem(attribute.name, told),))
+        if not low <= value <= high:
+            raise ConfigurationError(mismatch(value, expected))
 
     return check
 

@@ -52,6 +52,8 @@ def shown(value: object, *, is_secret: bool = False) -> str:
         if isinstance(value, kind):
             is_short = len(str(value)) <= _LONGEST_SHOWN and not is_secret
             return f"{name.split()[1]} {quoted(value)}" if is_short else name
+    if value is None:
+        return "None"
     if isinstance(value, dict):
         return "a table"
     return "an array" if isinstance(value, list) else "a date or time"

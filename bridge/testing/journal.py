@@ -18,6 +18,7 @@ from bridge.journal.protocol import Appended, Held, Retry, Settlement, Start
 from bridge.journal.states import State
 from bridge.model.keys import conversation_id, message_key
 from bridge.testing.correlation import CorrelationContract
+from bridge.testing.cursors import CursorContract
 from bridge.testing.operators import OperatorsContract
 from bridge.testing.sample_events import (
     ACCOUNT,
@@ -33,7 +34,7 @@ from bridge.testing.sample_events import (
 )
 
 
-class JournalContract(CorrelationContract, OperatorsContract):
+class JournalContract(CorrelationContract, CursorContract, OperatorsContract):
     """The suite; a subclass supplies `make_journal`."""
 
     # --- appending -------------------------------------------------------------------------

@@ -228,3 +228,17 @@ class OperatorsContract(Suite):
             everything = await journal.follow(start=Start.BEGINNING)
             assert ids(await everything.read(_PLENTY)) == ["b"]
             assert await journal.purge(ANNE) == 0
+
+    async def test_purge_before_it_is_settled(self, tmp_path: Path) -> None:
+        """What is purged while it is under way, or tried again, is neither held nor dead then."""
+        events = [message(each) for each in "abcd"]
+        async with self.serving(tmp_path, *events) as (journal, crm, (a, b, c, d)):
+            await crm.settle(Settlement(position=a.position, held=(Held(entry=a),)))
+            await journal.purge(ANNE)
+            held = tuple(Held(entry=each, retry=Retry(tries=2, due_at=0.0)) for each in (a, b, c))
+            await crm.settle(Settlement(position=d.position, held=held, dead=(failed(d),)))
+            assert list(await crm.held(a.lane, 1)) == []
+            assert await crm.waiting() == {}
+            assert await journal.dead_letters() == ()
+            (state,) = await journal.subscribers()
+            assert (state.held, state.dead) == (0, 0)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from types import SimpleNamespace
 
 import orjson
@@ -25,6 +26,7 @@ from bridge.errors import (
 )
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended
+from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event, Message, StatusChange, Text, Unrecognized
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings, loads
@@ -465,3 +467,23 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_line(tmp_path, monkey
         Bridge.from_settings(settings)
     assert told in str(caught.value)
     assert f"{path}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made_of", "told"),
+    [
+        (
+            {"journal": "x.db"},
+            r'^journal: expected a journal such as SqliteJournal\("x.db"\), found ',
+        ),
+        ({"journal": Path("a/x.db")}, r'SqliteJournal\("a/x.db"\)'),
+        ({"journal": SqliteJournal}, "found SqliteJournal$"),
+        ({"policy": {"tries": 3}}, r"^policy: expected DeliverySettings\(...\), found a dict$"),
+        ({"server": DeliverySettings()}, "^server: expected ServerSettings"),
+        ({"outbox": 3, "journal": 4}, "^journal: .*, found 4\noutbox: .*, found 3$"),
+    ],
+)
+def test_what_no_bridge_can_be_made_of_is_told_at_once(made_of, told):
+    """With what to write instead."""
+    with pytest.raises(ConfigurationError, match=told):
+        Bridge(**made_of)

@@ -123,6 +123,8 @@ async def test_blocks_of_one_state_take_turns() -> None:
         ({1}, "serializable: set"),
         (datetime(2026, 11, 1), "serializable: datetime"),  # noqa: DTZ001 - it is refused
         ({1: "one"}, "str"),
+        (float("nan"), r"neither nan nor infinity: see state\['value'\]"),
+        ({"of": [None, (1.5, float("-inf"))]}, r"see state\['value'\]\['of'\]\[1\]\[1\]"),
         ("x" * (64 << 10), "65559 bytes"),
     ],
 )

@@ -21,6 +21,7 @@ from tests.bridge.settings.test_config_example import uncommented
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
 EXAMPLE = tomllib.loads(uncommented())
 SETTINGS = re.findall(rf"`({'|'.join(EXAMPLE)})\.([a-z_]+)`", PAGE)
+CREDENTIALS = re.findall(r"LoadCredential=(\w+):/etc/bridge/\1\n", PAGE)
 _UNITS = {"m": 1024**2, "MB": 1000**2}
 
 
@@ -32,10 +33,11 @@ def block(language: str) -> str:
 
 @pytest.fixture
 def configured(tmp_path, monkeypatch) -> tuple[Settings, Path]:
-    """Read the page's configuration, with its credential and its subscriber in place."""
+    """Read the page's configuration, with its credentials and its subscriber in place."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    (tmp_path / "incs_token").write_text("0123456789abcdef0123456789abcdef\n")
-    (tmp_path / "incs_token").chmod(0o400)  # as systemd lays it
+    for credential in CREDENTIALS:
+        (tmp_path / credential).write_text(f"{credential}-0123456789abcdef\n")
+        (tmp_path / credential).chmod(0o400)  # as systemd lays it
     package = tmp_path / "shop"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -123,7 +125,8 @@ def test_the_paths_fit_together(configured):
     assert settings.server.prefix == "/callbacks"
     assert settings.journal.path == Path("/var/lib/bridge/bridge.db")
     assert "StateDirectory=bridge\n" in unit
-    assert "LoadCredential=incs_token:" in unit
+    assert set(re.findall(r"CREDENTIALS_DIRECTORY\}/(\w+)", block("toml"))) == {*CREDENTIALS}
+    assert set(re.findall(r"> /etc/bridge/(\w+)\)", PAGE)) == {*CREDENTIALS}
     assert f"127.0.0.1:{settings.server.port};" in block("nginx")
     assert f"127.0.0.1:{settings.server.port} " in block("caddyfile")
     assert f"127.0.0.1:{settings.server.port}/healthz" in block("dockerfile")

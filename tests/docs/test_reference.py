@@ -11,6 +11,7 @@ import pytest
 
 from bridge.cli.main import app
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES
+from bridge.observer import ACTIONS
 from bridge.ops.openapi import openapi
 
 ROOT = Path(__file__).parents[2]
@@ -73,3 +74,18 @@ def test_every_metric_is_there(reference):
     named = set(re.findall(r"^\| `(bridge_\w+)`", MANUAL, re.MULTILINE))
     assert len(named) > 10
     assert set(re.findall(r"^\| `(bridge_\w+)`", page, re.MULTILINE)) == named
+
+
+def test_every_metric_that_a_page_names_exists():
+    """Operators copy them into rules: one that is misspelt never fires."""
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "docs" / "grafana.json"]
+    told = "\n".join(page.read_text("utf-8") for page in pages if page.stem != "write-an-adapter")
+    named = set(re.findall(r"\bbridge_[a-z_]+", told))
+    table = set(re.findall(r"^\| `(bridge_\w+)`", MANUAL, re.MULTILINE))
+    assert {name.removesuffix("_bucket") for name in named} == table
+
+
+def test_every_action_of_operators_is_told_with_its_metric():
+    """The row names what `action` may be, beside the `request` that is refused."""
+    (row,) = re.findall(r"^\| `bridge_operations_total`.*", MANUAL, re.MULTILINE)
+    assert set(ACTIONS) <= set(re.findall(r"`(\w+)`", row))

@@ -152,7 +152,7 @@ class MemoryJournal(Journal):
         cursor = self._cursors.get(name)
         if cursor is None:
             cursor = self._cursors[name] = _Cursor(self, name, self._begin(start))
-        cursor.rewind()
+        cursor.rewind(cursor.retries)
         return cursor
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
@@ -173,6 +173,10 @@ class MemoryJournal(Journal):
     def _after(self, position: int) -> Iterator[Entry]:
         positions = range(max(position + 1, self._first), self._last + 1)
         return (self._entries[each] for each in positions if each in self._entries)
+
+    def keeps(self, position: int) -> bool:
+        """Return whether there is an entry at a position still."""
+        return position in self._entries
 
     def add_dead_letter(self, cursor: _Cursor, dead: Held) -> None:
         """Keep an entry as a dead letter of the cursor's subscriber, unless it was forgotten."""
@@ -367,15 +371,17 @@ class _Cursor(EphemeralCursor):
         """Return what is known of the held entries, by position."""
         return {position: held.retry for position, held in self._held.items()}
 
-    def rewind(self) -> None:
-        """Go back to the last settled position: what was given out after it comes again."""
-        self._next = self.position
-
     async def settle(self, settlement: Settlement) -> None:
-        """See `Cursor.settle`."""
-        await super().settle(settlement)
-        for dead in settlement.dead:
-            self._journal.add_dead_letter(self, dead)
+        """See `Cursor.settle`; what has been purged is neither held nor a dead letter."""
+        held = tuple(filter(self._is_kept, settlement.held))
+        dead = tuple(filter(self._is_kept, settlement.dead))
+        await super().settle(attrs.evolve(settlement, held=held))
+        for letter in dead:
+            self._journal.add_dead_letter(self, letter)
+
+    def _is_kept(self, held: Held) -> bool:
+        position = held.entry.position
+        return position in self._held or self._journal.keeps(position)
 
     def hold(self, held: Held) -> None:
         """Hold an entry, or replace what is known of one that is held."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import attrs
@@ -27,10 +28,11 @@ _RELEASED: Final = {TTL: "60s"}
 
 @attrs.frozen
 class _Given:
-    """An entry, and the partition that gave it."""
+    """An entry, and the partition that gave it; one that was held then is passed over."""
 
     partition: int
     entry: Entry
+    is_held: bool
 
 
 class SubscriberCursor:
@@ -41,7 +43,8 @@ class SubscriberCursor:
 
     def __init__(self, streams: Streams, name: str, deaths: Deaths) -> None:
         self.name = name
-        self.position = 0
+        self.position = self.reached = 0
+        self.at_work: Final[dict[int, str]] = {}
         self.partitions = [
             Partition(self, streams, number) for number in range(streams.names.partitions)
         ]
@@ -68,7 +71,7 @@ class SubscriberCursor:
             await partition.make()
         infos = [await partition.info() for partition in self.partitions]
         floors = [info["ack_floor"]["stream_seq"] for info in infos if info is not None]
-        self.position = position_of(max(floors))
+        self.position = self.reached = position_of(max(floors))
 
     async def _note(self, begin: int) -> None:
         subject = self._streams.names.subscriber(self.name)
@@ -119,9 +122,9 @@ class SubscriberCursor:
         is_large = sum(given.entry.size for given in self._buffer) > _MAX_SIZE
         return 0 if is_large else _BUFFER - len(self._buffer)
 
-    def give(self, partition: int, entry: Entry) -> None:
-        """Take an entry to be read."""
-        self._buffer.append(_Given(partition, entry))
+    def give(self, partition: int, entry: Entry, *, is_held: bool) -> None:
+        """Take an entry to be read, or to be passed over."""
+        self._buffer.append(_Given(partition, entry, is_held))
         self._filled.set()
 
     def gone(self, partition: int) -> None:
@@ -153,8 +156,10 @@ class SubscriberCursor:
 
     def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
-        given = [each for each in self._open.values() if each is not None]
-        self._buffer.extendleft(reversed(given))
+        for given in reversed(self._open.values()):
+            if given is not None:
+                is_held = self._holds(given)
+                self._buffer.appendleft(attrs.evolve(given, is_held=is_held))
         self._open.clear()
         if self._buffer:
             self._filled.set()
@@ -168,8 +173,8 @@ class SubscriberCursor:
         while True:
             if self._closed:
                 raise JournalError("the journal is not open")
-            if not self._untold and (entries := self._next(limit)):
-                return entries
+            if not self._untold and self._buffer:
+                return self._next(limit)
             self._filled.clear()
             await self._filled.wait()
 
@@ -184,9 +189,13 @@ class SubscriberCursor:
             position = given.entry.position
             self._open.pop(position, None)  # if it was given before: its order is the new one
             self._open[position] = given
-            if sequence_of(position) not in self.partitions[given.partition].holding:
+            self.reached = position
+            if not (given.is_held or self._holds(given)):
                 entries.append(given.entry)
         return entries
+
+    def _holds(self, given: _Given) -> bool:
+        return sequence_of(given.entry.position) in self.partitions[given.partition].holding
 
     # --- settling ----------------------------------------------------------------------------
 
@@ -196,16 +205,25 @@ class SubscriberCursor:
         Held and dead entries are written first, as one; then the server is told how far the
         subscriber is. After a crash between the two, entries are given again, as delivery allows.
         """
-        drafts = self._drafts(settlement)
-        for start in range(0, len(drafts), _BATCH):
-            await self._streams.broker.write_as_one(drafts[start : start + _BATCH])
+        dead = [each for each in settlement.dead if await self._is_stored(each)]  # or purged
+        await self._write(self._drafts(settlement, dead))
         self._hold(settlement)
         self._pass(settlement.position)
         self.position = settlement.position
         for partition in self.partitions:
             await partition.acknowledge()
 
-    def _drafts(self, settlement: Settlement) -> list[Draft]:
+    async def _is_stored(self, held: Held) -> bool:
+        sequence = sequence_of(held.entry.position)
+        return (
+            await self._streams.broker.stored(self._streams.names.stream, seq=sequence) is not None
+        )
+
+    async def _write(self, drafts: Sequence[Draft]) -> None:
+        for start in range(0, len(drafts), _BATCH):
+            await self._streams.broker.write_as_one(drafts[start : start + _BATCH])
+
+    def _drafts(self, settlement: Settlement, letters: Sequence[Held]) -> list[Draft]:
         """Return what to write: a subject at most once, since a batch is all or nothing."""
         written: dict[str, Draft] = {}
 
@@ -226,7 +244,7 @@ class SubscriberCursor:
                 subject = names.held(self.name, partition.number, sequence)
                 if sequence in partition.holding or subject in written:
                     write(subject, None)
-        for dead in settlement.dead:
+        for dead in letters:
             write(names.dead(self.name, sequence_of(dead.entry.position)), dead)
         return list(written.values())
 
@@ -270,11 +288,20 @@ class SubscriberCursor:
         partition = self.partitions[self._streams.names.partition_of(lane)]
         if not partition.owned:
             return ()
-        found: list[Held] = []
-        for sequence, record in partition.holding.first(lane, limit):
-            stored = await self._streams.broker.stored(self._streams.names.stream, seq=sequence)
-            if stored is None:  # purged, or older than what is kept
-                partition.holding.remove(sequence)
-                continue
-            found.append(Held(entry=entry_of(sequence, stored.data), retry=record.retry))
-        return found
+        while True:
+            found, gone = [], []
+            for sequence, record in partition.holding.first(lane, limit):
+                stored = await self._streams.broker.stored(self._streams.names.stream, seq=sequence)
+                if stored is None:  # purged, or older than what is kept
+                    gone.append(sequence)
+                else:
+                    found.append(Held(entry=entry_of(sequence, stored.data), retry=record.retry))
+            if not gone:
+                return found
+            await self._release(partition, gone)
+
+    async def _release(self, partition: Partition, sequences: Sequence[int]) -> None:
+        held = partial(self._streams.names.held, self.name, partition.number)
+        await self._write([Draft(held(each), b"", _RELEASED) for each in sequences])
+        for each in sequences:
+            partition.holding.remove(each)

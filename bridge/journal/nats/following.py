@@ -55,11 +55,11 @@ class FollowingCursor(EphemeralCursor):
         """Find where to begin, if that is not known. Raises `JournalError`."""
         if self._generation != self._streams.generation:
             if self._generation:  # the stream was lost: another one begins
-                self._next = min(self._next, position_of(self._streams.resumes_at))
+                self.reached = min(self.reached, position_of(self._streams.resumes_at))
                 self._begun = True
             self._generation = self._streams.generation
         if not self._begun:
-            self.position = self._next = position_of(await self._streams.last())
+            self.position = self.reached = position_of(await self._streams.last())
             self._begun = True
 
     async def _next_after(self, _: int, limit: int) -> Sequence[Entry]:
@@ -70,7 +70,7 @@ class FollowingCursor(EphemeralCursor):
             await self._streams.until_ready()
             await self.begin()
             found = await self._streams.broker.next_of(
-                self._streams.names.stream, events, sequence_of(self._next) + 1, limit
+                self._streams.names.stream, events, sequence_of(self.reached) + 1, limit
             )
             if found:
                 self._streams.seen(found[-1].sequence)

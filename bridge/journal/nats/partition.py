@@ -28,6 +28,9 @@ _PINNED_FOR: Final = 4  # seconds without a request, after which another reader 
 _GIVEN_AGAIN_AFTER: Final = 600  # seconds; a new reader does not wait for it, see above
 _MAX_UNSETTLED: Final = 20_000
 _CALL_LASTS: Final = "60s"
+# Of the consumer's last message: with the number of tries, its sequence and count, a time, and how
+# many are to come. Of these, the server looks at the sequence and the count.
+_ACK: Final = "$JS.ACK.{}.{}.1.{}.{}.0.0"
 
 
 class Partition:
@@ -116,35 +119,42 @@ class Partition:
 
     async def catch_up(self, given: int) -> None:
         """Read the missed messages from the stream; nobody else can have read them."""
-        _, delivered = await self._reach()
+        _, delivered, reply = await self._reach()
         for stored in await self._between(self._read, delivered):
             self._hand(stored.sequence, stored.data)
-        self._read = max(self._read, delivered)
+        self._reached(delivered, reply)
         self._count = given
 
     async def pinned(self, given: int) -> None:
         """Become the reader: begin where the settlements end, if anybody else has read since."""
         if self._count == 0 or self.missed(given):
-            settled, delivered = await self._reach()
+            settled, delivered, reply = await self._reach()
             await self._load_held()
             # A server that crashed may know less of what was settled here than is known here.
             floor = max(self.floor, settled)
-            self._take_over(floor, delivered, await self._between(floor, delivered))
+            self._take_over(floor, await self._between(floor, delivered))
+            self._reached(delivered, reply)
             self._count = given
             self.untold = bool(self.holding.waiting())
         self.owned = True
         self._cursor.held_changed()
 
-    async def _reach(self) -> tuple[int, int]:
-        """Return how far the consumer's settlements reach, and what it has given out."""
+    def _reached(self, delivered: int, reply: str) -> None:
+        self._read = max(self._read, delivered)
+        self._replies[delivered] = reply
+
+    async def _reach(self) -> tuple[int, int, str]:
+        """Return how far settlements reach, what has been given out, and how that is settled."""
         info = await self.info()
         if info is None:
             raise Refused(404, 0, "the consumer is gone")
-        settled, delivered = info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]
+        settled, last = info["ack_floor"]["stream_seq"], info["delivered"]
+        delivered = last["stream_seq"]
         if await self._streams.last() < delivered:
             # Its new leader has yet to apply what the consumer's leader knows already.
             raise Away("the stream lags behind what it has given out")
-        return settled, delivered
+        names, count = self._streams.names, last["consumer_seq"]
+        return settled, delivered, _ACK.format(names.stream, self._consumer, delivered, count)
 
     async def _between(self, floor: int, delivered: int) -> Sequence[Stored]:
         """Return what the server has given out and nobody has settled."""
@@ -161,13 +171,12 @@ class Partition:
             sequence = stored.sequence + 1
         return found
 
-    def _take_over(self, floor: int, delivered: int, unsettled: Sequence[Stored]) -> None:
+    def _take_over(self, floor: int, unsettled: Sequence[Stored]) -> None:
         """Hand all of it over at once: delivery asks for held entries with the first of it."""
         self._begin_anew(max(floor, self.floor))
         for stored in unsettled:
             if stored.sequence > self.floor:
                 self._hand(stored.sequence, stored.data)
-        self._read = max(self._read, delivered)
 
     def _begin_anew(self, floor: int) -> None:
         self._cursor.gone(self.number)
@@ -187,10 +196,9 @@ class Partition:
             await self.acknowledge()
 
     def _hand(self, sequence: int, data: bytes) -> None:
-        if sequence in self.holding:
-            return
         self._unsettled += 1
-        self._cursor.give(self.number, entry_of(sequence, data))
+        entry = entry_of(sequence, data)
+        self._cursor.give(self.number, entry, is_held=sequence in self.holding)
 
     def unpinned(self) -> None:
         """Hand nothing over until pinned again."""

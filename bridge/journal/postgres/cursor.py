@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,8 +18,6 @@ from bridge.model import Event
 
 if TYPE_CHECKING:
     from bridge.journal.postgres.journal import PostgresJournal
-
-_QUIET: Final = 5.0  # seconds without a try before a partition with held entries is handed over
 
 _MINE: Final = "cursors.subscriber = %s AND cursors.owner = %s"
 _KEEP: Final = f"SELECT 1 FROM $.cursors WHERE {_MINE} FOR KEY SHARE"  # noqa: S608 - our own text
@@ -48,7 +45,6 @@ class Partition:
     passed: set[int]
     untold: bool = True
     leaving: bool = False
-    tried_at: float = 0.0
 
 
 class SubscriberCursor:
@@ -57,6 +53,8 @@ class SubscriberCursor:
     def __init__(self, journal: PostgresJournal, name: str) -> None:
         self.name = name
         self.partitions: dict[int, Partition] = {}
+        self.reached = 0
+        self.at_work: Final[dict[int, str]] = {}
         self._journal = journal
         self._position = 0
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
@@ -80,13 +78,18 @@ class SubscriberCursor:
             passed = {held for where, held in rows if where == number}
             self.partitions[number] = Partition(position, position, passed)
         self._position = min((each.settled for each in self.partitions.values()), default=0)
+        self.reached = max(self.reached, self._position)
 
     def left_open(self) -> list[int]:
         """Return the partitions that are served no more, and of which something is under way.
 
         They are not served again before that is done: it would overtake what others left held.
         """
-        return list({*self._open.values()}.difference(self.partitions))
+        return list(self._busy.difference(self.partitions))
+
+    @property
+    def _busy(self) -> set[int]:
+        return {*self._open.values(), *map(self._partition_of, self.at_work.values())}
 
     def leave(self, *, beyond: int) -> None:
         """Let partitions come to rest that are more than so many, so that others can have them."""
@@ -96,17 +99,13 @@ class SubscriberCursor:
 
     def at_rest(self) -> list[int]:
         """Return the partitions that are leaving and with which nobody is at work any more."""
-        busy = set(self._open.values())
-        before = time.monotonic() - _QUIET
-        return [
-            number
-            for number, each in self.partitions.items()
-            if each.leaving and number not in busy and each.tried_at < before
-        ]
+        busy = self._busy
+        return [n for n, each in self.partitions.items() if each.leaving and n not in busy]
 
     async def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
         self._open.clear()
+        self.reached = 0
         await self.begin({number: each.settled for number, each in self.partitions.items()})
         await self.waiting()
 
@@ -128,7 +127,9 @@ class SubscriberCursor:
                 else:
                     found = await tail.look_after(first, limit)
                 upto = found[-1].position if found else upto
-                if given := self._give(told, found, upto):
+                given, passes = self._give(told, found, upto)
+                if given or passes:
+                    self.reached = upto
                     return given
                 if upto > first:
                     continue
@@ -136,24 +137,27 @@ class SubscriberCursor:
 
     def _give(
         self, serving: Mapping[int, Partition], found: Sequence[Entry], upto: int
-    ) -> Sequence[Entry]:
+    ) -> tuple[Sequence[Entry], bool]:
+        """Return what is new of what was found, and whether something else is ours."""
         given: list[Entry] = []
+        passes = False
         for entry in found:
             number = self._partition_of(entry.lane)
             partition = serving.get(number)
-            if partition is None or entry.position <= partition.given:
+            if partition is None:
                 continue
             if self.partitions.get(number) is not partition or partition.leaving:
                 continue  # lost meanwhile, begun anew, or to be handed over
-            if entry.position in partition.passed:
-                partition.passed.remove(entry.position)
+            if entry.position <= partition.given or entry.position in partition.passed:
+                partition.passed.discard(entry.position)
+                passes = True
             else:
                 self._open[entry.position] = number
                 given.append(entry)
         for partition in serving.values():
             if not partition.leaving:
                 partition.given = max(partition.given, upto)
-        return given
+        return given, passes
 
     def _partition_of(self, lane: str) -> int:
         return partition_of(lane_bytes(lane), self._journal.partitions)
@@ -167,7 +171,10 @@ class SubscriberCursor:
         """
         order, position = list(self._open), settlement.position
         mark = position + position % 2  # an odd one lies before the first that is not done
-        count = order.index(mark) + (mark == position) if mark in self._open else 0
+        if position == self.reached:
+            count = len(order)
+        else:
+            count = order.index(mark) + (mark == position) if mark in self._open else 0
         first = {self._open[each]: each for each in reversed(order[count:])}
         serving = dict(self.partitions)
         settled = {
@@ -183,9 +190,6 @@ class SubscriberCursor:
             self._open.pop(each, None)
         for number, upto in settled.items():
             serving[number].settled = upto  # whether or not that is served still
-        for held in settlement.held:  # a function may be at work on it
-            if (mine := serving.get(self._partition_of(held.entry.lane))) is not None:
-                mine.tried_at = time.monotonic()
         self._position = position
 
     async def _write(
@@ -219,16 +223,19 @@ class SubscriberCursor:
         While something that was read of its partition is not done, that has to go behind these.
         """
         number = self._partition_of(lane)
+        partition = self._serving(number)
+        if partition is None:
+            return ()
+        found = await self._journal.held(self.name, lane, limit)
+        return found if self._serving(number) is partition else ()
+
+    def _serving(self, number: int) -> Partition | None:
+        """Return a partition of which something may be begun with, if this is one."""
         partition = self.partitions.get(number)
         is_under_way = number in self._open.values()
         if partition is None and is_under_way:
             raise JournalError("another process serves the conversation now")
-        if partition is None or (partition.leaving and not is_under_way):
-            return ()
-        found = await self._journal.held(self.name, lane, limit)
-        if found:
-            partition.tried_at = time.monotonic()
-        return found
+        return None if partition is None or (partition.leaving and not is_under_way) else partition
 
     # --- effects of the subscriber's own -------------------------------------------------------
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from bridge.journal.newest import Newest
-from bridge.journal.protocol import Entry, Held, Settlement
+from bridge.journal.newest import Newest, Reader
+from bridge.journal.protocol import Held, Settlement
 from bridge.journal.sqlite.entries import read_after
 
 if TYPE_CHECKING:
@@ -19,25 +19,14 @@ if TYPE_CHECKING:
 _SAVE_EVERY: Final = 0.03  # seconds; what a kill repeats also depends on the delivery
 
 
-class SubscriberCursor:
+class SubscriberCursor(Reader):
     """A `Cursor` that survives a restart."""
 
     def __init__(self, journal: SqliteJournal, cursors: Cursors, name: str, position: int) -> None:
-        self.position = position
+        super().__init__(position, cursors.tail.next_after)
         self._journal = journal
         self._cursors = cursors
         self._name = name
-        self._next = position
-
-    def rewind(self) -> None:
-        """Go back to the last settled position: what was given out after it comes again."""
-        self._next = self.position
-
-    async def read(self, limit: int) -> Sequence[Entry]:
-        """See `Cursor.read`."""
-        entries = await self._cursors.tail.next_after(self._next, limit)
-        self._next = entries[-1].position
-        return entries
 
     async def settle(self, settlement: Settlement) -> None:
         """See `Cursor.settle`.

@@ -13,7 +13,6 @@ import fcntl
 import logging
 import os
 import stat
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -28,8 +27,10 @@ from bridge.journal.sqlite.headers import (
     application_in,
     application_in_log,
     format_in,
+    has_no_log,
 )
-from bridge.journal.sqlite.notes import Identity
+from bridge.journal.sqlite.locks import OURS, SHARED, SHM_IN_USE, lock
+from bridge.journal.sqlite.notes import Identity, Notes
 from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.wal_index import NOTHING, index_of
 
@@ -50,15 +51,6 @@ _DAMAGED: Final = "damaged"
 _REPLACED: Final = "replaced"
 _EVIDENCE: Final = b"CREATE TABLE entries ("
 _EVIDENCE_WITHIN: Final = 64 << 10
-
-# https://sqlite.org/src/file/src/os.h and os_unix.c
-_PENDING_BYTE: Final = 0x40000000
-_SHARED: Final = (_PENDING_BYTE + 2, 510)  # what a reader locks, and the last user exclusively
-_OURS: Final = (_PENDING_BYTE + 1024, 1)  # a byte that SQLite leaves alone
-_SHM_IN_USE: Final = (128, 1)  # without it, the next user truncates the -shm file
-
-_FLOCK: Final = "hhqqi"
-_OFD_SETLK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
 
 _held: Final[set[int]] = set()
 """Descriptors that keep locks: a forked child closes its copies, or it would keep them, too."""
@@ -104,7 +96,8 @@ class Files:
         self._wal_is: Identity | None = None
         self._size = self._wal_size = 0
         self._wal_end = -1
-        self._is_same_boot = False
+        self._noted = Notes()
+        self._is_copy = False
         self._index = NOTHING  # as it was left
         self.has_lost = False
         self.are_closed = False  # by others, so that nothing may be written any more
@@ -141,11 +134,10 @@ class Files:
             return "this process"
         try:
             with self.database.open("rb") as file:
-                is_free = _lock(file.fileno(), fcntl.F_RDLCK, _OURS)
+                is_free = lock(file.fileno(), fcntl.F_RDLCK, OURS)
         except OSError:
             return None
-        pid, *_ = notes.read(self._lock_path)
-        return None if is_free else f"process {pid}"
+        return None if is_free else f"process {notes.read(self._lock_path).pid}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -160,18 +152,18 @@ class Files:
             stack.callback(self._release)
             # Never deleted: whoever waited for a deleted file's lock would get it for nothing.
             self._lock = self._held_open(self._lock_path)
-            pid, journal, booted = notes.read(self._lock_path)
-            self._is_same_boot = booted == notes.boot() != ""
+            noted = notes.read(self._lock_path)
+            self._noted = noted
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                by = "" if pid is None else f" (process {pid})"
+                by = "" if noted.pid is None else f" (process {noted.pid})"
                 raise JournalError(
                     f"{self.path} is open in another journal or process{by}. One process has a "
                     "journal in SQLite: run one worker; or run `bridge serve` beside the workers; "
                     "or use an engine that several processes share (docs/embed.md)"
                 ) from error
-            self._note_lock(journal)
+            self._note_lock(noted.journal, noted.log)
             self.finish_recovery()
             yield
 
@@ -179,11 +171,12 @@ class Files:
         """Make the database's file where there is none, and lock it under all of its names."""
         self.check_kind()
         self._descriptor = self._held_open(self.database)
-        if not _lock(self._descriptor, fcntl.F_WRLCK, _OURS):
+        if not lock(self._descriptor, fcntl.F_WRLCK, OURS):
             raise JournalError(f"{self.path} is open in another process, under another name")
         self._database_is = _identity(os.fstat(self._descriptor))
         _open.add(self._database_is)
-        if self._is_same_boot and self.shm.exists():
+        is_same = self._noted.journal == self._database_is and not self._is_copy
+        if is_same and self._noted.boot == notes.boot() != "" and self.shm.exists():
             self._shm_descriptor = self._held_open(self.shm)
             self._index = index_of(self._shm_descriptor)
 
@@ -233,27 +226,27 @@ class Files:
         From here on `lost` compares with what is there now. Raises `JournalError` where another
         program has them locked for too long.
         """
-        self._note_lock(self._database_is)
         if self._shm_descriptor < 0:
             self._shm_descriptor = self._held_open(self.shm)
-        for descriptor, part in ((self._descriptor, _SHARED), (self._shm_descriptor, _SHM_IN_USE)):
-            while not _lock(descriptor, fcntl.F_RDLCK, part):
+        for descriptor, part in ((self._descriptor, SHARED), (self._shm_descriptor, SHM_IN_USE)):
+            while not lock(descriptor, fcntl.F_RDLCK, part):
                 if not patience():
                     raise JournalError(LOCKED.format(self.path))
         self._wal_descriptor = self._held_open(self.wal)
         self._wal_is = _identity(os.fstat(self._wal_descriptor))
+        self._note_lock(self._database_is, self._wal_is)
         if (reason := self.lost()) is not None:
             raise JournalError(reason)
 
     def unprotect(self) -> None:
         """Let our own SQLite be the last user, which is about to close."""
-        for descriptor, part in ((self._descriptor, _SHARED), (self._shm_descriptor, _SHM_IN_USE)):
+        for descriptor, part in ((self._descriptor, SHARED), (self._shm_descriptor, SHM_IN_USE)):
             if descriptor in _held:
-                _lock(descriptor, fcntl.F_UNLCK, part)
+                lock(descriptor, fcntl.F_UNLCK, part)
 
-    def _note_lock(self, journal: Identity | None) -> None:
-        """Say in the lock's file who holds it, and which file has been a journal here."""
-        text = notes.text(journal)
+    def _note_lock(self, journal: Identity | None, log: Identity | None) -> None:
+        """Say in the lock's file who holds it, and which files have been a journal here."""
+        text = notes.text(journal, log)
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, text.encode(), 0)
@@ -336,6 +329,7 @@ class Files:
             head, identity = b"", None
         except OSError as error:
             raise JournalError(f"{self.path} cannot be opened: {error.strerror}") from error
+        noted, self._is_copy = notes.read(self._lock_path), has_no_log(head)
         left = sibling(self.path, "-wal")
         if left != self.wal and left.exists() and left.stat().st_size:
             raise JournalError(
@@ -348,14 +342,25 @@ class Files:
                 application = application_in_log(self.wal)
             if application != APPLICATION_ID:
                 raise JournalError(f"{self.path} is an SQLite file, but not a journal")
+            if has_wal:
+                self._check_log(identity, noted)
             return
         if not head and not has_wal:
             return
         # SQLite would delete a log without a database, and what it holds has been acknowledged.
         fault = "it is empty and its WAL is not" if not head else "it is no SQLite database"
-        if _EVIDENCE in head or (identity and identity == notes.read(self._lock_path)[1]):
+        if _EVIDENCE in head or (identity and identity == noted.journal):
             raise Damaged(f"{self.path} is damaged: {fault}")
         raise JournalError(f"{self.path} is not a journal, and is left alone: {fault}")
+
+    def _check_log(self, identity: Identity | None, noted: Notes) -> None:
+        """Refuse a log that was another database's: SQLite would mix the two."""
+        is_another = identity != noted.journal
+        if self._is_copy or (is_another and noted.log == _identity(self.wal.stat())):
+            raise JournalError(
+                f"{self.path} has been replaced, such as by a backup, and {self.wal} is the log of "
+                "the file before: move the log away, and start again"
+            )
 
     def _check_places(self) -> None:
         """Refuse what is no file: to open a pipe, for one, may take for ever."""
@@ -431,7 +436,7 @@ class Files:
             with self.database.open("rb") as file:
                 if application_in(file.read(_EVIDENCE_WITHIN)) != APPLICATION_ID:
                     raise JournalError(f"{self.path} is another file now, and no journal")
-                if not _lock(file.fileno(), fcntl.F_RDLCK, _OURS):
+                if not lock(file.fileno(), fcntl.F_RDLCK, OURS):
                     raise JournalError(f"{self.path} is open in another process")
         reason = f"another file is in the place of {self.path}"
         target = self._rename(_REPLACED, reason, spared=(self._database_is, self._wal_is))
@@ -472,19 +477,3 @@ def _now() -> str:
 
 def _identity(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
-
-
-def _lock(descriptor: int, kind: int, part: tuple[int, int]) -> bool:
-    """Lock a part of a file for this open file description; return whether that was possible."""
-    if _OFD_SETLK is None:
-        return True
-    start, length = part
-    try:
-        fcntl.fcntl(
-            descriptor, _OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
-        )
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without such locks: `lost` notices what they would prevent
-        return True
-    return True

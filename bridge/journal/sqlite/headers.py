@@ -14,6 +14,8 @@ MAGIC: Final = b"SQLite format 3\x00"
 WAL_HEADER: Final = 32  # bytes, as are the next
 FRAME_HEADER: Final = 24
 
+_READ_VERSION_AT: Final = 19
+_ROLLBACK: Final = b"\x01"
 _VERSION_AT: Final = 60
 _APPLICATION_ID_AT: Final = 68
 
@@ -21,6 +23,11 @@ _APPLICATION_ID_AT: Final = 68
 def format_in(head: bytes) -> int:
     """Return which format a database's first page says it has; 0 is none."""
     return int.from_bytes(head[_VERSION_AT : _VERSION_AT + 4])
+
+
+def has_no_log(head: bytes) -> bool:
+    """Return whether a database's first page says that it is written without one, as copies do."""
+    return head[_READ_VERSION_AT : _READ_VERSION_AT + 1] == _ROLLBACK
 
 
 def application_in(head: bytes) -> int:

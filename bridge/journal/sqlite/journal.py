@@ -140,7 +140,7 @@ class SqliteJournal(Store, SqlJournal):
             cursor = cursors.by_name.setdefault(
                 name, SubscriberCursor(self, cursors, name, position)
             )
-        cursor.rewind()
+        cursor.rewind(await self.reading(_held_beyond, name, cursor.position))
         return cursor
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
@@ -325,3 +325,12 @@ def _join(connection: apsw.Connection, name: str, position: int) -> int:
     """Remember a subscriber, at this position if it is new; return where it is."""
     connection.execute("INSERT OR IGNORE INTO subscribers VALUES (?, ?)", (name, position))
     return int(connection.execute("SELECT position FROM subscribers WHERE name = ?", (name,)).get)
+
+
+def _held_beyond(connection: apsw.Connection, name: str, position: int) -> Sequence[int]:
+    return [
+        held
+        for (held,) in connection.execute(
+            "SELECT position FROM held WHERE subscriber = ? AND position > ?", (name, position)
+        )
+    ]

@@ -6,29 +6,56 @@ import os
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import attrs
+
 Identity: TypeAlias = tuple[int, int]
 """The device and the inode of a file."""
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-def text(journal: Identity | None) -> str:
-    """Return what this process notes, once it is known which file is the journal."""
-    known = "" if journal is None else f"{journal[0]}:{journal[1]}\n{boot()}\n"
-    return f"{os.getpid()}\n{known}"
-
-
-def read(path: Path) -> tuple[int | None, Identity | None, str]:
-    """Return who holds or held a lock, which file was a journal, and in which run of the machine.
+@attrs.frozen
+class Notes:
+    """Who holds or held a lock, what was a journal and its log, in which run of the machine.
 
     What is not known is None, and the last nothing.
     """
+
+    pid: int | None = None
+    journal: Identity | None = None
+    log: Identity | None = None
+    boot: str = ""
+
+
+def text(journal: Identity | None, log: Identity | None) -> str:
+    """Return what this process notes, once it is known which files are the journal's."""
+    lines = [str(os.getpid())]
+    if journal is not None:
+        lines += [_written(journal), boot()]
+    if journal is not None and log is not None:
+        lines.append(_written(log))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def read(path: Path) -> Notes:
+    """Return what whoever held the lock last has noted."""
     try:
-        pid, *known = path.read_text().split()
-        device, inode = known[0].split(":") if known else ("", "")
-        return int(pid), (int(device), int(inode)) if known else None, "".join(known[1:2])
+        pid, journal, booted, log, *_ = [*path.read_text().splitlines(), *[""] * 3]
+        return Notes(int(pid), _identity(journal), _identity(log), booted)
     except (OSError, ValueError):
-        return None, None, ""
+        return Notes()
+
+
+def _written(identity: Identity) -> str:
+    device, inode = identity
+    return f"{device}:{inode}"
+
+
+def _identity(text: str) -> Identity | None:
+    if not text:
+        return None
+    device, inode = text.split(":")
+    return int(device), int(inode)
 
 
 def boot() -> str:

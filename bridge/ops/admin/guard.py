@@ -108,7 +108,10 @@ def _holder(presented: str | None, tokens: Mapping[str, Tokens]) -> str | None:
 
 def _is_local(request: web.Request) -> bool:
     """Return whether the request names this machine; a name of the page's own leads here too."""
-    host = request.url.host
+    try:
+        host = request.url.host
+    except ValueError:  # of a `Host` that is none
+        return False
     return host is not None and is_loopback(host)
 
 

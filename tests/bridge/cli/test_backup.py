@@ -1,5 +1,6 @@
 """`bridge backup`, `export` and `import`: the journal in another place."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,21 @@ def test_a_backup_is_a_journal(alone, command, workplace):
     found = [event["message_id"] for event in command("events", "--json").events]
     assert found == [alone.id("a"), alone.id("b")]
     assert [line.split("\t")[3] for line in command("subscribers").lines] == ["0"]
+
+
+def test_a_copy_takes_no_secret_of_an_adapters(alone, command, workplace):
+    """A user who may read the journal, and no adapter's token, can copy it and move it."""
+    alone.receive("a")
+    alone.settled()
+    alone.stop()
+    for name, text in (("mine", (workplace / "config.toml").read_text()), ("other", OTHER)):
+        hidden, tokens = re.subn(r"tokens = .*", 'tokens = ["file:not/for/me"]', text)
+        assert tokens
+        (workplace / f"{name}.toml").write_text(hidden)
+    assert command("backup", "copy.db", "--config", "mine.toml").code == 0
+    assert command("export", "export.ndjson", "--config", "mine.toml").code == 0
+    outcome = command("import", "export.ndjson", "--config", "other.toml")
+    assert outcome.err.startswith("imported 1 event of 1; ")
 
 
 def test_a_backup_overwrites_nothing(alone, command, workplace):

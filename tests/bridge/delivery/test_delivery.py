@@ -15,9 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.adapter.signing import Secret
 from bridge.delivery import Attempt, Delivery, current, delay
+from bridge.delivery.attempt import Later
 from bridge.errors import JournalError
 from bridge.journal.memory import MemoryJournal
+from bridge.journal.postgres import PostgresJournal
+from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Settlement, Start
 from bridge.journal.query import Query
 from bridge.journal.sqlite.journal import SqliteJournal
@@ -141,6 +145,24 @@ class TestOrder:
         async with delivering(journal, take_up) as delivery:
             await delivery.drain(up_to=await end_of(journal))
         assert told == {"first": True, **{str(n): False for n in range(more)}}
+
+    async def test_what_has_begun_stays_so_where_nothing_is_tried(self, journal):
+        """A try that is put off before it did anything, as where the clock was set back."""
+        told = []
+
+        async def function(event):
+            told.append(current().begun)
+            if len(told) == 1:
+                await asyncio.sleep(0)
+                await delivery.note_begun(event)
+                raise RuntimeError
+            if len(told) == 2:
+                raise Later(0.0, "it is not time yet", counted=False)
+
+        await journal.append([message()])
+        async with delivering(journal, function) as delivery:
+            await delivery.drain(up_to=await end_of(journal))
+        assert told == [False, True, True]
 
     async def test_conversations_do_not_wait_for_each_other(self, journal):
         """One conversation hangs; every other one is served meanwhile."""
@@ -349,6 +371,45 @@ class TestRetries:
         first, second = await cursor.held(message().conversation.id, 10)
         assert (first.entry.event.message_id, first.retry.tries) == ("1", 1)
         assert (second.entry.event.message_id, second.retry.tries) == ("2", 0)
+
+    @pytest.mark.parametrize("engine", ["memory", "sqlite", "postgres"])
+    async def test_what_is_held_behind_one_that_hangs_is_given_once_after_a_restart(
+        self, engine, tmp_path, request
+    ):
+        """It comes with its tries, a drain to the end of the journal ends, and nothing lags."""
+        tries, cut_off = defaultdict(list), asyncio.Event()
+
+        async def function(event):
+            tries[event.message_id].append(current().tries)
+            if event.message_id != "hangs":
+                cut_off.set()
+                raise RuntimeError
+            await asyncio.Event().wait()
+
+        async def again(event):
+            tries[event.message_id].append(current().tries)
+
+        if engine == "postgres":
+            dsn = Secret(request.getfixturevalue("postgres").dsn)
+            journal = PostgresJournal(PostgresSettings(dsn=dsn, schema="held_behind"))
+        else:
+            journal = MemoryJournal() if engine == "memory" else SqliteJournal(tmp_path / "j.db")
+        hour = DeliverySettings(first_delay=3600.0, max_delay=3600.0)
+        async with journal:
+            await journal.append([message("hangs"), message("fails", user="+16505550001")])
+            async with delivering(journal, function, policy=hour) as delivery:
+                await cut_off.wait()
+                while not delivery.held_lanes:
+                    await asyncio.sleep(0)
+            async with delivering(journal, again, policy=hour) as delivery:
+                await delivery.drain(up_to=await end_of(journal))
+                assert tries == {"hangs": [0, 0], "fails": [0]}
+            (state,) = await journal.subscribers()
+            assert (state.lag, state.held) == (0, 1)
+            async with delivering(journal, again) as delivery:
+                await delivery.wake(at_once=True)
+                await delivery.caught_up(await end_of(journal))
+        assert tries == {"hangs": [0, 0], "fails": [0, 1]}
 
     async def test_a_dead_letter_that_is_given_back_is_delivered(self, journal):
         """After the subscriber is mended, a retried dead letter reaches it while it runs."""
@@ -607,11 +668,16 @@ class Fragile:
 
     def __init__(self, cursor, failures: int) -> None:
         self._cursor = cursor
+        self.at_work = cursor.at_work
         self._left = defaultdict(lambda: failures)
 
     @property
     def position(self) -> int:
         return self._cursor.position
+
+    @property
+    def reached(self) -> int:
+        return self._cursor.reached
 
     def _trip(self, name: str) -> None:
         self._left[name] -= 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import time
 import traceback
+from collections import Counter
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -39,6 +41,7 @@ from tests.bridge.serving import exchange, post, serving, statuses
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 PATH = f"/callbacks/plain/{TOKEN}"
 CLOSE = "Connection: close"
+CHUNKED = "Transfer-Encoding: chunked"
 BODY = orjson.dumps({"messages": [{"id": "never", "text": "hello"}]})
 WHATSAPP_BODY = b'{"object":"whatsapp_business_account","entry":[]}'
 GOOD_HEX = whatsapp_signature(WHATSAPP_BODY).encode()
@@ -161,6 +164,13 @@ class Talkative(Plain):
         raise RuntimeError(verified.payload, TOKEN)
 
 
+class Unadmitting(Plain):
+    """Breaks over each head, and refuses what is behind it."""
+
+    def admit(self, head, /):
+        raise RuntimeError(head.headers, TOKEN)
+
+
 class Injecting(Plain):
     """Replies with a header that would begin another one."""
 
@@ -231,6 +241,32 @@ class TestDiscretion:
         seen = {code for answer in answers for code in statuses(answer)}
         assert seen == {200, 400, 401}
         _check_discreet(answers, caplog, capfd)
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            b"nonsense\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+            post("/callbacks/plain/wrong", CLOSE, body=BODY),
+            post("/callbacks/unverified/wrong", CLOSE, body=BODY),
+            post("/callbacks/unadmitted/wrong", CLOSE, CHUNKED, body=b"0\r\n\r\n", length=False),
+        ],
+        ids=["not HTTP", "too long", "refused", "a crash of verify", "a crash of admit"],
+    )
+    async def test_a_stranger_fills_no_log(self, caplog, request_):
+        """Whatever is refused again and again is a line in ten seconds."""
+        caplog.set_level(logging.INFO)
+        made = Bridge(journal=MemoryJournal())
+        made.add_adapter("plain", Plain())
+        made.add_adapter("unverified", Talkative("verify"))
+        made.add_adapter("unadmitted", Unadmitting())
+        async with serving(made) as url:
+            began = time.monotonic()
+            for _ in range(50):
+                assert statuses(await exchange(url, request_)) in ([400], [401])
+            took = time.monotonic() - began
+        lines = Counter(record.getMessage() for record in caplog.records)
+        assert 1 <= max(lines.values()) <= 2 + took / 10
 
     async def test_a_bug_of_ours_gives_nothing_away(self, caplog, capfd):
         """An exception that nobody foresaw is 503 and one line about where it arose."""

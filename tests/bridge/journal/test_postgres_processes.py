@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from bridge.adapter.signing import Secret
-from bridge.delivery import Delivery
+from bridge.delivery import Delivery, current
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
@@ -317,6 +317,47 @@ async def test_what_is_held_goes_first_also_where_it_is_handed_over(make: Make) 
             await cursor.settle(Settlement(position=begun[-1].position))
             left = [each for each in held if not await cursor.held(each.entry.lane, 8)]
     assert 0 < len(left) < 12
+
+
+@pytest.mark.parametrize("behind", [0, 70])
+async def test_nobody_is_given_what_another_process_is_at_work_on(make: Make, behind: int) -> None:
+    """Nor where it is held: it is tried again, or more waits behind it than is kept in memory."""
+    one, two = Bridge(journal=make()), Bridge(journal=make())
+    taken: list[str] = []
+    go_on, policy = asyncio.Event(), DeliverySettings(first_delay=0.0, max_delay=0.0)
+
+    @one.on(Message, name="crm", policy=policy)
+    async def wait(event: Message) -> None:
+        taken.append(event.message_id)
+        if event.message_id in PHONES:
+            if not (behind or current().tries):
+                raise RuntimeError
+            await go_on.wait()
+
+    @two.on(Message, name="crm", policy=policy)
+    async def take(event: Message) -> None:
+        taken.append(event.message_id)
+
+    async with one:
+        events = [message(each, user=each) for each in PHONES]
+        events += [message(f"{each} {n}", user=each) for n in range(behind) for each in PHONES]
+        await one.journal.append(events)
+        mine = one.journal.cursors["crm"]
+        await until(lambda: len(mine.at_work) == len(PHONES))
+        await until_async(lambda: settled(one.journal))
+        async with two:
+            theirs = two.journal.cursors["crm"]
+            await until(lambda: sum(each.leaving for each in mine.partitions.values()) == 2)
+            for _ in range(3):
+                await one.journal._members.serve()
+            assert not theirs.partitions
+            go_on.set()
+            await until(lambda: len(theirs.partitions) == 2)
+            await until(lambda: len(set(taken)) == len(events))
+            await until_async(lambda: settled(one.journal))
+    assert Counter(taken) == Counter(
+        [*(each.message_id for each in events), *([] if behind else PHONES)]
+    )
 
 
 async def test_what_a_bridge_takes_up_while_it_starts_is_in_order(

@@ -24,7 +24,7 @@ import pytest
 
 from bridge.errors import JournalError
 from bridge.journal.protocol import Appended, Held, Retry, Settlement
-from bridge.journal.sqlite import SqliteJournal, files
+from bridge.journal.sqlite import SqliteJournal, files, locks
 from bridge.testing.sample_events import failed, read
 from tests.bridge.events import message
 from tests.bridge.journal.files import everything, ids, run
@@ -117,7 +117,7 @@ async def test_whoever_looks_where_no_lock_can_keep_them_away(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where another SQLite does unlink the log, that is noticed before anything is acknowledged."""
-    monkeypatch.setattr(files, "_OFD_SETLK", None)
+    monkeypatch.setattr(locks, "_OFD_SETLK", None)
     acknowledged = []
     async with SqliteJournal(path) as journal:
         for number in range(20):

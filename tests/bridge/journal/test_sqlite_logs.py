@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import BinaryIO
 
 import pytest
 
+from bridge.errors import JournalError
 from bridge.journal.sqlite import SqliteJournal
 from tests.bridge.events import message
 from tests.bridge.journal.files import ids
@@ -25,8 +28,8 @@ from tests.bridge.events import message
 async def main():
     async with SqliteJournal(sys.argv[1]) as journal:
         for number in range(20):
-            await journal.append([message(str(number))])
-        if sys.argv[2:]:
+            await journal.append([message("".join(sys.argv[3:]) + str(number))])
+        if "checkpointed" in sys.argv:
             journal.checkpoint_soon()
             while journal.running().checkpoint_due.is_set():
                 await asyncio.sleep(0.001)
@@ -144,8 +147,44 @@ async def test_after_a_reboot_the_index_says_nothing(path: Path) -> None:
     """The index is not synced with the log, so after a loss of power it may be any age."""
     killed(path)
     lock = path.with_name(f"{path.name}.lock")
-    pid, identity, _ = lock.read_text().split()
+    pid, identity, *_ = lock.read_text().split()
     lock.write_text(f"{pid}\n{identity}\nanother-boot\n")
     path.with_name(f"{path.name}-wal").write_bytes(b"")
     async with SqliteJournal(path) as journal:
         assert (await journal.health()).losses == 0
+
+
+def backup(source: Path, target: Path) -> None:
+    SqliteJournal(source).backup(target)
+
+
+def copy_of_both(source: Path, target: Path) -> None:
+    """As of a folder that was copied, whose log somebody then forgets."""
+    shutil.copy(source, target)
+
+
+@pytest.mark.parametrize(
+    ("copy", "restore"),
+    [(backup, shutil.copy), (backup, os.replace), (copy_of_both, os.replace)],
+)
+def test_a_database_is_not_mixed_with_the_log_of_another(
+    path: Path, copy: Callable[[Path, Path], object], restore: Callable[[Path, Path], object]
+) -> None:
+    """A copy that was put into its place is refused while the log lies there, and loses nothing."""
+    killed(path, "checkpointed")
+    restored, wal = path.with_name("copy.db"), path.with_name(f"{path.name}-wal")
+    copy(path, restored)
+    expected = restored.read_bytes()
+    killed(path, "later", "later")
+    left = wal.read_bytes()
+    restore(restored, path)
+    with pytest.raises(JournalError, match=f"{path.name}-wal is the log of the file before"):
+        asyncio.run(found_in(path))
+    assert (path.read_bytes(), wal.read_bytes()) == (expected, left)
+    wal.rename(path.with_name("moved-away"))
+    assert asyncio.run(found_in(path)) == ([str(number) for number in range(20)], None)
+
+
+async def found_in(path: Path) -> tuple[list[str], str | None]:
+    async with SqliteJournal(path) as journal:
+        return await ids(journal), (await journal.health()).reason

@@ -122,7 +122,12 @@ class TestGuard:
 
     @pytest.mark.parametrize(
         "headers",
-        [{"Origin": "http://127.0.0.1"}, {"Host": "attacker.example"}, {"Host": "10.0.0.7:8081"}],
+        [
+            {"Origin": "http://127.0.0.1"},
+            {"Host": "attacker.example"},
+            {"Host": "10.0.0.7:8081"},
+            {"Host": "127.0.0.1:8081:attacker"},
+        ],
     )
     async def test_web_pages_get_nothing(self, one, headers):
         """Neither a page's request nor one that came by a name of the page's own is answered."""

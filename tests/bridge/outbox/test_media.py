@@ -221,6 +221,8 @@ async def test_a_file_without_a_length_is_bounded(provider, downloads):
         "http://[64:ff9b::7f00:1]:{port}/file",  # and by RFC 6052, which gateways translate
         "http://[64:ff9b:1::1]:{port}/file",  # and by RFC 8215, inside of a network
         "http://[2002:7f00:1::1]:{port}/file",  # and by RFC 3056
+        "http://[::ffff:0:7f00:1]:{port}/file",  # and by RFC 2765
+        "http://[5f00::1]:{port}/file",  # a segment's, by RFC 9602
         "http://[fec0::1]:{port}/file",
         "http://[ff02::1]:{port}/file",
         "http://224.0.0.1:{port}/file",

@@ -13,6 +13,7 @@ import attrs
 
 from bridge.adapter.signing import Secret
 from bridge.journal.nats.settings import NatsSettings
+from bridge.journal.postgres.settings import PostgresSettings
 from bridge.settings import (
     AdapterTable,
     AdminSettings,
@@ -85,6 +86,8 @@ def test_example_holds_when_uncommented():
     on_nats = uncommented().replace('engine = "sqlite"', 'engine = "nats"')
     nats = loads(on_nats, ADAPTERS, {}).journal.own
     assert attrs.evolve(nats, credentials=None) == NatsSettings()
+    on_postgres = uncommented().replace('engine = "sqlite"', 'engine = "postgres"')
+    assert loads(on_postgres, ADAPTERS, {}).journal.own == PostgresSettings()
     assert result.log == defaults.log
     assert result.tracing == defaults.tracing
     assert result.delivery == defaults.delivery
@@ -99,6 +102,7 @@ def test_example_shows_every_setting():
         AdminSettings: document["admin"],
         JournalTable: document["journal"],
         NatsSettings: document["journal"]["nats"],
+        PostgresSettings: document["journal"]["postgres"],
         LogSettings: document["log"],
         TracingSettings: document["tracing"],
         DeliverySettings: document["delivery"],

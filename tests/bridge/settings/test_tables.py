@@ -422,6 +422,16 @@ def test_unreadable_settings(tmp_path):
     [
         (lambda: ServerSettings(port=-1), "expected a number from 0 to 65535, found integer -1"),
         (lambda: DeliverySettings(tries=0), "expected a number of at least 1, found integer 0"),
+        (
+            lambda: DeliverySettings(timeout="3s"),
+            '^timeout: .*found string "3s"; in Python, write 3$',
+        ),
+        (
+            lambda: DeliverySettings(tries="many"),
+            '^tries: expected a number .* found string "many"$',
+        ),
+        (lambda: DeliverySettings(concurrency=None), "^concurrency: .*, found None$"),
+        (lambda: DeliverySettings(jitter=True), "^jitter: .*, found boolean true$"),
         (lambda: SubscriberTable(use="x"), "expected .console., .webhook., .media. or"),
         (lambda: SubscriberTable(use="media"), "where files are kept, or a url"),
         (lambda: SubscriberTable(use="media", url="files"), "a path is a folder"),
