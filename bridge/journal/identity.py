@@ -107,16 +107,15 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         user = found
     if message.key in user.unshown or message.received_at.timestamp() > user.seen + _DAY:
         return False
-    until = message.reply_until
-    if (
-        (until is not None and until.timestamp() > user.reply_until.get(account, 0.0))
-        or not message.owned
-        or account in user.owned
-    ) and (heard := _heard(message, user, account)) is not user:
+    heard, until = user, message.reply_until
+    if until is not None and (seconds := until.timestamp()) > user.reply_until.get(account, 0.0):
+        heard = _opened(user, {**user.reply_until, account: seconds})
+    if not message.owned or account in user.owned:
+        heard = terms.told(message, heard, account)
+    if heard is not user:
         ledger.save(heard)
-        user, is_noted = heard, False
-    if not is_noted:
-        ledger.note_settled(where.id, said, user)
+    if heard is not user or not is_noted:
+        ledger.note_settled(where.id, said, heard)
     return True
 
 
