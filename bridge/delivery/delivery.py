@@ -381,7 +381,6 @@ class Delivery:
         held, lane.trying = lane.trying, None
         if held is not None:
             self._holding.overdue -= 1
-            self._progress.rest(entry)
         elif (
             is_a(error, Later)
             and entry.event.key not in self._begun
@@ -392,6 +391,8 @@ class Delivery:
         else:
             lane.entries.popleft()
         is_held = self._begun.pop(entry.event.key, None)
+        if is_held or held is not None:
+            self._progress.rest(entry)
         if error is None:
             self._done(entry)
             if is_held or held is not None:

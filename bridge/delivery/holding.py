@@ -55,6 +55,7 @@ class Holding:
         noted = Held(entry=held.entry, retry=retry)
         if lane.trying is not None:
             lane.trying = noted
+        self.progress.work_on(held.entry)
         self.progress.hold(noted)
         await self.progress.save()
 

@@ -207,7 +207,8 @@ class Overlay(Ledger, Generic[Id]):
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
         own, other = self._id_of_name(name), self._id_of_name(to.name)
-        if own not in self.missing and self._at_hand.get(own) != other:
+        is_new = own in self.missing and own not in self.records
+        if not is_new and self.records.get(own, self._at_hand.get(own)) != other:
             self.settled.clear()  # it may have been another user's
         self._change(self.records, own, other)
 

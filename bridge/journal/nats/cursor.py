@@ -204,11 +204,17 @@ class SubscriberCursor:
 
         Held and dead entries are written first, as one; then the server is told how far the
         subscriber is. After a crash between the two, entries are given again, as delivery allows.
+        So is what a partition gives anew meanwhile, in another order than the position is in.
         """
+        passed = self._passed(settlement.position)
         dead = [each for each in settlement.dead if await self._is_stored(each)]  # or purged
         await self._write(self._drafts(settlement, dead))
         self._hold(settlement)
-        self._pass(settlement.position)
+        for each, given in passed.items():
+            if self._open.get(each) is given:
+                self._open.pop(each, None)
+                if given is not None:
+                    self.partitions[given.partition].settled(sequence_of(each))
         self.position = settlement.position
         for partition in self.partitions:
             await partition.acknowledge()
@@ -256,20 +262,13 @@ class SubscriberCursor:
             for partition in self.partitions:
                 partition.holding.remove(sequence_of(position))
 
-    def _pass(self, position: int) -> None:
-        """Be done with what was read up to a position, or up to before the entry after it."""
+    def _passed(self, position: int) -> Mapping[int, _Given | None]:
+        """Return what was read up to a position, or up to before the entry after it."""
         between = is_between(position)
         mark = position + 1 if between else position
-        if mark not in self._open:
-            return
-        for each in list(self._open):
-            if between and each == mark:
-                return
-            given = self._open.pop(each)
-            if given is not None:
-                self.partitions[given.partition].settled(sequence_of(each))
-            if each == mark:
-                return
+        order = list(self._open)
+        count = order.index(mark) + (not between) if mark in self._open else 0
+        return {each: self._open[each] for each in order[:count]}
 
     # --- held entries ------------------------------------------------------------------------
 

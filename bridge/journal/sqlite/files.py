@@ -246,7 +246,7 @@ class Files:
 
     def _note_lock(self, journal: Identity | None, log: Identity | None) -> None:
         """Say in the lock's file who holds it, and which files have been a journal here."""
-        text = notes.text(journal, log)
+        text = notes.text(_identity(os.fstat(self._lock)), journal, log)
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, text.encode(), 0)

@@ -27,28 +27,32 @@ class Notes:
     boot: str = ""
 
 
-def text(journal: Identity | None, log: Identity | None) -> str:
+def text(lock: Identity, journal: Identity | None, log: Identity | None) -> str:
     """Return what this process notes, once it is known which files are the journal's."""
     lines = [str(os.getpid())]
     if journal is not None:
-        lines += [_written(journal), boot()]
-    if journal is not None and log is not None:
-        lines.append(_written(log))
+        lines += [_written(journal), boot(), _written(log), _written(lock)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def read(path: Path) -> Notes:
-    """Return what whoever held the lock last has noted."""
+    """Return what whoever held the lock last has noted.
+
+    A copy tells of no files: others may have their inodes by now, such as copies of each other.
+    """
     try:
-        pid, journal, booted, log, *_ = [*path.read_text().splitlines(), *[""] * 3]
+        lines = path.read_text().splitlines()
+        found = path.stat()
+        pid, journal, booted, log, lock, *_ = [*lines, *[""] * 4]
+        if _identity(lock) not in (None, (found.st_dev, found.st_ino)):
+            return Notes(int(pid))
         return Notes(int(pid), _identity(journal), _identity(log), booted)
     except (OSError, ValueError):
         return Notes()
 
 
-def _written(identity: Identity) -> str:
-    device, inode = identity
-    return f"{device}:{inode}"
+def _written(identity: Identity | None) -> str:
+    return "" if identity is None else f"{identity[0]}:{identity[1]}"
 
 
 def _identity(text: str) -> Identity | None:

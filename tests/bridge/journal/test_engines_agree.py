@@ -156,6 +156,34 @@ def test_sqlite_over_time(tmp_path: Path, told: list[tuple[tuple[str, Any], str,
     assert asyncio.run(outcome(lambda: SqliteJournal(place))) == expected
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    told=st.lists(
+        st.tuples(_names, st.sampled_from(["says", "says", "not ours", "not shown", "moves"])),
+        min_size=3,
+        max_size=12,
+    )
+)
+@example(  # two users, both of them new, turn out to be one
+    told=[
+        ((ANNE, None), "says"),
+        (("", ANNES_ID), "says"),
+        (("", ANNES_ID), "says"),
+        ((ANNE, ANNES_ID), "says"),
+        (("", ANNES_ID), "says"),
+    ]
+)
+def test_sqlite_at_once(tmp_path: Path, told: list[tuple[tuple[str, Any], str]]) -> None:
+    """So it is where all of it shares a commit."""
+    events = [event for names, what in told for event in saying(*names, what)]
+    journal, one_by_one = SqliteJournal(tmp_path / f"{next(_places)}.db"), [(False, events)]
+
+    async def append(journal: Journal) -> None:
+        await asyncio.gather(*(journal.append([event]) for event in events))
+
+    assert asyncio.run(published(one_by_one, (journal,), append)) == expected(one_by_one)
+
+
 def in_turns(told: Told, one: Journal, other: Journal) -> list[Event]:
     async def append(*journals: Journal) -> None:
         for is_other, events in told:

@@ -164,6 +164,36 @@ async def test_held_entries_are_taken_over(make):
         assert list(await second.held(a.lane, 5)) == [held, Held(entry=b)]
 
 
+async def test_what_is_given_anew_while_something_is_settled(make, monkeypatch):
+    """What is settled of one partition says nothing of another, in whatever order it comes again.
+
+    A partition comes again where others have read it meanwhile, as while a server was away.
+    """
+    async with make() as two:
+        one = make()
+        await one.__aenter__()
+        cursor = await one.subscribe("crm")
+        await one.append([message(each, user=each) for each in PHONES])
+        first, *_ = await read(cursor, len(PHONES))
+        names, broker = cursor._streams.names, cursor._streams.broker
+        partition, write = cursor.partitions[names.partition_of(first.lane)], broker.write_as_one
+
+        async def write_late(drafts) -> None:
+            await partition.pinned(given=-1)
+            await cursor.read(len(PHONES))
+            await write(drafts)
+
+        monkeypatch.setattr(broker, "write_as_one", write_late)
+        dead = (Held(entry=first, retry=Retry(due_at=None)),)
+        await cursor.settle(Settlement(position=first.position, dead=dead))
+        second = await two.subscribe("crm")
+        await crash(one)
+        await two.append([message(f"{each} again", user=each) for each in PHONES])
+        async with asyncio.timeout(TAKES_OVER_WITHIN):
+            again = await read(second, 2 * len(PHONES))
+    assert sorted(ids(again)) == sorted([*PHONES, *(f"{each} again" for each in PHONES)])
+
+
 async def test_nothing_overtakes_what_a_dead_reader_held(make):
     """What follows held entries in their lane is read only by who knows that they are held."""
     async with make() as two:

@@ -360,6 +360,37 @@ async def test_nobody_is_given_what_another_process_is_at_work_on(make: Make, be
     )
 
 
+async def test_nobody_is_given_what_another_process_has_noted_that_it_begins_with(
+    make: Make,
+) -> None:
+    """What a function has begun with durably is held, and stays with it until it has ended."""
+    noted: list[Event] = []
+    go_on = asyncio.Event()
+
+    async def begin(event: Event) -> None:
+        await asyncio.sleep(0)
+        await delivery.note_begun(event)
+        noted.append(event)
+        await go_on.wait()
+
+    async with make() as one, make() as two:
+        cursor = await one.subscribe("crm")
+        policy = DeliverySettings(concurrency=len(PHONES))
+        delivery = Delivery("crm", begin, cursor, wants=lambda _: True, policy=policy)
+        async with delivery:
+            await one.append([message(each, user=each) for each in PHONES])
+            await until(lambda: len(noted) == len(PHONES))
+            theirs = await two.subscribe("crm")
+            await until(lambda: sum(each.leaving for each in cursor.partitions.values()) == 2)
+            for _ in range(3):
+                await one._members.serve()
+                await two._members.serve()
+            assert not theirs.partitions
+            go_on.set()
+            await until(lambda: len(theirs.partitions) == 2)
+        assert not await theirs.waiting()
+
+
 async def test_what_a_bridge_takes_up_while_it_starts_is_in_order(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,14 @@ def test_a_database_is_not_mixed_with_the_log_of_another(
     assert asyncio.run(found_in(path)) == ([str(number) for number in range(20)], None)
 
 
+def test_a_copy_of_all_its_files_is_a_journal(path: Path) -> None:
+    """Also where one of them has the inode that another one's original had."""
+    killed(path)
+    for each in (path, path.with_name(f"{path.name}.lock")):
+        shutil.copy(each, path.with_name("copy")).rename(each)
+    assert asyncio.run(found_in(path)) == ([str(number) for number in range(20)], None)
+
+
 async def found_in(path: Path) -> tuple[list[str], str | None]:
     async with SqliteJournal(path) as journal:
         return await ids(journal), (await journal.health()).reason
