@@ -58,11 +58,13 @@ def names_of(event: Event) -> list[str]:
         type(event) is Message
         and event.direction is _INBOUND
         and (phone := (party := event.sender).phone)
-        and party.user_id is None
         and party.parent_user_id is None
         and type(event.content) is not System
     ):  # as nearly all, in half the time
-        return [name_by(event.domain, event.channel, phone)]
+        names = [name_by(event.domain, event.channel, phone)]
+        if party.user_id:
+            names.append(name_by(event.domain, event.channel, party.user_id))
+        return names
     identities = identities_of(event, user_of(event))
     return [name_by(event.domain, event.channel, each) for each in identities]
 
@@ -96,22 +98,21 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         found = ledger.find(name)
         if found is None:
             # The phone may have been told while the message could not be shown.
-            return party.phone is not None and _is_new(message, name, ledger)
+            return party.phone is not None and _is_new(message, first, name, ledger)
         if type(found) is not User or not _is_as_said(found, first, message):
             return False
         user = found
     if message.key in user.unshown or message.received_at.timestamp() > user.seen + _DAY:
         return False
-    until = message.reply_until
-    if (
-        (until is not None and until.timestamp() > user.reply_until.get(account, 0.0))
-        or not message.owned
-        or account in user.owned
-    ) and (now := heard(message, user, account)) is not user:
+    now, until = user, message.reply_until
+    if until is not None and (seconds := until.timestamp()) > user.reply_until.get(account, 0.0):
+        now = _opened(user, {**user.reply_until, account: seconds})
+    if not message.owned or account in user.owned:
+        now = terms.told(message, now, account)
+    if now is not user:
         ledger.save(now)
-        user, is_noted = now, False
-    if not is_noted:
-        ledger.note_settled(where.id, said, user)
+    if now is not user or not is_noted:
+        ledger.note_settled(where.id, said, now)
     return True
 
 
@@ -129,11 +130,14 @@ def _is_as_said(user: User, first: str, message: Message) -> bool:
     )
 
 
-def _is_new(message: Message, name: str, ledger: Ledger) -> bool:
-    """Remember the user of a message by that name and others, if none of these is known."""
+def _is_new(message: Message, first: str, name: str, ledger: Ledger) -> bool:
+    """Remember the user of a message by the name of the first identity and by others.
+
+    Not if one of these is known.
+    """
     party = message.sender
     has_ids = party.user_id is not None or party.parent_user_id is not None
-    identities = identities_of(message, party)
+    identities = identities_of(message, party) if has_ids else (first,)
     others = [name_by(message.domain, message.channel, each) for each in identities[1:]]
     for each in others:
         if ledger.find(each) is not None:

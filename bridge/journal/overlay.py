@@ -199,9 +199,10 @@ class Overlay(Ledger, Generic[Id]):
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
-        if self.settled and type(record) is User:
-            self.unsettle(record)
-        self._change(self.records, self._id_of_name(record.name), record)
+        own = self._id_of_name(record.name)
+        if type(record) is User and (own not in self.missing or own in self.records):
+            self.unsettle(record)  # else nothing has been noted of somebody new
+        self._change(self.records, own, record)
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""

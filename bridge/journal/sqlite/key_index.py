@@ -100,9 +100,12 @@ class KeyIndex:
             known.update(rows)
         return known
 
-    def add(self, rows: Iterable[tuple[int, bytes, *tuple[object, ...]]]) -> None:
-        """Make the keys of new rows known: each begins with its position and key."""
-        self._added.update([(row[1], row[0]) for row in rows])
+    def add(self, keys: Sequence[bytes], after: int) -> None:
+        """Make the keys of new rows known, which follow each other after a position."""
+        added = self._added
+        for key in keys:
+            after += 1
+            added[key] = after
 
     def merge(self) -> None:
         """If the keys in memory are many, write twice as many into the table as were added."""

@@ -199,16 +199,16 @@ class GroupLedger(Overlay[bytes]):
         Those of users who have been seen no later stay where they are, which costs half as much.
         """
         before = self._names.positions(set(self.records).difference(self.missing))
-        moving: list[bytes] = []
-        ties: list[bytes] = []
+        moving: dict[bytes, bytes] = {}
+        ties: dict[bytes, bytes] = {}
         staying: list[tuple[bytes, int]] = []
         for name, value in self.records.items():
             if isinstance(value, bytes):
-                ties.append(name + value)
+                ties[name] = name + value
             elif name in before and isinstance(value, User) and self._is_as_old(name, value):
                 staying.append((encode_record(value), before.pop(name)))
             else:
-                moving.append(name + encode_record(value))
+                moving[name] = name + encode_record(value)
         if staying:
             self._connection.executemany(_UPDATE, staying)
         if not moving and not ties:
@@ -219,11 +219,11 @@ class GroupLedger(Overlay[bytes]):
             (_INSERT_TIES, ties, last + len(moving)),
         ):
             if rows:
-                self._connection.execute(statement, (apsw.carray(tuple(rows)), after, now))
+                self._connection.execute(statement, (apsw.carray(tuple(rows.values())), after, now))
         if before:
             gone = [(position,) for position in before.values()]
             self._connection.executemany("DELETE FROM tracks WHERE position = ?", gone)
-        self._names.add(enumerate((row[:SIZE] for row in (*moving, *ties)), last + 1))
+        self._names.add((*moving, *ties), last)
         self._names.merge()
 
     def _is_as_old(self, name: bytes, user: User) -> bool:

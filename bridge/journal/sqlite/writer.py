@@ -283,21 +283,7 @@ class Writer:
             if self._queues.deadline is not None and (due := self._queues.due()):
                 group.insert(0, Release(due=due))
             if group:
-                appends = [item for item in group if isinstance(item, Append)]
-                jobs = [item for item in group if isinstance(item, Job)]
-                self._lost = self._lost or self._find_cut(self._wal_size)
-                if self._lost is not None:
-                    self._fail((*appends, *jobs), self._lost)
-                elif appends or jobs:
-                    self._commit(appends, jobs)
-                for item in group:
-                    if isinstance(item, Chore):
-                        self._do(item)
-                self._group = ()
-                self._answer([item for item in group if not isinstance(item, Sweep)])
-                if wishes := [item for item in group if isinstance(item, Sweep)]:
-                    self._wishes += wishes
-                    self._retention.begin()
+                self._take(group)
             elif self._running:
                 self._lost = self._find_lost(self._wal_size)
                 if self._lost is not None:
@@ -311,6 +297,27 @@ class Writer:
         for wish in self._wishes:
             wish.error = JournalError("the journal was closed")
         self._answer(self._wishes)
+
+    def _take(self, group: Sequence[Item]) -> None:
+        """Write what a group holds, do its chores, and answer."""
+        appends = [item for item in group if isinstance(item, Append)]
+        # Few, and mostly none, which need not be looked for again and again.
+        others = [] if len(appends) == len(group) else group
+        jobs = [item for item in others if isinstance(item, Job)]
+        self._lost = self._lost or self._find_cut(self._wal_size)
+        if self._lost is not None:
+            self._fail((*appends, *jobs), self._lost)
+        elif appends or jobs:
+            self._commit(appends, jobs)
+        for item in others:
+            if isinstance(item, Chore):
+                self._do(item)
+        self._group = ()
+        wishes = [item for item in others if isinstance(item, Sweep)]
+        self._answer([item for item in group if item not in wishes] if wishes else group)
+        if wishes:
+            self._wishes += wishes
+            self._retention.begin()
 
     def _next_group(self) -> tuple[list[Item], bool]:
         """Return everything that is queued, waiting for something; False says it was the last."""
@@ -421,7 +428,7 @@ class Writer:
                 rows.append((last, name, now, None if of is None else of.hex(), None))
         if rows:  # else a disk that is full need not refuse what is known already
             self._connection.executemany(_INSERT, rows)
-            self.indexes.keys.add(rows)
+            self.indexes.keys.add([row[1] for row in rows], self.last)
             self.indexes.keys.merge()
         if ledger.records or ledger.queues:  # else all of them are of users as they are known
             ledger.write(now)

@@ -384,7 +384,7 @@ async def test_on_what_terms_to_write_is_known_of_an_older_stream(make):
                 assert isinstance(user, User)
                 assert user.reply_until == {each.account: until.timestamp()}
             first = await journal.record(name_of(event.conversation.id)[0])
-            assert first.owned == {event.account: [False, event.occurred_at.timestamp()]}
+            assert first.owned == {event.account: (False, event.occurred_at.timestamp())}
             last = await journal._streams.last()
     async with make() as journal:
         await until_noted(journal)
