@@ -290,9 +290,9 @@ def check_base_url(_instance: object, _attribute: object, value: str) -> None:
         (url.hostname or "").encode("idna")  # a label may be empty, or too long
     except ValueError:
         is_whole = False
-    if not is_whole or url.query or url.fragment or not value.isprintable() or " " in value:
+    if not is_whole or not {*"?#@ "}.isdisjoint(value) or not value.isprintable():
         raise ConfigurationError(
-            'expected an address such as "https://api.example.com/v1", without ? and #'
+            'expected an address such as "https://api.example.com/v1", without ?, # and @'
         )
 
 

@@ -468,6 +468,7 @@ def test_a_secret_that_is_not_there_is_missing(command, configured, adapter, key
         "https://graph.facebook.com:x",
         "https://graph.facebook.com/?v=26",
         "https://graph.facebook.com /v26.0",
+        "https://me:hunter2@graph.facebook.com",
         "",
     ],
 )
@@ -477,7 +478,7 @@ def test_an_address_to_send_to_is_one(command, configured, adapter, url):
     configured(f'[adapters.{adapter}]\ninsecure = true\nbase_url = "{url}"\n')
     outcome = command("check")
     assert outcome.code == 3
-    told = 'expected an address such as "https://api.example.com/v1", without ? and #'
+    told = 'expected an address such as "https://api.example.com/v1", without ?, # and @'
     assert outcome.lines == [f"config.toml:3: adapters.{adapter}.base_url: {told}"]
 
 
