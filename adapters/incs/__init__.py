@@ -11,6 +11,7 @@ import attrs
 from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
 from bridge.adapter.body import read_body
 from bridge.adapter.samples import load as load_samples
+from bridge.adapter.sending import check_base_url
 from bridge.adapter.setup import Chosen, Rows, Several, setup
 from bridge.adapter.signing import Secret, Tokens, secrets_of
 from bridge.adapter.simulation import Rehearsal
@@ -79,7 +80,7 @@ class IncsSettings:
     """How many seconds a user's message that `message_created` told waits for `new_message`, and
     one that was sent through the API for the response, which says whether it is the bridge's."""
 
-    base_url: str = BASE_URL
+    base_url: str = attrs.field(default=BASE_URL, validator=check_base_url)
     """Where messages are sent to."""
 
     def __attrs_post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, Literal, final
 
@@ -16,6 +16,7 @@ from bridge.adapter.paths import Step
 from bridge.adapter.payload import base64_bytes, identifier, mapping
 from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import load as load_samples
+from bridge.adapter.sending import check_base_url
 from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapter.simulation import Rehearsal
@@ -74,7 +75,7 @@ class RcsSettings:
     """For how many seconds Google tries to deliver a message, at most 15 days; then it is
     revoked, so that another channel may be tried."""
 
-    base_url: str = BASE_URL
+    base_url: str = attrs.field(default=BASE_URL, validator=check_base_url)
     """Where requests go; each region has an address of its own."""
 
     insecure: bool = False
@@ -94,6 +95,14 @@ class RcsSettings:
             problems.append(Problem(key="tokens", message=message))
         if problems:
             raise ConfigurationError(tuple(problems))
+
+    def doubts(self) -> Iterator[Problem]:
+        """Yield a warning where nothing can be sent with the key that is given."""
+        if self.service_account is not None:
+            try:
+                service_account(self.service_account)
+            except ConfigurationError as error:
+                yield from error.problems
 
 
 @final

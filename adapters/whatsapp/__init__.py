@@ -23,6 +23,7 @@ from bridge.adapter import (
 )
 from bridge.adapter.body import read_body
 from bridge.adapter.samples import load as load_samples
+from bridge.adapter.sending import check_base_url
 from bridge.adapter.setup import Chosen, Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapter.simulation import Rehearsal
@@ -70,7 +71,7 @@ class WhatsAppSettings:
     phone_number_id: str | None = None
     """The number to send from where a message does not say ("WhatsApp, API setup")."""
 
-    base_url: str = BASE_URL
+    base_url: str = attrs.field(default=BASE_URL, validator=check_base_url)
     """Where requests go, with the version of the Graph API."""
 
     insecure: bool = False

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol, Self, TypeAlias, final, runtime_checkable
+from urllib.parse import urlsplit
 
 import attrs
 import orjson
@@ -17,7 +18,7 @@ import orjson
 from bridge.adapter.capabilities import Capabilities
 from bridge.adapter.contract import Response
 from bridge.adapter.signing import Secret
-from bridge.errors import Unanswered, Unsendable
+from bridge.errors import ConfigurationError, Unanswered, Unsendable
 from bridge.model import JsonValue, Message, Party, ProviderError
 from bridge.model.masking import mask_phones_in
 
@@ -276,6 +277,23 @@ def json_body(value: JsonValue, limit: int | None = None) -> bytes:
     if limit is not None and len(body) > limit:
         raise Unsendable(f"the message is {len(body)} bytes of JSON, and {limit} are possible")
     return body
+
+
+def check_base_url(_instance: object, _attribute: object, value: str) -> None:
+    """Validate a setting to which the paths of requests are appended.
+
+    Raises `ConfigurationError`, and quotes nothing: the value may hold credentials.
+    """
+    try:
+        url = urlsplit(value)
+        is_whole = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+        (url.hostname or "").encode("idna")  # a label may be empty, or too long
+    except ValueError:
+        is_whole = False
+    if not is_whole or not {*"?#@ "}.isdisjoint(value) or not value.isprintable():
+        raise ConfigurationError(
+            'expected an address such as "https://api.example.com/v1", without ?, # and @'
+        )
 
 
 def retry_after(response: Response) -> float | None:

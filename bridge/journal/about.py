@@ -37,10 +37,10 @@ def quoting(message: Message, ledger: Ledger) -> Message:
 def of_what_is_deleted(deletion: Message, ledger: Ledger) -> tuple[Message, Sequence[str]]:
     """Return a deletion as one of the channel's own id, and its names by the message's others.
 
-    Both as far as the message that it is about is known.
+    Both as far as the message that it is about is known. One that we ask for stays as it is.
     """
     content = deletion.content
-    if type(content) is not Deletion:
+    if type(content) is not Deletion or deletion.intent is not None:
         return deletion, ()
     key = message_key(deletion.id_space or deletion.channel, content.message_id)
     first = _known_message(deletion, key, ledger)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import attrs
 
+from bridge.journal import untimed
 from bridge.journal.ledger import Ledger, User
 from bridge.model import ConsentChange, Handover
 from bridge.model.frozen import evolved
@@ -36,7 +37,7 @@ def of_user(change: Change, user: User, ledger: Ledger) -> tuple[Change, Sequenc
     for other in sorted(others):
         known = ledger.known(other) if ledger.knows(other) else None
         if known is not None:
-            change = evolved(change, key=known.event.key)
+            change = evolved(change, key=untimed.state_of(known.event, change))
             break
     return change, () if ledger.knows(name) else (name,)
 

@@ -151,7 +151,8 @@ def _keys_of(event: Event) -> tuple[str, ...]:
     others: Iterable[str] = _alias_keys(event) if event.aliases else ()
     if shown_key(event) is not None:
         others = map(unshown_key, others)
-    elif type(event.content) is Deletion:  # which a status tells by what was deleted
+    elif type(event.content) is Deletion and event.intent is None:
+        # A status tells it by what was deleted. What we ask for may fail, and be asked for anew.
         others = (*others, deletion_key(event.channel, event.content.message_id))
     return (event.key, *(tracks.in_domain(event, other) for other in others))
 

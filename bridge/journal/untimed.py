@@ -9,6 +9,7 @@ callback told of each thing.
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Final
 
 import attrs
 
@@ -16,6 +17,14 @@ from bridge.journal.ledger import Latest, Ledger
 from bridge.model import ConsentChange, Event, Handover, Notice, TemplateChange
 from bridge.model.frozen import evolved
 from bridge.model.keys import is_untimed
+
+_AFTER: Final = "/after/"
+
+
+def state_of(known: Event, event: Event) -> str:
+    """Return the key of what an event tells, as one that told the same has it."""
+    has_come_back = is_untimed(event) and not is_untimed(known)
+    return known.key.rpartition(_AFTER)[0] if has_come_back else known.key
 
 
 def follow(event: Event, ledger: Ledger) -> Event | None:
@@ -34,7 +43,7 @@ def follow(event: Event, ledger: Ledger) -> Event | None:
     if known:
         if latest is None or at < latest.at or state in latest.told:
             return None
-        event = evolved(event, key=f"{state}/after/{_digest(latest.key)}")
+        event = evolved(event, key=f"{state}{_AFTER}{_digest(latest.key)}")
         if ledger.knows(event.key):
             return None
     if latest is None or at > latest.at:

@@ -44,6 +44,7 @@ R = TypeVar("R")
 MAX_RESPONSE: Final = 256 * 1024
 """How many bytes of a response are read; a longer one counts as broken off."""
 
+_NO_URL: Final = "the address to send to is no URL of http or https"
 _UNAUTHORIZED: Final = 401
 _UPLOAD: Final = 300.0  # seconds that a file may take altogether
 _KEEPALIVE: Final = 10.0
@@ -186,6 +187,8 @@ class Client:
             return await self._transport(attrs.evolve(request, headers=headers))
         if self._session is None:
             raise NotRunning("the client of the outbox is not open")
+        if not request.url.lower().startswith(("http://", "https://")):
+            raise Unanswered(_NO_URL, in_doubt=False)
         data = request.body or None if body is None else body()
         timeout = self._usual if body is None else self._within(_UPLOAD)
         try:
@@ -207,7 +210,6 @@ class Client:
             aiohttp.ClientConnectorError,
             aiohttp.ConnectionTimeoutError,
             aiohttp.InvalidURL,
-            aiohttp.NonHttpUrlClientError,
             UnicodeError,  # of a name in which a label is empty, or too long
         ) as error:  # no connection, no request: nothing can have been taken
             raise Unanswered(_words(error), in_doubt=False) from error
@@ -243,6 +245,6 @@ def _words(error: BaseException) -> str:
         return "no response in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection to {error.host}:{error.port}: {error.strerror or 'refused'}"
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | UnicodeError):
-        return "the address to send to is no URL of http or https"
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):
+        return _NO_URL
     return f"the connection failed: {type(error).__name__}"

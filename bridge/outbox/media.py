@@ -130,8 +130,9 @@ class Downloads:
         provider: URL | None = None
         if media.media_id is not None and isinstance(source, MediaSource):
             lookup = source.lookup(media)
+            told = await self._client.exchange(lookup)
             provider = URL(lookup.url).origin()
-            media, request = source.located(media, await self._client.exchange(lookup))
+            media, request = source.located(media, told)
         elif media.url is not None:
             request = Request(method="GET", url=media.url)
         else:

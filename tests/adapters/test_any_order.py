@@ -6,6 +6,7 @@ Each law takes the callbacks that may tell of one thing, from the bodies to what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import orjson
@@ -169,6 +170,24 @@ def test_a_consent(bodies):
     """It is one event, by whichever names of a user it is told."""
     found = [each for each in told(_WHATSAPP, [TIED, *bodies]) if isinstance(each, ConsentChange)]
     assert len(found) == (1 if any(bodies) else 0)
+
+
+def test_a_consent_that_comes_and_goes():
+    """Without a time it is told as often as it changes, by whichever names of a user."""
+    shelf = Shelf()
+    by_phone, by_id = {"wa_id": USER}, {"user_id": USER_ID}
+    items = [
+        {"category": "marketing_messages", "value": word, **names}
+        for names in (by_phone, by_id, by_id, by_phone)
+        for word in ("stop", "resume", "resume", "stop")
+    ]
+    bodies = [TIED, *(change("user_preferences", user_preferences=[item]) for item in items)]
+    for minute, body in enumerate(bodies):
+        at = RECEIVED_AT + timedelta(minutes=minute)
+        for event in _WHATSAPP.parse(Verified(payload=orjson.dumps(body), received_at=at)).events:
+            shelf.append(event)
+    found = [each.granted for each in shelf.published if isinstance(each, ConsentChange)]
+    assert found == [False, True, False, True, False, True, False, True, False]
 
 
 RINGING: Final = {"id": "wacid.1", "status": "RINGING", "timestamp": AT, "recipient_id": USER}

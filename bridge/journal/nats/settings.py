@@ -12,10 +12,17 @@ import attrs
 
 from bridge.errors import ConfigurationError, Problem
 from bridge.settings import Duration, Size, between, is_loopback, matching
+from bridge.settings.wording import mismatch
 
 _DAY: Final = 24 * 3600.0
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]+")
 _SERVER: Final = re.compile(r"(nats|tls|ws|wss)://[^@/\s]+/?")
+
+
+def _check_replicas(_instance: object, _attribute: object, replicas: object) -> None:
+    # Of an even number half can fail at most, as of one less: it costs more and saves nothing.
+    if type(replicas) is not int or replicas not in (1, 3, 5):
+        raise ConfigurationError(mismatch(replicas, "1, 3 or 5"))
 
 
 def _check_servers(_instance: object, _attribute: object, servers: tuple[str, ...]) -> None:
@@ -54,7 +61,7 @@ class NatsSettings:
         default="bridge", validator=matching(_STREAM, "letters, digits, - and _")
     )
     partitions: int = attrs.field(default=8, validator=between(1, 256))
-    replicas: int = attrs.field(default=1, validator=between(1, 5))
+    replicas: int = attrs.field(default=1, validator=_check_replicas)
     remember: Duration = attrs.field(default=8 * _DAY, validator=between(1))
     synced: bool = False
     timeout: Duration = attrs.field(default=3.0, validator=between(0.1))

@@ -454,3 +454,46 @@ def test_a_secret_that_is_not_there_is_missing(command, configured, adapter, key
     assert outcome.code == 3
     (line,) = outcome.lines
     assert line.startswith(f"config.toml:1: adapters.{adapter}.{key}: missing; ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "graph.facebook.com/v26.0",
+        "//graph.facebook.com/v26.0",
+        "ftp://graph.facebook.com",
+        "https:graph.facebook.com",
+        "https://",
+        "https://graph..com",
+        "https://graph.facebook.com:x",
+        "https://graph.facebook.com/?v=26",
+        "https://graph.facebook.com /v26.0",
+        "https://me:hunter2@graph.facebook.com",
+        "",
+    ],
+)
+@pytest.mark.parametrize("adapter", ["incs", "whatsapp", "rcs"])
+def test_an_address_to_send_to_is_one(command, configured, adapter, url):
+    """What no request can go to is a mistake of the settings, with its line."""
+    configured(f'[adapters.{adapter}]\ninsecure = true\nbase_url = "{url}"\n')
+    outcome = command("check")
+    assert outcome.code == 3
+    told = 'expected an address such as "https://api.example.com/v1", without ?, # and @'
+    assert outcome.lines == [f"config.toml:3: adapters.{adapter}.base_url: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("file:key.json as a path", "no client_email and no private_key and no token_uri"),
+        ('{"client_email": "a@b.example", "token_uri": "https://c.example"}', "no private_key"),
+    ],
+)
+def test_a_key_that_is_no_service_account_s(command, configured, monkeypatch, key, told):
+    """It is told without a provider being asked, and not shown; callbacks are received as ever."""
+    monkeypatch.setenv("KEY", key)
+    configured('[adapters.rcs]\ninsecure = true\nservice_account = "${KEY}"\n')
+    assert (
+        "adapters.rcs.service_account",
+        f"not the JSON key of a service account: it has {told}",
+    ) in warnings(command)

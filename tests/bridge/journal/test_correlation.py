@@ -15,6 +15,7 @@ from bridge.journal.correlation import correlate
 from bridge.journal.tracks import RANK
 from bridge.model import (
     Conversation,
+    Deletion,
     Event,
     Intent,
     Message,
@@ -283,6 +284,25 @@ def test_what_the_bridge_sends() -> None:
     assert [each.current for each in facts] == [Status.DELIVERED, Status.DELIVERED, Status.READ]
     completion = completion_of(found)
     assert (completion.completes, completion.origin) == (ours().key, Origin.BRIDGE)
+
+
+@pytest.mark.parametrize("about", [WAMID, OUR_ID])
+def test_a_deletion_that_is_asked_for(about: str) -> None:
+    """It goes out as often as it is asked for, since one may fail, as what it was taken as."""
+    shelf = Shelf()
+    published([ours(), accepted(), created(NUMBER, WAMID)], shelf)
+    asked = [
+        attrs.evolve(
+            ours(),
+            key=message_key(OURS, name),
+            message_id=name,
+            intent=Intent(key=name),
+            content=Deletion(message_id=about),
+        )
+        for name in ("first", "second")
+    ]
+    assert published(asked, shelf) == asked
+    assert published(asked, shelf) == []  # the same intents once more
 
 
 @pytest.mark.parametrize(

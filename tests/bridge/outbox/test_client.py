@@ -121,6 +121,8 @@ async def test_no_cookie_is_kept(server, client):
     "url",
     [
         "nonsense",
+        "//graph.example/v26.0",
+        "graph.example/v26.0",
         "http://",
         "ftp://127.0.0.1/",
         "http://127.0.0.1:x/",

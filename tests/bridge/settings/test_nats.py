@@ -48,7 +48,9 @@ def test_paths_start_from_the_file(tmp_path):
         ("servers = []", "servers", "expected at least one server"),
         ('stream = "a.b"', "stream", "expected letters, digits, - and _, found string 'a.b'"),
         ("partitions = 0", "partitions", "expected a number from 1 to 256, found integer 0"),
-        ("replicas = 7", "replicas", "expected a number from 1 to 5, found integer 7"),
+        ("replicas = 7", "replicas", "expected 1, 3 or 5, found integer 7"),
+        ("replicas = 2", "replicas", "expected 1, 3 or 5, found integer 2"),
+        ("replicas = 4", "replicas", "expected 1, 3 or 5, found integer 4"),
     ],
 )
 def test_mistakes(line, key, message):
