@@ -16,7 +16,7 @@ from bridge.model import Content, Media, Message, Origin, StatusChange, Text
 from bridge.model.keys import OURS
 from bridge.outbox.ways import Way
 
-_LOOK_AGAIN: Final = 1.0  # seconds
+_LOOK_AGAIN: Final = 1.0  # seconds at first, then as long as it has waited: a look reads much
 
 
 @final
@@ -97,7 +97,8 @@ class Doubts:
         now = self._clock().monotonic()
         until = self._waited_for.setdefault(message.message_id, now + self._patience)
         if now < until:
-            pause = min(_LOOK_AGAIN, until - now)
+            left = until - now
+            pause = min(max(_LOOK_AGAIN, self._patience - left), left)
             raise Later(pause, "the provider may have it already", counted=False, begun=True)
 
     def end(self, message: Message) -> None:

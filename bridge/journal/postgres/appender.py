@@ -183,7 +183,7 @@ class Changed(Exception):
     """Another process has changed what was read since; nothing is written."""
 
 
-class Behind(Exception):
+class Behind(JournalError):
     """The server's last position is behind what it had committed; nothing is written."""
 
 
@@ -315,7 +315,7 @@ class GroupLedger(Overlay[bytes]):
         )
         kept = await (await self._execute(_KEEP, values)).fetchone()
         if kept is None:
-            raise Behind
+            raise Behind("the server has lost what it had committed")
         (before,) = kept
         if before is None:
             raise Changed
