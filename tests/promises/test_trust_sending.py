@@ -194,7 +194,7 @@ async def test_anothers_words_end_no_pause():
             told = {"from": ended, "to": goes_on, "conversation": ours, "until": now.isoformat()}
             for topic in (JOINED, PAUSED):
                 await post(bridge, event="new_message", message={**value, topic: told})
-        signed = ADAPTERS["whatsapp"]("").authenticate(orjson.dumps(body))
+        signed = ADAPTERS["whatsapp"](nowhere()).authenticate(orjson.dumps(body))
         callback = Callback(body=signed.body, headers=signed.headers, received_at=now)
         await bridge.receive("meta", callback)
         await bridge.caught_up()
