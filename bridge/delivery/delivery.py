@@ -101,6 +101,7 @@ class Delivery:
         self._is_closing = False
         self._is_stopped = False
         self._is_verbose = False
+        self._is_at_end = True  # as far as it is known
         self._batch: deque[Entry] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
@@ -214,8 +215,9 @@ class Delivery:
 
     def is_free(self, lane: str) -> bool:
         """Return whether an event of a conversation that is appended now has its turn at once."""
-        few = len(self._progress.under_way) < 2 * self._policy.concurrency
-        return few and lane not in self._lanes.by_name and not self._draining.is_set()
+        few = len(self._progress.under_way) + self._lanes.waiting < 2 * self._policy.concurrency
+        is_next = few and self._is_at_end and lane not in self._lanes.by_name
+        return is_next and not self._draining.is_set()
 
     async def wake(self, *, at_once: bool = False) -> None:
         """Look for held entries again, as after a dead letter was given back.
@@ -249,8 +251,8 @@ class Delivery:
                 self._call()
             self._reader = asyncio.current_task()
             try:
-                room = _WINDOW - len(self._progress.under_way)
-                entries = await self._cursor.read(min(_BATCH, room))
+                room = min(_BATCH, _WINDOW - len(self._progress.under_way))
+                entries = await self._cursor.read(room)
             except JournalError as error:
                 self._log_error("cannot read the journal", error)
                 await asyncio.sleep(_AFTER_JOURNAL_ERROR)
@@ -262,6 +264,7 @@ class Delivery:
             finally:
                 self._reader = None
             self._is_verbose = _log.isEnabledFor(logging.DEBUG)  # asked once for many
+            self._is_at_end = len(entries) < room
             if entries:
                 self._progress.taken_up_to = entries[0].position - 1
             self._batch.extend(entries)
