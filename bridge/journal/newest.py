@@ -47,7 +47,7 @@ class Newest:
         """Begin anew after a position, with nothing."""
         self._entries: list[Entry] = []
         self._size = 0
-        self._pages: dict[tuple[int, int], asyncio.Task[Sequence[Entry]]] = {}
+        self._pages: dict[tuple[int, int, int], asyncio.Task[Sequence[Entry]]] = {}
         self.since = self.last = last
         self.reach = max(reach, last)
 
@@ -114,7 +114,7 @@ class Newest:
     async def look_after(self, position: int, limit: int) -> Sequence[Entry]:
         """Return entries beyond a position, if there are any. Raises `JournalError`.
 
-        What is stored is read once for all who ask for the same meanwhile.
+        What is stored is read once for all who ask for the same before anything new is heard of.
         """
         if position >= self.since:
             if found := self.after(position, limit):
@@ -122,13 +122,13 @@ class Newest:
             position = max(position, self.last)
             if position >= self.reach:
                 return ()
-        place = position, limit
+        place = position, limit, self.reach  # what has come since may be missing in another page
         if place not in self._pages:
-            self._pages[place] = asyncio.create_task(self._page(*place))
+            self._pages[place] = asyncio.create_task(self._page(position, limit))
             self._pages[place].add_done_callback(partial(self._has_page, place))
         return await asyncio.shield(self._pages[place])
 
-    def _has_page(self, place: tuple[int, int], page: asyncio.Task[Sequence[Entry]]) -> None:
+    def _has_page(self, place: tuple[int, int, int], page: asyncio.Task[Sequence[Entry]]) -> None:
         self._pages.pop(place, None)
         if not page.cancelled():
             page.exception()  # asked for, since whoever wanted it may have gone away

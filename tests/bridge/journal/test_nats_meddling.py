@@ -45,7 +45,7 @@ def journal_on(server: NatsServer, **own: int) -> NatsJournal:
 
 async def read(cursor: Cursor, count: int) -> list[str]:
     ids: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(ids) < count:
             ids += [entry.event.message_id for entry in await cursor.read(count - len(ids))]
     return ids
@@ -59,7 +59,7 @@ async def edit(journal: NatsJournal, stream: str, **changes: object) -> None:
 
 async def append(journal: NatsJournal, name: str) -> None:
     """Append until it is taken, as a provider that comes again does."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await journal.append([message(name)])
@@ -108,11 +108,11 @@ async def test_the_state_is_deleted(server: NatsServer, caplog: pytest.LogCaptur
     async with journal_on(server) as journal:
         cursor = await journal.subscribe("crm", start=Start.BEGINNING)
         await journal.append([message("a")])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             (entry,) = await cursor.read(1)
         await journal._broker.api("STREAM.DELETE.bridge-state")
         settlement = Settlement(position=entry.position, held=(Held(entry=entry, retry=HELD),))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await cursor.settle(settlement)
@@ -120,7 +120,7 @@ async def test_the_state_is_deleted(server: NatsServer, caplog: pytest.LogCaptur
                     await asyncio.sleep(0.05)
                 else:
                     break
-        async with asyncio.timeout(30):  # a task of the subscriber's notes it anew
+        async with asyncio.timeout(60):  # a task of the subscriber's notes it anew
             while not (states := await journal.subscribers()):
                 await asyncio.sleep(0.01)
         assert [(each.name, each.held) for each in states] == [("crm", 1)]
@@ -148,7 +148,7 @@ async def test_a_stream_that_takes_nothing(server: NatsServer) -> None:
         await edit(journal, "bridge", max_msgs=1, discard="new")
         with pytest.raises(JournalError):
             await journal.append([message("a")])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "maximum messages exceeded" not in str((await journal.health()).reason):
                 await asyncio.sleep(0.01)
         assert not (await journal.health()).ready
@@ -166,7 +166,7 @@ async def test_a_stream_that_is_nearly_full(server: NatsServer) -> None:
         await edit(journal, "bridge", max_msgs=room, discard="new")
         with pytest.raises(JournalError):
             await journal.append([message("b")])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "maximum messages exceeded" not in str((await journal.health()).reason):
                 await asyncio.sleep(0.01)
         await edit(journal, "bridge", max_msgs=room + 100)
@@ -198,7 +198,7 @@ async def test_rights_that_are_taken_away(server: NatsServer) -> None:
         await journal.append([message("a")])
         server._config.write_text(rules + RIGHTS.format("bridge.>"))
         server.hang_up()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "may not do it" not in str((await journal.health()).reason):
                 with suppress(JournalError):
                     await journal.append([message("b")])

@@ -48,6 +48,31 @@ async def test_what_others_have_appended_is_read_once() -> None:
     assert stored.reads == 1
 
 
+async def test_who_joins_others_in_reading_misses_nothing_new() -> None:
+    """What came after others had begun to read is given to whoever asks then, too."""
+    kept: list[Entry] = []
+    reads, may_answer = [], asyncio.Event()
+
+    async def read(position: int, limit: int) -> Sequence[Entry]:
+        found = [entry for entry in kept if entry.position > position]
+        reads.append(position)
+        await may_answer.wait()
+        return found
+
+    newest = Newest(100, read)
+    newest.open(3)
+    first = asyncio.create_task(newest.next_after(2, 10))
+    while not reads:
+        await asyncio.sleep(0)
+    kept += entries(4, 5)
+    newest.add(3, kept, 4)
+    second = asyncio.create_task(newest.next_after(2, 10))
+    await asyncio.sleep(0)
+    may_answer.set()
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(first, second) == [kept, kept]
+
+
 async def test_what_comes_behind_others_is_not_passed_to_anybody_first() -> None:
     """What this process appends behind others' entries comes out after those."""
     stored = Stored(entries(1, 7))
