@@ -39,7 +39,7 @@ from bridge.model import (
     Text,
 )
 from bridge.runtime import Bridge
-from bridge.settings import DeliverySettings, OutboxSettings
+from bridge.settings import DeliverySettings, OutboxSettings, PaceSettings
 from bridge.testing.providers import SimulatedProvider, Trouble
 from tests.adapters.sending import outbound
 from tests.bridge.fakes import Plain
@@ -833,6 +833,25 @@ class TestDoubt:
                 first, second = (again.statuses(each.message_id)[0] for each in sending)
             assert (first.status, first.error.code) == (Status.FAILED, "in_doubt")
             assert (second.status, again.said) == (Status.ACCEPTED, ["b"])
+
+    async def test_what_waits_behind_a_limit_is_in_no_doubt(self, tmp_path):
+        """However many messages wait, at most twice `concurrency` say that they are begun with."""
+        journal = SqliteJournal(tmp_path / "bridge.db")
+        bridge = Bridge(journal=journal, outbox=OutboxSettings(concurrency=2))
+        pace = {"whatsapp": PaceSettings(rate=0.001)}
+        async with SimulatedProvider() as provider:
+            bridge.add_adapter("whatsapp", ADAPTERS["whatsapp"](provider.url), pace=pace)
+            provider.troubles += [Trouble.DOWN] * 100
+            begun = 0
+            async with bridge, asyncio.timeout(PATIENCE):
+                for number in range(20):
+                    sending = await bridge.send(f"+165055501{number:02}", "hello", via="whatsapp")
+                    (message,) = sending.messages
+                    begun += message.intent.begun_by is not None
+                    position = (await journal.find(message.key)).position
+                    while min(each.position for each in await journal.subscribers()) < position:
+                        await asyncio.sleep(0.001)
+        assert 0 < begun <= 4
 
     @pytest.mark.parametrize("in_doubt", ["send", "fail"])
     async def test_what_may_be_sent_twice_is_never_in_doubt(self, tmp_path, in_doubt):
