@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Final, Self
 
 from bridge.clock import SYSTEM_CLOCK, Clock
-from bridge.delivery.attempt import FIRST, Later
+from bridge.delivery.attempt import FIRST, NEW, Attempt, Later
 from bridge.delivery.failures import Failures
 from bridge.delivery.gathering import Gathered
 from bridge.delivery.holding import Holding
@@ -47,7 +48,8 @@ class Delivery:
     `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
     interrupted, and keeps its conversation until it returns. From its timeout on, the journal holds
     what waits for it, so that nothing else does. The delivery of a plain receiver has no dead
-    letters. With `pauses`, users' messages in paused conversations are passed over.
+    letters. With `pauses`, users' messages in paused conversations are passed over. `new_after`,
+    which may be set, is the position beyond which what comes has come in this life of the process.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Delivery:
         pauses: Pauses | None = None,
     ) -> None:
         self.name = name
+        self.new_after = math.inf
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
         self._cursor = cursor
         self._progress = Progress(cursor)
@@ -310,7 +313,7 @@ class Delivery:
             self._lanes.gather(entry)
         elif lane is None:
             try:
-                running = self._runner.begin(entry.event, FIRST)
+                running = self._runner.begin(entry.event, self._first(entry))
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
                 self._after(self._lanes.busy_with(entry), entry, error)
             else:
@@ -347,7 +350,7 @@ class Delivery:
             return
         entry = lane.entries[0]
         try:
-            running = self._runner.begin(entry.event, FIRST)
+            running = self._runner.begin(entry.event, self._first(entry))
         except BaseException as error:  # noqa: BLE001 - as in _take
             self._after(lane, entry, error)
         else:
@@ -355,6 +358,9 @@ class Delivery:
                 self._after(lane, entry, None)
             else:
                 self._follow(lane, entry, running)
+
+    def _first(self, entry: Entry) -> Attempt:
+        return NEW if entry.position > self.new_after else FIRST
 
     def _follow(self, lane: Lane, entry: Entry, running: Running) -> None:
         """Go on with the lane when a function has ended."""
