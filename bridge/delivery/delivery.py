@@ -106,6 +106,7 @@ class Delivery:
         self._is_verbose = False
         self._is_at_end = True  # as far as it is known
         self._batch: deque[Entry] = deque()
+        self._expected: dict[str, str] = {}  # keys, and the lanes of their events
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
         self._busy = 0
@@ -216,11 +217,29 @@ class Delivery:
         """Note the same of an event that says so itself, which is durable already."""
         self._begun[event.key] = False
 
-    def is_free(self, lane: str) -> bool:
-        """Return whether an event of a conversation that is appended now has its turn at once."""
-        few = len(self._progress.under_way) + self._lanes.waiting < 2 * self._policy.concurrency
-        is_next = few and self._is_at_end and lane not in self._lanes.by_name
-        return is_next and not self._draining.is_set()
+    def expect(self, event: Event) -> bool:
+        """Return whether an event that is about to be appended has its turn as soon as it is.
+
+        Then it counts as under way until it is taken, or until `expect_no_more`.
+        """
+        lane, expected = lane_of(event), self._expected
+        ahead = len(self._progress.under_way) + self._lanes.waiting + len(expected)
+        if (
+            ahead >= 2 * self._policy.concurrency
+            or self._batch
+            or not self._is_at_end
+            or self._cursor.reached < self.new_after  # what is left of an earlier life
+            or lane in self._lanes.by_name
+            or lane in expected.values()
+            or self._draining.is_set()
+        ):
+            return False
+        expected[event.key] = lane
+        return True
+
+    def expect_no_more(self, event: Event) -> None:
+        """Take note that an event has not been appended."""
+        self._expected.pop(event.key, None)
 
     async def wake(self, *, at_once: bool = False) -> None:
         """Look for held entries again, as after a dead letter was given back.
@@ -306,6 +325,7 @@ class Delivery:
         self._progress.taken_up_to = entry.position
         if self._pauses is not None and isinstance(entry.event, self._pauses.heeded):
             self._pauses.note(entry.event)
+        self._expected.pop(entry.event.key, None)
         if not self._wants(entry.event):
             return
         lane = self._lanes.by_name.get(entry.lane)

@@ -20,7 +20,6 @@ from bridge.delivery import Delivery
 from bridge.delivery.attempt import FIRST, Attempt, Later, current
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, JournalError, Unsendable
-from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Track
 from bridge.journal.protocol import Journal, SharedJournal
 from bridge.journal.tracks import in_domain, names_of
@@ -137,11 +136,17 @@ class Dispatch:
             or intent.not_before is not None
             or delivery is None
             or not self._tells_begun
-            or not delivery.is_free(lane_of(message))
+            or not delivery.expect(message)
         ):
             return message
         said: Message = _meant(message, intent=_begun(intent, begun_by=self._run))
         return said
+
+    def not_taken(self, message: Message) -> None:
+        """Take note that a message has not become durable, whatever it says of itself."""
+        said = message.intent is not None and message.intent.begun_by == self._run
+        if self.delivery is not None and said:
+            self.delivery.expect_no_more(message)
 
     # --- what follows a failure ----------------------------------------------------------
 
