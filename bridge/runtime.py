@@ -72,8 +72,6 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
 _log: Final = logging.getLogger(__name__)
-
-
 _current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
@@ -407,7 +405,11 @@ class Bridge(Subscribers, Conversations):
             await delivery.wake()
 
     async def __aexit__(self, *_: object) -> None:
-        """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
+        """Finish what is under way, for at most `drain_timeout` seconds, and stop.
+
+        Raises `NotRunning` in another event loop.
+        """
+        self._refuse_elsewhere()
         self.intake.close()
         if self._entered_in is None:
             return
@@ -427,6 +429,7 @@ class Bridge(Subscribers, Conversations):
         They are given nothing new from now on, unless the journal is in memory: what that holds
         would be lost, so they are given all of it. Then leaving the bridge waits no more.
         """
+        self._refuse_elsewhere()
         if self._is_drained:
             return
         self._is_drained = True

@@ -160,6 +160,27 @@ class TestElsewhere:
         assert told == ["the bridge runs in another event loop"] * 4
         assert crm.got == ["1"]
 
+    @pytest.mark.parametrize(
+        "end",
+        [lambda each: each.__aexit__(None, None, None), lambda each: each.drain(1)],
+        ids=["left", "drained"],
+    )
+    async def test_it_is_not_ended_from_another_loop(self, end):
+        """A teardown that runs in a loop of its own is refused, and the bridge takes and delivers.
+
+        As where a test's fixture ends in another loop than it began in.
+        """
+        bridge, crm = bridge_of(MemoryJournal())
+
+        def elsewhere():
+            with pytest.raises(NotRunning, match="the bridge runs in another event loop"):
+                asyncio.run(asyncio.wait_for(end(bridge), PATIENCE))
+
+        async with bridge:
+            await asyncio.to_thread(elsewhere)
+            await bridge.receive("plain", callback("1"))
+            await crm.until(1)
+
     async def test_a_thread_may_pass_callbacks_on(self):
         """What the error advises works: the bridge's own loop takes the callback."""
         bridge, crm = bridge_of(MemoryJournal())
