@@ -281,9 +281,8 @@ class Files:
         is_shorter = database.st_size < known[0] or wal.st_size < known[1]
         if is_shorter and known == (self._size, self._wal_size):  # else another thread has looked
             return f"{self.path} has been cut short"
-        with suppress(OSError):  # where others have closed it, which `cut_short` finds
-            if self._writes.are_of_others(database.st_mtime_ns):
-                return f"another program has written over {self.path}"
+        if database.st_mtime_ns != self._writes.seen_at and self._writes.are_of_others():
+            return f"another program has written over {self.path}"
         self._size = database.st_size
         return None
 

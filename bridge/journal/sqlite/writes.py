@@ -45,26 +45,25 @@ class _Known:
 class Writes:
     """Watches a database and the index of its log, by descriptors that stay open.
 
-    Any thread may ask. Raises `OSError` where the descriptors are closed.
+    Any thread may ask. `seen_at` is the time at which the database was written last, as far as that
+    is known; for another one, ask.
     """
 
     def __init__(self, database: int, index: int) -> None:
         self._database, self._index = database, index
         self._known = _Known.now(database, index)
+        self.seen_at = self._known.written_at
 
-    def are_of_others(self, written_at: int) -> bool:
-        """Return whether another program has put something else into the database.
-
-        That is asked for each commit: `written_at`, when the file was written last, is all that is
-        looked at unless it has changed.
-        """
+    def are_of_others(self) -> bool:
+        """Return whether another program has put something else into the database."""
         known = self._known
-        if written_at == known.written_at:
+        try:
+            header = os.pread(self._database, _HEADER, 0)
+            now = _Known.now(self._database, self._index)
+        except OSError:  # others have closed them, which `Files.cut_short` finds
             return False
-        header = os.pread(self._database, _HEADER, 0)
-        now = _Known.now(self._database, self._index)
         is_told = now.copied != known.copied or now.is_being_copied or known.is_being_copied
         if header != known.header and not is_told and known is self._known:
             return True
-        self._known = now
+        self._known, self.seen_at = now, now.written_at
         return False
