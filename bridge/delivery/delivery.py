@@ -192,6 +192,11 @@ class Delivery:
         await self._moved.wait()
 
     @property
+    def is_stopped(self) -> bool:
+        """Return whether the subscriber asked for nothing more."""
+        return self._is_stopped
+
+    @property
     def held_lanes(self) -> int:
         """Return how many conversations wait for a retry."""
         return self._lanes.waiting
