@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final, NoReturn
 
 from cyclopts import Parameter
 
@@ -59,7 +60,7 @@ def export(
             raise
         say("exported")
         return Exit.OK
-    with _new(file) as out:
+    with _ended_by_exceptions(), _new(file) as out:
         _copy(path, partial(_write, out, file))
     say(f"exported to {file}")
     return Exit.OK
@@ -84,6 +85,25 @@ def _new(file: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _ended_by_exceptions() -> Iterator[None]:
+    """Let signals that end a process end the block as Ctrl-C does, so that it can clean up."""
+
+    def end(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(out: BinaryIO, name: object, data: bytes) -> None:

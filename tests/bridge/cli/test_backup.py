@@ -1,13 +1,19 @@
 """`bridge backup`, `export` and `import`: the journal in another place."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
 import orjson
+import pytest
 
 from tests.bridge.cli.conftest import on_every_engine
+from tests.bridge.cli.processes import spawn
+
+PATIENCE = 60.0
 
 OTHER = """\
 [admin]
@@ -128,6 +134,23 @@ def test_an_export_that_fails_leaves_nothing(alone, workplace):
         1,
         "error: export.ndjson cannot be written: File too large\n",
     )
+    assert {each.name for each in workplace.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_export_that_is_ended_leaves_nothing(alone, workplace, number):
+    """A signal that ends it in the midst leaves no part of it, which would hold personal data."""
+    before = {each.name for each in workplace.iterdir()}
+    os.kill(alone.process.pid, signal.SIGSTOP)  # so that it does not answer
+    try:
+        export = spawn("export", "export.ndjson", cwd=workplace)
+        while {each.name for each in workplace.iterdir()} == before:
+            assert export.poll() is None
+        export.send_signal(number)
+        _, told = export.communicate(timeout=PATIENCE)
+    finally:
+        os.kill(alone.process.pid, signal.SIGCONT)
+    assert (export.returncode, told) == (128 + number, b"")
     assert {each.name for each in workplace.iterdir()} == before
 
 
