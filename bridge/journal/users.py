@@ -160,11 +160,12 @@ class _Told:
             return user, joined
         if not self.identities:
             return None, ()
-        if direct is None or last is None or not _is_of(direct, last, ledger):
+        phone = self.identities[0]
+        gone = None if last is None else left_at(last, phone)
+        if direct is None or gone is None or not direct.id.endswith(f":{phone}"):
             user = self.begin(names[0], direct, ledger)
-        else:
-            phone = self.identities[0]
-            own = self.ids[0] if self.ids else f"{phone}~{left_at(last, phone) or 0:.0f}"
+        else:  # the phone's conversation is of those who had it before, in every account
+            own = self.ids[0] if self.ids else f"{phone}~{gone:.0f}"
             direct = _moved(direct, f"{direct.id.removesuffix(phone)}{own}")
             user = self.begin(names[0], direct, ledger)
             ledger.tie(name_of(direct.id)[0], user)
@@ -442,7 +443,8 @@ def _had_then(
     if own is None or own == conversation.id or change_of(event) is not None:
         return user
     at = about.time_of(event, ledger).timestamp()
-    if at > user.since and not user.left:
+    is_prompt = at + _SKEW > event.received_at.timestamp()
+    if is_prompt and at > user.since and not user.left:  # as most are: nothing is read for them
         return user
     then = user
     for _ in range(_MOST_BEFORE):
@@ -462,14 +464,6 @@ def _is_answer(event: Event) -> bool:
     The number may be another one than we gave, which is how the user will come.
     """
     return isinstance(event, StatusChange) and event.id_space == OURS
-
-
-def _is_of(conversation: Conversation, last: User, ledger: Ledger) -> bool:
-    """Return whether a conversation is of somebody who had its phone before."""
-    return (
-        conversation.id in last.conversations.values()
-        or ledger.find(name_of_former(conversation.id)) is not None
-    )
 
 
 def _is_by_user(event: Event) -> bool:

@@ -575,15 +575,21 @@ def late(draw: st.DrawFn) -> tuple[int, str, bool]:
 
 @given(
     identified=st.lists(st.booleans(), min_size=HOLDERS, max_size=HOLDERS),
+    known=st.lists(st.booleans(), min_size=HOLDERS, max_size=HOLDERS),
     events=st.lists(late(), max_size=8),
     again=st.booleans(),
 )
-def test_what_comes_late_is_of_whoever_had_the_number(identified, events, again):
+def test_what_comes_late_is_of_whoever_had_the_number(identified, known, events, again):
     """Each user of a number changes to another one; what comes after that goes by its time.
 
     A deletion and a reaction are of whoever wrote the message that they are about, whenever it was.
     """
     shelf, told_in, changes = Shelf(), [], []
+    for number, is_known in enumerate(known):
+        if is_known and identified[number]:  # by another number, before
+            before = NOON - timedelta(days=1)
+            user = (f"+4917055511{number:02}", f"DE.{number}")
+            play([says(*user, occurred_at=before, received_at=before)], shelf)
     for number, with_id in enumerate(identified):
         at = NOON + timedelta(minutes=number * WITHIN)
         user_id = f"DE.{number}" if with_id else None
