@@ -228,6 +228,7 @@ class Rcs:
     def _translated(
         self, item: JsonObject, body: JsonObject, verified: Verified, *place: Step
     ) -> Event:
+        item = wire.spelled(item)
         scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,

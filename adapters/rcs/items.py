@@ -56,6 +56,7 @@ _BUSINESS: Final = Role.BUSINESS
 _DOCUMENT: Final = MediaKind.DOCUMENT
 _ACTION: Final = ChoiceSource.ACTION
 _SUGGESTION: Final = ChoiceSource.SUGGESTION
+_SHOWN: Final = frozenset(wire.CONTENT_FIELDS)
 _DEGREES: Final = frozenset({"latitude", "longitude"})
 
 
@@ -74,11 +75,21 @@ def _event(item: JsonObject, scope: Scope) -> Event:
     if wire.LAUNCH_STATE in item:
         return _notice(wire.LAUNCH_TOPIC, item, scope)
     event_type = item.get("eventType")
+    if event_type in (None, ""):
+        event_type = _status_word(item)
     if event_type not in (None, ""):
         if type(event_type) is not str:
             raise Unreadable("eventType", "not a string")
         return _user_event(event_type, item, scope)
     return _message(item, scope)
+
+
+def _status_word(item: JsonObject) -> str | None:
+    """Return the status that a gateway tells of a message in a field of its own."""
+    word = first(item, wire.STATUS_FIELDS, filled)
+    if word is None or "messageId" not in item or not _SHOWN.isdisjoint(item):
+        return None
+    return word if word.upper().removeprefix(wire.OF_A_MESSAGE) in wire.STATUSES else None
 
 
 def _sender(item: JsonObject) -> str | None:
