@@ -463,16 +463,10 @@ class _Configured(Member):
 
     def _window_of(self, event: Event) -> datetime | None:
         """Return until when a user's message may be answered freely, where that is limited."""
-        if (
-            not isinstance(event, Message)
-            or event.origin is not _USER
-            or isinstance(event.content, _SILENT)
-        ):
-            return None
         window = self.windows.get(event.channel)
-        if window is None:
+        if window is None or not isinstance(event, Message) or event.origin is not _USER:
             return None
-        return event.occurred_at + window.open
+        return None if isinstance(event.content, _SILENT) else event.occurred_at + window.open
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""
