@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -926,6 +927,31 @@ class TestDoubt:
                 waiting = await trip.bridge.send("+16505550198", "hello", via="whatsapp")
         assert not says_begun(unread)
         assert not says_begun(waiting)
+
+    async def test_what_waits_says_why_in_the_log(self, tmp_path, caplog):
+        """A doubt that lasts, and a limit that is reached, are a line each, however many wait."""
+        caplog.set_level(logging.INFO)
+        killed, _ = await killed_while_sending("whatsapp", tmp_path, "a", in_doubt="send")
+        more = OutboxSettings(doubt=600.0)
+        again = planned("whatsapp", journal=SqliteJournal(killed), outbox=more, patience=0.1)
+        async with again as trip, under_way(trip):
+            await trip.until(lambda: "provider may have it" in caplog.text)
+        async with SimulatedProvider() as provider:
+            bridge = Bridge(journal=MemoryJournal())
+            pace = {"whatsapp": PaceSettings(rate=0.001)}
+            bridge.add_adapter("whatsapp", ADAPTERS["whatsapp"](provider.url), pace=pace)
+            async with bridge, asyncio.timeout(PATIENCE):
+                for number in range(5):
+                    await bridge.send(f"+165055501{number:02}", "hello", via="whatsapp")
+                await bridge.caught_up()
+        told = [each for each in caplog.records if "holds events back" in each.message]
+        assert [(each.levelname, each.message) for each in told] == [
+            (
+                "WARNING",
+                "subscriber outbox holds events back: the provider may have it already",
+            ),
+            ("INFO", "subscriber outbox holds events back: its limit"),
+        ]
 
     @pytest.mark.parametrize("in_doubt", ["send", "fail"])
     async def test_what_may_be_sent_twice_is_never_in_doubt(self, tmp_path, in_doubt):
