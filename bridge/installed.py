@@ -236,7 +236,7 @@ def read(path: Path | str) -> tables.Settings:
 
 def read_journal(path: Path) -> tables.JournalSettings:
     """Read `[journal]` alone, with what is installed. Raises `ConfigurationError`."""
-    return tables.load_journal(tables.text_of(path), engines=engines(), path=path)
+    return tables.load_journal(path, engines=engines())
 
 
 def loads(
