@@ -24,7 +24,8 @@ from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
     from bridge.adapter import Adapter, AdapterClass
-    from bridge.journal.protocol import EngineModule, Journal, JournalClass
+    from bridge.journal.engines import EngineModule, JournalClass
+    from bridge.journal.protocol import Journal
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
