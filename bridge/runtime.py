@@ -38,6 +38,7 @@ from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.clock import Clock
 from bridge.delivery import Delivery
+from bridge.delivery.catching_up import caught_up
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
@@ -72,8 +73,6 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
 _log: Final = logging.getLogger(__name__)
-
-
 _current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
@@ -356,7 +355,7 @@ class Bridge(Subscribers, Conversations):
                     pauses=None if subscriber.when_paused else self._pauses,
                 )
                 if subscriber.name == NAME:
-                    self._outbox.dispatch.delivery = delivery
+                    self._outbox.dispatch.serve_with(delivery)
                 self._deliveries[subscriber.name] = delivery
             self._loop = loop  # a function may use the bridge from its first event on
             if isinstance(self.journal, SharedJournal):  # what it is given to serve may hold events
@@ -407,7 +406,11 @@ class Bridge(Subscribers, Conversations):
             await delivery.wake()
 
     async def __aexit__(self, *_: object) -> None:
-        """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
+        """Finish what is under way, for at most `drain_timeout` seconds, and stop.
+
+        Raises `NotRunning` in another event loop.
+        """
+        self._refuse_elsewhere()
         self.intake.close()
         if self._entered_in is None:
             return
@@ -427,6 +430,7 @@ class Bridge(Subscribers, Conversations):
         They are given nothing new from now on, unless the journal is in memory: what that holds
         would be lost, so they are given all of it. Then leaving the bridge waits no more.
         """
+        self._refuse_elsewhere()
         if self._is_drained:
             return
         self._is_drained = True
@@ -448,11 +452,12 @@ class Bridge(Subscribers, Conversations):
             )
 
     async def caught_up(self) -> None:
-        """Return when every event so far has been tried, and what failed waits for its next try."""
+        """Return when every event so far has been tried, and what failed waits for its next try.
+
+        Where processes share a journal, also those that another process is given.
+        """
         await self._receivers.opened()
-        end = -1
-        while end != (end := (await self.journal.follow()).position):  # a subscriber may append
-            await asyncio.gather(*(each.caught_up(end) for each in self._served))
+        await caught_up(self.journal, self._deliveries.values(), self._receivers.deliveries)
 
     async def _drain(self, deliveries: Iterable[Delivery]) -> None:
         up_to = None if self.journal.durable else (await self.journal.follow()).position

@@ -83,7 +83,7 @@ class ServerSettings:
     max_connections: int = attrs.field(default=1000, validator=between(1))
     max_connections_per_peer: int = attrs.field(default=500, validator=between(1))
     max_bodies: Size = attrs.field(default=64 * _MIB, validator=between(0))
-    drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
+    drain_timeout: Duration = attrs.field(default=20.0, validator=between(0, _DAY))
 
 
 @attrs.frozen

@@ -33,6 +33,7 @@ from bridge.journal.sqlite.locks import OURS, SHARED, SHM_IN_USE, lock
 from bridge.journal.sqlite.notes import Identity, Notes
 from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.wal_index import NOTHING, index_of
+from bridge.journal.sqlite.writes import Writes
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -95,6 +96,7 @@ class Files:
         self._database_is: Identity | None = None
         self._wal_is: Identity | None = None
         self._size = self._wal_size = 0
+        self._writes: Writes
         self._wal_end = -1
         self._noted = Notes()
         self._is_copy = False
@@ -234,6 +236,7 @@ class Files:
                     raise JournalError(LOCKED.format(self.path))
         self._wal_descriptor = self._held_open(self.wal)
         self._wal_is = _identity(os.fstat(self._wal_descriptor))
+        self._writes = Writes(self._descriptor, self._shm_descriptor)
         self._note_lock(self._database_is, self._wal_is)
         if (reason := self.lost()) is not None:
             raise JournalError(reason)
@@ -278,6 +281,8 @@ class Files:
         is_shorter = database.st_size < known[0] or wal.st_size < known[1]
         if is_shorter and known == (self._size, self._wal_size):  # else another thread has looked
             return f"{self.path} has been cut short"
+        if database.st_mtime_ns != self._writes.seen_at and self._writes.are_of_others():
+            return f"another program has written over {self.path}"
         self._size = database.st_size
         return None
 
