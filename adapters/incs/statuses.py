@@ -28,6 +28,7 @@ from bridge.model import (
 from bridge.model.keys import deletion_key, status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
+_NULL: Final = "null"  # no error, as JSON within JSON
 _NO_ERROR: Final = ProviderError()
 
 
@@ -152,6 +153,6 @@ def _provider_error(value: JsonValue) -> ProviderError | None:
     """Return an error told as an object, as words, as JSON, or not at all (null, "", {}, 0)."""
     if type(value) is str:
         inner = read_embedded(value)
-        value = inner if type(inner) in (dict, list) else value
+        value = inner if type(inner) in (dict, list) or value == _NULL else value
     error = first_error(value)
     return None if error == _NO_ERROR else error
