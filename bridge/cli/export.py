@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from bridge.cli import config as configuration
 from bridge.cli.client import NoServer, connect
-from bridge.cli.config import ConfigOption
+from bridge.cli.options import ServerConfig
 from bridge.cli.terminal import Exit, UsageError, refuse_existing, say
 from bridge.errors import BridgeError, ConfigurationError
 
@@ -32,7 +32,7 @@ def export(
     file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
-    config: ConfigOption = None,
+    config: ServerConfig = None,
 ) -> int:
     """Write the journal as lines of JSON, with nothing masked.
 
@@ -47,8 +47,6 @@ def export(
     file
         A new file, for you alone to read, which is there once it is whole; standard output if
         left out.
-    config
-        The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     path = configuration.find(config, or_example=False)
     if file is None or str(file) == "-":

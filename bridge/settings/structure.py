@@ -31,6 +31,9 @@ Kind: TypeAlias = tuple[str, Callable[[Any], object]]
 """What values of a type look like, and their reader: `ValueError`, `TypeError` or `LookupError`
 tell that a value is none of the type, and `ConfigurationError` anything else that is wrong."""
 
+GIVEN: Final = {"bridge.settings.given": True}
+"""The metadata of a field that is no key of a table: whoever reads the table gives its value."""
+
 ARRAYS: Final[tuple[object, ...]] = (tuple, list, frozenset, Sequence)
 TABLES: Final[tuple[object, ...]] = (dict, Mapping)
 

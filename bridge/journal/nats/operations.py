@@ -10,11 +10,11 @@ from datetime import UTC
 from typing import Any, Final
 
 from bridge.journal.ledger import Record as Remembered
-from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.cursors import Cursors
 from bridge.journal.nats.entries import entry_of, is_event, position_of, sequence_of
 from bridge.journal.nats.holding import Record
 from bridge.journal.nats.ledger import BEFORE_ITS_EVENT, decode_found
+from bridge.journal.nats.messages import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import digest, digest_in, name_of, token, written
@@ -226,7 +226,7 @@ class Operations(Journal):
 
     async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
-        subject = self._streams.names.all_remembered(name)
+        subject = self._streams.names.remembered(name)
         async for stored in self._streams.recorded(subject, certain=True):
             yield [State.decode(stored.data)]
 
