@@ -29,7 +29,7 @@ _STATEMENTS: Final = 256
 # `keys` is the index of the entries and `names` that of `tracks`: of all rows up to the position
 # in `merged`, and of those up to `merging_up_to` the ones in the parts before `part`. A record that
 # changes gets a row at the end: what was touched last is forgotten last. For `windows`, `position`
-# is the entry up to which the records tell what follows from entries (`windows.py`).
+# is the entry up to which the records tell what follows from entries (`ledger.py`).
 # `mended` is 1 for an event that could not be read and has been read since.
 # `queues` holds what is durable and not published yet. `retry` is the JSON of a `Retry`, and
 # `due_at` repeats its own. `states` is what subscribers remember of conversations. There is no

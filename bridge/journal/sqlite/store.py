@@ -31,11 +31,10 @@ from bridge.journal.sqlite.cursor import Cursors
 from bridge.journal.sqlite.entries import newest_at
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import Indexes
-from bridge.journal.sqlite.ledger import find_records, read_windows
+from bridge.journal.sqlite.ledger import Windows, find_records, read_windows
 from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
-from bridge.journal.sqlite.windows import Windows
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
 from bridge.supervised import Deaths, Tasks

@@ -29,10 +29,9 @@ from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import Indexes
-from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
+from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, Windows, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import lacking
-from bridge.journal.sqlite.windows import Windows
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
