@@ -2,10 +2,14 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import orjson
+import pytest
 
 from tests.bridge.cli.conftest import on_every_engine
 
@@ -188,3 +192,25 @@ def test_something_else_is_no_export(command, workplace):
         2,
         "error: none.ndjson cannot be read: No such file or directory\n",
     )
+
+
+def parts(folder: Path) -> list[Path]:
+    """Return what an export has begun to write."""
+    return list(folder.glob(".*.part"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_export_that_is_told_to_end(alone, start, workplace, number):
+    """Whichever signal ends an export, no half of a journal is left behind."""
+    alone.process.send_signal(signal.SIGSTOP)  # it answers nothing, so that the export waits
+    try:
+        export = start("export", "out.ndjson")
+        while not parts(workplace):
+            assert export.poll() is None, export.stderr.read()
+            time.sleep(0.01)
+        export.send_signal(number)
+        assert export.wait() == 128 + number
+    finally:
+        alone.process.send_signal(signal.SIGCONT)
+    assert parts(workplace) == []
+    assert not (workplace / "out.ndjson").exists()
