@@ -481,6 +481,8 @@ class Writer:
             fault += f": {error}"
         if not self._is_at_fault:
             _LOG.error("%s", fault)
+            if isinstance(error, apsw.FullError) or _cannot_write(error):
+                self.checkpoint_due.set()  # a log that starts over needs no more room
         self._is_at_fault = True
         self.fault = fault
         return fault
@@ -508,3 +510,7 @@ class Writer:
         if items or self._lost:
             with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 self._loop.call_soon_threadsafe(self._answered, items, self._lost)
+
+
+def _cannot_write(error: Exception) -> bool:
+    return getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_WRITE
