@@ -38,6 +38,7 @@ from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.clock import Clock
 from bridge.delivery import Delivery
+from bridge.delivery.catching_up import caught_up
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
@@ -451,11 +452,12 @@ class Bridge(Subscribers, Conversations):
             )
 
     async def caught_up(self) -> None:
-        """Return when every event so far has been tried, and what failed waits for its next try."""
+        """Return when every event so far has been tried, and what failed waits for its next try.
+
+        Where processes share a journal, also those that another process is given.
+        """
         await self._receivers.opened()
-        end = -1
-        while end != (end := (await self.journal.follow()).position):  # a subscriber may append
-            await asyncio.gather(*(each.caught_up(end) for each in self._served))
+        await caught_up(self.journal, self._deliveries.values(), self._receivers.deliveries)
 
     async def _drain(self, deliveries: Iterable[Delivery]) -> None:
         up_to = None if self.journal.durable else (await self.journal.follow()).position

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, BinaryIO, Final, NoReturn
 
 from cyclopts import Parameter
@@ -61,7 +60,7 @@ def export(
             raise
         say("exported")
         return Exit.OK
-    with _new(file) as out:
+    with _ended_by_exceptions(), _new(file) as out:
         _copy(path, partial(_write, out, file))
     say(f"exported to {file}")
     return Exit.OK
@@ -71,48 +70,40 @@ def export(
 def _new(file: Path) -> Iterator[BinaryIO]:
     """Give a file that gets its name once it is whole; of one that fails nothing is left."""
     refuse_existing(file)
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
-    with _tidying_up():
-        try:
-            with os.fdopen(_made(part, file), "wb", buffering=0) as out:
-                yield out
-                try:
-                    os.fsync(out.fileno())
-                    part.rename(file)
-                except OSError as error:
-                    raise _NotWritten(f"{file} cannot be written: {error.strerror}") from error
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
-
-
-def _made(part: Path, file: Path) -> int:
     try:
-        return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor, part = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
     except OSError as error:
         raise UsageError(f"{file} cannot be made: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as out:
+            yield out
+            try:
+                os.fsync(out.fileno())
+                Path(part).rename(file)
+            except OSError as error:
+                raise _NotWritten(f"{file} cannot be written: {error.strerror}") from error
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
-def _tidying_up() -> Iterator[None]:
-    """Let the signals that end a command do so by way of its exits, as Ctrl-C does."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    # `nohup` has the second one ignored, which stays so.
-    before = {each: signal.getsignal(each) for each in numbers}
-    for number, handler in before.items():
-        if handler is signal.SIG_DFL:
-            signal.signal(number, _end)
+def _ended_by_exceptions() -> Iterator[None]:
+    """Let signals that end a process end the block as Ctrl-C does, so that it can clean up."""
+
+    def end(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does, by way of whatever has to be tidied up."""
-    raise SystemExit(128 + number)
 
 
 def _write(out: BinaryIO, name: object, data: bytes) -> None:

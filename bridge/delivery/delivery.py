@@ -192,6 +192,11 @@ class Delivery:
         await self._moved.wait()
 
     @property
+    def is_stopped(self) -> bool:
+        """Return whether the subscriber asked for nothing more."""
+        return self._is_stopped
+
+    @property
     def held_lanes(self) -> int:
         """Return how many conversations wait for a retry."""
         return self._lanes.waiting
@@ -205,9 +210,10 @@ class Delivery:
         """Note durably that the function begins with what cannot be undone.
 
         If the process ends before the function does, `Attempt.begun` tells the next try. For the
-        function alone, after it has waited for something. Raises `JournalError`.
+        function alone, after it has waited for something. Raises `JournalError`, and `TimeoutError`
+        where it took so long that it was given up.
         """
-        await self._holding.note_begun(self._lanes.by_name[lane_of(event)], event)
+        await self._holding.note_begun(self._lanes.by_name.get(lane_of(event)), event)
 
     def has_begun(self, event: Event) -> None:
         """Note the same of an event that says so itself, which is durable already."""

@@ -186,7 +186,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
     ):
         return None
     lane = message.conversation.id
-    if not identity.is_settled(message, ledger) or ledger.queue(lane) is not None:
+    if ledger.queue(lane) is not None or not identity.is_settled(message, ledger):
         return None
     ledger.claim(key)
     return True, ((message, lane),)

@@ -13,11 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Settled, Track, User
+from bridge.journal.ledger import (
+    Known,
+    Latest,
+    Ledger,
+    Queue,
+    Record,
+    Settled,
+    Track,
+    User,
+    opened,
+)
 from bridge.journal.waiting import Published
 from bridge.model import Event
 
@@ -203,6 +214,15 @@ class Overlay(Ledger, Generic[Id]):
         if type(record) is User and (own not in self.missing or own in self.records):
             self.unsettle(record)  # else nothing has been noted of somebody new
         self._change(self.records, own, record)
+
+    def open(self, user: User, account: str, until: datetime) -> User:
+        """See `Ledger.open`."""
+        seconds = until.timestamp()
+        if seconds <= user.reply_until.get(account, 0.0):
+            return user
+        user = opened(user, {**user.reply_until, account: seconds})
+        self.save(user)
+        return user
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""

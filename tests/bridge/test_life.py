@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from aiohttp import web
 
-from bridge.errors import ConfigurationError, NotAuthentic, NotRunning
+from bridge.errors import ConfigurationError, NotAuthentic, NotRunning, RetryIn
 from bridge.ingress.server import listening
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
@@ -19,6 +19,7 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings
+from tests.bridge.events import message
 from tests.bridge.fakes import Plain
 from tests.bridge.test_runtime import callback
 
@@ -112,6 +113,36 @@ class TestAgain:
             async with bridge:
                 await bridge.receive("plain", callback(str(number)))
         assert crm.got == ["1", "2"]
+
+
+async def test_it_has_caught_up_with_nothing_to_do_and_after_a_start(any_journal):
+    """`caught_up` returns once all is tried: in an empty journal, amid partitions, after a start.
+
+    What waits for its next try does not keep it waiting, nor what a plain receiver has taken.
+    """
+    given: list[str] = []
+
+    async def crm(event: Event) -> None:
+        given.append(event.key)
+        if event.message_id == "fails":
+            raise RetryIn(3600)
+
+    def receiver(_: object, *, event: Event) -> None:
+        given.append(f"receiver {event.key}")
+
+    for life in (1, 2):
+        bridge = Bridge(journal=any_journal())
+        bridge.on("message", name="crm", start="beginning")(crm)
+        bridge.bus.signal(Event).connect(receiver)
+        async with bridge, asyncio.timeout(PATIENCE):
+            await bridge.caught_up()
+            names = [f"{life}-{number}" for number in range(7)]
+            for name in (*names, "fails"):
+                await bridge.journal.append([message(name, user=f"+4915112345{name[-1]}")])
+            await bridge.caught_up()
+        keys = [message(name).key for name in names]
+        assert set(keys) <= set(given)
+        assert {f"receiver {key}" for key in keys} <= set(given)
 
 
 class TestElsewhere:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, TypeAlias
 
 import apsw
 
 from bridge.journal.correlation import first_keys, first_records
+from bridge.journal.identity import names_of
 from bridge.journal.ledger import (
     Record,
     Settled,
@@ -24,8 +26,9 @@ from bridge.journal.ledger import (
 from bridge.journal.overlay import SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
+from bridge.journal.sqlite.windows import Window, Windows
 from bridge.journal.waiting import Queues
-from bridge.model import Event
+from bridge.model import Event, Message
 from bridge.model.keys import OURS
 
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
@@ -96,7 +99,9 @@ class GroupLedger(Overlay[bytes]):
         indexes: Indexes,
         queues: Queues,
         cache: RecordCache,
-        events: Sequence[Event],
+        windows: Windows,
+        *,
+        events: Sequence[Event] = (),
     ) -> None:
         made: dict[str, bytes] = {}
         for event in events:
@@ -116,6 +121,8 @@ class GroupLedger(Overlay[bytes]):
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
+        self._windows = windows
+        self._opened: dict[str, Window] = {}
         keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
@@ -150,6 +157,21 @@ class GroupLedger(Overlay[bytes]):
         if data is not None:
             return read_event(data, position, at)
         return None if lane is None else bytes.fromhex(lane)
+
+    def find(self, name: str) -> Record | None:
+        """See `Ledger.find`."""
+        found = super().find(name)
+        if type(found) is User and (self._opened or self._windows):
+            return self._windows.told(found, self._opened)
+        return found
+
+    def open(self, user: User, account: str, until: datetime) -> User:
+        """See `Ledger.open`; it is written once for many messages."""
+        conversation = user.conversations[account]
+        before = self._opened.get(conversation)
+        if before is None or until > before[0]:
+            self._change(self._opened, conversation, (until, user.name))
+        return user
 
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
@@ -230,15 +252,66 @@ class GroupLedger(Overlay[bytes]):
         known = self._cache.get(name)
         return isinstance(known, User) and known.seen == user.seen
 
-    def commit(self) -> None:
-        """Take note that the transaction is on disk."""
-        self._queues.commit(self.queues, self.lanes)
+    def write_windows(self, conversations: Mapping[str, str], up_to: int, now: int) -> None:
+        """Write the windows of these conversations, each with its user's name, to their users.
+
+        Then those that follow from entries up to a position are all written.
+        """
+        names = set(conversations.values())
+        self._read({digest_of_name(name) for name in names})
+        for user in map(self.find, names):
+            if type(user) is User:
+                self.save(user)
+        self.write(now)
+        self._connection.execute(
+            "REPLACE INTO merged (name, position, merging_up_to, part) "
+            "VALUES ('windows', ?1, ?1, 0)",
+            (up_to,),
+        )
+
+    def commit(self, after: int) -> None:
+        """Take note that the transaction is on disk, whose entries come after a position."""
+        if self.queues:
+            self._queues.commit(self.queues, self.lanes)
+        if self._opened:
+            self._windows.keep(self._opened, after)
+
+
+def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
+    """Return the windows that were not written when the file was used last.
+
+    Raises `apsw.Error`.
+    """
+    windows = Windows(span)
+    last: int = connection.execute("SELECT position FROM merged WHERE name = 'windows'").get or 0
+    rows: Iterable[tuple[int, int, bytes]] = connection.execute(
+        "SELECT position, at, event FROM entries "
+        "WHERE position > ? AND event IS NOT NULL ORDER BY position",
+        (last,),
+    )
+    for position, at, data in rows:
+        event = read_event(data, position, at)
+        if type(event) is Message and event.reply_until is not None:
+            for name in names_of(event)[:1]:
+                windows.keep({event.conversation.id: (event.reply_until, name)}, position - 1)
+    return windows
 
 
 def find_records(
-    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+    connection: apsw.Connection, index: KeyIndex, windows: Windows, names: Sequence[bytes]
 ) -> Sequence[Record | None]:
     """Return the record of each name, or of the one that it is tied to; safe beside the writer."""
+    while True:
+        written = windows.written
+        found = _find_with_ties(connection, index, names)
+        found = [windows.told(each) if type(each) is User else each for each in found]
+        if windows.written == written:  # else one may have been written after its user was read
+            return found
+
+
+def _find_with_ties(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> Sequence[Record | None]:
     found = _find_all(connection, index, names)
     tied = [each for each in found if isinstance(each, bytes)]
     others = iter(_find_all(connection, index, tied) if tied else ())

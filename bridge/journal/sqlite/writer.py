@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +32,7 @@ from bridge.journal.sqlite.key_index import Indexes
 from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import lacking
+from bridge.journal.sqlite.windows import Windows
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
@@ -39,6 +40,7 @@ from bridge.model.frozen import builder
 from bridge.raised import kind_of
 from bridge.supervised import report
 
+_NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOG: Final = logging.getLogger("bridge.journal")
 
 FULL: Final = "the journal holds its limit of {} bytes"
@@ -188,6 +190,7 @@ class Writer:
         self,
         connection: apsw.Connection,
         indexes: Indexes,
+        windows: Windows,
         *,
         retention: Retention,
         clock: Callable[[], float],
@@ -204,6 +207,7 @@ class Writer:
         self.commits = 0
         self.last = last_position(connection)
         self.indexes = indexes
+        self.windows = windows
         self.records = RecordCache()
         self._queues = Queues(clock=clock)
         read_queues(connection, self._queues)
@@ -227,6 +231,7 @@ class Writer:
         self._sweep_at = self._swept_at
         self._wishes: list[Sweep] = []
         self._is_sweeping = False
+        self._sweeps_up_to = 0
         self.checkpoint_due = threading.Event()
         connection.set_wal_hook(self._committed)
         self.has_died = False
@@ -251,6 +256,11 @@ class Writer:
     def sweep_soon(self, _: apsw.Connection) -> None:
         """Begin a pass of retention within a second; a chore, for while the journal is full."""
         self._sweep_at = min(self._sweep_at, self._swept_at + _FULL_SWEEP_EVERY)
+
+    def write_windows(self, _: apsw.Connection) -> None:
+        """Let the records tell all windows; a chore. Raises `JournalError`."""
+        while self._lost is None and (windows := self.windows.first(self.last)):
+            self._write_windows(windows)
 
     # --- the thread ----------------------------------------------------------------------
 
@@ -284,6 +294,9 @@ class Writer:
                 group.insert(0, Release(due=due))
             if group:
                 self._take(group)
+                if windows := self.windows.due(self.last):
+                    with suppress(JournalError):  # it is due again with the next group
+                        self._write_windows(windows)
             elif self._running:
                 self._lost = self._find_lost(self._wal_size)
                 if self._lost is not None:
@@ -294,6 +307,8 @@ class Writer:
                 self._sweep()
             if self._is_at_fault and self.fault is None:
                 self._look_whether_it_is_over()
+        with suppress(JournalError):  # else they are found in the entries
+            self.write_windows(self._connection)
         for wish in self._wishes:
             wish.error = JournalError("the journal was closed")
         self._answer(self._wishes)
@@ -318,6 +333,7 @@ class Writer:
         if wishes:
             self._wishes += wishes
             self._retention.begin()
+            self._is_sweeping = False
 
     def _next_group(self) -> tuple[list[Item], bool]:
         """Return everything that is queued, waiting for something; False says it was the last."""
@@ -366,13 +382,26 @@ class Writer:
                     job.error = JournalError(fault)
         else:
             self.indexes.commit()
-            if ledger is not None and ledger.queues:
-                ledger.commit()
+            if ledger is not None:
+                ledger.commit(self.last)
             self.last = last
             self._lost = self._lost or self._find_lost(self._wal_size)
             if self._lost is not None:  # committed to files that are not those on disk any more
                 self._fail((*appends, *jobs), self._lost)
                 self._answer(())
+
+    def _write_windows(self, windows: Mapping[str, str]) -> None:
+        """Write the first windows, in a transaction of their own. Raises `JournalError`."""
+        up_to = self.windows.written_up_to(windows, self.last)
+        try:
+            with self._connection:
+                self._ledger().write_windows(windows, up_to, self._seconds())
+        except Exception as error:
+            self.indexes.roll_back()
+            self.records.clear()
+            raise JournalError(self._failed(error)) from error
+        self.indexes.commit()
+        self.windows.forget(windows)
 
     def _seconds(self) -> int:
         """Return the time to the second, for which `clock` is asked once a second."""
@@ -393,9 +422,10 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - what one caller gave must not fail others
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
-    def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
+    def _ledger(self, appends: Sequence[Append] = ()) -> GroupLedger:
         events = [event for append in appends for event in append.events]
-        return GroupLedger(self._connection, self.indexes, self._queues, self.records, events)
+        known = self.indexes, self._queues, self.records, self.windows
+        return GroupLedger(self._connection, *known, events=events)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger, *, now: int) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
@@ -451,8 +481,15 @@ class Writer:
 
     def _sweep(self) -> None:
         """Take one step of a retention pass; a pass that fails is tried again at the next."""
+        if not self._is_sweeping:
+            self._sweeps_up_to = self.last
+        finished = False
         try:
-            finished = self._retention.step(self._connection, self.indexes)
+            windows = self.windows.first(self._sweeps_up_to)
+            if windows:  # before the entries go from which they follow
+                self._write_windows(windows)
+            else:
+                finished = self._retention.step(self._connection, self.indexes)
         except Exception as error:  # noqa: BLE001 - as in _commit
             fault = self._failed(error)
             for wish in self._wishes:
@@ -481,7 +518,7 @@ class Writer:
             fault += f": {error}"
         if not self._is_at_fault:
             _LOG.error("%s", fault)
-            if isinstance(error, apsw.FullError) or _cannot_write(error):
+            if getattr(error, "extendedresult", None) in _NO_ROOM:
                 self.checkpoint_due.set()  # a log that starts over needs no more room
         self._is_at_fault = True
         self.fault = fault
@@ -510,7 +547,3 @@ class Writer:
         if items or self._lost:
             with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 self._loop.call_soon_threadsafe(self._answered, items, self._lost)
-
-
-def _cannot_write(error: Exception) -> bool:
-    return getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_WRITE
