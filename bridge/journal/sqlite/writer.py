@@ -40,7 +40,6 @@ from bridge.model.frozen import builder
 from bridge.raised import kind_of
 from bridge.supervised import report
 
-_NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOG: Final = logging.getLogger("bridge.journal")
 
 FULL: Final = "the journal holds its limit of {} bytes"
@@ -49,6 +48,7 @@ _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them tak
 _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
+_NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most

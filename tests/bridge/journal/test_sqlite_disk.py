@@ -56,7 +56,7 @@ async def test_disk_full(path: Path) -> None:
 
 
 async def test_a_log_that_may_not_grow(path: Path) -> None:
-    """Where nothing more fits into the log, the database takes what it holds, and it starts over."""
+    """Where nothing more fits into the log, it is copied into the database, and starts over."""
     async with SqliteJournal(path) as journal:
         acknowledged = []
 
