@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, NoReturn
@@ -70,21 +70,22 @@ def export(
 def _new(file: Path) -> Iterator[BinaryIO]:
     """Give a file that gets its name once it is whole; of one that fails nothing is left."""
     refuse_existing(file)
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
-        descriptor, part = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be made: {error.strerror}") from error
-    try:
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be made: {error.strerror}") from error
         with os.fdopen(descriptor, "wb", buffering=0) as out:
             yield out
             try:
                 os.fsync(out.fileno())
-                Path(part).rename(file)
+                part.rename(file)
             except OSError as error:
                 raise _NotWritten(f"{file} cannot be written: {error.strerror}") from error
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
