@@ -355,7 +355,7 @@ class Bridge(Subscribers, Conversations):
                     pauses=None if subscriber.when_paused else self._pauses,
                 )
                 if subscriber.name == NAME:
-                    self._outbox.dispatch.delivery = delivery
+                    self._outbox.dispatch.serve_with(delivery)
                 self._deliveries[subscriber.name] = delivery
             self._loop = loop  # a function may use the bridge from its first event on
             if isinstance(self.journal, SharedJournal):  # what it is given to serve may hold events

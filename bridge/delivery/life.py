@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
 from bridge.errors import NotRunning
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Life:
@@ -14,7 +17,7 @@ class Life:
     """
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: AbstractEventLoop | None = None
 
     @property
     def _is_running(self) -> bool:
@@ -27,6 +30,8 @@ class Life:
 
     def _refuse_elsewhere(self) -> None:
         """Raise `NotRunning` in another event loop than the one that the bridge runs in."""
+        import asyncio  # noqa: PLC0415 - `bridge check` asks nobody whether they run
+
         if self._is_running and asyncio.get_running_loop() is not self._loop:
             raise NotRunning(
                 "the bridge runs in another event loop: an async function can use it, and a plain "

@@ -38,6 +38,7 @@ from bridge.model import (
     Notice,
     Origin,
     StatusChange,
+    System,
     Text,
     Unsupported,
 )
@@ -154,6 +155,8 @@ def _keys_of(event: Event) -> tuple[str, ...]:
     elif type(event.content) is Deletion and event.intent is None:
         # A status tells it by what was deleted. What we ask for may fail, and be asked for anew.
         others = (*others, deletion_key(event.channel, event.content.message_id))
+    elif type(event.content) is System:
+        others = (*others, *changes.names_of_change(event))
     return (event.key, *(tracks.in_domain(event, other) for other in others))
 
 

@@ -153,7 +153,7 @@ def _begun(message: Message, first: str, name: str, ledger: Ledger) -> User | No
         seen=at,
         identities=identities,
         conversations={account: message.conversation.id},
-        identified=(account,) if has_ids else (),
+        identified=() if party.user_id is None else (account,),
         reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
@@ -299,6 +299,12 @@ def name_of_former(conversation: str) -> str:
     return f"{name}/former/{account}"
 
 
+def name_before(conversation: str, phone: str) -> str:
+    """Return the name of whoever had a phone before the user of a conversation."""
+    name, account = name_of(conversation)
+    return f"{name}/before/{account}/{folded(phone)}"
+
+
 def user_of(event: Event) -> Party | None:
     """Return the party of an event that is not the business, if it names one."""
     if type(event) is Message:
@@ -363,6 +369,17 @@ def phones_before(change: System) -> Sequence[str]:
     told = (
         change.before.phone if change.before is not None else None,
         identity_in(change.previous),
+    )
+    return phones_of([each for each in told if each is not None])
+
+
+def phones_after(change: System) -> Sequence[str]:
+    """Return the phone that a change of number tells as the one from then on."""
+    if change.change is not SystemKind.NUMBER:
+        return ()
+    told = (
+        change.after.phone if change.after is not None else None,
+        identity_in(change.current),
     )
     return phones_of([each for each in told if each is not None])
 

@@ -71,6 +71,7 @@ from bridge.testing.sample_events import (
 _OUT: Final = Direction.OUTBOUND
 _SOON: Final = 0.05  # seconds
 _LONG: Final = 3600.0  # seconds; longer than all histories take: one may find what another leaves
+_AHEAD: Final = datetime(2100, 1, 1, tzinfo=UTC)  # after all that is received
 _GROUP: Final = Conversation(
     id=group_conversation_id("whatsapp", ACCOUNT, "G1"), kind=ConversationKind.GROUP
 )
@@ -132,6 +133,8 @@ def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
         attrs.evolve(full, origin=Origin.HISTORY),
         _named("moved", attrs.evolve(full, content=moved)),
         _named("later", attrs.evolve(full, occurred_at=until)),
+        _named("left", attrs.evolve(full, content=moved, occurred_at=_AHEAD)),
+        _named("after", attrs.evolve(full, occurred_at=_AHEAD + timedelta(hours=1))),
         stop,
         *seen,
         *(attrs.evolve(each, pricing=Pricing(category="marketing")) for each in seen[:2]),

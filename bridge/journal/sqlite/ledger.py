@@ -282,12 +282,12 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
 
     Raises `apsw.Error`.
     """
-    windows = Windows(span)
-    last: int = connection.execute("SELECT position FROM merged WHERE name = 'windows'").get or 0
+    up_to: int = connection.execute("SELECT position FROM merged WHERE name = 'windows'").get or 0
+    windows = Windows(span, up_to)
     rows: Iterable[tuple[int, int, bytes]] = connection.execute(
         "SELECT position, at, event FROM entries "
         "WHERE position > ? AND event IS NOT NULL ORDER BY position",
-        (last,),
+        (up_to,),
     )
     for position, at, data in rows:
         event = read_event(data, position, at)

@@ -111,7 +111,7 @@ STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {
     7: _note_terms,
     # Windows are written to users some time after the entries from which they follow.
     8: """
-    INSERT INTO merged (name, position, merging_up_to, part)
+    REPLACE INTO merged (name, position, merging_up_to, part)
         SELECT 'windows', max(position), max(position), 0 FROM entries HAVING count(*);
     """,
 }

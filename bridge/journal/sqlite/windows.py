@@ -7,7 +7,6 @@ follow from the entries, so that opening reads back what was not written.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import islice
@@ -26,11 +25,13 @@ Window: TypeAlias = tuple[datetime, str]
 class Windows:
     """The windows of conversations that users' records do not tell, each the latest of its own.
 
-    They are collected over `span` entries. The writer alone changes what is here.
+    They are collected over `span` entries: all that follow from entries up to `up_to` are
+    written. The writer alone changes what is here.
     """
 
-    def __init__(self, span: int) -> None:
+    def __init__(self, span: int, up_to: int) -> None:
         self._span = span
+        self.up_to = up_to
         # With the position after which its first entry is. A window stays in its place when it
         # moves, so that the oldest are first.
         self._known: dict[str, tuple[datetime, str, int]] = {}
@@ -53,30 +54,25 @@ class Windows:
             if known is None or until > known[0]:
                 self._known[conversation] = until, name, since
 
-    def due(self, last: int) -> Mapping[str, str]:
-        """Return what is to be written now, `last` being the position of the newest entry."""
-        return self.first(last - self._span)
+    def is_due(self, last: int) -> bool:
+        """Return whether to write the first ones, after the entry at a position."""
+        return last - self.up_to > self._span
 
-    def first(self, up_to: int) -> Mapping[str, str]:
-        """Return the first conversations, and whose they are, where one tells of such an entry.
+    def first(self, last: int) -> tuple[Mapping[str, str], int]:
+        """Return the first conversations, and whose they are, and what `up_to` is without them.
 
-        That is one up to a position.
+        `last` is the position of the newest entry.
         """
-        if next((since for _, _, since in self._known.values()), math.inf) >= up_to:
-            return {}
-        first = islice(self._known.items(), _TOGETHER)
-        return {conversation: name for conversation, (_, name, _) in first}
+        known = iter(self._known.items())
+        first = {conversation: name for conversation, (_, name, _) in islice(known, _TOGETHER)}
+        return first, next((since for _, (_, _, since) in known), last)
 
-    def written_up_to(self, first: Mapping[str, str], last: int) -> int:
-        """Return up to which entry all windows are written once these first ones are."""
-        rest = islice(self._known.values(), len(first), None)
-        return next((since for _, _, since in rest), last)
-
-    def forget(self, conversations: Iterable[str]) -> None:
+    def forget(self, conversations: Iterable[str], up_to: int) -> None:
         """Take note that the records tell these windows from now on."""
         self.written += 1  # before it is so, for whoever reads both
         for conversation in conversations:
             del self._known[conversation]
+        self.up_to = up_to
 
     def told(self, user: User, opened: Mapping[str, Window] | None = None) -> User:
         """Return a user's record with what is known of windows, these being newer."""

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -259,8 +259,8 @@ class Writer:
 
     def write_windows(self, _: apsw.Connection) -> None:
         """Let the records tell all windows; a chore. Raises `JournalError`."""
-        while self._lost is None and (windows := self.windows.first(self.last)):
-            self._write_windows(windows)
+        while self._lost is None and self.windows.up_to < self.last:
+            self._write_windows()
 
     # --- the thread ----------------------------------------------------------------------
 
@@ -294,9 +294,9 @@ class Writer:
                 group.insert(0, Release(due=due))
             if group:
                 self._take(group)
-                if windows := self.windows.due(self.last):
+                if self.windows.is_due(self.last):
                     with suppress(JournalError):  # it is due again with the next group
-                        self._write_windows(windows)
+                        self._write_windows()
             elif self._running:
                 self._lost = self._find_lost(self._wal_size)
                 if self._lost is not None:
@@ -390,9 +390,9 @@ class Writer:
                 self._fail((*appends, *jobs), self._lost)
                 self._answer(())
 
-    def _write_windows(self, windows: Mapping[str, str]) -> None:
+    def _write_windows(self) -> None:
         """Write the first windows, in a transaction of their own. Raises `JournalError`."""
-        up_to = self.windows.written_up_to(windows, self.last)
+        windows, up_to = self.windows.first(self.last)
         try:
             with self._connection:
                 self._ledger().write_windows(windows, up_to, self._seconds())
@@ -401,7 +401,7 @@ class Writer:
             self.records.clear()
             raise JournalError(self._failed(error)) from error
         self.indexes.commit()
-        self.windows.forget(windows)
+        self.windows.forget(windows, up_to)
 
     def _seconds(self) -> int:
         """Return the time to the second, for which `clock` is asked once a second."""
@@ -485,9 +485,8 @@ class Writer:
             self._sweeps_up_to = self.last
         finished = False
         try:
-            windows = self.windows.first(self._sweeps_up_to)
-            if windows:  # before the entries go from which they follow
-                self._write_windows(windows)
+            if self.windows.up_to < self._sweeps_up_to:  # before the entries go that tell them
+                self._write_windows()
             else:
                 finished = self._retention.step(self._connection, self.indexes)
         except Exception as error:  # noqa: BLE001 - as in _commit

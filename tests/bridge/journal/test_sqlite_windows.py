@@ -14,7 +14,7 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message
 from tests.bridge.events import ACCOUNT, NOON, message
 from tests.bridge.journal.disks import Disk, restore
-from tests.bridge.journal.files import Clock, at
+from tests.bridge.journal.files import Clock, at, run
 
 USERS = 4
 DAY = timedelta(days=1)
@@ -148,3 +148,16 @@ async def test_a_window_that_cannot_be_written_is_not_lost(path: Path, disk: Dis
         assert await windows_of(journal, 8) == latest(8)
     async with journal_of(path, over=1000) as journal:
         assert await windows_of(journal, 8) == latest(8)
+
+
+async def test_a_start_reads_no_message_again_that_opened_no_window(path: Path) -> None:
+    """What is behind is not read at each start, also where no message opens a window."""
+    mark = "SELECT position FROM merged WHERE name = 'windows'"
+    async with journal_of(path, over=10) as journal:
+        for number in range(30):
+            await journal.append([message(f"m{number}")])
+        behind = await run(journal, mark)
+        assert isinstance(behind, int)
+        assert behind > 10
+    async with journal_of(path, over=10) as journal:
+        assert await run(journal, mark) == 30
