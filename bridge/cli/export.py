@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, NoReturn
 
 from cyclopts import Parameter
 
@@ -20,6 +20,9 @@ from bridge.cli.client import NoServer, connect
 from bridge.cli.config import ConfigOption
 from bridge.cli.terminal import Exit, UsageError, refuse_existing, say
 from bridge.errors import BridgeError, ConfigurationError
+
+if TYPE_CHECKING:
+    from bridge.cli.asking import Client
 
 _PIECE: Final = 1 << 20
 
@@ -51,9 +54,10 @@ def export(
         The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     path = configuration.find(config, or_example=False)
+    copy = partial(_copy, _server(path), path)  # loads all that asks, before there is a file
     if file is None or str(file) == "-":
         try:
-            _copy(path, partial(_write, sys.stdout.buffer, "standard output"))
+            copy(partial(_write, sys.stdout.buffer, "standard output"))
         except _NotWritten as error:
             if error.__cause__ is not None:
                 raise error.__cause__ from None  # as wherever something is printed
@@ -61,7 +65,7 @@ def export(
         say("exported")
         return Exit.OK
     with _ended_by_exceptions(), _new(file) as out:
-        _copy(path, partial(_write, out, file))
+        copy(partial(_write, out, file))
     say(f"exported to {file}")
     return Exit.OK
 
@@ -116,11 +120,20 @@ def _write(out: BinaryIO, name: object, data: bytes) -> None:
         raise _NotWritten(f"{name} cannot be written: {error.strerror}") from error
 
 
-def _copy(path: Path, write: Callable[[bytes], object]) -> None:
+def _server(path: Path) -> Client | None:
+    """Return a client for the server of a configuration, if one can be asked."""
     try:
-        connect(path).copy("/export", write)
-    except (NoServer, ConfigurationError):  # none is running, or none can be asked
-        asyncio.run(_export(path, write))
+        return connect(path)
+    except ConfigurationError:
+        return None
+
+
+def _copy(server: Client | None, path: Path, write: Callable[[bytes], object]) -> None:
+    if server is not None:
+        with suppress(NoServer):
+            server.copy("/export", write)
+            return
+    asyncio.run(_export(path, write))
 
 
 async def _export(path: Path, write: Callable[[bytes], object]) -> None:
