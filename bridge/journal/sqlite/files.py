@@ -32,7 +32,7 @@ from bridge.journal.sqlite.headers import (
 from bridge.journal.sqlite.locks import OURS, SHARED, SHM_IN_USE, lock
 from bridge.journal.sqlite.notes import Identity, Notes
 from bridge.journal.sqlite.patience import Patience
-from bridge.journal.sqlite.wal_index import NOTHING, index_of
+from bridge.journal.sqlite.wal_index import NOTHING, index_of, is_empty
 from bridge.journal.sqlite.writes import Writes
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -278,7 +278,9 @@ class Files:
             return f"{self.path} is another file now"
         if (wal.st_dev, wal.st_ino) != self._wal_is:
             return f"{self.wal} is another file now"
-        is_shorter = database.st_size < known[0] or wal.st_size < known[1]
+        is_shorter = database.st_size < known[0] or (
+            wal.st_size < known[1] and not is_empty(self._shm_descriptor)
+        )
         if is_shorter and known == (self._size, self._wal_size):  # else another thread has looked
             return f"{self.path} has been cut short"
         if database.st_mtime_ns != self._writes.seen_at and self._writes.are_of_others():
@@ -303,7 +305,7 @@ class Files:
             self.are_closed = True
         if self.are_closed:
             return CLOSED.format(self.path)
-        if self._wal_end < wal_size:
+        if self._wal_end < wal_size and not is_empty(self._shm_descriptor):
             return f"{self.wal} has been cut short"
         return None
 

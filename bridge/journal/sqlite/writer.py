@@ -47,6 +47,7 @@ _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them tak
 _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
+_NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
@@ -515,6 +516,8 @@ class Writer:
             fault += f": {error}"
         if not self._is_at_fault:
             _LOG.error("%s", fault)
+            if getattr(error, "extendedresult", None) in _NO_ROOM:
+                self.checkpoint_due.set()  # a log that starts over needs no more room
         self._is_at_fault = True
         self.fault = fault
         return fault

@@ -383,7 +383,7 @@ async def test_who_may_write_into_the_open_file(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         for number in range(20):
             assert await append(journal, f"m{number}")
-            match number % 4:
+            match number % 6:
                 case 0:
                     await run(journal, "PRAGMA wal_checkpoint(PASSIVE)")
                 case 1:
@@ -392,6 +392,11 @@ async def test_who_may_write_into_the_open_file(path: Path) -> None:
                     journal.checkpoint_soon()
                 case 3:
                     os.utime(path)
+                case 4:
+                    elsewhere(path, "PRAGMA wal_checkpoint(RESTART)")
+                case 5:  # as scripts do that copy the file afterwards
+                    elsewhere(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+                    assert (await journal.health()).ready
         assert not journal.losses
         assert len(await after_a_kill(path)) == 20
 
