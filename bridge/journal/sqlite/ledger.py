@@ -61,12 +61,13 @@ class Windows:
     """The windows of conversations that users' records do not tell, each the latest of its own.
 
     They are collected over `span` entries: all that follow from entries up to `up_to` are
-    written. The writer alone changes what is here.
+    written, and beyond `due_after` the first ones are to be. The writer alone changes what is here.
     """
 
     def __init__(self, span: int, up_to: int) -> None:
         self._span = span
         self.up_to = up_to
+        self.due_after = up_to + span
         # With the position after which its first entry is. A window stays in its place when it
         # moves, so that the oldest are first.
         self._known: dict[str, tuple[datetime, str, int]] = {}
@@ -89,10 +90,6 @@ class Windows:
             if known is None or until > known[0]:
                 self._known[conversation] = until, name, since
 
-    def is_due(self, last: int) -> bool:
-        """Return whether to write the first ones, after the entry at a position."""
-        return last - self.up_to > self._span
-
     def first(self, last: int) -> tuple[Mapping[str, str], int]:
         """Return the first conversations, and whose they are, and what `up_to` is without them.
 
@@ -108,6 +105,7 @@ class Windows:
         for conversation in conversations:
             del self._known[conversation]
         self.up_to = up_to
+        self.due_after = up_to + self._span
 
     def told(self, user: User, opened: Mapping[str, Window] | None = None) -> User:
         """Return a user's record with what is known of windows, these being newer."""

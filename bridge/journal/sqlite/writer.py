@@ -293,7 +293,7 @@ class Writer:
                 group.insert(0, Release(due=due))
             if group:
                 self._take(group)
-                if self.windows.is_due(self.last):
+                if self.last > self.windows.due_after:
                     with suppress(JournalError):  # it is due again with the next group
                         self._write_windows()
             elif self._running:
