@@ -43,6 +43,8 @@ SIZE: Final = 16
 _DOMAINS: Final = 256  # whose hashes are cached
 _NAMES: Final = 8192  # whose digests are cached
 _SETTLED: Final = 8192  # conversations of which it is noted whose they are
+MOST_TIES: Final = 8
+"""How many names lead to each other at most: a user who is joined to another one adds one."""
 _blank: Final = blake2b(digest_size=SIZE).copy  # in less time than a new one takes
 _number: Final = int.from_bytes
 
@@ -203,10 +205,11 @@ class Overlay(Ledger, Generic[Id]):
             if own in self.missing:
                 return None
             found = self.stored_record(own)
-        if found is None or isinstance(found, _RECORDS):
-            return found
-        found = self.records.get(found) or self.stored_record(found)
-        return found if isinstance(found, _RECORDS) else None
+        for _ in range(MOST_TIES):
+            if found is None or isinstance(found, _RECORDS):
+                return found
+            found = self.records.get(found) or self.stored_record(found)
+        return None
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""

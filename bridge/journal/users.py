@@ -165,8 +165,7 @@ class _Told:
         if direct is None or gone is None or not direct.id.endswith(f":{phone}"):
             user = self.begin(names[0], direct, ledger)
         else:  # the phone's conversation is of those who had it before, in every account
-            own = self.ids[0] if self.ids else f"{phone}~{gone:.0f}"
-            direct = _moved(direct, f"{direct.id.removesuffix(phone)}{own}")
+            direct = self._apart(direct, gone)
             user = self.begin(names[0], direct, ledger)
             ledger.tie(name_of(direct.id)[0], user)
         self._follow(user, last, ledger)
@@ -271,7 +270,7 @@ class _Told:
         """Return whether a user had a phone before somebody else changed to it."""
         told = [each for each in self.identities if each != phone]
         return (
-            folded(user.identities[0]) == folded(phone)
+            folded(phone) in map(folded, user.identities)
             and user.since + _SKEW < self._occurred_at
             and not any(each in user.identities for each in told)
             and not any(left_at(user, each) is not None for each in phones_before(change))
@@ -337,7 +336,7 @@ class _Told:
         """Add what is told to a user's record."""
         conversations, identified = user.conversations, user.identified
         if direct is not None and self.account not in conversations:
-            conversations = {**conversations, self.account: direct.id}
+            conversations = {**conversations, self.account: self._own(direct, user, ledger)}
         change = change_of(self.event)
         if change is not None:
             if not self._tells_new_id(change, user):
@@ -355,6 +354,23 @@ class _Told:
         )
         self._save(user, ledger)
         return user
+
+    def _own(self, direct: Conversation, user: User, ledger: Ledger) -> str:
+        """Return the id of a user's conversation, which is not that of who had the phone before."""
+        former = ledger.find(name_of_former(direct.id))
+        if not isinstance(former, User) or former.name == user.name:
+            return direct.id
+        apart = self._apart(direct, left_at(former, direct.id.rpartition(":")[2]) or 0.0).id
+        name = name_of(apart)[0]
+        if name != user.name:
+            ledger.tie(name, user)
+        return apart
+
+    def _apart(self, direct: Conversation, gone: float) -> Conversation:
+        """Return a conversation apart from that of who had the phone, and left it at that time."""
+        phone = direct.id.rpartition(":")[2]
+        own = self.ids[0] if self.ids else f"{phone}~{gone:.0f}"
+        return attrs.evolve(direct, id=f"{direct.id.removesuffix(phone)}{own}")
 
     def _tells_new_id(self, change: System, user: User) -> bool:
         """Return whether a change says by which user id the user goes from now on."""

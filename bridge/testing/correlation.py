@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.identity import name_of
+from bridge.journal.identity import name_of, name_of_former
 from bridge.journal.ledger import User
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended, Entry, Journal
@@ -339,6 +339,41 @@ class CorrelationContract(Suite):
             assert await journal.purge(ANNES_ID) == 4
 
     # --- on what terms a user may be written to ----------------------------------------------
+
+    async def test_a_former_holder_of_a_number_who_is_joined(self, tmp_path: Path) -> None:
+        """What comes late is of whoever had the number then, under an older user's name, too.
+
+        Until when that one may be answered is found by the conversation held with the number.
+        """
+
+        def at(minute: float, event: Message, received: float | None = None) -> Message:
+            when = NOON + timedelta(minutes=minute)
+            late = when if received is None else NOON + timedelta(minutes=received)
+            return attrs.evolve(event, occurred_at=when, received_at=late)
+
+        day, other = timedelta(days=1), "+4915700000"
+        change = System(
+            change=SystemKind.NUMBER, before=Party(phone=ANNE), after=Party(phone=other)
+        )
+        by_id = message("0", phone="", user_id=ANNES_ID)
+        by_phone = message("1", reply_until=NOON + day)
+        async with self.make_journal(tmp_path) as journal:
+            for event in (
+                at(0, by_id),
+                at(1, by_phone),
+                at(3, message("2", content=change)),
+                at(10, message("3", reply_until=NOON + 9 * day)),
+                at(11, message("4", phone=other, user_id=ANNES_ID)),
+                at(2.5, message("5"), received=20),
+            ):
+                await journal.append([event])
+            late = await journal.find(message("5").key)
+            assert late is not None
+            assert late.lane == by_id.conversation.id
+            former = name_of_former(by_phone.conversation.id)
+            user = await journal.record(former)
+            assert isinstance(user, User)
+            assert user.reply_until == {ACCOUNT: (NOON + day).timestamp()}
 
     async def test_terms_while_they_change(self, tmp_path: Path) -> None:
         """A user is known at every moment, while what is remembered of them is written anew."""

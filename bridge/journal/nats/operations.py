@@ -18,6 +18,7 @@ from bridge.journal.nats.messages import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import digest, digest_in, name_of, token, written
+from bridge.journal.overlay import MOST_TIES
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -126,7 +127,7 @@ class Operations(Journal):
     async def record(self, name: str) -> Remembered | None:
         """See `Journal.record`."""
         found: Remembered | str | None = digest(name)
-        for _ in range(2):  # a tie leads to a record
+        for _ in range(MOST_TIES):
             if isinstance(found, str):
                 subject = self._streams.names.tracks + found
                 stored = await self._streams.broker.stored(

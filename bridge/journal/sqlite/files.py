@@ -228,6 +228,11 @@ class Files:
         From here on `lost` compares with what is there now. Raises `JournalError` where another
         program has them locked for too long.
         """
+        if self._shm_descriptor >= 0 and not _leads_to(self._shm_descriptor, self.shm):
+            # The SQLite of another program has removed it, while ours had not opened it yet.
+            _held.discard(self._shm_descriptor)
+            os.close(self._shm_descriptor)
+            self._shm_descriptor = -1
         if self._shm_descriptor < 0:
             self._shm_descriptor = self._held_open(self.shm)
         for descriptor, part in ((self._descriptor, SHARED), (self._shm_descriptor, SHM_IN_USE)):
@@ -480,6 +485,12 @@ def sync_folder(path: Path) -> None:
 
 def _now() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _leads_to(descriptor: int, path: Path) -> bool:
+    with suppress(OSError):
+        return _identity(os.fstat(descriptor)) == _identity(path.stat())
+    return False
 
 
 def _identity(found: os.stat_result) -> Identity:

@@ -9,6 +9,7 @@ follow from the entries, so that opening reads back what was not written.
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -29,12 +30,14 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.overlay import SIZE, Ids, Overlay, digest, digest_of_name
+from bridge.journal.overlay import MOST_TIES, SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
 from bridge.model import Event, Message
 from bridge.model.keys import OURS
+
+_LOG: Final = logging.getLogger("bridge.journal")
 
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
@@ -264,7 +267,7 @@ class GroupLedger(Overlay[bytes]):
                 _RECORDS, (apsw.carray(positions),)
             )
             for name, tied_to, data in rows:
-                record = tied_to if data is None else decode_record(data)
+                record = tied_to if data is None else _readable(data)
                 if record is not None:
                     found[name] = record
         self._cache.keep(found)
@@ -368,6 +371,15 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
     return windows
 
 
+def _readable(data: bytes) -> Record | None:
+    """Return a record, or None for what another program has damaged: then it begins anew."""
+    try:
+        return decode_record(data)
+    except (ValueError, LookupError, TypeError) as error:
+        _LOG.error("what is remembered of somebody cannot be read: %s", type(error).__name__)
+        return None
+
+
 def find_records(
     connection: apsw.Connection, index: KeyIndex, windows: Windows, names: Sequence[bytes]
 ) -> Sequence[Record | None]:
@@ -384,9 +396,11 @@ def _find_with_ties(
     connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
 ) -> Sequence[Record | None]:
     found = _find_all(connection, index, names)
-    tied = [each for each in found if isinstance(each, bytes)]
-    others = iter(_find_all(connection, index, tied) if tied else ())
-    found = [next(others) if isinstance(each, bytes) else each for each in found]
+    for _ in range(MOST_TIES):
+        if not (tied := [each for each in found if isinstance(each, bytes)]):
+            break
+        others = iter(_find_all(connection, index, tied))
+        found = [next(others) if isinstance(each, bytes) else each for each in found]
     return [None if isinstance(each, bytes) else each for each in found]
 
 

@@ -391,6 +391,7 @@ class Writer:
 
     def _write_windows(self) -> None:
         """Write the first windows, in a transaction of their own. Raises `JournalError`."""
+        self._check_cut()
         windows, up_to = self.windows.first(self.last)
         try:
             with self._connection:
@@ -401,6 +402,12 @@ class Writer:
             raise JournalError(self._failed(error)) from error
         self.indexes.commit()
         self.windows.forget(windows, up_to)
+
+    def _check_cut(self) -> None:
+        """Raise `JournalError` where what is written now would hide what has become of the log."""
+        self._lost = self._lost or self._find_cut(self._wal_size)
+        if self._lost is not None:
+            raise JournalError(self._lost)
 
     def _seconds(self) -> int:
         """Return the time to the second, for which `clock` is asked once a second."""
@@ -487,6 +494,7 @@ class Writer:
             if self.windows.up_to < self._sweeps_up_to:  # before the entries go that tell them
                 self._write_windows()
             else:
+                self._check_cut()
                 finished = self._retention.step(self._connection, self.indexes)
         except Exception as error:  # noqa: BLE001 - as in _commit
             fault = self._failed(error)

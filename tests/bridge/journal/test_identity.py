@@ -37,7 +37,7 @@ from tests.bridge.events import ACCOUNT, BUSINESS, NOON, created, notice, number
 from tests.bridge.journal.accounts import poorly, told
 from tests.bridge.journal.shelf import Shelf
 
-ANNE, BERT = "+4917012345678", "+4917099999999"
+ANNE, BERT, OTHER = "+4917012345678", "+4917099999999", "+4915700000"
 ANNES_ID, BERTS_ID = "DE.20260401998877", "DE.20260401998899"
 _numbers = iter(range(10**9))
 
@@ -663,6 +663,64 @@ def test_a_number_that_was_somebody_else_s(id_of_first, id_of_mover, new_id, kno
         *(of(BERT), *theirs, of(ANNE), of(ANNE), of(ANNE), of(BERT), *ends, of(ANNE))
     ]
     assert joined(found) == []
+
+
+def at_minute(event: Message, minute: float, *, received: float | None = None) -> Message:
+    """Return an event of a time, which was received then, or later."""
+    when = NOON + timedelta(minutes=minute)
+    late = when if received is None else NOON + timedelta(minutes=received)
+    return attrs.evolve(event, occurred_at=when, received_at=late)
+
+
+def moves(before: str, after: str, minute: float, user_id: str | None = None) -> Message:
+    """Return what the channel reports when a user changes to another number."""
+    content = System(
+        change=SystemKind.NUMBER,
+        before=Party(phone=before, user_id=user_id),
+        after=Party(phone=after),
+    )
+    return at_minute(says(before, user_id, content=content), minute)
+
+
+@pytest.mark.parametrize(
+    "known_by",
+    [
+        [at_minute(says(None, BERTS_ID), 1), at_minute(says(BERT, BERTS_ID), 2)],
+        [at_minute(says(OTHER), 1), moves(OTHER, BERT, 2), at_minute(says(BERT), 3)],
+    ],
+    ids=["by the user id before", "by another number before"],
+)
+def test_a_number_that_was_not_its_holder_s_first_name(known_by):
+    """Whoever changes to a number is not the one who had it, however that one was known."""
+    found = play([at_minute(says(ANNE), 0), *known_by, moves(ANNE, BERT, 5000)])
+    assert joined(found) == []
+
+
+def test_a_number_whose_holder_has_no_name_left():
+    """A change to a number is told, also where nobody who had it has a name any more."""
+    found = play(
+        [
+            moves(OTHER, ANNE, 1),
+            moves("+4917020000", "+4917040000", 100, "DE.3"),
+            at_minute(says("+4917020000"), 200),
+            at_minute(says(OTHER, "DE.2"), 300),
+            moves("+4917020000", ANNE, 400, "DE.3"),
+        ]
+    )
+    assert len(conversations(found)) == 5
+
+
+def test_the_new_holder_of_a_number_is_known_in_another_account():
+    """Two holders of a number have two conversations, though one is known elsewhere already."""
+    shelf = Shelf()
+    elsewhere = attrs.evolve(
+        says(None, BERTS_ID),
+        account="999000",
+        conversation=Conversation(id=conversation_id("whatsapp", "999000", BERTS_ID)),
+    )
+    play([says(ANNE, ANNES_ID), elsewhere], shelf)
+    told = [says(ANNE, BERTS_ID), says(None, ANNES_ID), says(ANNE), says(None, BERTS_ID)]
+    assert conversations(play(told, shelf)) == [of(BERTS_ID), of(ANNE), of(BERTS_ID), of(BERTS_ID)]
 
 
 def test_who_has_no_name_any_more_is_erased():

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from bridge.errors import JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Message
 from tests.bridge.events import ACCOUNT, NOON, message
 from tests.bridge.journal.disks import Disk, restore
-from tests.bridge.journal.files import Clock, at, run
+from tests.bridge.journal.files import Clock, at, everything, run
 
 USERS = 4
 DAY = timedelta(days=1)
@@ -161,3 +164,53 @@ async def test_a_start_reads_no_message_again_that_opened_no_window(path: Path) 
         assert behind > 10
     async with journal_of(path, over=10) as journal:
         assert await run(journal, mark) == 30
+
+
+@pytest.mark.parametrize("how", ["closes", "retains"])
+async def test_a_log_that_was_cut_short_is_not_written_over(path: Path, how: str) -> None:
+    """What writes windows looks first, so that what was acknowledged is saved."""
+    journal = journal_of(path, over=1000)
+    await journal.__aenter__()
+    for number in range(20):
+        await journal.append([said(number)])
+    os.truncate(f"{path}-wal", 0)
+    if how == "retains":
+        with pytest.raises(JournalError, match="cut short"):
+            await journal.retain()
+    await journal.__aexit__(None, None, None)
+    async with journal_of(path, over=1000) as journal:
+        assert journal.set_aside is None
+        assert len(await everything(journal)) == 20
+
+
+async def test_the_file_of_another_is_not_written_into(path: Path) -> None:
+    """Where other code has closed the log's descriptors, no window goes where they lead by now."""
+    journal, log, other = journal_of(path, over=1000), f"{path}-wal", path.with_name("other")
+    await journal.__aenter__()
+    await journal.append([said(0)])
+    await journal.append([said(USERS)])
+    taken = os.open(other, os.O_RDWR | os.O_CREAT)
+    of_log = os.stat(log).st_ino  # noqa: PTH116, ASYNC240
+    for descriptor in range(3, 1000):
+        with suppress(OSError):
+            if os.fstat(descriptor).st_ino == of_log:
+                os.dup2(taken, descriptor)
+    await journal.__aexit__(None, None, None)
+    assert other.stat().st_size == 0
+
+
+async def test_one_user_who_cannot_be_read_stops_nobody(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that another program has damaged begins anew; the log says so."""
+    async with journal_of(path, over=1000) as journal:
+        await journal.append([said(number) for number in range(USERS)])
+    async with journal_of(path, over=1000) as journal:
+        await run(journal, "UPDATE tracks SET track = x'7b' WHERE position = 1")
+        await journal.append([said(number) for number in range(USERS, 2 * USERS)])
+        await journal.retain()
+        others = list(latest(USERS))[1:]
+        assert "what is remembered of somebody cannot be read" in caplog.text
+        for conversation in others:
+            user = await journal.record(name_of(conversation)[0])
+            assert isinstance(user, User)
