@@ -360,11 +360,13 @@ class CorrelationContract(Suite):
         async with self.make_journal(tmp_path) as journal:
             for event in (
                 at(0, by_id),
+                at(0, message("6", phone="", user_id="DE.9")),
                 at(1, by_phone),
                 at(3, message("2", content=change)),
                 at(10, message("3", reply_until=NOON + 9 * day)),
                 at(11, message("4", phone=other, user_id=ANNES_ID)),
                 at(2.5, message("5"), received=20),
+                at(30, message("7", user_id="DE.9")),
             ):
                 await journal.append([event])
             late = await journal.find(message("5").key)
@@ -374,6 +376,9 @@ class CorrelationContract(Suite):
             user = await journal.record(former)
             assert isinstance(user, User)
             assert user.reply_until == {ACCOUNT: (NOON + day).timestamp()}
+            since = await journal.find(message("3").key)
+            assert since is not None
+            assert await _open_until(journal, since.lane) == NOON + 9 * day
 
     async def test_terms_while_they_change(self, tmp_path: Path) -> None:
         """A user is known at every moment, while what is remembered of them is written anew."""

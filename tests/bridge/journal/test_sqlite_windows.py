@@ -190,7 +190,7 @@ async def test_the_file_of_another_is_not_written_into(path: Path) -> None:
     await journal.append([said(0)])
     await journal.append([said(USERS)])
     taken = os.open(other, os.O_RDWR | os.O_CREAT)
-    of_log = os.stat(log).st_ino  # noqa: PTH116, ASYNC240
+    of_log = os.stat(log).st_ino  # noqa: PTH116
     for descriptor in range(3, 1000):
         with suppress(OSError):
             if os.fstat(descriptor).st_ino == of_log:
