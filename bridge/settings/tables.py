@@ -110,10 +110,6 @@ class JournalSettings:
         """Refuse limits that contradict each other."""
         if self.absolute_limit < self.keep:
             raise ConfigurationError("absolute_limit is shorter than keep")
-        if 0 < self.max_size < _MIB:
-            raise ConfigurationError(
-                "max_size has no room for events: write at least 1MiB, or 0 for no limit"
-            )
 
 
 @attrs.frozen(kw_only=True)

@@ -212,12 +212,6 @@ def test_content_may_name_several_kinds():
         ("[journal]\npath = ''", 2, "journal.path", 'expected a path, found string ""'),
         ("[journal]\nkeep = '31d'", 1, "journal", "absolute_limit is shorter than keep"),
         (
-            "[journal]\nmax_size = '64KiB'",
-            1,
-            "journal",
-            "max_size has no room for events: write at least 1MiB, or 0 for no limit",
-        ),
-        (
             "[server]\ntrusted_proxies = '10.0.0.0/8'",
             2,
             "server.trusted_proxies",
