@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID
@@ -109,7 +109,10 @@ class Wish:
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
         if self.otherwise is not None and not isinstance(self.otherwise, Template):
             raise Unsendable("otherwise: expected a template")
-        if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
+        fallback: object = self.fallback
+        if not isinstance(fallback, list | tuple) or not all(
+            isinstance(via, str) for via in fallback
+        ):
             raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
         not_before = _instant("not_before", self.not_before, self.now)
         expires_at = _instant("expires", self.expires, self.now)
@@ -362,9 +365,12 @@ def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
     if when is None:
         return None
     if isinstance(when, datetime):
-        if when.tzinfo is None:
+        if when.utcoffset() is None:
             raise Unsendable(f"{name} is a time without its zone")
-        return when
+        try:
+            return when.astimezone(UTC)
+        except OverflowError:
+            raise Unsendable(f"{name} is beyond the years 1 to 9999 of UTC") from None
     told = seconds(when) if isinstance(when, str) else when
     if isinstance(told, int | float) and not isinstance(told, bool):
         with suppress(ValueError, OverflowError):

@@ -16,7 +16,7 @@ import attrs
 
 from bridge.adapter import Control, Controlling, Refused, Request, Route
 from bridge.adapter.capabilities import Receipts
-from bridge.errors import KeyConflict, NotOwner, OptedOut, Unsendable, WindowClosed
+from bridge.errors import CodecError, KeyConflict, NotOwner, OptedOut, Unsendable, WindowClosed
 from bridge.journal.protocol import Entry, Journal
 from bridge.model import Content, ConversationKind, Media, Message, Party, Reaction, Receipt
 from bridge.outbox.composing import (
@@ -111,6 +111,9 @@ class Outbox:
     def _counting(self) -> Iterator[None]:
         try:
             yield
+        except CodecError as error:  # what no request would show, such as a recipient's name
+            self.refusals["content"] += 1
+            raise Unsendable(str(error)) from error
         except Unsendable as error:
             self.refusals[_REFUSALS.get(type(error), "content")] += 1
             raise

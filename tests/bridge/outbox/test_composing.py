@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
 import pytest
 
 from bridge.errors import ConfigurationError, Unsendable
-from bridge.model import Media, MediaKind, Menu, Native, Option, Party, Reaction
+from bridge.model import Media, MediaKind, Menu, Native, Option, Party, Reaction, Template
 from tests.bridge.outbox.trips import USER, planned, under_way
 
 PNG = "https://example.com/a.png"
@@ -66,12 +66,26 @@ async def test_words_do_as_well_as_members():
         ({"otherwise": "hello"}, "otherwise: expected a template"),
         ({"fallback": "rcs"}, "fallback: expected a list"),
         ({"fallback": [5]}, "fallback: expected a list"),
+        ({"fallback": None}, "fallback: expected a list"),
         *(
             ({name: when}, f"{name} is neither a time nor a duration")
             for name in ("not_before", "expires")
             for when in ("soon", "", float("nan"), float("inf"), 1e300, True, [], timedelta.max)
         ),
         ({"expires": datetime(2026, 1, 1)}, "a time without its zone"),  # noqa: DTZ001
+        *(
+            ({name: when}, f"{name} is beyond the years 1 to 9999 of UTC")
+            for name in ("not_before", "expires")
+            for when in (
+                datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+                datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+            )
+        ),
+        # Neither is shown in the request that is made now.
+        (
+            {"otherwise": Template(name="a", language="en", category="\ud800")},
+            "does not fit into JSON",
+        ),
         ({"not_before": "2h", "expires": "1h"}, "it would expire before it may go"),
     ],
 )
@@ -96,6 +110,14 @@ async def test_nobody_to_send_to(to):
     async with planned("whatsapp") as trip, under_way(trip):
         with pytest.raises(Unsendable, match="nobody to send to"):
             await trip.bridge.send(to, "hello", via="whatsapp")
+
+
+async def test_a_name_that_is_no_text():
+    """It goes into no request, and into the journal neither."""
+    async with planned("whatsapp") as trip, under_way(trip):
+        with pytest.raises(Unsendable, match="does not fit into JSON"):
+            await trip.bridge.send(Party(phone=USER, name="\ud800"), "hello", via="whatsapp")
+        assert (await trip.bridge.journal.follow()).position == 0
 
 
 async def test_an_id_has_an_end():
