@@ -114,6 +114,8 @@ class Wish:
             isinstance(via, str) for via in fallback
         ):
             raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
+        if not isinstance(self.force, bool):
+            raise Unsendable("force: expected True or False")
         not_before = _instant("not_before", self.not_before, self.now)
         expires_at = _instant("expires", self.expires, self.now)
         if not_before is not None and expires_at is not None and expires_at <= not_before:
@@ -124,6 +126,7 @@ class Wish:
             expires_at=expires_at,
             otherwise=self.otherwise,
             fallback=tuple(self.fallback),
+            forced=self.force or None,
         )
 
 

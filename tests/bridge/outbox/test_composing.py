@@ -63,6 +63,7 @@ async def test_words_do_as_well_as_members():
         ({"key": 5}, "a key is"),
         ({"key": "a\nb"}, "a key is"),
         ({"key": ""}, "a key is"),
+        ({"force": "yes"}, "force: expected"),
         ({"otherwise": "hello"}, "otherwise: expected a template"),
         ({"fallback": "rcs"}, "fallback: expected a list"),
         ({"fallback": [5]}, "fallback: expected a list"),
