@@ -132,8 +132,7 @@ class Wish:
 
 def answer(ways: Ways, message: Message, wish: Wish) -> tuple[Message, ...]:
     """Return what goes out in answer to a message. Raises `Unsendable`."""
-    if not isinstance(message, Message):
-        raise Unsendable(f"expected the message to answer, found a {type(message).__name__}")
+    check_message(message)
     if message.direction is not Direction.INBOUND:
         raise Unsendable(
             'this is a message of the business: answer a user\'s, as with direction="inbound"'
@@ -153,6 +152,12 @@ def answer(ways: Ways, message: Message, wish: Wish) -> tuple[Message, ...]:
         reply_to=quoted,
     )
     return _fitting(way, draft, wish)
+
+
+def check_message(given: object) -> None:
+    """Raise `Unsendable` for what is no message, as the list of a burst or a status."""
+    if not isinstance(given, Message):
+        raise Unsendable(f"expected the message to answer, found a {type(given).__name__}")
 
 
 def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message, ...]:

@@ -24,6 +24,7 @@ from bridge.outbox.composing import (
     Asking,
     Wish,
     answer,
+    check_message,
     check_others,
     first,
     in_its_place,
@@ -130,12 +131,14 @@ class Outbox:
         self, message: Message, emoji: str | None, *, key: str | None = None
     ) -> Sending:
         """See `Bridge.react`."""
+        check_message(message)
         return await self.reply(
             message, Reaction(message_id=message.message_id, emoji=emoji), key=key
         )
 
     async def mark_read(self, message: Message, *, typing: bool = False) -> Sending | None:
         """See `Bridge.mark_read`."""
+        check_message(message)
         capabilities = self.ways.of(message.source).capabilities(message.channel)
         is_group = message.conversation.kind is ConversationKind.GROUP
         if capabilities.receipts is Receipts.NONE or (

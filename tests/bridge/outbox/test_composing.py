@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from bridge.errors import ConfigurationError, Unsendable
+from bridge.errors import ConfigurationError, Unfetchable, Unsendable
 from bridge.model import Media, MediaKind, Menu, Native, Option, Party, Reaction, Template
 from tests.bridge.outbox.trips import USER, planned, under_way
 
@@ -144,6 +144,22 @@ async def test_only_messages_are_answered():
         for other in ([], change, "hello"):
             with pytest.raises(Unsendable, match=f"found a {type(other).__name__}"):
                 await trip.bridge.reply(other, "hello")
+
+
+async def test_what_is_no_message_and_no_conversation():
+    """Whatever else a program gives is named, whichever it calls."""
+    async with planned("whatsapp") as trip, under_way(trip):
+        bridge = trip.bridge
+        for other in ([], None):
+            found = f"found a {type(other).__name__}"
+            for asked in (bridge.react(other, "👍"), bridge.mark_read(other)):
+                with pytest.raises(Unsendable, match=found):
+                    await asked
+            with pytest.raises(Unfetchable, match=found):
+                await bridge.fetch(other)
+            for asked in (bridge.window(other), bridge.take(other), bridge.pause(other, for_=1)):
+                with pytest.raises(ConfigurationError, match=f"conversation: .*{found}"):
+                    await asked
 
 
 async def test_what_is_over_before_it_begins():
