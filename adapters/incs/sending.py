@@ -26,7 +26,12 @@ from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, integer, mapping, phone
 from bridge.adapter.reading import JsonObject
-from bridge.adapter.sending import json_body, refused_by_status, retry_after
+from bridge.adapter.sending import (
+    json_body,
+    refused_by_status,
+    refused_otherwise,
+    retry_after,
+)
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs.capabilities import CHANNELS, VIBER
 from bridge.adapters.incs.channels import Channel
@@ -71,6 +76,7 @@ CODES: Final = {
 """What to do about each documented code, and what it means."""
 
 _FINE: Final = 200
+_HTTP_ERRORS: Final = range(400, 600)
 _SERVER_ERROR: Final = 500
 _WHATSAPP_REFUSED: Final = 10002
 _META_CODE: Final = re.compile(r"\(#(\d{1,7})\)")  # "(#131047) Re-engagement message"
@@ -203,17 +209,16 @@ class IncsSender:
 
 
 def _undocumented(code: int | None, words: str | None, response: Response) -> Refused:
-    """Return what a response means whose code is not documented: what its HTTP status says.
+    """Return what a response means whose code is not documented.
 
-    With any code but that of success it is INCS who refuses, so that a success is no doubt.
+    INCS has HTTP's numbers for codes of its own (404, 422, 429, 500), so that others mean what
+    HTTP says. Any other code goes by the HTTP status.
     """
-    unknown = refused_by_status(response, "no code that is documented")
     if code in (None, _FINE):
-        return unknown
-    told = attrs.evolve(unknown, error=ProviderError(code=str(code), title=words))
-    if response.status == _FINE:
-        return attrs.evolve(told, remedy=Remedy.REFUSED, in_doubt=False)
-    return told
+        return refused_by_status(response, "no code that is documented")
+    if code in _HTTP_ERRORS:
+        response = attrs.evolve(response, status=code)
+    return refused_otherwise(ProviderError(code=str(code), title=words), response)
 
 
 def _whatsapp_code(body: JsonObject, words: str | None) -> str | None:
