@@ -41,7 +41,6 @@ _NEWEST: Final = 4096  # entries in memory
 _PURGED: Final = "\r"  # no subscriber is called that
 _WINDOW: Final = 4000  # positions that a step of the sweep looks at
 _ANSWERS_WITHIN: Final = 4.0  # seconds: whether the server is well
-_FAR: Final = 1 << 20  # positions; other processes may know of more than this one
 _DIALECT: Final = Dialect(
     cursors="$.cursors",
     serves="entries.partition = cursors.partition",
@@ -61,6 +60,7 @@ _DIALECT: Final = Dialect(
     ),
     before_records=b"",
     no_lane="''",
+    indexed="md5({})",
     write_lane=lane_bytes,
     read_lane=lane_text,
     stride=2,
@@ -216,23 +216,21 @@ class PostgresJournal(SqlJournal):
         self.tail.add(before, entries, last)
         self._members.announce_last(last)
 
-    async def behind(self) -> None:
-        """Let positions begin beyond what is known, where the server is behind that, and tell it.
+    def hear_of(self, last: int, known: int) -> None:
+        """Take note of the last position, which `known` was one before.
 
-        It has lost what it had committed. If positions came twice, then subscribers, who are beyond
-        them, would not be given what comes.
+        A server that is behind that has lost what it had committed; it goes on beyond. If positions
+        came twice, then subscribers, who are beyond them, would not be given what comes.
         """
-        self._losses += 1
-        if await self._change(
-            "UPDATE $.head SET last = :known + :far WHERE last < :known",
-            known=self.confirmed,
-            far=_FAR,
-        ):
+        if last < known:
+            self._losses += 1
             _LOG.critical(
                 "PostgreSQL has lost the last of what it had committed: it was restored from a "
                 "backup, or a standby without all of it was promoted; what comes from now on is "
                 "kept"
             )
+        self.confirmed = max(self.confirmed, last)
+        self.tail.hear_of(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""

@@ -22,13 +22,13 @@ from bridge.model import Event
 
 Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 _OLDEST_SERVER: Final = 140000
 _AFTER_LOCKED: Final = 0.05  # seconds until the next try
 _PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _STATES, _KEEP, _MEMBERS, _REPLICATED = re.split("-- since format .*\n", _TABLES)
+_, _STATES, _KEEP, _REPLICATED, _SERVING = re.split("-- since format .*\n", _TABLES)
 
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
@@ -46,8 +46,12 @@ CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
 _STEPS: Final = {
     1: _STATES,
     2: _QUEUES_WITH_KEYS + _KEEP,
-    3: "DROP TABLE members; DROP INDEX held_by_lane;" + _MEMBERS,
+    3: "",
     4: _REPLICATED,
+    5: (
+        "DROP TABLE members; DROP INDEX held_by_lane;"
+        "ALTER TABLE queues DROP CONSTRAINT queues_pkey;" + _KEEP + _SERVING
+    ),
 }
 """What leads from each format to the next; processes of an earlier version answer 503 from then."""
 

@@ -85,15 +85,15 @@ async def test_a_process_that_cannot_take_part_says_so(
 ) -> None:
     """Where others cannot be heard of, that is said once, and nothing is ready until they can."""
     async with journal:
-        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN beat TO gone")
+        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN seen TO gone")
         await until(journal, ready=False)
         while not critical(caplog):
             await asyncio.sleep(0.01)
-        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN gone TO beat")
+        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN gone TO seen")
         await until(journal, ready=True)
     (line,) = critical(caplog)
     assert "subscribers are not served" in line
-    assert "beat" in line
+    assert "seen" in line
 
 
 async def test_progress_that_was_deleted_is_put_back(

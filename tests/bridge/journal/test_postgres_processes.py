@@ -845,6 +845,10 @@ def make_old(server: PostgresServer, schema: str) -> None:
         ALTER TABLE records DROP position, ADD at double precision NOT NULL DEFAULT 0;
         DROP FUNCTION keep;
         DROP FUNCTION take;
+        DROP FUNCTION look;
+        DROP INDEX held_by_lane, queues_by_lane;
+        CREATE INDEX held_by_lane ON held (subscriber, lane, position);
+        ALTER TABLE queues ADD PRIMARY KEY (lane);
         DROP TABLE states;
         DROP TABLE members;
         CREATE TABLE members (
