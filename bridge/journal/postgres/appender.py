@@ -102,10 +102,6 @@ class Appender:
             if last > before:
                 self._journal.committed(before, entries, last)
 
-    async def note(self, events: Sequence[Event], connection: Connection) -> None:
-        """Note the terms of events of before, in a transaction that is open."""
-        await self.write([Append(past=events)], connection)
-
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
@@ -155,7 +151,7 @@ def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
     need = NotRead()
     for item in group:
         need.keys.update(item.learned)
-        for event in (*item.events, *item.past):
+        for event in item.events:
             names, lanes = first_names(event)
             need.keys.update(ledger.ids[key] for key in first_keys(event))
             need.names.update(ledger.ids[name] for name in names)

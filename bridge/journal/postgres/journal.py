@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
 
+import attrs
+
 from bridge.errors import JournalError
 from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
@@ -104,6 +106,7 @@ _AFTERWARDS: Final = (
 _REHEARSAL: Final = f"SELECT $.keep(NULL, {', '.join(['NULL'] * 15)})"
 
 
+@attrs.define(eq=False, slots=False)
 class PostgresJournal(SqlJournal):
     """Keeps events in tables of a PostgreSQL server; an append returns when that has committed.
 
@@ -111,6 +114,15 @@ class PostgresJournal(SqlJournal):
     them, up to `absolute_limit`. At most `max_waiting` events wait for the server, each for
     `settings.patience`. `sweep_every` is in seconds.
     """
+
+    settings: PostgresSettings
+    _keep: float = attrs.field(default=8 * _DAY, kw_only=True)
+    _absolute_limit: float = attrs.field(default=30 * _DAY, kw_only=True)
+    _max_waiting: int = attrs.field(default=20_000, kw_only=True)
+    _sweep_every: float = attrs.field(default=60.0, kw_only=True)
+    _changed: Callable[[str], Awaitable[None]] | None = attrs.field(default=None, init=False)
+    _deaths: Deaths = attrs.field(factory=Deaths, init=False)
+    _losses: int = attrs.field(default=0, init=False)
 
     durable = True
     _dialect = _DIALECT
@@ -120,23 +132,8 @@ class PostgresJournal(SqlJournal):
         """See `JournalClass.from_settings`."""
         return cls(settings.own, keep=settings.keep, absolute_limit=settings.absolute_limit)
 
-    def __init__(
-        self,
-        settings: PostgresSettings,
-        *,
-        keep: float = 8 * _DAY,
-        absolute_limit: float = 30 * _DAY,
-        max_waiting: int = 20_000,
-        sweep_every: float = 60.0,
-    ) -> None:
-        self.settings = settings
-        self._keep = keep
-        self._absolute_limit = absolute_limit
-        self._max_waiting = max_waiting
-        self._sweep_every = sweep_every
-        self._changed: Callable[[str], Awaitable[None]] | None = None
-        self._deaths = Deaths()
-        self._losses = 0
+    def __attrs_post_init__(self) -> None:
+        """Have parts before the journal is open, too."""
         self._make()
 
     def _make(self) -> None:
@@ -145,9 +142,9 @@ class PostgresJournal(SqlJournal):
         self.tail = Newest(_NEWEST, self.read_after)
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
-        self._members = Members(self)
         self.partitions = self.settings.partitions
         self.confirmed = 0  # the last position that the server itself has told
+        self._members = Members(self)
 
     @property
     def owner(self) -> str:
@@ -165,9 +162,7 @@ class PostgresJournal(SqlJournal):
         async with AsyncExitStack() as resources:
             resources.push_async_callback(self.database.close)
             self.database.closed = False
-            self.partitions, doubts = await schema.prepare(
-                self.database, self.settings.partitions, self.appender.note
-            )
+            self.partitions, doubts = await schema.prepare(self.database, self.partitions)
             for doubt in doubts:
                 _LOG.warning("%s", doubt)
             last = await self._last()

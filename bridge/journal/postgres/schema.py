@@ -3,57 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Final
 
 import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
-from bridge.journal.domains import TO_BE_MOVED
-from bridge.journal.ledger import decode_queue
 from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.settings import PostgresSettings
-from bridge.journal.reading import read_event
-from bridge.model import Event
-
-Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
 
 FORMAT: Final = 6
+_OLDEST_FORMAT: Final = 3
 _OLDEST_SERVER: Final = 140000
 _AFTER_LOCKED: Final = 0.05  # seconds until the next try
-_PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _STATES, _KEEP, _REPLICATED, _SERVING = re.split("-- since format .*\n", _TABLES)
-
-_MAYBE_WITHOUT_DOMAINS: Final = 1
-_WITH_TERMS: Final = 3
-_QUEUES_WITH_KEYS: Final = """
-ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
-ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
-UPDATE records SET position = last FROM head;
-ALTER TABLE records ALTER position DROP DEFAULT, DROP at;
-ALTER TABLE queues ADD keys bytea[] NOT NULL DEFAULT '{}';
-UPDATE queues SET keys = ARRAY(SELECT key FROM waiting WHERE waiting.lane = queues.lane);
-ALTER TABLE queues ALTER keys DROP DEFAULT;
-DROP TABLE waiting;
-CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
-"""
-_STEPS: Final = {
-    1: _STATES,
-    2: _QUEUES_WITH_KEYS + _KEEP,
-    3: "",
-    4: _REPLICATED,
-    5: (
-        "DROP TABLE members; DROP INDEX held_by_lane;"
-        "ALTER TABLE queues DROP CONSTRAINT queues_pkey;" + _KEEP + _SERVING
-    ),
-}
-"""What leads from each format to the next; processes of an earlier version answer 503 from then."""
+_UPGRADE: Final = (
+    "DROP TABLE members; DROP INDEX held_by_lane; ALTER TABLE queues DROP CONSTRAINT queues_pkey;"
+    + _TABLES.partition("-- From here on: new in format 6")[2].partition("\n")[2]
+)
+"""What leads to the newest format; processes of an earlier version answer 503 from then on."""
 
 _COLUMNS: Final = tuple(
     (table, column)
@@ -75,36 +47,26 @@ FROM unnest(%s::text[], %s::text[]) AS whole (name, part) WHERE NOT EXISTS (
 
 
 async def prepare(
-    database: Database, partitions: int, note: Note | None = None
+    database: Database, partitions: int, *, is_kept: bool = True
 ) -> tuple[int, list[str]]:
-    """Make the tables where they are missing, and bring them up to date.
+    """Make the tables where they are missing, and bring them up to date, if that is to be kept.
 
-    Return how many partitions there are, and what makes the server less than safe. `note` notes
-    the terms of events of before; without it, all is undone. Raises `JournalError`.
+    Return how many partitions there are, and what makes the server less than safe. Raises
+    `JournalError`.
     """
-    within = None
-    while True:  # processes that start together make the tables once; one may upgrade them for long
+    while True:  # processes that start together make the tables once
         async with (
-            database.connection(within) as connection,
-            connection.transaction(force_rollback=note is None),
+            database.connection() as connection,
+            connection.transaction(force_rollback=not is_kept),
         ):
             doubts = await _doubts(connection)
             lock = "SELECT pg_try_advisory_xact_lock(hashtext('incs-bridge'))"
             if await _asked(connection, lock):
-                await connection.execute(
-                    "SELECT set_config('search_path', %s, true)", (database.schema,)
-                )
-                found = await _found(connection, database.schema)
-                if found is None:
-                    found = await _make(connection, database.schema, partitions)
-                if found[0] == FORMAT:
-                    await refuse_lacks(connection, database.schema)
-                if found[0] == FORMAT or note is None:
-                    return found[1], doubts
-                if within is not None:
-                    await _upgrade(connection, database.schema, found[0], note)
-                within = math.inf
-                continue
+                path = "SELECT set_config('search_path', %s, true)"
+                await connection.execute(path, (database.schema,))
+                partitions = await _make(connection, database.schema, partitions)
+                await refuse_lacks(connection, database.schema)
+                return partitions, doubts
         await asyncio.sleep(_AFTER_LOCKED)
 
 
@@ -115,7 +77,7 @@ def check(settings: PostgresSettings) -> Sequence[Problem]:
         database = Database(settings)
         database.closed = False
         try:
-            return await prepare(database, settings.partitions)
+            return await prepare(database, settings.partitions, is_kept=False)
         finally:
             await database.close()
 
@@ -155,53 +117,36 @@ async def _doubts(connection: Connection) -> list[str]:
     ]
 
 
-async def _found(connection: Connection, name: str) -> tuple[int, int] | None:
-    """Return the format and partitions of the tables, if there are any."""
+async def _make(connection: Connection, name: str, partitions: int) -> int:
+    """Make the tables, or bring them up to date; return how many partitions there are."""
     if await _asked(connection, "SELECT to_regclass(%s)", f"{name}.meta") is None:
-        return None
+        await _make_schema(connection, name)
+        await connection.execute(_TABLES.encode())
+        await connection.execute("INSERT INTO meta VALUES (%s, %s)", (FORMAT, partitions))
     rows = await (await connection.execute("SELECT format, partitions FROM meta")).fetchall()
-    ((found, partitions),) = rows or ((None, 0),)
-    if found is None or not min(_STEPS) <= found <= FORMAT:
+    ((found, partitions),) = rows or ((0, 0),)
+    if not _OLDEST_FORMAT <= found <= FORMAT:
         raise JournalError(
             f"the schema {name} has the format {found}, and this version of the bridge "
-            f"reads {min(_STEPS)} to {FORMAT}"
+            f"reads {_OLDEST_FORMAT} to {FORMAT}"
         )
-    return found, partitions
+    if found < FORMAT:
+        await connection.execute(_UPGRADE.encode())
+        await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
+    return partitions
 
 
-async def _make(connection: Connection, name: str, partitions: int) -> tuple[int, int]:
-    if not await _asked(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", name):
-        try:
-            await connection.execute(f'CREATE SCHEMA "{name}"'.encode())
-        except psycopg.errors.InsufficientPrivilege as error:
-            user, database = connection.info.user, connection.info.dbname
-            raise JournalError(
-                f"the user {user} may not make the schema {name} in {database}; "
-                f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
-            ) from error
-    await connection.execute(_TABLES.encode())
-    await connection.execute("INSERT INTO meta VALUES (%s, %s)", (FORMAT, partitions))
-    return FORMAT, partitions
-
-
-async def _upgrade(connection: Connection, name: str, found: int, note: Note) -> None:
-    without_domain = "SELECT 1 FROM events WHERE event ->> 'domain' IS NULL LIMIT 1"
-    if found == _MAYBE_WITHOUT_DOMAINS and await _asked(connection, without_domain):
-        raise JournalError(f"the schema {name} {TO_BE_MOVED}")
-    for step in range(found, FORMAT):
-        await connection.execute(_STEPS[step].encode())
-    await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
-    if found >= _WITH_TERMS:
+async def _make_schema(connection: Connection, name: str) -> None:
+    if await _asked(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", name):
         return
-    async with connection.cursor("past", binary=True) as past:
-        await past.execute(
-            "SELECT position, event FROM entries WHERE event IS NOT NULL ORDER BY position"
-        )
-        while page := await past.fetchmany(_PAGE):
-            await note([read_event(data, position) for position, data in page], connection)
-    queues = await connection.cursor(binary=True).execute("SELECT items FROM queues")
-    for (items,) in await queues.fetchall():
-        await note([item.event for item in decode_queue("", items).items], connection)
+    try:
+        await connection.execute(f'CREATE SCHEMA "{name}"'.encode())
+    except psycopg.errors.InsufficientPrivilege as error:
+        user, database = connection.info.user, connection.info.dbname
+        raise JournalError(
+            f"the user {user} may not make the schema {name} in {database}; "
+            f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
+        ) from error
 
 
 async def refuse_lacks(connection: Connection, name: str) -> None:

@@ -79,9 +79,6 @@ CREATE VIEW events AS
     SELECT position, to_timestamp(at) AS at, convert_from(event, 'UTF8')::json AS event
     FROM entries WHERE event IS NOT NULL;
 INSERT INTO head VALUES (0);
-
--- since format 2
-
 CREATE TABLE states (
     conversation bytea NOT NULL,
     name text NOT NULL,
@@ -91,7 +88,7 @@ CREATE TABLE states (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX states_by_expiry ON states (expires_at);
 
--- since format 3
+-- From here on: new in format 6, for schemas of 3 and newer.
 
 -- Append what was decided after reading all of `keys_read` and `names_read`, and the queues, no
 -- later than when `base` was the last position. Return the last position before it; null, and
@@ -153,17 +150,12 @@ BEGIN
 END
 $take$;
 
--- since format 5
-
--- A publication for all tables would else refuse to change what has no primary key.
-ALTER TABLE head REPLICA IDENTITY FULL;
-ALTER TABLE meta REPLICA IDENTITY FULL;
-
--- since format 6
-
 -- A lane may be longer than what an index takes.
 CREATE INDEX held_by_lane ON held (subscriber, md5(lane), position);
 CREATE UNIQUE INDEX queues_by_lane ON queues (md5(lane));
+-- A publication for all tables would else refuse to change what has no primary key.
+ALTER TABLE head REPLICA IDENTITY FULL;
+ALTER TABLE meta REPLICA IDENTITY FULL;
 ALTER TABLE queues REPLICA IDENTITY FULL;
 
 CREATE TABLE members (
