@@ -125,6 +125,11 @@ async def _make(connection: Connection, name: str, partitions: int) -> int:
         await connection.execute("INSERT INTO meta VALUES (%s, %s)", (FORMAT, partitions))
     rows = await (await connection.execute("SELECT format, partitions FROM meta")).fetchall()
     ((found, partitions),) = rows or ((0, 0),)
+    if 0 < found < _OLDEST_FORMAT:
+        raise JournalError(
+            f"the schema {name} has the format {found}, which only its own version of the bridge "
+            "reads: `bridge export` with that, and `bridge import` into a new schema"
+        )
     if not _OLDEST_FORMAT <= found <= FORMAT:
         raise JournalError(
             f"the schema {name} has the format {found}, and this version of the bridge "

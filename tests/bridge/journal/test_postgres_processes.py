@@ -870,6 +870,19 @@ async def test_an_older_schema_is_upgraded(
             assert await cursor.held(a.lane, 5) == (Held(entry=a),)
 
 
+@pytest.mark.parametrize("found", [1, 2])
+async def test_what_may_be_without_domains_is_not_served(
+    make: Make, postgres: PostgresServer, schema: str, found: int
+) -> None:
+    """Tables of formats that may be of before trust domains are refused, with what to do."""
+    async with make():
+        pass
+    postgres.sql(f"UPDATE {schema}.meta SET format = {found}")
+    with pytest.raises(JournalError, match=r"`bridge export` with that, and `bridge import` into"):
+        async with make():
+            pass
+
+
 async def test_expired_states(make: Make) -> None:
     """A state goes with the next pass once it has expired by the server's clock."""
     old, young = (
