@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from subprocess import PIPE, Popen
 
@@ -60,8 +60,9 @@ def messages(users: int = 5000) -> Iterator[Message]:
             source="benchmark",
             channel="whatsapp",
             account="106540352242922",
-            occurred_at=_NOW,
-            received_at=_NOW,
+            occurred_at=(now := _NOW + timedelta(milliseconds=number)),
+            received_at=now,
+            reply_until=now + timedelta(days=1),
             raw={
                 "from": phone.removeprefix("+"),
                 "id": message_id,

@@ -31,8 +31,9 @@ An exception that is none of these and leaves `bridge` is a bug.
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import SupportsFloat
 
 import attrs
 
@@ -230,17 +231,18 @@ class Drop(BridgeError):
 
 
 class RetryIn(BridgeError):
-    """Raise this in a subscriber to have the event tried again in so many seconds.
+    """Raise this in a subscriber to have the event tried again in so many seconds, or a timedelta.
 
     It counts as a failed try, after the last of which the event is a dead letter. A restart may
     bring it earlier: a wait that a journal holds is never longer than `max_delay`.
     """
 
-    def __init__(self, seconds: float) -> None:
-        if not 0 <= seconds < math.inf:
+    def __init__(self, seconds: float | timedelta) -> None:
+        wait: object = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not isinstance(wait, SupportsFloat) or not 0 <= float(wait) < math.inf:
             raise ValueError(f"expected a number of seconds from 0 on, not {seconds!r}")
-        self.seconds = float(seconds)
-        super().__init__(f"asked to be tried again in {seconds:g} s")
+        self.seconds = float(wait)
+        super().__init__(f"asked to be tried again in {self.seconds:g} s")
 
 
 class Stop(BridgeError):

@@ -24,10 +24,12 @@ from bridge.settings.wording import unknown
 
 if TYPE_CHECKING:
     from bridge.adapter import Adapter, AdapterClass
-    from bridge.journal.protocol import EngineModule, Journal, JournalClass
+    from bridge.journal.engines import EngineModule, JournalClass
+    from bridge.journal.protocol import Journal
 
 ADAPTERS: Final = "bridge.adapters"
 JOURNALS: Final = "bridge.journals"
+_LOAD: Final[Callable[[metadata.EntryPoint], Any]] = metadata.EntryPoint.load
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +55,7 @@ class Installed:
         Raises `ConfigurationError` where it cannot be imported, is no adapter, or is offered by
         several distributions that differ: which one is meant nobody could tell.
         """
-        candidate = _imported(f"adapter {self.name}", self.entry_points, _loaded)
+        candidate = _imported(f"adapter {self.name}", self.entry_points, _LOAD)
         if (fault := _fault(candidate)) is not None:
             raise ConfigurationError(_unusable(f"adapter {self.name}", self.entry_points[0], fault))
         return cast("AdapterClass", candidate)
@@ -163,10 +165,6 @@ def _module_of(entry_point: metadata.EntryPoint) -> ModuleType:
     return import_module(entry_point.module)
 
 
-def _loaded(entry_point: metadata.EntryPoint) -> object:
-    return entry_point.load()
-
-
 def _imported(
     what: str,
     entry_points: Sequence[metadata.EntryPoint],
@@ -193,14 +191,14 @@ def _unusable(what: str, entry_point: metadata.EntryPoint, reason: str) -> str:
 
 def journal_of(settings: tables.JournalSettings) -> Journal:
     """Return the journal; nothing is opened yet. Raises `ConfigurationError`."""
-    cls: JournalClass = _engine(settings.engine, _loaded)
-    return cls.from_settings(settings, local=_local)
+    cls: JournalClass = _engine(settings.engine, _LOAD)
+    return cls.from_settings(settings, local=lambda *local: journal_of(_local_settings(*local)))
 
 
 def check_journal(settings: tables.JournalSettings) -> Sequence[Problem]:
     """Return what needs attention, as `EngineModule.check` does."""
     engine: EngineModule = _engine(settings.engine, _module_of)
-    return engine.check(settings, local=_check_local)
+    return engine.check(settings, local=lambda *local: check_journal(_local_settings(*local)))
 
 
 def _engine(name: str, load: Callable[[metadata.EntryPoint], Any]) -> Any:  # noqa: ANN401
@@ -213,14 +211,6 @@ def _engine(name: str, load: Callable[[metadata.EntryPoint], Any]) -> Any:  # no
         except ConfigurationError as error:
             told = str(error)
     raise ConfigurationError((Problem("journal.engine", told),))
-
-
-def _local(path: Path, max_size: int) -> Journal:
-    return journal_of(_local_settings(path, max_size))
-
-
-def _check_local(path: Path, max_size: int) -> Sequence[Problem]:
-    return check_journal(_local_settings(path, max_size))
 
 
 def _local_settings(path: Path, max_size: int) -> tables.JournalSettings:
@@ -236,7 +226,7 @@ def read(path: Path | str) -> tables.Settings:
 
 def read_journal(path: Path) -> tables.JournalSettings:
     """Read `[journal]` alone, with what is installed. Raises `ConfigurationError`."""
-    return tables.load_journal(tables.text_of(path), engines=engines(), path=path)
+    return tables.load_journal(path, engines=engines())
 
 
 def loads(

@@ -36,7 +36,9 @@ class Guarded(logging.Logger):
         """Hand a line to the handlers; one that raises is told of on standard error."""
         try:
             super().handle(record)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the handler's
+        except KeyboardInterrupt:  # of somebody who wants the program to end
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
             now = time.monotonic()
             if now - Guarded.told_at >= _EVERY:
                 Guarded.told_at = now

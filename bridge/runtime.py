@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import (
-    AsyncIterator,
     Callable,
     Collection,
     Coroutine,
@@ -22,14 +21,13 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     ExitStack,
-    asynccontextmanager,
     contextmanager,
 )
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from yarl import URL
 
@@ -38,13 +36,14 @@ from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
 from bridge.clock import Clock
 from bridge.delivery import Delivery
+from bridge.delivery.catching_up import caught_up
 from bridge.delivery.receivers import Receivers
 from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
-from bridge.errors import BridgeError, ConfigurationError, NotRunning
+from bridge.errors import ConfigurationError, NotRunning
 from bridge.forked import end_in, forks
-from bridge.ingress import request_id
+from bridge.ingress.embedding import Embedded
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
 from bridge.journal.protocol import Health, Journal, SharedJournal, Start
@@ -65,19 +64,12 @@ from bridge.settings import (
     Stale,
 )
 
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from bridge.ingress.asgi import Application, AsgiApplication
-
 _PLAIN: Final = DeliverySettings(tries=1)  # for plain receivers
 _log: Final = logging.getLogger(__name__)
-
-
 _current: Final[ContextVar[Bridge]] = ContextVar("bridge")
 
 
-class Bridge(Subscribers, Conversations):
+class Bridge(Subscribers, Conversations, Embedded):
     """Takes callbacks, keeps their events, and hands them to subscribers.
 
     An async context manager: subscribe first, then enter, then `receive`. Without a `journal`
@@ -209,40 +201,6 @@ class Bridge(Subscribers, Conversations):
                 self.bus.add(subscriber)
                 self._policies[subscriber.name] = (self._outbox.dispatch.policy, Start.END)
 
-    def mount(self, app: web.Application) -> None:
-        """Take callbacks in an aiohttp application, and run while it runs.
-
-        Raises `ConfigurationError` where the application is set up already, or has a route in
-        the place of one of the bridge's.
-        """
-        from bridge.ingress.web import mount  # noqa: PLC0415 - HTTP, which commands do without
-
-        mount(app, self.intake, self.server)
-        if self.server.trusted_proxies:
-            app.middlewares.append(request_id.middleware(self.server.trusted_proxies))
-        app.cleanup_ctx.append(self.lifespan)
-
-    def asgi(self, otherwise: Application | None = None, /) -> AsgiApplication:
-        """Return an ASGI application that takes callbacks: to mount it, or to serve it by itself.
-
-        In FastAPI, Starlette and Litestar it is mounted, and `lifespan` runs the bridge. Around
-        another application (Django, Quart) it takes what comes below `server.prefix`, and runs
-        the bridge while that application runs.
-        """
-        from bridge.ingress.asgi import AsgiApplication  # noqa: PLC0415 - as in `mount`
-
-        return AsgiApplication(self.intake, self.server, self, otherwise)
-
-    @asynccontextmanager
-    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """Run while an application does: `FastAPI(lifespan=bridge.lifespan)`."""
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(self)
-            except BridgeError as error:  # frameworks print what it came through above its text
-                raise error.with_traceback(None) from None
-            yield
-
     def observe(self, observer: Observer) -> None:
         """Let an observer see every callback and every attempt to deliver, from now on.
 
@@ -356,7 +314,7 @@ class Bridge(Subscribers, Conversations):
                     pauses=None if subscriber.when_paused else self._pauses,
                 )
                 if subscriber.name == NAME:
-                    self._outbox.dispatch.delivery = delivery
+                    self._outbox.dispatch.serve_with(delivery)
                 self._deliveries[subscriber.name] = delivery
             self._loop = loop  # a function may use the bridge from its first event on
             if isinstance(self.journal, SharedJournal):  # what it is given to serve may hold events
@@ -407,7 +365,11 @@ class Bridge(Subscribers, Conversations):
             await delivery.wake()
 
     async def __aexit__(self, *_: object) -> None:
-        """Finish what is under way, for at most `drain_timeout` seconds, and stop."""
+        """Finish what is under way, for at most `drain_timeout` seconds, and stop.
+
+        Raises `NotRunning` in another event loop.
+        """
+        self._refuse_elsewhere()
         self.intake.close()
         if self._entered_in is None:
             return
@@ -427,6 +389,7 @@ class Bridge(Subscribers, Conversations):
         They are given nothing new from now on, unless the journal is in memory: what that holds
         would be lost, so they are given all of it. Then leaving the bridge waits no more.
         """
+        self._refuse_elsewhere()
         if self._is_drained:
             return
         self._is_drained = True
@@ -448,11 +411,12 @@ class Bridge(Subscribers, Conversations):
             )
 
     async def caught_up(self) -> None:
-        """Return when every event so far has been tried, and what failed waits for its next try."""
+        """Return when every event so far has been tried, and what failed waits for its next try.
+
+        Where processes share a journal, also those that another process is given.
+        """
         await self._receivers.opened()
-        end = -1
-        while end != (end := (await self.journal.follow()).position):  # a subscriber may append
-            await asyncio.gather(*(each.caught_up(end) for each in self._served))
+        await caught_up(self.journal, self._deliveries.values(), self._receivers.deliveries)
 
     async def _drain(self, deliveries: Iterable[Delivery]) -> None:
         up_to = None if self.journal.durable else (await self.journal.follow()).position

@@ -117,7 +117,9 @@ class Incs:
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""
         self.admit(callback)
-        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+        return build.verified(
+            payload=callback.body, received_at=callback.received_at, callback=callback
+        )
 
     def admit(self, head: Callback, /) -> None:
         """Check the token, which is all that there is to check."""

@@ -39,7 +39,7 @@ def translate_callback(
     if type(message) is str:  # JSON within JSON, as its `content` may be
         inner = read_embedded(message)
         body = {**body, "message": inner if type(inner) is dict else message}
-    read = _CALLBACKS.get(event) if type(event) is str else None
+    read = _read_of(event) if type(event) is str else None
     try:
         if read is not None:
             return read(body, channels, received_at)
@@ -67,6 +67,7 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
     if "messaging_product" in message or not PARTS.isdisjoint(message):
         return _whatsapp_message(body, message, channels, received_at)
     if rcs.is_item(message):
+        message = rcs.spelled(message)
         scope = channels.scope(
             body,
             received_at,
@@ -108,6 +109,10 @@ def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) ->
         channel_id=body.get("channel_id") or mapping(body.get("message")).get("auth_id"),
         business_phone=body.get("business_phone"),
     )
+
+
+def _read_of(event: str) -> _Read | None:
+    return _CALLBACKS.get(event) or _CALLBACKS.get(event.strip().lower())
 
 
 _Read: TypeAlias = Callable[[JsonObject, Channels, datetime], Sequence[Event]]

@@ -39,7 +39,7 @@ def content_of(message: JsonObject) -> tuple[Content, ReplyTo | None]:
     content = _unwrapped(message.get("content"))
     shown: Content | None = None
     if type_number == wire.TYPE_TEXT:
-        shown = _text(message, content)
+        shown = _text(message, content) or _as_json(message, content)
     elif type_number in _MEDIA:
         shown = _media(_MEDIA[type_number], mapping(content))
     if shown is None:
@@ -68,6 +68,13 @@ def _unwrapped(value: JsonValue) -> JsonValue:
 def _text(message: JsonObject, content: JsonValue) -> Text | None:
     words = filled(content.get("content") if type(content) is dict else message.get("content"))
     return None if words is None else build.text(text=words)
+
+
+def _as_json(message: JsonObject, content: JsonValue) -> Text | None:
+    """Return the words of a text that are themselves JSON, which INCS did not write."""
+    words = filled(message.get("content"))
+    is_incs = type(content) is dict and "content" in content
+    return None if words is None or is_incs else build.text(text=words)
 
 
 # --- files -------------------------------------------------------------------------------

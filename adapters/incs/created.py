@@ -36,6 +36,7 @@ from bridge.model.frozen import builder
 from bridge.model.keys import folded
 
 _DIRECT: Final = ConversationKind.DIRECT
+_NO_ID: Final = "0"  # as `custom_id` is where there is none
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
 
@@ -62,6 +63,8 @@ def message_created(body: JsonObject, channels: Channels, received_at: datetime)
     """
     message = required_object(body, "message")
     channel_msg_id = identifier(message.get("channel_msg_id"))
+    if channel_msg_id == _NO_ID:
+        channel_msg_id = None
     # Until its channel has answered, a message is called by INCS's number.
     message_id = channel_msg_id or required_id(body, "message", "id")
     custom_type = custom_type_of(message)

@@ -28,6 +28,7 @@ from bridge.model import (
 from bridge.model.keys import deletion_key, status_key
 
 _UNKNOWN: Final = Status.UNKNOWN
+_NULL: Final = "null"  # no error, as JSON within JSON
 _NO_ERROR: Final = ProviderError()
 
 
@@ -49,7 +50,7 @@ def message_status_update(
         channel_id=body.get("channel_id"),
         business_phone=body.get("business_phone"),
     )
-    if word.lower() == DELETED:
+    if word.strip().lower() == DELETED:
         return [_deletion(scope, message_id, body.get("received_at"))]
     return [
         status_change(
@@ -73,7 +74,7 @@ def message_status_updated(
     incs_id = required_id(body, "message_id")
     word = required_id(body, "message_status")
     scope = channels.scope(body, received_at)
-    if word.lower() == DELETED:
+    if word.strip().lower() == DELETED:
         return [_deletion(scope, incs_id, body.get("updated_at"), id_space=wire.CHANNEL)]
     return [
         status_change(
@@ -144,13 +145,14 @@ def status_change(
 
 def status_of(word: str) -> Status:
     """Return the status that INCS's word stands for, or its number (as digits)."""
-    return wire.STATUS_WORDS.get(word.lower()) or wire.STATUS_NUMBERS.get(word, _UNKNOWN)
+    told = word.strip().lower()
+    return wire.STATUS_WORDS.get(told) or wire.STATUS_NUMBERS.get(told, _UNKNOWN)
 
 
 def _provider_error(value: JsonValue) -> ProviderError | None:
     """Return an error told as an object, as words, as JSON, or not at all (null, "", {}, 0)."""
     if type(value) is str:
         inner = read_embedded(value)
-        value = inner if type(inner) in (dict, list) else value
+        value = inner if type(inner) in (dict, list) or value == _NULL else value
     error = first_error(value)
     return None if error == _NO_ERROR else error

@@ -38,7 +38,7 @@ def template_update(
     )
     at = identifier(body.get("received_at"))
     # Without a time the content says which one it is: a template may be rejected for two reasons.
-    told = value if at is not None else digest(body)
+    told = value.upper() if at is not None else digest(body)
     return [
         build.template_change(
             key=template_key(_CHANNEL, template_id, aspect, told, at or hour_of(received_at)),

@@ -178,7 +178,7 @@ class Rcs:
                 raise NotAuthentic("the signature does not match")
         elif not self._insecure:
             raise NotAuthentic("no client token is configured")
-        return Verified(payload=payload, received_at=callback.received_at, callback=callback)
+        return build.verified(payload=payload, received_at=callback.received_at, callback=callback)
 
     def _verify_handshake(self, body: dict[str, JsonValue], callback: Callback) -> Verified:
         token = body["clientToken"]
@@ -192,14 +192,18 @@ class Rcs:
                 raise NotAuthentic("the client token does not match")
         elif not self._insecure:
             raise NotAuthentic("no client token is configured")
-        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+        return build.verified(
+            payload=callback.body, received_at=callback.received_at, callback=callback
+        )
 
     def _verify_unsigned(self, callback: Callback) -> Verified:
         self._check_address(callback)
         data = read_data(callback.body)
         if data is not None and not data.lstrip().startswith("{"):  # decoded already, by a gateway
             return self._verified(callback, data, None)
-        return Verified(payload=callback.body, received_at=callback.received_at, callback=callback)
+        return build.verified(
+            payload=callback.body, received_at=callback.received_at, callback=callback
+        )
 
     def parse(self, verified: Verified, /) -> Parsed:
         """Translate the inner object; a handshake is answered with its secret and no event.
@@ -224,6 +228,7 @@ class Rcs:
     def _translated(
         self, item: JsonObject, body: JsonObject, verified: Verified, *place: Step
     ) -> Event:
+        item = wire.spelled(item)
         scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,

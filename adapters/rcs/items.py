@@ -56,6 +56,7 @@ _BUSINESS: Final = Role.BUSINESS
 _DOCUMENT: Final = MediaKind.DOCUMENT
 _ACTION: Final = ChoiceSource.ACTION
 _SUGGESTION: Final = ChoiceSource.SUGGESTION
+_SHOWN: Final = frozenset(wire.CONTENT_FIELDS)
 _DEGREES: Final = frozenset({"latitude", "longitude"})
 
 
@@ -70,20 +71,25 @@ def translate_item(item: JsonObject, scope: Scope, *place: Step) -> Event:
         return scope.unrecognized(error.below(dotted(place)))
 
 
-def sender_identity(sender: str) -> str:
-    """Return what stands for an RCS user in keys: the phone in E.164, else the string as sent."""
-    return phone(sender) or sender
-
-
 def _event(item: JsonObject, scope: Scope) -> Event:
     if wire.LAUNCH_STATE in item:
         return _notice(wire.LAUNCH_TOPIC, item, scope)
     event_type = item.get("eventType")
+    if event_type in (None, ""):
+        event_type = _status_word(item)
     if event_type not in (None, ""):
         if type(event_type) is not str:
             raise Unreadable("eventType", "not a string")
         return _user_event(event_type, item, scope)
     return _message(item, scope)
+
+
+def _status_word(item: JsonObject) -> str | None:
+    """Return the status that a gateway tells of a message in a field of its own."""
+    word = first(item, wire.STATUS_FIELDS, filled)
+    if word is None or "messageId" not in item or not _SHOWN.isdisjoint(item):
+        return None
+    return word if word.upper().removeprefix(wire.OF_A_MESSAGE) in wire.STATUSES else None
 
 
 def _sender(item: JsonObject) -> str | None:
@@ -102,8 +108,9 @@ def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
 def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
     word = event_type.upper()
     sender = _sender(item)
-    party = build.party(phone=phone(sender))
-    conversation = None if sender is None else scope.conversation(sender_identity(sender))
+    user_phone = phone(sender)
+    party = build.party(phone=user_phone)
+    conversation = None if sender is None else scope.conversation(user_phone or sender)
     status = wire.STATUSES.get(word.removeprefix(wire.OF_A_MESSAGE))
     if status is not None:
         message_id = required_id(item, "messageId")
@@ -185,7 +192,7 @@ def _notice(topic: str, item: JsonObject, scope: Scope) -> Notice:
 def _identity(item: JsonObject, scope: Scope) -> str:
     # A launch event is about an agent, so there is no user to tell its id apart by.
     sender = _sender(item)
-    owner = sender_identity(sender) if sender else identifier(item.get("agentId")) or ""
+    owner = phone(sender) or sender or identifier(item.get("agentId")) or ""
     return f"{owner}/{identifier(item.get('eventId')) or scope.identity(item)}"
 
 
@@ -199,7 +206,8 @@ def _message(item: JsonObject, scope: Scope) -> Message:
     if message_id is None:
         raise Unreadable("messageId", "missing")
     sender = _sender(item)
-    identity = None if sender is None else sender_identity(sender)
+    user_phone = phone(sender)
+    identity = user_phone or sender  # who stands for a user in keys
     return build.message(
         source=scope.source,
         channel=scope.channel,
@@ -212,7 +220,7 @@ def _message(item: JsonObject, scope: Scope) -> Message:
         direction=_INBOUND,
         origin=_BY_USER,
         conversation=scope.conversation(identity or f"message:{message_id}"),
-        sender=build.party(phone=phone(sender)),
+        sender=build.party(phone=user_phone),
         recipient=build.party(
             phone=scope.business.phone,
             user_id=identifier(item.get("agentId")),

@@ -10,6 +10,7 @@ The objects carry no type: which fields are there tells a message from an event.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Final
 
@@ -105,9 +106,35 @@ ENVELOPE_FIELDS: Final = frozenset(
 )
 
 
+# Where a gateway says what became of a message, if not where Google does.
+STATUS_FIELDS: Final = ("status", "messageStatus")
+
 _ITEM_FIELDS: Final = frozenset({"senderPhoneNumber", "agentId", "eventType", "messageId"})
+# The names of the same fields in protocol buffers, which a library may write as they are.
+# https://protobuf.dev/programming-guides/json/
+_IN_PROTO: Final = frozenset(
+    {"sender_phone_number", "agent_id", "event_type", "message_id", "new_launch_state"}
+)
+_WORD: Final = re.compile("_([a-z])")
 
 
 def is_item(value: dict[str, JsonValue]) -> bool:
     """Tell whether an object looks like one of Google's, whichever of them it is."""
-    return not _ITEM_FIELDS.isdisjoint(value)
+    return not _ITEM_FIELDS.isdisjoint(value) or "sender_phone_number" in value
+
+
+def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return one of Google's objects with the names of its fields as JSON has them."""
+    if _IN_PROTO.isdisjoint(value):
+        return value
+    return {_spelled(name): _inside(part) for name, part in value.items()}
+
+
+def _inside(value: JsonValue) -> JsonValue:
+    if type(value) is not dict:
+        return value
+    return {_spelled(name): _inside(part) for name, part in value.items()}
+
+
+def _spelled(name: str) -> str:
+    return _WORD.sub(lambda found: found[1].upper(), name)

@@ -221,7 +221,7 @@ def translate_template(
             side.aspect,
             # An edit has no word for its outcome, what is announced has that of what follows, and
             # the same word may come twice within an hour: then the content says which one it is.
-            digest(told) if value is None or at is None or is_announced else value,
+            digest(told) if value is None or at is None or is_announced else value.upper(),
             at or hour_of(scope.received_at),
         ),
         source=scope.source,

@@ -90,7 +90,20 @@ def translate_content(message: JsonObject, told_at: datetime | None) -> Content:
     if kind is None:
         kind = next((name for name in _SHOWN if isinstance(message.get(name), dict | list)), None)
     content = None if kind is None else _read(message, kind.lower(), told_at)
+    if content is None and kind is not None:
+        content = _beside(message, kind.lower(), told_at)
     return _not_shown(message, kind) if content is None else content
+
+
+def _beside(message: JsonObject, kind: str, told_at: datetime | None) -> Content | None:
+    """Return what the only part holds that has a file or a place, where the type has no part.
+
+    A type may be newer than its part, such as a video under another word.
+    """
+    if kind in _NOTHING_SHOWN or message.get(kind) is not None or message.get("errors"):
+        return None
+    found = [name for name in _BESIDE if isinstance(message.get(name), dict | list)]
+    return _read(message, found[0], told_at) if len(found) == 1 else None
 
 
 def _read(message: JsonObject, kind: str, told_at: datetime | None) -> Content | None:
@@ -382,6 +395,8 @@ _READERS: Final[dict[str, Callable[[JsonObject], Content | None]]] = {
     "unsupported": _unsupported,
     "unknown": _unsupported,  # its spelling until 2022
 }
+_BESIDE: Final = (*_MEDIA, "location", "contacts", "order")
+_NOTHING_SHOWN: Final = frozenset({"unsupported", "unknown", "errors", "media_placeholder"})
 _SHOWN: Final[tuple[str, ...]] = (*_MEDIA, "edit", *_READERS)
 """The names of types, each of which is the name of a part, too."""
 _ANSWERS: Final[dict[str, Callable[[JsonObject, JsonObject], Content | None]]] = {

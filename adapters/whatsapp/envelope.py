@@ -8,7 +8,7 @@ where a change concerns all of its numbers (templates, reviews, alerts).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,10 +22,13 @@ from bridge.adapters.whatsapp.value import FIELDS, narrow, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, NOTHING, OBJECT
 from bridge.errors import Unreadable
-from bridge.model import Event, JsonValue, Notice, Party
+from bridge.model import Event, JsonValue, Notice
+from bridge.model.frozen import changer
 
 _BODY: Final = frozenset({"object", "entry"})
 _CHANGE: Final = frozenset({"field", "value"})
+_of_account: Final[Callable[..., Scope]] = changer(Scope, "account")
+_of_number: Final[Callable[..., Scope]] = changer(Scope, "account", "business")
 
 
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
@@ -45,7 +48,7 @@ def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> l
 
     def translate_entry(entry: JsonObject, number: int) -> list[Event]:
         place = ("entry", number, "changes")
-        within = _scope(scope, identifier(entry.get("id")), scope.business)
+        within = _of_account(scope, identifier(entry.get("id")))
         events = read_each(
             within,
             entry.get("changes"),
@@ -97,17 +100,4 @@ def _number_scope(value: JsonValue, scope: Scope) -> Scope:
         metadata = mapping(told.get("metadata")) or mapping(told.get("recipient"))
         account = identifier(metadata.get("phone_number_id")) or scope.account
         party = business_by(phone(metadata.get("display_phone_number")))
-    return _scope(scope, account, party)
-
-
-def _scope(scope: Scope, account: str | None, business: Party) -> Scope:
-    return build.scope(
-        source=scope.source,
-        channel=scope.channel,
-        account=account,
-        business=business,
-        received_at=scope.received_at,
-        body=scope.body,
-        narrow=scope.narrow,
-        unread=scope.unread,
-    )
+    return _of_number(scope, account, party)

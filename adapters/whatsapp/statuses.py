@@ -92,7 +92,8 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     word = required_text(item, "status")
     if not word:
         raise Unreadable("status", "not a status")
-    if word.lower() == DELETED:
+    told_as = word.strip().lower()
+    if told_as == DELETED:
         return build.message(
             source=scope.source,
             channel=scope.channel,
@@ -110,7 +111,7 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
             content=build.deletion(message_id=message_id),
             owned=value.owned,
         )
-    status = _STATUSES.get(word.lower(), _UNKNOWN)
+    status = _STATUSES.get(told_as, _UNKNOWN)
     return build.status_change(
         source=scope.source,
         channel=scope.channel,

@@ -64,6 +64,7 @@ _ARRAYS: Final[dict[str, _TranslateItem]] = {
 _ITEMS: Final = frozenset({*_ARRAYS, "errors", "history", "standby"})
 _THREAD: Final = frozenset({"id"})
 _METADATA: Final = frozenset({"display_phone_number", "phone_number_id"})
+_NESTED: Final = frozenset({dict, list})
 _KNOWN: Final = frozenset({*_ITEMS, "messaging_product", "metadata", "contacts"})
 PARTS: Final = frozenset({*_KNOWN, "control_passed", "control_taken"})
 """The names in a value by which one is recognised."""
@@ -203,7 +204,7 @@ def _without_messages(thread: JsonValue) -> JsonValue:
 def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[Notice]:
     """Yield a notice for each part that nothing above is made for."""
     for name, told in part.items():
-        if told in NOTHING:
+        if name in _KNOWN or told in NOTHING:
             continue
         if name == CALLS:
             for call in calls_in({**part, "statuses": None}):
@@ -211,7 +212,7 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
         elif name == GROUPS:
             for group in items_alone(part, GROUPS):
                 yield of_group(_beside(name, group[name], scope), group, scope)
-        elif name not in _KNOWN:
+        else:
             yield _beside(name, told, scope)
     if part is value:
         metadata = part.get("metadata")
@@ -220,7 +221,7 @@ def _leftovers(part: JsonObject, scope: Scope, value: JsonObject) -> Iterable[No
         if (
             type(metadata) is not dict
             or not metadata.keys() <= _METADATA
-            or any(type(name) in (dict, list) for name in metadata.values())
+            or not _NESTED.isdisjoint(map(type, metadata.values()))
         ):
             yield _beside("metadata", metadata, scope)
 

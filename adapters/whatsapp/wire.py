@@ -87,6 +87,8 @@ def first_error(errors: JsonValue) -> ProviderError | None:
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
     """
+    if errors is None:  # as nearly always
+        return None
     told = several(errors)
     error = next((each for each in told if type(each) is dict and each), None)
     if error is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.cli import config as configuration
-from bridge.cli.config import ConfigOption
+from bridge.cli.options import ServerConfig
 from bridge.cli.terminal import Exit, refuse_existing, say
 from bridge.errors import ConfigurationError, Problem
 
 
-def backup(file: Path, /, *, config: ConfigOption = None) -> int:
+def backup(file: Path, /, *, config: ServerConfig = None) -> int:
     """Copy the journal into a file, while the server runs or not.
 
     The copy is consistent, checked, and for you alone to read (mode 600). It is the journal of
@@ -23,8 +23,6 @@ def backup(file: Path, /, *, config: ConfigOption = None) -> int:
     ----------
     file
         Where to write the copy.
-    config
-        The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     from bridge.installed import journal_of, read_journal
     from bridge.journal.protocol import FileJournal

@@ -5,7 +5,6 @@ While a server runs, it alone writes to its journal.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -46,7 +45,7 @@ def connect(config: ConfigOption) -> Client:
     from bridge.settings import load_admin
 
     path = configuration.find(config, or_example=True)
-    settings = load_admin(path, os.environ)
+    settings = load_admin(path)
     if not settings.enabled:
         problem = Problem("admin.enabled", "is false, so no command can ask it", file=str(path))
         raise ConfigurationError((problem,))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 from cyclopts import Parameter
 
 from bridge.cli import config as configuration
-from bridge.cli.config import ConfigOption
+from bridge.cli.options import ServerConfig
 from bridge.cli.terminal import Exit, UsageError, counted, say
 from bridge.errors import ConfigurationError, JournalError, Problem
 
@@ -24,7 +24,7 @@ def importing(
     file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
-    config: ConfigOption = None,
+    config: ServerConfig = None,
 ) -> int:
     """Take an export into the configured journal, while no server has it open.
 
@@ -37,8 +37,6 @@ def importing(
     ----------
     file
         What `bridge export` wrote; standard input if left out.
-    config
-        The configuration; by default $BRIDGE_CONFIG, then ./config.toml.
     """
     from bridge.installed import journal_of, read_journal
 

@@ -304,25 +304,31 @@ def _announce(
             },
         )
         return
-    say(f"incs-bridge {version} is listening on {url} (Ctrl-C stops it)")
+    _say(f"incs-bridge {version} is listening on {url} (Ctrl-C stops it)")
     for name, address in callbacks.items():
-        say(f"  adapter     {name}: {address}")
-    say(f"  journal     {journal}")
+        _say(f"  adapter     {name}: {address}")
+    _say(f"  journal     {journal}")
     for each in bridge.bus.subscribers:
         if each.name in (NAME, FOLLOWER) and each.name not in waiting:
             continue  # the bridge's own
         entry = settings.subscribers.get(each.name)
         function = name_of(each.function) if entry is None else entry.use
         words = f"{_wanted(each)} → {function}{waiting.get(each.name, '')}"
-        say(f"  subscriber  {each.name}: {words}")
-    say(f"  admin       {admin_url or 'disabled'}{_inspector(settings)}")
+        _say(f"  subscriber  {each.name}: {words}")
+    _say(f"  admin       {admin_url or 'disabled'}{_inspector(settings)}")
     sample = _sample(bridge)
     if sample is not None and settings.path is not None:
         is_default = settings.path.absolute() == configuration.DEFAULT.absolute()
         config = "" if is_default else f" --config {settings.path}"
         elsewhere = f" --url {url}" if is_elsewhere else ""
-        say("Next, in another terminal:")
-        say(f"  bridge trigger {sample}{config}{elsewhere}")
+        _say("Next, in another terminal:")
+        _say(f"  bridge trigger {sample}{config}{elsewhere}")
+
+
+def _say(text: str) -> None:
+    """Tell people, if there are any: a server runs where nobody can read it, too."""
+    with suppress(AttributeError, OSError, ValueError):
+        say(text)
 
 
 def _inspector(settings: Settings) -> str:

@@ -18,14 +18,17 @@ class Attempt:
     `tries` counts those that failed before it. `replayed` says that somebody asked for the
     event again, so that this subscriber may have taken it before; its key tells. `begun` says that
     a try before this one noted that it had begun (`Delivery.note_begun`), and may have had effect.
+    `is_new` says that the event came in this life of the process, so that no other has tried it.
     """
 
     tries: int = 0
     replayed: bool = False
     begun: bool = False
+    is_new: bool = attrs.field(default=False, eq=False)
 
 
 FIRST: Final = Attempt()
+NEW: Final = Attempt(is_new=True)
 attempt: Final[ContextVar[Attempt]] = ContextVar("attempt", default=FIRST)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Final, Self
 
 from bridge.clock import SYSTEM_CLOCK, Clock
-from bridge.delivery.attempt import FIRST, Later
+from bridge.delivery.attempt import FIRST, NEW, Attempt, Later
 from bridge.delivery.failures import Failures
 from bridge.delivery.gathering import Gathered
 from bridge.delivery.holding import Holding
@@ -47,7 +48,8 @@ class Delivery:
     `policy.timeout` limits what is awaited; a plain function runs in a thread that cannot be
     interrupted, and keeps its conversation until it returns. From its timeout on, the journal holds
     what waits for it, so that nothing else does. The delivery of a plain receiver has no dead
-    letters. With `pauses`, users' messages in paused conversations are passed over.
+    letters. With `pauses`, users' messages in paused conversations are passed over. `new_after`,
+    which may be set, is the position beyond which what comes has come in this life of the process.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Delivery:
         pauses: Pauses | None = None,
     ) -> None:
         self.name = name
+        self.new_after = math.inf
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
         self._cursor = cursor
         self._progress = Progress(cursor)
@@ -103,6 +106,7 @@ class Delivery:
         self._is_verbose = False
         self._is_at_end = True  # as far as it is known
         self._batch: deque[Entry] = deque()
+        self._expected: dict[str, str] = {}  # keys, and the lanes of their events
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
         self._busy = 0
@@ -192,6 +196,11 @@ class Delivery:
         await self._moved.wait()
 
     @property
+    def is_stopped(self) -> bool:
+        """Return whether the subscriber asked for nothing more."""
+        return self._is_stopped
+
+    @property
     def held_lanes(self) -> int:
         """Return how many conversations wait for a retry."""
         return self._lanes.waiting
@@ -205,19 +214,38 @@ class Delivery:
         """Note durably that the function begins with what cannot be undone.
 
         If the process ends before the function does, `Attempt.begun` tells the next try. For the
-        function alone, after it has waited for something. Raises `JournalError`.
+        function alone, after it has waited for something. Raises `JournalError`, and `TimeoutError`
+        where it took so long that it was given up.
         """
-        await self._holding.note_begun(self._lanes.by_name[lane_of(event)], event)
+        await self._holding.note_begun(self._lanes.by_name.get(lane_of(event)), event)
 
     def has_begun(self, event: Event) -> None:
         """Note the same of an event that says so itself, which is durable already."""
         self._begun[event.key] = False
 
-    def is_free(self, lane: str) -> bool:
-        """Return whether an event of a conversation that is appended now has its turn at once."""
-        few = len(self._progress.under_way) + self._lanes.waiting < 2 * self._policy.concurrency
-        is_next = few and self._is_at_end and lane not in self._lanes.by_name
-        return is_next and not self._draining.is_set()
+    def expect(self, event: Event) -> bool:
+        """Return whether an event that is about to be appended has its turn as soon as it is.
+
+        Then it counts as under way until it is taken, or until `expect_no_more`.
+        """
+        lane, expected = lane_of(event), self._expected
+        ahead = len(self._progress.under_way) + self._lanes.waiting + len(expected)
+        if (
+            ahead >= 2 * self._policy.concurrency
+            or self._batch
+            or not self._is_at_end
+            or self._cursor.reached < self.new_after  # what is left of an earlier life
+            or lane in self._lanes.by_name
+            or lane in expected.values()
+            or self._draining.is_set()
+        ):
+            return False
+        expected[event.key] = lane
+        return True
+
+    def expect_no_more(self, event: Event) -> None:
+        """Take note that an event has not been appended."""
+        self._expected.pop(event.key, None)
 
     async def wake(self, *, at_once: bool = False) -> None:
         """Look for held entries again, as after a dead letter was given back.
@@ -303,6 +331,7 @@ class Delivery:
         self._progress.taken_up_to = entry.position
         if self._pauses is not None and isinstance(entry.event, self._pauses.heeded):
             self._pauses.note(entry.event)
+        self._expected.pop(entry.event.key, None)
         if not self._wants(entry.event):
             return
         lane = self._lanes.by_name.get(entry.lane)
@@ -310,7 +339,7 @@ class Delivery:
             self._lanes.gather(entry)
         elif lane is None:
             try:
-                running = self._runner.begin(entry.event, FIRST)
+                running = self._runner.begin(entry.event, self._first(entry))
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
                 self._after(self._lanes.busy_with(entry), entry, error)
             else:
@@ -347,7 +376,7 @@ class Delivery:
             return
         entry = lane.entries[0]
         try:
-            running = self._runner.begin(entry.event, FIRST)
+            running = self._runner.begin(entry.event, self._first(entry))
         except BaseException as error:  # noqa: BLE001 - as in _take
             self._after(lane, entry, error)
         else:
@@ -355,6 +384,9 @@ class Delivery:
                 self._after(lane, entry, None)
             else:
                 self._follow(lane, entry, running)
+
+    def _first(self, entry: Entry) -> Attempt:
+        return NEW if entry.position > self.new_after else FIRST
 
     def _follow(self, lane: Lane, entry: Entry, running: Running) -> None:
         """Go on with the lane when a function has ended."""

@@ -31,6 +31,7 @@ from bridge.model.masking import mask_phones_in
 from bridge.observer import Result
 from bridge.raised import described, is_a, kind_of
 from bridge.settings import DeliverySettings
+from bridge.throttle import Throttle
 
 _HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 # Their texts quote neither the event nor what was sent, so that a log may tell them; an account may
@@ -57,6 +58,7 @@ class Failures:
     function: Callable[[Event], object]
     policy: DeliverySettings
     clock: Clock
+    _throttle: Throttle = attrs.field(factory=lambda: Throttle(_log))
 
     def result_of(self, error: BaseException | None, tries: int) -> Result | None:
         """Return what an attempt means after so many tries; None: it has not come to an end."""
@@ -126,7 +128,10 @@ class Failures:
         now = self.clock.time()
         begun = later.begun or (held.retry.begun and not later.counted)
         retry = attrs.evolve(held.retry, due_at=now + later.seconds, begun=begun)
-        if not later.counted:
+        if not later.counted:  # once in a while for each reason, as it may be so for thousands
+            level = logging.WARNING if later.begun else logging.INFO
+            told = f"{self.who} holds events back: {later}"
+            self._throttle.log(level, told, subscriber=self.subscriber)
             return retry
         key = held.entry.event.key
         _log.warning(

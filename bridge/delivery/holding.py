@@ -47,9 +47,13 @@ class Holding:
     begun: dict[str, bool] = attrs.field(factory=dict)
     overdue: int = 0
 
-    async def note_begun(self, lane: Lane, event: Event) -> None:
+    async def note_begun(self, lane: Lane | None, event: Event) -> None:
         """See `Delivery.note_begun`."""
-        held = lane.trying or Held(entry=lane.entries[0])
+        held = None if lane is None else lane.trying
+        if lane is not None and held is None and lane.entries:
+            held = Held(entry=lane.entries[0])
+        if lane is None or held is None or held.entry.event.key != event.key:
+            raise TimeoutError(f"{event.key} was given up before it began")
         self.begun[event.key] = True
         retry = attrs.evolve(held.retry, begun=True, due_at=self.clock.time())
         noted = Held(entry=held.entry, retry=retry)

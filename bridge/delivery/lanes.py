@@ -107,7 +107,16 @@ class Lanes:
             self.waiting += 1
 
     def wake(self, waiting: Mapping[str, float | None], *, at_once: bool) -> None:
-        """Let lanes for which the journal holds something have their turn when that is due."""
+        """Let lanes for which the journal holds something have their turn when that is due.
+
+        Those for which it holds nothing any more, as after a purge, have theirs now.
+        """
+        for lane in self.by_name.values():
+            is_soon = lane.is_parked or lane.gathers_until is not None
+            if lane.timer is not None and lane.name not in waiting and not is_soon:
+                lane.timer.cancel()
+                lane.timer = None
+                self.enqueue(lane)
         for name, due_at in waiting.items():
             lane = self.get(name)
             self.mark_held(lane)

@@ -29,7 +29,7 @@ class Progress:
         self._cursor = cursor
         self.under_way: OrderedDict[int, int] = OrderedDict()
         self.size = 0
-        self._saving = asyncio.Lock()
+        self._saving: asyncio.Event | None = None  # set when those who wait may look again
         self._begun = 0
         self._told = 0
         self._saved_position = cursor.position
@@ -111,39 +111,48 @@ class Progress:
         journal is being told wait for the next time, which is one for all of them.
         """
         asked = self._begun
-        async with self._saving:
+        while self._saving is not None:  # all who wait look again in one turn of the loop
+            await self._saving.wait()
             if self._told > asked:
                 return
-            self._begun += 1
-            self.changed.clear()
-            position = next(iter(self.under_way), self.taken_up_to + 1) - 1
-            held, released, dead = self._held, self._released, self._dead
-            ended, self._ended = self._ended, []
-            is_told = position == self._saved_position == self._cursor.position
-            if is_told and not (held or released or dead):
-                self._told = self._begun
-                self._let_go(ended)
-                return
-            self._held, self._released, self._dead = {}, set(), []
-            settlement = Settlement(
-                position=position,
-                held=tuple(held.values()),
-                released=tuple(released),
-                dead=tuple(dead),
-            )
-            try:
-                await self._cursor.settle(settlement)
-            except BaseException:
-                # Not told: tell it again, together with what has come since.
-                self._held = held | self._held
-                self._released |= released
-                self._dead = dead + self._dead
-                self._ended = ended + self._ended
-                self.changed.set()
-                raise
-            self._saved_position = position
+        self._saving = asyncio.Event()
+        try:
+            await self._save()
+        finally:
+            self._saving.set()
+            self._saving = None
+
+    async def _save(self) -> None:
+        self._begun += 1
+        self.changed.clear()
+        position = next(iter(self.under_way), self.taken_up_to + 1) - 1
+        held, released, dead = self._held, self._released, self._dead
+        ended, self._ended = self._ended, []
+        is_told = position == self._saved_position == self._cursor.position
+        if is_told and not (held or released or dead):
             self._told = self._begun
             self._let_go(ended)
+            return
+        self._held, self._released, self._dead = {}, set(), []
+        settlement = Settlement(
+            position=position,
+            held=tuple(held.values()),
+            released=tuple(released),
+            dead=tuple(dead),
+        )
+        try:
+            await self._cursor.settle(settlement)
+        except BaseException:
+            # Not told: tell it again, together with what has come since.
+            self._held = held | self._held
+            self._released |= released
+            self._dead = dead + self._dead
+            self._ended = ended + self._ended
+            self.changed.set()
+            raise
+        self._saved_position = position
+        self._told = self._begun
+        self._let_go(ended)
 
     def _let_go(self, ended: list[int]) -> None:
         for position in ended:

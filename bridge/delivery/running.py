@@ -421,8 +421,14 @@ class _Coroutine(Coroutine[Any, Any, None]):
 
     def _step(self, resume: Callable[[Any], object], value: object) -> object:
         error = None
+        run = self._context.run
         try:
-            waits_for = self._context.run(self._resume, resume, value)
+            try:
+                waits_for, result = run(resume, value), None
+            except StopIteration as end:
+                waits_for, result = _NOTHING, end.value
+            if result is not None:
+                waits_for = run(self.begin, lambda _: result, None)
         except BaseException as raised:  # noqa: BLE001 - it is the function's
             waits_for, error = _NOTHING, raised
         if forks.count != self._forks:
@@ -434,13 +440,6 @@ class _Coroutine(Coroutine[Any, Any, None]):
         del self.task, self._ended, self._context
         ended(error)
         raise StopIteration
-
-    def _resume(self, resume: Callable[[Any], object], value: object) -> object:
-        try:
-            return resume(value)
-        except StopIteration as end:
-            result = end.value
-        return self.begin(lambda _: result, None)
 
 
 def _coroutine_of(result: object) -> Coroutine[Any, Any, object] | None:

@@ -246,6 +246,8 @@ def _fault_of(function: object, *, in_transaction: bool) -> str | None:
     if not callable(function):
         return f"expected a function, found {found(function)}"
     inner = plain(function)
+    if isinstance(inner, type):
+        return "this is a class, of which each event would only make another; give an instance"
     called = getattr(inner, "__call__", None)  # noqa: B004 - an object's own call
     for each in (inner, called):
         if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):

@@ -111,15 +111,17 @@ class Idle:
     def _add(self, new: Connection) -> None:
         self._of_peer.setdefault(new.client, {})[new] = None
         self._count += 1
+        new.is_counted = True
         self._waiting[new] = None
 
     def gone(self, connection: Connection) -> None:
         """Count a connection no more, if it was counted."""
-        mine = self._of_peer.get(connection.client, {})
-        if connection not in mine:
+        if not connection.is_counted:
             return
+        connection.is_counted = False
         self._count -= 1
         self._waiting.pop(connection, None)
+        mine = self._of_peer[connection.client]
         del mine[connection]
         if not mine:
             del self._of_peer[connection.client]
@@ -130,7 +132,7 @@ class Idle:
 
     def ends(self, connection: Connection) -> None:
         """Note that a connection waits for its next request."""
-        if connection in self._of_peer.get(connection.client, ()):
+        if connection.is_counted:
             self._waiting[connection] = None
 
 
@@ -149,6 +151,7 @@ class Connection(web.RequestHandler):
         "_write_timeout",
         "client",
         "is_answering",
+        "is_counted",
     )
 
     def __init__(self, server: web.Server, settings: ServerSettings, idle: Idle) -> None:
@@ -167,6 +170,7 @@ class Connection(web.RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
         self._to_be_read: asyncio.TimerHandle | None = None
         self.is_answering = False
+        self.is_counted = False
         self.client: Address | None = None
         """Who is at the other end, which may be a proxy."""
 

@@ -429,14 +429,15 @@ class _Configured(Member):
     ) -> tuple[Event, ...]:
         """Return the events of a body as those of a trust domain.
 
-        The body stands for those that must not come out.
+        The body stands for those that must not come out. One is stale that is dated too far back
+        to be new; an import may be.
         """
         publishes_stale = of_any_age or self.publishes_stale
         placed: list[Event] = []
         faults: set[str] = set()
         for event in events:
-            is_stale = self._is_stale(event)
-            reply_until = self._window_of(event)
+            is_old = event.received_at - event.occurred_at > self.max_age
+            is_stale = is_old and not _is_imported(event)
             fault = self._fault(event)
             if is_stale and not publishes_stale:
                 age = self.max_age.total_seconds()
@@ -444,17 +445,13 @@ class _Configured(Member):
             if fault is not None:
                 faults.add(fault)
                 continue
-            moved = in_domain(event, domain, reply_until=reply_until)
+            moved = in_domain(event, domain, reply_until=self._window_of(event))
             placed.append(evolved(moved, stale=True) if is_stale else moved)
         if faults:
             reason = "; ".join(sorted(faults))
             unread = self.unread(verified.payload, verified.received_at, reason)
             placed.append(in_domain(unread, domain))
         return tuple(placed)
-
-    def _is_stale(self, event: Event) -> bool:
-        """Return whether an event is dated too far back to be new; an import may be."""
-        return event.received_at - event.occurred_at > self.max_age and not _is_imported(event)
 
     def _fault(self, event: Event) -> str | None:
         """Return why an event must not come out, or None."""
@@ -466,16 +463,10 @@ class _Configured(Member):
 
     def _window_of(self, event: Event) -> datetime | None:
         """Return until when a user's message may be answered freely, where that is limited."""
-        if (
-            not isinstance(event, Message)
-            or event.origin is not _USER
-            or isinstance(event.content, _SILENT)
-        ):
-            return None
         window = self.windows.get(event.channel)
-        if window is None:
+        if window is None or not isinstance(event, Message) or event.origin is not _USER:
             return None
-        return event.occurred_at + window.open
+        return None if isinstance(event.content, _SILENT) else event.occurred_at + window.open
 
     def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
         """Return the event that keeps a whole body, to be parsed again."""

@@ -37,6 +37,11 @@ def current() -> str | None:
     return f"r{request_id:010x}" if isinstance(request_id, int) else request_id
 
 
+def use(request_id: str | None) -> None:
+    """Call by this id what happens from now on in this context, or with None by one of its own."""
+    _current.set(request_id)
+
+
 @contextmanager
 def using(request_id: str | None) -> Iterator[None]:
     """Call what happens in the block by this id; for those who take requests themselves.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
 from typing import Final, cast
 
@@ -34,7 +34,6 @@ from bridge.journal.protocol import Health
 from bridge.settings import ServerSettings
 from bridge.settings.wording import base_url, no_listener
 
-_UNNAMED: Final[AbstractContextManager[None]] = nullcontext()
 _TO_CANCEL: Final = 0.05  # seconds
 _SETTLING: Final = 3
 """Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
@@ -116,14 +115,14 @@ def _handler(
                 name, tail = _place(request.path)
                 if name is None:
                     return _ending(request, web_response(await _other(request, intake)))
-            client, named = connection.client, _UNNAMED
+            client = connection.client
             if trusted:
                 client = client_of(request, settings)
-                named = request_id.using(request_id.told_by_proxy(request, trusted))
-            with named:
-                response = await respond(
-                    request, intake, settings, name, memory, tail=tail, client=client
-                )
+                # Each request has a context of its own, which ends with it.
+                request_id.use(request_id.told_by_proxy(request, trusted))
+            response = await respond(
+                request, intake, settings, name, memory, tail=tail, client=client
+            )
             if response is ACKNOWLEDGED and acknowledgement.suits(request):
                 return acknowledgement
             return _ending(request, web_response(response))

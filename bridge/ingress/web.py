@@ -125,35 +125,35 @@ async def respond(
     Never raises a `BridgeError`. Where a body was not read to its end, nobody knows where the
     next request begins: then the response ends the connection.
     """
-
-    def callback(body: bytes) -> Callback:
-        return _new_callback(
-            method=request.method,
-            tail=tail.strip("/"),
-            headers=request.headers,
-            query=request.query if "?" in request.raw_path else _NO_QUERY,
-            body=body,
-            received_at=datetime.now(UTC),
-            client=client,
-        )
-
     is_read = False
     try:
         body = _at_hand(request, settings.max_body)
         if body is not None:
             is_read = True
-            return await intake.receive(name, callback(body))
-        intake.admit(name, callback(b""))
+            return await intake.receive(name, _callback(request, body, tail, client))
+        intake.admit(name, _callback(request, b"", tail, client))
         with Room(memory) as room:
             body = await _body(request, settings, room)
             is_read = True
-            return await intake.receive(name, callback(body))
+            return await intake.receive(name, _callback(request, body, tail, client))
     except BodyRefused as error:
         intake.refuse(name, error)
         return _closing(response_to(error))
     except BridgeError as error:
         response = response_to(error)
         return response if is_read else _closing(response)
+
+
+def _callback(request: web.BaseRequest, body: bytes, tail: str, client: Address | None) -> Callback:
+    return _new_callback(
+        method=request.method,
+        tail=tail.strip("/"),
+        headers=request.headers,
+        query=request.query if "?" in request.raw_path else _NO_QUERY,
+        body=body,
+        received_at=datetime.now(UTC),
+        client=client,
+    )
 
 
 def _closing(response: Response) -> Response:

@@ -6,6 +6,7 @@ Some messages are about another message, or name it, and do not say themselves w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 import attrs
@@ -145,6 +146,15 @@ def of_its_user(message: Message, ledger: Ledger) -> Message:
     user = other.recipient if other.direction is _OUTBOUND else other.sender
     side = "recipient" if message.direction is _OUTBOUND else "sender"
     return evolved(message, **{side: user}, conversation=other.conversation)
+
+
+def time_of(event: Event, ledger: Ledger) -> datetime:
+    """Return the time whose names an event tells: that of the message which it is about."""
+    content = getattr(event, "content", None)
+    if not isinstance(event, Message) or not isinstance(content, Deletion | Edit | Reaction):
+        return event.occurred_at
+    other = _known_message(event, message_key(event.channel, content.message_id), ledger)
+    return event.occurred_at if other is None else min(event.occurred_at, other.occurred_at)
 
 
 def tells_user(message: Message) -> bool:

@@ -1,4 +1,6 @@
-"""Under which keys a change of consent, or of who answers, is known: by each name of its user.
+"""Under which keys a change of consent, of who answers, or of a user's id is known.
+
+Consent and who answers: by each name of the user.
 
 The key of such a change is made of the name that a callback tells, phone or user id. Where the
 journal knows that both are one user, what they tell is one change.
@@ -14,7 +16,7 @@ import attrs
 
 from bridge.journal import untimed
 from bridge.journal.ledger import Ledger, User
-from bridge.model import ConsentChange, Handover
+from bridge.model import ConsentChange, Handover, Message, System, SystemKind
 from bridge.model.frozen import evolved
 from bridge.model.keys import event_key, folded, hour_of, is_untimed
 
@@ -40,6 +42,18 @@ def of_user(change: Change, user: User, ledger: Ledger) -> tuple[Change, Sequenc
             change = evolved(change, key=untimed.state_of(known.event, change))
             break
     return change, () if ledger.knows(name) else (name,)
+
+
+def names_of_change(message: Message) -> Sequence[str]:
+    """Return the key of a change of a user's id by both ids, whichever callback tells it."""
+    content = message.content
+    if type(content) is not System or content.change is not SystemKind.USER_ID:
+        return ()
+    if not content.previous or not content.current or content.previous == content.current:
+        return ()
+    text = f"{content.previous}/{content.current}"
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return (event_key("system/of", message.channel, digest),)
 
 
 def _word(change: Change) -> tuple[object, ...]:

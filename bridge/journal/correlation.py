@@ -38,6 +38,7 @@ from bridge.model import (
     Notice,
     Origin,
     StatusChange,
+    System,
     Text,
     Unsupported,
 )
@@ -154,6 +155,8 @@ def _keys_of(event: Event) -> tuple[str, ...]:
     elif type(event.content) is Deletion and event.intent is None:
         # A status tells it by what was deleted. What we ask for may fail, and be asked for anew.
         others = (*others, deletion_key(event.channel, event.content.message_id))
+    elif type(event.content) is System:
+        others = (*others, *changes.names_of_change(event))
     return (event.key, *(tracks.in_domain(event, other) for other in others))
 
 
@@ -186,7 +189,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
     ):
         return None
     lane = message.conversation.id
-    if not identity.is_settled(message, ledger) or ledger.queue(lane) is not None:
+    if ledger.queue(lane) is not None or not identity.is_settled(message, ledger):
         return None
     ledger.claim(key)
     return True, ((message, lane),)

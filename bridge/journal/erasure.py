@@ -46,7 +46,7 @@ class Subject:
         others = dict(self.others)
         conversations = set(self.conversations)
         for record in records:
-            if isinstance(record, User) and any(name in self.names for name in record.identities):
+            if isinstance(record, User) and any(name in self.names for name in _known_by(record)):
                 domain = _domain_of(record)
                 others[domain] = _spelled((*others.get(domain, ()), *record.identities))
                 conversations |= {*record.conversations.values()}
@@ -76,7 +76,7 @@ class Subject:
         """Return whether a record tells of the subject."""
         names = self._names_in(_domain_of(record))
         if isinstance(record, User):
-            return any(name in record.identities for name in names)
+            return any(name in _known_by(record) for name in names)
         if isinstance(record, Latest):  # which names nobody
             return False
         where = record.conversation
@@ -91,6 +91,11 @@ class Subject:
 
 def _spelled(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for name in names for each in spellings(name)))
+
+
+def _known_by(user: User) -> Iterable[str]:
+    """Return a user's names; one who has none any more had the phones that have gone to others."""
+    return user.identities or user.left
 
 
 def _domain_of(record: Record) -> str:

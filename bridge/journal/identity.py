@@ -12,13 +12,13 @@ somebody else. So has one from which somebody writes after its user changed to a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import attrs
 
 from bridge.journal import terms
-from bridge.journal.ledger import Ledger, User
+from bridge.journal.ledger import Ledger, User, opened
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -44,7 +44,6 @@ _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
-_opened: Final[Callable[..., User]] = changer(User, "reply_until")
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
@@ -74,7 +73,7 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
 
     Its user is known there by all names that it tells, or by none of them until now, and by no
     phone that it leaves out, and nothing was told of the message before. False leaves it to
-    `settle`, and so is whatever tells of a change of names.
+    `settle`, and so is whatever tells of a change of names, or of whose turn it is.
     """
     where, party, account = message.conversation, message.sender, message.account or ""
     said = (
@@ -98,19 +97,22 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         found = ledger.find(name)
         if found is None:
             # The phone may have been told while the message could not be shown.
-            return party.phone is not None and _is_new(message, first, name, ledger)
+            user = _begun(message, first, name, ledger) if party.phone is not None else None
+            if user is not None:
+                ledger.note_settled(where.id, said, user)
+            return user is not None
         if type(found) is not User or not _is_as_said(found, first, message):
             return False
         user = found
-    if message.key in user.unshown or message.received_at.timestamp() > user.seen + _DAY:
+    if (
+        message.key in user.unshown
+        or message.received_at.timestamp() > user.seen + _DAY
+        or not message.owned
+        or account in user.owned
+    ):
         return False
-    now, until = user, message.reply_until
-    if until is not None and (seconds := until.timestamp()) > user.reply_until.get(account, 0.0):
-        now = _opened(user, {**user.reply_until, account: seconds})
-    if not message.owned or account in user.owned:
-        now = terms.told(message, now, account)
-    if now is not user:
-        ledger.save(now)
+    until = message.reply_until
+    now = user if until is None else ledger.open(user, account, until)
     if now is not user or not is_noted:
         ledger.note_settled(where.id, said, now)
     return True
@@ -130,18 +132,20 @@ def _is_as_said(user: User, first: str, message: Message) -> bool:
     )
 
 
-def _is_new(message: Message, first: str, name: str, ledger: Ledger) -> bool:
+def _begun(message: Message, first: str, name: str, ledger: Ledger) -> User | None:
     """Remember the user of a message by the name of the first identity and by others.
 
     Not if one of these is known.
     """
+    if not message.owned:
+        return None
     party = message.sender
     has_ids = party.user_id is not None or party.parent_user_id is not None
     identities = identities_of(message, party) if has_ids else (first,)
     others = [name_by(message.domain, message.channel, each) for each in identities[1:]]
     for each in others:
         if ledger.find(each) is not None:
-            return False
+            return None
     at, account, until = message.received_at.timestamp(), message.account or "", message.reply_until
     user = _new_user(
         name=name,
@@ -149,18 +153,16 @@ def _is_new(message: Message, first: str, name: str, ledger: Ledger) -> bool:
         seen=at,
         identities=identities,
         conversations={account: message.conversation.id},
-        identified=(account,) if has_ids else (),
+        identified=() if party.user_id is None else (account,),
         reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
     )
-    if not message.owned:
-        user = terms.told(message, user, account)
     ledger.save(user)
     for each in others:
         if each != name:
             ledger.tie(each, user)
-    return True
+    return user
 
 
 def _has_both(user: User, party: Party) -> bool:
@@ -220,7 +222,7 @@ def heard(event: Event, user: User, account: str) -> User:
     if until is not None:
         seconds = until.timestamp()
         if seconds > user.reply_until.get(account, 0.0):
-            user = _opened(user, {**user.reply_until, account: seconds})
+            user = opened(user, {**user.reply_until, account: seconds})
     if account in user.owned or not getattr(event, "owned", True) or type(event) in _WORDS:
         user = terms.told(event, user, account)
     return user
@@ -297,6 +299,12 @@ def name_of_former(conversation: str) -> str:
     return f"{name}/former/{account}"
 
 
+def name_before(conversation: str, phone: str) -> str:
+    """Return the name of whoever had a phone before the user of a conversation."""
+    name, account = name_of(conversation)
+    return f"{name}/before/{account}/{folded(phone)}"
+
+
 def user_of(event: Event) -> Party | None:
     """Return the party of an event that is not the business, if it names one."""
     if type(event) is Message:
@@ -361,6 +369,17 @@ def phones_before(change: System) -> Sequence[str]:
     told = (
         change.before.phone if change.before is not None else None,
         identity_in(change.previous),
+    )
+    return phones_of([each for each in told if each is not None])
+
+
+def phones_after(change: System) -> Sequence[str]:
+    """Return the phone that a change of number tells as the one from then on."""
+    if change.change is not SystemKind.NUMBER:
+        return ()
+    told = (
+        change.after.phone if change.after is not None else None,
+        identity_in(change.current),
     )
     return phones_of([each for each in told if each is not None])
 

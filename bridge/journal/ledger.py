@@ -8,7 +8,8 @@ domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -18,7 +19,7 @@ import orjson
 from bridge.journal.reading import read_event
 from bridge.model import Conversation, ConversationKind, Event, Status
 from bridge.model.codec import encode
-from bridge.model.frozen import quick_init
+from bridge.model.frozen import changer, quick_init
 
 _NONE: Final[Mapping[str, Any]] = {}
 
@@ -95,6 +96,10 @@ class User:
     granted: Mapping[str, Word]
     left: Mapping[str, float | None] = _NONE
     unshown: tuple[str, ...] = ()
+
+
+opened: Final[Callable[..., User]] = changer(User, "reply_until")
+"""Make a user's record with other windows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -185,6 +190,13 @@ class Ledger(Protocol):
 
     def save(self, record: Record) -> None:
         """Keep a record under its own name."""
+        ...
+
+    def open(self, user: User, account: str, until: datetime) -> User:
+        """Note until when a user may be written to, and return the record as it is then.
+
+        That follows from the message that the append publishes, so it may be written later.
+        """
         ...
 
     def tie(self, name: str, to: Record) -> None:

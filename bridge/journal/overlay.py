@@ -13,11 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from bridge.journal.ledger import Known, Latest, Ledger, Queue, Record, Settled, Track, User
+from bridge.journal.ledger import (
+    Known,
+    Latest,
+    Ledger,
+    Queue,
+    Record,
+    Settled,
+    Track,
+    User,
+    opened,
+)
 from bridge.journal.waiting import Published
 from bridge.model import Event
 
@@ -32,6 +43,8 @@ SIZE: Final = 16
 _DOMAINS: Final = 256  # whose hashes are cached
 _NAMES: Final = 8192  # whose digests are cached
 _SETTLED: Final = 8192  # conversations of which it is noted whose they are
+MOST_TIES: Final = 8
+"""How many names lead to each other at most: a user who is joined to another one adds one."""
 _blank: Final = blake2b(digest_size=SIZE).copy  # in less time than a new one takes
 _number: Final = int.from_bytes
 
@@ -192,10 +205,11 @@ class Overlay(Ledger, Generic[Id]):
             if own in self.missing:
                 return None
             found = self.stored_record(own)
-        if found is None or isinstance(found, _RECORDS):
-            return found
-        found = self.records.get(found) or self.stored_record(found)
-        return found if isinstance(found, _RECORDS) else None
+        for _ in range(MOST_TIES):
+            if found is None or isinstance(found, _RECORDS):
+                return found
+            found = self.records.get(found) or self.stored_record(found)
+        return None
 
     def save(self, record: Record) -> None:
         """See `Ledger.save`."""
@@ -203,6 +217,15 @@ class Overlay(Ledger, Generic[Id]):
         if type(record) is User and (own not in self.missing or own in self.records):
             self.unsettle(record)  # else nothing has been noted of somebody new
         self._change(self.records, own, record)
+
+    def open(self, user: User, account: str, until: datetime) -> User:
+        """See `Ledger.open`."""
+        seconds = until.timestamp()
+        if seconds <= user.reply_until.get(account, 0.0):
+            return user
+        user = opened(user, {**user.reply_until, account: seconds})
+        self.save(user)
+        return user
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""

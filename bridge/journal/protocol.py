@@ -20,7 +20,6 @@ from typing import Any, Protocol, Self, final, runtime_checkable
 import attrs
 import orjson
 
-from bridge.errors import Problem
 from bridge.journal.ledger import Record
 from bridge.journal.query import Query
 from bridge.journal.start import Start as Start  # noqa: PLC0414 - a part of the protocol
@@ -28,7 +27,6 @@ from bridge.journal.states import State
 from bridge.model import Event
 from bridge.model.frozen import quick_init
 from bridge.model.masking import mask_phones_in
-from bridge.settings import JournalSettings
 
 
 @final
@@ -436,47 +434,6 @@ class Journal(Engine, Protocol):
         if found is None:
             return False
         return await self.replay((found.entry.position,), found.subscriber) == 1
-
-
-class EngineModule(Protocol):
-    """The module in which an entry point of the group `bridge.journals` finds its `JournalClass`.
-
-    To import it must not import the client of a database: a journal is configured and checked
-    more often than it is made. Where that client is missing, to import it raises
-    `ModuleNotFoundError`. `Settings` is an attrs class of the keys in `[journal.NAME]`, beside
-    those that all engines share.
-    """
-
-    Settings: type[attrs.AttrsInstance]
-
-    def check(
-        self,
-        settings: JournalSettings,
-        /,
-        *,
-        local: Callable[[Path, int], Sequence[Problem]],
-    ) -> Sequence[Problem]:
-        """Look, without opening or changing anything, whether opening would succeed.
-
-        Return what needs attention all the same. Raises `ConfigurationError` with the keys of
-        `[journal]` that are to blame. `local` checks the journal that `JournalClass.from_settings`
-        makes with its own `local`.
-        """
-        ...
-
-
-class JournalClass(Protocol):
-    """What an entry point of the group `bridge.journals` names; its name is the engine's."""
-
-    def from_settings(
-        self, settings: JournalSettings, /, *, local: Callable[[Path, int], Journal]
-    ) -> Journal:
-        """Return a journal that is not open yet; `settings.own` is an instance of `Settings`.
-
-        `local` makes another journal, on this machine, from its path and its largest size: an
-        engine whose servers may be away keeps events there meanwhile, and no longer than needed.
-        """
-        ...
 
 
 @runtime_checkable

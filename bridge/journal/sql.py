@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final
 
-import attrs
-
-from bridge.journal.dialect import WIDTH, Dialect, Row, read_entry
+from bridge.journal.dialect import WIDTH, Row
 from bridge.journal.erasure import Subject
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.protocol import (
@@ -28,14 +26,10 @@ from bridge.journal.protocol import (
 )
 from bridge.journal.query import MOST, Query
 from bridge.journal.states import State
-
-T = TypeVar("T")
+from bridge.journal.walking import Walking
 
 _PAGE: Final = 1000
 _STATES_PAGE: Final = 100  # each may be large
-_STEP: Final = 5000  # positions at most that a search looks at in one go
-_ROWS_PER_MATCH: Final = 4  # in the first step of a filter; each one after it is twice as long
-_CLOCK_SET_BACK: Final = 3600  # seconds by which a clock may have been, or be apart from another
 _LAG_COUNTED: Final = 10_000
 _HELD_AGAIN: Final = (
     "ON CONFLICT (subscriber, position) "
@@ -43,36 +37,8 @@ _HELD_AGAIN: Final = (
 )
 
 
-@attrs.frozen
-class Span:
-    """Positions beyond `after`, up to and including `last`."""
-
-    after: int
-    last: int
-
-
-def steps(span: Span, query: Query, stride: int = 1) -> Iterator[Span]:
-    """Cut a span into pieces, in the query's order; whoever wants few reads little."""
-    after, last = span.after, span.last
-    size = min(stride * query.limit * (_ROWS_PER_MATCH if query.is_filtered else 1), _STEP)
-    while after < last:
-        if query.newest_first:
-            piece = Span(max(after, last - size), last)
-            last = piece.after
-        else:
-            piece = Span(after, min(after + size, last))
-            after = piece.last
-        yield piece
-        size = min(size * 2, _STEP)
-
-
-class SqlJournal(Journal):
-    """The part of a journal that asks its tables.
-
-    A statement names its values as `:name`, and tables as `$.table`.
-    """
-
-    _dialect: Dialect
+class SqlJournal(Walking, Journal):
+    """The part of a journal that asks its tables."""
 
     @property
     def owner(self) -> str:
@@ -80,14 +46,11 @@ class SqlJournal(Journal):
         return ""
 
     @abstractmethod
-    async def _rows(
-        self, statement: str, make: Callable[[Row], T], **values: object
-    ) -> Sequence[T]:
-        """Return what is made of each row. Raises `JournalError`."""
-
-    @abstractmethod
     async def _change(self, *statements: str, **values: object) -> int:
-        """Run statements as one; return how many rows the first one concerns; raises likewise."""
+        """Run statements as one, and return how many rows the first one concerns.
+
+        Raises `JournalError`.
+        """
 
     @abstractmethod
     async def _erase_waiting(self, whom: Subject) -> int:
@@ -116,62 +79,6 @@ class SqlJournal(Journal):
 
         async for page in self._walk(query, query.needles, is_match):
             yield page
-
-    async def _walk(
-        self, query: Query, needles: Sequence[Sequence[bytes]], is_match: Callable[[Entry], bool]
-    ) -> AsyncGenerator[Sequence[Entry]]:
-        """Give the entries of a query's span and conversation that match, in short steps."""
-        dialect = self._dialect
-        values: dict[str, object] = {}
-        conditions = ["position > :first", "position <= :last", "event IS NOT NULL"]
-        if query.conversation is not None:
-            conditions.append("lane = :lane")
-            values["lane"] = dialect.write_lane(query.conversation)
-        for alternatives in needles:
-            names = [
-                f"needle{number}" for number in range(len(values), len(values) + len(alternatives))
-            ]
-            values |= zip(names, alternatives, strict=True)
-            conditions.append(f"({' OR '.join(dialect.holds.format(f':{n}') for n in names)})")
-        statement = (
-            f"SELECT {dialect.columns} FROM $.entries WHERE {' AND '.join(conditions)} "  # noqa: S608
-            f"ORDER BY position {'DESC' if query.newest_first else 'ASC'}"
-        )
-
-        def make(row: Row) -> Entry | None:
-            entry = self._entry(row)
-            return entry if is_match(entry) else None
-
-        for span in steps(await self._span_of(query), query, dialect.stride):
-            found = await self._rows(statement, make, first=span.after, last=span.last, **values)
-            yield [entry for entry in found if entry is not None]
-
-    async def _span_of(self, query: Query) -> Span:
-        """Return where a query's entries can be."""
-        ((first, last),) = await self._rows(
-            # Each by itself is a look at one end of the table; both at once may walk over it.
-            "SELECT (SELECT min(position) FROM $.entries), (SELECT max(position) FROM $.entries)",
-            tuple,
-        )
-        if first is None:
-            return Span(0, 0)
-        after = max(query.after, first - 1)
-        if query.before is not None:
-            last = min(last, query.before - 1)
-        if query.since is not None:
-            oldest, high = int(query.since.timestamp()) - _CLOCK_SET_BACK, last
-            while after < high:  # halving, for the first that was appended then or later
-                middle = (after + high) // 2 + 1
-                found = await self._rows(
-                    "SELECT at FROM $.entries WHERE position >= :at ORDER BY position LIMIT 1",
-                    tuple,
-                    at=middle,
-                )
-                if not found or found[0][0] >= oldest:
-                    high = middle - 1
-                else:
-                    after = middle
-        return Span(after, last)
 
     async def known(self) -> AsyncGenerator[Sequence[bytes]]:
         """See `Journal.known`."""
@@ -257,9 +164,6 @@ class SqlJournal(Journal):
         ):
             yield page
             after = page[-1].entry.position
-
-    def _entry(self, row: Row) -> Entry:
-        return read_entry(row, self._dialect.read_lane)
 
     def _held(self, row: Row) -> Held:
         retry = row[WIDTH]

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from bridge.journal import terms
+from bridge.journal import about, terms
 from bridge.journal.identity import (
     change_of,
     heard,
@@ -19,10 +19,12 @@ from bridge.journal.identity import (
     identity_in,
     ids_of,
     left_at,
+    name_before,
     name_by,
     name_of,
     name_of_former,
     open_group,
+    phones_after,
     phones_before,
     phones_of,
     user_of,
@@ -35,6 +37,7 @@ from bridge.model import (
     Direction,
     Event,
     Message,
+    Party,
     StatusChange,
     System,
     Typing,
@@ -46,6 +49,9 @@ Joined: TypeAlias = tuple[str, str, str]
 """An account, a conversation of it that ends, and the one that goes on in its place."""
 
 _DAY: Final = 86_400.0
+_SECOND: Final = 1.0  # to which providers tell when a message was written
+_SKEW: Final = 60.0  # seconds by which a provider's clock and ours may differ
+_MOST_BEFORE: Final = 16  # users who had one phone, one after another
 _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
@@ -75,6 +81,10 @@ def settle(
     name = known_as or name_by(event.domain, event.channel, identities[0])
     user = ledger.find(name)
     joined: Sequence[Joined] = ()
+    if is_direct and known_as is None and isinstance(user, User) and identities[1:] == ():
+        late = _late(event, identities[0], user, conversation, ledger)
+        if late is not None:
+            return late
     if not (
         isinstance(user, User)
         and (identities == user.identities or all(each in user.identities for each in identities))
@@ -84,7 +94,8 @@ def settle(
         and (not user.left or party is None or party.phone not in user.left)
         and (type(event) is not Message or type(event.content) is not System)
     ):  # seldom
-        told = _told(event=event, identities=identities, ids=ids_of(party), account=account, at=at)
+        ids = _ids_told(event, party, ledger)
+        told = _told(event=event, identities=identities, ids=ids, account=account, at=at)
         direct = conversation if is_direct else None
         if user is None and known_as is None and len(identities) == 1:  # nobody had the name
             user = told.begin(name, direct, ledger)
@@ -120,38 +131,70 @@ class _Told:
         self, direct: Conversation | None, ledger: Ledger, known_as: str | None
     ) -> tuple[User | None, Sequence[Joined]]:
         """Return the user who has all of the names, and what has been joined for it."""
+        owners = self._owners(ledger)
+        late = [each for each in phones_of(self.identities) if self._is_late(each, owners)]
+        if late:
+            return self._without(late).learn(direct, ledger, known_as)
         found: dict[str, User] = {}
         last: User | None = None  # who had the phone
         names = self._names()
-        for name in names:
+        for identity, name in zip(self.identities, names, strict=True):
             user = ledger.find(name)
-            if isinstance(user, User) and self._is_anothers(user):
+            if isinstance(user, User) and self._is_anothers(user, identity, owners):
                 last = self._let_go(user, ledger)
             elif isinstance(user, User):
                 found[user.name] = user
         if len(found) > 1 and (taken := self._taken(found.values())):
-            others = tuple(each for each in self.identities if each not in taken)
-            return attrs.evolve(self, identities=others).learn(direct, ledger, known_as)
+            return self._without(taken).learn(direct, ledger, known_as)
         user = ledger.find(known_as) if known_as is not None else None
         if isinstance(user, User):
-            if not self._is_anothers(user) and (
-                _is_answer(self.event) or not self._has_other_phone(user)
-            ):
+            if not self._is_anothers(
+                user, self.identities[0] if self.identities else "", owners
+            ) and (_is_answer(self.event) or not self._has_other_phone(user)):
                 found[user.name] = user
             elif isinstance(self.event, StatusChange):
                 return user, ()  # of the user whom the message went to, whoever has read it
         if found:
-            return self._join(found.values(), direct, ledger)
+            user, joined = self._join(found.values(), direct, ledger)
+            self._follow(user, last, ledger)
+            return user, joined
         if not self.identities:
             return None, ()
-        if direct is None or last is None or not _is_of(direct, last, ledger):
-            return self.begin(names[0], direct, ledger), ()
         phone = self.identities[0]
-        own = self.ids[0] if self.ids else f"{phone}~{left_at(last, phone) or 0:.0f}"
-        direct = _moved(direct, f"{direct.id.removesuffix(phone)}{own}")
-        user = self.begin(names[0], direct, ledger)
-        ledger.tie(name_of(direct.id)[0], user)
+        gone = None if last is None else left_at(last, phone)
+        if direct is None or gone is None or not direct.id.endswith(f":{phone}"):
+            user = self.begin(names[0], direct, ledger)
+        else:  # the phone's conversation is of those who had it before, in every account
+            direct = self._apart(direct, gone)
+            user = self.begin(names[0], direct, ledger)
+            ledger.tie(name_of(direct.id)[0], user)
+        self._follow(user, last, ledger)
         return user, ()
+
+    def _without(self, phones: Sequence[str]) -> _Told:
+        others = tuple(each for each in self.identities if each not in phones)
+        return attrs.evolve(self, identities=others)
+
+    def _owners(self, ledger: Ledger) -> Sequence[User]:
+        """Return the users who are known by the ids that are told."""
+        if not self.ids or change_of(self.event) is not None:
+            return ()
+        found = (
+            ledger.find(name_by(self.event.domain, self.event.channel, each)) for each in self.ids
+        )
+        return [each for each in found if isinstance(each, User)]
+
+    def _is_late(self, phone: str, owners: Sequence[User]) -> bool:
+        """Return whether one of these users had a phone when an event was, and then left it."""
+        gone = (left_at(each, phone) for each in owners)
+        return any(each is not None and self._occurred_at <= each for each in gone)
+
+    def _follow(self, user: User, last: User | None, ledger: Ledger) -> None:
+        """Remember who had the phones that are told before this user."""
+        for conversation in user.conversations.values() if last is not None else ():
+            for phone in phones_of(self.identities):
+                if last is not None and left_at(last, phone) is not None:
+                    ledger.tie(name_before(conversation, phone), last)
 
     def begin(self, name: str, direct: Conversation | None, ledger: Ledger) -> User:
         """Return the record of somebody who is not known yet, under this name."""
@@ -200,20 +243,37 @@ class _Told:
         event = self.event
         return [name_by(event.domain, event.channel, identity) for identity in self.identities]
 
-    def _is_anothers(self, user: User) -> bool:
+    def _is_anothers(self, user: User, identity: str, owners: Sequence[User] = ()) -> bool:
         """Return whether this is a user with another user id than the one that is told.
 
-        Or one who gave up the phone that is told before somebody wrote from it.
+        Or one who gave up the phone that is told before somebody wrote from it, and one who has it
+        from whom it is told with the user id to whom it has come back. A change of number to it
+        tells so as well, where the phone was known before that.
         """
-        if any(each in user.identities for each in self.ids) or change_of(self.event) is not None:
+        change = change_of(self.event)
+        if change is not None:
+            return identity in phones_after(change) and self._had_before(user, identity, change)
+        if any(each in user.identities for each in self.ids):
             return False
         if self.ids and self.account in user.identified:
+            return True
+        if any(left_at(each, identity) is not None for each in owners):
             return True
         gone = left_at(user, self.identities[0]) if self.identities else None
         return (
             gone is not None
             and self._occurred_at > gone
             and (bool(self.ids) or _is_by_user(self.event))
+        )
+
+    def _had_before(self, user: User, phone: str, change: System) -> bool:
+        """Return whether a user had a phone before somebody else changed to it."""
+        told = [each for each in self.identities if each != phone]
+        return (
+            folded(phone) in map(folded, user.identities)
+            and user.since + _SKEW < self._occurred_at
+            and not any(each in user.identities for each in told)
+            and not any(left_at(user, each) is not None for each in phones_before(change))
         )
 
     def _taken(self, users: Iterable[User]) -> Sequence[str]:
@@ -245,22 +305,38 @@ class _Told:
         return bool(phones and told) and not phones & told
 
     def _let_go(self, user: User, ledger: Ledger) -> User:
-        """Take the phone that is told from a user who had it before, and return that user."""
+        """Take the phone that is told from a user who had it before, and return that user.
+
+        The record has a name of its own from then on, which no other user can come to have.
+        """
         ledger.unsettle(user)
-        gone = {folded(each) for each in self.identities}
-        kept = tuple(each for each in user.identities if folded(each) not in gone)
-        if kept:
-            name = name_by(self.event.domain, self.event.channel, kept[0])
-            self._save(attrs.evolve(user, name=name, identities=kept), ledger)
-            for conversation in user.conversations.values():
-                ledger.tie(name_of_former(conversation), attrs.evolve(user, name=name))
+        told = {folded(each) for each in self.identities}
+        kept = tuple(each for each in user.identities if folded(each) not in told)
+        latest = self._occurred_at - _SECOND
+        gone = {
+            each: min(left_at(user, each) or latest, latest)
+            for each in phones_of(user.identities)
+            if folded(each) in told
+        }
+        former = [name_of_former(each) for each in user.conversations.values()]
+        names = former or [
+            name_by(self.event.domain, self.event.channel, each) for each in kept[:1]
+        ]
+        if names:
+            name = user.name if user.name in former else names[0]
+            left = dict([*user.left.items(), *gone.items()][-_MOST_IDENTITIES:])
+            user = attrs.evolve(user, name=name, identities=kept, left=left)
+            self._save(user, ledger)
+            for each in former:
+                if each != name:
+                    ledger.tie(each, user)
         return user
 
     def _keep(self, user: User, direct: Conversation | None, ledger: Ledger) -> User:
         """Add what is told to a user's record."""
         conversations, identified = user.conversations, user.identified
         if direct is not None and self.account not in conversations:
-            conversations = {**conversations, self.account: direct.id}
+            conversations = {**conversations, self.account: self._own(direct, user, ledger)}
         change = change_of(self.event)
         if change is not None:
             if not self._tells_new_id(change, user):
@@ -278,6 +354,23 @@ class _Told:
         )
         self._save(user, ledger)
         return user
+
+    def _own(self, direct: Conversation, user: User, ledger: Ledger) -> str:
+        """Return the id of a user's conversation, which is not that of who had the phone before."""
+        former = ledger.find(name_of_former(direct.id))
+        if not isinstance(former, User) or former.name == user.name:
+            return direct.id
+        apart = self._apart(direct, left_at(former, direct.id.rpartition(":")[2]) or 0.0).id
+        name = name_of(apart)[0]
+        if name != user.name:
+            ledger.tie(name, user)
+        return apart
+
+    def _apart(self, direct: Conversation, gone: float) -> Conversation:
+        """Return a conversation apart from that of who had the phone, and left it at that time."""
+        phone = direct.id.rpartition(":")[2]
+        own = self.ids[0] if self.ids else f"{phone}~{gone:.0f}"
+        return attrs.evolve(direct, id=f"{direct.id.removesuffix(phone)}{own}")
 
     def _tells_new_id(self, change: System, user: User) -> bool:
         """Return whether a change says by which user id the user goes from now on."""
@@ -324,20 +417,69 @@ class _Told:
 _told: Final = builder(_Told)
 
 
+def _ids_told(event: Event, party: Party | None, ledger: Ledger) -> Sequence[str]:
+    """Return the ids by which users are told apart.
+
+    That of a parent alone is the user's beside the own one, which is not told; it tells users
+    apart only where it is somebody's already.
+    """
+    ids = ids_of(party)
+    if party is None or party.user_id is not None or not ids:
+        return ids
+    known = ledger.find(name_by(event.domain, event.channel, ids[0]))
+    return ids if isinstance(known, User) else ()
+
+
+def _late(
+    event: Event, identity: str, user: User, conversation: Conversation, ledger: Ledger
+) -> tuple[Conversation, User, Sequence[Joined]] | None:
+    """Return whose an event is that tells of a time when somebody else had the phone.
+
+    It tells nothing new of that user but the terms.
+    """
+    then = _had_then(event, identity, user, conversation, ledger)
+    if then is user:
+        return None
+    account = event.account or ""
+    now = heard(event, then, account)
+    if now is not then:
+        ledger.save(now)
+    return _moved(conversation, then.conversations[account]), now, ()
+
+
+def _had_then(
+    event: Event, identity: str, user: User, conversation: Conversation, ledger: Ledger
+) -> User:
+    """Return who had a phone when an event was: its user now, or one of those before.
+
+    Whoever is not known by the conversation that a phone makes has it from somebody else.
+    """
+    account = event.account or ""
+    own = user.conversations.get(account)
+    if own is None or own == conversation.id or change_of(event) is not None:
+        return user
+    at = about.time_of(event, ledger).timestamp()
+    is_prompt = at + _SKEW > event.received_at.timestamp()
+    if is_prompt and at > user.since and not user.left:  # as most are: nothing is read for them
+        return user
+    then = user
+    for _ in range(_MOST_BEFORE):
+        found = ledger.find(name_before(then.conversations[account], identity))
+        gone = left_at(found, identity) if isinstance(found, User) else None
+        if not isinstance(found, User) or gone is None or at > gone:
+            return then
+        if account not in found.conversations:
+            return user
+        then = found
+    return then
+
+
 def _is_answer(event: Event) -> bool:
     """Return whether a provider answered with it whom a message of ours goes to.
 
     The number may be another one than we gave, which is how the user will come.
     """
     return isinstance(event, StatusChange) and event.id_space == OURS
-
-
-def _is_of(conversation: Conversation, last: User, ledger: Ledger) -> bool:
-    """Return whether a conversation is of somebody who had its phone before."""
-    return (
-        conversation.id in last.conversations.values()
-        or ledger.find(name_of_former(conversation.id)) is not None
-    )
 
 
 def _is_by_user(event: Event) -> bool:

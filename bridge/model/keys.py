@@ -30,9 +30,8 @@ from bridge.model.frozen import changer
 
 E = TypeVar("E", bound=Event)
 
-_PLACE: Final = ("domain", "key", "conversation")
 _moved: Final = changer(Conversation, "id")
-_answerable: Final = changer(Message, *_PLACE, "reply_until")
+_answerable: Final = changer(Message, "domain", "key", "conversation", "reply_until")
 _UNKNOWN: Final = Status.UNKNOWN
 _STATUS: Final = "status"
 _WORDS: Final = (Message.kind, _STATUS)
@@ -212,7 +211,7 @@ def in_domain(event: E, domain: str, *, reply_until: datetime | None = None) -> 
         return moved
     conversation = _moved(conversation, f"{domain}/{conversation.id}")
     if reply_until is None:
-        moved = changer(cls, *_PLACE)(event, domain, key, conversation)
+        moved = changer(cls, "domain", "key", "conversation")(event, domain, key, conversation)
     else:
         moved = _answerable(event, domain, key, conversation, reply_until)
     return moved
@@ -263,20 +262,24 @@ def _is_long(value: str | None) -> bool:
 
 
 def _brevity(cls: type[Event]) -> Callable[[Event], bool]:
-    """Return a function that returns whether all ids of an event of this class are short."""
+    """Return a function that returns whether all ids of an event of this class are short.
+
+    So they are where all of them together are; and what is ASCII has a byte for each letter.
+    """
     fields = attrs.fields_dict(cls)
+    ids = [f"event.{name} or ''" for name in _NAMES if name in fields]
+    if "aliases" in fields:
+        ids.append("''.join(event.aliases)")
     parts = {"conversation": ("id", "provider_id"), "reply_to": ("message_id",)}
     parts |= dict.fromkeys(_PARTIES, _OF_A_PARTY)
-    is_short = f"((it := {{}}.{{}}) is None or len(it) <= {_SHORT})"
-    tests = [is_short.format("event", name) for name in _NAMES if name in fields]
-    if "aliases" in fields:
-        tests.append(f"(not event.aliases or max(map(len, event.aliases)) <= {_SHORT})")
-    for name, ids in parts.items():
+    for name, of_part in parts.items():
         if name in fields:
-            of_part = " and ".join(is_short.format("part", each) for each in ids)
-            tests.append(f"((part := event.{name}) is None or ({of_part}))")
+            part = f"(part := event.{name})"
+            for each in of_part:
+                ids.append(f"'' if {part} is None else part.{each} or ''")
+                part = "part"
     function: Callable[[Event], bool] = eval(  # noqa: S307 - made of our own field names
-        f"lambda event: {' and '.join(tests)}"
+        f"lambda event: len(ids := ''.join(({', '.join(ids)}))) <= {MAX_ID} and ids.isascii()"
     )
     return function
 

@@ -11,7 +11,7 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from importlib import metadata
@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import Final
 
 import attrs
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -69,6 +69,31 @@ _JOURNAL: Final = "(journal)"  # in the place of a subscriber, none of which has
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
+_COUNTERS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "requests": ("Callbacks by adapter and by what became of them.", ("adapter", "outcome")),
+    "events": (
+        "Events that came in callbacks and are kept, repeated ones included.",
+        ("kind", "channel"),
+    ),
+    "duplicates": ("Events that were known already and were not published again.", ("adapter",)),
+    "delivery_tries": (
+        "Tries to hand an event to a subscriber; after a dead one no other follows.",
+        ("subscriber", "result"),
+    ),
+    "task_deaths": (
+        (
+            "Tasks of the bridge's own that ended and were replaced: a bug, or code that cancels "
+            "tasks which are not its own."
+        ),
+        ("subscriber",),
+    ),
+    "operations": (
+        "What operators changed, took out or were refused (a request), and what became of it.",
+        ("action", "outcome"),
+    ),
+}
+
+
 def _outcome_of(error: BaseException) -> CallbackOutcome:
     match error:
         case NotAuthentic():
@@ -111,12 +136,9 @@ class Metrics(Observer):
 
     def __init__(self) -> None:
         # Plain dicts on one event loop: the client library's own counters take locks.
-        self._requests: Counter[tuple[str, ...]] = Counter()
-        self._events: Counter[tuple[str, ...]] = Counter()
-        self._duplicates: Counter[tuple[str, ...]] = Counter()
-        self._tries: Counter[tuple[str, ...]] = Counter()
-        self._deaths: Counter[tuple[str, ...]] = Counter()
-        self._operations: Counter[tuple[str, ...]] = Counter()
+        self._counts: Mapping[str, Counter[tuple[str, ...]]] = {
+            name: Counter() for name in _COUNTERS
+        }
         self._appends = [0] * (len(_BUCKETS) + 1)
         self._append_seconds = 0.0
         self._channels: set[str] = set()
@@ -128,7 +150,7 @@ class Metrics(Observer):
 
     def _taken(self, adapter: str, error: BaseException | None) -> None:
         outcome = _ACCEPTED if error is None else _outcome_of(error)
-        self._requests[adapter, outcome] += 1
+        self._counts["requests"][adapter, outcome] += 1
         self._sources[adapter].note(error)
 
     def append(self, details: AppendDetails, /) -> Around:
@@ -145,8 +167,8 @@ class Metrics(Observer):
             channel = event.channel
             if channel not in self._channels:
                 channel = self._told_apart(channel)
-            self._events[event.kind, channel] += 1
-        self._duplicates[details.adapter,] += details.appended.duplicates
+            self._counts["events"][event.kind, channel] += 1
+        self._counts["duplicates"][details.adapter,] += details.appended.duplicates
 
     def attempt(self, details: AttemptDetails, /) -> Around:
         """Count an attempt in the end, by what became of it."""
@@ -154,11 +176,11 @@ class Metrics(Observer):
 
     def _attempted(self, details: AttemptDetails, _: BaseException | None) -> None:
         if details.result is not None:
-            self._tries[details.subscriber, details.result] += 1
+            self._counts["delivery_tries"][details.subscriber, details.result] += 1
 
     def died(self, subscriber: str, /) -> Around:
         """Count a task of the bridge's own that ended."""
-        self._deaths[subscriber,] += 1
+        self._counts["task_deaths"][subscriber,] += 1
         return None
 
     def operation(self, details: OperationDetails, /) -> Around:
@@ -166,7 +188,7 @@ class Metrics(Observer):
         return After(partial(self._operated, details))
 
     def _operated(self, details: OperationDetails, error: BaseException | None) -> None:
-        self._operations[details.action, details.outcome(error)] += 1
+        self._counts["operations"][details.action, details.outcome(error)] += 1
 
     def _told_apart(self, channel: str) -> str:
         if len(self._channels) >= _CHANNELS:
@@ -180,7 +202,8 @@ class Metrics(Observer):
 
     def failures(self, subscriber: str) -> int:
         """Return how many tries of a subscriber have failed since the start."""
-        return self._tries[subscriber, Result.FAILED] + self._tries[subscriber, Result.DEAD]
+        tries = self._counts["delivery_tries"]
+        return tries[subscriber, Result.FAILED] + tries[subscriber, Result.DEAD]
 
     async def render(self, operators: Operators) -> bytes:
         """Return everything in Prometheus's text format, subscribers as far as they are known."""
@@ -189,64 +212,26 @@ class Metrics(Observer):
             served = await operators.subscribers()
         except JournalError:
             served = ()
-        registry = CollectorRegistry(auto_describe=False)
         counted = self._counted(operators.adapters, [each.state.name for each in served], health)
-        registry.register(_Scrape((*counted, *_standing(health, served))))
-        return generate_latest(registry)
+        return generate_latest(_Scrape((*counted, *_standing(health, served))))
 
     def _counted(
         self, adapters: Iterable[str], subscribers: Iterable[str], health: Health
     ) -> Iterator[Metric]:
         # From zero on, since what is first seen as 1 has not risen for Prometheus.
-        requests: Counter[tuple[str, ...]] = Counter(
-            {(adapter, each): 0 for adapter in adapters for each in CallbackOutcome}
-        )
-        requests.update(self._requests)
-        deaths: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in subscribers})
-        deaths.update(self._deaths)
-        deaths[_JOURNAL,] = health.deaths
-        operations: Counter[tuple[str, ...]] = Counter(
-            {(action, outcome): 0 for action in ACTIONS for outcome in ("done", "failed")}
-        )
-        operations["request", "refused"] = 0
-        operations.update(self._operations)
-        yield _counter(
-            "bridge_requests",
-            "Callbacks by adapter and by what became of them.",
-            ("adapter", "outcome"),
-            requests,
-        )
-        yield _counter(
-            "bridge_events",
-            "Events that came in callbacks and are kept, repeated ones included.",
-            ("kind", "channel"),
-            self._events,
-        )
-        yield _counter(
-            "bridge_duplicates",
-            "Events that were known already and were not published again.",
-            ("adapter",),
-            self._duplicates,
-        )
-        yield _counter(
-            "bridge_delivery_tries",
-            "Tries to hand an event to a subscriber; after a dead one no other follows.",
-            ("subscriber", "result"),
-            self._tries,
-        )
-        yield _counter(
-            "bridge_task_deaths",
-            "Tasks of the bridge's own that ended and were replaced: a bug, or code that cancels "
-            "tasks which are not its own.",
-            ("subscriber",),
-            deaths,
-        )
-        yield _counter(
-            "bridge_operations",
-            "What operators changed, took out or were refused (a request), and what became of it.",
-            ("action", "outcome"),
-            operations,
-        )
+        known: Mapping[str, dict[tuple[str, ...], int]] = {
+            "requests": {(adapter, each): 0 for adapter in adapters for each in CallbackOutcome},
+            "task_deaths": {**{(name,): 0 for name in subscribers}, (_JOURNAL,): health.deaths},
+            "operations": {
+                **{(action, outcome): 0 for action in ACTIONS for outcome in ("done", "failed")},
+                ("request", "refused"): 0,
+            },
+        }
+        for name, (documentation, labels) in _COUNTERS.items():
+            counter = CounterMetricFamily(f"bridge_{name}", documentation, labels=labels)
+            for values, count in {**known.get(name, {}), **self._counts[name]}.items():
+                counter.add_metric(values, count)
+            yield counter
         append = HistogramMetricFamily(
             "bridge_append_seconds",
             "Time until the journal had made a callback's events durable, or had failed to.",
@@ -315,12 +300,3 @@ _GAUGES: Final[Sequence[tuple[str, str, str]]] = (
         "Events that a subscriber could not take, after the last of its tries.",
     ),
 )
-
-
-def _counter(
-    name: str, documentation: str, labels: Sequence[str], counts: Counter[tuple[str, ...]]
-) -> Metric:
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for values, count in counts.items():
-        family.add_metric(values, count)
-    return family

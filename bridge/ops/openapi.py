@@ -52,23 +52,29 @@ _OPTIONS: Final[Mapping[str, Schema]] = {
     "until": {**TEXT, "enum": [status.value for status in Status]},
     "dry_run": about(YES, "Return the `requests` that would go out, and send nothing."),
 }
+SEND_MESSAGE: Final[Mapping[str, Schema]] = {
+    **_NEEDED,
+    **_OPTIONS,
+    "text": TEXT,
+    "content": ref("Content"),
+}
+"""What a request to send a message holds."""
+
+SEND_FILE: Final[Mapping[str, Schema]] = {
+    **_NEEDED,
+    **_OPTIONS,
+    "caption": about({"type": ["string", "null"]}, "What to say with the file."),
+    "media": about(_MEDIA, "As what to show the file, by default as its type says."),
+}
+"""What stands beside a file to send."""
+
 _SENDING: Final[Mapping[str, Schema]] = {
     "Send": {
-        **object_of(_NEEDED, {**_OPTIONS, "text": TEXT, "content": ref("Content")}),
+        **object_of(_NEEDED, SEND_MESSAGE),
         **_CLOSED,
         "oneOf": [{"required": ["text"]}, {"required": ["content"]}],
     },
-    "SendFile": {
-        **object_of(
-            _NEEDED,
-            {
-                **_OPTIONS,
-                "caption": about({"type": ["string", "null"]}, "What to say with the file."),
-                "media": about(_MEDIA, "As what to show the file, by default as its type says."),
-            },
-        ),
-        **_CLOSED,
-    },
+    "SendFile": {**object_of(_NEEDED, SEND_FILE), **_CLOSED},
     "Sending": object_of(
         {
             "message_id": about(TEXT, "Our own id of the message."),

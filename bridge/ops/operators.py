@@ -424,6 +424,7 @@ class Operators:
         """Erase every event about a phone number or a user id; return how many there were."""
         with self.operation("purge", await in_thread(hashed, subject)) as details:
             details.count = await self.journal.purge(subject)
+            await self._wake(self._deliveries)
             return details.count
 
     async def export(self) -> AsyncIterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery.life import Life
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
-from bridge.errors import NotRunning, Unfetchable
+from bridge.errors import Unfetchable
 from bridge.journal.protocol import Journal
 from bridge.model import Content, Conversation, Event, Media, Message, Party
 from bridge.outbox.composing import Answering, Asking
@@ -214,15 +213,6 @@ class Conversations(Life):
         """End a conversation's pause, if there is one. Raises `NotRunning` and `JournalError`."""
         self._check_running()
         await self._pauses.resume(_id_of(conversation))
-
-    def _check_running(self) -> None:
-        if not self._is_running:
-            raise NotRunning("enter the bridge (`async with bridge:`) before it is used")
-        if asyncio.get_running_loop() is not self._loop:
-            raise NotRunning(
-                "the bridge runs in another event loop: an async function can use it, and a plain "
-                "one with `asyncio.run_coroutine_threadsafe` and that loop"
-            )
 
 
 def _id_of(conversation: Message | Conversation | str) -> str:

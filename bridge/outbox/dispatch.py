@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +20,6 @@ from bridge.delivery import Delivery
 from bridge.delivery.attempt import FIRST, Attempt, Later, current
 from bridge.delivery.subscriber import Subscriber
 from bridge.errors import ConfigurationError, JournalError, Unsendable
-from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Track
 from bridge.journal.protocol import Journal, SharedJournal
 from bridge.journal.tracks import in_domain, names_of
@@ -79,6 +79,7 @@ class Dispatch:
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, settings.doubt)
         self._run = ""
         self._tells_begun = False
+        self._new_after = math.inf
 
     @property
     def now(self) -> datetime:
@@ -90,6 +91,7 @@ class Dispatch:
         self._run = uuid4().hex
         is_alone = not isinstance(self.journal, SharedJournal)  # asked once: it takes long
         self._tells_begun = is_alone and self._settings.in_doubt == "send"
+        self._new_after = (await self.journal.follow()).position if is_alone else math.inf
         await self.client.__aenter__()
         return self
 
@@ -110,6 +112,11 @@ class Dispatch:
         )
         yield _Failures(name=FOLLOWER, function=self.follow, events=StatusChange, when_paused=True)
 
+    def serve_with(self, delivery: Delivery) -> None:
+        """Send with this delivery of the subscriber, until the bridge starts again."""
+        self.delivery = delivery
+        delivery.new_after = self._new_after
+
     @property
     def policy(self) -> DeliverySettings:
         """How the subscribers are served: what they wait for is a request."""
@@ -129,11 +136,17 @@ class Dispatch:
             or intent.not_before is not None
             or delivery is None
             or not self._tells_begun
-            or not delivery.is_free(lane_of(message))
+            or not delivery.expect(message)
         ):
             return message
         said: Message = _meant(message, intent=_begun(intent, begun_by=self._run))
         return said
+
+    def not_taken(self, message: Message) -> None:
+        """Take note that a message has not become durable, whatever it says of itself."""
+        said = message.intent is not None and message.intent.begun_by == self._run
+        if self.delivery is not None and said:
+            self.delivery.expect_no_more(message)
 
     # --- what follows a failure ----------------------------------------------------------
 
@@ -176,10 +189,13 @@ class Dispatch:
             return attempt
         if self.delivery is not None:
             self.delivery.has_begun(message)  # also where this try fails before anything is known
-        return attrs.evolve(attempt, begun=True)
+        return attrs.evolve(attempt, begun=True, is_new=False)
 
-    def _is_fresh(self, message: Message, attempt: Attempt) -> bool:
-        """Return whether nobody can have tried a message, which was taken in this life."""
+    def _says_begun(self, message: Message, attempt: Attempt) -> bool:
+        """Return whether a message says itself that it is begun with, and it is for the first time.
+
+        So where its first try waits in memory for its limit.
+        """
         return (
             attempt == FIRST and message.intent is not None and message.intent.begun_by == self._run
         )
@@ -189,7 +205,7 @@ class Dispatch:
         if intent is not None and intent.not_before is not None and intent.not_before > now:
             wait = (intent.not_before - now).total_seconds()
             raise Later(wait, "it is not time yet", counted=False, begun=attempt.begun)
-        if not self._is_fresh(message, attempt) and await self._doubts.has_gone(message, attempt):
+        if not attempt.is_new and await self._doubts.has_gone(message, attempt):
             return
         left = self._time_left(message, now)
         if left <= 0:
@@ -270,7 +286,7 @@ class Dispatch:
         self._doubts.end(message)
         if self.delivery is None:
             return
-        if self._is_fresh(message, attempt):
+        if self._says_begun(message, attempt):
             self.delivery.has_begun(message)
         elif not way.is_repeatable(message):
             await asyncio.sleep(0)  # the delivery knows what has waited

@@ -92,14 +92,14 @@ class Limits:
         pace = self._paces.get(account, self._pace)
         every = 0.0 if pace.rate is None else 1.0 / pace.rate
         gate = self._accounts.get(account) or self._accounts.setdefault(account, _Gate())
-        pair = self._pair(conversation, now)
-        pause = max(
-            gate.wait(now, every, max(pace.rate or 0.0, 1.0)),
-            pair.wait(now, pace.pair_every or 0.0, pace.pair_burst),
-        )
+        pause = gate.wait(now, every, max(pace.rate or 0.0, 1.0))
+        pair = self._pair(conversation, now) if pace.pair_every else self._pairs.get(conversation)
+        if pair is not None:  # else nothing holds the conversation back
+            pause = max(pause, pair.wait(now, pace.pair_every or 0.0, pace.pair_burst))
         if pause == 0.0:
             gate.enter(now, every)
-            pair.enter(now, pace.pair_every or 0.0)
+            if pair is not None:
+                pair.enter(now, pace.pair_every or 0.0)
         return pause
 
     def slow(self, account: str | None, seconds: float | None = None) -> float:

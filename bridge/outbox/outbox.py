@@ -206,12 +206,22 @@ class Outbox:
             await check_consent(messages[0], self.journal)
         if known is None and len(messages) == 1:
             messages = (self.dispatch.at_once(messages[0]),)
-        is_new = known is None and (await self.journal.append(messages)).duplicates == 0
+        is_new = known is None and await self._is_appended(messages)
         if not is_new and wish.key is not None:
             known = known or await self.journal.find(messages[0].key)
             if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
         return Sending(messages=messages, is_new=is_new, journal=self.journal, ways=self.ways)
+
+    async def _is_appended(self, messages: tuple[Message, ...]) -> bool:
+        """Append messages, and return whether all of them are new. Raises `JournalError`."""
+        is_new = False
+        try:
+            is_new = (await self.journal.append(messages)).duplicates == 0
+        finally:
+            if not is_new:
+                self.dispatch.not_taken(messages[0])
+        return is_new
 
 
 _REFUSALS: Final[Mapping[type[Unsendable], str]] = {

@@ -11,7 +11,6 @@ import attrs
 
 from bridge.adapter.signing import Secret
 from bridge.errors import ConfigurationError, Problem
-from bridge.settings import toml
 from bridge.settings.reader import Reader, text_of
 from bridge.settings.structure import between
 
@@ -74,9 +73,7 @@ def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSett
 
     Raises `ConfigurationError` with everything that is wrong.
     """
-    document = toml.parse(text_of(path), str(path))
-    only = {key: value for key, value in document.value.items() if key == "admin"}
-    reader = Reader(attrs.evolve(document, value=only), environ, path.parent)
+    reader = Reader(text_of(path), path, environ, only="admin")
     settings = reader.section("admin", AdminSettings)
     reader.finish()
     return settings

@@ -12,17 +12,14 @@ import attrs
 
 from bridge.errors import BridgeError
 from bridge.settings import toml
-from bridge.settings.reader import Reader, keys_of
+from bridge.settings.reader import Reader, keys_of, text_of
 from bridge.settings.tables import (
     AdapterEntry,
-    AdapterTable,
     DeliverySettings,
     JournalSettings,
-    JournalTable,
     NoSettings,
     Settings,
     SubscriberEntry,
-    SubscriberTable,
 )
 from bridge.settings.wording import unknown
 
@@ -45,14 +42,12 @@ def loads(
     `adapters` and `engines` are those that are installed, by name. Relative paths start from the
     directory of the file. Raises `ConfigurationError` with everything that is wrong.
     """
-    directory = Path() if path is None else path.parent
-    reader = Reader(toml.parse(text, None if path is None else str(path)), environ, directory)
-    tables = keys_of(Settings).keys() - {"path", "document"}
-    for key in reader.values.keys() - tables:
+    reader, tables = Reader(text, path, environ), keys_of(Settings)
+    for key in reader.values.keys() - tables.keys():
         reader.report((key,), unknown("key", key, tables))
     sections: dict[str, Any] = {
         name: reader.section(name, field.type)
-        for name, field in keys_of(Settings).items()
+        for name, field in tables.items()
         if field.type is not None and attrs.has(field.type) and name != "journal"
     }
     settings = Settings(
@@ -67,20 +62,12 @@ def loads(
     return settings
 
 
-def load_journal(
-    text: str,
-    environ: Mapping[str, str] = os.environ,
-    *,
-    engines: Mapping[str, Importer],
-    path: Path,
-) -> JournalSettings:
+def load_journal(path: Path, *, engines: Mapping[str, Importer]) -> JournalSettings:
     """Read `[journal]` alone: a copy of a journal takes no secret of an adapter's.
 
     Otherwise as for `loads`.
     """
-    document = toml.parse(text, str(path))
-    only = {key: value for key, value in document.value.items() if key == "journal"}
-    reader = Reader(attrs.evolve(document, value=only), environ, path.parent)
+    reader = Reader(text_of(path), path, os.environ, only="journal")
     settings = _journal(reader, engines)
     reader.finish()
     return settings
@@ -91,7 +78,7 @@ def _journal(reader: Reader, engines: Mapping[str, Importer]) -> JournalSettings
     path: toml.Path = ("journal",)
     table = dict(reader.table(reader.values.get("journal", {}), path))
     tables = {name: table.pop(name) for name in engines if isinstance(table.get(name), dict)}
-    common = reader.read(table, JournalTable, path, tuple(engines)) or JournalTable()
+    common = reader.read(table, JournalSettings, path, engines) or JournalSettings()
     own: attrs.AttrsInstance = NoSettings()
     for name in {common.engine: None, **tables}:
         is_chosen = name == common.engine
@@ -105,42 +92,39 @@ def _journal(reader: Reader, engines: Mapping[str, Importer]) -> JournalSettings
         else:
             settings = reader.read(tables.get(name, {}), cls, (*path, name))
             own = settings if is_chosen and settings is not None else own
-    return JournalSettings(**attrs.asdict(common, recurse=False), own=own)
+    return attrs.evolve(common, own=own)
 
 
 def _adapters(
     reader: Reader, adapters: Mapping[str, Importer]
 ) -> Iterator[tuple[str, AdapterEntry]]:
-    for path, common, own in _tables(reader, "adapters", AdapterTable):
-        table = reader.read(common, AdapterTable, path)
-        if table is None:
+    for path, common, own in _tables(reader, "adapters", AdapterEntry):
+        name = path[1]
+        entry = reader.read({"type": name, **common}, AdapterEntry, path, name=name, settings=None)
+        if entry is None:
             continue
-        kind = table.type or path[1]
         try:
-            cls = adapters[kind]()
+            cls = adapters[entry.type]()
         except KeyError:
-            key = (*path, "type") if table.type else path
-            reader.report(key, unknown("adapter", kind, adapters))
-            continue
+            key = (*path, "type") if "type" in common else path
+            reader.report(key, unknown("adapter", entry.type, adapters))
         except BridgeError as error:
             reader.report(path, str(error))
-            continue
-        settings = reader.read(own, cls, path, tuple(keys_of(AdapterTable)))
-        values = attrs.asdict(table, recurse=False) | {"type": kind}
-        yield path[1], AdapterEntry(**values, name=path[1], settings=settings)
+        else:
+            settings = reader.read(own, cls, path, keys_of(AdapterEntry))
+            yield name, attrs.evolve(entry, settings=settings)
 
 
 def _subscribers(
     reader: Reader, defaults: DeliverySettings
 ) -> Iterator[tuple[str, SubscriberEntry]]:
     for path, overrides, own in _tables(reader, "subscribers", DeliverySettings):
-        table = reader.read(own, SubscriberTable, path, tuple(keys_of(DeliverySettings)))
+        name = path[1]
+        entry = reader.read(own, SubscriberEntry, path, keys_of(DeliverySettings), name=name)
         delivery = reader.read(overrides, DeliverySettings, path)
-        if table is not None and delivery is not None:
+        if entry is not None and delivery is not None:
             changed = {key: getattr(delivery, key) for key in overrides}
-            delivery = attrs.evolve(defaults, **changed)
-            values = attrs.asdict(table, recurse=False)
-            yield path[1], SubscriberEntry(**values, name=path[1], delivery=delivery)
+            yield name, attrs.evolve(entry, delivery=attrs.evolve(defaults, **changed))
 
 
 def _tables(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
@@ -12,7 +13,7 @@ from bridge.adapter.signing import Secret
 from bridge.errors import BridgeError, ConfigurationError, Problem
 from bridge.settings import toml
 from bridge.settings.references import UNUSABLE, referenced, resolve
-from bridge.settings.structure import ARRAYS, TABLES, arms, expected, kind_of, misfit, read
+from bridge.settings.structure import ARRAYS, GIVEN, TABLES, arms, expected, kind_of, misfit, read
 from bridge.settings.wording import mismatch, unknown
 
 T = TypeVar("T")
@@ -32,22 +33,31 @@ def text_of(path: Path) -> str:
 def keys_of(cls: type[attrs.AttrsInstance]) -> dict[str, attrs.Attribute[Any]]:
     """Return the fields of a class by their keys in a table."""
     attrs.resolve_types(cls)
-    return {field.alias or field.name: field for field in attrs.fields(cls) if field.init}
+    return {
+        field.alias or field.name: field
+        for field in attrs.fields(cls)
+        if field.init and not GIVEN.keys() <= field.metadata.keys()
+    }
 
 
 class Reader:
     """Reads one document; `finish` raises everything that was wrong, in the document's order.
 
     Where a value is wrong, that is noted and `UNUSABLE` is read in its place, so that reading goes
-    on. Paths, defaults too, are relative to `directory`, where the document lies.
+    on. Paths, defaults too, are relative to the folder of the file at `path` that the text is from.
+    With `only`, one table is read: no secret of another is asked for.
     """
 
     def __init__(
-        self, document: toml.Document, environ: Mapping[str, str], directory: Path
+        self, text: str, path: Path | None, environ: Mapping[str, str], only: str | None = None
     ) -> None:
+        document = toml.parse(text, None if path is None else str(path))
+        if only is not None:
+            table = {key: value for key, value in document.value.items() if key == only}
+            document = attrs.evolve(document, value=table)
         self.document = document
-        self.directory = directory
-        self.values, self._unusable = resolve(document, environ, directory)
+        self.directory = Path() if path is None else path.parent
+        self.values, self._unusable = resolve(document, environ, self.directory)
         self._problems = [document.problem(*fault) for fault in self._unusable.items()]
 
     def report(self, path: toml.Path, message: str, below: str = "") -> object:
@@ -80,25 +90,36 @@ class Reader:
         return {}
 
     def read(
-        self, table: object, cls: type[T], path: toml.Path, beside: Sequence[str] = ()
+        self,
+        table: object,
+        cls: type[T],
+        path: toml.Path,
+        beside: Iterable[str] = (),
+        **given: object,
     ) -> T | None:
         """Read the table at a path, or report everything that is wrong with it and return None.
 
-        `beside` names the keys that the same table may hold for other classes.
+        `beside` names the keys that the same table may hold for other classes; `given` fields of
+        the class are no keys of it.
         """
         try:
-            result = self._instance(table, cls, path, beside)
+            result = self._instance(table, cls, path, beside, given)
         except (NameError, TypeError) as error:
             told = f"{cls.__qualname__} has fields that no settings can be: {error}"
             result = self.report(path, told)
         return result if isinstance(result, cls) else None
 
     def _instance(
-        self, table: object, cls: type[Any], path: toml.Path, beside: Sequence[str] = ()
+        self,
+        table: object,
+        cls: type[Any],
+        path: toml.Path,
+        beside: Iterable[str] = (),
+        given: Mapping[str, object] = MappingProxyType({}),
     ) -> object:
         if not isinstance(table, dict):
             return self._refuse(path, misfit(table, cls))
-        fields, values = keys_of(cls), {}
+        fields, values = keys_of(cls), dict(given)
         for key, field in fields.items():
             if key in table:
                 values[key] = self._field(table[key], cls, field, (*path, key))

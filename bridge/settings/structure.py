@@ -8,6 +8,7 @@ converted silently: a boolean is no integer, and a number no string.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -30,9 +31,13 @@ Kind: TypeAlias = tuple[str, Callable[[Any], object]]
 """What values of a type look like, and their reader: `ValueError`, `TypeError` or `LookupError`
 tell that a value is none of the type, and `ConfigurationError` anything else that is wrong."""
 
+GIVEN: Final = {"bridge.settings.given": True}
+"""The metadata of a field that is no key of a table: whoever reads the table gives its value."""
+
 ARRAYS: Final[tuple[object, ...]] = (tuple, list, frozenset, Sequence)
 TABLES: Final[tuple[object, ...]] = (dict, Mapping)
 
+_NAME_MAX: Final = 255  # bytes, on Linux and macOS
 _QUANTITY: Final = re.compile(r"(\d{1,30}(?:\.\d{1,30})?) ?([a-zA-Z]*)", re.ASCII)
 
 
@@ -203,9 +208,12 @@ def _secret(value: object) -> Secret:
 
 
 def _path(value: object) -> Path:
-    if not value:
+    path = Path(_string(value))
+    if not value or "\0" in str(path):
         raise ValueError
-    return Path(_string(value))
+    if any(len(os.fsencode(part)) > _NAME_MAX for part in path.parts):
+        raise ConfigurationError(f"a name in it has more than {_NAME_MAX} bytes")
+    return path
 
 
 def _network(cls: type[Network], value: object) -> Network:

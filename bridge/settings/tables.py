@@ -20,7 +20,7 @@ from bridge.model.events import Direction, Origin
 from bridge.model.kinds import ContentKind, EventKind
 from bridge.settings import toml
 from bridge.settings.admin import AdminSettings
-from bridge.settings.structure import Duration, Size, between, matching
+from bridge.settings.structure import GIVEN, Duration, Size, between, matching
 from bridge.settings.wording import quoted, shown
 
 Stale: TypeAlias = Literal["mark", "unrecognized"]
@@ -83,24 +83,7 @@ class ServerSettings:
     max_connections: int = attrs.field(default=1000, validator=between(1))
     max_connections_per_peer: int = attrs.field(default=500, validator=between(1))
     max_bodies: Size = attrs.field(default=64 * _MIB, validator=between(0))
-    drain_timeout: Duration = attrs.field(default=20.0, validator=between(0))
-
-
-@attrs.frozen(kw_only=True)
-class JournalTable:
-    """What `[journal]` may hold beside its engines' tables; not each engine needs all of it."""
-
-    engine: str = "sqlite"
-    path: Path = Path("bridge.db")
-    keep: Duration = attrs.field(default=8 * _DAY, validator=between(0))
-    max_size: Size = attrs.field(default=0, validator=between(0))
-    absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=between(0))
-    min_free_space: Size = attrs.field(default=64 * _MIB, validator=between(0))
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse limits that contradict each other."""
-        if self.absolute_limit < self.keep:
-            raise ConfigurationError("absolute_limit is shorter than keep")
+    drain_timeout: Duration = attrs.field(default=20.0, validator=between(0, _DAY))
 
 
 @attrs.frozen
@@ -109,13 +92,24 @@ class NoSettings:
 
 
 @attrs.frozen(kw_only=True)
-class JournalSettings(JournalTable):
-    """Where events are made durable, and for how long they are kept.
+class JournalSettings:
+    """Where events are made durable, and for how long; not each engine needs all of it.
 
     `own` is an instance of the engine's settings class, read from `[journal.ENGINE]`.
     """
 
-    own: Any = NoSettings()
+    engine: str = "sqlite"
+    path: Path = Path("bridge.db")
+    keep: Duration = attrs.field(default=8 * _DAY, validator=between(0))
+    max_size: Size = attrs.field(default=0, validator=between(0))
+    absolute_limit: Duration = attrs.field(default=30 * _DAY, validator=between(0))
+    min_free_space: Size = attrs.field(default=64 * _MIB, validator=between(0))
+    own: Any = attrs.field(default=NoSettings(), metadata=GIVEN)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse limits that contradict each other."""
+        if self.absolute_limit < self.keep:
+            raise ConfigurationError("absolute_limit is shorter than keep")
 
 
 @attrs.frozen(kw_only=True)
@@ -171,10 +165,16 @@ class PaceSettings:
 
 
 @attrs.frozen(kw_only=True)
-class AdapterTable:
-    """What every adapter's table may hold beside the adapter's own settings."""
+class AdapterEntry:
+    """A configured adapter: what its table may hold beside the adapter's own settings.
 
-    type: str | None = None
+    `name` is its path on the server and the `source` of its events. `settings` is an instance
+    of the adapter's own class.
+    """
+
+    name: str = attrs.field(metadata=GIVEN)
+    settings: Any = attrs.field(metadata=GIVEN)
+    type: str
     allow_networks: tuple[Network, ...] = ()
     domain: str | None = None
     believe_unsigned: bool = False
@@ -185,26 +185,15 @@ class AdapterTable:
 
 
 @attrs.frozen(kw_only=True)
-class AdapterEntry(AdapterTable):
-    """A configured adapter.
-
-    `name` is its path on the server and the `source` of its events. `settings` is an instance
-    of the adapter's own class.
-    """
-
-    name: str
-    type: str
-    settings: Any
-
-
-@attrs.frozen(kw_only=True)
-class SubscriberTable:
-    """What a subscriber's table may hold beside the settings of its delivery.
+class SubscriberEntry:
+    """A configured subscriber; `name` is what the journal remembers its progress under.
 
     It gets the events that all filters let through; an empty one lets everything through. A secret
     is base64 of 24 to 64 random bytes, with `whsec_` before it or not.
     """
 
+    name: str = attrs.field(metadata=GIVEN)
+    delivery: DeliverySettings = attrs.field(default=DeliverySettings(), metadata=GIVEN)
     use: str = attrs.field()
     events: tuple[EventKind, ...] = ()
     channel: str | None = None
@@ -279,14 +268,6 @@ def _is_signing_secret(text: str) -> bool:
 
 
 @attrs.frozen(kw_only=True)
-class SubscriberEntry(SubscriberTable):
-    """A configured subscriber; `name` is what the journal remembers its progress under."""
-
-    name: str
-    delivery: DeliverySettings = DeliverySettings()
-
-
-@attrs.frozen(kw_only=True)
 class Settings:
     """Everything that can be set. `path` is the file they were read from, if they were.
 
@@ -303,8 +284,8 @@ class Settings:
     outbox: OutboxSettings = OutboxSettings()
     adapters: Mapping[str, AdapterEntry] = attrs.field(factory=dict)
     subscribers: Mapping[str, SubscriberEntry] = attrs.field(factory=dict)
-    path: Path | None = None
-    document: toml.Document | None = attrs.field(default=None, eq=False, repr=False)
+    path: Path | None = attrs.field(default=None, metadata=GIVEN)
+    document: toml.Document | None = attrs.field(default=None, eq=False, repr=False, metadata=GIVEN)
 
     def locate(self, table: str, error: ConfigurationError) -> tuple[Problem, ...]:
         """Return the problems that a table's object found, which names its own keys only.

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.identity import name_of
+from bridge.journal.identity import name_of, name_of_former
 from bridge.journal.ledger import User
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Appended, Entry, Journal
@@ -71,6 +71,7 @@ from bridge.testing.sample_events import (
 _OUT: Final = Direction.OUTBOUND
 _SOON: Final = 0.05  # seconds
 _LONG: Final = 3600.0  # seconds; longer than all histories take: one may find what another leaves
+_AHEAD: Final = datetime(2100, 1, 1, tzinfo=UTC)  # after all that is received
 _GROUP: Final = Conversation(
     id=group_conversation_id("whatsapp", ACCOUNT, "G1"), kind=ConversationKind.GROUP
 )
@@ -132,6 +133,8 @@ def _told(number: str, phone: str, user_id: str | None) -> list[Event]:
         attrs.evolve(full, origin=Origin.HISTORY),
         _named("moved", attrs.evolve(full, content=moved)),
         _named("later", attrs.evolve(full, occurred_at=until)),
+        _named("left", attrs.evolve(full, content=moved, occurred_at=_AHEAD)),
+        _named("after", attrs.evolve(full, occurred_at=_AHEAD + timedelta(hours=1))),
         stop,
         *seen,
         *(attrs.evolve(each, pricing=Pricing(category="marketing")) for each in seen[:2]),
@@ -336,6 +339,46 @@ class CorrelationContract(Suite):
             assert await journal.purge(ANNES_ID) == 4
 
     # --- on what terms a user may be written to ----------------------------------------------
+
+    async def test_a_former_holder_of_a_number_who_is_joined(self, tmp_path: Path) -> None:
+        """What comes late is of whoever had the number then, under an older user's name, too.
+
+        Until when that one may be answered is found by the conversation held with the number.
+        """
+
+        def at(minute: float, event: Message, received: float | None = None) -> Message:
+            when = NOON + timedelta(minutes=minute)
+            late = when if received is None else NOON + timedelta(minutes=received)
+            return attrs.evolve(event, occurred_at=when, received_at=late)
+
+        day, other = timedelta(days=1), "+4915700000"
+        change = System(
+            change=SystemKind.NUMBER, before=Party(phone=ANNE), after=Party(phone=other)
+        )
+        by_id = message("0", phone="", user_id=ANNES_ID)
+        by_phone = message("1", reply_until=NOON + day)
+        async with self.make_journal(tmp_path) as journal:
+            for event in (
+                at(0, by_id),
+                at(0, message("6", phone="", user_id="DE.9")),
+                at(1, by_phone),
+                at(3, message("2", content=change)),
+                at(10, message("3", reply_until=NOON + 9 * day)),
+                at(11, message("4", phone=other, user_id=ANNES_ID)),
+                at(2.5, message("5"), received=20),
+                at(30, message("7", user_id="DE.9")),
+            ):
+                await journal.append([event])
+            late = await journal.find(message("5").key)
+            assert late is not None
+            assert late.lane == by_id.conversation.id
+            former = name_of_former(by_phone.conversation.id)
+            user = await journal.record(former)
+            assert isinstance(user, User)
+            assert user.reply_until == {ACCOUNT: (NOON + day).timestamp()}
+            since = await journal.find(message("3").key)
+            assert since is not None
+            assert await _open_until(journal, since.lane) == NOON + 9 * day
 
     async def test_terms_while_they_change(self, tmp_path: Path) -> None:
         """A user is known at every moment, while what is remembered of them is written anew."""

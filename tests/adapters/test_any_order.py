@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bridge.adapter import Adapter, Verified
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.model import ConsentChange, Deletion, Event, Message, Notice, Origin, Status
+from bridge.model import ConsentChange, Deletion, Event, Message, Notice, Origin, Status, System
 from tests.adapters.cases import RECEIVED_AT
 from tests.bridge.journal.shelf import Shelf
 
@@ -211,3 +211,43 @@ def test_a_call(bodies):
     assert sorted(each.details["status"] for each in found) == sorted(
         {item["status"] for item in items}
     )
+
+
+NEW_ID: Final = "DE.2"
+UPDATED: Final = change(
+    "user_id_update",
+    user_id_update=[
+        {
+            "wa_id": USER,
+            "user_id": {"previous": USER_ID, "current": NEW_ID},
+            "timestamp": int(AT),
+        }
+    ],
+)
+ANNOUNCED: Final = change(
+    "messages",
+    messages=[
+        written(
+            "wamid.S",
+            from_user_id=USER_ID,
+            type="system",
+            system={
+                "type": "user_changed_user_id",
+                "user_id": NEW_ID,
+                "previous_user_id": USER_ID,
+                "body": "changed",
+            },
+        )
+    ],
+)
+
+
+@given(orders([UPDATED, ANNOUNCED]))
+def test_a_change_of_user_id(bodies):
+    """It is one event, in the user's conversation, whichever field tells it."""
+    after = change("messages", messages=[written("wamid.N", type="text", text={"body": "hi"})])
+    found = [each for each in told(_WHATSAPP, [TIED, *bodies, after]) if type(each) is Message]
+    changes = [each for each in found if type(each.content) is System]
+    assert [each.completes for each in changes].count(None) == any(bodies)
+    assert {each.completes for each in changes[1:]} <= {changes[0].key if changes else None}
+    assert len({each.conversation.id for each in found}) == 1

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from aiohttp import web
 
-from bridge.errors import ConfigurationError, NotAuthentic, NotRunning
+from bridge.errors import ConfigurationError, NotAuthentic, NotRunning, RetryIn
 from bridge.ingress.server import listening
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.nats import NatsJournal
@@ -19,6 +19,7 @@ from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Event
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, ServerSettings
+from tests.bridge.events import message
 from tests.bridge.fakes import Plain
 from tests.bridge.test_runtime import callback
 
@@ -114,6 +115,36 @@ class TestAgain:
         assert crm.got == ["1", "2"]
 
 
+async def test_it_has_caught_up_with_nothing_to_do_and_after_a_start(any_journal):
+    """`caught_up` returns once all is tried: in an empty journal, amid partitions, after a start.
+
+    What waits for its next try does not keep it waiting, nor what a plain receiver has taken.
+    """
+    given: list[str] = []
+
+    async def crm(event: Event) -> None:
+        given.append(event.key)
+        if event.message_id == "fails":
+            raise RetryIn(3600)
+
+    def receiver(_: object, *, event: Event) -> None:
+        given.append(f"receiver {event.key}")
+
+    for life in (1, 2):
+        bridge = Bridge(journal=any_journal())
+        bridge.on("message", name="crm", start="beginning")(crm)
+        bridge.bus.signal(Event).connect(receiver)
+        async with bridge, asyncio.timeout(PATIENCE):
+            await bridge.caught_up()
+            names = [f"{life}-{number}" for number in range(7)]
+            for name in (*names, "fails"):
+                await bridge.journal.append([message(name, user=f"+4915112345{name[-1]}")])
+            await bridge.caught_up()
+        keys = [message(name).key for name in names]
+        assert set(keys) <= set(given)
+        assert {f"receiver {key}" for key in keys} <= set(given)
+
+
 class TestElsewhere:
     async def test_another_loop_is_refused_before_anything_is_kept(self):
         """A callback that is given to a bridge from another thread's loop leaves no event."""
@@ -159,6 +190,27 @@ class TestElsewhere:
             assert [state async for page in bridge.journal.states() for state in page] == []
         assert told == ["the bridge runs in another event loop"] * 4
         assert crm.got == ["1"]
+
+    @pytest.mark.parametrize(
+        "end",
+        [lambda each: each.__aexit__(None, None, None), lambda each: each.drain(1)],
+        ids=["left", "drained"],
+    )
+    async def test_it_is_not_ended_from_another_loop(self, end):
+        """A teardown that runs in a loop of its own is refused, and the bridge takes and delivers.
+
+        As where a test's fixture ends in another loop than it began in.
+        """
+        bridge, crm = bridge_of(MemoryJournal())
+
+        def elsewhere():
+            with pytest.raises(NotRunning, match="the bridge runs in another event loop"):
+                asyncio.run(asyncio.wait_for(end(bridge), PATIENCE))
+
+        async with bridge:
+            await asyncio.to_thread(elsewhere)
+            await bridge.receive("plain", callback("1"))
+            await crm.until(1)
 
     async def test_a_thread_may_pass_callbacks_on(self):
         """What the error advises works: the bridge's own loop takes the callback."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import logging.config
 from collections.abc import Iterator
@@ -17,13 +18,14 @@ from tests.bridge.events import message
 KEY = message("a").key
 
 
-def raising(*_: object) -> bool:
-    raise RuntimeError("the server of the log is away")
-
-
 @pytest.mark.parametrize("where", ["handler", "filter"])
-async def test_a_handler_that_raises_ends_nothing(where, capsys, monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, asyncio.CancelledError])
+async def test_a_handler_that_raises_ends_nothing(where, kind, capsys, monkeypatch):
     """A line that cannot be logged costs the line: events go on, and standard error says why."""
+
+    def raising(*_: object) -> bool:
+        raise kind("the server of the log is away")
+
     monkeypatch.setattr(Guarded, "told_at", -1e9)
     handler, root = logging.Handler(), logging.getLogger()
     if where == "handler":
@@ -45,7 +47,7 @@ async def test_a_handler_that_raises_ends_nothing(where, capsys, monkeypatch):
     finally:
         root.removeHandler(handler)
     assert len(letters) == 2
-    told = "a handler or filter of the log raised RuntimeError at "
+    told = f"a handler or filter of the log raised {kind.__name__} at "
     assert capsys.readouterr().err.startswith(f"{told}{__file__}:")
 
 

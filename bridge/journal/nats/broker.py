@@ -12,16 +12,27 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-import attrs
 import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from bridge.errors import JournalError
+from bridge.journal.nats.messages import (
+    Away,
+    Conflict,
+    CutOff,
+    Draft,
+    Headers,
+    NoStream,
+    Refused,
+    Stored,
+    Unfit,
+)
 from bridge.journal.nats.settings import NatsSettings
 
 _LOG: Final = logging.getLogger("bridge.journal")
@@ -36,81 +47,8 @@ _WRONG_LAST_SEQUENCE: Final = frozenset((10071, 10164))
 _STATUS: Final = "Status"
 _ACKNOWLEDGED: Final = "$JS.ACK."
 _DENIED: Final = "permissions violation"
-_BATCH_HEADERS: Final = 256  # bytes of the headers of a batch, and of a condition
-_MAX_SUBJECT: Final = 2048
-"""Bytes: a server takes lines of 4096 (max_control_line), in which a reply's subject stands too."""
-_HEADER_LINES: Final = len("NATS/1.0\r\n\r\n")
-_HEADER_LINE: Final = len(": \r\n")
 
-EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-TTL: Final = "Nats-TTL"
-
-Headers: TypeAlias = Mapping[str, str]
 Fields: TypeAlias = dict[str, Any]
-
-
-class Away(JournalError):
-    """The servers cannot be reached, or have no leader; whether a write happened is unknown."""
-
-
-class NoStream(Away):
-    """The stream is not there: not yet, or not any more."""
-
-
-class CutOff(Away):
-    """A server closed the connection for good, perhaps because of what was being sent."""
-
-
-class Conflict(JournalError):
-    """Somebody else wrote to a subject meanwhile, so nothing of the batch was written."""
-
-
-class Unfit(JournalError):
-    """A message is larger than the servers take: retrying will not help."""
-
-
-class Refused(JournalError):
-    """A server said no; `status` is its kind of no, `code` the exact one."""
-
-    def __init__(self, status: int, code: int, description: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(f"the NATS server refused: {description}")
-
-    @property
-    def not_found(self) -> bool:
-        """Whether what was asked for does not exist."""
-        return self.status == _NOT_FOUND
-
-
-@attrs.frozen(kw_only=True)
-class Stored:
-    """A message as a stream keeps it."""
-
-    subject: str
-    sequence: int
-    data: bytes
-
-
-@attrs.frozen
-class Draft:
-    """A message to be written."""
-
-    subject: str
-    data: bytes
-    headers: Headers = attrs.field(factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Return how large it is on its way, as one of a batch."""
-        return len(self.data) + _size_of(self.headers) + _BATCH_HEADERS
-
-    def check(self, largest: int) -> None:
-        """Raise `Unfit` where the servers, which take so much, would not take it."""
-        if self.size > largest:
-            raise Unfit(f"a message of {self.size} bytes is larger than the server takes")
-        if len(self.subject) > _MAX_SUBJECT:
-            raise Unfit(f"a subject of {len(self.subject)} bytes is longer than the server takes")
 
 
 class Repeated:
@@ -280,14 +218,23 @@ class Broker:
                 subject, data, reply=reply, headers=None if headers is None else dict(headers)
             )
 
-    async def listen(
-        self, subject: str | None, heard: Callable[[Msg], Awaitable[None]]
-    ) -> Listening:
-        """Call `heard` with what is sent to a subject, one by one; None: a new inbox."""
-        subject = subject or self._client.new_inbox()
+    async def listen(self, subject: str, heard: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Call `heard` with what is sent to a subject, one by one, until the client is closed."""
         with self._border():
-            subscription = await self._client.subscribe(subject, cb=heard)
-        return Listening(subject, subscription.unsubscribe)
+            return await self._client.subscribe(subject, cb=heard)
+
+    @contextlib.asynccontextmanager
+    async def hearing(self, heard: Callable[[Msg], Awaitable[None]]) -> AsyncIterator[str]:
+        """Call `heard` with what is sent to a new inbox, until the block ends; give its subject."""
+        subscription = await self.listen(self._client.new_inbox(), heard)
+        try:
+            yield subscription.subject
+        finally:
+            with (
+                contextlib.suppress(nats.errors.Error, OSError),  # gone with the connection
+                _heeding_cancellation(),
+            ):
+                await subscription.unsubscribe()
 
     @contextlib.contextmanager
     def _border(self) -> Iterator[None]:
@@ -424,34 +371,14 @@ class Broker:
             elif not done.done():
                 done.set_result(None)
 
-        listening = await self.listen(None, heard)
-        try:
-            await self.send(
-                f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(wanted), reply=listening.subject
-            )
-            async with asyncio.timeout(self._timeout):
-                await done
-        except TimeoutError as error:
-            raise Away("NATS does not answer: TimeoutError") from error
-        finally:
-            await listening.stop()
+        async with self.hearing(heard) as inbox:
+            await self.send(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(wanted), reply=inbox)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await done
+            except TimeoutError as error:
+                raise Away("NATS does not answer: TimeoutError") from error
         return found
-
-
-@attrs.frozen
-class Listening:
-    """A subject that is being listened to."""
-
-    subject: str
-    _unsubscribe: Callable[[], Awaitable[None]]
-
-    async def stop(self) -> None:
-        """Hear no more."""
-        with (
-            contextlib.suppress(nats.errors.Error, OSError),  # gone with the connection
-            _heeding_cancellation(),
-        ):
-            await self._unsubscribe()
 
 
 @contextlib.contextmanager
@@ -485,11 +412,6 @@ def _result(answer: Fields) -> Fields:
     if status == _UNAVAILABLE:
         raise Away(f"NATS is not available: {description}")
     raise Refused(status, code, description)
-
-
-def _size_of(headers: Headers) -> int:
-    lines = sum(len(name) + len(value) + _HEADER_LINE for name, value in headers.items())
-    return lines + _HEADER_LINES
 
 
 def _words(error: Exception) -> str:

@@ -12,9 +12,9 @@ from typing import Final
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft
 from bridge.journal.nats.entries import entry_of, is_between, position_of, sequence_of
 from bridge.journal.nats.holding import Record
+from bridge.journal.nats.messages import EXPECTED, TTL, Conflict, Draft
 from bridge.journal.nats.partition import Partition
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import Entry, Held, Settlement, Start

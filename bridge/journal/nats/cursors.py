@@ -13,10 +13,11 @@ from typing import Final, TypeAlias
 from nats.aio.msg import Msg
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import Away, Listening, Repeated
+from bridge.journal.nats.broker import Repeated
 from bridge.journal.nats.cursor import SubscriberCursor
 from bridge.journal.nats.entries import sequence_of
 from bridge.journal.nats.following import FollowingCursor, Growth
+from bridge.journal.nats.messages import Away
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Cursor, Entry, Start
@@ -45,7 +46,6 @@ class Cursors:
         self._changed: Changed | None = None
         self._origin = secrets.token_hex(4)
         self._listening_client = 0
-        self._listening: list[Listening] = []
 
     async def close(self) -> None:
         """Read no more; callers that wait for an entry get a `JournalError`."""
@@ -160,10 +160,8 @@ class Cursors:
         """Listen to other processes. Raises `Away`."""
         broker, names = self._streams.broker, self._streams.names
         if self._listening_client != broker.clients:
-            self._listening = [
-                await broker.listen(names.held_changed, self._hear_held_changed),
-                await broker.listen(names.grown, self._hear_grown),
-            ]
+            await broker.listen(names.held_changed, self._hear_held_changed)
+            await broker.listen(names.grown, self._hear_grown)
             self._listening_client = broker.clients
 
     async def grown(self) -> None:

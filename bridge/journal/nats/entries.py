@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from bridge.journal.lanes import lane_of
-from bridge.journal.nats.broker import Draft, Stored
+from bridge.journal.nats.messages import Draft, Stored
 from bridge.journal.nats.subjects import Names
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event

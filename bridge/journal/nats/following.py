@@ -41,7 +41,7 @@ class Growth:
 class FollowingCursor(EphemeralCursor):
     """An `EphemeralCursor` over all partitions, in the stream's order.
 
-    Without a position it begins where the stream ends, once that is known.
+    Without a position it begins behind the newest event, once that is known.
     """
 
     def __init__(self, streams: Streams, growth: Growth, position: int | None) -> None:
@@ -59,7 +59,10 @@ class FollowingCursor(EphemeralCursor):
                 self._begun = True
             self._generation = self._streams.generation
         if not self._begun:
-            self.position = self.reached = position_of(await self._streams.last())
+            last = await self._streams.broker.stored(
+                self._streams.names.stream, last_by_subj=self._streams.names.events()
+            )
+            self.position = self.reached = position_of(0 if last is None else last.sequence)
             self._begun = True
 
     async def _next_after(self, _: int, limit: int) -> Sequence[Entry]:

@@ -10,7 +10,7 @@ import logging
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import Away, Draft
+from bridge.journal.nats.messages import Away, Draft
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.streams import Streams
 from bridge.journal.reading import read_event

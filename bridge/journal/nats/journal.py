@@ -18,9 +18,10 @@ from typing import Final, Self
 import attrs
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import Away, Broker
+from bridge.journal.nats.broker import Broker
 from bridge.journal.nats.cursors import Changed, Cursors
 from bridge.journal.nats.hindsight import note_terms
+from bridge.journal.nats.messages import Away
 from bridge.journal.nats.operations import Operations, subscribers
 from bridge.journal.nats.publisher import Publisher
 from bridge.journal.nats.purging import purge

@@ -22,7 +22,7 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.nats.broker import EXPECTED, TTL, Draft, Stored
+from bridge.journal.nats.messages import EXPECTED, TTL, Draft, Stored
 from bridge.journal.nats.subjects import Names, digest
 from bridge.journal.overlay import Ids, Overlay
 from bridge.journal.reading import read_event

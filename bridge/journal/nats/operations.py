@@ -10,14 +10,15 @@ from datetime import UTC
 from typing import Any, Final
 
 from bridge.journal.ledger import Record as Remembered
-from bridge.journal.nats.broker import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.cursors import Cursors
 from bridge.journal.nats.entries import entry_of, is_event, position_of, sequence_of
 from bridge.journal.nats.holding import Record
 from bridge.journal.nats.ledger import BEFORE_ITS_EVENT, decode_found
+from bridge.journal.nats.messages import EXPECTED, TTL, Conflict, Draft, Stored
 from bridge.journal.nats.partition import consumer_info
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import digest, digest_in, name_of, token, written
+from bridge.journal.overlay import MOST_TIES
 from bridge.journal.protocol import (
     DeadLetter,
     Entry,
@@ -126,7 +127,7 @@ class Operations(Journal):
     async def record(self, name: str) -> Remembered | None:
         """See `Journal.record`."""
         found: Remembered | str | None = digest(name)
-        for _ in range(2):  # a tie leads to a record
+        for _ in range(MOST_TIES):
             if isinstance(found, str):
                 subject = self._streams.names.tracks + found
                 stored = await self._streams.broker.stored(
@@ -226,7 +227,7 @@ class Operations(Journal):
 
     async def states(self, name: str | None = None) -> AsyncGenerator[Sequence[State]]:
         """See `Journal.states`."""
-        subject = self._streams.names.all_remembered(name)
+        subject = self._streams.names.remembered(name)
         async for stored in self._streams.recorded(subject, certain=True):
             yield [State.decode(stored.data)]
 

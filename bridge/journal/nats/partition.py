@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.journal.nats.broker import TTL, Away, Draft, NoStream, Refused, Stored
 from bridge.journal.nats.entries import entry_of
 from bridge.journal.nats.holding import Holding, Record
+from bridge.journal.nats.messages import TTL, Away, Draft, NoStream, Refused, Stored
 from bridge.journal.nats.pulling import GROUP, Delivered, Pulling
 from bridge.journal.nats.streams import Streams
 

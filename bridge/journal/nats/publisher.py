@@ -21,9 +21,10 @@ from bridge.journal.erasure import Subject
 from bridge.journal.grouping import Append, Appends, decide
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Queue
-from bridge.journal.nats.broker import Away, Broker, Conflict, Draft, Refused, Stored, Unfit
+from bridge.journal.nats.broker import Broker
 from bridge.journal.nats.entries import draft_of
 from bridge.journal.nats.ledger import GroupLedger, NotSeen, View, read_queue
+from bridge.journal.nats.messages import Away, Conflict, Draft, Refused, Stored, Unfit
 from bridge.journal.nats.subjects import Names, digest
 from bridge.journal.protocol import Appended
 from bridge.journal.waiting import Published, Queues

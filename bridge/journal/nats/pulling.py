@@ -20,7 +20,8 @@ import orjson
 from nats.aio.msg import Msg
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import Away, Broker, Listening, Refused, Repeated, status_of
+from bridge.journal.nats.broker import Broker, Repeated, status_of
+from bridge.journal.nats.messages import Away, Refused
 
 if TYPE_CHECKING:
     from bridge.journal.nats.partition import Partition
@@ -92,11 +93,10 @@ class Pulling:
     async def _pull(self) -> None:
         """Pull until the consumer is gone or the connection is another one."""
         connection = self._broker.connection
-        listening = await self._broker.listen(None, self._heard)
-        try:
+        async with self._broker.hearing(self._heard) as inbox:
             while self._broker.connected and self._broker.connection == connection:
                 room = self._partition.room
-                await self._ask(listening, room)
+                await self._ask(inbox, room)
                 if self._status == _NO_CONSUMER or (self._status is None and not self._came):
                     return
                 if self._status == _WRONG_PIN:
@@ -105,10 +105,8 @@ class Pulling:
                     await self._partition.idle()
                 if room <= 0:
                     await asyncio.sleep(_FULL)
-        finally:
-            await listening.stop()
 
-    async def _ask(self, listening: Listening, room: int) -> None:
+    async def _ask(self, inbox: str, room: int) -> None:
         wanted: dict[str, Any] = {"batch": max(room, 1), "group": GROUP}
         if room <= 0:
             wanted |= {"max_bytes": 1, "no_wait": True}
@@ -123,7 +121,7 @@ class Pulling:
         self._came = False
         self._status = None
         self._ended.clear()
-        await self._broker.send(self._subject, orjson.dumps(wanted), reply=listening.subject)
+        await self._broker.send(self._subject, orjson.dumps(wanted), reply=inbox)
         try:
             async with asyncio.timeout(_EXPIRES + _GRACE):
                 await self._ended.wait()

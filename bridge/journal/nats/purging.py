@@ -27,7 +27,7 @@ async def purge(streams: Streams, publisher: Publisher, subject: str) -> int:
         async for stored in streams.recorded(kind):
             if int(stored.subject.rpartition(".")[2]) in gone:
                 await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
-    async for stored in streams.recorded(streams.names.all_remembered()):
+    async for stored in streams.recorded(streams.names.remembered()):
         if whom.owns(State.decode(stored.data).conversation):
             await streams.broker.delete(streams.names.state, stored.sequence, overwrite=True)
     return waited + len(gone)

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.nats.broker import CutOff, Unfit
+from bridge.journal.nats.messages import CutOff, Unfit
 from bridge.journal.protocol import (
     Appended,
     Entry,

@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from bridge.errors import JournalError
-from bridge.journal.nats.broker import TTL, Away, Broker, Headers, Repeated, Stored
+from bridge.journal.nats.broker import Broker, Repeated
+from bridge.journal.nats.messages import TTL, Away, Headers, Stored
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits, Prepared, prepare

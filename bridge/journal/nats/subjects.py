@@ -126,13 +126,10 @@ class Names:
         """Return where an event is noted whose body has been read since, or what matches all."""
         return f"{self.state}.mended.{sequence}"
 
-    def remembered(self, name: str, conversation: str) -> str:
-        """Return where the state of a conversation is under a name."""
-        return f"{self.state}.remembered.{token(name)}.{digest(conversation)}"
-
-    def all_remembered(self, name: str | None = None) -> str:
-        """Return what matches all states of conversations, or those of one name."""
-        return f"{self.state}.remembered.{'*' if name is None else token(name)}.*"
+    def remembered(self, name: str | None = None, conversation: str | None = None) -> str:
+        """Return where the state of a conversation is under a name, or what matches several."""
+        which = "*" if conversation is None else digest(conversation)
+        return f"{self.state}.remembered.{'*' if name is None else token(name)}.{which}"
 
 
 def _or_any(name: str) -> str:

@@ -15,7 +15,8 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.domains import TO_BE_MOVED
-from bridge.journal.nats.broker import TTL, Broker, Draft, NoStream, Refused
+from bridge.journal.nats.broker import Broker
+from bridge.journal.nats.messages import TTL, Draft, NoStream, Refused
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import Names
 from bridge.journal.reading import read_event

@@ -19,7 +19,7 @@ from bridge.journal.grouping import Append
 from bridge.journal.lanes import lane_bytes, lane_text
 from bridge.journal.ledger import Record, decode_record
 from bridge.journal.newest import Newest
-from bridge.journal.overlay import digest
+from bridge.journal.overlay import MOST_TIES, digest
 from bridge.journal.postgres import schema
 from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
@@ -344,11 +344,13 @@ class PostgresJournal(SqlJournal):
     async def record(self, name: str) -> Record | None:
         """See `Journal.record`."""
         rows = await self.database.rows(
-            "SELECT coalesce(own.record, other.record) FROM $.records AS own "
-            "LEFT JOIN $.records AS other ON other.name = own.tied_to WHERE own.name = %b",
-            (digest(name),),
+            "WITH RECURSIVE found AS (SELECT tied_to, record, 1 AS ties FROM $.records "
+            "WHERE name = %b UNION ALL SELECT other.tied_to, other.record, ties + 1 "
+            "FROM found JOIN $.records AS other ON other.name = found.tied_to WHERE ties <= %s) "
+            "SELECT record FROM found WHERE record IS NOT NULL",
+            (digest(name), MOST_TIES),
         )
-        return decode_record(rows[0][0]) if rows and rows[0][0] is not None else None
+        return decode_record(rows[0][0]) if rows else None
 
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`."""

@@ -36,8 +36,6 @@ def copy(source: apsw.Connection, target: Path, *, check: str) -> None:
         part.rename(target)
         sync_folder(target)
     except (apsw.Error, OSError) as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         # SQLite has no text for what went wrong with the file that it copied to.
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         if isinstance(error, apsw.FullError):
@@ -45,6 +43,9 @@ def copy(source: apsw.Connection, target: Path, *, check: str) -> None:
         elif isinstance(error, apsw.CorruptError):
             reason = str(error)
         raise JournalError(f"{target} cannot be written: {reason}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _write(source: apsw.Connection, part: Path, check: str) -> None:

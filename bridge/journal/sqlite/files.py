@@ -32,7 +32,8 @@ from bridge.journal.sqlite.headers import (
 from bridge.journal.sqlite.locks import OURS, SHARED, SHM_IN_USE, lock
 from bridge.journal.sqlite.notes import Identity, Notes
 from bridge.journal.sqlite.patience import Patience
-from bridge.journal.sqlite.wal_index import NOTHING, index_of
+from bridge.journal.sqlite.wal_index import NOTHING, index_of, is_empty
+from bridge.journal.sqlite.writes import Writes
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
@@ -95,6 +96,7 @@ class Files:
         self._database_is: Identity | None = None
         self._wal_is: Identity | None = None
         self._size = self._wal_size = 0
+        self._writes: Writes
         self._wal_end = -1
         self._noted = Notes()
         self._is_copy = False
@@ -226,6 +228,11 @@ class Files:
         From here on `lost` compares with what is there now. Raises `JournalError` where another
         program has them locked for too long.
         """
+        if self._shm_descriptor >= 0 and not _leads_to(self._shm_descriptor, self.shm):
+            # The SQLite of another program has removed it, while ours had not opened it yet.
+            _held.discard(self._shm_descriptor)
+            os.close(self._shm_descriptor)
+            self._shm_descriptor = -1
         if self._shm_descriptor < 0:
             self._shm_descriptor = self._held_open(self.shm)
         for descriptor, part in ((self._descriptor, SHARED), (self._shm_descriptor, SHM_IN_USE)):
@@ -234,6 +241,7 @@ class Files:
                     raise JournalError(LOCKED.format(self.path))
         self._wal_descriptor = self._held_open(self.wal)
         self._wal_is = _identity(os.fstat(self._wal_descriptor))
+        self._writes = Writes(self._descriptor, self._shm_descriptor)
         self._note_lock(self._database_is, self._wal_is)
         if (reason := self.lost()) is not None:
             raise JournalError(reason)
@@ -275,9 +283,13 @@ class Files:
             return f"{self.path} is another file now"
         if (wal.st_dev, wal.st_ino) != self._wal_is:
             return f"{self.wal} is another file now"
-        is_shorter = database.st_size < known[0] or wal.st_size < known[1]
+        is_shorter = database.st_size < known[0] or (
+            wal.st_size < known[1] and not is_empty(self._shm_descriptor)
+        )
         if is_shorter and known == (self._size, self._wal_size):  # else another thread has looked
             return f"{self.path} has been cut short"
+        if database.st_mtime_ns != self._writes.seen_at and self._writes.are_of_others():
+            return f"another program has written over {self.path}"
         self._size = database.st_size
         return None
 
@@ -298,7 +310,7 @@ class Files:
             self.are_closed = True
         if self.are_closed:
             return CLOSED.format(self.path)
-        if self._wal_end < wal_size:
+        if self._wal_end < wal_size and not is_empty(self._shm_descriptor):
             return f"{self.wal} has been cut short"
         return None
 
@@ -473,6 +485,12 @@ def sync_folder(path: Path) -> None:
 
 def _now() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _leads_to(descriptor: int, path: Path) -> bool:
+    with suppress(OSError):
+        return _identity(os.fstat(descriptor)) == _identity(path.stat())
+    return False
 
 
 def _identity(found: os.stat_result) -> Identity:

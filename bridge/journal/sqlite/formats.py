@@ -6,7 +6,7 @@ from typing import Final
 
 from bridge.errors import JournalError
 
-FORMAT: Final = 8
+FORMAT: Final = 9
 """What this version writes."""
 OLDEST: Final = 3
 """What this version can upgrade; formats before it were never released."""

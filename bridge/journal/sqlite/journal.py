@@ -80,7 +80,8 @@ class SqliteJournal(Store, SqlJournal):
     `check_for` how many seconds opening may spend on checking a large file, and
     `max_waiting` how many events may queue for the disk. `max_group` bounds one commit,
     `tail` how many of the newest events stay in memory, and `keys_in_memory` how many of the
-    newest keys wait there before they are merged into the file's index of keys.
+    newest keys wait there before they are merged into the file's index of keys. What entries tell
+    of users' windows is written to the users over `windows_over` entries.
     `clock` and `vfs` are for tests.
 
     `set_aside` names the damaged file, if one was found on opening and set aside.
@@ -208,6 +209,11 @@ class SqliteJournal(Store, SqlJournal):
         return self._clock()
 
     # --- keeping house -------------------------------------------------------------------
+
+    async def purge(self, subject: str) -> int:
+        """See `Journal.purge`."""
+        await self._chore(self.running().write_windows)  # each tells of somebody
+        return await super().purge(subject)
 
     async def _erase_waiting(self, whom: Subject) -> int:
         done: asyncio.Future[int] = self._loop.create_future()

@@ -1,17 +1,26 @@
 """What correlation remembers, as SQLite keeps it.
 
 A ledger lives for one group commit; what it has read and written is cached for the next ones.
+
+Nearly every message moves the window of its user, and a user's record is on a page of its own. So
+windows are kept in memory, and many of them are written together, once for many messages. They
+follow from the entries, so that opening reads back what was not written.
 """
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 from typing import Final, TypeAlias
 
 import apsw
+import attrs
 
 from bridge.journal.correlation import first_keys, first_records
+from bridge.journal.identity import names_of
 from bridge.journal.ledger import (
     Record,
     Settled,
@@ -21,12 +30,14 @@ from bridge.journal.ledger import (
     encode_record,
     encode_waiting,
 )
-from bridge.journal.overlay import SIZE, Ids, Overlay, digest, digest_of_name
+from bridge.journal.overlay import MOST_TIES, SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
-from bridge.model import Event
+from bridge.model import Event, Message
 from bridge.model.keys import OURS
+
+_LOG: Final = logging.getLogger("bridge.journal")
 
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
@@ -41,7 +52,73 @@ _INSERT, _INSERT_TIES = (
     for column in ("track", "tied_to")
 )
 
+_TOGETHER: Final = 1024  # in one transaction, so that nobody waits for it for long
+
+Window: TypeAlias = tuple[datetime, str]
+"""Until when the user of a conversation may be written to freely, and the user's name."""
+
 _Found: TypeAlias = Record | bytes
+
+
+class Windows:
+    """The windows of conversations that users' records do not tell, each the latest of its own.
+
+    They are collected over `span` entries: all that follow from entries up to `up_to` are
+    written, and beyond `due_after` the first ones are to be. The writer alone changes what is here.
+    """
+
+    def __init__(self, span: int, up_to: int) -> None:
+        self._span = span
+        self.up_to = up_to
+        self.due_after = up_to + span
+        # With the position after which its first entry is. A window stays in its place when it
+        # moves, so that the oldest are first.
+        self._known: dict[str, tuple[datetime, str, int]] = {}
+        self.written = 0  # how many times some of them were
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._known)
+
+    def get(self, conversation: str) -> datetime | None:
+        """Return until when the user of a conversation may be written to; in any thread."""
+        known = self._known.get(conversation)
+        return None if known is None else known[0]
+
+    def keep(self, opened: Mapping[str, Window], after: int) -> None:
+        """Take note of windows that follow from entries after a position."""
+        for conversation, (until, name) in opened.items():
+            known = self._known.get(conversation)
+            since = after if known is None else known[2]
+            if known is None or until > known[0]:
+                self._known[conversation] = until, name, since
+
+    def first(self, last: int) -> tuple[Mapping[str, str], int]:
+        """Return the first conversations, and whose they are, and what `up_to` is without them.
+
+        `last` is the position of the newest entry.
+        """
+        known = iter(self._known.items())
+        first = {conversation: name for conversation, (_, name, _) in islice(known, _TOGETHER)}
+        return first, next((since for _, (_, _, since) in known), last)
+
+    def forget(self, conversations: Iterable[str], up_to: int) -> None:
+        """Take note that the records tell these windows from now on."""
+        self.written += 1  # before it is so, for whoever reads both
+        for conversation in conversations:
+            del self._known[conversation]
+        self.up_to = up_to
+        self.due_after = up_to + self._span
+
+    def told(self, user: User, opened: Mapping[str, Window] | None = None) -> User:
+        """Return a user's record with what is known of windows, these being newer."""
+        latest = dict(user.reply_until)
+        for account, conversation in user.conversations.items():
+            newer = opened.get(conversation) if opened else None
+            until = self.get(conversation) if newer is None else newer[0]
+            if until is not None:
+                latest[account] = max(until.timestamp(), latest.get(account, 0.0))
+        return user if latest == user.reply_until else attrs.evolve(user, reply_until=latest)
 
 
 class RecordCache:
@@ -96,7 +173,9 @@ class GroupLedger(Overlay[bytes]):
         indexes: Indexes,
         queues: Queues,
         cache: RecordCache,
-        events: Sequence[Event],
+        windows: Windows,
+        *,
+        events: Sequence[Event] = (),
     ) -> None:
         made: dict[str, bytes] = {}
         for event in events:
@@ -116,6 +195,8 @@ class GroupLedger(Overlay[bytes]):
         self._keys, self._names = indexes.keys, indexes.names
         self._queues = queues
         self._cache = cache
+        self._windows = windows
+        self._opened: dict[str, Window] = {}
         keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
@@ -151,6 +232,21 @@ class GroupLedger(Overlay[bytes]):
             return read_event(data, position, at)
         return None if lane is None else bytes.fromhex(lane)
 
+    def find(self, name: str) -> Record | None:
+        """See `Ledger.find`."""
+        found = super().find(name)
+        if type(found) is User and (self._opened or self._windows):
+            return self._windows.told(found, self._opened)
+        return found
+
+    def open(self, user: User, account: str, until: datetime) -> User:
+        """See `Ledger.open`; it is written once for many messages."""
+        conversation = user.conversations[account]
+        before = self._opened.get(conversation)
+        if before is None or until > before[0]:
+            self._change(self._opened, conversation, (until, user.name))
+        return user
+
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
         found = self._cache.get(name)
@@ -171,7 +267,7 @@ class GroupLedger(Overlay[bytes]):
                 _RECORDS, (apsw.carray(positions),)
             )
             for name, tied_to, data in rows:
-                record = tied_to if data is None else decode_record(data)
+                record = tied_to if data is None else _readable(data)
                 if record is not None:
                     found[name] = record
         self._cache.keep(found)
@@ -230,19 +326,81 @@ class GroupLedger(Overlay[bytes]):
         known = self._cache.get(name)
         return isinstance(known, User) and known.seen == user.seen
 
-    def commit(self) -> None:
-        """Take note that the transaction is on disk."""
-        self._queues.commit(self.queues, self.lanes)
+    def write_windows(self, conversations: Mapping[str, str], up_to: int, now: int) -> None:
+        """Write the windows of these conversations, each with its user's name, to their users.
+
+        Then those that follow from entries up to a position are all written.
+        """
+        names = set(conversations.values())
+        self._read({digest_of_name(name) for name in names})
+        for user in map(self.find, names):
+            if type(user) is User:
+                self.save(user)
+        self.write(now)
+        self._connection.execute(
+            "REPLACE INTO merged (name, position, merging_up_to, part) "
+            "VALUES ('windows', ?1, ?1, 0)",
+            (up_to,),
+        )
+
+    def commit(self, after: int) -> None:
+        """Take note that the transaction is on disk, whose entries come after a position."""
+        if self.queues:
+            self._queues.commit(self.queues, self.lanes)
+        if self._opened:
+            self._windows.keep(self._opened, after)
+
+
+def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
+    """Return the windows that were not written when the file was used last.
+
+    Raises `apsw.Error`.
+    """
+    up_to: int = connection.execute("SELECT position FROM merged WHERE name = 'windows'").get or 0
+    windows = Windows(span, up_to)
+    rows: Iterable[tuple[int, int, bytes]] = connection.execute(
+        "SELECT position, at, event FROM entries "
+        "WHERE position > ? AND event IS NOT NULL ORDER BY position",
+        (up_to,),
+    )
+    for position, at, data in rows:
+        event = read_event(data, position, at)
+        if type(event) is Message and event.reply_until is not None:
+            for name in names_of(event)[:1]:
+                windows.keep({event.conversation.id: (event.reply_until, name)}, position - 1)
+    return windows
+
+
+def _readable(data: bytes) -> Record | None:
+    """Return a record, or None for what another program has damaged: then it begins anew."""
+    try:
+        return decode_record(data)
+    except (ValueError, LookupError, TypeError) as error:
+        _LOG.error("what is remembered of somebody cannot be read: %s", type(error).__name__)
+        return None
 
 
 def find_records(
-    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+    connection: apsw.Connection, index: KeyIndex, windows: Windows, names: Sequence[bytes]
 ) -> Sequence[Record | None]:
     """Return the record of each name, or of the one that it is tied to; safe beside the writer."""
+    while True:
+        written = windows.written
+        found = _find_with_ties(connection, index, names)
+        found = [windows.told(each) if type(each) is User else each for each in found]
+        if windows.written == written:  # else one may have been written after its user was read
+            return found
+
+
+def _find_with_ties(
+    connection: apsw.Connection, index: KeyIndex, names: Sequence[bytes]
+) -> Sequence[Record | None]:
     found = _find_all(connection, index, names)
-    tied = [each for each in found if isinstance(each, bytes)]
-    others = iter(_find_all(connection, index, tied) if tied else ())
-    found = [next(others) if isinstance(each, bytes) else each for each in found]
+    for _ in range(MOST_TIES):
+        if not (tied := [each for each in found if isinstance(each, bytes)]):
+            break
+        others = iter(_find_all(connection, index, tied))
+        found = [next(others) if isinstance(each, bytes) else each for each in found]
     return [None if isinstance(each, bytes) else each for each in found]
 
 

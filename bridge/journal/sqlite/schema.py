@@ -28,7 +28,8 @@ _STATEMENTS: Final = 256
 # event's own, or of the name of a record in `tracks`, and no two rows share one (`key_index.py`).
 # `keys` is the index of the entries and `names` that of `tracks`: of all rows up to the position
 # in `merged`, and of those up to `merging_up_to` the ones in the parts before `part`. A record that
-# changes gets a row at the end: what was touched last is forgotten last.
+# changes gets a row at the end: what was touched last is forgotten last. For `windows`, `position`
+# is the entry up to which the records tell what follows from entries (`ledger.py`).
 # `mended` is 1 for an event that could not be read and has been read since.
 # `queues` holds what is durable and not published yet. `retry` is the JSON of a `Retry`, and
 # `due_at` repeats its own. `states` is what subscribers remember of conversations. There is no

@@ -31,7 +31,7 @@ from bridge.journal.sqlite.cursor import Cursors
 from bridge.journal.sqlite.entries import newest_at
 from bridge.journal.sqlite.files import Damaged, Files
 from bridge.journal.sqlite.key_index import Indexes
-from bridge.journal.sqlite.ledger import find_records
+from bridge.journal.sqlite.ledger import Windows, find_records, read_windows
 from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
@@ -80,6 +80,7 @@ class Store:
     _max_group: int = attrs.field(default=1024, kw_only=True)
     _tail_entries: int = attrs.field(default=2048, kw_only=True, alias="tail")
     _keys_in_memory: int = attrs.field(default=65_536, kw_only=True)
+    _windows_over: int = attrs.field(default=16_384, kw_only=True)
     _clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     _monotonic: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
     _vfs: str | None = attrs.field(default=None, kw_only=True)
@@ -121,10 +122,10 @@ class Store:
             files = Files(self._where)
             connections.enter_context(files.locked())
             try:
-                source, indexes = self._open_file(files, patience)
+                source, indexes, windows = self._open_file(files, patience)
             except Damaged as error:
                 self.set_aside = files.set_aside(str(error))
-                source, indexes = self._open_file(files, patience)
+                source, indexes, windows = self._open_file(files, patience)
             self.losses += files.has_lost
             connections.callback(files.finish_recovery)  # when its connections are closed
             connections.callback(source.close)
@@ -136,7 +137,7 @@ class Store:
                 _LOG.warning("%s", told)
             self._readers = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
             threads.callback(self._readers.shutdown)
-            writer = self._start_writer(files, source, indexes)
+            writer = self._start_writer(files, source, indexes, windows)
             threads.callback(writer.stop)
             checkpointer = Checkpointer(checkpoints, writer)
             checkpointer.start()
@@ -146,7 +147,9 @@ class Store:
             self.writer = writer
             _open_here.add(self)
 
-    def _open_file(self, files: Files, patience: Patience) -> tuple[apsw.Connection, Indexes]:
+    def _open_file(
+        self, files: Files, patience: Patience
+    ) -> tuple[apsw.Connection, Indexes, Windows]:
         connection = open_file(
             files,
             vfs=self._vfs,
@@ -155,7 +158,8 @@ class Store:
             patience=patience,
         )
         with usable(connection, self._path):
-            return connection, Indexes.read(connection, in_memory=self._keys_in_memory)
+            indexes = Indexes.read(connection, in_memory=self._keys_in_memory)
+            return connection, indexes, read_windows(connection, span=self._windows_over)
 
     def _connect(self, files: Files, connections: ExitStack) -> apsw.Connection:
         try:
@@ -166,7 +170,9 @@ class Store:
             raise JournalError(f"{self._path} cannot be opened: {error}") from error
         return connection
 
-    def _start_writer(self, files: Files, connection: apsw.Connection, indexes: Indexes) -> Writer:
+    def _start_writer(
+        self, files: Files, connection: apsw.Connection, indexes: Indexes, windows: Windows
+    ) -> Writer:
         clock = SteadyClock(self._clock, self._monotonic, newest=newest_at(connection))
         retention = Retention(
             keep=self._keep,
@@ -178,6 +184,7 @@ class Store:
         writer = Writer(
             connection,
             indexes,
+            windows,
             retention=retention,
             clock=clock.latest,
             monotonic=self._monotonic,
@@ -381,8 +388,8 @@ class Store:
 
         names = [name for name, _ in asked]
         try:
-            index = self.running().indexes.names
-            find = partial(find_records, self._reader, index, names)
+            writer = self.running()
+            find = partial(find_records, self._reader, writer.indexes.names, writer.windows, names)
             self._loop.run_in_executor(self._readers, find).add_done_callback(answer)
         except (JournalError, RuntimeError) as error:  # closed meanwhile
             for _, done in asked:

@@ -109,6 +109,11 @@ STEPS: Final[Mapping[int, str | Callable[[apsw.Connection], None]]] = {
     """,
     # Records of users tell on what terms to write to them.
     7: _note_terms,
+    # Windows are written to users some time after the entries from which they follow.
+    8: """
+    REPLACE INTO merged (name, position, merging_up_to, part)
+        SELECT 'windows', max(position), max(position), 0 FROM entries HAVING count(*);
+    """,
 }
 """What leads from each format to the next."""
 

@@ -37,9 +37,19 @@ NOTHING: Final = Index(0, 0)
 
 def index_of(descriptor: int) -> Index:
     """Return what an index says; nothing where it was not finished."""
+    return _read(descriptor) or NOTHING
+
+
+def is_empty(descriptor: int) -> bool:
+    """Return whether the log holds nothing, as a checkpoint says before it cuts it short."""
+    index = _read(descriptor)
+    return index is not None and index.frames == 0
+
+
+def _read(descriptor: int) -> Index | None:
     with suppress(OSError):
         data = os.pread(descriptor, _SIZE, 0)
         is_whole = len(data) == _SIZE and data[:_HEADER] == data[_HEADER : 2 * _HEADER]
         if is_whole and data[12] == 1:  # it has been begun with
             return Index(*struct.unpack_from("=I", data, 16), *struct.unpack_from("=I", data, 96))
-    return NOTHING
+    return None

@@ -29,7 +29,7 @@ from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
 from bridge.journal.sqlite.key_index import Indexes
-from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, read_queues
+from bridge.journal.sqlite.ledger import GroupLedger, RecordCache, Windows, read_queues
 from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import lacking
 from bridge.journal.waiting import Published, Queues, release, withdraw
@@ -47,6 +47,7 @@ _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them tak
 _REHEARSAL: Final = 64 << 10
 _INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
 _FULL_SWEEP_EVERY: Final = 1.0
+_NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
@@ -188,6 +189,7 @@ class Writer:
         self,
         connection: apsw.Connection,
         indexes: Indexes,
+        windows: Windows,
         *,
         retention: Retention,
         clock: Callable[[], float],
@@ -204,6 +206,7 @@ class Writer:
         self.commits = 0
         self.last = last_position(connection)
         self.indexes = indexes
+        self.windows = windows
         self.records = RecordCache()
         self._queues = Queues(clock=clock)
         read_queues(connection, self._queues)
@@ -227,6 +230,7 @@ class Writer:
         self._sweep_at = self._swept_at
         self._wishes: list[Sweep] = []
         self._is_sweeping = False
+        self._sweeps_up_to = 0
         self.checkpoint_due = threading.Event()
         connection.set_wal_hook(self._committed)
         self.has_died = False
@@ -251,6 +255,11 @@ class Writer:
     def sweep_soon(self, _: apsw.Connection) -> None:
         """Begin a pass of retention within a second; a chore, for while the journal is full."""
         self._sweep_at = min(self._sweep_at, self._swept_at + _FULL_SWEEP_EVERY)
+
+    def write_windows(self, _: apsw.Connection) -> None:
+        """Let the records tell all windows; a chore. Raises `JournalError`."""
+        while self._lost is None and self.windows.up_to < self.last:
+            self._write_windows()
 
     # --- the thread ----------------------------------------------------------------------
 
@@ -284,6 +293,9 @@ class Writer:
                 group.insert(0, Release(due=due))
             if group:
                 self._take(group)
+                if self.last > self.windows.due_after:
+                    with suppress(JournalError):  # it is due again with the next group
+                        self._write_windows()
             elif self._running:
                 self._lost = self._find_lost(self._wal_size)
                 if self._lost is not None:
@@ -294,6 +306,8 @@ class Writer:
                 self._sweep()
             if self._is_at_fault and self.fault is None:
                 self._look_whether_it_is_over()
+        with suppress(JournalError):  # else they are found in the entries
+            self.write_windows(self._connection)
         for wish in self._wishes:
             wish.error = JournalError("the journal was closed")
         self._answer(self._wishes)
@@ -318,6 +332,7 @@ class Writer:
         if wishes:
             self._wishes += wishes
             self._retention.begin()
+            self._is_sweeping = False
 
     def _next_group(self) -> tuple[list[Item], bool]:
         """Return everything that is queued, waiting for something; False says it was the last."""
@@ -366,13 +381,33 @@ class Writer:
                     job.error = JournalError(fault)
         else:
             self.indexes.commit()
-            if ledger is not None and ledger.queues:
-                ledger.commit()
+            if ledger is not None:
+                ledger.commit(self.last)
             self.last = last
             self._lost = self._lost or self._find_lost(self._wal_size)
             if self._lost is not None:  # committed to files that are not those on disk any more
                 self._fail((*appends, *jobs), self._lost)
                 self._answer(())
+
+    def _write_windows(self) -> None:
+        """Write the first windows, in a transaction of their own. Raises `JournalError`."""
+        self._check_cut()
+        windows, up_to = self.windows.first(self.last)
+        try:
+            with self._connection:
+                self._ledger().write_windows(windows, up_to, self._seconds())
+        except Exception as error:
+            self.indexes.roll_back()
+            self.records.clear()
+            raise JournalError(self._failed(error)) from error
+        self.indexes.commit()
+        self.windows.forget(windows, up_to)
+
+    def _check_cut(self) -> None:
+        """Raise `JournalError` where what is written now would hide what has become of the log."""
+        self._lost = self._lost or self._find_cut(self._wal_size)
+        if self._lost is not None:
+            raise JournalError(self._lost)
 
     def _seconds(self) -> int:
         """Return the time to the second, for which `clock` is asked once a second."""
@@ -393,9 +428,10 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - what one caller gave must not fail others
             job.error = JournalError(f"this cannot be kept: {type(error).__name__}")
 
-    def _ledger(self, appends: Sequence[Append]) -> GroupLedger:
+    def _ledger(self, appends: Sequence[Append] = ()) -> GroupLedger:
         events = [event for append in appends for event in append.events]
-        return GroupLedger(self._connection, self.indexes, self._queues, self.records, events)
+        known = self.indexes, self._queues, self.records, self.windows
+        return GroupLedger(self._connection, *known, events=events)
 
     def _write_appends(self, appends: Sequence[Append], ledger: GroupLedger, *, now: int) -> int:
         """Decide what is new, write it, and return the position of the last entry."""
@@ -451,8 +487,15 @@ class Writer:
 
     def _sweep(self) -> None:
         """Take one step of a retention pass; a pass that fails is tried again at the next."""
+        if not self._is_sweeping:
+            self._sweeps_up_to = self.last
+        finished = False
         try:
-            finished = self._retention.step(self._connection, self.indexes)
+            if self.windows.up_to < self._sweeps_up_to:  # before the entries go that tell them
+                self._write_windows()
+            else:
+                self._check_cut()
+                finished = self._retention.step(self._connection, self.indexes)
         except Exception as error:  # noqa: BLE001 - as in _commit
             fault = self._failed(error)
             for wish in self._wishes:
@@ -481,6 +524,8 @@ class Writer:
             fault += f": {error}"
         if not self._is_at_fault:
             _LOG.error("%s", fault)
+            if getattr(error, "extendedresult", None) in _NO_ROOM:
+                self.checkpoint_due.set()  # a log that starts over needs no more room
         self._is_at_fault = True
         self.fault = fault
         return fault

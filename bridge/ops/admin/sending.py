@@ -23,6 +23,7 @@ from bridge.ops.admin.forms import FORM, Form, Forms
 from bridge.ops.admin.guard import SEND
 from bridge.ops.admin.requests import BadRequest, body_of, is_masked, limit_of, word
 from bridge.ops.admin.responses import json_response
+from bridge.ops.openapi import SEND_FILE, SEND_MESSAGE
 from bridge.ops.operators import Operators
 from bridge.ops.results import Served
 from bridge.outbox.composing import Adapt, Asking
@@ -32,11 +33,6 @@ from bridge.outbox.uploads import Details
 from bridge.outbox.ways import NAME as OUTBOX
 from bridge.settings import seconds
 
-NAMES: Final = frozenset(
-    {"to", "via", "text", "content", "key", "otherwise", "fallback", "not_before", "expires"}
-    | {"adapt", "force", "wait", "until", "dry_run"}
-)
-FILE_NAMES: Final = NAMES - {"text", "content"} | {"caption", "media"}
 KEY_HEADER: Final = "Idempotency-Key"
 """https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/"""
 
@@ -113,11 +109,11 @@ async def _send(request: web.Request, operators: Operators, forms: Forms) -> web
     With `wait`, also the status that came of it within so many seconds.
     """
     if request.content_type == FORM:
-        async with forms.read(request, set(FILE_NAMES)) as form:
+        async with forms.read(request, {*SEND_FILE}) as form:
             asked = _asked(request, form.body, _details(form))
             taken = await _take(asked, operators, form.path)
     else:
-        asked = _asked(request, await body_of(request, set(NAMES)))
+        asked = _asked(request, await body_of(request, {*SEND_MESSAGE}))
         taken = await _take(asked, operators)
     if isinstance(taken, Sending):
         return json_response(await _told(taken, asked))

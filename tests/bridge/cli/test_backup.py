@@ -2,12 +2,18 @@
 
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 
 import orjson
+import pytest
 
 from tests.bridge.cli.conftest import on_every_engine
+from tests.bridge.cli.processes import ADMIN, spawn
+
+PATIENCE = 60.0
 
 OTHER = """\
 [admin]
@@ -129,6 +135,26 @@ def test_an_export_that_fails_leaves_nothing(alone, workplace):
         "error: export.ndjson cannot be written: File too large\n",
     )
     assert {each.name for each in workplace.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_export_that_is_ended_leaves_nothing(workplace, number):
+    """A signal that ends it in the midst leaves no part of it, which would hold personal data."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        port = server.getsockname()[1]
+        admin = f'[admin]\nport = {port}\ntoken = "{ADMIN}"\n'
+        (workplace / "config.toml").write_text(admin)
+        export = spawn("export", "export.ndjson", cwd=workplace)
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(PATIENCE)
+            assert connection.recv(1 << 16).startswith(b"GET /export")
+            assert [each.suffix for each in sorted(workplace.iterdir())] == [".part", ".toml"]
+            export.send_signal(number)
+            _, told = export.communicate(timeout=PATIENCE)
+    assert (export.returncode, told) == (128 + number, b"")
+    assert [each.name for each in workplace.iterdir()] == ["config.toml"]
 
 
 @on_every_engine

@@ -1,12 +1,19 @@
 """`bridge serve`: how it starts, what it says, and what it refuses."""
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
+import time
+
+import pytest
 
 from tests.bridge.cli.conftest import CONFIG
-from tests.bridge.cli.processes import TOKEN
+from tests.bridge.cli.processes import ROOT, TOKEN
+from tests.bridge.journal.nats_servers import free_port
 
 
 def test_the_banner_tells_what_runs_and_no_secret(server, config):
@@ -57,6 +64,41 @@ def test_a_log_for_machines_stays_json(server, config):
     process.send_signal(signal.SIGTERM)
     *_, last = map(json.loads, process.stderr)
     assert last["event"] == "stopped"
+
+
+@pytest.mark.parametrize("reader", ["full disk", "gone", "none"])
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_it_serves_where_nobody_can_read_what_it_says(config, workplace, reader, form):
+    """What people are told at the start is no reason to end, whatever standard error is."""
+    port = free_port()
+    words = [sys.executable, "-m", "bridge", "serve", "--port", str(port), "--log-format", form]
+    match reader:
+        case "full disk":
+            error = os.open("/dev/full", os.O_WRONLY)
+        case "gone":
+            end, error = os.pipe()
+            os.close(end)
+        case _:
+            error = os.open(os.devnull, os.O_WRONLY)
+            words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *words]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=error, env=environ) as process:
+        os.close(error)
+        try:
+            answer = b""
+            while not answer:  # until it listens
+                assert process.poll() is None
+                try:
+                    with socket.create_connection(("127.0.0.1", port)) as connection:
+                        connection.sendall(
+                            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                        )
+                        answer = connection.recv(1)
+                except ConnectionError:
+                    time.sleep(0.01)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def test_it_runs_without_uvloop(server, command, workplace):

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import attrs
 import pytest
@@ -145,6 +145,45 @@ class TestOrder:
         async with delivering(journal, take_up) as delivery:
             await delivery.drain(up_to=await end_of(journal))
         assert told == {"first": True, **{str(n): False for n in range(more)}}
+
+    @pytest.mark.parametrize("behind", [(), ("behind",)], ids=["alone", "with another behind it"])
+    async def test_what_was_given_up_does_not_begin(self, journal, behind):
+        """A function that ignored its timeout is refused when it begins, and nobody else is begun.
+
+        Else it would have its effect after its event has become a dead letter, and the one at work
+        by then would be in doubt.
+        """
+        letter, told, begun = asyncio.Event(), [], {}
+
+        async def function(event):
+            begun[event.message_id] = current().begun
+            if event.message_id == "behind":
+                letter.set()
+                await asyncio.Event().wait()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await letter.wait()
+            try:
+                await delivery.note_begun(event)
+            except TimeoutError as error:
+                told.append(str(error))
+
+        async def take_up(event):
+            begun[event.message_id] = current().begun
+
+        await journal.append([message("slow"), *map(message, behind)])
+        policy = DeliverySettings(tries=1, timeout=0.01)
+        async with delivering(journal, function, policy=policy) as delivery:
+            while not await journal.dead_letters():
+                await asyncio.sleep(0.001)
+            if not behind:
+                letter.set()
+            while not told:
+                await asyncio.sleep(0.001)
+        async with delivering(journal, take_up) as delivery:
+            await delivery.drain(up_to=await end_of(journal))
+        assert told == [f"{message('slow').key} was given up before it began"]
+        assert begun == dict.fromkeys(["slow", *behind], False)
 
     async def test_what_has_begun_stays_so_where_nothing_is_tried(self, journal):
         """A try that is put off before it did anything, as where the clock was set back."""

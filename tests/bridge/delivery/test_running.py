@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from contextvars import ContextVar
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -389,11 +390,15 @@ class TestDecisions:
         assert 3500 < outcome.retry.due_at - time.time() <= 3600
         assert len(calls) == 1
 
-    @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
+    @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan"), "30s", None])
     def test_a_wait_is_a_number_of_seconds(self, seconds):
         """A wait that never ends, or is none, is an error of the subscriber's."""
         with pytest.raises(ValueError, match="a number of seconds from 0 on"):
             RetryIn(seconds)
+
+    def test_a_wait_is_a_timedelta_too(self):
+        """What Python's own type for a wait says is a wait of so many seconds."""
+        assert RetryIn(timedelta(minutes=2)).seconds == 120.0
 
 
 async def test_a_retry_comes_though_the_clock_was_set_back(monkeypatch):
@@ -463,5 +468,5 @@ class TestErrors:
 
     async def test_a_function_in_c_is_named_where_it_fails(self, caplog):
         """There is no line of Python to tell, so its name has to do."""
-        await delivered(int, several(1))
-        assert "at builtins:int" in caplog.records[0].getMessage()
+        await delivered(len, several(1))
+        assert "at builtins:len" in caplog.records[0].getMessage()

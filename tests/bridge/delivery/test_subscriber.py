@@ -207,6 +207,8 @@ def test_a_mistake_is_told_before_there_is_a_function(events, options, problem):
         (async_generator, "function: this is a generator"),
         (partial(generator), "function: this is a generator"),
         (Caller(), "function: this is a generator"),
+        (ValueError, "function: this is a class"),
+        (partial(ValueError, "x"), "function: this is a class"),
     ],
 )
 def test_a_function_that_cannot_take_an_event_is_refused(function, problem):

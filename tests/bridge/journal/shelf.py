@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from bridge.journal.correlation import correlate
-from bridge.journal.ledger import Known, Queue, Record, Settled, User
+from bridge.journal.ledger import Known, Queue, Record, Settled, User, opened
 from bridge.journal.waiting import Published, release
 from bridge.model import Event
 
@@ -70,6 +71,12 @@ class Shelf:
     def save(self, record: Record) -> None:
         self.records[record.name] = record
         self.noted.add(record.name)
+
+    def open(self, user: User, account: str, until: datetime) -> User:
+        if until.timestamp() > user.reply_until.get(account, 0.0):
+            user = opened(user, {**user.reply_until, account: until.timestamp()})
+            self.save(user)
+        return user
 
     def tie(self, name: str, to: Record) -> None:
         self.records[name] = to.name

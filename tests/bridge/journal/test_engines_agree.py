@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -113,7 +114,7 @@ def saying(phone: str, user_id: str | None, what: str) -> list[Event]:
 _names = st.sampled_from(
     [(ANNE, None), (ANNE, ANNES_ID), ("", ANNES_ID), (BERT, None), (BERT, ANNES_ID), (BERT, "DE.1")]
 )
-_seldom = st.sampled_from(["opens", "fails", "not ours", "not shown", "moves", "ends"])
+_seldom = st.sampled_from(["opens", "fails", "not ours", "not shown", "moves", "ends", "dies"])
 _what = st.one_of(st.just("says"), st.just("says"), _seldom)
 
 
@@ -130,20 +131,23 @@ _what = st.one_of(st.just("says"), st.just("says"), _seldom)
     ]
 )
 @example(told=[((ANNE, None), what, 2) for what in ("says", "fails", "opens")])
+@example(told=[((ANNE, None), what, 2) for what in ("says", "opens", "dies", "ends")])
 def test_sqlite_over_time(tmp_path: Path, told: list[tuple[tuple[str, Any], str, int]]) -> None:
-    """Whoever has a phone or an id by then, a user is the one whom the journal in memory knows."""
-    place = tmp_path / f"{next(_places)}.db"
-    appends = [
-        (what == "ends", saying(*names, what)) for names, what, times in told for _ in range(times)
-    ]
+    """Whoever has a phone or an id by then, a user is the one whom the journal in memory knows.
 
-    async def outcome(make: Callable[[], Journal]) -> list[object]:
+    So it is after the journal was closed, and on the files as a kill leaves them.
+    """
+    appends = [(what, saying(*names, what)) for names, what, times in told for _ in range(times)]
+
+    async def outcome(make: Callable[[], Journal], copy: Callable[[], object]) -> list[object]:
         async with AsyncExitStack() as stack:
             journal = await stack.enter_async_context(make())
-            for ends, events in appends:
+            for what, events in appends:
                 with suppress(CodecError):
                     await journal.append(events)
-                if ends and journal.durable:
+                if what == "dies":
+                    copy()
+                if what in {"dies", "ends"} and journal.durable:
                     await stack.aclose()
                     journal = await stack.enter_async_context(make())
             found = await journal.search(Query(limit=MOST))
@@ -152,8 +156,18 @@ def test_sqlite_over_time(tmp_path: Path, told: list[tuple[tuple[str, Any], str,
             written = {name: user and encode_record(user) for name, user in users.items()}
             return [written, *((entry.lane, entry.event) for entry in found)]
 
-    expected = asyncio.run(outcome(MemoryJournal))
-    assert asyncio.run(outcome(lambda: SqliteJournal(place))) == expected
+    places = [tmp_path / f"{next(_places)}.db"]
+
+    def copy() -> None:
+        """Go on with a copy of the files as they are now."""
+        copied = tmp_path / f"{next(_places)}.db"
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{places[-1]}{suffix}", f"{copied}{suffix}")
+        places.append(copied)
+
+    expected = asyncio.run(outcome(MemoryJournal, lambda: None))
+    told_of = asyncio.run(outcome(lambda: SqliteJournal(places[-1], windows_over=3), copy))
+    assert told_of == expected
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

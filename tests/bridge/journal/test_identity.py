@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.journal.erasure import Subject
 from bridge.journal.identity import name_of, phone_of
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import User, decode_record, encode_record
@@ -23,6 +24,7 @@ from bridge.model import (
     Message,
     Notice,
     Party,
+    Reaction,
     Status,
     StatusChange,
     System,
@@ -30,12 +32,12 @@ from bridge.model import (
     Text,
     Unsupported,
 )
-from bridge.model.keys import conversation_id, group_conversation_id, in_domain
+from bridge.model.keys import conversation_id, group_conversation_id, in_domain, message_key
 from tests.bridge.events import ACCOUNT, BUSINESS, NOON, created, notice, numbered_status, status
 from tests.bridge.journal.accounts import poorly, told
 from tests.bridge.journal.shelf import Shelf
 
-ANNE, BERT = "+4917012345678", "+4917099999999"
+ANNE, BERT, OTHER = "+4917012345678", "+4917099999999", "+4915700000"
 ANNES_ID, BERTS_ID = "DE.20260401998877", "DE.20260401998899"
 _numbers = iter(range(10**9))
 
@@ -557,3 +559,190 @@ def test_a_number_that_changes_hands(before, after, told_before, told_after, aga
     assert old == {of(ANNE)}
     assert len(new) == min(taken, 1)
     assert old.isdisjoint(new)
+
+
+HOLDERS = 3  # of one number, one after another
+WITHIN = 10  # minutes for which each of them has it
+
+
+@st.composite
+def late(draw: st.DrawFn) -> tuple[int, str, bool]:
+    """Return a minute in which something was, what it was, and whether the user id is told."""
+    what = draw(st.sampled_from(["says", "hears", "reached", "deletes", "reacts"]))
+    is_identified = draw(st.booleans()) if what in ("says", "hears") else False
+    return draw(st.integers(0, HOLDERS * WITHIN - 1)), what, is_identified
+
+
+@given(
+    identified=st.lists(st.booleans(), min_size=HOLDERS, max_size=HOLDERS),
+    known=st.lists(st.booleans(), min_size=HOLDERS, max_size=HOLDERS),
+    events=st.lists(late(), max_size=8),
+    again=st.booleans(),
+)
+def test_what_comes_late_is_of_whoever_had_the_number(identified, known, events, again):
+    """Each user of a number changes to another one; what comes after that goes by its time.
+
+    A deletion and a reaction are of whoever wrote the message that they are about, whenever it was.
+    """
+    shelf, told_in, changes = Shelf(), [], []
+    for number, is_known in enumerate(known):
+        if is_known and identified[number]:  # by another number, before
+            before = NOON - timedelta(days=1)
+            user = (f"+4917055511{number:02}", f"DE.{number}")
+            play([says(*user, occurred_at=before, received_at=before)], shelf)
+    for number, with_id in enumerate(identified):
+        at = NOON + timedelta(minutes=number * WITHIN)
+        user_id = f"DE.{number}" if with_id else None
+        own = f"wamid.first.{number}"
+        named = {"message_id": own, "key": message_key("whatsapp", own)}
+        first = says(ANNE, user_id, occurred_at=at, received_at=at)
+        (said,) = play([attrs.evolve(first, **named)], shelf)
+        told_in.append(said.conversation.id)
+        after = Party(phone=f"+4917055500{number:02}")
+        content = System(change=SystemKind.NUMBER, before=Party(phone=ANNE), after=after)
+        end = at + timedelta(minutes=WITHIN, milliseconds=-1)
+        changes.append(says(ANNE, content=content, occurred_at=end))
+        if number < HOLDERS - 1:
+            play(changes[-1:], shelf)
+    assert len(set(told_in)) == HOLDERS
+    if again:
+        play(changes[:-1], shelf)
+    for minute, what, is_identified in events:
+        holder, at = minute // WITHIN, NOON + timedelta(minutes=minute)
+        user_id = f"DE.{holder}" if is_identified and identified[holder] else None
+        about = f"wamid.first.{holder}"
+        event: Event = says(ANNE, user_id, occurred_at=at)
+        if what == "hears":
+            event = to(ANNE, user_id, occurred_at=at)
+        elif what == "reached":
+            event = attrs.evolve(reached(event, phone=ANNE), occurred_at=at)
+        elif what == "deletes":
+            content = Deletion(message_id=about)
+            event = says(ANNE, content=content, occurred_at=NOON + timedelta(hours=9))
+        elif what == "reacts":
+            content = Reaction(message_id=about, emoji="+")
+            event = says(ANNE, content=content, occurred_at=NOON + timedelta(hours=9))
+        event = attrs.evolve(event, received_at=NOON + timedelta(hours=9))
+        found = conversations(play([event], shelf))
+        assert set(found) == {told_in[holder]} or (what == "deletes" and not found)
+
+
+@given(
+    id_of_first=st.sampled_from([None, BERTS_ID]),
+    id_of_mover=st.sampled_from([None, ANNES_ID]),
+    new_id=st.sampled_from([None, "DE.NEW"]),
+    known=st.booleans(),
+    again=st.booleans(),
+)
+def test_a_number_that_was_somebody_else_s(id_of_first, id_of_mover, new_id, known, again):
+    """Whoever changes to a number is not the one who wrote from it before that.
+
+    What the latter wrote, and comes late, stays theirs.
+    """
+    moved, after = NOON + timedelta(minutes=10), NOON + timedelta(minutes=20)
+    content = System(
+        change=SystemKind.NUMBER,
+        before=Party(phone=ANNE, user_id=id_of_mover),
+        after=Party(phone=BERT, user_id=new_id),
+    )
+    change = says(ANNE, id_of_mover, content=content, occurred_at=moved, received_at=moved)
+    events = [
+        says(BERT, id_of_first, occurred_at=NOON),
+        *([says(ANNE, id_of_mover, occurred_at=NOON)] if known else []),
+        change,
+        says(BERT, occurred_at=after),
+        says(BERT, new_id, occurred_at=after),
+        says(BERT, occurred_at=NOON + timedelta(minutes=1)),
+        *([attrs.evolve(change, key="message/whatsapp/again")] if again else []),
+        says(BERT, occurred_at=after),
+    ]
+    found = play(events)
+    theirs = [of(ANNE)] * known
+    ends = [of(ANNE)] * again
+    assert conversations(found) == [
+        *(of(BERT), *theirs, of(ANNE), of(ANNE), of(ANNE), of(BERT), *ends, of(ANNE))
+    ]
+    assert joined(found) == []
+
+
+def at_minute(event: Message, minute: float, *, received: float | None = None) -> Message:
+    """Return an event of a time, which was received then, or later."""
+    when = NOON + timedelta(minutes=minute)
+    late = when if received is None else NOON + timedelta(minutes=received)
+    return attrs.evolve(event, occurred_at=when, received_at=late)
+
+
+def moves(before: str, after: str, minute: float, user_id: str | None = None) -> Message:
+    """Return what the channel reports when a user changes to another number."""
+    content = System(
+        change=SystemKind.NUMBER,
+        before=Party(phone=before, user_id=user_id),
+        after=Party(phone=after),
+    )
+    return at_minute(says(before, user_id, content=content), minute)
+
+
+@pytest.mark.parametrize(
+    "known_by",
+    [
+        [at_minute(says(None, BERTS_ID), 1), at_minute(says(BERT, BERTS_ID), 2)],
+        [at_minute(says(OTHER), 1), moves(OTHER, BERT, 2), at_minute(says(BERT), 3)],
+    ],
+    ids=["by the user id before", "by another number before"],
+)
+def test_a_number_that_was_not_its_holder_s_first_name(known_by):
+    """Whoever changes to a number is not the one who had it, however that one was known."""
+    found = play([at_minute(says(ANNE), 0), *known_by, moves(ANNE, BERT, 5000)])
+    assert joined(found) == []
+
+
+def test_a_number_whose_holder_has_no_name_left():
+    """A change to a number is told, also where nobody who had it has a name any more."""
+    found = play(
+        [
+            moves(OTHER, ANNE, 1),
+            moves("+4917020000", "+4917040000", 100, "DE.3"),
+            at_minute(says("+4917020000"), 200),
+            at_minute(says(OTHER, "DE.2"), 300),
+            moves("+4917020000", ANNE, 400, "DE.3"),
+        ]
+    )
+    assert len(conversations(found)) == 5
+
+
+def test_the_new_holder_of_a_number_is_known_in_another_account():
+    """Two holders of a number have two conversations, though one is known elsewhere already."""
+    shelf = Shelf()
+    elsewhere = attrs.evolve(
+        says(None, BERTS_ID),
+        account="999000",
+        conversation=Conversation(id=conversation_id("whatsapp", "999000", BERTS_ID)),
+    )
+    play([says(ANNE, ANNES_ID), elsewhere], shelf)
+    told = [says(ANNE, BERTS_ID), says(None, ANNES_ID), says(ANNE), says(None, BERTS_ID)]
+    assert conversations(play(told, shelf)) == [of(BERTS_ID), of(ANNE), of(BERTS_ID), of(BERTS_ID)]
+
+
+def test_who_has_no_name_any_more_is_erased():
+    """A number finds whoever had it before somebody else changed to it."""
+    shelf, moved = Shelf(), NOON + timedelta(minutes=10)
+    change = changed(SystemKind.NUMBER, ANNE, BERT, occurred_at=moved)
+    play([says(BERT, occurred_at=NOON), change, says(BERT, occurred_at=moved)], shelf)
+    subject = Subject.of(BERT).known_from(users(shelf))
+    left = [each for each in users(shelf) if not subject.is_known_by(each)]
+    assert len(users(shelf)) == 2
+    assert left == []
+
+
+@given(st.permutations(["phone and parent", "phone and id", "phone"]))
+def test_a_parent_s_id_beside_a_phone(told_names):
+    """It is one more name of a user, and tells nobody from whoever has an id of their own."""
+    names = {
+        "phone": Party(phone=ANNE),
+        "phone and parent": Party(phone=ANNE, parent_user_id="DE.P"),
+        "phone and id": Party(phone=ANNE, user_id=ANNES_ID),
+    }
+    events = [attrs.evolve(says(ANNE), sender=names[each]) for each in told_names]
+    ids = [attrs.evolve(says(None, "DE.P"), sender=Party(parent_user_id="DE.P"))]
+    found = play([*events, *ids, says(None, ANNES_ID), says(ANNE)])
+    assert conversations(found) == [of(ANNE)] * 6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bridge.journal.correlation import correlate, first_keys, first_names
 from bridge.journal.ledger import Track
-from bridge.journal.nats.broker import EXPECTED, Draft, Stored
 from bridge.journal.nats.ledger import BEFORE_ITS_EVENT, GroupLedger, View, at, encode_found
+from bridge.journal.nats.messages import EXPECTED, Draft, Stored
 from bridge.journal.nats.subjects import Names, digest
 from bridge.model import Status, StatusChange
 from bridge.model.codec import encode

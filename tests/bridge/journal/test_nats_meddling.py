@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import shutil
 import signal
@@ -198,10 +199,11 @@ async def test_rights_that_are_taken_away(server: NatsServer) -> None:
         await journal.append([message("a")])
         server._config.write_text(rules + RIGHTS.format("bridge.>"))
         server.hang_up()
+        names = map("b{}".format, itertools.count())  # what is known needs no rights
         async with asyncio.timeout(60):
             while "may not do it" not in str((await journal.health()).reason):
                 with suppress(JournalError):
-                    await journal.append([message("b")])
+                    await journal.append([message(next(names))])
                 await asyncio.sleep(0.01)
         server._config.write_text(rules + RIGHTS.format("elsewhere"))
         server.hang_up()

@@ -13,7 +13,7 @@ import pytest
 
 from bridge.journal.lanes import lane_of
 from bridge.journal.nats import NatsJournal
-from bridge.journal.nats.broker import Draft
+from bridge.journal.nats.messages import Draft
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.protocol import (
     Cursor,

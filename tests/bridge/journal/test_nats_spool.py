@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from bridge.errors import CodecError, JournalError
-from bridge.journal.nats.broker import Away, Unfit
+from bridge.journal.nats.messages import Away, Unfit
 from bridge.journal.nats.spool import Spool
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal

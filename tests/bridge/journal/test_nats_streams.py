@@ -16,8 +16,8 @@ from bridge.errors import CodecError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import Track, User
 from bridge.journal.nats import NatsJournal
-from bridge.journal.nats.broker import Draft
 from bridge.journal.nats.ledger import decode_found, encode_found
+from bridge.journal.nats.messages import Draft
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.nats.subjects import digest, token
 from bridge.journal.nats.subjects import name_of as subscriber_of

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.journal.query import Query, conversation_of, parties_of
-from bridge.journal.sql import Span, steps
 from bridge.journal.sqlite import SqliteJournal
+from bridge.journal.walking import Span, steps
 from bridge.model import ConsentChange, Conversation, Party, ReplyTo, Typing
 from tests.bridge.events import BUSINESS, NOON, USER_PHONE, message, notice, status, unrecognized
 from tests.bridge.journal.files import Clock, at, ids

@@ -25,6 +25,8 @@ from tests.bridge.events import message
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import everything, ids, run
 
+PATIENCE = 30.0
+
 # --- the disk --------------------------------------------------------------------------------
 
 
@@ -51,6 +53,34 @@ async def test_disk_full(path: Path) -> None:
         refused = f"m{len(acknowledged) // 2}"
         done = await journal.append([message(refused, text=big)])
         assert done == Appended(published=1, duplicates=0)
+
+
+async def test_a_log_that_may_not_grow(path: Path) -> None:
+    """Where nothing more fits into the log, it is copied into the database, and starts over."""
+    async with SqliteJournal(path) as journal:
+        acknowledged = []
+
+        async def take() -> bool:
+            name = f"m{len(acknowledged)}"
+            try:
+                await journal.append([message(name)])
+            except JournalError:
+                return False
+            acknowledged.append(name)
+            return True
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+        try:
+            while await take():
+                pass
+            async with asyncio.timeout(PATIENCE):
+                while not await take():
+                    await asyncio.sleep(0.01)
+            assert (await journal.health()).ready
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert await ids(journal) == acknowledged
 
 
 async def test_full_disk_lets_subscribers_go_on(path: Path, disk: Disk) -> None:

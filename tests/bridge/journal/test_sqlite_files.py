@@ -344,6 +344,63 @@ async def test_what_is_cut_short_counts_as_gone(path: Path, suffix: str) -> None
         assert (await after_a_kill(path))[0] == "a"
 
 
+def until_files_get_another_time(path: Path) -> None:
+    """Wait for the tick of the kernel's clock after the one in which a file was written last."""
+    probe = path.with_name("probe")
+    probe.touch()
+    while probe.stat().st_mtime_ns <= path.stat().st_mtime_ns:
+        probe.touch()
+
+
+@pytest.mark.parametrize("copied", ["backup", "cp"])
+async def test_a_copy_that_is_written_over_the_open_file(path: Path, copied: str) -> None:
+    """A restore in place, which leaves the file's size and inode, is noticed; nothing is lost."""
+    async with SqliteJournal(path) as journal:
+        await journal.append([message("a", text="x" * 20_000)])
+        await run(journal, "PRAGMA wal_checkpoint(PASSIVE)")
+        await journal.retain()
+        copy = path.with_name("copy.db")
+        if copied == "backup":
+            journal.backup(copy)
+        else:
+            subprocess.run(["cp", path, copy], check=True)
+        await journal.append([message("b", text="x" * 20_000)])
+        await run(journal, "PRAGMA wal_checkpoint(PASSIVE)")
+        assert await append(journal, "c")
+        assert not journal.losses
+        until_files_get_another_time(path)
+        over = [f"if={copy}", f"of={path}", "conv=notrunc", "status=none"]
+        subprocess.run(["dd", *over], check=True)
+        assert not await append(journal, "d")
+        await until_ready(journal)
+        assert journal.losses == 1
+        assert await append(journal, "e")
+        assert {"a", "b", "c", "e"} <= set(await after_a_kill(path))
+
+
+async def test_who_may_write_into_the_open_file(path: Path) -> None:
+    """Checkpoints, of ours or of others, and a new time of change are no loss."""
+    async with SqliteJournal(path) as journal:
+        for number in range(20):
+            assert await append(journal, f"m{number}")
+            match number % 6:
+                case 0:
+                    await run(journal, "PRAGMA wal_checkpoint(PASSIVE)")
+                case 1:
+                    elsewhere(path, "PRAGMA wal_checkpoint(PASSIVE)")
+                case 2:
+                    journal.checkpoint_soon()
+                case 3:
+                    os.utime(path)
+                case 4:
+                    elsewhere(path, "PRAGMA wal_checkpoint(RESTART)")
+                case 5:  # as scripts do that copy the file afterwards
+                    elsewhere(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+                    assert (await journal.health()).ready
+        assert not journal.losses
+        assert len(await after_a_kill(path)) == 20
+
+
 @pytest.mark.parametrize("part", [0, 1, 2])
 async def test_a_log_that_is_cut_short_under_load(path: Path, part: int) -> None:
     """A log that grows again to its length before anybody looks is noticed all the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -671,6 +672,29 @@ class Away(SqliteJournal):
         return await super().record(name)
 
 
+class Closed(SqliteJournal):
+    """Gives its subscribers nothing until it is open."""
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self.is_open = asyncio.Event()
+
+    async def subscribe(self, name, *, start=Start.END):
+        cursor = await super().subscribe(name, start=start)
+        read = cursor.read
+
+        async def once_open(limit):
+            await self.is_open.wait()
+            return await read(limit)
+
+        cursor.read = once_open
+        return cursor
+
+
+def says_begun(sending):
+    return sending.messages[0].intent.begun_by is not None
+
+
 async def killed_while_sending(name, folder, *words, in_doubt):
     """Return the journal as a kill leaves it while the first message of some is under way."""
     journal, killed = SqliteJournal(folder / "bridge.db"), folder / "killed.db"
@@ -846,12 +870,88 @@ class TestDoubt:
             async with bridge, asyncio.timeout(PATIENCE):
                 for number in range(20):
                     sending = await bridge.send(f"+165055501{number:02}", "hello", via="whatsapp")
-                    (message,) = sending.messages
-                    begun += message.intent.begun_by is not None
-                    position = (await journal.find(message.key)).position
+                    begun += says_begun(sending)
+                    position = (await journal.find(sending.messages[0].key)).position
                     while min(each.position for each in await journal.subscribers()) < position:
                         await asyncio.sleep(0.001)
         assert 0 < begun <= 4
+
+    @pytest.mark.parametrize(
+        ("users", "least", "most"), [(range(20), 1, 4), ([0] * 20, 1, 1)], ids=["many", "one"]
+    )
+    async def test_what_comes_at_once_is_in_no_doubt(self, tmp_path, users, least, most):
+        """Only what has its turn says that it is begun with; what comes behind a backlog does not.
+
+        That is one message of a conversation, and of all twice `concurrency`.
+        """
+        journal, settings = SqliteJournal(tmp_path / "bridge.db"), OutboxSettings(concurrency=2)
+        async with (
+            planned("whatsapp", journal=journal, outbox=settings, patience=0.1) as trip,
+            under_way(trip),
+        ):
+            trip.provider.slowness = 600.0
+            trip.provider.rules.window = None
+            trip.provider.trouble = Trouble.SLOW
+
+            def sending(user):
+                return trip.bridge.send(f"+165055501{user:02}", "hello", via="whatsapp")
+
+            at_once = await asyncio.gather(*map(sending, users))
+            await trip.until(lambda: trip.provider.arrived)
+            later = [await sending(user) for user in users]
+        assert least <= sum(says_begun(each) for each in at_once) <= most
+        assert not any(says_begun(each) for each in later)
+
+    async def test_what_comes_behind_what_an_earlier_life_left_is_in_no_doubt(self, tmp_path):
+        """While that is unread or waits, no message says that it is begun with."""
+        journal, killed = SqliteJournal(tmp_path / "bridge.db"), tmp_path / "killed.db"
+        few = OutboxSettings(in_doubt="fail", concurrency=2)
+        async with planned("whatsapp", journal=journal, outbox=few, patience=0.1) as trip:
+            trip.provider.rules.window = None
+            trip.provider.slowness, trip.provider.trouble = 600.0, Trouble.SLOW
+            async with under_way(trip):
+                for user in range(20):
+                    await trip.bridge.send(f"+165055501{user:02}", "hello", via="whatsapp")
+                await trip.until(lambda: len(trip.provider.arrived) == 2)
+                await asyncio.to_thread(journal.backup, killed)
+        more = OutboxSettings(concurrency=3, doubt=600.0)
+        kept = Closed(killed)
+        again = planned("whatsapp", journal=kept, outbox=more, patience=0.1)
+        async with again as trip:
+            trip.provider.rules.window = None
+            trip.provider.slowness, trip.provider.trouble = 600.0, Trouble.SLOW
+            async with under_way(trip):
+                unread = await trip.bridge.send("+16505550199", "hello", via="whatsapp")
+                kept.is_open.set()
+                await trip.until(lambda: len(trip.provider.arrived) == 3)
+                waiting = await trip.bridge.send("+16505550198", "hello", via="whatsapp")
+        assert not says_begun(unread)
+        assert not says_begun(waiting)
+
+    async def test_what_waits_says_why_in_the_log(self, tmp_path, caplog):
+        """A doubt that lasts, and a limit that is reached, are a line each, however many wait."""
+        caplog.set_level(logging.INFO)
+        killed, _ = await killed_while_sending("whatsapp", tmp_path, "a", in_doubt="send")
+        more = OutboxSettings(doubt=600.0)
+        again = planned("whatsapp", journal=SqliteJournal(killed), outbox=more, patience=0.1)
+        async with again as trip, under_way(trip):
+            await trip.until(lambda: "provider may have it" in caplog.text)
+        async with SimulatedProvider() as provider:
+            bridge = Bridge(journal=MemoryJournal())
+            pace = {"whatsapp": PaceSettings(rate=0.001)}
+            bridge.add_adapter("whatsapp", ADAPTERS["whatsapp"](provider.url), pace=pace)
+            async with bridge, asyncio.timeout(PATIENCE):
+                for number in range(5):
+                    await bridge.send(f"+165055501{number:02}", "hello", via="whatsapp")
+                await bridge.caught_up()
+        told = [each for each in caplog.records if "holds events back" in each.message]
+        assert [(each.levelname, each.message) for each in told] == [
+            (
+                "WARNING",
+                "subscriber outbox holds events back: the provider may have it already",
+            ),
+            ("INFO", "subscriber outbox holds events back: its limit"),
+        ]
 
     @pytest.mark.parametrize("in_doubt", ["send", "fail"])
     async def test_what_may_be_sent_twice_is_never_in_doubt(self, tmp_path, in_doubt):

@@ -15,17 +15,18 @@ from bridge.adapter.signing import Secret
 from bridge.journal.nats.settings import NatsSettings
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.settings import (
-    AdapterTable,
+    AdapterEntry,
     AdminSettings,
     DeliverySettings,
-    JournalTable,
+    JournalSettings,
     LogSettings,
     OutboxSettings,
     ServerSettings,
     Settings,
-    SubscriberTable,
+    SubscriberEntry,
     TracingSettings,
 )
+from bridge.settings.reader import keys_of
 from tests.bridge.settings.documents import load, loads
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
@@ -100,30 +101,27 @@ def test_example_shows_every_setting():
     tables = {
         ServerSettings: document["server"],
         AdminSettings: document["admin"],
-        JournalTable: document["journal"],
+        JournalSettings: document["journal"],
         NatsSettings: document["journal"]["nats"],
         PostgresSettings: document["journal"]["postgres"],
         LogSettings: document["log"],
         TracingSettings: document["tracing"],
         DeliverySettings: document["delivery"],
         OutboxSettings: document["outbox"],
-        AdapterTable: document["adapters"]["incs"],
-        SubscriberTable: {key for table in document["subscribers"].values() for key in table},
+        AdapterEntry: document["adapters"]["incs"],
+        SubscriberEntry: {key for table in document["subscribers"].values() for key in table},
         **{built_in_settings(name): document["adapters"][name] for name in BUILT_IN},
     }
     incs = attrs.resolve_types(built_in_settings("incs"))
     (channel,) = get_args(attrs.fields(incs).channels.type)[:1]
     tables[channel] = document["adapters"]["incs"]["channels"][0]
     missing = {
-        f"{cls.__name__}.{field.alias}"
+        f"{cls.__name__}.{key}"
         for cls, table in tables.items()
-        for field in attrs.fields(cls)
-        if field.alias not in table
+        for key in keys_of(cls)
+        if key not in table
     }
     assert missing == set()
     own = {field.name for field in attrs.fields(DeliverySettings)}
     assert own <= document["subscribers"]["crm"].keys()
-    assert {field.name for field in attrs.fields(Settings)} - {
-        "path",
-        "document",
-    } == document.keys()
+    assert keys_of(Settings).keys() == document.keys()

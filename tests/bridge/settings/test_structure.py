@@ -254,6 +254,24 @@ def test_what_is_no_size(written):
             "Length of 'greeting' must be <= 10: 15",
         ),
         ("[adapters.acme]\nlow = 10", 1, "adapters.acme", "high is below low"),
+        (
+            '[adapters.acme]\nhome = "a\\u0000b"',
+            2,
+            "adapters.acme.home",
+            'expected a path, found string "a\\u0000b"',
+        ),
+        (
+            f"[adapters.acme]\nhome = '/{'x' * 256}/a'",
+            2,
+            "adapters.acme.home",
+            "a name in it has more than 255 bytes",
+        ),
+        (
+            "[server]\ndrain_timeout = '2d'",
+            2,
+            "server.drain_timeout",
+            "expected a number from 0 to 86400.0, found a number",
+        ),
     ],
 )
 def test_each_misfit(text, line, key, message):

@@ -19,7 +19,7 @@ from bridge.settings import (
     LogSettings,
     ServerSettings,
     Settings,
-    SubscriberTable,
+    SubscriberEntry,
 )
 from tests.bridge.settings.documents import Acme, load, loads, problems, read
 
@@ -432,12 +432,18 @@ def test_unreadable_settings(tmp_path):
         ),
         (lambda: DeliverySettings(concurrency=None), "^concurrency: .*, found None$"),
         (lambda: DeliverySettings(jitter=True), "^jitter: .*, found boolean true$"),
-        (lambda: SubscriberTable(use="x"), "expected .console., .webhook., .media. or"),
-        (lambda: SubscriberTable(use="media"), "where files are kept, or a url"),
-        (lambda: SubscriberTable(use="media", url="files"), "a path is a folder"),
-        (lambda: SubscriberTable(use="media", folder=Path("s3:/b")), "has a scheme is a url"),
-        (lambda: SubscriberTable(use="media", folder=Path("a"), url="s3://b"), "either in a"),
-        (lambda: SubscriberTable(use="console", url="s3://b"), "url is for use = "),
+        (lambda: SubscriberEntry(name="", use="x"), "expected .console., .webhook., .media. or"),
+        (lambda: SubscriberEntry(name="", use="media"), "where files are kept, or a url"),
+        (lambda: SubscriberEntry(name="", use="media", url="files"), "a path is a folder"),
+        (
+            lambda: SubscriberEntry(name="", use="media", folder=Path("s3:/b")),
+            "has a scheme is a url",
+        ),
+        (
+            lambda: SubscriberEntry(name="", use="media", folder=Path("a"), url="s3://b"),
+            "either in a",
+        ),
+        (lambda: SubscriberEntry(name="", use="console", url="s3://b"), "url is for use = "),
     ],
 )
 def test_limits_hold_in_python_too(setting, message):
