@@ -32,23 +32,19 @@ from bridge.model import (
     System,
     SystemKind,
 )
-from bridge.model.frozen import builder, changer, evolved
+from bridge.model.frozen import builder, evolved
 from bridge.model.keys import folded
 
 EventT = TypeVar("EventT", bound=Event)
 
 _DAY: Final = 86_400.0
-_MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _WORDS: Final = (Handover, ConsentChange)
 _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
-_on_terms: Final = changer(User, "reply_until", "owned", "granted")
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
-_moved: Final = changer(Conversation, "id")
 _new_user: Final = builder(User)
-_learned: Final = changer(User, "seen", "identities", "conversations", "identified", "left")
 
 
 def names_of(event: Event) -> list[str]:
@@ -364,23 +360,18 @@ def left_at(user: User, phone: str) -> float | None:
 
 def phones_before(change: System) -> Sequence[str]:
     """Return the phone that a change of number tells as the one before."""
-    if change.change is not SystemKind.NUMBER:
-        return ()
-    told = (
-        change.before.phone if change.before is not None else None,
-        identity_in(change.previous),
-    )
-    return phones_of([each for each in told if each is not None])
+    return _phones_told(change, change.before, change.previous)
 
 
 def phones_after(change: System) -> Sequence[str]:
     """Return the phone that a change of number tells as the one from then on."""
+    return _phones_told(change, change.after, change.current)
+
+
+def _phones_told(change: System, party: Party | None, word: str | None) -> Sequence[str]:
     if change.change is not SystemKind.NUMBER:
         return ()
-    told = (
-        change.after.phone if change.after is not None else None,
-        identity_in(change.current),
-    )
+    told = (party.phone if party is not None else None, identity_in(word))
     return phones_of([each for each in told if each is not None])
 
 

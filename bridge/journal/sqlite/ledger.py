@@ -54,6 +54,8 @@ _INSERT, _INSERT_TIES = (
 
 _TOGETHER: Final = 1024  # in one transaction, so that nobody waits for it for long
 
+Place: TypeAlias = tuple[str, str]
+"""An account and a conversation."""
 Window: TypeAlias = tuple[datetime, str]
 """Until when the user of a conversation may be written to freely, and the user's name."""
 
@@ -73,51 +75,51 @@ class Windows:
         self.due_after = up_to + span
         # With the position after which its first entry is. A window stays in its place when it
         # moves, so that the oldest are first.
-        self._known: dict[str, tuple[datetime, str, int]] = {}
+        self._known: dict[Place, tuple[datetime, str, int]] = {}
         self.written = 0  # how many times some of them were
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self._known)
 
-    def get(self, conversation: str) -> datetime | None:
+    def get(self, place: Place) -> datetime | None:
         """Return until when the user of a conversation may be written to; in any thread."""
-        known = self._known.get(conversation)
+        known = self._known.get(place)
         return None if known is None else known[0]
 
-    def keep(self, opened: Mapping[str, Window], after: int) -> None:
+    def keep(self, opened: Mapping[Place, Window], after: int) -> None:
         """Take note of windows that follow from entries after a position."""
-        for conversation, (until, name) in opened.items():
-            known = self._known.get(conversation)
+        for place, (until, name) in opened.items():
+            known = self._known.get(place)
             since = after if known is None else known[2]
             if known is None or until > known[0]:
-                self._known[conversation] = until, name, since
+                self._known[place] = until, name, since
 
-    def first(self, last: int) -> tuple[Mapping[str, str], int]:
-        """Return the first conversations, and whose they are, and what `up_to` is without them.
+    def first(self, last: int) -> tuple[Mapping[Place, str], int]:
+        """Return the first of them, and whose they are, and what `up_to` is without them.
 
         `last` is the position of the newest entry.
         """
         known = iter(self._known.items())
-        first = {conversation: name for conversation, (_, name, _) in islice(known, _TOGETHER)}
+        first = {place: name for place, (_, name, _) in islice(known, _TOGETHER)}
         return first, next((since for _, (_, _, since) in known), last)
 
-    def forget(self, conversations: Iterable[str], up_to: int) -> None:
+    def forget(self, places: Iterable[Place], up_to: int) -> None:
         """Take note that the records tell these windows from now on."""
         self.written += 1  # before it is so, for whoever reads both
-        for conversation in conversations:
-            del self._known[conversation]
+        for place in places:
+            del self._known[place]
         self.up_to = up_to
         self.due_after = up_to + self._span
 
-    def told(self, user: User, opened: Mapping[str, Window] | None = None) -> User:
+    def told(self, user: User, opened: Mapping[Place, Window] | None = None) -> User:
         """Return a user's record with what is known of windows, these being newer."""
         latest = dict(user.reply_until)
-        for account, conversation in user.conversations.items():
-            newer = opened.get(conversation) if opened else None
-            until = self.get(conversation) if newer is None else newer[0]
+        for place in user.conversations.items():
+            newer = opened.get(place) if opened else None
+            until = self.get(place) if newer is None else newer[0]
             if until is not None:
-                latest[account] = max(until.timestamp(), latest.get(account, 0.0))
+                latest[place[0]] = max(until.timestamp(), latest.get(place[0], 0.0))
         return user if latest == user.reply_until else attrs.evolve(user, reply_until=latest)
 
 
@@ -196,7 +198,7 @@ class GroupLedger(Overlay[bytes]):
         self._queues = queues
         self._cache = cache
         self._windows = windows
-        self._opened: dict[str, Window] = {}
+        self._opened: dict[Place, Window] = {}
         keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
@@ -241,10 +243,10 @@ class GroupLedger(Overlay[bytes]):
 
     def open(self, user: User, account: str, until: datetime) -> User:
         """See `Ledger.open`; it is written once for many messages."""
-        conversation = user.conversations[account]
-        before = self._opened.get(conversation)
+        place = account, user.conversations[account]
+        before = self._opened.get(place)
         if before is None or until > before[0]:
-            self._change(self._opened, conversation, (until, user.name))
+            self._change(self._opened, place, (until, user.name))
         return user
 
     def stored_record(self, name: bytes) -> _Found | None:
@@ -326,12 +328,12 @@ class GroupLedger(Overlay[bytes]):
         known = self._cache.get(name)
         return isinstance(known, User) and known.seen == user.seen
 
-    def write_windows(self, conversations: Mapping[str, str], up_to: int, now: int) -> None:
-        """Write the windows of these conversations, each with its user's name, to their users.
+    def write_windows(self, places: Mapping[Place, str], up_to: int, now: int) -> None:
+        """Write the windows of these places, each with its user's name, to their users.
 
         Then those that follow from entries up to a position are all written.
         """
-        names = set(conversations.values())
+        names = set(places.values())
         self._read({digest_of_name(name) for name in names})
         for user in map(self.find, names):
             if type(user) is User:
@@ -367,7 +369,8 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
         event = read_event(data, position, at)
         if type(event) is Message and event.reply_until is not None:
             for name in names_of(event)[:1]:
-                windows.keep({event.conversation.id: (event.reply_until, name)}, position - 1)
+                place = event.account or "", event.conversation.id
+                windows.keep({place: (event.reply_until, name)}, position - 1)
     return windows
 
 

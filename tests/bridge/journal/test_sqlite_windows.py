@@ -8,14 +8,15 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 
 from bridge.errors import JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Message
-from tests.bridge.events import ACCOUNT, NOON, message
+from bridge.model import Message, Status
+from tests.bridge.events import ACCOUNT, NOON, created, message, numbered_status
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import Clock, at, everything, run
 
@@ -104,6 +105,20 @@ async def test_the_window_of_a_message_that_waits_survives_power_loss(
         user = await survivor.record(name_of(first.conversation.id)[0])
         assert isinstance(user, User)
         assert user.reply_until == {ACCOUNT: (NOON + DAY).timestamp()}
+
+
+async def test_a_status_that_names_no_account_opens_no_window(path: Path) -> None:
+    """Of one conversation, an account that a message names has its window, and no other."""
+    sent = created("9001", "wamid.1")
+    told = attrs.evolve(numbered_status(Status.SENT, "9001"), account=None)
+    async with journal_of(path, over=1000) as journal:
+        await journal.append([sent, message("a", reply_until=NOON + DAY), told])
+        for _ in range(2):
+            user = await journal.record(name_of(sent.conversation.id)[0])
+            assert isinstance(user, User)
+            assert user.conversations.keys() == {ACCOUNT, ""}
+            assert user.reply_until == {ACCOUNT: (NOON + DAY).timestamp()}
+            await journal.retain()
 
 
 async def test_windows_outlive_the_messages(path: Path, disk: Disk) -> None:
