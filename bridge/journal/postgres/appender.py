@@ -51,7 +51,7 @@ UNION ALL SELECT 'record', other.name, other.tied_to, other.record, NULL, NULL
     WHERE tie.name = ANY(%(names)s)
 UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM clock_timestamp())
     FROM $.queues WHERE %(all)s OR keys && %(keys)s
-    OR md5(lane) = ANY(ARRAY(SELECT md5(lane) FROM unnest(%(lanes)s::bytea[]) AS lane))
+    OR sha256(lane) = ANY(ARRAY(SELECT sha256(lane) FROM unnest(%(lanes)s::bytea[]) AS lane))
     OR due <= extract(epoch FROM clock_timestamp())
 UNION ALL SELECT 'head', NULL, NULL, NULL, last, NULL FROM $.head
 """
@@ -102,6 +102,10 @@ class Appender:
             if last > before:
                 self._journal.committed(before, entries, last)
 
+    async def note(self, events: Sequence[Event], connection: Connection) -> None:
+        """Note the terms of events of before, in a transaction that is open."""
+        await self.write([Append(past=events)], connection)
+
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
@@ -151,7 +155,7 @@ def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
     need = NotRead()
     for item in group:
         need.keys.update(item.learned)
-        for event in item.events:
+        for event in (*item.events, *item.past):
             names, lanes = first_names(event)
             need.keys.update(ledger.ids[key] for key in first_keys(event))
             need.names.update(ledger.ids[name] for name in names)

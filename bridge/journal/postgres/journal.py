@@ -62,7 +62,7 @@ _DIALECT: Final = Dialect(
     ),
     before_records=b"",
     no_lane="''",
-    indexed="md5({})",
+    indexed="sha256({})",
     write_lane=lane_bytes,
     read_lane=lane_text,
     stride=2,
@@ -162,7 +162,9 @@ class PostgresJournal(SqlJournal):
         async with AsyncExitStack() as resources:
             resources.push_async_callback(self.database.close)
             self.database.closed = False
-            self.partitions, doubts = await schema.prepare(self.database, self.partitions)
+            self.partitions, doubts = await schema.prepare(
+                self.database, self.partitions, self.appender.note
+            )
             for doubt in doubts:
                 _LOG.warning("%s", doubt)
             last = await self._last()
@@ -179,9 +181,11 @@ class PostgresJournal(SqlJournal):
                 self._tasks.start(run.__qualname__, run)
             try:
                 async with asyncio.timeout(self.database.ends_within):
-                    await self._members.joined.wait()
+                    await self._members.looked.wait()
             except TimeoutError:
                 raise JournalError("PostgreSQL: the server does not answer") from None
+            if self._members.fault is not None:
+                raise JournalError(self._members.fault)
             self._resources = resources.pop_all()
         return self
 
@@ -278,9 +282,10 @@ class PostgresJournal(SqlJournal):
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.partitions.clear()
-        return await super().forget(name)
+        async with self._members.looking:  # which would put its progress back
+            if (cursor := self.cursors.pop(name, None)) is not None:
+                cursor.partitions.clear()
+            return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""

@@ -52,12 +52,14 @@ class Members:
 
     It tells the journal what another process announces (a subscriber of which something has
     changed, or an empty word for a change of members), the last position, again and again, and
-    when something that waits is due. `fault` is what keeps it from that while the server is there.
+    when something that waits is due. `fault` is what keeps it from that while the server is there;
+    it has `looked` when that is known for the first time. `looking` is held while it looks, and by
+    what must not come amid that.
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
         self.owner = uuid4().hex
-        self.joined = asyncio.Event()
+        self.looked = asyncio.Event()
         self.fault: str | None = None
         self._journal = journal
         self._database = journal.database
@@ -65,7 +67,7 @@ class Members:
         self._next_look = self._poll  # in seconds
         self._channel = f"bridge_{journal.settings.schema}"
         self._has_others = False
-        self._looking = asyncio.Lock()
+        self.looking = asyncio.Lock()
         self._announced: set[str] = set()
         self._to_announce = asyncio.Event()
 
@@ -80,19 +82,22 @@ class Members:
                             if self._listens:
                                 await connection.execute(f'LISTEN "{self._channel}"')
                         while True:
-                            async with self._looking:
+                            async with self.looking:
                                 with ending_within(self._database.ends_within, connection):
                                     await self._look(connection, anew=anew)
                             anew = False
-                            self.joined.set()
                             self.fault = None
+                            self.looked.set()
                             await self._listen(connection)
             except Away as error:
                 _LOG.debug("the server is away: %s", error)
             except JournalError as error:  # it does not pass by itself
-                if self.fault is None:
-                    self.fault = str(error)
+                if self.fault is None and self.looked.is_set():
                     _LOG.critical("subscribers are not served as they should be: %s", error)
+                self.fault = str(error)
+                self.looked.set()
+                for cursor in self._journal.cursors.values():
+                    cursor.leave(beyond=0)  # others are about to take this process for dead
             await asyncio.sleep(AFTER_FAILURE)
 
     async def _listen(self, connection: Connection) -> None:
@@ -126,7 +131,7 @@ class Members:
             self._next_look = min(due_in, self._poll)
         elif due_in is not None:
             self._journal.appender.look_for_due()
-        self._tell(gone or (), put_back or (), returns=returns and self.joined.is_set())
+        self._tell(gone or (), put_back or (), returns=returns and self.looked.is_set())
         for cursor, share in zip(cursors.values(), shares, strict=True):
             own = zip(*owned, strict=True)
             await cursor.serve({n: upto for name, n, upto in own if name == cursor.name}, share)
@@ -144,7 +149,7 @@ class Members:
 
     async def serve(self) -> None:
         """Claim what is free of what this process serves since now."""
-        async with self._looking:  # before a connection is taken, which others need
+        async with self.looking:  # before a connection is taken, which others need
             await self._database.run(self._look, alone=True)
 
     async def leave(self) -> None:

@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
-from typing import Final
+from typing import Final, TypeAlias
 
 import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
+from bridge.journal.domains import TO_BE_MOVED
+from bridge.journal.ledger import decode_queue
 from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.settings import PostgresSettings
+from bridge.journal.reading import read_event
+from bridge.model import Event
+
+Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
 
 FORMAT: Final = 6
-_OLDEST_FORMAT: Final = 3
 _OLDEST_SERVER: Final = 140000
 _AFTER_LOCKED: Final = 0.05  # seconds until the next try
+_PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_UPGRADE: Final = (
-    "DROP TABLE members; DROP INDEX held_by_lane; ALTER TABLE queues DROP CONSTRAINT queues_pkey;"
-    + _TABLES.partition("-- From here on: new in format 6")[2].partition("\n")[2]
-)
-"""What leads to the newest format; processes of an earlier version answer 503 from then on."""
+_MAYBE_WITHOUT_DOMAINS: Final = 1
+_WITH_TERMS: Final = 3
+_TO_TERMS: Final = """
+ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
+ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
+UPDATE records SET position = last FROM head;
+ALTER TABLE records ALTER position DROP DEFAULT, DROP at;
+ALTER TABLE queues ADD keys bytea[] NOT NULL DEFAULT '{}';
+UPDATE queues SET keys = ARRAY(SELECT key FROM waiting WHERE waiting.lane = queues.lane);
+ALTER TABLE queues ALTER keys DROP DEFAULT;
+DROP TABLE waiting;
+CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
+"""
+# Processes of an earlier version count as alive for a while, in which they can be replaced.
+_UPGRADE: Final = """
+ALTER TABLE members DROP beat, DROP IF EXISTS session, DROP IF EXISTS session_start,
+    DROP IF EXISTS listens, ADD listens boolean NOT NULL DEFAULT false,
+    ADD seen double precision NOT NULL DEFAULT extract(epoch FROM now()),
+    ADD since double precision NOT NULL DEFAULT 0;
+ALTER TABLE members ALTER serves DROP DEFAULT, ALTER listens DROP DEFAULT,
+    ALTER seen DROP DEFAULT, ALTER since DROP DEFAULT;
+DROP INDEX held_by_lane;
+ALTER TABLE queues DROP CONSTRAINT queues_pkey;
+""" + _TABLES.partition("-- From here on")[2].partition("\n")[2]
 
 _COLUMNS: Final = tuple(
     (table, column)
     for table, columns in re.findall(
-        r"CREATE TABLE (\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
+        r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
 )
@@ -47,25 +73,33 @@ FROM unnest(%s::text[], %s::text[]) AS whole (name, part) WHERE NOT EXISTS (
 
 
 async def prepare(
-    database: Database, partitions: int, *, is_kept: bool = True
+    database: Database, partitions: int, note: Note | None = None
 ) -> tuple[int, list[str]]:
-    """Make the tables where they are missing, and bring them up to date, if that is to be kept.
+    """Make the tables where they are missing, and bring them up to date.
 
-    Return how many partitions there are, and what makes the server less than safe. Raises
-    `JournalError`.
+    Return how many partitions there are, and what makes the server less than safe. `note` notes
+    the terms of events of before; without it, nothing is kept. Raises `JournalError`.
     """
-    while True:  # processes that start together make the tables once
+    within = None
+    while True:  # processes that start together make the tables once; one may upgrade them for long
         async with (
-            database.connection() as connection,
-            connection.transaction(force_rollback=not is_kept),
+            database.connection(within) as connection,
+            connection.transaction(force_rollback=note is None),
         ):
             doubts = await _doubts(connection)
             lock = "SELECT pg_try_advisory_xact_lock(hashtext('incs-bridge'))"
             if await _asked(connection, lock):
-                path = "SELECT set_config('search_path', %s, true)"
-                await connection.execute(path, (database.schema,))
-                partitions = await _make(connection, database.schema, partitions)
-                await refuse_lacks(connection, database.schema)
+                # Nobody's temporary tables come before the journal's.
+                path = f'SET LOCAL search_path = "{database.schema}", pg_temp'
+                await connection.execute(path.encode())
+                found, partitions = await _find(connection, database.schema, partitions)
+                if found < FORMAT and note is not None:
+                    if within is None:
+                        within = math.inf
+                        continue
+                    found = await _upgrade(connection, found, note)
+                if found == FORMAT:
+                    await refuse_lacks(connection, database.schema)
                 return partitions, doubts
         await asyncio.sleep(_AFTER_LOCKED)
 
@@ -77,7 +111,7 @@ def check(settings: PostgresSettings) -> Sequence[Problem]:
         database = Database(settings)
         database.closed = False
         try:
-            return await prepare(database, settings.partitions, is_kept=False)
+            return await prepare(database, settings.partitions)
         finally:
             await database.close()
 
@@ -117,28 +151,44 @@ async def _doubts(connection: Connection) -> list[str]:
     ]
 
 
-async def _make(connection: Connection, name: str, partitions: int) -> int:
-    """Make the tables, or bring them up to date; return how many partitions there are."""
+async def _find(connection: Connection, name: str, partitions: int) -> tuple[int, int]:
+    """Return the format of the tables, which are made where they are missing, and partitions."""
     if await _asked(connection, "SELECT to_regclass(%s)", f"{name}.meta") is None:
         await _make_schema(connection, name)
         await connection.execute(_TABLES.encode())
         await connection.execute("INSERT INTO meta VALUES (%s, %s)", (FORMAT, partitions))
     rows = await (await connection.execute("SELECT format, partitions FROM meta")).fetchall()
     ((found, partitions),) = rows or ((0, 0),)
-    if 0 < found < _OLDEST_FORMAT:
-        raise JournalError(
-            f"the schema {name} has the format {found}, which only its own version of the bridge "
-            "reads: `bridge export` with that, and `bridge import` into a new schema"
-        )
-    if not _OLDEST_FORMAT <= found <= FORMAT:
+    if not _MAYBE_WITHOUT_DOMAINS <= found <= FORMAT:
         raise JournalError(
             f"the schema {name} has the format {found}, and this version of the bridge "
-            f"reads {_OLDEST_FORMAT} to {FORMAT}"
+            f"reads {_MAYBE_WITHOUT_DOMAINS} to {FORMAT}"
         )
-    if found < FORMAT:
-        await connection.execute(_UPGRADE.encode())
-        await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
-    return partitions
+    without_domain = "SELECT 1 FROM events WHERE event ->> 'domain' IS NULL LIMIT 1"
+    if found == _MAYBE_WITHOUT_DOMAINS and await _asked(connection, without_domain):
+        raise JournalError(f"the schema {name} {TO_BE_MOVED}")
+    return found, partitions
+
+
+async def _upgrade(connection: Connection, found: int, note: Note) -> int:
+    """Bring tables up to date; return their format."""
+    await connection.execute("LOCK TABLE head")  # as appends do, before all else
+    if found < _WITH_TERMS:
+        await connection.execute(_TO_TERMS.encode())
+    await connection.execute(_UPGRADE.encode())
+    await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
+    if found >= _WITH_TERMS:
+        return FORMAT
+    async with connection.cursor("past", binary=True) as past:
+        await past.execute(
+            "SELECT position, event FROM entries WHERE event IS NOT NULL ORDER BY position"
+        )
+        while page := await past.fetchmany(_PAGE):
+            await note([read_event(data, position) for position, data in page], connection)
+    queues = await connection.cursor(binary=True).execute("SELECT items FROM queues")
+    for (items,) in await queues.fetchall():
+        await note([item.event for item in decode_queue("", items).items], connection)
+    return FORMAT
 
 
 async def _make_schema(connection: Connection, name: str) -> None:

@@ -45,6 +45,13 @@ CREATE TABLE queues (
 );
 CREATE INDEX queues_by_due ON queues (due);
 CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
+CREATE TABLE members (
+    owner text PRIMARY KEY,
+    listens boolean NOT NULL,
+    serves text[] NOT NULL,
+    seen double precision NOT NULL,
+    since double precision NOT NULL
+) WITH (fillfactor = 10);
 CREATE TABLE cursors (
     subscriber text NOT NULL,
     partition smallint NOT NULL,
@@ -79,16 +86,17 @@ CREATE VIEW events AS
     SELECT position, to_timestamp(at) AS at, convert_from(event, 'UTF8')::json AS event
     FROM entries WHERE event IS NOT NULL;
 INSERT INTO head VALUES (0);
-CREATE TABLE states (
+
+-- From here on: what leads to the newest format, too.
+
+CREATE TABLE IF NOT EXISTS states (
     conversation bytea NOT NULL,
     name text NOT NULL,
     expires_at double precision NOT NULL,
     value bytea NOT NULL,
     PRIMARY KEY (conversation, name)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX states_by_expiry ON states (expires_at);
-
--- From here on: new in format 6, for schemas of 3 and newer.
+CREATE INDEX IF NOT EXISTS states_by_expiry ON states (expires_at);
 
 -- Append what was decided after reading all of `keys_read` and `names_read`, and the queues, no
 -- later than when `base` was the last position. Return the last position before it; null, and
@@ -126,7 +134,8 @@ BEGIN
     ON CONFLICT (name) DO UPDATE SET position = excluded.position,
         tied_to = excluded.tied_to, record = excluded.record;
     IF cardinality(queue_lanes) > 0 THEN
-        DELETE FROM queues WHERE md5(lane) IN (SELECT md5(each) FROM unnest(queue_lanes) AS each);
+        DELETE FROM queues
+        WHERE sha256(lane) IN (SELECT sha256(each) FROM unnest(queue_lanes) AS each);
         INSERT INTO queues (lane, due, items, keys)
         SELECT new.lane, extract(epoch FROM clock_timestamp()) + due, content,
             ARRAY(SELECT id FROM unnest(waiting, waiting_in) AS each (id, at) WHERE at = new.lane)
@@ -151,20 +160,12 @@ END
 $take$;
 
 -- A lane may be longer than what an index takes.
-CREATE INDEX held_by_lane ON held (subscriber, md5(lane), position);
-CREATE UNIQUE INDEX queues_by_lane ON queues (md5(lane));
+CREATE INDEX held_by_lane ON held (subscriber, sha256(lane), position);
+CREATE UNIQUE INDEX queues_by_lane ON queues (sha256(lane));
 -- A publication for all tables would else refuse to change what has no primary key.
 ALTER TABLE head REPLICA IDENTITY FULL;
 ALTER TABLE meta REPLICA IDENTITY FULL;
 ALTER TABLE queues REPLICA IDENTITY FULL;
-
-CREATE TABLE members (
-    owner text PRIMARY KEY,
-    listens boolean NOT NULL,
-    serves text[] NOT NULL,
-    seen double precision NOT NULL,
-    since double precision NOT NULL
-) WITH (fillfactor = 10);
 
 -- Show that a process lives, which looks every `pace` seconds, and `anew` over a new connection.
 -- Remove those that do not look any more, and let this one have its share of what it `wanted` to
@@ -213,7 +214,7 @@ BEGIN
         INSERT INTO cursors (subscriber, partition, position, owner)
         SELECT subscriber, partition, position, process
         FROM unnest(names, numbers, positions, keeps) AS mine (subscriber, partition, position, keep)
-        WHERE keep ON CONFLICT DO NOTHING RETURNING cursors.subscriber
+        WHERE keep ORDER BY 1, 2 ON CONFLICT DO NOTHING RETURNING cursors.subscriber
     ) SELECT array_agg(DISTINCT subscriber) INTO put_back FROM back;
     UPDATE cursors SET owner = NULL
     FROM unnest(names, numbers, keeps) AS mine (subscriber, partition, keep)

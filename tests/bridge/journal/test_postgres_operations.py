@@ -264,8 +264,8 @@ async def test_subscribers_that_wait_for_their_share_keep_no_append_waiting(
 
 
 async def test_a_lane_that_is_longer_than_an_index_takes(postgres: PostgresServer) -> None:
-    """An event of a lane of 6,000 bytes waits for a fuller one, and is held for another try."""
-    name = "".join(random.Random(1).choices(string.ascii_letters, k=6000))
+    """An event of a lane of 10,000 bytes waits for a fuller one, and is held for another try."""
+    name = "".join(random.Random(1).choices(string.ascii_letters, k=10_000))
     async with journal_on(postgres.dsn, "long") as journal:
         cursor = await journal.subscribe("crm")
         await journal.append([poorly(message("a", user=name), "9001", settle=0.2)])
@@ -274,7 +274,7 @@ async def test_a_lane_that_is_longer_than_an_index_takes(postgres: PostgresServe
         await cursor.settle(Settlement(position=a.position, held=(held,)))
         assert await cursor.waiting() == {a.lane: 0.0}
         assert await cursor.held(a.lane, 5) == (held,)
-    assert len(a.lane) > 6000
+    assert len(a.lane) > 10_000
 
 
 # --- subscribers with transactions ---------------------------------------------------------------
@@ -299,6 +299,28 @@ async def test_what_a_function_sets_is_gone_with_it(postgres: PostgresServer) ->
             await settled(bridge.journal)
         assert await bridge.journal.dead_letters() == ()
     assert found == [("postgres", '"$user", public', found[0][2])] * 2
+
+
+async def test_temporary_tables_of_a_function_hide_none(postgres: PostgresServer) -> None:
+    """Whatever a function calls its temporary tables, what it takes is noted in the journal's."""
+    taken: list[str] = []
+    bridge = Bridge(journal=journal_on(postgres.dsn, "hidden", connections=1))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        taken.append(event.message_id)
+        for table in ("done", "cursors", "entries"):
+            await connection.execute(
+                f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} AS TABLE hidden.{table}"
+            )
+
+    async with bridge:
+        for name in ("a", "b"):
+            await bridge.journal.append([message(name)])
+            await settled(bridge.journal)
+        assert await bridge.journal.dead_letters() == ()
+    assert taken == ["a", "b"]
+    assert postgres.sql("SELECT count(*) FROM hidden.done") == "2"
 
 
 async def test_a_restart_of_the_server_costs_no_try() -> None:

@@ -830,59 +830,6 @@ async def test_a_schema_that_is_there(make: Make, postgres: PostgresServer, sche
         assert (await journal.append([message("a")])).published == 1
 
 
-def make_old(server: PostgresServer, schema: str) -> None:
-    """Make tables what they were in their third format."""
-    server.sql(
-        f"""
-        SET search_path = {schema};
-        DROP FUNCTION look;
-        DROP INDEX held_by_lane, queues_by_lane;
-        CREATE INDEX held_by_lane ON held (lane);
-        ALTER TABLE queues REPLICA IDENTITY DEFAULT, ADD PRIMARY KEY (lane);
-        ALTER TABLE head REPLICA IDENTITY DEFAULT;
-        ALTER TABLE meta REPLICA IDENTITY DEFAULT;
-        DROP TABLE members;
-        CREATE TABLE members (
-            owner text PRIMARY KEY, beat bigint NOT NULL DEFAULT 0, session int,
-            session_start timestamptz, serves text[] NOT NULL DEFAULT '{{}}'
-        );
-        UPDATE meta SET format = 3;
-        """
-    )
-
-
-async def test_an_older_schema_is_upgraded(
-    make: Make, postgres: PostgresServer, schema: str
-) -> None:
-    """Tables of an earlier format are brought up to date, and keep what is in them."""
-    event, poor = message("a"), poorly(message("b", user=PHONES[1]), settle=60)
-    async with make() as journal:
-        cursor = await journal.subscribe("crm")
-        await journal.append([event, poor])
-        (a,) = await read(cursor, 1)
-        await cursor.settle(Settlement(position=a.position, held=(Held(entry=a),)))
-    make_old(postgres, schema)
-    check(make().settings)
-    for _ in range(2):
-        async with make() as journal:
-            assert await journal.append([event, poor]) == Appended(published=0, duplicates=2)
-            cursor = await journal.subscribe("crm")
-            assert await cursor.held(a.lane, 5) == (Held(entry=a),)
-
-
-@pytest.mark.parametrize("found", [1, 2])
-async def test_what_may_be_without_domains_is_not_served(
-    make: Make, postgres: PostgresServer, schema: str, found: int
-) -> None:
-    """Tables of formats that may be of before trust domains are refused, with what to do."""
-    async with make():
-        pass
-    postgres.sql(f"UPDATE {schema}.meta SET format = {found}")
-    with pytest.raises(JournalError, match=r"`bridge export` with that, and `bridge import` into"):
-        async with make():
-            pass
-
-
 async def test_expired_states(make: Make) -> None:
     """A state goes with the next pass once it has expired by the server's clock."""
     old, young = (
