@@ -142,7 +142,7 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                 "reason": or_null(about(TEXT, "Why it is not ready, or what needs attention.")),
                 "spooled": or_null(about(COUNT, "Events in the spool.")),
                 "set_aside": about(COUNT, "Damaged files that nobody has moved away."),
-                "losses": about(COUNT, "How often the journal's files were gone."),
+                "losses": about(COUNT, "How often files or servers lost the journal."),
                 "deaths": about(COUNT, "Tasks of the journal that failed and were replaced."),
                 "size": or_null(about(COUNT, "Of the journal, in bytes.")),
                 "free": or_null(about(COUNT, "Bytes on its disk.")),

@@ -277,7 +277,7 @@ def _standing(health: Health, subscribers: Sequence[Served]) -> Iterator[Metric]
         yield GaugeMetricFamily(f"bridge_{name}", documentation, value=int(value))
     yield CounterMetricFamily(
         "bridge_journal_losses",
-        "How often the journal's files were moved, deleted or replaced while they were open.",
+        "How often the journal's files were lost or replaced, or its servers lost what was stored.",
         value=health.losses,
     )
     for name, attribute, documentation in _GAUGES:
