@@ -95,20 +95,22 @@ class IncsSender:
     channels: Final[dict[str, Capabilities]] = CHANNELS
 
     def __init__(self, channels: Iterable[Channel], base_url: str) -> None:
-        self._by_id: dict[str, tuple[str, Secret]] = {}
+        self._by_account: dict[str, tuple[str, Secret]] = {}
+        self._by_number: dict[str, tuple[str, Secret]] = {}
         routes: list[Route] = []
         for channel in channels:
             if channel.certification_code:
                 routes.append(
                     Route(
                         channel=channel.kind,
-                        account=str(channel.id),
+                        account=channel.named,
                         phone=phone(channel.business_phone),
                         name=channel.name,
                     )
                 )
-                self._by_id[str(channel.id)] = (channel.kind, channel.certification_code)
-        if not self._by_id:
+                known = (channel.kind, channel.certification_code)
+                self._by_account[channel.named] = self._by_number[str(channel.id)] = known
+        if not self._by_account:
             message = "given to no channel; sending takes the certification code of each"
             raise ConfigurationError((Problem("channels.certification_code", message),))
         self.routes = tuple(routes)
@@ -137,10 +139,11 @@ class IncsSender:
         )
 
     def _channel(self, message: Message) -> tuple[str, Secret]:
-        """Return what a message's channel speaks and its code: by its number, or the only one."""
-        if message.account in self._by_id:
-            return self._by_id[message.account]
-        found = [known for known in self._by_id.values() if known[0] == message.channel]
+        """Return what a message's channel speaks and its code: by any name, or the only one."""
+        for known_by in (self._by_account, self._by_number):
+            if message.account in known_by:
+                return known_by[message.account]
+        found = [known for known in self._by_account.values() if known[0] == message.channel]
         if len(found) != 1:
             raise Unsendable(
                 f"no channel of INCS is {message.account}, and {len(found)} that speak"
@@ -159,7 +162,7 @@ class IncsSender:
                 account=account,
                 request=self._request(kind, code, {}),
             )
-            for account, (kind, code) in self._by_id.items()
+            for account, (kind, code) in self._by_account.items()
         )
 
     def judge(self, response: Response, /) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from bridge.adapter import Accepted, Refused, Remedy
@@ -79,6 +80,16 @@ def test_each_channel_has_its_code_and_its_route():
         sender.compose(outbound(Text(text="Hi")))
     with pytest.raises(Unsendable, match="0 that speak rcs"):
         sender.compose(outbound(Text(text="Hi"), channel="rcs", account="9"))
+
+
+def test_a_channel_is_picked_by_its_account_and_by_its_number():
+    """Events tell the account of the settings; those of before that setting, the number."""
+    named = attrs.evolve(channel(1, "whatsapp", "one"), account="106540352242922")
+    sender = sender_for(named, channel(2, "whatsapp", "two"))
+    assert [route.account for route in sender.routes] == ["106540352242922", "2"]
+    for account in ("106540352242922", "1"):
+        request = sender.compose(outbound(Text(text="Hi"), account=account))
+        assert request.headers["certification-code"] == "one"
 
 
 def test_sending_without_any_code_names_the_setting():
